@@ -1,0 +1,122 @@
+//! What the engine tells its driver.
+
+use weir_model::{Bytes, Nanos, Prompt, Tokens, TierKind};
+
+/// A sequence's place in the engine, from `submit` until it has finished. Used again afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// Names a transfer until it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(pub u32);
+
+/// Which way a transfer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferKind {
+    /// From the GPU to the tier.
+    Store,
+    /// From the tier to the GPU.
+    Load,
+}
+
+/// Chunks to move. The driver starts it at once and reports its end with `transfer_done`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Its name.
+    pub id: TransferId,
+    /// Store or load.
+    pub kind: TransferKind,
+    /// The tier.
+    pub tier: TierKind,
+    /// Pieces whose chunks `from_chunk..to_chunk` move.
+    pub tokens: Prompt,
+    /// First chunk.
+    pub from_chunk: u32,
+    /// End.
+    pub to_chunk: u32,
+    /// Bytes over all ranks.
+    pub bytes: Bytes,
+    /// Contiguous copies between GPU and host.
+    pub copies: u64,
+    /// The next pass cannot start before the transfer is done.
+    pub holds_pass: bool,
+    /// Time by which issuing the copies lengthens the next pass.
+    pub issue_cost: Nanos,
+}
+
+/// A question to a remote store, answered with `lookup_done`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// Who asks.
+    pub slot: Slot,
+    /// Pieces whose chunks are meant.
+    pub tokens: Prompt,
+    /// First chunk that is asked for.
+    pub from_chunk: u32,
+    /// End.
+    pub to_chunk: u32,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferOutcome {
+    /// The bytes are there.
+    Ok,
+    /// They are not.
+    Failed,
+}
+
+/// A request that has all its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Its place, free from now on.
+    pub slot: Slot,
+    /// The request.
+    pub request: u64,
+    /// Prompt tokens served per tier, indexed by [`TierKind::index`].
+    pub cached: [Tokens; 4],
+    /// Times it was preempted.
+    pub preemptions: u16,
+    /// The pass that gave its first token.
+    pub first_step: u64,
+    /// Tokens generated.
+    pub output_tokens: Tokens,
+}
+
+/// What a pass brought. Buffers are used again: the driver passes the same value each time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Number of the pass, from 1.
+    pub pass: u64,
+    /// Sequences that decoded: each got one more token, `first_tokens` not counted.
+    pub decoding: u32,
+    /// Tokens computed, prompt and decode.
+    pub tokens: u32,
+    /// Requests whose first token came.
+    pub first_tokens: Vec<Slot>,
+    /// Requests that ended.
+    pub finished: Vec<Finished>,
+}
+
+/// Counters since the engine was made. Tokens unless the name says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Prompt tokens of requests admitted for the first time.
+    pub prompt_tokens: u64,
+    /// Of these, served by the GPU's cache.
+    pub gpu_hit_tokens: u64,
+    /// Asked of the offload mechanism.
+    pub external_query_tokens: u64,
+    /// Served by tiers, indexed by [`TierKind::index`].
+    pub tier_hit_tokens: [u64; 4],
+    /// Bytes stored, GPU to the first tier that takes them.
+    pub stored_bytes: u64,
+    /// Bytes loaded.
+    pub loaded_bytes: u64,
+    /// Chunks that found no room in a tier.
+    pub refused_chunks: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Passes.
+    pub passes: u64,
+}

@@ -1,0 +1,40 @@
+//! KV events of the GPU's cache, for drivers that asked for them.
+
+use weir_model::{KvChange, KvEvent, TierKind};
+
+use crate::scheduler::Engine;
+
+impl Engine {
+    /// Notes that the blocks `from..to` of a sequence can be hit from now on.
+    pub(crate) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
+        let Some(events) = &mut self.events else { return };
+        let block = self.pool.block_tokens();
+        let sequence = &self.sequences[slot as usize];
+        let path = sequence.tokens.truncated(weir_model::Tokens(to * block));
+        events.push(KvEvent {
+            change: KvChange::Stored,
+            tier: TierKind::Gpu,
+            path: path.pieces().into(),
+            from_token: from * block,
+            to_token: to * block,
+        });
+    }
+
+    /// Events since the last call, evictions included, in order of kind: removals first, since
+    /// what was stored in a pass took the place of what it removed.
+    pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
+        let block = self.pool.block_tokens();
+        for gone in self.pool.take_evictions() {
+            into.push(KvEvent {
+                change: KvChange::Removed,
+                tier: TierKind::Gpu,
+                path: gone.path.into(),
+                from_token: gone.from_block * block,
+                to_token: gone.to_block * block,
+            });
+        }
+        if let Some(events) = &mut self.events {
+            into.append(events);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! One inference engine as a stepped machine. The caller supplies `now` and consumes the effects.
+
+pub mod config;
+pub mod effects;
+mod events;
+pub mod offload;
+pub mod pool;
+mod running;
+pub mod scheduler;
+mod sequence;
+pub mod timing;
+
+pub use effects::{
+    Counters, Effects, Finished, Lookup, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
+};
+pub use scheduler::{Engine, SubmitError};
+
+pub use config::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};

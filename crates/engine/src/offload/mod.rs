@@ -1,0 +1,291 @@
+//! Offload decisions: what is looked up, loaded and stored, for vLLM's OffloadingConnector and for
+//! LMCache.
+//!
+//! Both keep chunks of whole blocks. A lookup goes on behind the GPU's own hit: each local tier in
+//! turn, then the remote store, until a chunk is found nowhere. Stores are eager and write
+//! through: every newly computed prompt chunk goes to every tier that lacks it. Chunks are pinned
+//! while they move, and cannot be hit before they have arrived.
+
+use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
+use weir_tier::chunk_cache::ChunkCache;
+
+use crate::config::{LoadMode, Mechanism, OffloadConfig};
+use crate::effects::{Transfer, TransferId, TransferKind};
+
+/// Consecutive chunks that one tier serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The tier.
+    pub tier: TierKind,
+    /// First chunk.
+    pub from: u32,
+    /// End.
+    pub to: u32,
+}
+
+/// What the mechanism can do for a sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// These chunks can be loaded, in order, right behind the GPU's hit.
+    Found(Vec<Segment>),
+    /// A chunk is on its way in; ask again when a transfer has ended.
+    Pending,
+    /// The remote store must be asked for chunks from here on.
+    AskRemote {
+        /// First chunk.
+        from: u32,
+        /// End.
+        to: u32,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct LocalTier {
+    kind: TierKind,
+    cache: ChunkCache,
+}
+
+/// A transfer under way, kept until it is done.
+#[derive(Debug, Clone)]
+struct Job {
+    transfer: TransferId,
+    kind: TransferKind,
+    tier: TierKind,
+    tokens: Prompt,
+    from: u32,
+    to: u32,
+    /// Who waits for it (loads).
+    slot: u32,
+}
+
+/// The mechanism's state.
+#[derive(Debug, Clone)]
+pub struct Offload {
+    config: OffloadConfig,
+    tiers: Vec<LocalTier>,
+    chunk_bytes: Bytes,
+    jobs: Vec<Option<Job>>,
+    vacant: Vec<u32>,
+    refused: u64,
+}
+
+impl Offload {
+    /// The mechanism for an engine whose tokens have `kv_bytes_per_token` bytes over all ranks.
+    pub fn new(config: OffloadConfig, kv_bytes_per_token: u64) -> Self {
+        let chunk_bytes = Bytes(kv_bytes_per_token * u64::from(config.chunk_tokens));
+        let tiers = config
+            .tiers
+            .iter()
+            .map(|tier| {
+                let chunks = tier.capacity.0 / chunk_bytes.0.max(1);
+                let chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
+                let cache = ChunkCache::new(chunks, config.chunk_tokens, tier.policy);
+                LocalTier { kind: tier.kind, cache }
+            })
+            .collect();
+        Self { config, tiers, chunk_bytes, jobs: Vec::new(), vacant: Vec::new(), refused: 0 }
+    }
+
+    /// Its configuration.
+    pub const fn config(&self) -> &OffloadConfig {
+        &self.config
+    }
+
+    /// Bytes of one chunk over all ranks.
+    pub const fn chunk_bytes(&self) -> Bytes {
+        self.chunk_bytes
+    }
+
+    /// The chunks of a local tier.
+    pub fn cache(&self, tier: TierKind) -> Option<&ChunkCache> {
+        self.tiers.iter().find(|local| local.kind == tier).map(|local| &local.cache)
+    }
+
+    /// Chunks that found no room in local tiers.
+    pub const fn refused_chunks(&self) -> u64 {
+        self.refused
+    }
+
+    /// Transfers under way.
+    pub fn open_transfers(&self) -> usize {
+        self.jobs.len() - self.vacant.len()
+    }
+
+    /// What can be loaded behind the first `local` tokens, for a sequence of `known` tokens.
+    /// `remote` is the answer of an earlier remote lookup.
+    pub fn query(
+        &mut self,
+        tokens: &[Piece],
+        local: u32,
+        known: u32,
+        remote: Option<(u32, u32)>,
+    ) -> Answer {
+        let chunk = self.config.chunk_tokens;
+        let limit = known / chunk;
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut at = local / chunk;
+        let mut pending = false;
+        loop {
+            let before = at;
+            for tier in &self.tiers {
+                let found = tier.cache.lookup(tokens, at, limit);
+                pending |= found.pending && found.chunks == 0;
+                if found.chunks > 0 {
+                    segments.push(Segment { tier: tier.kind, from: at, to: at + found.chunks });
+                    at += found.chunks;
+                }
+            }
+            if let Some((from, chunks)) = remote
+                && (from..from + chunks).contains(&at)
+            {
+                let to = (from + chunks).min(limit);
+                segments.push(Segment { tier: TierKind::Remote, from: at, to });
+                at = to;
+            }
+            if at == before || at == limit {
+                break;
+            }
+        }
+        if self.config.store.is_some() && remote.is_none() && at < limit {
+            return Answer::AskRemote { from: at, to: limit };
+        }
+        // LMCache treats a chunk that is still being written as a miss; the native connector asks
+        // again later.
+        if pending && segments.is_empty() && self.config.mechanism == Mechanism::Native {
+            return Answer::Pending;
+        }
+        for tier in &mut self.tiers {
+            tier.cache.touch(tokens, at);
+        }
+        Answer::Found(segments)
+    }
+
+    /// Starts loading segments for the sequence in `slot`.
+    pub fn load(&mut self, slot: u32, tokens: &Prompt, segments: &[Segment]) -> Vec<Transfer> {
+        let mut transfers = Vec::with_capacity(segments.len());
+        for segment in segments {
+            if let Some(local) = self.tiers.iter_mut().find(|local| local.kind == segment.tier) {
+                local.cache.pin_read(tokens.pieces(), segment.to);
+            }
+            transfers.push(self.start(TransferKind::Load, *segment, tokens, slot));
+        }
+        transfers
+    }
+
+    /// Offers the chunks `from..to` of a sequence to every tier that lacks them; `known_remote` is
+    /// the end of what the remote store is known to have.
+    pub fn store(
+        &mut self,
+        slot: u32,
+        tokens: &Prompt,
+        (from, to): (u32, u32),
+        known_remote: u32,
+    ) -> Vec<Transfer> {
+        let mut transfers = Vec::new();
+        let mut new_somewhere: Option<(u32, u32)> = None;
+        for index in 0..self.tiers.len() {
+            let local = &mut self.tiers[index];
+            let reserved = local.cache.reserve(tokens.pieces(), from, to);
+            self.refused += u64::from(reserved.refused);
+            if reserved.chunks > 0 {
+                let segment = Segment { tier: local.kind, from: reserved.from, to: reserved.to };
+                new_somewhere.get_or_insert((segment.from, segment.to));
+                transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
+            }
+        }
+        // What is new here is written to the store too; what is known to be there is not.
+        if self.config.store.is_some() {
+            let span = if self.tiers.is_empty() { Some((from, to)) } else { new_somewhere };
+            if let Some((first, end)) = span {
+                let first = first.max(known_remote);
+                if first < end {
+                    let segment = Segment { tier: TierKind::Remote, from: first, to: end };
+                    transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
+                }
+            }
+        }
+        transfers
+    }
+
+    /// A transfer has ended. Returns the slot that waits for it, for loads.
+    pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<u32> {
+        let job = self.jobs.get_mut(id.0 as usize).and_then(Option::take)?;
+        self.vacant.push(id.0);
+        debug_assert_eq!(job.transfer, id);
+        let local = self.tiers.iter_mut().find(|local| local.kind == job.tier);
+        match (job.kind, local) {
+            (TransferKind::Store, Some(local)) if arrived => {
+                local.cache.commit(job.tokens.pieces(), job.from, job.to);
+            }
+            (TransferKind::Store, Some(local)) => {
+                local.cache.cancel(job.tokens.pieces(), job.from, job.to);
+            }
+            (TransferKind::Load, Some(local)) => local.cache.unpin(job.tokens.pieces(), job.to),
+            (TransferKind::Load, None) if arrived => self.keep_copy(&job),
+            (TransferKind::Load | TransferKind::Store, None) => {}
+        }
+        (job.kind == TransferKind::Load).then_some(job.slot)
+    }
+
+    /// LMCache keeps what it read from its remote store in host memory.
+    fn keep_copy(&mut self, job: &Job) {
+        if self.config.mechanism != Mechanism::Lmcache {
+            return;
+        }
+        if let Some(host) = self.tiers.first_mut() {
+            let reserved = host.cache.reserve(job.tokens.pieces(), job.from, job.to);
+            host.cache.commit(job.tokens.pieces(), reserved.from, reserved.to);
+        }
+    }
+
+    /// Forgets what local tiers hold. Only between cells: nothing may be under way.
+    pub fn reset(&mut self) {
+        assert_eq!(self.open_transfers(), 0, "a reset waits for the transfers under way");
+        for tier in &mut self.tiers {
+            tier.cache.clear();
+        }
+    }
+
+    fn start(
+        &mut self,
+        kind: TransferKind,
+        segment: Segment,
+        tokens: &Prompt,
+        slot: u32,
+    ) -> Transfer {
+        let id = TransferId(self.vacant.pop().unwrap_or_else(|| {
+            self.jobs.push(None);
+            (self.jobs.len() - 1) as u32
+        }));
+        let Segment { tier, from, to } = segment;
+        let tokens = tokens.clone();
+        self.jobs[id.0 as usize] =
+            Some(Job { transfer: id, kind, tier, tokens: tokens.clone(), from, to, slot });
+        let chunks = u64::from(to - from);
+        let copies = chunks * u64::from(self.config.copies_per_chunk);
+        let in_pass = kind == TransferKind::Load && self.config.load == LoadMode::InPass;
+        Transfer {
+            id,
+            kind,
+            tier,
+            tokens,
+            from_chunk: from,
+            to_chunk: to,
+            bytes: Bytes(self.chunk_bytes.0 * chunks),
+            copies,
+            holds_pass: in_pass,
+            issue_cost: self.issue_cost(tier, copies),
+        }
+    }
+
+    /// Copies between GPU and host are issued once, for the nearest tier, on the pass's stream.
+    fn issue_cost(&self, tier: TierKind, copies: u64) -> Nanos {
+        let nearest = self.config.tiers.first();
+        match nearest {
+            Some(near) if self.config.stores_block_pass && near.kind == tier => {
+                near.link.per_copy * copies
+            }
+            _ => Nanos::ZERO,
+        }
+    }
+}

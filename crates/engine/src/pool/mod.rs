@@ -1,0 +1,426 @@
+//! The GPU's block pool, with vLLM's rules, kept by extents.
+//!
+//! vLLM keeps a queue of free blocks: blocks without a hash are taken first, then hashed ones in
+//! the order in which they were freed, each sequence's last block before its first. Here a run of
+//! blocks that was filled, referenced and freed together is one *extent* with one reference count
+//! and one place in that order; it is split when a request shares only its front, and evicted
+//! from its tail. A 10,000-token prefix shared by 500 sequences costs one step instead of 625.
+//!
+//! Block ids do not exist: nothing observable depends on them. Blocks without a hash are a
+//! number, because they always stand before the hashed ones in vLLM's queue.
+//!
+//! Two requests may have computed the same content (vLLM does not merge them): then one node of
+//! the tree has several extents, its *copies*; a lookup takes the oldest, as vLLM does.
+
+use smallvec::SmallVec;
+use weir_model::Piece;
+use weir_model::prefix_tree::{NodeId, Position, PrefixTree};
+use weir_tier::recency::RecencyList;
+
+/// An extent: one physical copy of a node's blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ExtentId(u32);
+
+#[derive(Debug, Clone)]
+struct Extent {
+    node: NodeId,
+    /// Holders, counting those that hold it through an extent below.
+    refs: u32,
+    /// Whoever holds this extent also holds that one.
+    upper: Option<ExtentId>,
+}
+
+type Copies = SmallVec<[ExtentId; 1]>;
+
+/// What one request holds. Returned by [`BlockPool::admit`], given back by [`BlockPool::release`].
+#[derive(Debug, Clone, Default)]
+pub struct Holding {
+    /// The deepest extents; each stands for its chain of uppers too. Usually one.
+    extents: SmallVec<[ExtentId; 2]>,
+    /// Node at whose end the cached part ends.
+    node: NodeIdOrRoot,
+    /// Place in the request's sequence where the cached part ends.
+    position: Position,
+    /// Blocks of the cached part.
+    cached: u32,
+    /// Blocks held that are not in the cache (yet).
+    private: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct NodeIdOrRoot(NodeId);
+
+impl Default for NodeIdOrRoot {
+    fn default() -> Self {
+        Self(NodeId::ROOT)
+    }
+}
+
+impl Holding {
+    /// Blocks held.
+    pub const fn blocks(&self) -> u32 {
+        self.cached + self.private
+    }
+
+    /// Blocks held that can be hit by others.
+    pub const fn cached_blocks(&self) -> u32 {
+        self.cached
+    }
+}
+
+/// A prefix found in the cache. Valid until the pool changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Leading blocks of the sequence that are cached.
+    pub blocks: u32,
+    /// How many of them no request holds: admitting them takes them out of the free blocks.
+    pub free_blocks: u32,
+    tail: NodeId,
+    /// Units of the tail's label that are part of the hit.
+    tail_units: u32,
+}
+
+/// A run of blocks that left the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// Pieces from the first token to the end of the run.
+    pub path: Vec<Piece>,
+    /// First block of the run.
+    pub from_block: u32,
+    /// End of the run.
+    pub to_block: u32,
+}
+
+/// The pool. See the module's header.
+#[derive(Debug, Clone)]
+pub struct BlockPool {
+    tree: PrefixTree<Copies>,
+    extents: Vec<Extent>,
+    vacant: Vec<ExtentId>,
+    /// Free extents, next to be evicted first.
+    recency: RecencyList,
+    total: u32,
+    /// Free blocks without content.
+    blank: u32,
+    /// Free blocks with content.
+    idle: u32,
+    evicted: u64,
+    /// Evictions since they were last taken, kept only where somebody asked for them.
+    log: Option<Vec<Eviction>>,
+}
+
+impl BlockPool {
+    /// A pool of `blocks` blocks of `block_tokens` tokens. `log_evictions` keeps each eviction for
+    /// [`BlockPool::take_evictions`].
+    pub fn new(blocks: u32, block_tokens: u32, log_evictions: bool) -> Self {
+        Self {
+            tree: PrefixTree::new(block_tokens),
+            extents: Vec::new(),
+            vacant: Vec::new(),
+            recency: RecencyList::default(),
+            total: blocks,
+            blank: blocks,
+            idle: 0,
+            evicted: 0,
+            log: log_evictions.then(Vec::new),
+        }
+    }
+
+    /// Blocks that can be allocated, cached ones that nobody holds included.
+    pub const fn free_blocks(&self) -> u32 {
+        self.blank + self.idle
+    }
+
+    /// Blocks held by requests, each counted once.
+    pub const fn used_blocks(&self) -> u32 {
+        self.total - self.free_blocks()
+    }
+
+    /// All blocks.
+    pub const fn total_blocks(&self) -> u32 {
+        self.total
+    }
+
+    /// Tokens per block.
+    pub const fn block_tokens(&self) -> u32 {
+        self.tree.unit_tokens()
+    }
+
+    /// Blocks evicted from the cache so far.
+    pub const fn evicted_blocks(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Extents alive: a measure of what a step may cost.
+    pub fn extents(&self) -> usize {
+        self.extents.len() - self.vacant.len()
+    }
+
+    /// Evictions since the last call.
+    pub fn take_evictions(&mut self) -> Vec<Eviction> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The longest cached prefix of a sequence, at most `limit` blocks.
+    pub fn lookup(&self, sequence: &[Piece], limit: u32) -> Hit {
+        let mut hit = Hit { blocks: 0, free_blocks: 0, tail: NodeId::ROOT, tail_units: 0 };
+        let mut at = Position::default();
+        while let Some(step) = self.tree.enter(hit.tail, sequence, at, limit - hit.blocks) {
+            hit.blocks += step.units;
+            hit.tail = step.node;
+            hit.tail_units = step.units;
+            if self.extents[self.first_copy(step.node).0 as usize].refs == 0 {
+                hit.free_blocks += step.units;
+            }
+            if step.units < self.tree.units(step.node) || hit.blocks == limit {
+                break;
+            }
+            at = at.advanced(sequence, step.units * self.tree.unit_tokens());
+        }
+        hit
+    }
+
+    /// Takes a reference on every block of a hit.
+    pub fn admit(&mut self, sequence: &[Piece], hit: Hit) -> Holding {
+        let mut tail = hit.tail;
+        if hit.blocks > 0 && hit.tail_units < self.tree.units(tail) {
+            tail = self.split(tail, hit.tail_units);
+        }
+        let mut chain: SmallVec<[NodeId; 8]> = SmallVec::new();
+        let mut at = tail;
+        while at != NodeId::ROOT {
+            chain.push(at);
+            at = self.tree.parent(at);
+        }
+        let mut holding = Holding {
+            node: NodeIdOrRoot(tail),
+            position: Position::default()
+                .advanced(sequence, hit.blocks * self.tree.unit_tokens()),
+            cached: hit.blocks,
+            ..Holding::default()
+        };
+        for node in chain.into_iter().rev() {
+            let extent = self.first_copy(node);
+            self.reference(extent);
+            self.hold(&mut holding, extent);
+        }
+        holding
+    }
+
+    /// Allocates `blocks` blocks for a request, evicting cached ones where needed. Returns false
+    /// and changes nothing when there are too few.
+    pub fn allocate(&mut self, holding: &mut Holding, blocks: u32) -> bool {
+        if blocks > self.free_blocks() {
+            return false;
+        }
+        let from_blank = blocks.min(self.blank);
+        self.blank -= from_blank;
+        let mut left = blocks - from_blank;
+        while left > 0 {
+            left -= self.evict(left);
+        }
+        holding.private += blocks;
+        true
+    }
+
+    /// Puts the next `blocks` blocks that the request holds privately into the cache: they are
+    /// full, or will be at the end of this pass.
+    pub fn cache(&mut self, holding: &mut Holding, sequence: &[Piece], blocks: u32) {
+        assert!(blocks <= holding.private, "only blocks that are held can be cached");
+        let mut left = blocks;
+        while left > 0 {
+            let node = holding.node.0;
+            if self.may_extend(holding) {
+                self.tree.extend(node, sequence, holding.position, left);
+                self.advance(holding, node, sequence, left);
+                return;
+            }
+            let (node, units) = match self.tree.enter(node, sequence, holding.position, left) {
+                Some(step) if step.units < self.tree.units(step.node) => {
+                    (self.split(step.node, step.units), step.units)
+                }
+                Some(step) => (step.node, step.units),
+                None => {
+                    let empty = Copies::new();
+                    let at = holding.position;
+                    (self.tree.add_child(node, sequence, at, left, empty), left)
+                }
+            };
+            let extent = self.new_extent(node, holding);
+            self.tree.payload_mut(node).push(extent);
+            self.hold(holding, extent);
+            self.advance(holding, node, sequence, units);
+            left -= units;
+        }
+    }
+
+    /// Gives everything back. Blocks with content stay in the cache until they are evicted.
+    pub fn release(&mut self, holding: Holding) {
+        self.blank += holding.private;
+        for extent in holding.extents.iter().rev() {
+            let mut next = Some(*extent);
+            while let Some(id) = next {
+                let extent = &mut self.extents[id.0 as usize];
+                extent.refs -= 1;
+                next = extent.upper;
+                if extent.refs == 0 {
+                    self.idle += self.tree.units(extent.node);
+                    self.recency.push(id.0);
+                }
+            }
+        }
+    }
+
+    /// Leading blocks that `holders` requests, of which `holding` is one, have in common: the
+    /// front of its chain as far as it is referenced by all.
+    pub fn common_blocks(&self, holding: &Holding, holders: u32) -> u32 {
+        let mut common = 0;
+        for last in holding.extents.iter().rev() {
+            let mut next = Some(*last);
+            while let Some(id) = next {
+                let extent = &self.extents[id.0 as usize];
+                if extent.refs < holders {
+                    common = 0;
+                } else if common == 0 {
+                    common = self.tree.end_units(extent.node);
+                }
+                next = extent.upper;
+            }
+        }
+        common
+    }
+
+    /// Forgets all cached content. Refused (false) while any request holds blocks.
+    pub fn reset(&mut self) -> bool {
+        if self.used_blocks() > 0 {
+            return false;
+        }
+        self.evicted += u64::from(self.idle);
+        self.tree.clear();
+        self.extents.clear();
+        self.vacant.clear();
+        self.recency.clear();
+        self.blank = self.total;
+        self.idle = 0;
+        true
+    }
+
+    /// True when the request's own leaf can simply grow.
+    fn may_extend(&self, holding: &Holding) -> bool {
+        let Some(last) = holding.extents.last() else { return false };
+        let node = holding.node.0;
+        let extent = &self.extents[last.0 as usize];
+        extent.node == node
+            && extent.refs == 1
+            && self.tree.children(node) == 0
+            && self.tree.payload(node).len() == 1
+    }
+
+    fn advance(&self, holding: &mut Holding, node: NodeId, sequence: &[Piece], blocks: u32) {
+        holding.node = NodeIdOrRoot(node);
+        holding.position =
+            holding.position.advanced(sequence, blocks * self.tree.unit_tokens());
+        holding.cached += blocks;
+        holding.private -= blocks;
+    }
+
+    fn first_copy(&self, node: NodeId) -> ExtentId {
+        *self.tree.payload(node).first().expect("a node lives as long as it has a copy")
+    }
+
+    /// Notes an extent as held; one that implies the last noted one takes its place.
+    fn hold(&self, holding: &mut Holding, extent: ExtentId) {
+        let upper = self.extents[extent.0 as usize].upper;
+        if upper.is_some() && upper == holding.extents.last().copied() {
+            holding.extents.pop();
+        }
+        holding.extents.push(extent);
+    }
+
+    /// A new extent at the end of what the request holds.
+    fn new_extent(&mut self, node: NodeId, holding: &Holding) -> ExtentId {
+        // Later requests reach this node through the first copy of the node above. Only if that
+        // is the one held here does holding the new extent imply holding it.
+        let upper = holding.extents.last().copied().filter(|last| {
+            let above = self.extents[last.0 as usize].node;
+            self.first_copy(above) == *last
+        });
+        let extent = Extent { node, refs: 1, upper };
+        self.insert(extent)
+    }
+
+    fn insert(&mut self, extent: Extent) -> ExtentId {
+        if let Some(id) = self.vacant.pop() {
+            self.extents[id.0 as usize] = extent;
+            id
+        } else {
+            self.extents.push(extent);
+            ExtentId((self.extents.len() - 1) as u32)
+        }
+    }
+
+    fn reference(&mut self, id: ExtentId) {
+        let extent = &mut self.extents[id.0 as usize];
+        if extent.refs == 0 {
+            self.idle -= self.tree.units(extent.node);
+            self.recency.remove(id.0);
+        }
+        extent.refs += 1;
+    }
+
+    /// Splits a node and all its copies after `at` blocks; returns the upper node.
+    fn split(&mut self, node: NodeId, at: u32) -> NodeId {
+        let lower_copies = self.tree.payload(node).clone();
+        let upper_node = self.tree.split(node, at, |_| Copies::new());
+        for lower in lower_copies {
+            let Extent { refs, upper, .. } = self.extents[lower.0 as usize];
+            let front = self.insert(Extent { node: upper_node, refs, upper });
+            self.extents[lower.0 as usize].upper = Some(front);
+            if refs == 0 {
+                // The tail goes first, so the front stands right behind it.
+                self.recency.insert_after(front.0, lower.0);
+            }
+            self.tree.payload_mut(upper_node).push(front);
+        }
+        upper_node
+    }
+
+    /// Evicts up to `wanted` blocks from the tail of the oldest free extent.
+    fn evict(&mut self, wanted: u32) -> u32 {
+        let id = ExtentId(self.recency.oldest().expect("free blocks that are not blank are listed"));
+        let node = self.extents[id.0 as usize].node;
+        let copies = self.tree.payload(node).len();
+        debug_assert!(
+            copies > 1 || self.tree.children(node) == 0,
+            "a cached block outlives those after it"
+        );
+        let units = self.tree.units(node);
+        let taken = wanted.min(units);
+        if let Some(log) = &mut self.log {
+            let to_block = self.tree.end_units(node);
+            let from_block = to_block - taken;
+            log.push(Eviction { path: self.tree.path(node), from_block, to_block });
+        }
+        if taken < units && copies == 1 {
+            self.tree.truncate(node, units - taken);
+        } else {
+            if taken < units {
+                self.split(node, units - taken);
+            }
+            self.remove_copy(id, node);
+        }
+        self.idle -= taken;
+        self.evicted += u64::from(taken);
+        taken
+    }
+
+    fn remove_copy(&mut self, id: ExtentId, node: NodeId) {
+        self.recency.remove(id.0);
+        self.vacant.push(id);
+        let copies = self.tree.payload_mut(node);
+        copies.retain(|copy| *copy != id);
+        if copies.is_empty() {
+            self.tree.remove(node);
+        }
+    }
+}

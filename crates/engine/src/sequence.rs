@@ -1,0 +1,105 @@
+//! One request inside the engine.
+
+use weir_model::{Prompt, Request};
+
+use crate::offload::Segment;
+use crate::pool::Holding;
+
+/// Where a sequence stands. Every phase but `Done` owns a concrete future wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// In the waiting queue: the next pass looks at it.
+    Waiting,
+    /// A remote lookup is under way: its answer wakes it.
+    LookingUp,
+    /// Blocks are being loaded: the end of the transfer wakes it.
+    Loading,
+    /// Running, part of its known tokens not computed: every pass goes on with it.
+    Prefill,
+    /// Running, one token per pass.
+    Decode,
+    /// The slot is free.
+    Done,
+}
+
+/// A sequence: prompt, what was generated so far, and what it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequence {
+    pub(crate) request: u64,
+    /// Prompt followed by the whole answer; only the first `known` tokens count.
+    pub(crate) tokens: Prompt,
+    pub(crate) prompt_tokens: u32,
+    pub(crate) output_tokens: u32,
+    pub(crate) phase: Phase,
+    pub(crate) holding: Holding,
+    /// Tokens whose KV is there. Kept up to date outside of decode; see [`Sequence::at_pass`].
+    pub(crate) computed: u32,
+    /// Prompt and generated tokens. Kept up to date outside of decode.
+    pub(crate) known: u32,
+    /// The pass after which `computed` and `known` were last right, in decode.
+    pub(crate) decode_base: u64,
+    /// Changes when the sequence leaves decode, so that old wake-ups are void.
+    pub(crate) epoch: u32,
+    /// Place in the order of running sequences.
+    pub(crate) order: u64,
+    pub(crate) first_step: Option<u64>,
+    /// Prompt tokens served per tier at the first admission.
+    pub(crate) cached: [u32; 4],
+    pub(crate) admitted: bool,
+    pub(crate) preemptions: u16,
+    /// Chunks offered to the offload mechanism so far.
+    pub(crate) offered_chunks: u32,
+    /// Answer of the remote lookup: from which chunk on it asked, and how many it found.
+    pub(crate) remote: Option<(u32, u32)>,
+    /// Chunks being loaded.
+    pub(crate) loading: Vec<Segment>,
+    /// Loads that have not ended.
+    pub(crate) loads_open: u32,
+    /// A load failed: what it brought cannot be used.
+    pub(crate) load_failed: bool,
+}
+
+impl Sequence {
+    pub(crate) fn new(request: &Request) -> Self {
+        let answer = weir_model::Piece::new(request.output, request.output_tokens.0);
+        Self {
+            request: request.id,
+            tokens: request.prompt.followed_by([answer]),
+            prompt_tokens: request.prompt.tokens().0,
+            output_tokens: request.output_tokens.0.max(1),
+            phase: Phase::Waiting,
+            holding: Holding::default(),
+            computed: 0,
+            known: request.prompt.tokens().0,
+            decode_base: 0,
+            epoch: 0,
+            order: 0,
+            first_step: None,
+            cached: [0; 4],
+            admitted: false,
+            preemptions: 0,
+            offered_chunks: 0,
+            remote: None,
+            loading: Vec::new(),
+            loads_open: 0,
+            load_failed: false,
+        }
+    }
+
+    /// Known tokens at the start of a pass, in decode.
+    pub(crate) const fn known_at(&self, pass: u64) -> u32 {
+        self.known + (pass - 1 - self.decode_base) as u32
+    }
+
+    /// Writes down the state as it is before `pass`, leaving decode's implicit counting.
+    pub(crate) fn settle_at(&mut self, pass: u64) {
+        self.known = self.known_at(pass);
+        self.computed = self.known - 1;
+        self.decode_base = pass - 1;
+    }
+
+    /// Tokens generated.
+    pub(crate) const fn generated(&self) -> u32 {
+        self.known - self.prompt_tokens
+    }
+}

@@ -1,0 +1,195 @@
+//! How long a pass takes, from its shape.
+//!
+//! The engine describes each pass by a [`PassShape`] and asks a [`TimingModel`] for its duration;
+//! nothing else of the engine is visible here, and nothing here keeps state that changes an
+//! answer. So one model can be swapped for another, and the same shape always costs the same on
+//! every machine: only `libm` functions and IEEE operations are used, and the result is rounded
+//! to whole nanoseconds.
+
+mod analytic;
+#[cfg(test)]
+mod calibration;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod kernels;
+#[cfg(test)]
+mod properties;
+pub mod validation;
+
+use weir_model::Nanos;
+
+use crate::config::TimingConfig;
+
+pub use analytic::{AnalyticTiming, PassParts};
+pub use error::TimingError;
+
+/// A chunk of a prompt that is computed in a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefillChunk {
+    /// Tokens computed now.
+    pub new_tokens: u32,
+    /// Tokens of the sequence that are in the cache already.
+    pub context_tokens: u32,
+}
+
+/// What a pass computes: all that a timing model may look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassShape {
+    /// Prompt chunks.
+    pub prefill: Vec<PrefillChunk>,
+    /// Sequences that get one token each.
+    pub decoding: u32,
+    /// Sum of the context lengths of the decoding sequences, tokens.
+    pub context_tokens: u64,
+    /// Tokens of context that the decoding sequences hold, each shared block counted once.
+    pub unique_context_tokens: u64,
+    /// Leading tokens that all running sequences share; 0 when there are none.
+    pub shared_prefix_tokens: u32,
+}
+
+impl PassShape {
+    /// Tokens that go through the model's layers in this pass.
+    pub fn tokens(&self) -> u64 {
+        let chunks: u64 = self
+            .prefill
+            .iter()
+            .map(|chunk| u64::from(chunk.new_tokens))
+            .sum();
+        chunks + u64::from(self.decoding)
+    }
+
+    /// Sequences in this pass. Each one gets a row of logits, also where its prompt goes on in
+    /// the next pass: vLLM computes that row and drops the token.
+    pub fn sequences(&self) -> u64 {
+        self.prefill.len() as u64 + u64::from(self.decoding)
+    }
+}
+
+/// A pass's shape to its duration.
+///
+/// `&mut self` lets a model memoise; the answer depends on the shape alone.
+pub trait TimingModel {
+    /// Duration of one pass.
+    fn pass(&mut self, shape: &PassShape) -> Nanos;
+
+    /// Time from a request's arrival to the scheduler; no part of any pass.
+    fn front_end(&self) -> Nanos {
+        Nanos::ZERO
+    }
+
+    /// Time to compute `new_tokens` of one prompt behind `context_tokens` in the cache, alone on
+    /// the engine and cut into passes of at most `budget` tokens (a budget of 0 counts as 1).
+    /// Without the front end, and zero where nothing is to be computed.
+    fn prefill_time(&mut self, new_tokens: u32, context_tokens: u32, budget: u32) -> Nanos {
+        let budget = budget.max(1);
+        let mut shape = PassShape::default();
+        let mut total = Nanos::ZERO;
+        let mut computed = 0;
+        while computed < new_tokens {
+            let chunk = budget.min(new_tokens - computed);
+            shape.prefill.clear();
+            shape.prefill.push(PrefillChunk {
+                new_tokens: chunk,
+                context_tokens: context_tokens.saturating_add(computed),
+            });
+            total += self.pass(&shape);
+            computed += chunk;
+        }
+        total
+    }
+}
+
+/// `base + per_token * tokens`: for tests and peer benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FixedTiming {
+    /// Time of an empty pass.
+    pub base: Nanos,
+    /// Added per token in the pass.
+    pub per_token: Nanos,
+}
+
+impl TimingModel for FixedTiming {
+    fn pass(&mut self, shape: &PassShape) -> Nanos {
+        self.base + self.per_token * shape.tokens()
+    }
+}
+
+/// The timing model that a [`TimingConfig`] names, dispatched without a vtable: it is asked once
+/// per pass, millions of times per simulated cell.
+#[derive(Debug, Clone)]
+pub enum Timing {
+    /// `base + per_token * tokens`.
+    Fixed(FixedTiming),
+    /// The analytic model.
+    Analytic(Box<AnalyticTiming>),
+}
+
+impl Timing {
+    /// Builds the model; an error names the figure that no duration can be computed from.
+    pub fn new(config: &TimingConfig) -> Result<Self, TimingError> {
+        Ok(match config {
+            TimingConfig::Fixed { base, per_token } => Self::Fixed(FixedTiming {
+                base: *base,
+                per_token: *per_token,
+            }),
+            TimingConfig::Analytic(analytic) => {
+                Self::Analytic(Box::new(AnalyticTiming::new(analytic)?))
+            }
+        })
+    }
+}
+
+impl TimingModel for Timing {
+    fn pass(&mut self, shape: &PassShape) -> Nanos {
+        match self {
+            Self::Fixed(fixed) => fixed.pass(shape),
+            Self::Analytic(analytic) => analytic.pass(shape),
+        }
+    }
+
+    fn front_end(&self) -> Nanos {
+        match self {
+            Self::Fixed(fixed) => fixed.front_end(),
+            Self::Analytic(analytic) => analytic.front_end(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_pass_counts_every_token_once() {
+        let mut fixed = FixedTiming {
+            base: Nanos::from_millis(2),
+            per_token: Nanos::from_micros(3),
+        };
+        let chunk = PrefillChunk {
+            new_tokens: 90,
+            context_tokens: 5_000,
+        };
+        let shape = PassShape {
+            prefill: vec![chunk],
+            decoding: 10,
+            ..PassShape::default()
+        };
+        assert_eq!(fixed.pass(&shape), Nanos::from_micros(2_300));
+    }
+
+    #[test]
+    fn a_prompt_is_cut_by_the_budget() {
+        let mut fixed = FixedTiming {
+            base: Nanos::from_millis(1),
+            per_token: Nanos::from_micros(1),
+        };
+        // 2,048 + 2,048 + 904 tokens: three passes.
+        assert_eq!(
+            fixed.prefill_time(5_000, 0, 2_048),
+            Nanos::from_micros(8_000)
+        );
+        assert_eq!(fixed.prefill_time(0, 5_000, 2_048), Nanos::ZERO);
+        assert_eq!(fixed.prefill_time(2, 0, 0), Nanos::from_micros(2_002));
+    }
+}

@@ -1,0 +1,4 @@
+//! Integration tests of the engine.
+
+mod plain_pool;
+mod pool_equivalence;

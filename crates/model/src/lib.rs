@@ -1,0 +1,28 @@
+//! The vocabulary of Weir: units, model shapes, accelerators, symbolic prompts, block hashes,
+//! requests, KV events, signals and verdict words.
+//!
+//! Owns no I/O, no clock, no async and no global state; every other crate may use it.
+
+pub mod accelerator;
+pub mod block;
+pub mod kv_event;
+pub mod prefix_tree;
+pub mod prompt;
+pub mod request;
+pub mod shape;
+pub mod signal;
+pub mod step;
+pub mod tier_kind;
+pub mod units;
+pub mod verdict;
+
+pub use accelerator::{Accelerator, KernelFit};
+pub use kv_event::{KvChange, KvEvent};
+pub use prompt::{ContentId, Piece, Prompt};
+pub use request::{Outcome, Request, RequestRow};
+pub use shape::ModelShape;
+pub use signal::{Signal, SignalKind, Signals};
+pub use step::StepRow;
+pub use tier_kind::TierKind;
+pub use units::{Bytes, Nanos, Tokens};
+pub use verdict::{OverheadReason, Verdict, VoidReason};

@@ -1,0 +1,122 @@
+//! A request as it is asked, and the row that is recorded of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::prompt::{ContentId, Prompt};
+use crate::tier_kind::TierKind;
+use crate::units::{Nanos, Tokens};
+
+/// One request, before it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Unique in the cell, in order of issue.
+    pub id: u64,
+    /// The session it belongs to.
+    pub session: u64,
+    /// Its place in the session, from 0.
+    pub turn: u32,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// Tokens to generate (EOS is ignored, as load generators do).
+    pub output_tokens: Tokens,
+    /// The content that the answer will have; a later turn of the session quotes it.
+    pub output: ContentId,
+    /// Leading prompt tokens that were asked or generated before in this cell: what a cache
+    /// without limits would hold.
+    pub seen_tokens: Tokens,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All tokens arrived.
+    Done,
+    /// The cell ended before it did.
+    Unfinished,
+    /// It failed; the row's error says how.
+    Failed,
+}
+
+impl Outcome {
+    /// The word in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unfinished => "unfinished",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The record of one request; the columns of `requests.parquet`. Times count from the start of
+/// the cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestRow {
+    /// Unique in the cell, in order of issue.
+    pub request: u64,
+    /// The session it belongs to.
+    pub session: u64,
+    /// Its place in the session, from 0.
+    pub turn: u32,
+    /// A digest of the prompt: equal prompts have equal ids.
+    pub prompt_id: u64,
+    /// The replica that served it.
+    pub replica: u16,
+    /// When it should have been sent (open loop) or was allowed to be (closed loop).
+    pub due: Nanos,
+    /// When it was sent.
+    pub start: Nanos,
+    /// When the connection was there (live targets).
+    pub connected: Option<Nanos>,
+    /// When the first byte of the body came (live targets).
+    pub first_byte: Option<Nanos>,
+    /// When the first token came.
+    pub first_token: Option<Nanos>,
+    /// When the last token came, or the request was given up.
+    pub end: Nanos,
+    /// Prompt length.
+    pub prompt_tokens: Tokens,
+    /// Tokens that came.
+    pub output_tokens: Tokens,
+    /// Leading prompt tokens that a cache without limits would hold.
+    pub seen_tokens: Tokens,
+    /// Prompt tokens served per tier, indexed by [`TierKind::index`].
+    pub cached_tokens: [Tokens; 4],
+    /// Times it was preempted and recomputed.
+    pub preemptions: u16,
+    /// Simulated: the pass of its replica that gave the first token; token `i` came with pass
+    /// `first_step + i` unless it was preempted.
+    pub first_step: u64,
+    /// Live: events per read, on average.
+    pub events_per_read: Option<f32>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Cause, for failed requests.
+    pub error: Option<String>,
+    /// Digest of the output tokens, where they are real.
+    pub output_digest: Option<u64>,
+    /// Bound of the error of its times (0 in simulation).
+    pub error_bound: Nanos,
+    /// With several replicas: prompt tokens that the chosen replica's GPU held at the decision.
+    pub routed_hit_tokens: Tokens,
+    /// With several replicas: the same, averaged over all replicas (a uniform choice).
+    pub uniform_hit_tokens: f32,
+    /// With several replicas: the same, of the best replica.
+    pub best_hit_tokens: Tokens,
+}
+
+impl RequestRow {
+    /// Prompt tokens that the GPU's own cache served.
+    pub fn gpu_hit_tokens(&self) -> Tokens {
+        self.cached_tokens[TierKind::Gpu.index()]
+    }
+
+    /// Prompt tokens that any tier below the GPU served.
+    pub fn external_hit_tokens(&self) -> Tokens {
+        self.cached_tokens[TierKind::Host.index()..]
+            .iter()
+            .copied()
+            .sum()
+    }
+}

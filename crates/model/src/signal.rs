@@ -1,0 +1,152 @@
+//! Signals: observed quantities of a mechanism, with unit, source and reset behaviour.
+//!
+//! The evidence of a cell is a set of signals. The simulator emits the same ones from the block
+//! movements it conserves that a live target reads from `/metrics`, `INFO` and start-up logs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Which quantity. Values are differences over the measured window unless the doc says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalKind {
+    /// Prompt tokens of all requests that were scheduled.
+    PromptTokens,
+    /// Leading prompt tokens that a cache without limits would have held.
+    SeenTokens,
+    /// Prompt tokens served by the GPU's prefix cache.
+    GpuHitTokens,
+    /// Tokens asked of the offload mechanism (prompt minus GPU hits).
+    ExternalQueryTokens,
+    /// Tokens that the offload mechanism served, all tiers.
+    ExternalHitTokens,
+    /// The part of them that came from host memory.
+    HostHitTokens,
+    /// The part that came from disk.
+    DiskHitTokens,
+    /// The part that came from a remote store.
+    RemoteHitTokens,
+    /// Tokens an unlimited mechanism could have served: seen, but not in the GPU cache.
+    EligibleTokens,
+    /// Bytes written from the GPU to tiers.
+    StoredBytes,
+    /// Bytes loaded from tiers to the GPU.
+    LoadedBytes,
+    /// Bytes evicted from tiers.
+    EvictedBytes,
+    /// Stores given up because the tier was full of pinned blocks.
+    StoreFailures,
+    /// Gauge: capacity of the largest tier.
+    TierCapacityBytes,
+    /// Gauge: bytes held by tiers at the end.
+    TierUsedBytes,
+    /// Gauge: keys in the remote store at the end.
+    StoreKeys,
+    /// Bytes evicted from the GPU pool.
+    GpuEvictedBytes,
+    /// Requests preempted for want of blocks.
+    Preemptions,
+    /// Gauge: replicas a request could go to.
+    Replicas,
+    /// Routing decisions with at least two candidates.
+    RoutingChoices,
+    /// Largest share of the decisions that went to one replica, in percent.
+    RoutingMaxSharePercent,
+    /// Tokens in the chosen replica's cache at the decisions.
+    RoutedHitTokens,
+    /// The same for a uniform choice (expectation).
+    UniformHitTokens,
+    /// The same for the best choice.
+    BestHitTokens,
+    /// KV events that reached the index.
+    IndexEvents,
+    /// Gauge: blocks known to the index at the end.
+    IndexKeys,
+    /// Lookups in the index.
+    IndexLookups,
+    /// Lookups that found something.
+    IndexHits,
+}
+
+impl SignalKind {
+    /// The unit of the value: "tokens", "bytes", "count" or "percent".
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::PromptTokens
+            | Self::SeenTokens
+            | Self::GpuHitTokens
+            | Self::ExternalQueryTokens
+            | Self::ExternalHitTokens
+            | Self::HostHitTokens
+            | Self::DiskHitTokens
+            | Self::RemoteHitTokens
+            | Self::EligibleTokens
+            | Self::RoutedHitTokens
+            | Self::UniformHitTokens
+            | Self::BestHitTokens => "tokens",
+            Self::StoredBytes
+            | Self::LoadedBytes
+            | Self::EvictedBytes
+            | Self::TierCapacityBytes
+            | Self::TierUsedBytes
+            | Self::GpuEvictedBytes => "bytes",
+            Self::RoutingMaxSharePercent => "percent",
+            Self::StoreFailures
+            | Self::StoreKeys
+            | Self::Preemptions
+            | Self::Replicas
+            | Self::RoutingChoices
+            | Self::IndexEvents
+            | Self::IndexKeys
+            | Self::IndexLookups
+            | Self::IndexHits => "count",
+        }
+    }
+
+    /// True for values that are levels and not differences over the window.
+    pub const fn is_gauge(self) -> bool {
+        matches!(
+            self,
+            Self::TierCapacityBytes
+                | Self::TierUsedBytes
+                | Self::StoreKeys
+                | Self::Replicas
+                | Self::IndexKeys
+                | Self::RoutingMaxSharePercent
+        )
+    }
+}
+
+/// One observed quantity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Value in [`SignalKind::unit`].
+    pub value: f64,
+    /// Where it was seen: "simulator", "vllm:/metrics", "redis INFO", ...
+    pub source: String,
+}
+
+/// The signals of one cell. A missing kind was not observable, which is not the same as zero.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Signals(pub BTreeMap<SignalKind, Vec<Signal>>);
+
+impl Signals {
+    /// Adds an observation.
+    pub fn add(&mut self, kind: SignalKind, value: f64, source: &str) {
+        let signal = Signal {
+            value,
+            source: source.to_owned(),
+        };
+        self.0.entry(kind).or_default().push(signal);
+    }
+
+    /// The first source's value, or nothing when the quantity was not observable.
+    pub fn get(&self, kind: SignalKind) -> Option<f64> {
+        self.0
+            .get(&kind)
+            .and_then(|seen| seen.first())
+            .map(|signal| signal.value)
+    }
+}

@@ -1,0 +1,105 @@
+//! The words of a verdict. The decision table that chooses between them is `weir-report`'s.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a mechanism cost something but brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverheadReason {
+    /// What was asked again was still in the GPU's cache.
+    FitsGpu,
+    /// The tier is smaller than what it would have to hold.
+    TierTooSmall,
+    /// The tier evicted blocks before they were asked for.
+    Evicted,
+}
+
+impl OverheadReason {
+    /// The word in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FitsGpu => "fits-gpu",
+            Self::TierTooSmall => "tier-too-small",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// Why a mechanism did not act at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VoidReason {
+    /// No store and no lookup reached the mechanism.
+    NoOperation,
+    /// One replica: nothing to choose.
+    NoChoice,
+    /// A precise index that received no events.
+    NoEvents,
+}
+
+impl VoidReason {
+    /// The word in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoOperation => "no-operation",
+            Self::NoChoice => "no-choice",
+            Self::NoEvents => "no-events",
+        }
+    }
+}
+
+/// What a cell is worth as evidence (design: the table of verdicts).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A baseline arm, and its own claims hold.
+    Control,
+    /// The mechanism served at least the planned share of what it was eligible for.
+    Effective,
+    /// It acted, but (almost) nothing came back: only its cost was measured.
+    OverheadOnly(OverheadReason),
+    /// It did not act.
+    Void(VoidReason),
+    /// Outputs differ from the control's beyond the A/A arm's rate.
+    Corrupt,
+    /// The cell did not finish, or its figures contradict each other.
+    Failed(String),
+    /// There was no source to see the mechanism.
+    Unverified,
+}
+
+impl Verdict {
+    /// The word without its reason.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Effective => "effective",
+            Self::OverheadOnly(_) => "overhead-only",
+            Self::Void(_) => "void",
+            Self::Corrupt => "corrupt",
+            Self::Failed(_) => "failed",
+            Self::Unverified => "unverified",
+        }
+    }
+
+    /// True when the cell's figures may enter averages and plots as a result of its arm.
+    pub const fn counts(&self) -> bool {
+        matches!(
+            self,
+            Self::Control | Self::Effective | Self::OverheadOnly(_)
+        )
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverheadOnly(reason) => write!(f, "overhead-only ({})", reason.name()),
+            Self::Void(reason) => write!(f, "void ({})", reason.name()),
+            Self::Failed(cause) => write!(f, "failed ({cause})"),
+            _ => f.write_str(self.word()),
+        }
+    }
+}

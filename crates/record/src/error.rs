@@ -1,0 +1,263 @@
+//! What can go wrong with a run folder, and whose fault it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
+
+/// Whose fault an error is; decides the exit code of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The user asked for something that cannot be (exit code 2).
+    User,
+    /// Disk, permissions, another program (exit code 3).
+    Environment,
+    /// The caller broke a rule of this crate (exit code 101).
+    Defect,
+}
+
+/// An error of the run folder. Each message is one line: where, what failed, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A new run was asked for in a folder that holds something.
+    #[error(
+        "{}: the folder is not empty; pick another `--out`, or continue the run in it with \
+         `--resume`",
+        path.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds no run.
+    #[error(
+        "{}: no environment.json, so this is not the folder of a run; check the path, or start a \
+         new run with `--out`",
+        path.display()
+    )]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder was written in another format.
+    #[error(
+        "{}: the run has format {found} (written by Weir {weir}), this Weir reads format \
+         {expected}; read it with a Weir of its time, or start a new run with another `--out`",
+        path.display()
+    )]
+    WrongFormat {
+        /// The folder.
+        path: PathBuf,
+        /// Format of the folder.
+        found: u32,
+        /// Format of this program.
+        expected: u32,
+        /// Version that wrote the folder.
+        weir: String,
+    },
+    /// The experiment is not the one that the folder was started with.
+    #[error(
+        "{}: the plan has changed since this run was started (was {recorded}, is {given}); undo \
+         the change, or start a new run with another `--out`",
+        path.display()
+    )]
+    PlanChanged {
+        /// The folder.
+        path: PathBuf,
+        /// Hash that the folder was started with.
+        recorded: String,
+        /// Hash of the plan now.
+        given: String,
+    },
+    /// Another process writes to the folder.
+    #[error(
+        "{}: {holder} is running in this folder; wait for it to end or stop it, or pick another \
+         `--out`",
+        path.display()
+    )]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Who holds it, in words.
+        holder: String,
+    },
+    /// A file is not what was written, or cannot be read as what it should be.
+    #[error("{}: damaged: {why}; the cell has to be run again (`--resume`)", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// In what way.
+        why: String,
+    },
+    /// One of the files that describe the run cannot be read as what it should be.
+    #[error(
+        "{}: damaged: {why}; restore the file, or start a new run with `--out`",
+        path.display()
+    )]
+    DamagedRun {
+        /// The file.
+        path: PathBuf,
+        /// In what way.
+        why: String,
+    },
+    /// A cell was opened that is not complete.
+    #[error("{}: the cell is not complete (no cell.json); run it with `--resume`", path.display())]
+    Incomplete {
+        /// The cell's folder.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: cannot {what}: {source}; {}", path.display(), remedy(source))]
+    Io {
+        /// What was tried: "write", "create the folder".
+        what: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// A name that cannot be a file below the run folder.
+    #[error("`{name}` cannot be a path inside a run folder: {why}; use plain names joined by `/`")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A cell was begun in a folder that was opened for reading.
+    #[error(
+        "{}: the run was opened for reading; open it with `resume` to run cells",
+        path.display()
+    )]
+    ReadOnly {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A value that the file's format cannot hold (such as NaN in JSON), or a table that could not
+    /// be encoded.
+    #[error(
+        "{}: cannot be recorded: {why}; this is a defect of Weir, please report it",
+        path.display()
+    )]
+    Unrecordable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl RecordError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotEmpty { .. }
+            | Self::NotARun { .. }
+            | Self::WrongFormat { .. }
+            | Self::PlanChanged { .. }
+            | Self::Incomplete { .. }
+            | Self::Locked { .. } => Fault::User,
+            Self::Damaged { .. } | Self::DamagedRun { .. } => Fault::Environment,
+            Self::Io { source, .. } => match source.kind() {
+                // The path itself is wrong: nothing of the machine is broken.
+                io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::NotFound => Fault::User,
+                _ => Fault::Environment,
+            },
+            Self::BadName { .. } | Self::ReadOnly { .. } | Self::Unrecordable { .. } => {
+                Fault::Defect
+            }
+        }
+    }
+
+    /// True where disk, permissions or another program are to blame and not what the user wrote.
+    pub fn is_environment_fault(&self) -> bool {
+        self.fault() == Fault::Environment
+    }
+
+    /// The reason, where the error says that recorded bytes are not what was written.
+    pub fn damage(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Names the column that a decoder stumbled over.
+    pub(crate) fn in_column(self, name: &str) -> Self {
+        match self {
+            Self::Damaged { path, why } => Self::Damaged {
+                path,
+                why: format!("column `{name}`: {why}"),
+            },
+            other => other,
+        }
+    }
+
+    pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    /// An error of the Parquet writer: the operating system's where it caused it.
+    pub(crate) fn writing(path: &Path, error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+                Ok(source) => Self::io("write", path, *source),
+                Err(cause) => Self::Unrecordable {
+                    path: path.to_owned(),
+                    why: one_line(&cause.to_string()),
+                },
+            },
+            other => Self::Unrecordable {
+                path: path.to_owned(),
+                why: one_line(&other.to_string()),
+            },
+        }
+    }
+
+    /// An error of the Parquet reader.
+    pub(crate) fn reading(path: &Path, error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+                Ok(source) => Self::io("read", path, *source),
+                Err(cause) => Self::damaged(path, one_line(&cause.to_string())),
+            },
+            other => Self::damaged(path, one_line(&other.to_string())),
+        }
+    }
+}
+
+/// What to do about a refusal of the operating system.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space there and continue with `--resume`"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "make it accessible to this user, or pick another `--out`"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            "pick another path: a part of this one is not a folder or not a valid name"
+        }
+        io::ErrorKind::NotFound => "check the path",
+        _ => "check the disk and the path, then continue with `--resume`",
+    }
+}
+
+/// Messages of other crates as one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,33 @@
+//! The run folder: streaming writer and reader, checksums, resume and lock.
+//!
+//! The one invariant: a cell whose `cell.json` is there is complete, and a reader can tell whether
+//! its files are still the ones that were written. Everything else here serves it. This is the
+//! only crate that uses `parquet`.
+
+pub mod cell;
+mod column;
+mod durable;
+pub mod environment;
+pub mod error;
+mod lock;
+mod name;
+pub mod reader;
+pub mod requests;
+pub mod run;
+pub mod series;
+pub mod steps;
+mod table;
+pub mod tables;
+pub mod writer;
+
+pub use cell::{CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidence, StepRow};
+pub use column::ColumnSpec;
+pub use environment::{Environment, RUN_FORMAT, RunHeader};
+pub use error::{Fault, RecordError};
+pub use reader::{CellReader, CellState};
+pub use requests::{RequestColumn, RequestTable};
+pub use run::RunFolder;
+pub use series::{SeriesColumn, SeriesRow, SeriesTable};
+pub use steps::{StepColumn, StepTable};
+pub use tables::CellTables;
+pub use writer::{CellWriter, ClosedCell};

@@ -1,0 +1,260 @@
+//! The run folder: created once, resumed by one process at a time, read by any.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cell::CellRecord;
+use crate::durable;
+use crate::environment::{AnyHeader, Environment, RUN_FORMAT, RunHeader};
+use crate::error::{RecordError, one_line};
+use crate::lock::{FolderLock, LOCK_FILE};
+use crate::name;
+use crate::reader::{self, CellReader, CellState};
+use crate::writer::{CELL, CellWriter};
+
+const EXPERIMENT: &str = "experiment.yaml";
+const PLAN: &str = "plan.json";
+const ENVIRONMENT: &str = "environment.json";
+const CELLS: &str = "cells";
+const ANALYSIS: &str = "analysis";
+const REPORT: &str = "report";
+
+/// One execution of an experiment, as a folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    header: RunHeader,
+    // Nothing where the folder was opened for reading.
+    lock: Option<Arc<FolderLock>>,
+}
+
+impl RunFolder {
+    /// Starts a run in a new or empty folder and takes its lock. `spec_text` is kept as it was
+    /// written, `plan` as JSON; `plan_hash` guards later resumes.
+    ///
+    /// `environment.json` comes last: its presence means that the folder is a run.
+    pub fn create(
+        path: &Path,
+        spec_text: &str,
+        plan: &impl Serialize,
+        plan_hash: &str,
+        environment: &Environment,
+    ) -> Result<Self, RecordError> {
+        // Looked at before the lock too, to leave no lock file in a folder that is not ours.
+        refuse_content(path)?;
+        durable::create_folders(path)?;
+        let lock = FolderLock::take(path)?;
+        refuse_content(path)?;
+
+        let plan_path = path.join(PLAN);
+        let mut plan_text =
+            serde_json::to_vec_pretty(plan).map_err(|e| RecordError::Unrecordable {
+                path: plan_path.clone(),
+                why: one_line(&e.to_string()),
+            })?;
+        plan_text.push(b'\n');
+        let header = RunHeader {
+            format: RUN_FORMAT,
+            weir: environment.weir.clone(),
+            plan_hash: plan_hash.to_owned(),
+            started: environment.started.clone(),
+            host: environment.host.clone(),
+        };
+        let header_path = path.join(ENVIRONMENT);
+        let header_text = durable::to_json(&header_path, &header)?;
+        durable::write_whole(&path.join(EXPERIMENT), spec_text.as_bytes())?;
+        durable::write_whole(&plan_path, &plan_text)?;
+        durable::write_whole(&header_path, &header_text)?;
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            lock: Some(Arc::new(lock)),
+        })
+    }
+
+    /// Continues a run: takes its lock, and refuses a folder of another format or a changed plan.
+    pub fn resume(path: &Path, plan_hash: &str) -> Result<Self, RecordError> {
+        // Read before the lock: a folder that is no run gets no lock file.
+        read_header(path)?;
+        let lock = FolderLock::take(path)?;
+        let header = read_header(path)?;
+        if header.plan_hash != plan_hash {
+            return Err(RecordError::PlanChanged {
+                path: path.to_owned(),
+                recorded: header.plan_hash,
+                given: plan_hash.to_owned(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            lock: Some(Arc::new(lock)),
+        })
+    }
+
+    /// Opens a run without its lock, possibly while it goes on. Cells cannot be begun; `analysis/`
+    /// and `report/` can be written.
+    pub fn open_read_only(path: &Path) -> Result<Self, RecordError> {
+        let header = read_header(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            lock: None,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content of `environment.json`.
+    pub fn header(&self) -> &RunHeader {
+        &self.header
+    }
+
+    /// The experiment file as it was written.
+    pub fn experiment_text(&self) -> Result<String, RecordError> {
+        self.text(EXPERIMENT)
+    }
+
+    /// `plan.json` as text.
+    pub fn plan_text(&self) -> Result<String, RecordError> {
+        self.text(PLAN)
+    }
+
+    /// The plan.
+    pub fn plan<T: DeserializeOwned>(&self) -> Result<T, RecordError> {
+        serde_json::from_str(&self.plan_text()?).map_err(|e| RecordError::DamagedRun {
+            path: self.path.join(PLAN),
+            why: one_line(&e.to_string()),
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<String, RecordError> {
+        let path = self.path.join(name);
+        fs::read_to_string(&path).map_err(|e| RecordError::io("read", &path, e))
+    }
+
+    /// The folder of a cell, there or not.
+    pub fn cell_folder(&self, cell: &str) -> Result<PathBuf, RecordError> {
+        name::below(&self.path.join(CELLS), cell)
+    }
+
+    /// Begins a cell. Whatever is in its folder is removed, a complete cell too: ask
+    /// [`RunFolder::completed`] first.
+    pub fn begin_cell(&self, cell: &str) -> Result<CellWriter, RecordError> {
+        let Some(lock) = &self.lock else {
+            return Err(RecordError::ReadOnly {
+                path: self.path.clone(),
+            });
+        };
+        CellWriter::begin(cell, self.cell_folder(cell)?, Arc::clone(lock))
+    }
+
+    /// Opens a complete cell and verifies it.
+    pub fn open_cell(&self, cell: &str) -> Result<CellReader, RecordError> {
+        CellReader::open(self, cell)
+    }
+
+    /// How far a cell came, its files verified.
+    pub fn cell_state(&self, cell: &str) -> Result<CellState, RecordError> {
+        reader::state(self, cell)
+    }
+
+    /// The record of a cell that is finished and whole; nothing where it has to be run, and
+    /// [`RunFolder::cell_state`] says why. A record with the status `Failed` is returned too:
+    /// whether a failed cell is tried again is the caller's choice.
+    pub fn completed(&self, cell: &str) -> Result<Option<CellRecord>, RecordError> {
+        Ok(match self.cell_state(cell)? {
+            CellState::Complete(record) => Some(*record),
+            CellState::Missing | CellState::Incomplete | CellState::Damaged(_) => None,
+        })
+    }
+
+    /// Paths of the cells that have a `cell.json`, sorted; their files are not verified.
+    pub fn cells(&self) -> Result<Vec<String>, RecordError> {
+        let folder = self.path.join(CELLS);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let last = format!("/{CELL}");
+        let files = durable::files_below(&folder)?;
+        let mut cells: Vec<String> = files
+            .iter()
+            .filter_map(|(name, _)| name.strip_suffix(&last))
+            .map(String::from)
+            .collect();
+        // Files are sorted with their last part, which is not the order of the folders' names.
+        cells.sort();
+        Ok(cells)
+    }
+
+    /// Writes `analysis/<name>` whole; an older one is replaced.
+    pub fn write_analysis(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+        self.write_output(ANALYSIS, name, bytes)
+    }
+
+    /// Writes `report/<name>` whole; an older one is replaced.
+    pub fn write_report(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+        self.write_output(REPORT, name, bytes)
+    }
+
+    fn write_output(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+        let path = name::below(&self.path.join(folder), name)?;
+        durable::write_whole(&path, bytes)?;
+        Ok(path)
+    }
+}
+
+/// An error unless there is nothing at `path`, or a folder with no more than a lock file and what
+/// a killed start left half-written.
+fn refuse_content(path: &Path) -> Result<(), RecordError> {
+    let refused = |e| RecordError::io("list the folder", path, e);
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(refused)?.file_name();
+        if name != LOCK_FILE && !durable::is_temporary(&name.to_string_lossy()) {
+            return Err(RecordError::NotEmpty {
+                path: path.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_header(path: &Path) -> Result<RunHeader, RecordError> {
+    let file = path.join(ENVIRONMENT);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(RecordError::NotARun {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) => return Err(RecordError::io("read", &file, error)),
+    };
+    let damaged = |why: serde_json::Error| RecordError::DamagedRun {
+        path: file.clone(),
+        why: one_line(&why.to_string()),
+    };
+    let any: AnyHeader = serde_json::from_slice(&text).map_err(damaged)?;
+    if any.format != RUN_FORMAT {
+        return Err(RecordError::WrongFormat {
+            path: path.to_owned(),
+            found: any.format,
+            expected: RUN_FORMAT,
+            weir: any.weir,
+        });
+    }
+    serde_json::from_slice(&text).map_err(damaged)
+}

@@ -1,0 +1,399 @@
+//! A table on disk: rows are gathered by column and leave memory a row group at a time.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::column::reader::ColumnReader;
+use parquet::column::writer::ColumnWriter;
+use parquet::errors::Result as ParquetResult;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnPath, Type};
+
+use crate::column::{ColumnSpec, Layout};
+use crate::durable::{Digest, HashedFile};
+use crate::error::RecordError;
+
+/// Rows per row group: the most that are held in memory. About 5 MB of request rows; large enough
+/// that the fixed cost of a group (some 30 column chunks) is under 20 ns per row.
+pub(crate) const GROUP_ROWS: usize = 32_768;
+
+/// Cheapest level that still halves the files.
+const ZSTD_LEVEL: i32 = 1;
+
+/// A struct of vectors that is stored as one Parquet file.
+pub(crate) trait Table: Default {
+    /// A row as the caller gives and gets it.
+    type Row;
+    /// The names of the columns, as an enum.
+    type Column: Copy + PartialEq + 'static;
+
+    /// Columns in the order of the file.
+    const COLUMNS: &'static [Self::Column];
+
+    fn spec(column: Self::Column) -> ColumnSpec;
+    fn layout(column: Self::Column) -> Layout;
+    fn schema(column: Self::Column) -> ParquetResult<Type>;
+    fn write(&self, column: Self::Column, to: &mut ColumnWriter<'_>) -> ParquetResult<()>;
+    fn read(&mut self, column: Self::Column, from: ColumnReader, rows: usize) -> ParquetResult<()>;
+
+    fn push(&mut self, row: &Self::Row);
+    /// The row at `index`; all columns must be filled.
+    fn row(&self, index: usize) -> Self::Row;
+    /// Rows held, whichever columns are filled.
+    fn rows(&self) -> usize;
+    /// Rows were appended to columns by [`Table::read`].
+    fn grown(&mut self, rows: usize);
+    /// Forgets the rows but keeps the memory.
+    fn clear(&mut self);
+}
+
+/// Defines a table: the struct of vectors, the enum of its columns, and their mapping to a file.
+macro_rules! table {
+    (
+        $(#[$table_doc:meta])* $table:ident of $row:ty, columns $columns:ident;
+        push $push:expr;
+        row $build:expr;
+        $($variant:ident $field:ident: $value:ty,
+          $name:literal, $unit:literal, $layout:ident, $meaning:literal;)*
+    ) => {
+        $(#[$table_doc])*
+        ///
+        /// Vectors of columns that were not asked for are empty.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct $table {
+            rows: usize,
+            $(#[doc = $meaning] #[doc = concat!("Unit: ", $unit, ".")] pub $field: Vec<$value>,)*
+        }
+
+        /// The columns of the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $columns {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl $columns {
+            /// All columns, in the order of the file.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Name, type, unit and meaning.
+            pub const fn spec(self) -> $crate::column::ColumnSpec {
+                match self {
+                    $(Self::$variant => $crate::column::ColumnSpec {
+                        name: $name,
+                        kind: <$value as $crate::column::Column>::KIND,
+                        nullable: <$value as $crate::column::Column>::NULLABLE,
+                        unit: $unit,
+                        meaning: $meaning,
+                    },)*
+                }
+            }
+        }
+
+        impl $table {
+            /// Rows, whichever columns are filled.
+            pub fn len(&self) -> usize {
+                self.rows
+            }
+
+            /// True without rows.
+            pub fn is_empty(&self) -> bool {
+                self.rows == 0
+            }
+        }
+
+        impl $crate::table::Table for $table {
+            type Row = $row;
+            type Column = $columns;
+
+            const COLUMNS: &'static [$columns] = $columns::ALL;
+
+            fn spec(column: $columns) -> $crate::column::ColumnSpec {
+                column.spec()
+            }
+
+            fn layout(column: $columns) -> $crate::column::Layout {
+                match column {
+                    $($columns::$variant => $crate::column::Layout::$layout,)*
+                }
+            }
+
+            fn schema(
+                column: $columns,
+            ) -> parquet::errors::Result<parquet::schema::types::Type> {
+                match column {
+                    $($columns::$variant => {
+                        <$value as $crate::column::Column>::schema($name)
+                    })*
+                }
+            }
+
+            fn write(
+                &self,
+                column: $columns,
+                to: &mut parquet::column::writer::ColumnWriter<'_>,
+            ) -> parquet::errors::Result<()> {
+                match column {
+                    $($columns::$variant => {
+                        $crate::column::Column::write(&self.$field, to)
+                    })*
+                }
+            }
+
+            fn read(
+                &mut self,
+                column: $columns,
+                from: parquet::column::reader::ColumnReader,
+                rows: usize,
+            ) -> parquet::errors::Result<()> {
+                match column {
+                    $($columns::$variant => {
+                        $crate::column::Column::read(from, rows, &mut self.$field)
+                    })*
+                }
+            }
+
+            fn push(&mut self, row: &$row) {
+                let push: fn(&mut Self, &$row) = $push;
+                push(self, row);
+                self.rows += 1;
+            }
+
+            fn row(&self, index: usize) -> $row {
+                let build: fn(&Self, usize) -> $row = $build;
+                build(self, index)
+            }
+
+            fn rows(&self) -> usize {
+                self.rows
+            }
+
+            fn grown(&mut self, rows: usize) {
+                self.rows += rows;
+            }
+
+            fn clear(&mut self) {
+                self.rows = 0;
+                $(self.$field.clear();)*
+            }
+        }
+    };
+}
+pub(crate) use table;
+
+fn schema<T: Table>() -> ParquetResult<Arc<Type>> {
+    let mut fields = Vec::with_capacity(T::COLUMNS.len());
+    for &column in T::COLUMNS {
+        fields.push(Arc::new(T::schema(column)?));
+    }
+    Ok(Arc::new(
+        Type::group_type_builder("row")
+            .with_fields(fields)
+            .build()?,
+    ))
+}
+
+fn properties<T: Table>() -> ParquetResult<WriterProperties> {
+    let mut builder = WriterProperties::builder()
+        // Not the library's default, so that the bytes change with our format only.
+        .set_created_by("weir".to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_dictionary_enabled(false)
+        // One page per column chunk: nothing seeks inside a row group.
+        .set_data_page_row_count_limit(GROUP_ROWS)
+        .set_write_batch_size(GROUP_ROWS)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
+    for &column in T::COLUMNS {
+        let path = ColumnPath::from(T::spec(column).name);
+        builder = match T::layout(column) {
+            Layout::Dictionary => builder.set_column_dictionary_enabled(path, true),
+            layout => builder.set_column_encoding(path, layout.encoding()),
+        };
+    }
+    Ok(builder.build())
+}
+
+/// Writes a table row by row.
+pub(crate) struct TableWriter<T: Table> {
+    path: PathBuf,
+    held: T,
+    // Opened with the first full group: a short-lived cell touches the disk once.
+    file: Option<SerializedFileWriter<HashedFile>>,
+}
+
+impl<T: Table> TableWriter<T> {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            held: T::default(),
+            file: None,
+        }
+    }
+
+    /// Takes a row; every [`GROUP_ROWS`]th writes a row group.
+    #[inline]
+    pub(crate) fn push(&mut self, row: &T::Row) -> Result<(), RecordError> {
+        self.held.push(row);
+        if self.held.rows() >= GROUP_ROWS {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// True if no row was ever pushed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.file.is_none() && self.held.rows() == 0
+    }
+
+    fn flush(&mut self) -> Result<(), RecordError> {
+        let wrong = |e| RecordError::writing(&self.path, e);
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open::<T>(&self.path)?),
+        };
+        write_group(file, &self.held).map_err(wrong)?;
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Writes what is held and the footer, makes the file durable.
+    pub(crate) fn close(mut self) -> Result<Digest, RecordError> {
+        if self.held.rows() > 0 {
+            self.flush()?;
+        }
+        let mut file = match self.file {
+            Some(file) => file,
+            None => open::<T>(&self.path)?,
+        };
+        let wrong = |e| RecordError::writing(&self.path, e);
+        // Not `into_inner`: it would turn a refused write into a text.
+        file.finish().map_err(wrong)?;
+        file.inner().finish(&self.path)
+    }
+}
+
+fn open<T: Table>(path: &Path) -> Result<SerializedFileWriter<HashedFile>, RecordError> {
+    let wrong = |e| RecordError::writing(path, e);
+    let schema = schema::<T>().map_err(wrong)?;
+    let properties = Arc::new(properties::<T>().map_err(wrong)?);
+    let file = HashedFile::create(path)?;
+    SerializedFileWriter::new(file, schema, properties).map_err(wrong)
+}
+
+fn write_group<T: Table>(
+    file: &mut SerializedFileWriter<HashedFile>,
+    held: &T,
+) -> ParquetResult<()> {
+    let mut group = file.next_row_group()?;
+    for &column in T::COLUMNS {
+        let Some(mut writer) = group.next_column()? else {
+            break;
+        };
+        held.write(column, writer.untyped())?;
+        writer.close()?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// Reads a table, by columns or row by row.
+pub(crate) struct TableReader {
+    path: PathBuf,
+    file: SerializedFileReader<File>,
+}
+
+impl TableReader {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, RecordError> {
+        let file = File::open(&path).map_err(|e| RecordError::io("read", &path, e))?;
+        let file = SerializedFileReader::new(file).map_err(|e| RecordError::reading(&path, e))?;
+        Ok(Self { path, file })
+    }
+
+    /// The chosen columns of the whole table.
+    pub(crate) fn columns<T: Table>(&self, chosen: &[T::Column]) -> Result<T, RecordError> {
+        let mut table = T::default();
+        for group in 0..self.file.num_row_groups() {
+            self.read_group(group, chosen, &mut table)?;
+        }
+        Ok(table)
+    }
+
+    fn read_group<T: Table>(
+        &self,
+        group: usize,
+        chosen: &[T::Column],
+        table: &mut T,
+    ) -> Result<(), RecordError> {
+        let wrong = |e| RecordError::reading(&self.path, e);
+        let reader = self.file.get_row_group(group).map_err(wrong)?;
+        let rows = usize::try_from(reader.metadata().num_rows())
+            .map_err(|_| RecordError::damaged(&self.path, "a negative number of rows"))?;
+        // By the table's order, so that a column chosen twice is read once.
+        for &column in T::COLUMNS.iter().filter(|column| chosen.contains(column)) {
+            let name = T::spec(column).name;
+            let place = reader
+                .metadata()
+                .columns()
+                .iter()
+                .position(|found| found.column_path().string() == name)
+                .ok_or_else(|| RecordError::damaged(&self.path, format!("no column `{name}`")))?;
+            let values = reader.get_column_reader(place).map_err(wrong)?;
+            table
+                .read(column, values, rows)
+                .map_err(|e| RecordError::reading(&self.path, e).in_column(name))?;
+        }
+        table.grown(rows);
+        Ok(())
+    }
+
+    pub(crate) fn into_rows<T: Table>(self) -> Rows<T> {
+        Rows {
+            reader: self,
+            held: T::default(),
+            next: 0,
+            group: 0,
+            failed: false,
+        }
+    }
+}
+
+/// The rows of a table in order, decoded a row group at a time.
+///
+/// After an error it ends.
+pub(crate) struct Rows<T> {
+    reader: TableReader,
+    held: T,
+    next: usize,
+    group: usize,
+    failed: bool,
+}
+
+impl<T: Table> Iterator for Rows<T> {
+    type Item = Result<T::Row, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.next == self.held.rows() {
+            if self.failed || self.group == self.reader.file.num_row_groups() {
+                return None;
+            }
+            self.held.clear();
+            self.next = 0;
+            if let Err(error) = self
+                .reader
+                .read_group(self.group, T::COLUMNS, &mut self.held)
+            {
+                self.failed = true;
+                self.held.clear();
+                return Some(Err(error));
+            }
+            self.group += 1;
+        }
+        self.next += 1;
+        Some(Ok(self.held.row(self.next - 1)))
+    }
+}

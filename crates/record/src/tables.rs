@@ -1,0 +1,96 @@
+//! The tables of one cell, for figures and reports.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use weir_model::RequestRow;
+
+use crate::cell::{Evidence, StepRow};
+use crate::error::{RecordError, one_line};
+use crate::requests::{RequestColumn, RequestTable};
+use crate::series::{SeriesColumn, SeriesTable};
+use crate::steps::{StepColumn, StepTable};
+use crate::table::TableReader;
+
+/// File of the request rows.
+pub(crate) const REQUESTS: &str = "requests.parquet";
+/// File of the passes.
+pub(crate) const STEPS: &str = "steps.parquet";
+/// File of the samples.
+pub(crate) const SERIES: &str = "series.parquet";
+/// File of the evidence.
+pub(crate) const EVIDENCE: &str = "evidence.json";
+
+/// Reads the tables of a cell, each time from its files: nothing is kept in memory.
+#[derive(Debug, Clone)]
+pub struct CellTables {
+    folder: PathBuf,
+}
+
+impl CellTables {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The cell's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn table(&self, name: &str) -> Result<TableReader, RecordError> {
+        TableReader::open(self.folder.join(name))
+    }
+
+    /// The chosen columns of all requests; the vectors of the others stay empty.
+    pub fn request_columns(&self, chosen: &[RequestColumn]) -> Result<RequestTable, RecordError> {
+        self.table(REQUESTS)?.columns(chosen)
+    }
+
+    /// All request rows in the order they were pushed, decoded a few thousand at a time.
+    pub fn rows(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<>, RecordError> {
+        Ok(self.table(REQUESTS)?.into_rows::<RequestTable>())
+    }
+
+    /// All passes.
+    pub fn steps(&self) -> Result<StepTable, RecordError> {
+        self.step_columns(StepColumn::ALL)
+    }
+
+    /// The chosen columns of all passes; the vectors of the others stay empty.
+    pub fn step_columns(&self, chosen: &[StepColumn]) -> Result<StepTable, RecordError> {
+        self.table(STEPS)?.columns(chosen)
+    }
+
+    /// All passes one by one, in the order they were pushed, decoded a few thousand at a time.
+    pub fn step_rows(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<StepRow, RecordError>> + use<>, RecordError> {
+        Ok(self.table(STEPS)?.into_rows::<StepTable>())
+    }
+
+    /// All samples; an empty table where none were taken.
+    pub fn series(&self) -> Result<SeriesTable, RecordError> {
+        match self.table(SERIES) {
+            Ok(table) => table.columns(SeriesColumn::ALL),
+            Err(RecordError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(SeriesTable::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The evidence; nothing where the cell failed before it had any.
+    pub fn evidence(&self) -> Result<Option<Evidence>, RecordError> {
+        let path = self.folder.join(EVIDENCE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(RecordError::io("read", &path, error)),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|e| RecordError::damaged(&path, one_line(&e.to_string())))
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the run folder as its callers use it.
+
+// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod cells;
+mod damage;
+mod disk_full;
+mod readme;
+mod rows;
+mod runs;
+mod sample;

@@ -1,0 +1,383 @@
+//! The sentence a run ends with: what to do for one model and hardware, as far as the evidence
+//! allows.
+//!
+//! An arm is worth it at a level when its mechanism was effective there, its gain in the deciding
+//! metric is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is
+//! one) excludes zero. A recommendation needs a run of such levels without a gap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use weir_spec::plan::ArmRole;
+
+use super::{Context, DeploymentComparison, LevelNote, reference};
+use crate::metric::{Better, Metric};
+use crate::numerals;
+use crate::statistics::Difference;
+
+/// A gain below this many percent does not pay for running one more component.
+pub const WORTH_PERCENT: f64 = 1.0;
+
+/// What to do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Decision {
+    /// The sentence, or several where offloading and routing were both under test.
+    pub sentence: String,
+    /// Arms that are worth it somewhere, best first.
+    pub recommended: Vec<Recommendation>,
+    /// What to change to see an effect, where none was seen.
+    pub remedies: Vec<String>,
+}
+
+/// An arm that is worth it over a run of levels.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// The arm.
+    pub arm: String,
+    /// What it is compared with.
+    pub control: String,
+    /// First level where it is worth it.
+    pub from: String,
+    /// Last level where it is worth it.
+    pub to: String,
+    /// The level of the largest gain.
+    pub best: String,
+    /// Gain there in the deciding metric, percent (positive is better).
+    pub gain_percent: f64,
+}
+
+/// How an arm does at one level, as far as it can be judged.
+struct Judged<'a> {
+    level: &'a LevelNote,
+    change: Difference,
+    worth: bool,
+}
+
+struct Candidate<'a> {
+    arm: usize,
+    judged: Vec<Judged<'a>>,
+    /// First and last place in `judged` of the run of levels that are worth it.
+    run: (usize, usize),
+    best: usize,
+    gain: f64,
+}
+
+pub(super) fn decide(
+    context: &Context<'_>,
+    deployment: usize,
+    comparison: &DeploymentComparison,
+) -> Decision {
+    let mut decision = Decision::default();
+    let Some(metric) = comparison.deciding() else { return decision };
+    let case = Case { context, deployment, comparison, metric };
+    let mut sentences = Vec::new();
+    for routing in [false, true] {
+        let arms: Vec<usize> = context.results.plan.deployments[deployment]
+            .arms
+            .iter()
+            .enumerate()
+            .filter(|(_, arm)| {
+                arm.role == ArmRole::Treatment && arm.routing_is_claim == routing
+            })
+            .map(|(index, _)| index)
+            .collect();
+        if !arms.is_empty() {
+            sentences.push(case.family(&arms, &mut decision));
+        }
+    }
+    if sentences.is_empty() {
+        sentences.push("Nothing to decide: the plan has no arm under test.".to_owned());
+    }
+    decision.sentence = sentences.join(" ");
+    decision
+}
+
+struct Case<'a> {
+    context: &'a Context<'a>,
+    deployment: usize,
+    comparison: &'a DeploymentComparison,
+    metric: &'static Metric,
+}
+
+impl<'a> Case<'a> {
+    /// The sentence about the offload arms, or about the routing arms.
+    fn family(&self, arms: &[usize], decision: &mut Decision) -> String {
+        let mut candidates: Vec<Candidate<'a>> =
+            arms.iter().filter_map(|&arm| self.candidate(arm)).collect();
+        // Stable: equal gains keep the file's order.
+        candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+        for candidate in &candidates {
+            decision.recommended.push(self.recommendation(candidate));
+        }
+        match candidates.split_first() {
+            Some((best, others)) => self.worth_it(best, others),
+            None if arms.iter().any(|&arm| self.is_effective_somewhere(arm)) => {
+                self.not_worth_it(arms)
+            }
+            None => self.nothing_acted(arms, decision),
+        }
+    }
+
+    fn arm_name(&self, arm: usize) -> &'a str {
+        &self.comparison.arms[arm].name
+    }
+
+    fn control_name(&self, arm: usize) -> &'a str {
+        self.comparison.arms[arm].control.as_deref().unwrap_or("the control")
+    }
+
+    fn is_effective_somewhere(&self, arm: usize) -> bool {
+        let group = |level: &LevelNote| {
+            self.context.grid.group(self.deployment, arm, level.index).is_effective()
+        };
+        self.comparison.levels.iter().any(group)
+    }
+
+    /// Levels where both the arm and its control count.
+    fn judged(&self, arm: usize) -> Vec<Judged<'a>> {
+        let of = &self.context.results.plan.deployments[self.deployment];
+        let (name, noise) = (self.arm_name(arm), &self.comparison.noise_floor);
+        if reference(of, arm).is_none() {
+            return Vec::new();
+        }
+        let judge = |level: &'a LevelNote| {
+            let delta = self.comparison.change(name, self.metric.key, &level.name)?;
+            let change = delta.change.clone()?;
+            let floor = noise.percent(&level.name, self.metric.key).max(WORTH_PERCENT);
+            let group = self.context.grid.group(self.deployment, arm, level.index);
+            let worth = group.is_effective()
+                && self.metric.better.gain(change.percent) > 0.0
+                && change.is_distinguishable(floor);
+            Some(Judged { level, change, worth })
+        };
+        self.comparison.levels.iter().filter_map(judge).collect()
+    }
+
+    /// The longest run of levels without a gap where the arm is worth it; the later of equals.
+    fn candidate(&self, arm: usize) -> Option<Candidate<'a>> {
+        let judged = self.judged(arm);
+        let mut best_run: Option<(usize, usize)> = None;
+        let mut start = None;
+        for (place, seen) in judged.iter().enumerate() {
+            start = if seen.worth { start.or(Some(place)) } else { None };
+            if let Some(first) = start
+                && best_run.is_none_or(|(a, b)| place - first >= b - a)
+            {
+                best_run = Some((first, place));
+            }
+        }
+        let run = best_run?;
+        let gain = |place: usize| self.metric.better.gain(judged[place].change.percent);
+        let best = (run.0..=run.1).max_by(|&a, &b| gain(a).total_cmp(&gain(b)))?;
+        let gain = gain(best);
+        Some(Candidate { arm, judged, run, best, gain })
+    }
+
+    fn recommendation(&self, candidate: &Candidate<'_>) -> Recommendation {
+        let level = |place: usize| candidate.judged[place].level.name.clone();
+        Recommendation {
+            arm: self.arm_name(candidate.arm).to_owned(),
+            control: self.control_name(candidate.arm).to_owned(),
+            from: level(candidate.run.0),
+            to: level(candidate.run.1),
+            best: level(candidate.best),
+            gain_percent: candidate.gain,
+        }
+    }
+
+    /// "+12.3 % ± 0.8 output throughput".
+    fn gain_words(&self, change: &Difference) -> String {
+        let what = match self.metric.better {
+            Better::Lower => self.metric.title.to_owned(),
+            _ => self.metric.title.to_lowercase(),
+        };
+        format!("{} {what}", numerals::change(change))
+    }
+
+    fn worth_it(&self, best: &Candidate<'_>, others: &[Candidate<'_>]) -> String {
+        let arm = self.arm_name(best.arm);
+        let verb = if self.comparison.arms[best.arm].routing_is_claim {
+            "Route with"
+        } else {
+            "Offload to"
+        };
+        let (first, last) = best.run;
+        let (from, peak) = (&best.judged[first], &best.judged[best.best]);
+        let mut text = format!(
+            "{verb} {arm}: {} over {} ",
+            self.gain_words(&from.change),
+            self.control_name(best.arm)
+        );
+        text += &self.range_words(best);
+        if best.best != first {
+            text += &format!(
+                ", {} {} at {}",
+                if best.best > first && best.best == last { "growing to" } else { "at most" },
+                numerals::change(&peak.change),
+                peak.level.load
+            );
+        }
+        text += &self.outside_words(best);
+        for other in others.iter().take(2) {
+            let place = &other.judged[other.best];
+            text += &format!(
+                "; {} gives {} at {}",
+                self.arm_name(other.arm),
+                numerals::change(&place.change),
+                place.level.load
+            );
+        }
+        text + &self.basis() + "."
+    }
+
+    fn range_words(&self, best: &Candidate<'_>) -> String {
+        let (first, last) = best.run;
+        let load = |place: usize| best.judged[place].level.load.as_str();
+        if best.judged.len() == 1 {
+            format!("at {}", load(first))
+        } else if last + 1 == best.judged.len() && first < last {
+            format!("from {}", load(first))
+        } else if first == last {
+            format!("at {}", load(first))
+        } else {
+            format!("from {} to {}", load(first), load(last))
+        }
+    }
+
+    /// What holds outside of the run of levels.
+    fn outside_words(&self, best: &Candidate<'_>) -> String {
+        let (first, last) = best.run;
+        let above = last + 1 < best.judged.len();
+        match (first > 0, above) {
+            (false, false) => String::new(),
+            (true, false) => "; not worth it below".to_owned(),
+            (false, true) => "; not worth it above".to_owned(),
+            (true, true) => "; not worth it below or above".to_owned(),
+        }
+    }
+
+    /// What the sentence rests on.
+    fn basis(&self) -> String {
+        let repeats = match self.comparison_repeats() {
+            1 => "one repeat: no interval".to_owned(),
+            several => format!("{several} repeats"),
+        };
+        if self.context.simulated {
+            format!(" (predicted by simulation, {repeats})")
+        } else {
+            format!(" ({repeats})")
+        }
+    }
+
+    fn comparison_repeats(&self) -> u32 {
+        self.context.results.plan.repeats
+    }
+
+    /// Mechanisms acted, but no gain stands out.
+    fn not_worth_it(&self, arms: &[usize]) -> String {
+        let mut closest: Option<(usize, Judged<'a>, f64)> = None;
+        for &arm in arms {
+            for seen in self.judged(arm) {
+                let group = self.context.grid.group(self.deployment, arm, seen.level.index);
+                let gain = self.metric.better.gain(seen.change.percent);
+                let is_closer = closest.as_ref().is_none_or(|(_, _, held)| gain > *held);
+                if group.is_effective() && is_closer {
+                    closest = Some((arm, seen, gain));
+                }
+            }
+        }
+        let control = arms.first().map_or("the control", |&arm| self.control_name(arm));
+        match closest {
+            Some((arm, seen, _)) => format!(
+                "Keep {control}: mechanisms acted, but no arm is worth it at any level; closest is \
+                 {} with {} at {}{}.",
+                self.arm_name(arm),
+                self.gain_words(&seen.change),
+                seen.level.load,
+                self.basis()
+            ),
+            None => format!(
+                "No decision: arms were effective, but {control} has no cells that count at the \
+                 same levels{}.",
+                self.basis()
+            ),
+        }
+    }
+
+    /// No mechanism acted (enough): say why, and what to change.
+    fn nothing_acted(&self, arms: &[usize], decision: &mut Decision) -> String {
+        let whys: Vec<String> = arms
+            .iter()
+            .map(|&arm| format!("{} {}", self.arm_name(arm), self.verdicts_of(arm)))
+            .collect();
+        let mut remedies = Vec::new();
+        for &arm in arms {
+            for remedy in self.remedies_of(arm) {
+                if !remedies.contains(&remedy) {
+                    remedies.push(remedy);
+                }
+            }
+        }
+        let about = if self.comparison.arms[arms[0]].routing_is_claim {
+            "routing by cache content"
+        } else {
+            "offloading"
+        };
+        let mut text = format!(
+            "No decision about {about}: no arm's mechanism was effective ({}){}.",
+            whys.join("; "),
+            self.basis()
+        );
+        if !remedies.is_empty() {
+            let shown: Vec<&str> =
+                remedies.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
+            text += &format!(" To see an effect: {}.", shown.join("; "));
+        }
+        decision.remedies.extend(remedies);
+        text
+    }
+
+    /// "void (no-choice) at all levels", or each verdict with its levels.
+    fn verdicts_of(&self, arm: usize) -> String {
+        let mut by_verdict: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let name = self.arm_name(arm);
+        for group in self.comparison.groups.iter().filter(|group| group.arm == name) {
+            by_verdict.entry(&group.verdict).or_default().push(&group.level);
+        }
+        if by_verdict.len() == 1 {
+            let verdict = by_verdict.into_keys().next().unwrap_or_default();
+            return match self.comparison.levels.as_slice() {
+                [only] => format!("{verdict} at {}", only.name),
+                _ => format!("{verdict} at all levels"),
+            };
+        }
+        let each: Vec<String> = by_verdict
+            .into_iter()
+            .map(|(verdict, levels)| format!("{verdict} at {}", levels.join(", ")))
+            .collect();
+        each.join(" and ")
+    }
+
+    /// What the plan and the evidence say should be changed, heaviest load first.
+    fn remedies_of(&self, arm: usize) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let mut remedies = Vec::new();
+        for level in self.comparison.levels.iter().rev() {
+            let group = self.context.grid.group(self.deployment, arm, level.index);
+            for entry in &group.entries {
+                let explained = entry
+                    .result
+                    .and_then(|result| result.evidence.as_ref())
+                    .map(|evidence| evidence.explanation.clone());
+                let remedy = entry.cell.prediction.remedy.clone().or(explained);
+                if let Some(remedy) = remedy.filter(|text| !text.is_empty())
+                    && seen.insert(remedy.clone())
+                {
+                    remedies.push(remedy);
+                }
+            }
+        }
+        remedies.truncate(1);
+        remedies
+    }
+}

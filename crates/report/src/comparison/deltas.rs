@@ -1,0 +1,116 @@
+//! Arms against their controls at equal level, paired by repeat.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_spec::plan::ArmRole;
+
+use super::noise::NoiseFloor;
+use super::{Context, LevelNote, reference};
+use crate::metric::{METRICS, Metric};
+use crate::results::Group;
+use crate::statistics::{Difference, mean, paired_change};
+
+/// One metric of an arm against a control, over the levels.
+#[derive(Debug, Clone, Serialize)]
+pub struct Delta {
+    /// The arm.
+    pub arm: String,
+    /// What it is compared with.
+    pub control: String,
+    /// The metric's key.
+    pub metric: &'static str,
+    /// Levels where there is something to say.
+    pub levels: Vec<LevelDelta>,
+}
+
+/// One metric of an arm against a control at one level.
+#[derive(Debug, Clone, Serialize)]
+pub struct LevelDelta {
+    /// The level.
+    pub level: String,
+    /// The control's mean over the pairs.
+    pub control_mean: Option<f64>,
+    /// The arm's mean over the pairs.
+    pub arm_mean: Option<f64>,
+    /// The change; absent where no pair of repeats counts.
+    pub change: Option<Difference>,
+    /// Whether the change is above the noise floor and its interval excludes zero.
+    pub distinguishable: bool,
+    /// Why there is no change, or which repeats were left out.
+    pub note: String,
+}
+
+/// All comparisons of a deployment: each arm with its first control, and routing arms also with
+/// the control of all.
+pub(super) fn deltas(
+    context: &Context<'_>,
+    deployment: usize,
+    levels: &[LevelNote],
+    noise: &NoiseFloor,
+) -> Vec<Delta> {
+    let of = &context.results.plan.deployments[deployment];
+    let main_control = of.arms.iter().position(|arm| arm.role == ArmRole::Control);
+    let mut all = Vec::new();
+    for arm in 0..of.arms.len() {
+        let Some(first) = reference(of, arm) else { continue };
+        let second = main_control.filter(|&control| control != first && control != arm);
+        for control in [Some(first), second].into_iter().flatten() {
+            for metric in METRICS.iter().filter(|metric| metric.compared) {
+                let at = |level: &LevelNote| {
+                    let control = context.grid.group(deployment, control, level.index);
+                    let arm = context.grid.group(deployment, arm, level.index);
+                    level_delta(metric, control, arm, &level.name, noise)
+                };
+                let levels: Vec<LevelDelta> = levels.iter().map(at).collect();
+                // A metric that no cell has (goodput without objectives) is left out altogether.
+                if levels.iter().any(|delta| delta.change.is_some()) {
+                    let (arm, control) = (of.arms[arm].name.clone(), of.arms[control].name.clone());
+                    all.push(Delta { arm, control, metric: metric.key, levels });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Values of a metric in the repeats that count in both groups.
+pub(super) fn pairs(metric: &Metric, control: &Group<'_>, arm: &Group<'_>) -> Vec<(f64, f64)> {
+    let base: BTreeMap<u32, f64> = control
+        .counted()
+        .filter_map(|(repeat, result)| Some((repeat, (metric.of)(result)?)))
+        .collect();
+    arm.counted()
+        .filter_map(|(repeat, result)| Some((*base.get(&repeat)?, (metric.of)(result)?)))
+        .collect()
+}
+
+fn level_delta(
+    metric: &Metric,
+    control: &Group<'_>,
+    arm: &Group<'_>,
+    level: &str,
+    noise: &NoiseFloor,
+) -> LevelDelta {
+    let pairs = pairs(metric, control, arm);
+    let change = paired_change(&pairs);
+    let side = |pick: fn(&(f64, f64)) -> f64| mean(&pairs.iter().map(pick).collect::<Vec<_>>());
+    let note = if !(control.is_whole() && arm.is_whole()) {
+        let (base, seen) = (control.verdict_words(), arm.verdict_words());
+        let left = arm.entries.len().max(control.entries.len()) - pairs.len();
+        format!("{left} repeats left out: arm {seen}; control {base}")
+    } else if change.is_none() {
+        "no value".to_owned()
+    } else {
+        String::new()
+    };
+    let floor = noise.percent(level, metric.key);
+    LevelDelta {
+        level: level.to_owned(),
+        control_mean: side(|pair| pair.0),
+        arm_mean: side(|pair| pair.1),
+        distinguishable: change.as_ref().is_some_and(|change| change.is_distinguishable(floor)),
+        change,
+        note,
+    }
+}

@@ -1,0 +1,30 @@
+//! A metric's mean over the repeats that count, with its interval.
+
+use serde::Serialize;
+
+use crate::metric::{Metric, THROUGHPUT};
+use crate::results::CellResult;
+use crate::statistics::{CONFIDENCE, Interval, Method, batch_means, mean, t_interval};
+
+/// A mean with its interval, in the metric's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Mean over repeats.
+    pub mean: f64,
+    /// Interval over repeats; with one repeat, that of batch means where batches were recorded.
+    pub interval: Option<Interval>,
+    /// Repeats that have a value.
+    pub repeats: usize,
+}
+
+impl Estimate {
+    /// The estimate of a metric from results that count; nothing where none has a value.
+    pub fn of(metric: &Metric, counted: &[&CellResult]) -> Option<Self> {
+        let values: Vec<f64> = counted.iter().filter_map(|result| (metric.of)(result)).collect();
+        let interval = match counted {
+            [only] if metric.key == THROUGHPUT => batch_means(&only.throughput_batches, CONFIDENCE),
+            _ => t_interval(&values, CONFIDENCE, Method::TOverRepeats),
+        };
+        Some(Self { mean: mean(&values)?, interval, repeats: values.len() })
+    }
+}

@@ -1,0 +1,410 @@
+//! Arms compared, per model and hardware: the one structure that all outputs are written from.
+//!
+//! Cells that do not count (void, corrupt, failed, unverified, not run) never enter a mean, a
+//! difference or a peak; they appear as verdicts with their reason.
+
+mod decision;
+mod deltas;
+mod estimate;
+mod noise;
+mod peaks;
+mod runs;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_spec::plan::{Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Target};
+
+pub use decision::{Decision, WORTH_PERCENT};
+pub use deltas::{Delta, LevelDelta};
+pub use estimate::Estimate;
+pub use noise::NoiseFloor;
+pub use peaks::PeakRow;
+pub use runs::{RunComparison, RunDelta, compare_runs};
+
+use crate::figures::compute_share;
+use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
+use crate::results::{Grid, Results, ResultsError};
+
+/// Version of `analysis/summary.json`; readers refuse another.
+pub const SUMMARY_FORMAT: u32 = 1;
+
+/// All arms of a run compared. Serialised as `analysis/summary.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// [`SUMMARY_FORMAT`].
+    pub format: u32,
+    /// The experiment's name.
+    pub experiment: String,
+    /// What the run is called.
+    pub run: String,
+    /// Hash of the plan.
+    pub plan_hash: String,
+    /// Where arms ran.
+    pub target: String,
+    /// True where figures are predictions.
+    pub simulated: bool,
+    /// Master seed.
+    pub seed: u64,
+    /// Repeats per cell.
+    pub repeats: u32,
+    /// Currency of costs; empty without prices.
+    pub currency: String,
+    /// Versions of what ran.
+    pub versions: BTreeMap<String, String>,
+    /// Cells planned, run and counted.
+    pub cells: CellCounts,
+    /// What intervals mean in this run, in one sentence.
+    pub doubt: String,
+    /// The plan's warnings, and those of the analysis.
+    pub warnings: Vec<String>,
+    /// Values that are not defaults, with where they come from.
+    pub origins: BTreeMap<String, String>,
+    /// Per model and hardware.
+    pub deployments: Vec<DeploymentComparison>,
+}
+
+/// How many cells there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CellCounts {
+    /// Planned.
+    pub planned: usize,
+    /// With a result, whatever it is.
+    pub run: usize,
+    /// With a result that counts.
+    pub counted: usize,
+}
+
+/// One model on one kind of hardware.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeploymentComparison {
+    /// The model.
+    pub model: String,
+    /// Its folder name.
+    pub model_slug: String,
+    /// Label of the hardware.
+    pub hardware: String,
+    /// GPUs of all replicas.
+    pub gpus: u32,
+    /// Replicas.
+    pub replicas: u32,
+    /// Tensor-parallel ranks of a replica.
+    pub tensor_parallel: u32,
+    /// Arms, in the file's order.
+    pub arms: Vec<ArmNote>,
+    /// Levels, from light to heavy load.
+    pub levels: Vec<LevelNote>,
+    /// Key of the metric that decides.
+    pub deciding_metric: &'static str,
+    /// What to do, as far as the evidence allows.
+    pub decision: Decision,
+    /// The A/A arm's differences.
+    pub noise_floor: NoiseFloor,
+    /// Per arm its peak of output throughput.
+    pub peaks: Vec<PeakRow>,
+    /// Per arm and level: verdict and means.
+    pub groups: Vec<GroupNote>,
+    /// Per arm, control and metric: the change at each level.
+    pub deltas: Vec<Delta>,
+}
+
+/// One arm.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArmNote {
+    /// Its name.
+    pub name: String,
+    /// The preset it comes from.
+    pub preset: String,
+    /// Its part in comparisons.
+    pub role: ArmRole,
+    /// One line about it.
+    pub description: String,
+    /// Name of the arm it is compared with first; absent for controls.
+    pub control: Option<String>,
+    /// True when its claim is its routing.
+    pub routing_is_claim: bool,
+}
+
+/// One level.
+#[derive(Debug, Clone, Serialize)]
+pub struct LevelNote {
+    /// Its name: `c50`.
+    pub name: String,
+    /// Place in the plan's list of levels.
+    pub index: usize,
+    /// Its load in words: "50 users".
+    pub load: String,
+    /// Users, or sessions per second; absent for a trace.
+    pub value: Option<f64>,
+    /// Whether load arrives regardless of answers.
+    pub open_loop: bool,
+}
+
+/// All repeats of one arm at one level.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupNote {
+    /// The arm.
+    pub arm: String,
+    /// The level.
+    pub level: String,
+    /// The verdict in words, of all repeats.
+    pub verdict: String,
+    /// Whether the verdict is foreseen by a model rather than observed.
+    pub predicted: bool,
+    /// Why, from the first repeat with evidence.
+    pub explanation: String,
+    /// What was foreseen from capacities alone.
+    pub foreseen: String,
+    /// What becomes of the working set, from capacities alone.
+    pub regime: String,
+    /// Repeats that count.
+    pub counted: usize,
+    /// Repeats that were planned.
+    pub planned: usize,
+    /// Means over the repeats that count, by metric key; without those, empty.
+    pub metrics: BTreeMap<&'static str, Estimate>,
+}
+
+impl Comparison {
+    /// Compares the arms of a run.
+    pub fn of(results: &Results<'_>) -> Result<Self, ResultsError> {
+        results.check()?;
+        let plan = results.plan;
+        let grid = Grid::of(results);
+        let simulated = plan.target == Target::Simulated;
+        let context = Context { results, grid: &grid, simulated };
+        let deployments: Vec<DeploymentComparison> =
+            (0..plan.deployments.len()).map(|index| context.deployment(index)).collect();
+        let counted = results.cells.iter().filter(|cell| cell.counts()).count();
+        let mut warnings = plan.warnings.clone();
+        warnings.extend(context.bound_warnings());
+        Ok(Self {
+            format: SUMMARY_FORMAT,
+            experiment: plan.name.clone(),
+            run: results.provenance.run.clone(),
+            plan_hash: results.provenance.plan_hash.clone(),
+            target: target_name(&plan.target).to_owned(),
+            simulated,
+            seed: plan.seed,
+            repeats: plan.repeats,
+            currency: plan.prices.gpu_hour.map_or(String::new(), |_| plan.prices.currency.clone()),
+            versions: results.provenance.versions.clone(),
+            cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
+            doubt: doubt(simulated, plan.repeats),
+            warnings,
+            origins: origins(&plan.origins),
+            deployments,
+        })
+    }
+}
+
+impl DeploymentComparison {
+    /// The group of an arm at a level, by name.
+    pub fn group(&self, arm: &str, level: &str) -> Option<&GroupNote> {
+        self.groups.iter().find(|group| group.arm == arm && group.level == level)
+    }
+
+    /// The change of an arm against its first control in a metric at a level.
+    pub fn change(&self, arm: &str, metric: &str, level: &str) -> Option<&LevelDelta> {
+        let control = self.arms.iter().find(|note| note.name == arm)?.control.as_deref()?;
+        self.deltas
+            .iter()
+            .find(|delta| delta.arm == arm && delta.control == control && delta.metric == metric)?
+            .levels
+            .iter()
+            .find(|delta| delta.level == level)
+    }
+
+    /// The metric that decides.
+    pub fn deciding(&self) -> Option<&'static Metric> {
+        metric(self.deciding_metric)
+    }
+}
+
+/// What the parts of a comparison share while it is made.
+pub(crate) struct Context<'r> {
+    pub(crate) results: &'r Results<'r>,
+    pub(crate) grid: &'r Grid<'r>,
+    pub(crate) simulated: bool,
+}
+
+impl Context<'_> {
+    fn deployment(&self, index: usize) -> DeploymentComparison {
+        let deployment = &self.results.plan.deployments[index];
+        let levels = level_notes(deployment);
+        let deciding_metric = self.deciding_metric(&levels);
+        let noise_floor = noise::noise_floor(self, index, &levels, deciding_metric);
+        let mut comparison = DeploymentComparison {
+            model: deployment.model.name.clone(),
+            model_slug: self.grid.model_slug(index, deployment),
+            hardware: deployment.label.clone(),
+            gpus: deployment.hardware.count * deployment.replicas,
+            replicas: deployment.replicas,
+            tensor_parallel: deployment.tensor_parallel,
+            arms: arm_notes(deployment),
+            peaks: peaks::peaks(self, index, &levels),
+            groups: self.groups(index, &levels),
+            deltas: deltas::deltas(self, index, &levels, &noise_floor),
+            decision: Decision::default(),
+            levels,
+            deciding_metric,
+            noise_floor,
+        };
+        comparison.decision = decision::decide(self, index, &comparison);
+        comparison
+    }
+
+    fn deciding_metric(&self, levels: &[LevelNote]) -> &'static str {
+        let slo = &self.results.plan.slo;
+        if !levels.iter().any(|level| level.open_loop) {
+            THROUGHPUT
+        } else if slo.ttft.is_some() || slo.tpot.is_some() || slo.e2e.is_some() {
+            GOODPUT
+        } else {
+            TTFT_MEAN
+        }
+    }
+
+    fn groups(&self, index: usize, levels: &[LevelNote]) -> Vec<GroupNote> {
+        let deployment = &self.results.plan.deployments[index];
+        let mut notes = Vec::new();
+        for (arm_index, arm) in deployment.arms.iter().enumerate() {
+            for level in levels {
+                notes.push(self.group(index, arm_index, arm, level));
+            }
+        }
+        notes
+    }
+
+    fn group(&self, deployment: usize, arm_index: usize, arm: &Arm, level: &LevelNote) -> GroupNote {
+        let group = self.grid.group(deployment, arm_index, level.index);
+        let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
+        let evidence =
+            group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
+        let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
+        let metrics = METRICS
+            .iter()
+            .filter_map(|metric| Some((metric.key, Estimate::of(metric, &counted)?)))
+            .collect();
+        GroupNote {
+            arm: arm.name.clone(),
+            level: level.name.clone(),
+            verdict: group.verdict_words(),
+            predicted: evidence.is_some_and(|evidence| evidence.predicted),
+            explanation: evidence.map_or(String::new(), |evidence| evidence.explanation.clone()),
+            foreseen: foreseen.map_or(String::new(), |seen| seen.verdict.to_string()),
+            regime: foreseen.map_or("", |seen| seen.regime.name()).to_owned(),
+            counted: counted.len(),
+            planned: group.entries.len(),
+            metrics,
+        }
+    }
+
+    /// Counted cells whose figures ask for more arithmetic than the hardware has.
+    fn bound_warnings(&self) -> Vec<String> {
+        let plan = self.results.plan;
+        let mut warnings = Vec::new();
+        for result in self.results.cells.iter().filter(|result| result.counts()) {
+            let cell = &plan.cells[result.cell];
+            let share = compute_share(&result.record.figures, &plan.deployments[cell.deployment]);
+            if let Some(share) = share.filter(|&share| share > 1.0) {
+                warnings.push(format!(
+                    "{}: its figures imply {:.1} times the hardware's peak arithmetic; cache hits \
+                     were not seen or throughput is inflated",
+                    cell.path, share
+                ));
+            }
+        }
+        warnings.sort();
+        warnings
+    }
+}
+
+/// The arm that an arm is compared with first: routing arms with routing by chance where the
+/// plan has it, others with the control. Nothing for the control itself.
+pub(crate) fn reference(deployment: &Deployment, arm: usize) -> Option<usize> {
+    let find = |role| deployment.arms.iter().position(|other| other.role == role);
+    let of = &deployment.arms[arm];
+    match of.role {
+        ArmRole::Control => None,
+        ArmRole::Treatment if of.routing_is_claim => {
+            find(ArmRole::RoutingControl).or_else(|| find(ArmRole::Control))
+        }
+        ArmRole::Treatment | ArmRole::ControlAgain | ArmRole::RoutingControl => {
+            find(ArmRole::Control)
+        }
+    }
+}
+
+fn arm_notes(deployment: &Deployment) -> Vec<ArmNote> {
+    let control = |arm| reference(deployment, arm).map(|at| deployment.arms[at].name.clone());
+    let note = |(index, arm): (usize, &Arm)| ArmNote {
+        name: arm.name.clone(),
+        preset: arm.preset.clone(),
+        role: arm.role,
+        description: arm.description.clone(),
+        control: control(index),
+        routing_is_claim: arm.routing_is_claim,
+    };
+    deployment.arms.iter().enumerate().map(note).collect()
+}
+
+/// Levels from light to heavy load; a trace, which has no size, keeps its place.
+fn level_notes(deployment: &Deployment) -> Vec<LevelNote> {
+    let mut notes: Vec<LevelNote> =
+        deployment.levels.iter().enumerate().map(|(index, level)| level_note(index, level)).collect();
+    notes.sort_by(|a, b| {
+        let size = |note: &LevelNote| note.value.unwrap_or(f64::INFINITY);
+        a.open_loop.cmp(&b.open_loop).then(size(a).total_cmp(&size(b)))
+    });
+    notes
+}
+
+fn level_note(index: usize, level: &Level) -> LevelNote {
+    let (load, value, open_loop) = match level.load {
+        LevelLoad::Users(1) => ("1 user".to_owned(), Some(1.0), false),
+        LevelLoad::Users(users) => (format!("{users} users"), Some(f64::from(users)), false),
+        LevelLoad::Constant(rate) => (format!("{rate} sessions/s (constant)"), Some(rate), true),
+        LevelLoad::Poisson(rate) => (format!("{rate} sessions/s (Poisson)"), Some(rate), true),
+        LevelLoad::Gamma { rate, cv } => {
+            (format!("{rate} sessions/s (gamma, cv {cv})"), Some(rate), true)
+        }
+        LevelLoad::Trace => ("the trace's load".to_owned(), None, true),
+    };
+    LevelNote { name: level.name.clone(), index, load, value, open_loop }
+}
+
+fn target_name(target: &Target) -> &'static str {
+    match target {
+        Target::Simulated => "simulated",
+    }
+}
+
+fn doubt(simulated: bool, repeats: u32) -> String {
+    let spread = match (simulated, repeats) {
+        (_, 0 | 1) => "One repeat: no interval across repeats.".to_owned(),
+        (true, _) => format!(
+            "95 % intervals over {repeats} repeats with workload seeds of their own."
+        ),
+        (false, _) => format!("95 % intervals over {repeats} repeats in randomised order."),
+    };
+    if simulated {
+        format!(
+            "{spread} The target is simulated: figures and verdicts are predictions, intervals \
+             cover workload seeds only, not the error of the model, and no noise is added."
+        )
+    } else {
+        spread
+    }
+}
+
+fn origins(origins: &BTreeMap<String, Origin>) -> BTreeMap<String, String> {
+    let words = |origin: &Origin| match origin {
+        Origin::Default => None,
+        Origin::Catalogue(entry) => Some(format!("catalogue: {entry}")),
+        Origin::File => Some("experiment file".to_owned()),
+        Origin::Override(model) => Some(format!("override for {model}")),
+        Origin::Set(text) => Some(format!("--set {text}")),
+    };
+    origins.iter().filter_map(|(path, origin)| Some((path.clone(), words(origin)?))).collect()
+}

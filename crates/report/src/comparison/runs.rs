@@ -1,0 +1,166 @@
+//! Two runs compared: the same cells' figures, with the change from the first to the second.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::metric::{METRICS, Metric};
+use crate::results::{Grid, Results, ResultsError};
+use crate::statistics::{Difference, mean, paired_change};
+
+/// The change of one metric of one group (arm at a level) between two runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunDelta {
+    /// The model.
+    pub model: String,
+    /// Label of the hardware.
+    pub hardware: String,
+    /// The arm.
+    pub arm: String,
+    /// The level.
+    pub level: String,
+    /// Key of the metric.
+    pub metric: &'static str,
+    /// Mean in the first run; absent where nothing counts.
+    pub first: Option<f64>,
+    /// Mean in the second run.
+    pub second: Option<f64>,
+    /// The change: paired by repeat where the workload seeds are equal, else of the means.
+    pub change: Option<Difference>,
+    /// Verdicts of both runs where they differ, and whether the repeats could not be paired.
+    pub note: String,
+}
+
+/// Two runs compared.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunComparison {
+    /// What the first run is called.
+    pub first: String,
+    /// What the second run is called.
+    pub second: String,
+    /// Whether both ran the same plan.
+    pub same_plan: bool,
+    /// Groups of the first run that the second lacks, as paths.
+    pub only_in_first: Vec<String>,
+    /// Groups of the second run that the first lacks.
+    pub only_in_second: Vec<String>,
+    /// Changes, in the first run's order.
+    pub deltas: Vec<RunDelta>,
+}
+
+/// Per group (model/hardware/arm/level): per repeat its seed and values that count.
+struct GroupValues {
+    verdict: String,
+    by_repeat: BTreeMap<u32, (u64, BTreeMap<&'static str, f64>)>,
+}
+
+type Key = (String, String, String, String);
+
+/// Compares the cells that two runs have in common.
+pub fn compare_runs(
+    first: &Results<'_>,
+    second: &Results<'_>,
+) -> Result<RunComparison, ResultsError> {
+    let (old, new) = (groups(first)?, groups(second)?);
+    let path = |key: &Key| format!("{}/{}/{}/{}", key.0, key.1, key.2, key.3);
+    let missing = |from: &[(Key, GroupValues)], other: &[(Key, GroupValues)]| {
+        let has = |key: &Key| other.iter().any(|(seen, _)| seen == key);
+        from.iter().map(|(key, _)| key).filter(|key| !has(key)).map(path).collect()
+    };
+    let mut deltas = Vec::new();
+    for (key, base) in &old {
+        let Some((_, changed)) = new.iter().find(|(seen, _)| seen == key) else { continue };
+        let compared = METRICS.iter().filter(|metric| metric.compared);
+        deltas.extend(compared.filter_map(|metric| delta(key, metric, base, changed)));
+    }
+    Ok(RunComparison {
+        first: first.provenance.run.clone(),
+        second: second.provenance.run.clone(),
+        same_plan: first.provenance.plan_hash == second.provenance.plan_hash,
+        only_in_first: missing(&old, &new),
+        only_in_second: missing(&new, &old),
+        deltas,
+    })
+}
+
+fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError> {
+    results.check()?;
+    let grid = Grid::of(results);
+    let mut all = Vec::new();
+    for (at, deployment) in results.plan.deployments.iter().enumerate() {
+        for (arm_at, arm) in deployment.arms.iter().enumerate() {
+            for (level_at, level) in deployment.levels.iter().enumerate() {
+                let group = grid.group(at, arm_at, level_at);
+                if group.entries.is_empty() {
+                    continue;
+                }
+                let values = |entry: &crate::results::Entry<'_>| {
+                    let result = entry.result.filter(|result| result.counts())?;
+                    let values = METRICS
+                        .iter()
+                        .filter_map(|metric| Some((metric.key, (metric.of)(result)?)))
+                        .collect();
+                    Some((entry.cell.repeat, (entry.cell.seed, values)))
+                };
+                let by_repeat = group.entries.iter().filter_map(values).collect();
+                let key = (
+                    deployment.model.name.clone(),
+                    deployment.label.clone(),
+                    arm.name.clone(),
+                    level.name.clone(),
+                );
+                all.push((key, GroupValues { verdict: group.verdict_words(), by_repeat }));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn delta(
+    key: &Key,
+    metric: &Metric,
+    first: &GroupValues,
+    second: &GroupValues,
+) -> Option<RunDelta> {
+    let values = |of: &GroupValues| -> Vec<f64> {
+        of.by_repeat.values().filter_map(|(_, values)| values.get(metric.key).copied()).collect()
+    };
+    let (old, new) = (mean(&values(first)), mean(&values(second)));
+    if old.is_none() && new.is_none() {
+        return None;
+    }
+    let paired: Vec<(f64, f64)> = first
+        .by_repeat
+        .iter()
+        .filter_map(|(repeat, (seed, values))| {
+            let (other_seed, others) = second.by_repeat.get(repeat)?;
+            (seed == other_seed).then_some(())?;
+            Some((*values.get(metric.key)?, *others.get(metric.key)?))
+        })
+        .collect();
+    let mut notes = Vec::new();
+    if first.verdict != second.verdict {
+        notes.push(format!("{} -> {}", first.verdict, second.verdict));
+    }
+    let change = if paired.is_empty() {
+        if old.is_some() && new.is_some() {
+            notes.push("not paired: the workload seeds differ".to_owned());
+        }
+        old.zip(new).and_then(|pair| paired_change(&[pair]))
+    } else {
+        paired_change(&paired)
+    };
+    let (model, hardware, arm, level) = key.clone();
+    let note = notes.join("; ");
+    Some(RunDelta {
+        model,
+        hardware,
+        arm,
+        level,
+        metric: metric.key,
+        first: old,
+        second: new,
+        change,
+        note,
+    })
+}

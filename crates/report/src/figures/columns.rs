@@ -1,0 +1,86 @@
+//! Request rows as columns of integers, the working form of all figures.
+
+use weir_model::{Nanos, Outcome, RequestRow};
+
+/// Stands in the `first_token` column for "no token came".
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// The columns of the request rows that figures are made of; times in nanoseconds since the
+/// start of the cell, 60 bytes per request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestColumns {
+    pub(super) request: Vec<u64>,
+    pub(super) due: Vec<u64>,
+    pub(super) start: Vec<u64>,
+    pub(super) first_token: Vec<u64>,
+    pub(super) end: Vec<u64>,
+    pub(super) prompt_tokens: Vec<u32>,
+    pub(super) output_tokens: Vec<u32>,
+    pub(super) gpu_hit_tokens: Vec<u32>,
+    pub(super) external_hit_tokens: Vec<u32>,
+    pub(super) preemptions: Vec<u16>,
+    pub(super) outcome: Vec<Outcome>,
+}
+
+impl RequestColumns {
+    /// Empty columns with room for `rows` requests.
+    pub fn with_capacity(rows: usize) -> Self {
+        Self {
+            request: Vec::with_capacity(rows),
+            due: Vec::with_capacity(rows),
+            start: Vec::with_capacity(rows),
+            first_token: Vec::with_capacity(rows),
+            end: Vec::with_capacity(rows),
+            prompt_tokens: Vec::with_capacity(rows),
+            output_tokens: Vec::with_capacity(rows),
+            gpu_hit_tokens: Vec::with_capacity(rows),
+            external_hit_tokens: Vec::with_capacity(rows),
+            preemptions: Vec::with_capacity(rows),
+            outcome: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds one row.
+    pub fn push(&mut self, row: &RequestRow) {
+        self.request.push(row.request);
+        self.due.push(row.due.0);
+        self.start.push(row.start.0);
+        self.first_token.push(row.first_token.map_or(NEVER, Nanos::get));
+        self.end.push(row.end.0);
+        self.prompt_tokens.push(row.prompt_tokens.0);
+        self.output_tokens.push(row.output_tokens.0);
+        self.gpu_hit_tokens.push(row.gpu_hit_tokens().0);
+        self.external_hit_tokens.push(row.external_hit_tokens().0);
+        self.preemptions.push(row.preemptions);
+        self.outcome.push(row.outcome);
+    }
+
+    /// Requests.
+    pub fn len(&self) -> usize {
+        self.request.len()
+    }
+
+    /// True without requests.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty()
+    }
+
+    /// The latest end of all requests; the end of the cell where nothing else bounds it.
+    pub fn last_end(&self) -> Nanos {
+        Nanos(self.end.iter().copied().max().unwrap_or(0))
+    }
+
+    /// True when the request at `row` was answered in full.
+    pub(super) fn is_done(&self, row: usize) -> bool {
+        self.outcome[row] == Outcome::Done
+    }
+}
+
+impl<'a> FromIterator<&'a RequestRow> for RequestColumns {
+    fn from_iter<I: IntoIterator<Item = &'a RequestRow>>(rows: I) -> Self {
+        let rows = rows.into_iter();
+        let mut columns = Self::with_capacity(rows.size_hint().0);
+        rows.for_each(|row| columns.push(row));
+        columns
+    }
+}

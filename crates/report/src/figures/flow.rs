@@ -1,0 +1,110 @@
+//! Checks that the rows of a cell agree with each other: row by row, as a flow, and against the
+//! passes.
+
+use weir_record::StepRow;
+
+use super::columns::{NEVER, RequestColumns};
+use super::contradiction::Contradiction;
+
+/// Both sides of the flow identity behind Little's law (`L = lambda W`, here without any
+/// statistics: over an interval that contains all requests it holds exactly).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowBalance {
+    /// Integral of the number in flight over the cell, request-nanoseconds, from a sweep over
+    /// the arrivals and departures.
+    pub in_flight_ns: i128,
+    /// Sum of the residence times (end - start), nanoseconds; negative ones are kept, so that they
+    /// show.
+    pub residence_ns: i128,
+    /// Most requests in flight at once.
+    pub most_in_flight: u64,
+}
+
+/// Sweeps arrivals and departures of the whole cell and sums residence times, independently.
+/// A departure with no request in flight is left out of the sweep, so the sides then differ.
+pub fn flow_balance(columns: &RequestColumns) -> FlowBalance {
+    let mut arrivals = columns.start.clone();
+    let mut departures = columns.end.clone();
+    arrivals.sort_unstable();
+    departures.sort_unstable();
+    let mut balance = FlowBalance { in_flight_ns: 0, residence_ns: 0, most_in_flight: 0 };
+    for (start, end) in columns.start.iter().zip(&columns.end) {
+        balance.residence_ns += i128::from(*end) - i128::from(*start);
+    }
+    let (mut arrived, mut in_flight, mut last) = (0, 0_u64, 0_u64);
+    for departure in departures {
+        while arrived < arrivals.len() && arrivals[arrived] <= departure {
+            balance.in_flight_ns += i128::from(in_flight) * i128::from(arrivals[arrived] - last);
+            last = arrivals[arrived];
+            in_flight += 1;
+            arrived += 1;
+            balance.most_in_flight = balance.most_in_flight.max(in_flight);
+        }
+        balance.in_flight_ns += i128::from(in_flight) * i128::from(departure.saturating_sub(last));
+        last = last.max(departure);
+        in_flight = in_flight.saturating_sub(1);
+    }
+    balance
+}
+
+/// Checks each row, then the flow identity; the first contradiction in row order is returned.
+pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, Contradiction> {
+    for row in 0..columns.len() {
+        check_row(columns, row)?;
+    }
+    let balance = flow_balance(columns);
+    if balance.in_flight_ns == balance.residence_ns {
+        return Ok(balance);
+    }
+    Err(Contradiction::FlowIdentity {
+        in_flight_ns: balance.in_flight_ns,
+        residence_ns: balance.residence_ns,
+    })
+}
+
+fn check_row(columns: &RequestColumns, row: usize) -> Result<(), Contradiction> {
+    let request = columns.request[row];
+    let (due, start, end) = (columns.due[row], columns.start[row], columns.end[row]);
+    let (first_token, output_tokens) = (columns.first_token[row], columns.output_tokens[row]);
+    if start < due {
+        return Err(Contradiction::StartBeforeDue { request, start, due });
+    }
+    if end < start {
+        return Err(Contradiction::EndBeforeStart { request, end, start });
+    }
+    let has_first_token = first_token != NEVER;
+    if has_first_token && !(start..=end).contains(&first_token) {
+        return Err(Contradiction::FirstTokenOutside { request, first_token, start, end });
+    }
+    if columns.is_done(row) && output_tokens == 0 {
+        return Err(Contradiction::DoneWithoutTokens { request });
+    }
+    if has_first_token != (output_tokens > 0) {
+        return Err(Contradiction::TokensWithoutFirst { request, output_tokens, has_first_token });
+    }
+    let prompt_tokens = columns.prompt_tokens[row];
+    let cached_tokens =
+        u64::from(columns.gpu_hit_tokens[row]) + u64::from(columns.external_hit_tokens[row]);
+    if cached_tokens > u64::from(prompt_tokens) {
+        return Err(Contradiction::CachedAbovePrompt { request, cached_tokens, prompt_tokens });
+    }
+    Ok(())
+}
+
+/// Checks that the passes of the whole cell gave as many tokens as the requests received: each
+/// request's first token, plus one token per decoding sequence and pass. Holds only where no
+/// sequence was preempted (a resumed sequence gets its next token from a prefill pass), so it is
+/// not asked of cells with preemptions, nor of cells without passes.
+pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), Contradiction> {
+    if steps.is_empty() || columns.preemptions.iter().any(|&times| times > 0) {
+        return Ok(());
+    }
+    let first_tokens = columns.first_token.iter().filter(|&&at| at != NEVER).count() as u64;
+    let decoded: u64 = steps.iter().map(|step| u64::from(step.decoding)).sum();
+    let request_tokens: u64 = columns.output_tokens.iter().map(|&tokens| u64::from(tokens)).sum();
+    let pass_tokens = first_tokens + decoded;
+    if pass_tokens == request_tokens {
+        return Ok(());
+    }
+    Err(Contradiction::TokensNotConserved { pass_tokens, request_tokens })
+}

@@ -1,0 +1,19 @@
+//! The figures of one cell: request rows and passes in, `CellFigures` out.
+//!
+//! Everything works on columns of integers, because a cell can have a million requests and the
+//! same rows are looked at several times (checks, flow identity, distributions). Figures are
+//! refused, not repaired, when rows contradict each other: a wrong figure is worse than none.
+
+mod bounds;
+mod columns;
+mod contradiction;
+mod distribution;
+mod flow;
+mod summary;
+
+pub use bounds::compute_share;
+pub use columns::RequestColumns;
+pub use contradiction::Contradiction;
+pub use distribution::{distribution, quantile, weighted_distribution};
+pub use flow::{FlowBalance, check_rows, check_tokens, flow_balance};
+pub use summary::{Measure, Window, summarise, throughput_batches};

@@ -1,0 +1,204 @@
+//! The CSV files.
+
+use std::collections::BTreeMap;
+
+use super::columns::{Column, cell_columns, change_columns, peak_columns, run_columns};
+use crate::comparison::{Comparison, DeploymentComparison, LevelNote, RunComparison};
+use crate::error::ReportError;
+use crate::metric::{METRICS, metric};
+use crate::results::{Entry, Grid, Results};
+use crate::statistics::Interval;
+
+/// One file in memory whose rows must be as long as its header.
+struct File {
+    name: &'static str,
+    writer: csv::Writer<Vec<u8>>,
+}
+
+impl File {
+    fn new(name: &'static str, columns: &[Column]) -> Result<Self, ReportError> {
+        let mut file = Self { name, writer: csv::Writer::from_writer(Vec::new()) };
+        let header: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        file.row(&header)?;
+        Ok(file)
+    }
+
+    fn row(&mut self, fields: &[String]) -> Result<(), ReportError> {
+        let failed = |source| ReportError::Csv { file: self.name, source };
+        self.writer.write_record(fields).map_err(failed)
+    }
+
+    fn bytes(self) -> Result<Vec<u8>, ReportError> {
+        let failed = |source: csv::IntoInnerError<_>| ReportError::Csv {
+            file: self.name,
+            source: source.into_error().into(),
+        };
+        self.writer.into_inner().map_err(failed)
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string())
+}
+
+fn yes_no(holds: bool) -> String {
+    if holds { "yes" } else { "no" }.to_owned()
+}
+
+fn ends(interval: Option<&Interval>) -> [String; 2] {
+    [number(interval.map(|seen| seen.low)), number(interval.map(|seen| seen.high))]
+}
+
+/// `all_peak_metrics.csv`.
+pub fn peaks_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
+    let mut file = File::new("all_peak_metrics.csv", &peak_columns())?;
+    for deployment in &of.deployments {
+        for row in &deployment.peaks {
+            let peak = row.peak.as_ref();
+            let [low, high] = ends(peak.and_then(|peak| peak.interval.as_ref()));
+            let share = peak.and_then(|peak| peak.selection.get(peak.level).copied());
+            let change = row.change;
+            let [change_low, change_high] =
+                ends(change.as_ref().and_then(|change| change.interval.as_ref()));
+            let mut fields = vec![
+                deployment.model.clone(),
+                deployment.hardware.clone(),
+                row.arm.clone(),
+                row.level.clone().unwrap_or_default(),
+                number(peak.map(|peak| peak.value)),
+                low,
+                high,
+                number(share),
+                peak.map_or(String::new(), |peak| peak.repeats.to_string()),
+                row.control.clone().unwrap_or_default(),
+                row.control_level.clone().unwrap_or_default(),
+                number(change.map(|change| change.percent)),
+                change_low,
+                change_high,
+                row.note.clone(),
+            ];
+            let group = row.level.as_ref().and_then(|level| deployment.group(&row.arm, level));
+            fields.extend(METRICS.iter().map(|metric| {
+                number(group.and_then(|group| Some(group.metrics.get(metric.key)?.mean)))
+            }));
+            file.row(&fields)?;
+        }
+    }
+    file.bytes()
+}
+
+/// `performance_comparisons.csv`.
+pub fn changes_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
+    let mut file = File::new("performance_comparisons.csv", &change_columns())?;
+    for deployment in &of.deployments {
+        for delta in &deployment.deltas {
+            let Some(metric) = metric(delta.metric) else { continue };
+            for seen in &delta.levels {
+                let change = seen.change.as_ref();
+                let [low, high] = ends(change.and_then(|change| change.interval.as_ref()));
+                let floor = deployment
+                    .noise_floor
+                    .percent
+                    .get(metric.key)
+                    .and_then(|levels| levels.get(&seen.level).copied());
+                let verdict = deployment
+                    .group(&delta.arm, &seen.level)
+                    .map_or(String::new(), |group| group.verdict.clone());
+                file.row(&[
+                    deployment.model.clone(),
+                    deployment.hardware.clone(),
+                    delta.arm.clone(),
+                    delta.control.clone(),
+                    seen.level.clone(),
+                    metric.key.to_owned(),
+                    metric.unit.to_owned(),
+                    metric.better.name().to_owned(),
+                    number(seen.control_mean),
+                    number(seen.arm_mean),
+                    number(change.map(|change| change.percent)),
+                    low,
+                    high,
+                    change.map_or(0, |change| change.pairs).to_string(),
+                    number(floor),
+                    yes_no(seen.distinguishable),
+                    verdict,
+                    seen.note.clone(),
+                ])?;
+            }
+        }
+    }
+    file.bytes()
+}
+
+/// `<model>_<arm>_metrics.csv`, by file name: all hardware of a model in one file.
+pub fn cells_csv(
+    results: &Results<'_>,
+    of: &Comparison,
+) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
+    let grid = Grid::of(results);
+    let mut files: BTreeMap<String, File> = BTreeMap::new();
+    for (index, deployment) in of.deployments.iter().enumerate() {
+        for (arm_index, arm) in deployment.arms.iter().enumerate() {
+            let name = format!("{}_{}_metrics.csv", deployment.model_slug, arm.name);
+            if !files.contains_key(&name) {
+                files.insert(name.clone(), File::new("<model>_<arm>_metrics.csv", &cell_columns())?);
+            }
+            let Some(file) = files.get_mut(&name) else { continue };
+            for level in &deployment.levels {
+                for entry in &grid.group(index, arm_index, level.index).entries {
+                    file.row(&cell_row(deployment, &arm.name, level, entry))?;
+                }
+            }
+        }
+    }
+    files.into_iter().map(|(name, file)| Ok((name, file.bytes()?))).collect()
+}
+
+fn cell_row(
+    deployment: &DeploymentComparison,
+    arm: &str,
+    level: &LevelNote,
+    entry: &Entry<'_>,
+) -> Vec<String> {
+    let result = entry.result;
+    let mut fields = vec![
+        deployment.model.clone(),
+        deployment.hardware.clone(),
+        arm.to_owned(),
+        level.name.clone(),
+        level.load.clone(),
+        entry.cell.repeat.to_string(),
+        entry.cell.seed.to_string(),
+        result.map_or("not run".to_owned(), |result| result.verdict().to_string()),
+        yes_no(result.is_some_and(super::super::results::CellResult::counts)),
+        result.map_or(String::new(), |result| result.record.attempts.to_string()),
+    ];
+    fields.extend(METRICS.iter().map(|metric| number(result.and_then(metric.of))));
+    fields
+}
+
+/// Two runs compared.
+pub fn runs_csv(of: &RunComparison) -> Result<Vec<u8>, ReportError> {
+    let mut file = File::new("the comparison of runs", &run_columns())?;
+    for delta in &of.deltas {
+        let Some(metric) = metric(delta.metric) else { continue };
+        let change = delta.change.as_ref();
+        let [low, high] = ends(change.and_then(|change| change.interval.as_ref()));
+        file.row(&[
+            delta.model.clone(),
+            delta.hardware.clone(),
+            delta.arm.clone(),
+            delta.level.clone(),
+            metric.key.to_owned(),
+            metric.unit.to_owned(),
+            number(delta.first),
+            number(delta.second),
+            number(change.map(|change| change.percent)),
+            low,
+            high,
+            change.map_or(0, |change| change.pairs).to_string(),
+            delta.note.clone(),
+        ])?;
+    }
+    file.bytes()
+}

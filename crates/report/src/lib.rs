@@ -1,0 +1,17 @@
+//! Pure functions of recorded data: figures, statistics, comparison, and what is written of them.
+//!
+//! Nothing here reads files, clocks or the network. [`results::Results`] is the input of all that
+//! follows; [`comparison::Comparison`] is what every output is written from.
+
+pub mod comparison;
+mod error;
+pub mod figures;
+pub mod files;
+pub mod metric;
+mod numerals;
+pub mod results;
+pub mod statistics;
+pub mod tables;
+pub mod terminal;
+
+pub use error::ReportError;

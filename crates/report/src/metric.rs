@@ -1,0 +1,217 @@
+//! The metrics of a cell: one table from which CSV columns, comparisons, charts and the
+//! definitions in reports are all made, so that they cannot drift apart.
+
+use weir_model::SignalKind;
+use weir_record::Distribution;
+
+use crate::results::CellResult;
+
+/// Which direction of a change is an improvement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// Neither: it describes.
+    Neither,
+}
+
+impl Better {
+    /// The word in CSV files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+            Self::Neither => "neither",
+        }
+    }
+
+    /// A change in percent as a gain (positive is an improvement).
+    pub fn gain(self, percent: f64) -> f64 {
+        if self == Self::Lower { -percent } else { percent }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Column name in files.
+    pub key: &'static str,
+    /// Title in tables and charts.
+    pub title: &'static str,
+    /// Unit.
+    pub unit: &'static str,
+    /// Which direction is better.
+    pub better: Better,
+    /// Whether arms are compared by it.
+    pub compared: bool,
+    /// What it is, in one sentence.
+    pub definition: &'static str,
+    /// Its value, or nothing where the cell has none.
+    pub of: fn(&CellResult) -> Option<f64>,
+}
+
+/// Key of the metric that decides at closed-loop levels.
+pub const THROUGHPUT: &str = "output_tokens_per_s";
+/// Key of the metric that decides at open-loop levels without objectives.
+pub const TTFT_MEAN: &str = "ttft_mean_ms";
+/// Key of the metric that decides at open-loop levels with objectives.
+pub const GOODPUT: &str = "goodput_requests_per_s";
+
+/// The metric with a key.
+pub fn metric(key: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.key == key)
+}
+
+fn seen(distribution: &Distribution, value: f64) -> Option<f64> {
+    (distribution.count > 0).then_some(value)
+}
+
+fn rate_of(result: &CellResult, kind: SignalKind) -> Option<f64> {
+    let bytes = result.evidence.as_ref()?.signals.get(kind)?;
+    let seconds = result.record.figures.window_s;
+    (seconds > 0.0).then(|| bytes / seconds / 1e9)
+}
+
+fn signal(result: &CellResult, kind: SignalKind) -> Option<f64> {
+    result.evidence.as_ref()?.signals.get(kind)
+}
+
+macro_rules! figure {
+    ($field:ident) => {
+        |cell| Some(cell.record.figures.$field as f64)
+    };
+    ($field:ident.$part:ident) => {
+        |cell| seen(&cell.record.figures.$field, cell.record.figures.$field.$part)
+    };
+}
+
+macro_rules! metrics {
+    ($($key:literal, $title:literal, $unit:literal, $better:ident, $compared:literal,
+       $definition:literal, $of:expr;)*) => {
+        /// All metrics, in the order of files and tables.
+        pub const METRICS: &[Metric] = &[$(Metric {
+            key: $key,
+            title: $title,
+            unit: $unit,
+            better: Better::$better,
+            compared: $compared,
+            definition: $definition,
+            of: $of,
+        }),*];
+    };
+}
+
+metrics! {
+    "output_tokens_per_s", "Output throughput", "tok/s", Higher, true,
+    "Output tokens that came inside the window, of all requests, divided by the window.",
+    figure!(output_tokens_per_s);
+    "completed_output_tokens_per_s", "Output throughput, completed", "tok/s", Higher, false,
+    "Output tokens of the requests that completed inside the window, divided by the window.",
+    figure!(completed_output_tokens_per_s);
+    "per_request_output_tokens_per_s", "Output throughput, per request", "tok/s", Higher, false,
+    "Mean over completed requests of output tokens / end-to-end time, times the mean number in \
+     flight: the form in which some load generators print throughput. It weighs short requests \
+     more, and is above the token total when latencies vary.",
+    figure!(per_request_output_tokens_per_s);
+    "prompt_tokens_per_s", "Prompt throughput", "tok/s", Higher, false,
+    "Prompt tokens of completed requests, cached ones included, divided by the window.",
+    figure!(prompt_tokens_per_s);
+    "requests_per_s", "Requests", "1/s", Higher, false,
+    "Requests completed inside the window, divided by the window.",
+    figure!(requests_per_s);
+    "goodput_requests_per_s", "Goodput", "1/s", Higher, true,
+    "Completed requests that met every objective (slo), divided by the window. Empty without \
+     objectives.",
+    |cell| cell.record.figures.goodput_requests_per_s;
+    "goodput_share", "Goodput share", "ratio", Higher, false,
+    "Share of the completed requests that met every objective. Empty without objectives.",
+    |cell| cell.record.figures.goodput_share;
+    "ttft_mean_ms", "TTFT mean", "ms", Lower, true,
+    "Time to first token, mean over completed requests: first token - due.",
+    figure!(ttft_ms.mean);
+    "ttft_p50_ms", "TTFT p50", "ms", Lower, true,
+    "Time to first token, median.", figure!(ttft_ms.p50);
+    "ttft_p90_ms", "TTFT p90", "ms", Lower, false,
+    "Time to first token, 90th percentile.", figure!(ttft_ms.p90);
+    "ttft_p99_ms", "TTFT p99", "ms", Lower, false,
+    "Time to first token, 99th percentile.", figure!(ttft_ms.p99);
+    "tpot_mean_ms", "TPOT mean", "ms", Lower, true,
+    "Time per output token after the first, mean over completed requests with at least two \
+     tokens: (end - first token) / (output tokens - 1).",
+    figure!(tpot_ms.mean);
+    "tpot_p50_ms", "TPOT p50", "ms", Lower, false,
+    "Time per output token after the first, median.", figure!(tpot_ms.p50);
+    "tpot_p99_ms", "TPOT p99", "ms", Lower, false,
+    "Time per output token after the first, 99th percentile.", figure!(tpot_ms.p99);
+    "itl_mean_ms", "ITL mean", "ms", Lower, true,
+    "Inter-token latency: gaps between consecutive tokens of a request, over all gaps that end \
+     inside the window (not averaged per request first).",
+    figure!(itl_ms.mean);
+    "itl_p50_ms", "ITL p50", "ms", Lower, false,
+    "Inter-token latency, median.", figure!(itl_ms.p50);
+    "itl_p99_ms", "ITL p99", "ms", Lower, false,
+    "Inter-token latency, 99th percentile.", figure!(itl_ms.p99);
+    "e2e_mean_ms", "End-to-end mean", "ms", Lower, true,
+    "Time of the whole request, mean over completed requests: end - due.",
+    figure!(e2e_ms.mean);
+    "e2e_p50_ms", "End-to-end p50", "ms", Lower, false,
+    "Time of the whole request, median.", figure!(e2e_ms.p50);
+    "e2e_p99_ms", "End-to-end p99", "ms", Lower, false,
+    "Time of the whole request, 99th percentile.", figure!(e2e_ms.p99);
+    "guidellm_tpot_mean_ms", "GuideLLM TPOT mean", "ms", Lower, false,
+    "What GuideLLM calls time per output token: (end - start) / output tokens, with the first \
+     token's time included. Not comparable with TPOT.",
+    figure!(guidellm_tpot_ms.mean);
+    "mean_in_flight", "In flight", "requests", Neither, false,
+    "Mean number of requests in flight (sent and not ended) inside the window.",
+    figure!(mean_in_flight);
+    "gpu_hit_percent", "GPU hit rate", "%", Neither, false,
+    "Prompt tokens served by the GPU's prefix cache, of all prompt tokens of completed requests.",
+    figure!(gpu_hit_percent);
+    "external_hit_percent", "External hit rate", "%", Neither, false,
+    "Prompt tokens served by tiers below the GPU, of all prompt tokens of completed requests.",
+    figure!(external_hit_percent);
+    "loaded_gb_per_s", "Loaded from tiers", "GB/s", Neither, false,
+    "Bytes loaded from tiers to the GPU, divided by the window (1 GB = 10^9 bytes). Empty where \
+     not observable.",
+    |cell| rate_of(cell, SignalKind::LoadedBytes);
+    "stored_gb_per_s", "Stored to tiers", "GB/s", Neither, false,
+    "Bytes written from the GPU to tiers, divided by the window. Empty where not observable.",
+    |cell| rate_of(cell, SignalKind::StoredBytes);
+    "preemptions", "Preemptions", "count", Lower, false,
+    "Requests preempted for want of KV blocks. Empty where not observable.",
+    |cell| signal(cell, SignalKind::Preemptions);
+    "cost_per_million_output_tokens", "Cost per million output tokens", "currency", Lower, true,
+    "GPUs x price of a GPU hour / 3600 / output throughput x 10^6, in the currency of `prices`. \
+     Empty without prices; host memory, disks and stores are not in it.",
+    |cell| cell.record.figures.cost_per_million_output_tokens;
+    "completed", "Completed", "count", Neither, false,
+    "Requests that completed inside the window.", figure!(completed);
+    "failed", "Failed", "count", Lower, false,
+    "Requests that failed inside the window; they are in no other figure.", figure!(failed);
+    "unfinished", "Unfinished", "count", Neither, false,
+    "Requests in flight when the cell ended.", figure!(unfinished);
+    "window_s", "Window", "s", Neither, false,
+    "Length of the measured window: from the end of the warm-up to the end of the load.",
+    figure!(window_s);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_the_deciding_ones_exist() {
+        let mut keys: Vec<&str> = METRICS.iter().map(|metric| metric.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), METRICS.len());
+        for key in [THROUGHPUT, TTFT_MEAN, GOODPUT] {
+            assert!(metric(key).is_some_and(|metric| metric.compared), "{key}");
+        }
+        assert!(METRICS.iter().all(|metric| metric.definition.ends_with('.')));
+    }
+}

@@ -1,0 +1,96 @@
+//! Numbers as texts: one way of rounding for all outputs meant for people.
+
+use crate::statistics::{Difference, Interval};
+
+/// Three significant digits or whole numbers with thousands separators: `0.123`, `12.3`, `12,345`.
+pub fn plain(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
+    if size >= 99.95 {
+        grouped(value.round())
+    } else if size >= 9.995 {
+        format!("{value:.1}")
+    } else if size >= 0.9995 || size == 0.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// A duration given in milliseconds: `850 ms`, `12.3 s`.
+pub fn millis(value: f64) -> String {
+    if value.abs() >= 9_999.5 {
+        format!("{} s", plain(value / 1e3))
+    } else {
+        format!("{} ms", plain(value))
+    }
+}
+
+/// A change with its sign: `+12.3 %`, `-0.4 %`.
+pub fn percent(value: f64) -> String {
+    // A difference that rounds to zero has no direction.
+    let rounded = (value * 10.0).round() / 10.0;
+    if rounded == 0.0 {
+        return "0.0 %".to_owned();
+    }
+    if rounded.abs() >= 1000.0 {
+        let sign = if rounded > 0.0 { "+" } else { "" };
+        return format!("{sign}{} %", grouped(rounded.round()));
+    }
+    format!("{rounded:+.1} %")
+}
+
+/// A change with half the width of its interval, where it has one: `+12.3 % ± 0.8`.
+pub fn change(difference: &Difference) -> String {
+    with_doubt(difference.percent, difference.interval.as_ref())
+}
+
+/// The same from its parts.
+pub fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
+    match interval {
+        Some(interval) => format!("{} ± {:.1}", percent(value), interval.half_width()),
+        None => percent(value),
+    }
+}
+
+fn grouped(whole: f64) -> String {
+    let digits = format!("{:.0}", whole.abs());
+    let mut text = String::new();
+    if whole < 0.0 {
+        text.push('-');
+    }
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        assert_eq!(plain(0.0), "0.00");
+        assert_eq!(plain(0.1234), "0.123");
+        assert_eq!(plain(9.999), "10.0");
+        assert_eq!(plain(99.96), "100");
+        assert_eq!(plain(1234567.4), "1,234,567");
+        assert_eq!(plain(-1234.0), "-1,234");
+        assert_eq!(millis(850.4), "850 ms");
+        assert_eq!(millis(12_345.0), "12.3 s");
+    }
+
+    #[test]
+    fn changes_carry_their_sign() {
+        assert_eq!(percent(12.34), "+12.3 %");
+        assert_eq!(percent(-0.44), "-0.4 %");
+        assert_eq!(percent(-0.01), "0.0 %");
+        assert_eq!(percent(12345.0), "+12,345 %");
+    }
+}

@@ -1,0 +1,245 @@
+//! The input of every comparison and output: a plan and what came of its cells.
+//!
+//! Plain data in memory, so that a comparison needs no run folder, and one place that decides
+//! which cells count: a cell counts when it is complete and its verdict says so. Nothing else
+//! in this crate looks at the figures of a cell that does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+use weir_model::Verdict;
+use weir_record::{CellRecord, CellStatus, Evidence};
+use weir_spec::plan::{Cell, Deployment, Plan};
+
+/// Results that do not fit their plan.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ResultsError {
+    /// A cell that the plan does not have.
+    #[error("cell {cell} is not in the plan ({cells} cells); the run folder mixes two plans")]
+    UnknownCell {
+        /// Index that was given.
+        cell: usize,
+        /// Cells of the plan.
+        cells: usize,
+    },
+    /// The record belongs to another cell.
+    #[error("the record of cell {cell} is of `{found}`, not `{expected}`; restore its cell.json")]
+    OtherPath {
+        /// Index that was given.
+        cell: usize,
+        /// Path in the plan.
+        expected: String,
+        /// Path in the record.
+        found: String,
+    },
+    /// Two results of one cell.
+    #[error("cell `{path}` was given twice; keep one of its results")]
+    Doubled {
+        /// The cell's path.
+        path: String,
+    },
+    /// A plan whose cell points nowhere.
+    #[error("plan.json: cell `{path}` names {what} {index}, which does not exist; plan again")]
+    BrokenPlan {
+        /// The cell's path.
+        path: String,
+        /// "deployment", "arm" or "level".
+        what: &'static str,
+        /// The index.
+        index: usize,
+    },
+}
+
+/// What came of one cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellResult {
+    /// Index into `Plan::cells`.
+    pub cell: usize,
+    /// Its `cell.json`.
+    pub record: CellRecord,
+    /// Its `evidence.json`; absent where the cell failed before there was any.
+    pub evidence: Option<Evidence>,
+    /// Output tokens per second of equal parts of the window (`figures::throughput_batches`), for
+    /// an interval within one run; may be empty.
+    pub throughput_batches: Vec<f64>,
+}
+
+impl CellResult {
+    /// The verdict: that of the evidence, unless the cell did not finish.
+    pub fn verdict(&self) -> Verdict {
+        match (&self.record.status, &self.evidence) {
+            (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
+            (CellStatus::Complete, Some(evidence)) => evidence.verdict.clone(),
+            (CellStatus::Complete, None) => Verdict::Unverified,
+        }
+    }
+
+    /// Whether its figures may enter averages and plots.
+    pub fn counts(&self) -> bool {
+        self.verdict().counts()
+    }
+}
+
+/// Where results come from, for the report's last section. Carries no times of day: analyses of
+/// the same run are equal byte for byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// What to call the run, for example its folder's name.
+    pub run: String,
+    /// Hash of the plan, as in `environment.json`.
+    pub plan_hash: String,
+    /// Versions of what ran: "weir", "vllm", ...
+    pub versions: BTreeMap<String, String>,
+}
+
+/// A plan and what came of its cells.
+#[derive(Debug, Clone)]
+pub struct Results<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where the results come from.
+    pub provenance: Provenance,
+    /// Results, in any order; cells that have not run are absent.
+    pub cells: Vec<CellResult>,
+}
+
+impl Results<'_> {
+    /// Checks that plan and cells fit each other, so that later stages can index freely.
+    pub fn check(&self) -> Result<(), ResultsError> {
+        for cell in &self.plan.cells {
+            check_indices(self.plan, cell)?;
+        }
+        let mut seen = BTreeSet::new();
+        for result in &self.cells {
+            let cells = self.plan.cells.len();
+            let cell = self
+                .plan
+                .cells
+                .get(result.cell)
+                .ok_or(ResultsError::UnknownCell { cell: result.cell, cells })?;
+            if result.record.path != cell.path {
+                return Err(ResultsError::OtherPath {
+                    cell: result.cell,
+                    expected: cell.path.clone(),
+                    found: result.record.path.clone(),
+                });
+            }
+            if !seen.insert(result.cell) {
+                return Err(ResultsError::Doubled { path: cell.path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_indices(plan: &Plan, cell: &Cell) -> Result<(), ResultsError> {
+    let broken =
+        |what, index| ResultsError::BrokenPlan { path: cell.path.clone(), what, index };
+    let deployment = plan
+        .deployments
+        .get(cell.deployment)
+        .ok_or_else(|| broken("deployment", cell.deployment))?;
+    if cell.arm >= deployment.arms.len() {
+        return Err(broken("arm", cell.arm));
+    }
+    if cell.level >= deployment.levels.len() {
+        return Err(broken("level", cell.level));
+    }
+    Ok(())
+}
+
+/// One planned repeat of an arm at a level, and its result if it has run.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'r> {
+    /// The planned cell.
+    pub cell: &'r Cell,
+    /// What came of it.
+    pub result: Option<&'r CellResult>,
+}
+
+/// All repeats of one arm at one level.
+#[derive(Debug, Clone, Default)]
+pub struct Group<'r> {
+    /// By repeat.
+    pub entries: Vec<Entry<'r>>,
+}
+
+impl<'r> Group<'r> {
+    /// The results that count, with their repeat.
+    pub fn counted(&self) -> impl Iterator<Item = (u32, &'r CellResult)> + '_ {
+        self.entries.iter().filter_map(|entry| {
+            let result = entry.result.filter(|result| result.counts())?;
+            Some((entry.cell.repeat, result))
+        })
+    }
+
+    /// Whether no planned repeat was left out.
+    pub fn is_whole(&self) -> bool {
+        self.counted().count() == self.entries.len()
+    }
+
+    /// Whether some repeat counts and all that count were effective.
+    pub fn is_effective(&self) -> bool {
+        let mut verdicts = self.counted().map(|(_, result)| result.verdict()).peekable();
+        verdicts.peek().is_some() && verdicts.all(|verdict| verdict == Verdict::Effective)
+    }
+
+    /// The verdict in words: one where all repeats agree, else each with its number.
+    pub fn verdict_words(&self) -> String {
+        let mut words: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &self.entries {
+            let word = entry
+                .result
+                .map_or_else(|| "not run".to_owned(), |result| result.verdict().to_string());
+            *words.entry(word).or_default() += 1;
+        }
+        match words.len() {
+            0 => "not planned".to_owned(),
+            1 => words.into_keys().collect(),
+            _ => {
+                let each: Vec<String> =
+                    words.into_iter().map(|(word, times)| format!("{times} x {word}")).collect();
+                each.join(", ")
+            }
+        }
+    }
+}
+
+/// Groups by (deployment, arm, level).
+#[derive(Debug)]
+pub struct Grid<'r> {
+    groups: BTreeMap<(usize, usize, usize), Group<'r>>,
+    empty: Group<'r>,
+}
+
+impl<'r> Grid<'r> {
+    /// Sorts the cells of checked results into groups.
+    pub fn of(results: &'r Results<'_>) -> Self {
+        let by_cell: BTreeMap<usize, &CellResult> =
+            results.cells.iter().map(|result| (result.cell, result)).collect();
+        let mut groups: BTreeMap<_, Group<'r>> = BTreeMap::new();
+        for (index, cell) in results.plan.cells.iter().enumerate() {
+            let entry = Entry { cell, result: by_cell.get(&index).copied() };
+            let key = (cell.deployment, cell.arm, cell.level);
+            groups.entry(key).or_default().entries.push(entry);
+        }
+        for group in groups.values_mut() {
+            group.entries.sort_by_key(|entry| entry.cell.repeat);
+        }
+        Self { groups, empty: Group::default() }
+    }
+
+    /// The group of an arm at a level; empty where nothing was planned.
+    pub fn group(&self, deployment: usize, arm: usize, level: usize) -> &Group<'r> {
+        self.groups.get(&(deployment, arm, level)).unwrap_or(&self.empty)
+    }
+
+    /// The folder name of a deployment's model: the first part of its cells' paths.
+    pub fn model_slug(&self, deployment: usize, of: &Deployment) -> String {
+        self.groups
+            .range((deployment, 0, 0)..(deployment + 1, 0, 0))
+            .find_map(|(_, group)| group.entries.first())
+            .and_then(|entry| entry.cell.path.split('/').next())
+            .map_or_else(|| of.model.name.replace(['/', '\\', ' '], "-"), str::to_owned)
+    }
+}

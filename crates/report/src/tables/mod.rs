@@ -1,0 +1,85 @@
+//! Tables for people: built once as rows of texts, then drawn as plain text, Markdown or HTML.
+
+mod deployment;
+mod draw;
+mod run;
+
+use serde::Serialize;
+
+pub use deployment::{arms_table, equal_level_table, level_table, peak_table, verdict_matrix};
+pub use draw::{markdown, text, wrapped};
+pub use run::{columns_of, definitions_table, origins_table, run_table};
+
+/// How a cell is to be read; HTML gives it a colour, the other forms leave it out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tone {
+    /// As it is.
+    #[default]
+    Plain,
+    /// An improvement, or an effective arm.
+    Good,
+    /// A loss.
+    Bad,
+    /// Not a result: void, failed, not run.
+    Out,
+    /// A result of little weight: below the noise floor, overhead only.
+    Weak,
+}
+
+/// One cell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TableCell {
+    /// Its text.
+    pub text: String,
+    /// How to read it.
+    pub tone: Tone,
+}
+
+impl From<String> for TableCell {
+    fn from(text: String) -> Self {
+        Self { text, tone: Tone::Plain }
+    }
+}
+
+impl From<&str> for TableCell {
+    fn from(text: &str) -> Self {
+        Self { text: text.to_owned(), tone: Tone::Plain }
+    }
+}
+
+/// A column's head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Head {
+    /// Its text.
+    pub text: String,
+    /// Numbers stand right.
+    pub right: bool,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// What it shows, with the unit where all cells share one.
+    pub title: String,
+    /// Heads.
+    pub heads: Vec<Head>,
+    /// Rows, each as long as `heads`.
+    pub rows: Vec<Vec<TableCell>>,
+}
+
+impl Table {
+    /// An empty table; a head that starts with `>` stands right.
+    fn new(title: &str, heads: &[&str]) -> Self {
+        let head = |text: &&str| Head {
+            text: text.trim_start_matches('>').to_owned(),
+            right: text.starts_with('>'),
+        };
+        Self { title: title.to_owned(), heads: heads.iter().map(head).collect(), rows: Vec::new() }
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

@@ -1,0 +1,71 @@
+//! What a run prints at its end: plain text, at most 110 columns, no colours.
+
+use std::fmt::Write;
+
+use crate::comparison::{Comparison, DeploymentComparison, RunComparison};
+use crate::tables::{level_table, peak_table, run_table, text, wrapped};
+
+/// The comparison of a run.
+pub fn summary(of: &Comparison) -> String {
+    let mut out = String::new();
+    let counts = of.cells;
+    let _ = writeln!(
+        out,
+        "{}: {} target, {} of {} cells run, {} count (plan {}, seed {})",
+        of.experiment, of.target, counts.run, counts.planned, counts.counted, of.plan_hash, of.seed
+    );
+    out += &wrapped(&of.doubt, "");
+    for deployment in &of.deployments {
+        let _ = writeln!(out);
+        out += &section(deployment);
+    }
+    if !of.warnings.is_empty() {
+        let _ = writeln!(out, "\nWarnings");
+        for warning in &of.warnings {
+            out += &wrapped(&format!("- {warning}"), "  ");
+        }
+    }
+    out += "\nDecision\n";
+    for deployment in &of.deployments {
+        out += &wrapped(&decision_line(deployment), "  ");
+    }
+    out
+}
+
+/// The decision with the model and hardware it is about.
+pub fn decision_line(of: &DeploymentComparison) -> String {
+    format!("{} on {}: {}", of.model, of.hardware, of.decision.sentence)
+}
+
+fn section(of: &DeploymentComparison) -> String {
+    let gpus = if of.gpus == 1 { "GPU" } else { "GPUs" };
+    let replicas = if of.replicas == 1 { "replica" } else { "replicas" };
+    let mut out = format!(
+        "{} on {} ({} {gpus}, {} {replicas}, TP {})\n\n",
+        of.model, of.hardware, of.gpus, of.replicas, of.tensor_parallel
+    );
+    out += &text(&level_table(of));
+    out.push('\n');
+    out += &text(&peak_table(of));
+    out += &wrapped(&format!("Noise floor: {}.", of.noise_floor.note), "  ");
+    out
+}
+
+/// Two runs compared; changes below `least_percent` are left out and counted.
+pub fn runs(of: &RunComparison, least_percent: f64) -> String {
+    let table = run_table(of, least_percent);
+    let mut out = text(&table);
+    let hidden = of.deltas.len() - table.rows.len();
+    if hidden > 0 {
+        let _ = writeln!(out, "  {hidden} changes below {least_percent} % are not shown");
+    }
+    if !of.same_plan {
+        let _ = writeln!(out, "  The runs have different plans.");
+    }
+    for (which, paths) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
+        for path in paths {
+            let _ = writeln!(out, "  only in the {which} run: {path}");
+        }
+    }
+    out
+}

@@ -1,0 +1,216 @@
+//! The index that engines feed with KV events.
+//!
+//! A block of the index belongs to an event when its last token does. Since the blocks of a tier
+//! partition a prompt, each index block then belongs to exactly one of them, whether index blocks
+//! are smaller or larger than the tier's, and stores and removals balance.
+
+use smallvec::SmallVec;
+use weir_model::prefix_tree::NodeId;
+use weir_model::{KvChange, KvEvent, Prompt, TierKind};
+
+use super::extent::{ExtentTree, Mark, Span};
+use super::{BlockIndex, Match};
+
+/// The score of a block per tier; a block in several tiers of a replica counts as the best.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TierWeights {
+    /// In GPU memory.
+    pub gpu: f64,
+    /// In any tier below it.
+    pub below: f64,
+}
+
+impl TierWeights {
+    const fn of(&self, tier: TierKind) -> f64 {
+        match tier {
+            TierKind::Gpu => self.gpu,
+            TierKind::Host | TierKind::Disk | TierKind::Remote => self.below,
+        }
+    }
+}
+
+/// How often a replica announced blocks in a tier without taking them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holder {
+    replica: u16,
+    tier: TierKind,
+    stores: u32,
+}
+
+/// Sorted by replica and tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Holders(SmallVec<[Holder; 4]>);
+
+impl Mark for Holders {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Holders {
+    fn find(&self, replica: u16, tier: TierKind) -> Result<usize, usize> {
+        self.0
+            .binary_search_by_key(&(replica, tier), |holder| (holder.replica, holder.tier))
+    }
+
+    fn store(&mut self, replica: u16, tier: TierKind) {
+        match self.find(replica, tier) {
+            Ok(index) => self.0[index].stores += 1,
+            Err(index) => self.0.insert(
+                index,
+                Holder {
+                    replica,
+                    tier,
+                    stores: 1,
+                },
+            ),
+        }
+    }
+
+    /// Takes one store back; removals of what was never stored are ignored.
+    fn remove(&mut self, replica: u16, tier: TierKind) {
+        if let Ok(index) = self.find(replica, tier) {
+            self.0[index].stores -= 1;
+            if self.0[index].stores == 0 {
+                self.0.remove(index);
+            }
+        }
+    }
+
+    fn clear(&mut self, replica: u16, tier: TierKind) {
+        if let Ok(index) = self.find(replica, tier) {
+            self.0.remove(index);
+        }
+    }
+
+    /// The replicas that hold the blocks, each with the weight of its best tier.
+    fn replicas(&self, weights: TierWeights) -> impl Iterator<Item = (u16, f64)> + '_ {
+        self.0
+            .chunk_by(|a, b| a.replica == b.replica)
+            .map(move |tiers| {
+                let best = tiers
+                    .iter()
+                    .map(|holder| weights.of(holder.tier))
+                    .fold(0.0, f64::max);
+                (tiers[0].replica, best)
+            })
+    }
+}
+
+/// The index of llm-d's precise prefix scorer.
+///
+/// Stores of the same block by the same replica and tier are counted, as llm-d's event filter
+/// does: a block that was stored twice is held until it was removed twice. A removal without a
+/// store does nothing, and `Cleared` forgets all stores of the replica in that tier.
+#[derive(Debug, Clone)]
+pub struct PreciseIndex {
+    extents: ExtentTree<Holders>,
+    weights: TierWeights,
+    known_blocks: u64,
+    /// Reused between events.
+    nodes: Vec<NodeId>,
+}
+
+impl PreciseIndex {
+    /// An empty index of blocks of `block_tokens` tokens (at least 1).
+    pub fn new(block_tokens: u32, weights: TierWeights) -> Self {
+        Self {
+            extents: ExtentTree::new(block_tokens.max(1)),
+            weights,
+            known_blocks: 0,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Changes the marks of `self.nodes` and puts the tree in order again.
+    fn change_nodes(&mut self, mut change: impl FnMut(&mut Holders)) {
+        for node in &self.nodes {
+            let units = u64::from(self.extents.tree().units(*node));
+            let mark = self.extents.mark_mut(*node);
+            let was_empty = mark.is_empty();
+            change(mark);
+            match (was_empty, mark.is_empty()) {
+                (true, false) => self.known_blocks += units,
+                (false, true) => self.known_blocks -= units,
+                _ => {}
+            }
+        }
+        self.extents.settle(&self.nodes, &mut ());
+    }
+}
+
+impl BlockIndex for PreciseIndex {
+    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+        matches.fill(Match::default());
+        let total = prompt.tokens().0 / self.block_tokens();
+        let mut at = 0;
+        self.extents
+            .follow(prompt.pieces(), total, |holders, units| {
+                let mut alive = false;
+                for (replica, weight) in holders.replicas(self.weights) {
+                    let Some(found) = matches.get_mut(usize::from(replica)) else {
+                        continue;
+                    };
+                    // A replica that missed an earlier block is behind, and out.
+                    if found.blocks == at {
+                        found.blocks += units;
+                        found.score += weight * f64::from(units);
+                        alive = true;
+                    }
+                }
+                at += units;
+                alive
+            });
+        total
+    }
+
+    fn placed(&mut self, _replica: u16, _prompt: &Prompt) {}
+
+    fn apply(&mut self, replica: u16, event: &KvEvent) {
+        let tier = event.tier;
+        self.nodes.clear();
+        if event.change == KvChange::Cleared {
+            self.nodes.extend(self.extents.tree().extents());
+            self.change_nodes(|holders| holders.clear(replica, tier));
+            return;
+        }
+        let path_tokens: u64 = event.path.iter().map(|piece| u64::from(piece.len)).sum();
+        if path_tokens < u64::from(event.to_token) {
+            // A span beyond its own path names no blocks.
+            return;
+        }
+        let unit = self.block_tokens();
+        let span = Span {
+            pieces: &event.path,
+            from: event.from_token / unit,
+            to: event.to_token / unit,
+        };
+        let stored = event.change == KvChange::Stored;
+        if span.from >= span.to {
+            return;
+        }
+        self.extents.cover(span, stored, &mut (), &mut self.nodes);
+        if stored {
+            self.change_nodes(|holders| holders.store(replica, tier));
+        } else {
+            self.change_nodes(|holders| holders.remove(replica, tier));
+        }
+    }
+
+    fn block_tokens(&self) -> u32 {
+        self.extents.tree().unit_tokens()
+    }
+
+    fn known_blocks(&self) -> u64 {
+        self.known_blocks
+    }
+
+    fn extents(&self) -> usize {
+        self.extents.tree().len() - 1
+    }
+
+    fn clear(&mut self) {
+        self.extents.clear();
+        self.known_blocks = 0;
+    }
+}

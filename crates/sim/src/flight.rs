@@ -1,0 +1,87 @@
+//! Requests in flight, and the rows they become.
+
+use weir_engine::Finished;
+use weir_model::{Nanos, Outcome, Piece, Request, RequestRow, Tokens};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::sessions::SessionSlot;
+
+/// A request between its due time and its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Flight {
+    pub(crate) request: Request,
+    pub(crate) session: SessionSlot,
+    pub(crate) due: Nanos,
+    pub(crate) first_token: Option<Nanos>,
+    pub(crate) routed_hit: u32,
+    pub(crate) uniform_hit: f32,
+    pub(crate) best_hit: u32,
+}
+
+/// A digest of a prompt: equal prompts have equal ids.
+fn prompt_id(pieces: &[Piece]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for piece in pieces {
+        hasher.update(&piece.content.0.to_le_bytes());
+        hasher.update(&piece.start.to_le_bytes());
+        hasher.update(&piece.len.to_le_bytes());
+    }
+    hasher.digest()
+}
+
+impl Flight {
+    fn row(&self, replica: u16, end: Nanos, outcome: Outcome) -> RequestRow {
+        let request = &self.request;
+        RequestRow {
+            request: request.id,
+            session: request.session,
+            turn: request.turn,
+            prompt_id: prompt_id(request.prompt.pieces()),
+            replica,
+            due: self.due,
+            start: self.due,
+            connected: None,
+            first_byte: None,
+            first_token: self.first_token,
+            end,
+            prompt_tokens: request.prompt.tokens(),
+            output_tokens: Tokens::ZERO,
+            seen_tokens: request.seen_tokens,
+            cached_tokens: [Tokens::ZERO; 4],
+            preemptions: 0,
+            first_step: 0,
+            events_per_read: None,
+            outcome,
+            error: None,
+            output_digest: None,
+            error_bound: Nanos::ZERO,
+            routed_hit_tokens: Tokens(self.routed_hit),
+            uniform_hit_tokens: self.uniform_hit,
+            best_hit_tokens: Tokens(self.best_hit),
+        }
+    }
+
+    /// The row of a request that has all its tokens.
+    pub(crate) fn done(&self, replica: u16, end: Nanos, finished: &Finished) -> RequestRow {
+        RequestRow {
+            output_tokens: finished.output_tokens,
+            cached_tokens: finished.cached,
+            preemptions: finished.preemptions,
+            first_step: finished.first_step,
+            ..self.row(replica, end, Outcome::Done)
+        }
+    }
+
+    /// The row of a request that was in flight when the cell ended, with the tokens it had.
+    pub(crate) fn unfinished(&self, replica: u16, end: Nanos, tokens: u32) -> RequestRow {
+        RequestRow {
+            output_tokens: Tokens(tokens),
+            ..self.row(replica, end, Outcome::Unfinished)
+        }
+    }
+
+    /// The row of a request that the engine refused.
+    pub(crate) fn refused(&self, replica: u16, end: Nanos, cause: String) -> RequestRow {
+        RequestRow { error: Some(cause), ..self.row(replica, end, Outcome::Failed) }
+    }
+}

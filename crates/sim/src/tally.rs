@@ -1,0 +1,240 @@
+//! The signals of a cell, from the block movements that the simulation conserves.
+
+use weir_model::{RequestRow, SignalKind, Signals, TierKind};
+use weir_router::RouterStats;
+use weir_tier::remote::RemoteStore;
+
+use crate::flight::Flight;
+use crate::replica::Replica;
+use crate::world::WorldConfig;
+
+const SOURCE: &str = "simulator";
+
+/// Counters of engines, tiers and router at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Totals {
+    external_query_tokens: u64,
+    stored_bytes: u64,
+    loaded_bytes: u64,
+    evicted_bytes: u64,
+    refused: u64,
+    gpu_evicted_bytes: u64,
+    preemptions: u64,
+    index_events: u64,
+    index_lookups: u64,
+    index_hits: u64,
+}
+
+/// Sums over the requests that ended in the window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ended {
+    prompt: u64,
+    seen: u64,
+    cached: [u64; 4],
+    eligible: u64,
+}
+
+/// The tally of a cell.
+pub(crate) struct Tally {
+    block_bytes: u64,
+    has_offload: bool,
+    has_store: bool,
+    start: Option<Totals>,
+    ended: Ended,
+    decisions: Vec<u64>,
+    routed: f64,
+    uniform: f64,
+    best: f64,
+    replicas: u16,
+    has_index: bool,
+}
+
+impl Tally {
+    pub(crate) fn new(config: &WorldConfig) -> Self {
+        let kv_bytes_per_token = config.engine.kv_bytes_per_token;
+        Self {
+            block_bytes: kv_bytes_per_token * u64::from(config.engine.block_size),
+            has_offload: config.offload.is_some(),
+            has_store: config.offload.as_ref().is_some_and(|offload| offload.store.is_some()),
+            start: None,
+            ended: Ended::default(),
+            decisions: vec![0; usize::from(config.replicas)],
+            routed: 0.0,
+            uniform: 0.0,
+            best: 0.0,
+            replicas: config.replicas,
+            has_index: matches!(
+                config.router.policy,
+                weir_router::PolicyConfig::PrecisePrefix { .. }
+            ),
+        }
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// The window begins.
+    pub(crate) fn open(
+        &mut self,
+        replicas: &[Replica],
+        store: Option<&RemoteStore>,
+        stats: RouterStats,
+    ) {
+        self.start = Some(self.totals(replicas, store, &stats));
+    }
+
+    /// A routing decision between at least two replicas.
+    pub(crate) fn decision(&mut self, replica: u16, flight: &Flight) {
+        if self.is_open() {
+            self.decisions[usize::from(replica)] += 1;
+            self.routed += f64::from(flight.routed_hit);
+            self.uniform += f64::from(flight.uniform_hit);
+            self.best += f64::from(flight.best_hit);
+        }
+    }
+
+    /// A request has ended.
+    pub(crate) fn ended(&mut self, row: &RequestRow, block_tokens: u32) {
+        if !self.is_open() {
+            return;
+        }
+        self.ended.prompt += u64::from(row.prompt_tokens.0);
+        self.ended.seen += u64::from(row.seen_tokens.0);
+        for (sum, tokens) in self.ended.cached.iter_mut().zip(row.cached_tokens) {
+            *sum += u64::from(tokens.0);
+        }
+        // A cache serves whole blocks and leaves at least one token to compute.
+        let most = row.seen_tokens.0.min(row.prompt_tokens.0.saturating_sub(1));
+        let whole = most / block_tokens * block_tokens;
+        self.ended.eligible += u64::from(whole.saturating_sub(row.gpu_hit_tokens().0));
+    }
+
+    fn totals(
+        &self,
+        replicas: &[Replica],
+        store: Option<&RemoteStore>,
+        stats: &RouterStats,
+    ) -> Totals {
+        let mut totals = Totals {
+            index_events: stats.index_events,
+            index_lookups: stats.lookups,
+            index_hits: stats.lookup_hits,
+            ..Totals::default()
+        };
+        for replica in replicas {
+            let counters = replica.engine.counters();
+            totals.external_query_tokens += counters.external_query_tokens;
+            totals.stored_bytes += counters.stored_bytes;
+            totals.loaded_bytes += counters.loaded_bytes;
+            totals.refused += counters.refused_chunks;
+            totals.preemptions += counters.preemptions;
+            totals.gpu_evicted_bytes += replica.engine.pool().evicted_blocks() * self.block_bytes;
+            if let Some(offload) = replica.engine.offload() {
+                for tier in TierKind::ALL {
+                    let evicted = offload.cache(tier).map_or(0, |cache| cache.evicted());
+                    totals.evicted_bytes += evicted * offload.chunk_bytes().0;
+                }
+            }
+        }
+        if let Some(store) = store {
+            totals.evicted_bytes += store.cache().evicted() * store.chunk_bytes().0;
+            totals.refused += store.refused();
+        }
+        totals
+    }
+
+    /// The signals of the window.
+    pub(crate) fn signals(
+        &self,
+        replicas: &[Replica],
+        store: Option<&RemoteStore>,
+        stats: &RouterStats,
+    ) -> Signals {
+        let start = self.start.unwrap_or_default();
+        let now = self.totals(replicas, store, stats);
+        let mut signals = Signals::default();
+        let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
+        let ended = &self.ended;
+        let external: u64 = ended.cached[TierKind::Host.index()..].iter().sum();
+        add(SignalKind::PromptTokens, ended.prompt);
+        add(SignalKind::SeenTokens, ended.seen);
+        add(SignalKind::GpuHitTokens, ended.cached[TierKind::Gpu.index()]);
+        add(SignalKind::EligibleTokens, ended.eligible);
+        add(SignalKind::ExternalHitTokens, external);
+        add(SignalKind::Preemptions, now.preemptions - start.preemptions);
+        add(SignalKind::GpuEvictedBytes, now.gpu_evicted_bytes - start.gpu_evicted_bytes);
+        add(SignalKind::Replicas, u64::from(self.replicas));
+        if self.has_offload {
+            let asked = now.external_query_tokens - start.external_query_tokens;
+            add(SignalKind::ExternalQueryTokens, asked);
+            add(SignalKind::HostHitTokens, ended.cached[TierKind::Host.index()]);
+            add(SignalKind::DiskHitTokens, ended.cached[TierKind::Disk.index()]);
+            add(SignalKind::RemoteHitTokens, ended.cached[TierKind::Remote.index()]);
+            add(SignalKind::StoredBytes, now.stored_bytes - start.stored_bytes);
+            add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
+            add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
+            add(SignalKind::StoreFailures, now.refused - start.refused);
+            let (capacity, used) = self.room(replicas, store);
+            add(SignalKind::TierCapacityBytes, capacity);
+            add(SignalKind::TierUsedBytes, used);
+        }
+        if let (true, Some(store)) = (self.has_store, store) {
+            add(SignalKind::StoreKeys, u64::from(store.cache().used()));
+        }
+        self.add_routing(&mut signals, stats, &now, &start);
+        signals
+    }
+
+    /// Capacity of the largest tier, and bytes that tiers hold.
+    fn room(&self, replicas: &[Replica], store: Option<&RemoteStore>) -> (u64, u64) {
+        let mut capacity = 0;
+        let mut used = 0;
+        for tier in TierKind::ALL {
+            let caches = replicas.iter().filter_map(|replica| {
+                let offload = replica.engine.offload()?;
+                Some((offload.cache(tier)?, offload.chunk_bytes().0))
+            });
+            let mut whole = 0;
+            for (cache, bytes) in caches {
+                whole += u64::from(cache.capacity()) * bytes;
+                used += u64::from(cache.used()) * bytes;
+            }
+            capacity = capacity.max(whole);
+        }
+        if let Some(store) = store {
+            let bytes = store.chunk_bytes().0;
+            capacity = capacity.max(u64::from(store.cache().capacity()) * bytes);
+            used += u64::from(store.cache().used()) * bytes;
+        }
+        (capacity, used)
+    }
+
+    fn add_routing(
+        &self,
+        signals: &mut Signals,
+        stats: &RouterStats,
+        now: &Totals,
+        start: &Totals,
+    ) {
+        let choices: u64 = self.decisions.iter().sum();
+        signals.add(SignalKind::RoutingChoices, choices as f64, SOURCE);
+        if choices > 0 {
+            let most = self.decisions.iter().max().copied().unwrap_or(0);
+            let share = most as f64 * 100.0 / choices as f64;
+            signals.add(SignalKind::RoutingMaxSharePercent, share, SOURCE);
+            signals.add(SignalKind::RoutedHitTokens, self.routed, SOURCE);
+            signals.add(SignalKind::UniformHitTokens, self.uniform, SOURCE);
+            signals.add(SignalKind::BestHitTokens, self.best, SOURCE);
+        }
+        if self.has_index {
+            let events = now.index_events - start.index_events;
+            signals.add(SignalKind::IndexEvents, events as f64, SOURCE);
+            signals.add(SignalKind::IndexKeys, stats.index_keys as f64, SOURCE);
+            let lookups = now.index_lookups - start.index_lookups;
+            signals.add(SignalKind::IndexLookups, lookups as f64, SOURCE);
+            let hits = now.index_hits - start.index_hits;
+            signals.add(SignalKind::IndexHits, hits as f64, SOURCE);
+        }
+    }
+}

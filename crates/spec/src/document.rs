@@ -1,0 +1,172 @@
+//! The experiment file as it was written: strict YAML, nothing resolved.
+//!
+//! Every type here reads and writes exactly what the file may hold. Enums are externally tagged
+//! and the liberties (a bare name, one value for a list) are hand-written visitors, so that each
+//! error keeps its line and column.
+
+pub mod arm;
+pub mod engine;
+pub mod hardware;
+pub mod load;
+pub mod model_file;
+pub mod quantity;
+pub mod routing;
+pub mod written;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_saphyr::{MessageFormatter, UserMessageFormatter};
+use weir_workload::WorkloadConfig;
+
+use self::arm::ArmSection;
+use self::engine::EngineSection;
+use self::hardware::HardwareSection;
+use self::load::LoadSection;
+use self::model_file::ModelFile;
+use self::quantity::{Money, Size, Span};
+use self::routing::RoutingSection;
+use self::written::{NameOr, OneOrMany};
+use crate::error::SpecError;
+use crate::plan::Target;
+
+/// Objectives; goodput is counted against them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SloSection {
+    /// Longest time to first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft: Option<Span>,
+    /// Longest time per output token after the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Span>,
+    /// Longest time of the whole request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e2e: Option<Span>,
+}
+
+/// Prices.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PriceSection {
+    /// One accelerator for one hour: `1.9 USD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_hour: Option<Money>,
+}
+
+/// Thresholds of the verdicts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerdictSection {
+    /// Share of the eligible reuse that an arm must serve to be `effective` (0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_share: Option<f64>,
+}
+
+/// Gives all offload arms the same resources, whatever their own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EqualResources {
+    /// Bytes over all tiers of an arm: an arm with a disk or a store has what its host memory
+    /// leaves there.
+    pub bytes: Size,
+    /// Tokens per chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_tokens: Option<u32>,
+}
+
+/// What is different for one model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelOverride {
+    /// Engine settings, key by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSection>,
+    /// Changes to arms, by the arm's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub arms: BTreeMap<String, ArmSection>,
+    /// Load, key by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadSection>,
+}
+
+/// An experiment, as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Its name, in reports and default folder names.
+    pub name: String,
+    /// Where it runs.
+    #[serde(default)]
+    pub target: Target,
+    /// Models, by catalogue name or `config.json`.
+    pub models: Vec<NameOr<ModelFile>>,
+    /// Hardware of one replica; a list is a sweep.
+    pub hardware: OneOrMany<NameOr<HardwareSection>>,
+    /// Replicas behind the router.
+    #[serde(default = "one")]
+    pub replicas: u32,
+    /// Settings of the engine.
+    #[serde(default)]
+    pub engine: EngineSection,
+    /// What is compared.
+    pub arms: Vec<NameOr<ArmSection>>,
+    /// Gives all offload arms the same bytes and chunk size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal_resources: Option<EqualResources>,
+    /// Routing of arms without their own (`least-loaded`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<NameOr<RoutingSection>>,
+    /// What is asked.
+    pub workload: WorkloadConfig,
+    /// How it arrives.
+    pub load: LoadSection,
+    /// What is different per model, by the model's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, ModelOverride>,
+    /// Repeats of each cell, with workload seeds of their own.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// Master seed.
+    #[serde(default)]
+    pub seed: u64,
+    /// Objectives.
+    #[serde(default)]
+    pub slo: SloSection,
+    /// Prices.
+    #[serde(default)]
+    pub prices: PriceSection,
+    /// Thresholds of the verdicts.
+    #[serde(default)]
+    pub verdict: VerdictSection,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Spec {
+    /// Reads an experiment's text; `file` stands in the errors.
+    pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
+        read_yaml(text, file)
+    }
+}
+
+/// Reads YAML into any type, with errors as `file:line:column: message`.
+pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
+    text: &str,
+    file: &str,
+) -> Result<T, SpecError> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let location = error.location();
+        let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
+        SpecError::Syntax {
+            file: file.to_owned(),
+            line: location.map_or(1, |at| at.line()),
+            column: location.map_or(1, |at| at.column()),
+            message: message.replace('\n', " "),
+        }
+    })
+}

@@ -1,0 +1,190 @@
+//! `arms`: presets by name, or maps that change their parameters.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_tier::EvictionPolicy;
+
+use super::quantity::{Size, Span};
+use super::routing::RoutingSection;
+use super::written::NameOr;
+
+/// When loads from a tier happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadWhen {
+    /// Beside the passes: only the request that needs the blocks waits.
+    Async,
+    /// At the start of a pass, which waits for it.
+    InPass,
+}
+
+/// A link to a tier, where it is not the preset's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkSection {
+    /// GB/s towards the GPU, over all ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_gb_per_s: Option<f64>,
+    /// GB/s away from the GPU, over all ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_gb_per_s: Option<f64>,
+    /// Fixed time before the first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Span>,
+    /// Issue cost of each contiguous copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_copy: Option<Span>,
+    /// Transfers that proceed at once, each at its share of the bandwidth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<u32>,
+}
+
+/// The disk of an arm that has one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskSection {
+    /// Capacity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Size>,
+    /// Eviction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<EvictionPolicy>,
+    /// A measured link by name: `nvme-gen4`, `ibm-vpc-block`, `cephfs`, `s3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Link figures of one's own, over the profile's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSection>,
+}
+
+/// The remote store of an arm that has one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Where it listens, for live targets: `redis://127.0.0.1:6379`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Bytes it may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Size>,
+    /// Its own eviction; `none` refuses stores when full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<EvictionPolicy>,
+    /// A measured store by name: `redis`, `redis-io-threads`, `valkey`, `kvrocks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The store's link figures, shared by all replicas, over the profile's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSection>,
+    /// GB/s between one replica and the store, each direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_gb_per_s: Option<f64>,
+    /// Time of one lookup round trip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup_latency: Option<Span>,
+    /// Added per key that a lookup asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup_per_key: Option<Span>,
+}
+
+/// An arm written out, or (in `overrides`, without `preset` and `name`) changes to one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArmSection {
+    /// The preset it starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Its name in paths and tables; the preset's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Host memory that it may use for KV blocks, over all ranks of a replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Size>,
+    /// Tokens per stored chunk, a multiple of the block size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_tokens: Option<u32>,
+    /// Eviction in host memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<EvictionPolicy>,
+    /// Only prompt chunks are stored, not generated ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_only: Option<bool>,
+    /// When loads happen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadWhen>,
+    /// Whether stores hold up the pass that issues them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stores_block_pass: Option<bool>,
+    /// Contiguous copies per chunk and direction, on one rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies_per_chunk: Option<u32>,
+    /// Figures of the link to host memory, over the accelerator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkSection>,
+    /// The disk, for presets that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskSection>,
+    /// The remote store, for presets that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSection>,
+    /// Routing over the replicas, in place of the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing: Option<NameOr<RoutingSection>>,
+}
+
+impl ArmSection {
+    /// This arm with the changes of another section laid over it, key by key.
+    #[must_use]
+    pub fn changed_by(&self, change: &Self) -> Self {
+        let (of, base) = (change.clone(), self.clone());
+        Self {
+            preset: base.preset,
+            name: base.name,
+            bytes: of.bytes.or(base.bytes),
+            chunk_tokens: of.chunk_tokens.or(base.chunk_tokens),
+            policy: of.policy.or(base.policy),
+            prompt_only: of.prompt_only.or(base.prompt_only),
+            load: of.load.or(base.load),
+            stores_block_pass: of.stores_block_pass.or(base.stores_block_pass),
+            copies_per_chunk: of.copies_per_chunk.or(base.copies_per_chunk),
+            link: overlaid(base.link, of.link, |base, of| of.over(base)),
+            disk: overlaid(base.disk, of.disk, |base, of| DiskSection {
+                bytes: of.bytes.or(base.bytes),
+                policy: of.policy.or(base.policy),
+                profile: of.profile.or(base.profile),
+                link: overlaid(base.link, of.link, |base, of| of.over(base)),
+            }),
+            store: overlaid(base.store, of.store, |base, of| StoreSection {
+                address: of.address.or(base.address),
+                bytes: of.bytes.or(base.bytes),
+                policy: of.policy.or(base.policy),
+                profile: of.profile.or(base.profile),
+                link: overlaid(base.link, of.link, |base, of| of.over(base)),
+                client_gb_per_s: of.client_gb_per_s.or(base.client_gb_per_s),
+                lookup_latency: of.lookup_latency.or(base.lookup_latency),
+                lookup_per_key: of.lookup_per_key.or(base.lookup_per_key),
+            }),
+            routing: of.routing.or(base.routing),
+        }
+    }
+}
+
+impl LinkSection {
+    fn over(self, base: Self) -> Self {
+        Self {
+            read_gb_per_s: self.read_gb_per_s.or(base.read_gb_per_s),
+            write_gb_per_s: self.write_gb_per_s.or(base.write_gb_per_s),
+            latency: self.latency.or(base.latency),
+            per_copy: self.per_copy.or(base.per_copy),
+            lanes: self.lanes.or(base.lanes),
+        }
+    }
+}
+
+/// One of two optional sections, or both merged.
+fn overlaid<T>(base: Option<T>, of: Option<T>, merge: impl Fn(T, T) -> T) -> Option<T> {
+    match (base, of) {
+        (Some(base), Some(of)) => Some(merge(base, of)),
+        (base, of) => of.or(base),
+    }
+}

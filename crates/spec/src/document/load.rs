@@ -1,0 +1,94 @@
+//! `load`: how requests arrive. Exactly one of `users`, `constant`, `poisson`, `gamma` and `trace`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::Span;
+use super::written::OneOrMany;
+
+/// Gamma-distributed gaps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GammaRates {
+    /// Sessions per second, one level each.
+    pub rates: OneOrMany<f64>,
+    /// Coefficient of variation of the gaps (1 is Poisson, above is burstier).
+    pub cv: f64,
+}
+
+/// A trace's own times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TraceSpeed {
+    /// Times are divided by it: 2 is twice as fast. A list is a sweep.
+    pub speed: OneOrMany<f64>,
+}
+
+impl Default for TraceSpeed {
+    fn default() -> Self {
+        Self { speed: OneOrMany(vec![1.0]) }
+    }
+}
+
+/// The load section.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadSection {
+    /// Closed loop: users that each have one session at a time, one level per number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<OneOrMany<u32>>,
+    /// Open loop with constant gaps: sessions per second, one level each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub constant: Option<OneOrMany<f64>>,
+    /// Open loop with exponential gaps: sessions per second, one level each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poisson: Option<OneOrMany<f64>>,
+    /// Open loop with gamma gaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<GammaRates>,
+    /// The trace's own times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSpeed>,
+    /// Load is offered and measured until here (120 s; a trace runs to its end).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Span>,
+    /// The measured window starts here (a tenth of the duration).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Span>,
+    /// Most requests to issue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u64>,
+}
+
+impl LoadSection {
+    /// The forms of arrival that are given, by key.
+    pub fn forms(&self) -> Vec<&'static str> {
+        [
+            ("users", self.users.is_some()),
+            ("constant", self.constant.is_some()),
+            ("poisson", self.poisson.is_some()),
+            ("gamma", self.gamma.is_some()),
+            ("trace", self.trace.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// This section where it is given, and `base` where it is not; a form of arrival replaces the
+    /// base's, whatever that is.
+    #[must_use]
+    pub fn over(&self, base: &Self) -> Self {
+        let form = if self.forms().is_empty() { base } else { self };
+        Self {
+            users: form.users.clone(),
+            constant: form.constant.clone(),
+            poisson: form.poisson.clone(),
+            gamma: form.gamma.clone(),
+            trace: form.trace.clone(),
+            duration: self.duration.or(base.duration),
+            warmup: self.warmup.or(base.warmup),
+            max_requests: self.max_requests.or(base.max_requests),
+        }
+    }
+}

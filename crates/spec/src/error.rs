@@ -1,0 +1,144 @@
+//! What can be wrong with an experiment: each error is one line that names the file, flag or key,
+//! what is wrong with it and what to write instead.
+
+use std::path::PathBuf;
+
+/// An experiment that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// A file that could not be read.
+    #[error("cannot read {what} {}: {source}", path.display())]
+    Read {
+        /// What it was wanted as.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The experiment file's text is not what the format allows.
+    #[error("{file}:{line}:{column}: {message}")]
+    Syntax {
+        /// The file's name.
+        file: String,
+        /// From 1.
+        line: u64,
+        /// From 1.
+        column: u64,
+        /// What is wrong, with the accepted keys where a key is.
+        message: String,
+    },
+    /// A `--set` that cannot be applied.
+    #[error("--set {flag}: {message}")]
+    Set {
+        /// The flag's text.
+        flag: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A value that is well-formed and yet cannot be used.
+    #[error("{key}: {problem}; {remedy}")]
+    Value {
+        /// Path of the key in the experiment file.
+        key: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A name that no catalogue knows.
+    #[error("{key}: unknown {what} `{name}`{nearest}; `weir list {list}` prints the known ones")]
+    UnknownName {
+        /// Path of the key in the experiment file.
+        key: String,
+        /// Model, accelerator, arm preset, ...
+        what: &'static str,
+        /// The name as written.
+        name: String,
+        /// `, did you mean ...?` or nothing.
+        nearest: String,
+        /// The list that has the known names.
+        list: &'static str,
+    },
+    /// A Hugging Face `config.json` that does not describe a model Weir can size.
+    #[error("{}: {problem}", path.display())]
+    ModelConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The workload's own complaint: an unreadable trace, a malformed line.
+    #[error("workload: {0}")]
+    Workload(String),
+}
+
+impl SpecError {
+    /// A value that cannot be used, at a key.
+    pub(crate) fn value(
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Value { key: key.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A name that is in no catalogue, with the nearest one that is.
+    pub(crate) fn unknown<'a>(
+        key: impl Into<String>,
+        what: &'static str,
+        name: &str,
+        list: &'static str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let nearest = nearest(name, known)
+            .map_or_else(String::new, |known| format!(", did you mean `{known}`?"));
+        Self::UnknownName { key: key.into(), what, name: name.to_owned(), nearest, list }
+    }
+}
+
+/// The known name with the smallest edit distance, if it is near enough to be a slip.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| {
+            let full = edit_distance(&lower, &candidate.to_lowercase());
+            // `qwen3-8b` is meant as `Qwen/Qwen3-8B`.
+            let bare = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
+            (full.min(edit_distance(&lower, &bare)), candidate)
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= (name.chars().count() / 3).max(2))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_name_and_nonsense_does_not() {
+        let known = ["Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "openai/gpt-oss-20b"];
+        assert_eq!(nearest("qwen3-8b", known), Some("Qwen/Qwen3-8B"));
+        assert_eq!(nearest("Qwen/Qwen3-18B", known), Some("Qwen/Qwen3-8B"));
+        assert_eq!(nearest("something else entirely", known), None);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+}

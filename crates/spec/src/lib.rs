@@ -1,0 +1,27 @@
+//! The experiment file (what was written) -> the plan (what will run).
+//!
+//! Owns the file's format, the catalogues of models, hardware and arms, capacity arithmetic, the
+//! decision table of the verdicts and the predictions made with it.
+
+pub mod capacity;
+pub mod catalogue;
+pub mod document;
+pub mod error;
+pub mod experiment;
+pub mod plan;
+pub mod prediction;
+pub mod schema;
+pub mod size;
+pub mod starter;
+pub mod verdict;
+
+mod resolve;
+mod set;
+
+pub use document::Spec;
+pub use error::SpecError;
+pub use experiment::Experiment;
+pub use plan::Plan;
+pub use schema::schema;
+pub use starter::{builtin, starter};
+pub use verdict::{Decision, decide};

@@ -1,0 +1,277 @@
+//! The plan: the experiment file with every default filled in. All that later stages see.
+//!
+//! It is written to the run folder as `plan.json`; its hash guards `--resume`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
+use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Verdict};
+use weir_router::RouterConfig;
+use weir_workload::WorkloadConfig;
+
+/// Version of the plan's own format; a reader refuses another.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// Where arms run.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Virtual time, modelled engines and tiers.
+    #[default]
+    Simulated,
+}
+
+/// Where a value of the plan came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Built into Weir.
+    Default,
+    /// A catalogue entry, by name.
+    Catalogue(String),
+    /// Written in the experiment file.
+    File,
+    /// A per-model override in the file.
+    Override(String),
+    /// `--set`, with its text.
+    Set(String),
+}
+
+/// Objectives that goodput is counted against; an absent one does not bind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slo {
+    /// Longest time to first token.
+    pub ttft: Option<Nanos>,
+    /// Longest time per output token after the first.
+    pub tpot: Option<Nanos>,
+    /// Longest time of the whole request.
+    pub e2e: Option<Nanos>,
+}
+
+/// What things cost; an absent price leaves the cost columns empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// One accelerator for one hour.
+    pub gpu_hour: Option<f64>,
+    /// Currency of all prices.
+    pub currency: String,
+}
+
+/// Hardware of one replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// Name as written: `2x-l40s`.
+    pub name: String,
+    /// Accelerators per replica.
+    pub count: u32,
+    /// Which one.
+    pub accelerator: Accelerator,
+}
+
+/// How an arm takes part in comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArmRole {
+    /// The baseline all others are compared with.
+    Control,
+    /// The baseline again: the noise floor.
+    ControlAgain,
+    /// Routing by chance: the baseline of routing arms.
+    RoutingControl,
+    /// A mechanism under test.
+    Treatment,
+}
+
+/// One arm for one deployment, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    /// Unique in the experiment; the preset's name unless the file gives another.
+    pub name: String,
+    /// The preset it comes from.
+    pub preset: String,
+    /// Its part in comparisons.
+    pub role: ArmRole,
+    /// One line for reports.
+    pub description: String,
+    /// The offload mechanism, if any.
+    pub offload: Option<OffloadConfig>,
+    /// Routing over the replicas.
+    pub routing: RouterConfig,
+    /// True when the arm's claim is its routing.
+    pub routing_is_claim: bool,
+}
+
+/// How load arrives at one level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LevelLoad {
+    /// Closed loop: this many users, each with one session at a time.
+    Users(u32),
+    /// Open loop: sessions per second with constant gaps.
+    Constant(f64),
+    /// Open loop: exponential gaps.
+    Poisson(f64),
+    /// Open loop: gamma gaps.
+    Gamma {
+        /// Sessions per second.
+        rate: f64,
+        /// Coefficient of variation of the gaps (1 is Poisson).
+        cv: f64,
+    },
+    /// The trace's own times.
+    Trace {
+        /// They are divided by it: 2 is twice as fast.
+        speed: f64,
+    },
+}
+
+/// One level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// `c50`, `r10`, `trace`.
+    pub name: String,
+    /// Its load.
+    pub load: LevelLoad,
+    /// The workload at this level: counts per user are multiplied out, and a trace's path is
+    /// joined with the experiment file's folder.
+    pub workload: WorkloadConfig,
+    /// Load is offered and measured until here; nothing for a trace without limit.
+    pub duration: Option<Nanos>,
+    /// The measured window starts here.
+    pub warmup: Nanos,
+    /// Most requests to issue.
+    pub max_requests: Option<u64>,
+}
+
+/// One model on one kind of hardware: what is stood up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// The model.
+    pub model: ModelShape,
+    /// The hardware of one replica.
+    pub hardware: Hardware,
+    /// Label in paths and tables: the hardware's name, with `-tpN` where TP is swept.
+    pub label: String,
+    /// Tensor-parallel ranks.
+    pub tensor_parallel: u32,
+    /// Replicas.
+    pub replicas: u32,
+    /// vLLM's version, which decides defaults.
+    pub vllm: String,
+    /// Scheduler and pool.
+    pub engine: EngineConfig,
+    /// Pass durations.
+    pub timing: TimingConfig,
+    /// Arms, in the file's order.
+    pub arms: Vec<Arm>,
+    /// Levels, in the file's order.
+    pub levels: Vec<Level>,
+}
+
+/// What becomes of the working set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Regime {
+    /// Nothing that is asked again leaves the GPU.
+    FitsGpu,
+    /// The tier holds what the GPU cannot.
+    FitsTier,
+    /// Neither holds it.
+    Overflows,
+}
+
+impl Regime {
+    /// The word in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FitsGpu => "fits-gpu",
+            Self::FitsTier => "fits-tier",
+            Self::Overflows => "overflows",
+        }
+    }
+}
+
+/// What the plan foresees for a cell, from capacities alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    /// KV bytes that the workload asks for again, per replica.
+    pub working_set: Bytes,
+    /// What becomes of it.
+    pub regime: Regime,
+    /// The verdict to expect.
+    pub verdict: Verdict,
+    /// For verdicts that show nothing: what to change to see an effect.
+    pub remedy: Option<String>,
+}
+
+impl Prediction {
+    /// The overhead reason, where that is the prediction.
+    pub const fn overhead(&self) -> Option<OverheadReason> {
+        match self.verdict {
+            Verdict::OverheadOnly(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// One cell: indices into the plan, and its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// `<model slug>/<hardware>/<arm>/<level>/<repeat>`, relative to `cells/`.
+    pub path: String,
+    /// Index into [`Plan::deployments`].
+    pub deployment: usize,
+    /// Index into [`Deployment::arms`].
+    pub arm: usize,
+    /// Index into [`Deployment::levels`].
+    pub level: usize,
+    /// From 0.
+    pub repeat: u32,
+    /// Seed of the workload: equal for all arms of a level and repeat, so that they are asked
+    /// the same.
+    pub seed: u64,
+    /// What is foreseen.
+    pub prediction: Prediction,
+}
+
+/// Everything that will run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// The experiment's name.
+    pub name: String,
+    /// Where it runs.
+    pub target: Target,
+    /// Master seed.
+    pub seed: u64,
+    /// Repeats per cell, with workload seeds of their own.
+    pub repeats: u32,
+    /// Share of the eligible reuse that counts as `effective`.
+    pub effective_share: f64,
+    /// Objectives.
+    pub slo: Slo,
+    /// Prices.
+    pub prices: Prices,
+    /// Model x hardware.
+    pub deployments: Vec<Deployment>,
+    /// In execution order.
+    pub cells: Vec<Cell>,
+    /// Things the user should know before running (uncalibrated hardware, a tier smaller than
+    /// the GPU pool, ...), each one sentence.
+    pub warnings: Vec<String>,
+    /// Origin of each value that the file can set, by path.
+    pub origins: BTreeMap<String, Origin>,
+}

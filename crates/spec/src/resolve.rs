@@ -1,0 +1,232 @@
+//! From what was written to what will run: every default filled in, every name looked up, every
+//! combination that cannot work refused.
+
+mod arm;
+mod deployment;
+mod engine;
+mod level;
+mod offload;
+mod origin;
+mod routing;
+mod warning;
+
+use std::collections::BTreeMap;
+
+use weir_workload::WorkloadError;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::document::Spec;
+use crate::error::SpecError;
+use crate::experiment::Experiment;
+use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
+use crate::prediction;
+
+/// Share of the eligible reuse that counts as `effective`, where the file says nothing.
+pub(crate) const EFFECTIVE_SHARE: f64 = 0.1;
+/// Most repeats of a cell; a larger number is a slip.
+const MOST_REPEATS: u32 = 10_000;
+/// Most replicas (a request row names its replica in 16 bits).
+const MOST_REPLICAS: u32 = 4096;
+
+impl From<WorkloadError> for SpecError {
+    fn from(error: WorkloadError) -> Self {
+        Self::Workload(error.to_string())
+    }
+}
+
+impl Plan {
+    /// Resolves an experiment. Reads model files and traces, nothing else.
+    pub fn resolve(experiment: &Experiment) -> Result<Self, SpecError> {
+        let spec = &experiment.spec;
+        check_top(spec)?;
+        let effective_share = effective_share(spec)?;
+        let deployments = deployment::all(experiment)?;
+        let mut plan = Self {
+            format: PLAN_FORMAT,
+            name: spec.name.clone(),
+            target: spec.target.clone(),
+            seed: spec.seed,
+            repeats: spec.repeats,
+            effective_share,
+            slo: Slo {
+                ttft: spec.slo.ttft.map(|span| span.0),
+                tpot: spec.slo.tpot.map(|span| span.0),
+                e2e: spec.slo.e2e.map(|span| span.0),
+            },
+            prices: prices(spec),
+            origins: origin::all(experiment, &deployments),
+            warnings: warning::all(spec, &deployments),
+            deployments,
+            cells: Vec::new(),
+        };
+        plan.cells = cells(&plan)?;
+        Ok(plan)
+    }
+
+    /// Hash of everything that decides the run's results: the plan without the origins of its
+    /// values and without its warnings. Guards `--resume`.
+    pub fn plan_hash(&self) -> String {
+        let mut plan = self.clone();
+        plan.origins.clear();
+        plan.warnings.clear();
+        let json = serde_json::to_vec(&plan).expect("a plan has text keys and finite numbers");
+        format!("{:032x}", xxh3_128(&json))
+    }
+}
+
+/// Values of the top level that no other module looks at.
+fn check_top(spec: &Spec) -> Result<(), SpecError> {
+    if spec.name.trim().is_empty() {
+        return Err(SpecError::value("name", "it is empty", "write a name for the reports"));
+    }
+    if !(1..=MOST_REPEATS).contains(&spec.repeats) {
+        return Err(SpecError::value(
+            "repeats",
+            format!("{} repeats", spec.repeats),
+            format!("write a number from 1 to {MOST_REPEATS}"),
+        ));
+    }
+    if !(1..=MOST_REPLICAS).contains(&spec.replicas) {
+        return Err(SpecError::value(
+            "replicas",
+            format!("{} replicas", spec.replicas),
+            format!("write a number from 1 to {MOST_REPLICAS}"),
+        ));
+    }
+    for (key, empty, example) in [
+        ("models", spec.models.is_empty(), "`models: [Qwen/Qwen3-8B]`"),
+        ("hardware", spec.hardware.0.is_empty(), "`hardware: 2x-l40s`"),
+        ("arms", spec.arms.is_empty(), "`arms: [no-offload, native-offload]`"),
+    ] {
+        if empty {
+            return Err(SpecError::value(key, "the list is empty", format!("write {example}")));
+        }
+    }
+    Ok(())
+}
+
+fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
+    let share = spec.verdict.effective_share.unwrap_or(EFFECTIVE_SHARE);
+    if share > 0.0 && share <= 1.0 {
+        return Ok(share);
+    }
+    Err(SpecError::value(
+        "verdict.effective_share",
+        format!("{share} is not a share"),
+        "write a number above 0 and up to 1, for example 0.1",
+    ))
+}
+
+fn prices(spec: &Spec) -> Prices {
+    spec.prices.gpu_hour.as_ref().map_or_else(Prices::default, |money| Prices {
+        gpu_hour: Some(money.amount),
+        currency: money.currency.clone(),
+    })
+}
+
+/// All cells: per deployment, level and repeat, all arms after another, so that what is compared
+/// is run together. Virtual time has no drift, hence no random order.
+fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
+    let mut cells = Vec::new();
+    for (d, deployment) in plan.deployments.iter().enumerate() {
+        for (l, level) in deployment.levels.iter().enumerate() {
+            let seed = cell_seed(plan.seed, &level.name, 0);
+            let predictions = prediction::of_level(deployment, level, seed, plan.effective_share)?;
+            for repeat in 0..plan.repeats {
+                for (a, prediction) in predictions.iter().enumerate() {
+                    cells.push(Cell {
+                        path: cell_path(deployment, a, &level.name, repeat),
+                        deployment: d,
+                        arm: a,
+                        level: l,
+                        repeat,
+                        seed: cell_seed(plan.seed, &level.name, repeat),
+                        prediction: prediction.clone(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(cells)
+}
+
+fn cell_path(deployment: &Deployment, arm: usize, level: &str, repeat: u32) -> String {
+    let model = slug(&deployment.model.name);
+    format!("{model}/{}/{}/{level}/{repeat}", deployment.label, deployment.arms[arm].name)
+}
+
+/// Seed of the workload of a cell. The arm is left out: all arms are asked the same.
+fn cell_seed(master: u64, level: &str, repeat: u32) -> u64 {
+    derived_seed(master, &format!("workload/{level}/{repeat}"))
+}
+
+/// A seed for one purpose, from the master seed.
+fn derived_seed(master: u64, purpose: &str) -> u64 {
+    let mut bytes = master.to_le_bytes().to_vec();
+    bytes.extend_from_slice(purpose.as_bytes());
+    xxh3_64(&bytes)
+}
+
+/// A model's name as one folder name.
+fn slug(name: &str) -> String {
+    let plain = name.replace('/', "--");
+    plain
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .collect()
+}
+
+/// Refuses names that cannot be a folder's.
+fn check_name(key: &str, name: &str) -> Result<(), SpecError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(SpecError::value(
+        key,
+        format!("`{name}` cannot be a folder's name"),
+        "use letters, digits, `.`, `_` and `-`",
+    ))
+}
+
+/// Refuses a name that stands twice in a list.
+fn check_unique<'a>(
+    key: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    remedy: &str,
+) -> Result<(), SpecError> {
+    let mut seen = BTreeMap::new();
+    for name in names {
+        if seen.insert(name, ()).is_some() {
+            return Err(SpecError::value(key, format!("`{name}` stands there twice"), remedy));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_differ_by_level_and_repeat_and_are_stable() {
+        let seeds = [
+            cell_seed(1, "c50", 0),
+            cell_seed(1, "c50", 1),
+            cell_seed(1, "c5", 0),
+            cell_seed(2, "c50", 0),
+        ];
+        let mut unique = seeds.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), seeds.len());
+        assert_eq!(cell_seed(1, "c50", 0), seeds[0]);
+    }
+
+    #[test]
+    fn slugs_are_one_folder() {
+        assert_eq!(slug("Qwen/Qwen3-8B"), "Qwen--Qwen3-8B");
+        assert_eq!(slug("a b:c"), "a-b-c");
+        assert!(check_name("arms", "../x").is_err());
+    }
+}

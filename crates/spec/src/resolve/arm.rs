@@ -1,0 +1,110 @@
+//! Arms: presets with their parameters, for one deployment.
+
+use super::deployment::Point;
+use super::engine::Engine;
+use super::{check_name, check_unique, offload, routing};
+use crate::catalogue::presets::{self, OffloadKind, Preset, RoutingKind};
+use crate::document::arm::ArmSection;
+use crate::document::written::NameOr;
+use crate::document::{ModelOverride, Spec};
+use crate::error::SpecError;
+use crate::plan::{Arm, ArmRole, Hardware};
+
+/// All arms of a deployment, in the file's order.
+pub(super) fn all(
+    spec: &Spec,
+    change: &ModelOverride,
+    engine: &Engine,
+    hardware: &Hardware,
+    point: Point,
+) -> Result<Vec<Arm>, SpecError> {
+    let mut sections = Vec::new();
+    for entry in &spec.arms {
+        sections.push(named(entry)?);
+    }
+    let names: Vec<&str> = sections.iter().map(|(name, ..)| name.as_str()).collect();
+    check_unique("arms", names.iter().copied(), "give one of them another `name`")?;
+    for (name, section) in &change.arms {
+        if !names.contains(&name.as_str()) {
+            let known = names.iter().copied();
+            return Err(SpecError::unknown("overrides", "arm", name, "arms", known));
+        }
+        if section.preset.is_some() || section.name.is_some() {
+            return Err(SpecError::value(
+                format!("overrides.arms.{name}"),
+                "an override cannot change `preset` or `name`",
+                "write another arm under `arms`",
+            ));
+        }
+    }
+    let place = offload::Place { engine, hardware, point, equal: spec.equal_resources.as_ref() };
+    sections
+        .into_iter()
+        .map(|(name, preset, section)| {
+            let section = match change.arms.get(&name) {
+                Some(change) => section.changed_by(change),
+                None => section,
+            };
+            one(spec, &name, preset, &section, &place)
+        })
+        .collect()
+}
+
+/// An entry's name, preset and parameters.
+fn named(entry: &NameOr<ArmSection>) -> Result<(String, &'static Preset, ArmSection), SpecError> {
+    let (name, preset, section) = match entry {
+        NameOr::Name(name) => (name, name, ArmSection::default()),
+        NameOr::Map(section) => {
+            let preset = section.preset.as_ref().ok_or_else(|| {
+                SpecError::value(
+                    "arms",
+                    "an arm has no `preset`",
+                    "write for example `{preset: native-offload, bytes: 64GiB}`",
+                )
+            })?;
+            (section.name.as_ref().unwrap_or(preset), preset, section.clone())
+        }
+    };
+    check_name("arms", name)?;
+    let preset = presets::find(preset).ok_or_else(|| {
+        let known = presets::ALL.iter().map(|preset| preset.name);
+        SpecError::unknown("arms", "arm", preset, "arms", known)
+    })?;
+    Ok((name.clone(), preset, section))
+}
+
+fn one(
+    spec: &Spec,
+    name: &str,
+    preset: &Preset,
+    section: &ArmSection,
+    place: &offload::Place<'_>,
+) -> Result<Arm, SpecError> {
+    let offload = offload::resolve(name, preset, section, place)?;
+    let own_routing = section.routing.is_some() || preset.routing != RoutingKind::Shared;
+    let routing = routing::resolve(spec, name, preset, section, place.engine.config.block_size)?;
+    let prefix_aware = routing::is_prefix_aware(&routing.policy);
+    let chance = routing::is_random(&routing.policy);
+    let claims_routing = own_routing && prefix_aware;
+    // An arm that combines presets is what its parts make of it, not what its preset was alone.
+    let role = match preset.role {
+        _ if claims_routing || preset.offload != OffloadKind::None => ArmRole::Treatment,
+        _ if own_routing && chance => ArmRole::RoutingControl,
+        ArmRole::Treatment | ArmRole::RoutingControl => ArmRole::Control,
+        role => role,
+    };
+    let description = match (preset.routing, &section.routing) {
+        (_, Some(NameOr::Name(policy))) => format!("{}, routed by {policy}", preset.description),
+        (_, Some(NameOr::Map(map))) => format!("{}, routed by {}", preset.description, map.policy),
+        _ => preset.description.to_owned(),
+    };
+    Ok(Arm {
+        name: name.to_owned(),
+        preset: preset.name.to_owned(),
+        role,
+        description,
+        offload,
+        routing,
+        routing_is_claim: claims_routing,
+    })
+}

@@ -1,0 +1,217 @@
+//! Models times hardware, with the sweeps of the engine.
+
+use std::path::Path;
+
+use weir_model::ModelShape;
+
+use super::{arm, check_name, check_unique, engine, level, slug};
+use crate::capacity;
+use crate::catalogue::{accelerators, hugging_face, models};
+use crate::document::ModelOverride;
+use crate::document::engine::EngineSection;
+use crate::document::hardware::HardwareSection;
+use crate::document::model_file::ModelFile;
+use crate::document::quantity::Size;
+use crate::document::written::NameOr;
+use crate::error::SpecError;
+use crate::experiment::Experiment;
+use crate::plan::{Deployment, Hardware};
+
+/// vLLM's default share of the GPU's memory.
+const GPU_MEMORY_UTILIZATION: f64 = 0.9;
+
+/// One point of the engine's sweeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    pub(super) tensor_parallel: u32,
+    pub(super) gpu_memory_utilization: f64,
+}
+
+/// All deployments, in the file's order: models, then hardware, then sweeps.
+pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError> {
+    let spec = &experiment.spec;
+    let models = models(experiment)?;
+    let hardware = hardware(experiment)?;
+    for name in spec.overrides.keys() {
+        if !models.iter().any(|model| model.name == *name) {
+            let known = models.iter().map(|model| model.name.as_str());
+            return Err(SpecError::unknown("overrides", "model", name, "models", known));
+        }
+    }
+    let mut deployments = Vec::new();
+    for model in &models {
+        let change = spec.overrides.get(&model.name).cloned().unwrap_or_default();
+        let section =
+            change.engine.as_ref().map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
+        for hardware in &hardware {
+            for point in points(&section, hardware)? {
+                let label = label(&section, hardware, point);
+                deployments.push(one(experiment, model, hardware, &change, &section, point, label)?);
+            }
+        }
+    }
+    let paths: Vec<String> =
+        deployments.iter().map(|d| format!("{}/{}", slug(&d.model.name), d.label)).collect();
+    check_unique("engine", paths.iter().map(String::as_str), "remove the double value")?;
+    Ok(deployments)
+}
+
+fn one(
+    experiment: &Experiment,
+    model: &ModelShape,
+    hardware: &Hardware,
+    change: &ModelOverride,
+    section: &EngineSection,
+    point: Point,
+    label: String,
+) -> Result<Deployment, SpecError> {
+    let spec = &experiment.spec;
+    let engine = engine::resolve(section, model, hardware, point)?;
+    let arms = arm::all(spec, change, &engine, hardware, point)?;
+    let levels = level::all(experiment, change, engine.config.max_model_len)?;
+    Ok(Deployment {
+        model: engine.model,
+        hardware: hardware.clone(),
+        label,
+        tensor_parallel: point.tensor_parallel,
+        replicas: spec.replicas,
+        vllm: engine.version.to_string(),
+        engine: engine.config,
+        timing: engine.timing,
+        arms,
+        levels,
+    })
+}
+
+/// The points of the sweeps; both lists have one element where nothing is swept.
+fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, SpecError> {
+    let ranks = section.tensor_parallel.as_ref().map_or(vec![hardware.count], |l| l.0.clone());
+    let shares = section
+        .gpu_memory_utilization
+        .as_ref()
+        .map_or(vec![GPU_MEMORY_UTILIZATION], |list| list.0.clone());
+    for (key, empty) in [
+        ("engine.tensor_parallel", ranks.is_empty()),
+        ("engine.gpu_memory_utilization", shares.is_empty()),
+    ] {
+        if empty {
+            return Err(SpecError::value(key, "the list is empty", "write a number or remove it"));
+        }
+    }
+    Ok(ranks
+        .iter()
+        .flat_map(|&tensor_parallel| {
+            shares.iter().map(move |&gpu_memory_utilization| Point {
+                tensor_parallel,
+                gpu_memory_utilization,
+            })
+        })
+        .collect())
+}
+
+/// The hardware's name, with what is swept.
+fn label(section: &EngineSection, hardware: &Hardware, point: Point) -> String {
+    let mut label = hardware.name.clone();
+    if section.tensor_parallel.as_ref().is_some_and(|list| list.0.len() > 1) {
+        label = format!("{label}-tp{}", point.tensor_parallel);
+    }
+    if section.gpu_memory_utilization.as_ref().is_some_and(|list| list.0.len() > 1) {
+        label = format!("{label}-gmu{}", point.gpu_memory_utilization);
+    }
+    label
+}
+
+fn models(experiment: &Experiment) -> Result<Vec<ModelShape>, SpecError> {
+    let mut shapes = Vec::new();
+    for entry in &experiment.spec.models {
+        shapes.push(match entry {
+            NameOr::Name(name) => models::find(name).ok_or_else(|| {
+                let all = models::all();
+                let known = all.iter().map(|model| model.name.as_str());
+                SpecError::unknown("models", "model", name, "models", known)
+            })?,
+            NameOr::Map(file) => model_file(file, &experiment.base)?,
+        });
+    }
+    let slugs: Vec<String> = shapes.iter().map(|shape| slug(&shape.name)).collect();
+    check_unique("models", slugs.iter().map(String::as_str), "give one of them another `name`")?;
+    Ok(shapes)
+}
+
+fn model_file(file: &ModelFile, base: &Path) -> Result<ModelShape, SpecError> {
+    let mut shape = hugging_face::read(&base.join(&file.config))?;
+    if let Some(name) = &file.name {
+        name.clone_into(&mut shape.name);
+    }
+    match file.weight_bytes {
+        None => {}
+        Some(Size::Bytes(bytes)) => shape.weight_bytes = bytes,
+        Some(size) => {
+            return Err(SpecError::value(
+                "models.weight_bytes",
+                format!("`{size}` does not measure weights"),
+                "write bytes, for example `16.4GB`",
+            ));
+        }
+    }
+    shape.context = file.context.unwrap_or(shape.context);
+    if shape.context == 0 {
+        return Err(SpecError::value("models.context", "0 tokens", "write the longest sequence"));
+    }
+    Ok(shape)
+}
+
+fn hardware(experiment: &Experiment) -> Result<Vec<Hardware>, SpecError> {
+    let mut list = Vec::new();
+    for entry in &experiment.spec.hardware.0 {
+        list.push(match entry {
+            NameOr::Name(name) => accelerators::hardware(name, "hardware")?,
+            NameOr::Map(section) => inline_hardware(section)?,
+        });
+    }
+    let names = list.iter().map(|hardware| hardware.name.as_str());
+    check_unique("hardware", names, "give one of them another `name`")?;
+    Ok(list)
+}
+
+fn inline_hardware(section: &HardwareSection) -> Result<Hardware, SpecError> {
+    accelerators::check_count(section.count, "hardware.count")?;
+    let mut accelerator = accelerators::find(&section.accelerator, "hardware.accelerator")?;
+    let name = section
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{}x-{}", section.count, section.accelerator));
+    check_name("hardware.name", &name)?;
+    let positive = |key: &str, value: f64| {
+        if value > 0.0 && value < 1e6 {
+            return Ok(value);
+        }
+        let key = format!("hardware.{key}");
+        Err(SpecError::value(key, format!("{value} is no such figure"), "write a number above 0"))
+    };
+    if let Some(gib) = section.memory_gib {
+        accelerator.memory_mib = (positive("memory_gib", gib)? * 1024.0) as u64;
+    }
+    if let Some(rate) = section.memory_gb_per_s {
+        accelerator.memory_gb_per_s = positive("memory_gb_per_s", rate)?;
+    }
+    if let Some(rate) = section.host_link_gb_per_s {
+        accelerator.host_link_gb_per_s = positive("host_link_gb_per_s", rate)?;
+    }
+    Ok(Hardware { name, count: section.count, accelerator })
+}
+
+/// KV tokens of a replica's pool, computed or given.
+pub(super) fn pool_tokens(
+    section: &EngineSection,
+    model: &ModelShape,
+    hardware: &Hardware,
+    point: Point,
+    max_num_seqs: u32,
+) -> Result<u64, SpecError> {
+    if let Some(tokens) = section.kv_tokens {
+        return Ok(tokens);
+    }
+    let (ranks, share) = (point.tensor_parallel, point.gpu_memory_utilization);
+    capacity::kv_tokens(model, &hardware.accelerator, ranks, share, max_num_seqs)
+}

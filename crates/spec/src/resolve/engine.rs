@@ -1,0 +1,176 @@
+//! The engine of a deployment: vLLM's defaults by version and accelerator, and its refusals.
+
+use weir_engine::config::AnalyticConfig;
+use weir_engine::{EngineConfig, TimingConfig};
+use weir_model::{ModelShape, Nanos};
+
+use super::deployment::{Point, pool_tokens};
+use crate::capacity;
+use crate::document::engine::{EngineSection, KvCacheDtype, TimingSection};
+use crate::document::quantity::Version;
+use crate::error::SpecError;
+use crate::plan::Hardware;
+
+/// The version whose defaults apply where the file names none.
+pub(crate) const VLLM: Version = Version { major: 0, minor: 32, patch: 0 };
+/// CPU time of a pass, fitted on H100 and L40S.
+const CPU_PER_PASS: Nanos = Nanos(2_500_000);
+/// CPU time per sequence of a pass, from the same fits.
+const CPU_PER_SEQUENCE: Nanos = Nanos(40_000);
+/// HTTP, tokenizer and queue in front of the scheduler.
+const FRONT_END: Nanos = Nanos(12_000_000);
+
+/// An engine, resolved, with what arms need to know of it.
+pub(super) struct Engine {
+    pub(super) version: Version,
+    pub(super) model: ModelShape,
+    pub(super) config: EngineConfig,
+    pub(super) timing: TimingConfig,
+}
+
+/// Fills in defaults and checks every limit.
+pub(super) fn resolve(
+    section: &EngineSection,
+    model: &ModelShape,
+    hardware: &Hardware,
+    point: Point,
+) -> Result<Engine, SpecError> {
+    check_point(model, hardware, point)?;
+    let version = section.vllm.unwrap_or(VLLM);
+    let mut model = model.clone();
+    if section.kv_cache_dtype == Some(KvCacheDtype::Fp8) {
+        model.kv_bytes_per_element = 1;
+    }
+    let large = capacity::is_large(&hardware.accelerator);
+    let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });
+    let config = EngineConfig {
+        block_size: section.block_size.unwrap_or(16),
+        blocks: 0,
+        max_num_seqs,
+        max_num_batched_tokens: section
+            .max_num_batched_tokens
+            .unwrap_or(if large { 8192 } else { 2048 }),
+        max_model_len: section.max_model_len.unwrap_or(model.context),
+        prefix_caching: section.prefix_caching.unwrap_or(true),
+        watermark: section.watermark.unwrap_or(0.0),
+        kv_bytes_per_token: model.kv_bytes_per_token_and_rank(point.tensor_parallel).0
+            * u64::from(point.tensor_parallel),
+    };
+    check_limits(&config, &model)?;
+    let tokens = pool_tokens(section, &model, hardware, point, max_num_seqs)?;
+    let config = EngineConfig { blocks: blocks(tokens, &config)?, ..config };
+    let timing = timing(section, version, &model, hardware, point);
+    Ok(Engine { version, model, config, timing })
+}
+
+fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
+    let ranks = point.tensor_parallel;
+    let key = "engine.tensor_parallel";
+    if ranks == 0 || ranks > hardware.count {
+        return Err(SpecError::value(
+            key,
+            format!("{ranks} ranks on the {} accelerators of {}", hardware.count, hardware.name),
+            format!("write a number from 1 to {}", hardware.count),
+        ));
+    }
+    if !model.heads.is_multiple_of(ranks) {
+        return Err(SpecError::value(
+            key,
+            format!("{ranks} ranks cannot share the {} heads of {}", model.heads, model.name),
+            format!("write a number that divides {}", model.heads),
+        ));
+    }
+    let share = point.gpu_memory_utilization;
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(SpecError::value(
+            "engine.gpu_memory_utilization",
+            format!("{share} is not a share"),
+            "write a number above 0 and up to 1, for example 0.9",
+        ));
+    }
+    Ok(())
+}
+
+fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecError> {
+    for (key, value, most) in [
+        ("block_size", config.block_size, 1024),
+        ("max_num_seqs", config.max_num_seqs, 65_536),
+        ("max_num_batched_tokens", config.max_num_batched_tokens, 1 << 20),
+        ("max_model_len", config.max_model_len, 1 << 24),
+    ] {
+        if value == 0 || value > most {
+            return Err(SpecError::value(
+                format!("engine.{key}"),
+                format!("{value} is out of range"),
+                format!("write a number from 1 to {most}"),
+            ));
+        }
+    }
+    if config.max_num_batched_tokens < config.max_num_seqs {
+        return Err(SpecError::value(
+            "engine.max_num_batched_tokens",
+            format!(
+                "{} tokens per pass are fewer than the {} sequences of max_num_seqs",
+                config.max_num_batched_tokens, config.max_num_seqs
+            ),
+            "raise it, or lower engine.max_num_seqs",
+        ));
+    }
+    if config.max_model_len > model.context {
+        return Err(SpecError::value(
+            "engine.max_model_len",
+            format!("{} exceeds the {} tokens of {}", config.max_model_len, model.context, model.name),
+            "lower it, or remove it",
+        ));
+    }
+    if !(0.0..1.0).contains(&config.watermark) {
+        return Err(SpecError::value(
+            "engine.watermark",
+            format!("{} is not a share", config.watermark),
+            "write a number from 0 to below 1",
+        ));
+    }
+    Ok(())
+}
+
+/// Blocks of the pool. Like vLLM, refuses one that cannot hold a single longest sequence.
+fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
+    let blocks = tokens / u64::from(config.block_size);
+    let whole = u32::try_from(blocks).map_err(|_| {
+        SpecError::value("engine.kv_tokens", format!("{tokens} tokens are too many"), "lower it")
+    })?;
+    if tokens < u64::from(config.max_model_len) {
+        return Err(SpecError::value(
+            "engine.max_model_len",
+            format!(
+                "the GPUs hold {tokens} KV tokens, fewer than one sequence of {}",
+                config.max_model_len
+            ),
+            format!("set engine.max_model_len to at most {tokens}, or use more memory"),
+        ));
+    }
+    Ok(whole)
+}
+
+fn timing(
+    section: &EngineSection,
+    version: Version,
+    model: &ModelShape,
+    hardware: &Hardware,
+    point: Point,
+) -> TimingConfig {
+    if let Some(TimingSection::Fixed { base, per_token }) = section.timing {
+        return TimingConfig::Fixed { base: base.0, per_token: per_token.0 };
+    }
+    TimingConfig::Analytic(Box::new(AnalyticConfig {
+        model: model.clone(),
+        accelerator: hardware.accelerator.clone(),
+        tensor_parallel: point.tensor_parallel,
+        async_scheduling: section.async_scheduling.unwrap_or(version.at_least(12)),
+        // vLLM switched it off in March 2026.
+        cascade_attention: section.cascade_attention.unwrap_or(!version.at_least(17)),
+        cpu_per_pass: section.cpu_per_pass.map_or(CPU_PER_PASS, |span| span.0),
+        cpu_per_sequence: section.cpu_per_sequence.map_or(CPU_PER_SEQUENCE, |span| span.0),
+        front_end: section.front_end.map_or(FRONT_END, |span| span.0),
+    }))
+}

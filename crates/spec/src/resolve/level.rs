@@ -1,0 +1,189 @@
+//! Levels of the load.
+
+use weir_model::Nanos;
+use weir_workload::WorkloadConfig;
+
+use super::check_unique;
+use crate::document::ModelOverride;
+use crate::document::load::LoadSection;
+use crate::error::SpecError;
+use crate::experiment::Experiment;
+use crate::plan::{Level, LevelLoad};
+
+/// Duration where the file says nothing.
+pub(super) const DURATION: Nanos = Nanos::from_secs(120);
+/// Most users of a level.
+const MOST_USERS: u32 = 1_000_000;
+
+/// All levels of one model, with the workload resolved for each.
+pub(super) fn all(
+    experiment: &Experiment,
+    change: &ModelOverride,
+    max_model_len: u32,
+) -> Result<Vec<Level>, SpecError> {
+    let spec = &experiment.spec;
+    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
+    let loads = loads(&load)?;
+    spec.workload.validate()?;
+    check_match(&spec.workload, &load, max_model_len)?;
+    let timed = load.trace.is_none();
+    let duration = load.duration.map(|span| span.0).or(timed.then_some(DURATION));
+    let warmup = warmup(&load, duration)?;
+    if load.max_requests == Some(0) {
+        return Err(SpecError::value("load.max_requests", "0 requests", "raise it or remove it"));
+    }
+    let levels: Vec<Level> = loads
+        .into_iter()
+        .map(|(name, at)| Level {
+            name,
+            workload: workload(experiment, &at),
+            load: at,
+            duration,
+            warmup,
+            max_requests: load.max_requests,
+        })
+        .collect();
+    let names = levels.iter().map(|level| level.name.as_str());
+    check_unique("load", names, "remove the double level")?;
+    Ok(levels)
+}
+
+/// The workload at a level: counts per user multiplied out, trace paths from the file's folder.
+fn workload(experiment: &Experiment, load: &LevelLoad) -> WorkloadConfig {
+    let mut workload = match load {
+        LevelLoad::Users(users) => experiment.spec.workload.resolve_users(*users),
+        _ => experiment.spec.workload.clone(),
+    };
+    if let WorkloadConfig::Trace(file) = &mut workload {
+        file.path = experiment.base.join(&file.path).display().to_string();
+    }
+    workload
+}
+
+/// The levels' names and loads.
+fn loads(load: &LoadSection) -> Result<Vec<(String, LevelLoad)>, SpecError> {
+    let forms = load.forms();
+    let [form] = forms.as_slice() else {
+        let problem = if forms.is_empty() {
+            "it does not say how requests arrive".to_owned()
+        } else {
+            format!("`{}` exclude each other", forms.join("` and `"))
+        };
+        return Err(SpecError::value(
+            "load",
+            problem,
+            "write one of `users`, `constant`, `poisson`, `gamma` and `trace`",
+        ));
+    };
+    let rate = |value: f64| (format!("r{value}"), value);
+    let mut levels: Vec<(String, LevelLoad)> = Vec::new();
+    let mut rates: Vec<f64> = Vec::new();
+    if let Some(users) = &load.users {
+        levels.extend(users.0.iter().map(|n| (format!("c{n}"), LevelLoad::Users(*n))));
+    }
+    for (list, make) in [
+        (&load.constant, LevelLoad::Constant as fn(f64) -> LevelLoad),
+        (&load.poisson, LevelLoad::Poisson as fn(f64) -> LevelLoad),
+    ] {
+        for (name, value) in list.iter().flat_map(|list| list.0.iter().copied().map(rate)) {
+            rates.push(value);
+            levels.push((name, make(value)));
+        }
+    }
+    if let Some(gamma) = &load.gamma {
+        rates.extend(gamma.rates.0.iter().copied().chain([gamma.cv]));
+        levels.extend(gamma.rates.0.iter().copied().map(rate).map(|(name, rate)| {
+            (name, LevelLoad::Gamma { rate, cv: gamma.cv })
+        }));
+    }
+    if let Some(trace) = &load.trace {
+        rates.extend(&trace.speed.0);
+        levels.extend(trace.speed.0.iter().map(|&speed| {
+            let name = if speed == 1.0 { "trace".to_owned() } else { format!("trace-x{speed}") };
+            (name, LevelLoad::Trace { speed })
+        }));
+    }
+    check_values(form, &levels, &rates)?;
+    Ok(levels)
+}
+
+fn check_values(
+    form: &str,
+    levels: &[(String, LevelLoad)],
+    rates: &[f64],
+) -> Result<(), SpecError> {
+    let key = format!("load.{form}");
+    if levels.is_empty() {
+        return Err(SpecError::value(key, "the list is empty", "write at least one level"));
+    }
+    for (_, load) in levels {
+        if let LevelLoad::Users(users) = load
+            && !(1..=MOST_USERS).contains(users)
+        {
+            return Err(SpecError::value(
+                key,
+                format!("{users} users"),
+                format!("write a number from 1 to {MOST_USERS}"),
+            ));
+        }
+    }
+    match rates.iter().find(|rate| !(**rate > 0.0 && **rate <= 1e6)) {
+        Some(rate) => Err(SpecError::value(
+            key,
+            format!("{rate} is out of range"),
+            "write a number above 0 and up to 1000000",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What load and workload must have in common.
+fn check_match(
+    workload: &WorkloadConfig,
+    load: &LoadSection,
+    max_model_len: u32,
+) -> Result<(), SpecError> {
+    if load.trace.is_some() && !matches!(workload, WorkloadConfig::Trace(_)) {
+        return Err(SpecError::value(
+            "load.trace",
+            "the workload is no trace and has no times of its own",
+            "write `load: {users: ...}` or a rate, or a `workload: {trace: ...}`",
+        ));
+    }
+    if workload.is_per_user() && load.users.is_none() {
+        return Err(SpecError::value(
+            workload.key(),
+            "a count is per user, and the load has no users",
+            "write a plain number, or `load: {users: ...}`",
+        ));
+    }
+    match workload.longest_request() {
+        Some(longest) if longest > u64::from(max_model_len) => Err(SpecError::value(
+            workload.key(),
+            format!(
+                "a request can have {longest} tokens with its answer, and the engine takes \
+                 {max_model_len}"
+            ),
+            "shorten it, or use a model with a longer context",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn warmup(load: &LoadSection, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
+    if duration == Some(Nanos::ZERO) {
+        return Err(SpecError::value("load.duration", "0s", "write for example `120s`"));
+    }
+    let default = duration.map_or(Nanos::ZERO, |duration| {
+        if load.trace.is_some() { Nanos::ZERO } else { Nanos(duration.0 / 10) }
+    });
+    let warmup = load.warmup.map_or(default, |span| span.0);
+    match duration {
+        Some(duration) if warmup >= duration => Err(SpecError::value(
+            "load.warmup",
+            format!("{warmup} leaves nothing of the duration of {duration}"),
+            "lower it, or raise load.duration",
+        )),
+        _ => Ok(warmup),
+    }
+}

@@ -1,0 +1,327 @@
+//! Offload mechanisms: tiers, links and vLLM's behaviour by version.
+
+use weir_engine::{LoadMode, Mechanism, OffloadConfig};
+use weir_model::{Bytes, Nanos, TierKind};
+use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
+use weir_tier::EvictionPolicy;
+
+use super::deployment::Point;
+use super::engine::Engine;
+use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
+use crate::catalogue::presets::{self, OffloadKind, Preset};
+use crate::document::EqualResources;
+use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, StoreSection};
+use crate::document::quantity::Size;
+use crate::error::SpecError;
+use crate::plan::Hardware;
+
+/// LMCache asks its Redis client for one key after another.
+const LOOKUP_PER_KEY: Nanos = Nanos(100_000);
+
+/// Where an arm is resolved.
+pub(super) struct Place<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) hardware: &'a Hardware,
+    pub(super) point: Point,
+    pub(super) equal: Option<&'a EqualResources>,
+}
+
+impl Place<'_> {
+    fn bytes(&self, size: Size) -> Bytes {
+        let config = &self.engine.config;
+        size.resolve(config.block_size, Bytes(config.kv_bytes_per_token))
+    }
+
+    /// All ranks of a replica copy at once, each over its own link.
+    fn host_link(&self) -> LinkConfig {
+        let ranks = f64::from(self.point.tensor_parallel);
+        let rate = self.hardware.accelerator.host_link_gb_per_s * 1e9 * ranks;
+        LinkConfig {
+            base_latency: Nanos::ZERO,
+            per_copy: COPY_ISSUE,
+            read_bytes_per_s: rate,
+            write_bytes_per_s: rate,
+            lanes: 1,
+        }
+    }
+}
+
+/// The offload of an arm, or nothing for one that has none.
+pub(super) fn resolve(
+    name: &str,
+    preset: &Preset,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Result<Option<OffloadConfig>, SpecError> {
+    refuse_foreign(name, preset, section)?;
+    if preset.offload == OffloadKind::None {
+        return Ok(None);
+    }
+    let chunk_tokens = chunk_tokens(name, preset, section, place)?;
+    let mut offload = mechanism(preset.offload, chunk_tokens, place);
+    offload.tiers = tiers(name, preset.offload, section, place)?;
+    offload.store = store(name, preset.offload, section, place)?;
+    offload.prompt_only = section.prompt_only.unwrap_or(offload.prompt_only);
+    offload.stores_block_pass = section.stores_block_pass.unwrap_or(offload.stores_block_pass);
+    offload.copies_per_chunk = section.copies_per_chunk.unwrap_or(offload.copies_per_chunk);
+    offload.load = section.load.map_or(offload.load, |when| match when {
+        LoadWhen::Async => LoadMode::Async,
+        LoadWhen::InPass => LoadMode::InPass,
+    });
+    if let Some(equal) = place.equal {
+        equalize(name, &mut offload, place.bytes(equal.bytes))?;
+    }
+    check(name, &offload, place)?;
+    Ok(Some(offload))
+}
+
+/// Refuses parameters of parts that the preset does not have: they would be ignored.
+fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(), SpecError> {
+    let refuse = |key: &str, what: &str, remedy: &str| {
+        let problem = format!("the preset `{}` {what}", preset.name);
+        Err(SpecError::value(format!("arms.{name}.{key}"), problem, remedy))
+    };
+    if preset.offload == OffloadKind::None {
+        for (key, given) in [
+            ("bytes", section.bytes.is_some()),
+            ("chunk_tokens", section.chunk_tokens.is_some()),
+            ("policy", section.policy.is_some()),
+            ("prompt_only", section.prompt_only.is_some()),
+            ("load", section.load.is_some()),
+            ("stores_block_pass", section.stores_block_pass.is_some()),
+            ("copies_per_chunk", section.copies_per_chunk.is_some()),
+            ("link", section.link.is_some()),
+        ] {
+            if given {
+                return refuse(key, "does not offload", "remove it, or use `native-offload`");
+            }
+        }
+    }
+    let has_disk = matches!(preset.offload, OffloadKind::NativeFs | OffloadKind::LmcacheDisk);
+    if section.disk.is_some() && !has_disk {
+        return refuse("disk", "has no disk", "remove it, or use `lmcache-disk` or `native-fs`");
+    }
+    let has_store = matches!(preset.offload, OffloadKind::LmcacheStore(_));
+    if section.store.is_some() && !has_store {
+        return refuse("store", "has no remote store", "remove it, or use `lmcache-redis`");
+    }
+    Ok(())
+}
+
+const fn is_native(kind: OffloadKind) -> bool {
+    matches!(kind, OffloadKind::Native | OffloadKind::NativeFs)
+}
+
+fn chunk_tokens(
+    name: &str,
+    preset: &Preset,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Result<u32, SpecError> {
+    let block_size = place.engine.config.block_size;
+    let default = match preset.offload {
+        OffloadKind::Native => block_size,
+        OffloadKind::NativeFs => block_size * presets::NATIVE_FS_CHUNK_BLOCKS,
+        _ => presets::LMCACHE_CHUNK_TOKENS.max(block_size),
+    };
+    let equal = place.equal.and_then(|equal| equal.chunk_tokens);
+    let chunk = equal.or(section.chunk_tokens).unwrap_or(default);
+    if chunk == 0 || !chunk.is_multiple_of(block_size) {
+        let key = match equal {
+            Some(_) => "equal_resources.chunk_tokens".to_owned(),
+            None => format!("arms.{name}.chunk_tokens"),
+        };
+        return Err(SpecError::value(
+            key,
+            format!("{chunk} tokens are not whole blocks of {block_size}"),
+            format!("write a multiple of {block_size}"),
+        ));
+    }
+    Ok(chunk)
+}
+
+/// The behaviour of the software, before the arm's own parameters.
+fn mechanism(kind: OffloadKind, chunk_tokens: u32, place: &Place<'_>) -> OffloadConfig {
+    let version = place.engine.version;
+    let blocks = chunk_tokens / place.engine.config.block_size;
+    if !is_native(kind) {
+        return OffloadConfig {
+            mechanism: Mechanism::Lmcache,
+            chunk_tokens,
+            prompt_only: true,
+            load: LoadMode::InPass,
+            // `wait_for_save` at the end of the forward pass.
+            stores_block_pass: true,
+            // A kernel gathers the chunk from the layers.
+            copies_per_chunk: 1,
+            tiers: Vec::new(),
+            store: None,
+        };
+    }
+    // Until 0.11 keys and values lay in one tensor per layer, each block in 2 x layers pieces;
+    // since 0.12 a block is contiguous over all layers.
+    let per_layer = if place.engine.model.latent.is_some() { 1 } else { 2 };
+    let scattered = per_layer * place.engine.model.layers;
+    OffloadConfig {
+        mechanism: Mechanism::Native,
+        chunk_tokens,
+        prompt_only: version.at_least(14),
+        load: LoadMode::Async,
+        stores_block_pass: !version.at_least(12),
+        copies_per_chunk: blocks * if version.at_least(12) { 1 } else { scattered },
+        tiers: Vec::new(),
+        store: None,
+    }
+}
+
+fn tiers(
+    name: &str,
+    kind: OffloadKind,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Result<Vec<TierConfig>, SpecError> {
+    let default = match kind {
+        OffloadKind::Native => presets::NATIVE_BYTES,
+        OffloadKind::NativeFs => presets::NATIVE_FS_HOST_BYTES,
+        _ => presets::LMCACHE_BYTES,
+    };
+    let host = TierConfig {
+        kind: TierKind::Host,
+        capacity: section.bytes.map_or(default, |size| place.bytes(size)),
+        policy: section.policy.unwrap_or(EvictionPolicy::Lru),
+        link: laid_over(place.host_link(), section.link.as_ref()),
+    };
+    let (default, policy) = match kind {
+        // vLLM never deletes a file.
+        OffloadKind::NativeFs => (presets::NATIVE_FS_BYTES, EvictionPolicy::None),
+        OffloadKind::LmcacheDisk => (presets::LMCACHE_DISK_BYTES, EvictionPolicy::Lru),
+        _ => return Ok(vec![host]),
+    };
+    let nothing = DiskSection::default();
+    let disk = section.disk.as_ref().unwrap_or(&nothing);
+    let key = format!("arms.{name}.disk.profile");
+    let profile = profile(&links::DISKS, disk.profile.as_deref().unwrap_or("nvme-gen4"), &key)?;
+    Ok(vec![
+        host,
+        TierConfig {
+            kind: TierKind::Disk,
+            capacity: disk.bytes.map_or(default, |size| place.bytes(size)),
+            policy: disk.policy.unwrap_or(policy),
+            link: laid_over(profile.link(), disk.link.as_ref()),
+        },
+    ])
+}
+
+fn store(
+    name: &str,
+    kind: OffloadKind,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Result<Option<StoreConfig>, SpecError> {
+    let OffloadKind::LmcacheStore(product) = kind else { return Ok(None) };
+    let nothing = StoreSection::default();
+    let written = section.store.as_ref().unwrap_or(&nothing);
+    let key = format!("arms.{name}.store.profile");
+    let profile = profile(&links::STORES, written.profile.as_deref().unwrap_or(product), &key)?;
+    // Kvrocks has no eviction; the others are run with an LRU policy over all keys.
+    let policy = if product == "kvrocks" { EvictionPolicy::None } else { EvictionPolicy::Lru };
+    let client = written.client_gb_per_s.unwrap_or(profile.read_gb_per_s);
+    check_rate(&format!("arms.{name}.store.client_gb_per_s"), client)?;
+    Ok(Some(StoreConfig {
+        product: product.to_owned(),
+        capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size)),
+        policy: written.policy.unwrap_or(policy),
+        link: laid_over(profile.link(), written.link.as_ref()),
+        client_bytes_per_s: client * 1e9,
+        lookup_latency: written.lookup_latency.map_or(profile.latency, |span| span.0),
+        lookup_per_key: written.lookup_per_key.map_or(LOOKUP_PER_KEY, |span| span.0),
+    }))
+}
+
+fn profile(
+    profiles: &'static [LinkProfile],
+    name: &str,
+    key: &str,
+) -> Result<&'static LinkProfile, SpecError> {
+    links::find(profiles, name).ok_or_else(|| {
+        let known = profiles.iter().map(|profile| profile.name);
+        SpecError::unknown(key, "profile", name, "arms", known)
+    })
+}
+
+fn laid_over(link: LinkConfig, section: Option<&LinkSection>) -> LinkConfig {
+    let Some(section) = section else { return link };
+    LinkConfig {
+        base_latency: section.latency.map_or(link.base_latency, |span| span.0),
+        per_copy: section.per_copy.map_or(link.per_copy, |span| span.0),
+        read_bytes_per_s: section.read_gb_per_s.map_or(link.read_bytes_per_s, |gb| gb * 1e9),
+        write_bytes_per_s: section.write_gb_per_s.map_or(link.write_bytes_per_s, |gb| gb * 1e9),
+        lanes: section.lanes.unwrap_or(link.lanes),
+    }
+}
+
+/// Gives an arm the bytes that all have: in its last tier goes what host memory leaves.
+fn equalize(name: &str, offload: &mut OffloadConfig, bytes: Bytes) -> Result<(), SpecError> {
+    let behind = offload.tiers.len() > 1 || offload.store.is_some();
+    let host = offload.tiers.first().map_or(Bytes::ZERO, |tier| tier.capacity);
+    if !behind {
+        if let Some(tier) = offload.tiers.first_mut() {
+            tier.capacity = bytes;
+        }
+        return Ok(());
+    }
+    if host >= bytes {
+        return Err(SpecError::value(
+            "equal_resources.bytes",
+            format!("{bytes} leave nothing behind the {host} of host memory of the arm `{name}`"),
+            format!("raise it, or lower arms.{name}.bytes"),
+        ));
+    }
+    let rest = bytes.saturating_sub(host);
+    match (&mut offload.store, offload.tiers.last_mut()) {
+        (Some(store), _) => store.capacity = rest,
+        (None, Some(tier)) => tier.capacity = rest,
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+fn check(name: &str, offload: &OffloadConfig, place: &Place<'_>) -> Result<(), SpecError> {
+    let config = &place.engine.config;
+    let chunk = Bytes(config.kv_bytes_per_token * u64::from(offload.chunk_tokens));
+    let local = offload.tiers.iter().map(|tier| {
+        let key = if tier.kind == TierKind::Host { "" } else { "disk." };
+        (key, tier.capacity, &tier.link)
+    });
+    let remote = offload.store.iter().map(|store| ("store.", store.capacity, &store.link));
+    for (part, capacity, link) in local.chain(remote) {
+        if capacity < chunk {
+            return Err(SpecError::value(
+                format!("arms.{name}.{part}bytes"),
+                format!(
+                    "{capacity} are less than one chunk of {} tokens, which has {chunk}",
+                    offload.chunk_tokens
+                ),
+                "raise it, or lower chunk_tokens",
+            ));
+        }
+        check_rate(&format!("arms.{name}.{part}link.read_gb_per_s"), link.read_bytes_per_s / 1e9)?;
+        check_rate(&format!("arms.{name}.{part}link.write_gb_per_s"), link.write_bytes_per_s / 1e9)?;
+        if link.lanes == 0 {
+            let key = format!("arms.{name}.{part}link.lanes");
+            return Err(SpecError::value(key, "0 lanes", "write a number above 0"));
+        }
+    }
+    if offload.copies_per_chunk == 0 {
+        let key = format!("arms.{name}.copies_per_chunk");
+        return Err(SpecError::value(key, "0 copies", "write a number above 0"));
+    }
+    Ok(())
+}
+
+fn check_rate(key: &str, gb_per_s: f64) -> Result<(), SpecError> {
+    if gb_per_s > 0.0 && gb_per_s < 1e6 {
+        return Ok(());
+    }
+    Err(SpecError::value(key, format!("{gb_per_s} is no bandwidth"), "write GB/s above 0"))
+}

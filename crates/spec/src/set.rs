@@ -1,0 +1,162 @@
+//! `--set path=value`: one value laid over the experiment, typed like the file.
+//!
+//! The flag is applied to the serialised experiment, which is then typed again; since it was valid
+//! before, an error is the flag's. A key with dots stands in double quotes:
+//! `overrides."Qwen/Qwen3-0.6B".load.users=[1,50]`. Elements of a list are named by number, arms
+//! also by name: `arms.native-offload.bytes=64GiB`.
+
+use serde_json::{Map, Value};
+
+use crate::document::{self, Spec};
+use crate::error::SpecError;
+
+/// Keys of which the experiment has exactly one: setting one takes the others away.
+const WORKLOADS: [&str; 4] = ["shared-prefix", "long-context", "agentic", "trace"];
+const ARRIVALS: [&str; 5] = ["users", "constant", "poisson", "gamma", "trace"];
+
+/// The experiment with one flag applied, and the path that it set.
+pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError> {
+    let fail = |message: String| SpecError::Set { flag: flag.to_owned(), message };
+    let (path, text) = flag
+        .split_once('=')
+        .ok_or_else(|| fail("no `=`; write for example `--set load.duration=60s`".to_owned()))?;
+    let path = path.trim();
+    let parts = split_path(path).map_err(&fail)?;
+    let value: Value = document::read_yaml(text, "value")
+        .map_err(|error| fail(format!("the value is not YAML: {error}")))?;
+    let document = serde_json::to_value(spec)
+        .map_err(|error| fail(format!("the experiment cannot be written back: {error}")))?;
+    let typed = |value: Value| {
+        let mut changed = document.clone();
+        put(&mut changed, &parts, value)?;
+        serde_json::from_value::<Spec>(changed).map_err(|error| error.to_string())
+    };
+    let scalar = value.is_number() || value.is_boolean();
+    let spec = typed(value).or_else(|error| {
+        // `--set engine.vllm=0.11` means the text: a shell takes the quotes away.
+        let as_text = if scalar { typed(Value::String(text.trim().to_owned())) } else { Err(String::new()) };
+        as_text.map_err(|_| fail(error))
+    })?;
+    Ok((spec, path.to_owned()))
+}
+
+/// The parts of a path; a part in double quotes may contain dots.
+pub(crate) fn split_path(path: &str) -> Result<Vec<String>, String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut in_quotes = false;
+    for c in path.chars() {
+        match c {
+            '"' => in_quotes = !in_quotes,
+            '.' if !in_quotes => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+    }
+    parts.push(part);
+    if in_quotes || parts.iter().any(String::is_empty) {
+        return Err(format!("`{path}` is not a path; write keys with dots between them"));
+    }
+    Ok(parts)
+}
+
+/// A key as it stands in a path.
+pub(crate) fn quoted(key: &str) -> String {
+    if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() }
+}
+
+/// Puts a value at a path; maps that are missing on the way are made.
+fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), String> {
+    let mut place = document;
+    for (depth, part) in parts.iter().enumerate() {
+        if place.is_null() {
+            *place = Value::Object(Map::new());
+        }
+        if depth > 0 && place.is_string() && parts[0] == "arms" {
+            // A bare preset name becomes a map that can take a parameter.
+            let preset = place.take();
+            *place = Value::Object(Map::from_iter([("preset".to_owned(), preset)]));
+        }
+        let inside = parts[..depth].join(".");
+        place = match place {
+            Value::Object(map) => {
+                make_room(map, parts, depth);
+                map.entry(part.clone()).or_insert(Value::Null)
+            }
+            Value::Array(list) => {
+                let length = list.len();
+                let index = position(list, part).ok_or_else(|| {
+                    format!("`{inside}` has {length} elements and none is `{part}`")
+                })?;
+                &mut list[index]
+            }
+            _ => return Err(format!("`{inside}` is a value and has no key `{part}`")),
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+/// Removes the alternatives of the key that is about to be set.
+fn make_room(map: &mut Map<String, Value>, parts: &[String], depth: usize) {
+    let alternatives: &[&str] = match depth.checked_sub(1).map(|above| parts[above].as_str()) {
+        Some("workload") => &WORKLOADS,
+        Some("load") => &ARRIVALS,
+        _ => return,
+    };
+    let part = parts[depth].as_str();
+    if alternatives.contains(&part) {
+        map.retain(|key, _| key == part || !alternatives.contains(&key.as_str()));
+    }
+}
+
+/// An element by number, name or preset.
+fn position(list: &[Value], part: &str) -> Option<usize> {
+    if let Ok(index) = part.parse::<usize>() {
+        return (index < list.len()).then_some(index);
+    }
+    let named = |value: &Value, key: &str| value.get(key).and_then(Value::as_str) == Some(part);
+    list.iter()
+        .position(|element| element.as_str() == Some(part) || named(element, "name"))
+        .or_else(|| list.iter().position(|element| named(element, "preset")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn path(text: &str) -> Vec<String> {
+        split_path(text).unwrap()
+    }
+
+    #[test]
+    fn quotes_protect_dots() {
+        assert_eq!(path("a.\"Qwen/Qwen3-0.6B\".b"), ["a", "Qwen/Qwen3-0.6B", "b"]);
+        assert!(split_path("a..b").is_err());
+        assert!(split_path("a.\"b").is_err());
+        assert_eq!(quoted("Qwen3-0.6B"), "\"Qwen3-0.6B\"");
+    }
+
+    #[test]
+    fn one_form_of_load_takes_the_place_of_another() {
+        let mut document = json!({"load": {"users": [1], "duration": "5s"}});
+        put(&mut document, &path("load.poisson"), json!([2.0])).unwrap();
+        assert_eq!(document, json!({"load": {"poisson": [2.0], "duration": "5s"}}));
+    }
+
+    #[test]
+    fn arms_are_found_by_name_and_bare_names_become_maps() {
+        let mut document = json!({"arms": ["no-offload", {"preset": "native-offload"}]});
+        put(&mut document, &path("arms.native-offload.bytes"), json!("1GiB")).unwrap();
+        put(&mut document, &path("arms.no-offload.name"), json!("base")).unwrap();
+        assert_eq!(
+            document,
+            json!({"arms": [
+                {"preset": "no-offload", "name": "base"},
+                {"preset": "native-offload", "bytes": "1GiB"},
+            ]})
+        );
+        let error = put(&mut document, &path("arms.nothing.bytes"), json!(1)).unwrap_err();
+        assert_eq!(error, "`arms` has 2 elements and none is `nothing`");
+    }
+}

@@ -1,0 +1,159 @@
+//! The decision table of the verdicts: a pure function of an arm, the facts of its cell and the
+//! signals seen. All targets use it, and so does the prediction, with foreseen signals.
+//!
+//! An arm may claim an offload, a routing, or both. Each claim is judged alone; an arm with both
+//! is worth its weaker half (`void` before `unverified` before `overhead-only` before
+//! `effective`), since its figures cannot be ascribed to one of them.
+
+mod offload;
+mod routing;
+
+use weir_model::{Bytes, SignalKind, Signals, Verdict};
+
+use crate::plan::{Arm, ArmRole};
+
+/// Below this share of the prompt tokens, reuse is too small to show anything.
+pub(crate) const NEGLIGIBLE_SHARE: f64 = 0.01;
+
+/// What a verdict needs to know besides the signals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Facts {
+    /// Replicas that a request could go to.
+    pub replicas: u32,
+    /// Share of the eligible reuse that counts as `effective`.
+    pub effective_share: f64,
+    /// KV bytes that the workload asks for again, per replica, where they are known
+    /// ([`crate::plan::Prediction::working_set`]).
+    pub working_set: Option<Bytes>,
+}
+
+/// One claim of an arm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What is claimed.
+    pub claim: String,
+    /// Whether the signals bear it out; nothing where they could not be seen.
+    pub held: Option<bool>,
+    /// The figures.
+    pub seen: String,
+}
+
+/// A verdict with its reasons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What the cell is worth.
+    pub verdict: Verdict,
+    /// Each claim, with the figures for it.
+    pub claims: Vec<Claim>,
+    /// Why, in one sentence.
+    pub explanation: String,
+    /// For verdicts that show nothing: what to change.
+    pub remedy: Option<String>,
+}
+
+/// Judges one cell.
+pub fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+    if arm.role != ArmRole::Treatment {
+        return control(arm, facts, signals);
+    }
+    let offload = arm.offload.as_ref().map(|_| offload::decide(arm, facts, signals));
+    let routing = arm.routing_is_claim.then(|| routing::decide(arm, facts, signals));
+    match (offload, routing) {
+        (Some(one), Some(other)) => both(one, other),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => control(arm, facts, signals),
+    }
+}
+
+/// A baseline: nothing outside the GPU served it, and a control by chance did spread.
+fn control(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+    let hits = signals.get(SignalKind::ExternalHitTokens);
+    let mut claims = vec![Claim {
+        claim: "no external hits".to_owned(),
+        // Without a mechanism there may be no such metric, which is what is claimed.
+        held: Some(hits.unwrap_or(0.0) == 0.0),
+        seen: hits.map_or("no such metric".to_owned(), |hits| tokens(hits, "external hits")),
+    }];
+    if claims[0].held == Some(false) {
+        return Decision {
+            verdict: Verdict::Failed("a control with external hits".to_owned()),
+            explanation: "Something outside the GPU served the control.".to_owned(),
+            claims,
+            remedy: Some("flush all tiers, and check that no connector is loaded".to_owned()),
+        };
+    }
+    if arm.role == ArmRole::RoutingControl {
+        if facts.replicas < 2 {
+            return routing::no_choice(claims);
+        }
+        let spread = routing::spread(facts.replicas, signals);
+        let held = spread.held;
+        claims.push(spread);
+        if held == Some(false) {
+            return Decision {
+                verdict: Verdict::Failed("a choice by chance that did not spread".to_owned()),
+                explanation: "One replica got nearly all requests of the routing by chance."
+                    .to_owned(),
+                claims,
+                remedy: Some("check that all replicas are ready and behind the router".to_owned()),
+            };
+        }
+    }
+    Decision {
+        verdict: Verdict::Control,
+        claims,
+        explanation: "A baseline: its figures are what the others are compared with.".to_owned(),
+        remedy: None,
+    }
+}
+
+/// The weaker of two halves, with the claims of both.
+fn both(offload: Decision, routing: Decision) -> Decision {
+    let (mut weaker, stronger) = if rank(&routing.verdict) < rank(&offload.verdict) {
+        (routing, offload)
+    } else {
+        (offload, routing)
+    };
+    weaker.claims.extend(stronger.claims);
+    if weaker.verdict != stronger.verdict {
+        weaker.explanation = format!(
+            "{} Its other half is {}, which does not count alone.",
+            weaker.explanation, stronger.verdict
+        );
+    }
+    weaker
+}
+
+/// Order of worth; the least is the weakest.
+const fn rank(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Failed(_) | Verdict::Corrupt => 0,
+        Verdict::Void(_) => 1,
+        Verdict::Unverified => 2,
+        Verdict::OverheadOnly(_) => 3,
+        Verdict::Effective => 4,
+        Verdict::Control => 5,
+    }
+}
+
+/// A signal that decides could not be observed.
+fn unverified(claims: Vec<Claim>, what: &str) -> Decision {
+    Decision {
+        verdict: Verdict::Unverified,
+        claims,
+        explanation: format!("There is no source for {what}."),
+        remedy: Some("make the metrics of engine, router and stores reachable".to_owned()),
+    }
+}
+
+fn tokens(value: f64, what: &str) -> String {
+    format!("{value:.0} tokens of {what}")
+}
+
+/// Part of a whole in percent; of nothing, 0.
+fn percent(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { 100.0 * part / whole } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Orders of eviction: LRU, ARC, none. Over node indices, weighted by chunks.
+//!
+//! ARC follows Megiddo and Modha (FAST 2003) in the form vLLM's offloading uses: T1 holds what was
+//! used once, T2 what was used again; B1 and B2 remember what was evicted from them, and a use of
+//! a remembered chunk moves the target size of T1.
+
+use crate::config::EvictionPolicy;
+use crate::recency::RecencyList;
+
+/// A queue of the policy. LRU uses only `Once`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Used once (T1); with LRU, everything.
+    Once,
+    /// Used again (T2).
+    Again,
+    /// Evicted from `Once` (B1).
+    GhostOnce,
+    /// Evicted from `Again` (B2).
+    GhostAgain,
+}
+
+/// The run to evict from next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Victim {
+    /// Its node index.
+    pub index: u32,
+    /// Chunks after which the choice must be made again.
+    pub at_most: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Weighted {
+    list: RecencyList,
+    chunks: u64,
+}
+
+/// The order of use of a tier's runs.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    policy: EvictionPolicy,
+    queues: [Weighted; 4],
+    /// Target size of `Once` under ARC, chunks.
+    target: f64,
+    capacity: u64,
+}
+
+impl Order {
+    pub(super) fn new(policy: EvictionPolicy, capacity: u32) -> Self {
+        let queues = std::array::from_fn(|_| Weighted::default());
+        Self { policy, queues, target: 0.0, capacity: u64::from(capacity) }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.policy, self.capacity as u32);
+    }
+
+    /// A run came in; it may have been a ghost.
+    pub(super) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+        self.take(index, chunks, was);
+        self.put(index, chunks, Queue::Once)
+    }
+
+    /// A run was used.
+    pub(super) fn touched(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+        let queue = was?;
+        let next = match (self.policy, queue) {
+            (EvictionPolicy::Arc, Queue::Once) => Queue::Again,
+            (EvictionPolicy::Arc, Queue::GhostOnce) => {
+                self.adapt(chunks, Queue::GhostAgain, Queue::GhostOnce, 1.0);
+                queue
+            }
+            (EvictionPolicy::Arc, Queue::GhostAgain) => {
+                self.adapt(chunks, Queue::GhostOnce, Queue::GhostAgain, -1.0);
+                queue
+            }
+            _ => queue,
+        };
+        self.take(index, chunks, was);
+        self.put(index, chunks, next)
+    }
+
+    /// Moves the target by `max(1, |more| / |less|)` per chunk.
+    fn adapt(&mut self, chunks: u32, more: Queue, less: Queue, direction: f64) {
+        let ratio = self.chunks(more) as f64 / self.chunks(less).max(1) as f64;
+        let moved = self.target + direction * f64::from(chunks) * ratio.max(1.0);
+        self.target = moved.clamp(0.0, self.capacity as f64);
+    }
+
+    /// A run was evicted; ARC remembers it.
+    pub(super) fn evicted(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+        self.take(index, chunks, was);
+        match (self.policy, was) {
+            (EvictionPolicy::Arc, Some(Queue::Once)) => self.put(index, chunks, Queue::GhostOnce),
+            (EvictionPolicy::Arc, Some(Queue::Again)) => self.put(index, chunks, Queue::GhostAgain),
+            _ => None,
+        }
+    }
+
+    /// A run is forgotten.
+    pub(super) fn dropped(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+        self.take(index, chunks, was);
+        None
+    }
+
+    /// A run was cut: `front` is new and stands before `tail`, hence leaves after it.
+    pub(super) fn divided(&mut self, tail: u32, front: u32, queue: Option<Queue>) {
+        if let Some(queue) = queue {
+            self.queues[queue as usize].list.insert_after(front, tail);
+        }
+    }
+
+    /// The next run to evict among those that may go.
+    pub(super) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
+        let first = |queue: Queue| {
+            let list = &self.queues[queue as usize].list;
+            let mut next = list.oldest();
+            while let Some(index) = next {
+                if may_go(index) {
+                    return Some(index);
+                }
+                next = list.after(index);
+            }
+            None
+        };
+        let any = |index| Victim { index, at_most: u32::MAX };
+        match self.policy {
+            EvictionPolicy::None => None,
+            EvictionPolicy::Lru => first(Queue::Once).map(any),
+            EvictionPolicy::Arc => {
+                let once = self.chunks(Queue::Once);
+                let target = self.target as u64;
+                if once >= target {
+                    let at_most = u32::try_from(once - target + 1).unwrap_or(u32::MAX);
+                    first(Queue::Once)
+                        .map(|index| Victim { index, at_most })
+                        .or_else(|| first(Queue::Again).map(any))
+                } else {
+                    first(Queue::Again).or_else(|| first(Queue::Once)).map(any)
+                }
+            }
+        }
+    }
+
+    /// The oldest ghost of a list that is over its capacity, and by how many chunks it is.
+    pub(super) fn surplus_ghost(&self) -> Option<(u32, u32)> {
+        [Queue::GhostOnce, Queue::GhostAgain].into_iter().find_map(|queue| {
+            let surplus = self.chunks(queue).checked_sub(self.capacity).filter(|over| *over > 0)?;
+            let oldest = self.queues[queue as usize].list.oldest()?;
+            Some((oldest, u32::try_from(surplus).unwrap_or(u32::MAX)))
+        })
+    }
+
+    fn chunks(&self, queue: Queue) -> u64 {
+        self.queues[queue as usize].chunks
+    }
+
+    fn take(&mut self, index: u32, chunks: u32, was: Option<Queue>) {
+        if let Some(queue) = was {
+            let queue = &mut self.queues[queue as usize];
+            queue.list.remove(index);
+            queue.chunks -= u64::from(chunks);
+        }
+    }
+
+    fn put(&mut self, index: u32, chunks: u32, queue: Queue) -> Option<Queue> {
+        let weighted = &mut self.queues[queue as usize];
+        weighted.list.push(index);
+        weighted.chunks += u64::from(chunks);
+        Some(queue)
+    }
+}

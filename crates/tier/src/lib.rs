@@ -1,0 +1,11 @@
+//! Pure policy of KV tiers below the GPU: chunks, eviction, capacity, links and modelled tiers.
+//!
+//! Owns no bytes, no I/O and no clock: the caller supplies `now`.
+
+pub mod chunk_cache;
+pub mod config;
+pub mod link;
+pub mod recency;
+pub mod remote;
+
+pub use config::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};

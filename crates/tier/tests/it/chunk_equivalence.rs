@@ -1,0 +1,177 @@
+//! The cache by runs against the plain one, operation by operation, for every policy.
+
+use proptest::prelude::*;
+use weir_model::{ContentId, Piece, Prompt};
+use weir_tier::EvictionPolicy;
+use weir_tier::chunk_cache::ChunkCache;
+
+use crate::plain_cache::PlainCache;
+
+const UNIT: u32 = 4;
+
+#[derive(Debug, Clone)]
+enum Action {
+    /// Look up a sequence, use it, and store what is missing from a chunk on.
+    Store(Vec<(u64, u32)>, u32),
+    /// The n-th store in flight arrives (or fails).
+    Settle(usize, bool),
+    /// Look up a sequence and pin what was found.
+    Read(Vec<(u64, u32)>),
+    /// The n-th read ends.
+    EndRead(usize),
+}
+
+fn sequence() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    prop::collection::vec((0u64..3, 1u32..14), 1..4)
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (sequence(), 0u32..3).prop_map(|(pieces, from)| Action::Store(pieces, from)),
+        4 => (0usize..5, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Action::Settle(n, ok)),
+        2 => sequence().prop_map(Action::Read),
+        2 => (0usize..5).prop_map(Action::EndRead),
+    ]
+}
+
+struct Store {
+    prompt: Prompt,
+    tokens: Vec<u32>,
+    from: u32,
+    to: u32,
+    plain: Vec<usize>,
+}
+
+struct Pair {
+    ours: ChunkCache,
+    plain: PlainCache,
+    stores: Vec<Store>,
+    reads: Vec<(Prompt, Vec<u32>, u32)>,
+}
+
+fn spell(pieces: &[(u64, u32)]) -> (Prompt, Vec<u32>) {
+    let prompt =
+        Prompt::new(pieces.iter().map(|(content, len)| Piece::new(ContentId(*content), *len)));
+    let tokens = prompt
+        .pieces()
+        .iter()
+        .flat_map(|piece| {
+            (piece.start..piece.start + piece.len)
+                .map(|index| piece.content.0 as u32 * 1000 + index)
+        })
+        .collect();
+    (prompt, tokens)
+}
+
+impl Pair {
+    fn found(&self, prompt: &Prompt, tokens: &[u32], from: u32) -> u32 {
+        let all = prompt.tokens().0 / UNIT;
+        let ours = self.ours.lookup(prompt.pieces(), from, all);
+        let plain = self.plain.lookup(tokens, from as usize, all as usize);
+        assert_eq!((ours.chunks as usize, ours.pending), plain);
+        ours.chunks
+    }
+
+    fn store(&mut self, pieces: &[(u64, u32)], from: u32) {
+        let (prompt, tokens) = spell(pieces);
+        let all = prompt.tokens().0 / UNIT;
+        let from = from.min(all);
+        self.found(&prompt, &tokens, from);
+        self.ours.touch(prompt.pieces(), all);
+        self.plain.touch(&tokens, all as usize);
+        let reserved = self.ours.reserve(prompt.pieces(), from, all);
+        let plain = self.plain.reserve(&tokens, from as usize, all as usize);
+        assert_eq!(reserved.chunks as usize, plain.len());
+        if let (Some(first), Some(last)) = (plain.first(), plain.last()) {
+            assert_eq!((reserved.from as usize, reserved.to as usize), (*first, last + 1));
+            let (from, to) = (reserved.from, reserved.to);
+            self.stores.push(Store { prompt, tokens, from, to, plain });
+        }
+    }
+
+    fn settle(&mut self, which: usize, arrived: bool) {
+        if self.stores.is_empty() {
+            return;
+        }
+        let store = self.stores.remove(which % self.stores.len());
+        if arrived {
+            self.ours.commit(store.prompt.pieces(), store.from, store.to);
+        } else {
+            self.ours.cancel(store.prompt.pieces(), store.from, store.to);
+        }
+        self.plain.settle(&store.tokens, &store.plain, arrived);
+    }
+
+    fn read(&mut self, pieces: &[(u64, u32)]) {
+        let (prompt, tokens) = spell(pieces);
+        let found = self.found(&prompt, &tokens, 0);
+        self.ours.pin_read(prompt.pieces(), found);
+        self.plain.pin(&tokens, found as usize, true);
+        self.reads.push((prompt, tokens, found));
+    }
+
+    fn end_read(&mut self, which: usize) {
+        if self.reads.is_empty() {
+            return;
+        }
+        let (prompt, tokens, found) = self.reads.remove(which % self.reads.len());
+        self.ours.unpin(prompt.pieces(), found);
+        self.plain.pin(&tokens, found as usize, false);
+    }
+}
+
+fn run(actions: Vec<Action>, capacity: u32, policy: EvictionPolicy) {
+    let mut pair = Pair {
+        ours: ChunkCache::new(capacity, UNIT, policy),
+        plain: PlainCache::new(capacity as usize, UNIT as usize, policy),
+        stores: Vec::new(),
+        reads: Vec::new(),
+    };
+    let mut asked = Vec::new();
+    for action in actions {
+        match action {
+            Action::Store(pieces, from) => {
+                asked.push(pieces.clone());
+                pair.store(&pieces, from);
+            }
+            Action::Settle(which, arrived) => pair.settle(which, arrived),
+            Action::Read(pieces) => pair.read(&pieces),
+            Action::EndRead(which) => pair.end_read(which),
+        }
+        assert_eq!(pair.ours.used() as usize, pair.plain.used());
+        assert_eq!(pair.ours.evicted(), pair.plain.evicted);
+        assert!(pair.ours.used() <= capacity);
+        for pieces in &asked {
+            let (prompt, tokens) = spell(pieces);
+            pair.found(&prompt, &tokens, 0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn runs_equal_chunks_lru(
+        actions in prop::collection::vec(action(), 1..80),
+        capacity in 2u32..24,
+    ) {
+        run(actions, capacity, EvictionPolicy::Lru);
+    }
+
+    #[test]
+    fn runs_equal_chunks_arc(
+        actions in prop::collection::vec(action(), 1..80),
+        capacity in 2u32..24,
+    ) {
+        run(actions, capacity, EvictionPolicy::Arc);
+    }
+
+    #[test]
+    fn a_full_tier_without_eviction_refuses(
+        actions in prop::collection::vec(action(), 1..40),
+        capacity in 2u32..24,
+    ) {
+        run(actions, capacity, EvictionPolicy::None);
+    }
+}

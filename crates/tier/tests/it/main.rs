@@ -1,0 +1,4 @@
+//! Integration tests of the tier policies.
+
+mod chunk_equivalence;
+mod plain_cache;

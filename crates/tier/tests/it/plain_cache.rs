@@ -1,0 +1,200 @@
+//! A tier chunk by chunk, as vLLM's offloading and LMCache keep theirs: the reference that the
+//! cache by runs must equal.
+
+use std::collections::BTreeMap;
+
+use weir_tier::EvictionPolicy;
+
+/// A chunk's content: the whole token sequence up to its end.
+pub(crate) type Key = Vec<u32>;
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    ready: bool,
+    pins: u32,
+}
+
+/// An ordered dictionary of keys, oldest first.
+#[derive(Default)]
+struct Queue(Vec<Key>);
+
+impl Queue {
+    fn has(&self, key: &Key) -> bool {
+        self.0.contains(key)
+    }
+    fn remove(&mut self, key: &Key) {
+        self.0.retain(|other| other != key);
+    }
+    fn renew(&mut self, key: &Key) {
+        self.remove(key);
+        self.0.push(key.clone());
+    }
+}
+
+pub(crate) struct PlainCache {
+    chunks: BTreeMap<Key, Chunk>,
+    once: Queue,
+    again: Queue,
+    ghost_once: Queue,
+    ghost_again: Queue,
+    target: f64,
+    capacity: usize,
+    policy: EvictionPolicy,
+    unit: usize,
+    pub(crate) evicted: u64,
+}
+
+impl PlainCache {
+    pub(crate) fn new(capacity: usize, unit: usize, policy: EvictionPolicy) -> Self {
+        Self {
+            chunks: BTreeMap::new(),
+            once: Queue::default(),
+            again: Queue::default(),
+            ghost_once: Queue::default(),
+            ghost_again: Queue::default(),
+            target: 0.0,
+            capacity,
+            policy,
+            unit,
+            evicted: 0,
+        }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.chunks.len()
+    }
+
+    fn keys(&self, tokens: &[u32], to: usize) -> Vec<Key> {
+        (1..=to).map(|end| tokens[..end * self.unit].to_vec()).collect()
+    }
+
+    pub(crate) fn lookup(&self, tokens: &[u32], from: usize, limit: usize) -> (usize, bool) {
+        let mut found = 0;
+        for key in self.keys(tokens, limit).into_iter().skip(from) {
+            match self.chunks.get(&key) {
+                Some(chunk) if chunk.ready => found += 1,
+                Some(_) => return (found, true),
+                None => return (found, false),
+            }
+        }
+        (found, false)
+    }
+
+    pub(crate) fn touch(&mut self, tokens: &[u32], to: usize) {
+        for key in self.keys(tokens, to).iter().rev() {
+            if self.once.has(key) {
+                if self.policy == EvictionPolicy::Arc {
+                    self.once.remove(key);
+                    self.again.renew(key);
+                } else {
+                    self.once.renew(key);
+                }
+            } else if self.again.has(key) {
+                self.again.renew(key);
+            } else if self.ghost_once.has(key) {
+                let (a, b) = (self.ghost_again.0.len() as f64, self.ghost_once.0.len() as f64);
+                self.target = (self.target + (a / b).max(1.0)).min(self.capacity as f64);
+                self.ghost_once.renew(key);
+            } else if self.ghost_again.has(key) {
+                let (a, b) = (self.ghost_once.0.len() as f64, self.ghost_again.0.len() as f64);
+                self.target = (self.target - (a / b).max(1.0)).max(0.0);
+                self.ghost_again.renew(key);
+            }
+        }
+    }
+
+    fn victim(&self) -> Option<Key> {
+        let first = |queue: &Queue| {
+            queue
+                .0
+                .iter()
+                .find(|key| self.chunks[*key].ready && self.chunks[*key].pins == 0)
+                .cloned()
+        };
+        match self.policy {
+            EvictionPolicy::None => None,
+            EvictionPolicy::Lru => first(&self.once),
+            EvictionPolicy::Arc if self.once.0.len() >= self.target as usize => {
+                first(&self.once).or_else(|| first(&self.again))
+            }
+            EvictionPolicy::Arc => first(&self.again).or_else(|| first(&self.once)),
+        }
+    }
+
+    fn evict(&mut self) -> bool {
+        let Some(key) = self.victim() else { return false };
+        self.chunks.remove(&key);
+        self.evicted += 1;
+        let was_once = self.once.has(&key);
+        self.once.remove(&key);
+        self.again.remove(&key);
+        if self.policy == EvictionPolicy::Arc {
+            let ghosts = if was_once { &mut self.ghost_once } else { &mut self.ghost_again };
+            ghosts.0.push(key);
+            if ghosts.0.len() > self.capacity {
+                ghosts.0.remove(0);
+            }
+        }
+        true
+    }
+
+    /// Makes the missing ones among `from..to` pending; returns their indices.
+    pub(crate) fn reserve(&mut self, tokens: &[u32], from: usize, to: usize) -> Vec<usize> {
+        let keys = self.keys(tokens, to);
+        for key in &keys {
+            if let Some(chunk) = self.chunks.get_mut(key) {
+                chunk.pins += 1;
+            }
+        }
+        let pinned: Vec<Key> =
+            keys.iter().filter(|key| self.chunks.contains_key(*key)).cloned().collect();
+        let mut new = Vec::new();
+        for (index, key) in keys.iter().enumerate().skip(from) {
+            match self.chunks.get(key) {
+                Some(chunk) if !chunk.ready && !new.is_empty() => break,
+                Some(_) => continue,
+                None => {}
+            }
+            if self.chunks.len() == self.capacity && !self.evict() {
+                break;
+            }
+            self.chunks.insert(key.clone(), Chunk { ready: false, pins: 1 });
+            self.ghost_once.remove(key);
+            self.ghost_again.remove(key);
+            self.once.renew(key);
+            new.push(index);
+        }
+        for key in pinned {
+            self.chunks.get_mut(&key).expect("pinned chunks stay").pins -= 1;
+        }
+        self.touch(tokens, to);
+        new
+    }
+
+    pub(crate) fn settle(&mut self, tokens: &[u32], indices: &[usize], arrived: bool) {
+        let keys = self.keys(tokens, indices.last().map_or(0, |last| last + 1));
+        for index in indices {
+            let key = &keys[*index];
+            if arrived {
+                let chunk = self.chunks.get_mut(key).expect("pending chunks stay");
+                chunk.ready = true;
+                chunk.pins -= 1;
+            } else {
+                self.chunks.remove(key);
+                self.once.remove(key);
+                self.again.remove(key);
+            }
+        }
+    }
+
+    pub(crate) fn pin(&mut self, tokens: &[u32], to: usize, up: bool) {
+        for key in self.keys(tokens, to) {
+            let chunk = self.chunks.get_mut(&key).expect("only present chunks are pinned");
+            if up {
+                chunk.pins += 1;
+            } else {
+                chunk.pins -= 1;
+            }
+        }
+    }
+}

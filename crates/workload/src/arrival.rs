@@ -1,0 +1,230 @@
+//! When sessions arrive: absolute due times of an open loop, and the ramp of a closed one.
+//!
+//! Due times are a function of the process and the seed alone, and never of how the target keeps
+//! up; otherwise a slow target would be asked less (coordinated omission). A longer run has the
+//! due times of a shorter one as its beginning.
+
+use weir_model::Nanos;
+
+use crate::error::WorkloadError;
+use crate::stream::Stream;
+
+/// An arrival process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Arrivals {
+    /// Equal gaps; the first session is due at once.
+    Constant {
+        /// Sessions per second.
+        rate: f64,
+    },
+    /// Exponential gaps.
+    Poisson {
+        /// Sessions per second.
+        rate: f64,
+    },
+    /// Gamma gaps: bursts above a coefficient of variation of 1, regularity below.
+    Gamma {
+        /// Sessions per second.
+        rate: f64,
+        /// Coefficient of variation of the gaps; 1 is Poisson's.
+        cv: f64,
+    },
+}
+
+impl Arrivals {
+    /// Mean sessions per second.
+    pub const fn rate(&self) -> f64 {
+        match *self {
+            Self::Constant { rate } | Self::Poisson { rate } | Self::Gamma { rate, .. } => rate,
+        }
+    }
+
+    /// Rates and variations must be positive numbers.
+    pub fn validate(&self) -> Result<(), WorkloadError> {
+        let rate = self.rate();
+        if !(rate > 0.0 && rate <= 1e9) {
+            return Err(WorkloadError::value(
+                "load.rate",
+                format!("is {rate}; it must be above 0 and at most 1e9 per second"),
+            ));
+        }
+        match *self {
+            Self::Gamma { cv, .. } if !(0.01..=100.0).contains(&cv) => Err(WorkloadError::value(
+                "load.cv",
+                format!("is {cv}; it must lie between 0.01 and 100 (1 is Poisson)"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Absolute due times, endless and in order.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    arrivals: Arrivals,
+    stream: Stream,
+    issued: u64,
+    now: Nanos,
+}
+
+impl Schedule {
+    /// The schedule of a seed. Equal seeds with different rates give the same gaps, scaled.
+    pub fn new(arrivals: Arrivals, seed: u64) -> Result<Self, WorkloadError> {
+        arrivals.validate()?;
+        let stream = Stream::new(seed, "arrival gaps", 0);
+        Ok(Self {
+            arrivals,
+            stream,
+            issued: 0,
+            now: Nanos::ZERO,
+        })
+    }
+
+    /// The next gap in seconds.
+    fn gap(&mut self, cv: f64, rate: f64) -> f64 {
+        // The mean of a gamma is shape x scale, and its coefficient of variation shape^-1/2.
+        let shape = 1.0 / (cv * cv);
+        self.stream.gamma(shape) / shape / rate
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Nanos;
+
+    /// Nothing after 2^64 ns (584 years).
+    fn next(&mut self) -> Option<Nanos> {
+        let gap = match self.arrivals {
+            Arrivals::Constant { rate } => {
+                // Multiplied and not added up, so that rounding does not drift.
+                let due = self.issued as f64 / rate * 1e9;
+                self.issued += 1;
+                return (due < u64::MAX as f64).then(|| Nanos(due.round() as u64));
+            }
+            Arrivals::Poisson { rate } => self.stream.exponential() / rate,
+            Arrivals::Gamma { rate, cv } => self.gap(cv, rate),
+        };
+        let gap_ns = (gap * 1e9).round() as u64;
+        self.now = Nanos(self.now.get().checked_add(gap_ns)?);
+        self.issued += 1;
+        Some(self.now)
+    }
+}
+
+/// When the users of a closed loop start: evenly over `over`, the first at once, so that they do
+/// not begin in step.
+pub fn ramp(users: u32, over: Nanos) -> impl Iterator<Item = Nanos> {
+    (0..u64::from(users)).map(move |user| {
+        let start = u128::from(over.get()) * u128::from(user) / u128::from(users);
+        Nanos(start as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(arrivals: Arrivals, seed: u64, n: usize) -> Vec<Nanos> {
+        Schedule::new(arrivals, seed).unwrap().take(n).collect()
+    }
+
+    #[test]
+    fn constant_gaps_do_not_drift() {
+        let times = take(Arrivals::Constant { rate: 3.0 }, 0, 3_000_001);
+        assert_eq!(
+            times[..4],
+            [0, 333_333_333, 666_666_667, 1_000_000_000].map(Nanos)
+        );
+        assert_eq!(times[3_000_000], Nanos::from_secs(1_000_000));
+    }
+
+    #[test]
+    fn users_start_evenly() {
+        let starts: Vec<Nanos> = ramp(4, Nanos::from_secs(2)).collect();
+        assert_eq!(starts, [0, 500, 1000, 1500].map(Nanos::from_millis));
+        assert_eq!(ramp(0, Nanos::from_secs(2)).count(), 0);
+    }
+
+    #[test]
+    fn impossible_processes_are_refused() {
+        let message = |arrivals| Schedule::new(arrivals, 0).unwrap_err().to_string();
+        assert_eq!(
+            message(Arrivals::Poisson { rate: 0.0 }),
+            "`load.rate` is 0; it must be above 0 and at most 1e9 per second"
+        );
+        assert!(message(Arrivals::Constant { rate: f64::NAN }).starts_with("`load.rate` is NaN"));
+        assert_eq!(
+            message(Arrivals::Gamma { rate: 1.0, cv: 0.0 }),
+            "`load.cv` is 0; it must lie between 0.01 and 100 (1 is Poisson)"
+        );
+    }
+
+    #[test]
+    fn gaps_have_the_variation_asked_for() {
+        for (arrivals, cv) in [
+            (Arrivals::Poisson { rate: 5.0 }, 1.0),
+            (Arrivals::Gamma { rate: 5.0, cv: 0.3 }, 0.3),
+            (Arrivals::Gamma { rate: 5.0, cv: 1.0 }, 1.0),
+            (Arrivals::Gamma { rate: 5.0, cv: 3.0 }, 3.0),
+        ] {
+            let times = take(arrivals, 9, 100_000);
+            let gaps: Vec<f64> = times
+                .windows(2)
+                .map(|w| (w[1] - w[0]).as_secs_f64())
+                .collect();
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            let found = variance.sqrt() / mean;
+            assert!((found / cv - 1.0).abs() < 0.05, "{arrivals:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_tiny_rate_ends_instead_of_overflowing() {
+        let schedule = Schedule::new(Arrivals::Poisson { rate: 1e-10 }, 1).unwrap();
+        assert!(schedule.take(1000).count() < 1000);
+    }
+
+    /// Pinned, so that a change across machines or versions shows.
+    #[test]
+    fn due_times_are_the_same_everywhere_and_for_ever() {
+        let poisson = take(Arrivals::Poisson { rate: 10.0 }, 889, 1000);
+        let gamma = take(
+            Arrivals::Gamma {
+                rate: 10.0,
+                cv: 2.0,
+            },
+            889,
+            1000,
+        );
+        assert_eq!(
+            (poisson[0], poisson[999]),
+            (Nanos(128952345), Nanos(100399027692))
+        );
+        assert_eq!((gamma[0], gamma[999]), (Nanos(502344), Nanos(97863433183)));
+    }
+
+    fn process() -> impl Strategy<Value = Arrivals> {
+        (0.01f64..10_000.0, 0.2f64..2.0, 0..3).prop_map(|(rate, cv, kind)| match kind {
+            0 => Arrivals::Constant { rate },
+            1 => Arrivals::Poisson { rate },
+            _ => Arrivals::Gamma { rate, cv },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_is_met_in_order_and_prefixes_are_stable(
+            arrivals in process(),
+            seed: u64,
+        ) {
+            let times = take(arrivals, seed, 20_000);
+            prop_assert!(times.is_sorted());
+            let rate = 20_000.0 / times[19_999].as_secs_f64();
+            // Six standard errors of the mean of 20,000 gaps at a variation of 2.
+            prop_assert!((rate / arrivals.rate() - 1.0).abs() < 0.1, "{}", rate);
+            prop_assert_eq!(&take(arrivals, seed, 100), &times[..100]);
+        }
+    }
+}

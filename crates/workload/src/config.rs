@@ -1,0 +1,220 @@
+//! The workload section of the experiment file, and of the plan (where counts per user are
+//! resolved for each level).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_model::Nanos;
+
+mod check;
+mod duration;
+mod notation;
+
+pub use check::{
+    MAX_DISTINCT, MAX_DOCUMENTS_PER_PROMPT, MAX_REQUEST_TOKENS, MAX_SESSION_TURNS, MAX_TURNS,
+};
+
+/// What is asked. Written as a map with one key: `shared-prefix: {...}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadConfig {
+    /// Prompts that start with one of a set of shared prefixes.
+    SharedPrefix(SharedPrefix),
+    /// Long documents with questions (retrieval-augmented generation).
+    LongContext(LongContext),
+    /// Agents: tool loops with growing context and sub-agents.
+    Agentic(Agentic),
+    /// A recorded trace.
+    Trace(TraceFile),
+}
+
+/// A count that is absolute, or proportional to the level's users. Written as `12` or
+/// `{per_user: 2}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// This many.
+    Absolute(u64),
+    /// This many for each user of the level.
+    PerUser(u64),
+}
+
+/// A distribution of token counts. Written as `128`, `{fixed: 128}`, `{uniform: {min, max}}`,
+/// `{normal: {mean, stddev, min, max}}` or `{lognormal: {median, sigma, min, max}}`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Length {
+    /// Always this many.
+    Fixed(u32),
+    /// Each value of the range is equally likely.
+    Uniform {
+        /// Smallest.
+        min: u32,
+        /// Largest.
+        max: u32,
+    },
+    /// Normal, rounded and clamped.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        stddev: f64,
+        /// Smallest.
+        min: u32,
+        /// Largest.
+        max: u32,
+    },
+    /// Log-normal, rounded and clamped.
+    Lognormal {
+        /// Median.
+        median: f64,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+        /// Smallest.
+        min: u32,
+        /// Largest.
+        max: u32,
+    },
+}
+
+/// How a session's prefix is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Draw {
+    /// Each prefix is equally likely.
+    #[default]
+    Uniform,
+    /// One after the other.
+    RoundRobin,
+    /// Rank `k` with probability proportional to `k^-exponent`.
+    Zipf {
+        /// Exponent, > 0.
+        exponent: f64,
+    },
+}
+
+/// Shared prefixes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedPrefix {
+    /// Number of distinct prefixes.
+    pub prefixes: Count,
+    /// How a session's prefix is chosen.
+    #[serde(default)]
+    pub draw: Draw,
+    /// Length of a prefix.
+    pub prefix_tokens: u32,
+    /// Turns of a session.
+    #[serde(default = "one")]
+    pub turns: u32,
+    /// New tokens of the user in each turn.
+    pub prompt_tokens: Length,
+    /// Tokens generated in each turn.
+    pub output_tokens: Length,
+    /// Pause of the user between turns.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub think: Nanos,
+}
+
+/// Long documents with questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LongContext {
+    /// Number of distinct documents.
+    pub documents: Count,
+    /// How a session's documents are chosen.
+    #[serde(default)]
+    pub draw: Draw,
+    /// Length of a document.
+    pub document_tokens: Length,
+    /// Documents in one prompt (retrieved chunks, in drawn order).
+    #[serde(default = "one")]
+    pub documents_per_prompt: u32,
+    /// System prompt that every prompt starts with; may be 0.
+    #[serde(default)]
+    pub system_tokens: u32,
+    /// Questions asked about the same documents, one after the other.
+    #[serde(default = "one")]
+    pub questions: u32,
+    /// Length of a question.
+    pub question_tokens: Length,
+    /// Length of an answer.
+    pub output_tokens: Length,
+    /// Pause between questions.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub think: Nanos,
+}
+
+/// Agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Agentic {
+    /// System prompt and tool descriptions, shared by all agents.
+    pub system_tokens: u32,
+    /// The task given to an agent.
+    pub task_tokens: Length,
+    /// Calls of a tool per agent.
+    pub tool_calls: Length,
+    /// Tokens that the model writes to call a tool.
+    pub call_tokens: Length,
+    /// Tokens that a tool returns into the context.
+    pub result_tokens: Length,
+    /// Time a tool takes.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub tool_time: Nanos,
+    /// Sub-agents that a task spawns (they share the system prompt, run side by side, and their
+    /// answers go into the parent's context).
+    #[serde(default)]
+    pub sub_agents: u32,
+    /// Tool calls of a sub-agent.
+    #[serde(default = "none")]
+    pub sub_agent_calls: Length,
+    /// Length of the final answer.
+    pub answer_tokens: Length,
+}
+
+/// Formats of recorded traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceFormat {
+    /// JSON lines: timestamp (ms), `input_length`, `output_length`, `hash_ids` of 512-token blocks.
+    Mooncake,
+    /// CSV: `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`; no prefix information.
+    Azure2023,
+}
+
+/// What to do with a request that the model's context cannot hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverContext {
+    /// Refuse the trace.
+    #[default]
+    Reject,
+    /// Cut the prompt's end so that prompt and output fit.
+    Truncate,
+    /// Leave the request out, and count it.
+    Skip,
+}
+
+/// A trace file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceFile {
+    /// Its format.
+    pub format: TraceFormat,
+    /// Its path, relative to the experiment file's folder or absolute.
+    pub path: String,
+    /// Only the first requests.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Requests that do not fit.
+    #[serde(default)]
+    pub over_context: OverContext,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn none() -> Length {
+    Length::Fixed(0)
+}

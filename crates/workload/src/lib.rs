@@ -1,0 +1,23 @@
+//! What is asked and when: generators, traces, sessions and arrival schedules. Seeded; prompts are
+//! symbolic, token ids exist only at the edge.
+
+pub mod arrival;
+pub mod config;
+pub mod error;
+pub mod generator;
+pub mod reuse;
+pub mod session;
+pub mod source;
+pub mod trace;
+
+mod draw;
+mod length;
+mod seen;
+mod stream;
+
+pub use arrival::{Arrivals, Schedule};
+pub use config::WorkloadConfig;
+pub use error::WorkloadError;
+pub use reuse::{ReuseProfile, profile, profile_interleaved};
+pub use session::{Session, SessionSource, Turn};
+pub use source::{Source, SourceOptions, open};

@@ -1,0 +1,116 @@
+//! Opening a workload: from its configuration to a source of sessions.
+
+use std::path::PathBuf;
+
+use weir_model::Tokens;
+
+use crate::config::WorkloadConfig;
+use crate::error::WorkloadError;
+use crate::generator::agentic::AgenticSource;
+use crate::generator::long_context::LongContextSource;
+use crate::generator::shared_prefix::SharedPrefixSource;
+use crate::session::{Session, SessionSource};
+use crate::trace::{TraceRules, TraceSource};
+
+/// What a source needs to know besides the workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceOptions {
+    /// Equal seeds yield equal sessions.
+    pub seed: u64,
+    /// Prompt and output tokens that the model's context holds.
+    pub max_model_len: Tokens,
+    /// Times of a trace are divided by it; generators ignore it.
+    pub trace_speed: f64,
+    /// Where a relative trace path starts: the experiment file's folder.
+    pub trace_folder: PathBuf,
+}
+
+/// A workload's source. The kinds are told apart here, once, and not behind a pointer.
+#[derive(Debug)]
+pub enum Source {
+    /// Shared prefixes.
+    SharedPrefix(SharedPrefixSource),
+    /// Long documents.
+    LongContext(LongContextSource),
+    /// Agents.
+    Agentic(AgenticSource),
+    /// A recorded trace.
+    Trace(Box<TraceSource>),
+}
+
+impl Source {
+    /// Requests of a trace left out so far because they exceed the context.
+    pub const fn skipped(&self) -> u64 {
+        match self {
+            Self::Trace(source) => source.counts().skipped,
+            _ => 0,
+        }
+    }
+
+    /// Requests of a trace cut so far to fit the context.
+    pub const fn truncated(&self) -> u64 {
+        match self {
+            Self::Trace(source) => source.counts().truncated,
+            _ => 0,
+        }
+    }
+
+    /// Why a trace ended early; see [`TraceSource::error`].
+    pub const fn error(&self) -> Option<&WorkloadError> {
+        match self {
+            Self::Trace(source) => source.error(),
+            _ => None,
+        }
+    }
+}
+
+impl SessionSource for Source {
+    fn next_session(&mut self) -> Option<Session> {
+        match self {
+            Self::SharedPrefix(source) => source.next_session(),
+            Self::LongContext(source) => source.next_session(),
+            Self::Agentic(source) => source.next_session(),
+            Self::Trace(source) => source.next_session(),
+        }
+    }
+}
+
+/// Checks a workload, whose counts must be absolute, and opens it. Traces are read to their end
+/// once; generators are refused when a request could exceed the model's context.
+pub fn open(config: &WorkloadConfig, options: &SourceOptions) -> Result<Source, WorkloadError> {
+    config.validate()?;
+    if let Some(longest) = config.longest_request()
+        && longest > u64::from(options.max_model_len.get())
+    {
+        return Err(WorkloadError::ContextTooSmall {
+            key: config.key().to_owned(),
+            longest,
+            context: options.max_model_len,
+            levers: config.levers(),
+        });
+    }
+    let seed = options.seed;
+    Ok(match config {
+        WorkloadConfig::SharedPrefix(config) => {
+            Source::SharedPrefix(SharedPrefixSource::new(config.clone(), seed)?)
+        }
+        WorkloadConfig::LongContext(config) => {
+            Source::LongContext(LongContextSource::new(config.clone(), seed)?)
+        }
+        WorkloadConfig::Agentic(config) => {
+            Source::Agentic(AgenticSource::new(config.clone(), seed)?)
+        }
+        WorkloadConfig::Trace(file) => {
+            let rules = TraceRules {
+                seed,
+                max_model_len: options.max_model_len,
+                speed: options.trace_speed,
+            };
+            Source::Trace(Box::new(TraceSource::open(
+                file,
+                &options.trace_folder,
+                rules,
+            )?))
+        }
+    })
+}

@@ -88,7 +88,8 @@ pub struct Finished {
 pub struct Effects {
     /// Number of the pass, from 1.
     pub pass: u64,
-    /// Sequences that decoded: each got one more token, `first_tokens` not counted.
+    /// Sequences that got one more token, `first_tokens` not counted. (A preempted sequence gets
+    /// one at the end of its recomputation.)
     pub decoding: u32,
     /// Tokens computed, prompt and decode.
     pub tokens: u32,

@@ -662,6 +662,8 @@ impl Engine {
         if sequence.first_step.is_none() {
             sequence.first_step = Some(pass);
             effects.first_tokens.push(Slot(slot));
+        } else {
+            effects.decoding += 1;
         }
         if sequence.generated() == sequence.output_tokens {
             self.finish(slot, effects);
@@ -711,8 +713,7 @@ impl Engine {
             return;
         }
         sequence.offered_chunks = to;
-        let remote_end = sequence.remote.map_or(0, |(start, chunks)| start + chunks);
-        let stores = offload.store(slot, &sequence.tokens, (from, to), remote_end);
+        let stores = offload.store(slot, &sequence.tokens, from, to);
         // The bytes leave the GPU once, however many tiers they go to.
         if let Some(first) = stores.iter().find(|store| store.kind == TransferKind::Store) {
             self.counters.stored_bytes += first.bytes.0;

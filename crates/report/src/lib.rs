@@ -3,6 +3,7 @@
 //! Nothing here reads files, clocks or the network. [`results::Results`] is the input of all that
 //! follows; [`comparison::Comparison`] is what every output is written from.
 
+pub mod charts;
 pub mod comparison;
 mod error;
 pub mod figures;

@@ -19,6 +19,15 @@ pub fn plain(value: f64) -> String {
     }
 }
 
+/// A round value on an axis: `0.5`, `20`, `2,000`.
+pub fn axis(value: f64) -> String {
+    if value.abs() >= 1000.0 {
+        return grouped(value.round());
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A duration given in milliseconds: `850 ms`, `12.3 s`.
 pub fn millis(value: f64) -> String {
     if value.abs() >= 9_999.5 {
@@ -50,6 +59,8 @@ pub fn change(difference: &Difference) -> String {
 /// The same from its parts.
 pub fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
     match interval {
+        // A width that rounds to zero is small, not nothing.
+        Some(interval) if interval.half_width() < 0.05 => format!("{} ± <0.1", percent(value)),
         Some(interval) => format!("{} ± {:.1}", percent(value), interval.half_width()),
         None => percent(value),
     }
@@ -92,5 +103,7 @@ mod tests {
         assert_eq!(percent(-0.44), "-0.4 %");
         assert_eq!(percent(-0.01), "0.0 %");
         assert_eq!(percent(12345.0), "+12,345 %");
+        assert_eq!(axis(0.25), "0.25");
+        assert_eq!(axis(20000.0), "20,000");
     }
 }

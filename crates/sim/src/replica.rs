@@ -170,7 +170,15 @@ impl Replica {
             return link.transfer(now, direction, transfer.copies, transfer.bytes);
         }
         let store = store.expect("a transfer goes to a local tier or to the store");
-        store.transfer(now, self.number, direction, transfer.to_chunk - transfer.from_chunk)
+        let chunks = transfer.to_chunk - transfer.from_chunk;
+        let present = match transfer.kind {
+            TransferKind::Store => store.present(transfer.tokens.pieces(), transfer.from_chunk, transfer.to_chunk),
+            TransferKind::Load => 0,
+        };
+        if present == chunks {
+            return now;
+        }
+        store.transfer(now, self.number, direction, chunks - present)
     }
 
     fn collect_events(&mut self, now: Nanos) {

@@ -53,6 +53,11 @@ impl RemoteStore {
         (found, now + self.config.lookup_latency + self.config.lookup_per_key * asked)
     }
 
+    /// Leading chunks of `from..to` that a writer finds there already, and does not send.
+    pub fn present(&self, sequence: &[Piece], from: u32, to: u32) -> u32 {
+        self.cache.lookup(sequence, from, to).chunks
+    }
+
     /// Starts a transfer of `chunks` chunks between a replica and the store; returns its end.
     pub fn transfer(
         &mut self,

@@ -130,7 +130,8 @@ pub struct LongContext {
     /// System prompt that every prompt starts with; may be 0.
     #[serde(default)]
     pub system_tokens: u32,
-    /// Questions asked about the same documents, one after the other.
+    /// Questions asked about the same documents, one after the other. Each prompt holds the
+    /// documents and one question; earlier questions and answers are not repeated.
     #[serde(default = "one")]
     pub questions: u32,
     /// Length of a question.
@@ -203,7 +204,7 @@ pub struct TraceFile {
     pub format: TraceFormat,
     /// Its path, relative to the experiment file's folder or absolute.
     pub path: String,
-    /// Only the first requests.
+    /// Only the first requests of the file, those that are left out included.
     #[serde(default)]
     pub limit: Option<u64>,
     /// Requests that do not fit.

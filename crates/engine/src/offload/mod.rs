@@ -172,37 +172,25 @@ impl Offload {
         transfers
     }
 
-    /// Offers the chunks `from..to` of a sequence to every tier that lacks them; `known_remote` is
-    /// the end of what the remote store is known to have.
-    pub fn store(
-        &mut self,
-        slot: u32,
-        tokens: &Prompt,
-        (from, to): (u32, u32),
-        known_remote: u32,
-    ) -> Vec<Transfer> {
+    /// Offers the chunks `from..to` of a sequence to every tier that lacks them. What a local tier
+    /// lacked is offered to the remote store too, which takes only what it does not have.
+    pub fn store(&mut self, slot: u32, tokens: &Prompt, from: u32, to: u32) -> Vec<Transfer> {
         let mut transfers = Vec::new();
-        let mut new_somewhere: Option<(u32, u32)> = None;
+        let mut lacking = if self.tiers.is_empty() { from } else { to };
         for index in 0..self.tiers.len() {
             let local = &mut self.tiers[index];
             let reserved = local.cache.reserve(tokens.pieces(), from, to);
             self.refused += u64::from(reserved.refused);
+            lacking = lacking.min(to - reserved.refused);
             if reserved.chunks > 0 {
                 let segment = Segment { tier: local.kind, from: reserved.from, to: reserved.to };
-                new_somewhere.get_or_insert((segment.from, segment.to));
+                lacking = lacking.min(reserved.from);
                 transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
             }
         }
-        // What is new here is written to the store too; what is known to be there is not.
-        if self.config.store.is_some() {
-            let span = if self.tiers.is_empty() { Some((from, to)) } else { new_somewhere };
-            if let Some((first, end)) = span {
-                let first = first.max(known_remote);
-                if first < end {
-                    let segment = Segment { tier: TierKind::Remote, from: first, to: end };
-                    transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
-                }
-            }
+        if self.config.store.is_some() && lacking < to {
+            let segment = Segment { tier: TierKind::Remote, from: lacking, to };
+            transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
         }
         transfers
     }

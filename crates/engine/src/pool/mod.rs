@@ -331,7 +331,9 @@ impl BlockPool {
     /// Notes an extent as held; one that implies the last noted one takes its place.
     fn hold(&self, holding: &mut Holding, extent: ExtentId) {
         let upper = self.extents[extent.0 as usize].upper;
-        if upper.is_some() && upper == holding.extents.last().copied() {
+        if upper.is_some() {
+            // Who reaches an extent with an upper has come through that upper.
+            assert_eq!(upper, holding.extents.last().copied(), "chains are not mixed");
             holding.extents.pop();
         }
         holding.extents.push(extent);

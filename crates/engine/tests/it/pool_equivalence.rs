@@ -14,6 +14,8 @@ enum Action {
     Submit(Vec<(u64, u32)>),
     /// The n-th live request computes up to so many more blocks.
     Compute(usize, u32),
+    /// The n-th live request is given up to so many more blocks, but computes nothing yet.
+    Allocate(usize, u32),
     /// The n-th live request ends.
     Release(usize),
 }
@@ -23,6 +25,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => prop::collection::vec(piece, 1..5).prop_map(Action::Submit),
         5 => (0usize..6, 1u32..6).prop_map(|(which, blocks)| Action::Compute(which, blocks)),
+        2 => (0usize..6, 1u32..6).prop_map(|(which, blocks)| Action::Allocate(which, blocks)),
         2 => (0usize..6).prop_map(Action::Release),
     ]
 }
@@ -65,6 +68,15 @@ impl Pair {
         let ours = self.ours.admit(prompt.pieces(), hit);
         let plain = self.plain.admit(&ids);
         self.live.push(Live { prompt, tokens, ours, plain });
+    }
+
+    fn allocate(&mut self, which: usize, blocks: u32) {
+        let count = self.live.len();
+        let Some(live) = self.live.get_mut(which % count.max(1)) else { return };
+        let whole = live.prompt.tokens().0.div_ceil(UNIT);
+        let wanted = blocks.min(whole - live.ours.blocks());
+        let got = self.ours.allocate(&mut live.ours, wanted);
+        assert_eq!(got, self.plain.allocate(&mut live.plain, wanted as usize));
     }
 
     fn compute(&mut self, which: usize, blocks: u32) {
@@ -119,6 +131,7 @@ fn run(actions: Vec<Action>, blocks: u32) {
         match action {
             Action::Submit(pieces) => pair.submit(&pieces),
             Action::Compute(which, blocks) => pair.compute(which, blocks),
+            Action::Allocate(which, blocks) => pair.allocate(which, blocks),
             Action::Release(which) => pair.release(which),
         }
         pair.check();

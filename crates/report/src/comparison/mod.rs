@@ -369,7 +369,7 @@ fn level_note(index: usize, level: &Level) -> LevelNote {
         LevelLoad::Gamma { rate, cv } => {
             (format!("{rate} sessions/s (gamma, cv {cv})"), Some(rate), true)
         }
-        LevelLoad::Trace => ("the trace's load".to_owned(), None, true),
+        LevelLoad::Trace { .. } => ("the trace's load".to_owned(), None, true),
     };
     LevelNote { name: level.name.clone(), index, load, value, open_loop }
 }

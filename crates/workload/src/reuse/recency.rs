@@ -90,7 +90,7 @@ impl Recency {
     /// Drops used-up positions, and leaves as many free ones as there are entries.
     fn squeeze(&mut self) {
         self.used.retain(|(entry, _)| *entry != NONE);
-        let positions = (self.used.len() + 1).max(POSITIONS_MIN);
+        let positions = (self.used.len() * 2).max(POSITIONS_MIN);
         self.sums.clear();
         self.sums.resize(positions + 1, 0);
         for (place, (entry, tokens)) in self.used.iter().enumerate() {

@@ -59,170 +59,157 @@ fn yaml_error(yaml: &str) -> String {
     error.lines().next().unwrap_or_default().to_owned()
 }
 
+/// Wrong values of three keys of a section, and a part of the message that each must give.
+const WRONG_NOTATION: &[(&str, &str, &str, &str)] = &[
+    (
+        "line 2",
+        "prefixes",
+        "many",
+        "a count such as `12` or `{per_user: 2}`",
+    ),
+    (
+        "line 2",
+        "prefixes",
+        "-3",
+        "a count such as `12` or `{per_user: 2}`",
+    ),
+    ("line 2", "prefixes", "{per_users: 2}", "per_users"),
+    (
+        "line 2",
+        "prefixes",
+        "{per_user: 2, x: 1}",
+        "unexpected key `x`",
+    ),
+    ("line 2", "prefixes", "{}", "an empty map is not a count"),
+    ("line 3", "draw", "zipf", "`zipf` needs its exponent"),
+    ("line 3", "draw", "random", "`random`"),
+    ("line 3", "draw", "{zipf: {s: 1}}", "`s`"),
+    ("line 5", "prompt_tokens", "{gauss: 3}", "`gauss`"),
+    ("line 5", "prompt_tokens", "1.5", "a number such as `128`"),
+    (
+        "line 5",
+        "prompt_tokens",
+        "5000000000",
+        "a number such as `128`",
+    ),
+    ("line 5", "prompt_tokens", "{uniform: {min: 1}}", "`max`"),
+    (
+        "line 5",
+        "prompt_tokens",
+        "{uniform: {min: 1, max: 2, mean: 1}}",
+        "`mean`",
+    ),
+    (
+        "line 5",
+        "prompt_tokens",
+        "{fixed: 1, uniform: {min: 1, max: 2}}",
+        "one form only",
+    ),
+    ("line 7", "think", "2", "duration"),
+    ("line 7", "think", "fast", "`fast` is not a duration"),
+];
+
 #[test]
 fn wrong_notation_is_refused_with_its_place() {
-    let shared = |prefixes: &str, draw: &str, tokens: &str| {
-        yaml_error(&format!(
-            "shared-prefix:\n  prefixes: {prefixes}\n  draw: {draw}\n  prefix_tokens: 5\n  \
-             prompt_tokens: {tokens}\n  output_tokens: 1\n"
-        ))
-    };
-    let cases = [
-        (
-            shared("many", "uniform", "1"),
-            "a count such as `12` or `{per_user: 2}`",
-            "line 2",
-        ),
-        (
-            shared("-3", "uniform", "1"),
-            "a count such as `12` or `{per_user: 2}`",
-            "line 2",
-        ),
-        (
-            shared("{per_users: 2}", "uniform", "1"),
-            "per_users",
-            "line 2",
-        ),
-        (
-            shared("{per_user: 2, x: 1}", "uniform", "1"),
-            "unexpected key `x`",
-            "line 2",
-        ),
-        (
-            shared("{}", "uniform", "1"),
-            "an empty map is not a count",
-            "line 2",
-        ),
-        (
-            shared("1", "zipf", "1"),
-            "`zipf` needs its exponent",
-            "line 3",
-        ),
-        (shared("1", "random", "1"), "random", "line 3"),
-        (shared("1", "{zipf: {s: 1}}", "1"), "s", "line 3"),
-        (shared("1", "uniform", "{gauss: 3}"), "gauss", "line 5"),
-        (
-            shared("1", "uniform", "1.5"),
-            "a number such as `128`",
-            "line 5",
-        ),
-        (
-            shared("1", "uniform", "5000000000"),
-            "a number such as `128`",
-            "line 5",
-        ),
-        (
-            shared("1", "uniform", "{uniform: {min: 1}}"),
-            "max",
-            "line 5",
-        ),
-        (
-            shared("1", "uniform", "{uniform: {min: 1, max: 2, mean: 1}}"),
-            "mean",
-            "line 5",
-        ),
-        (
-            shared("1", "uniform", "{fixed: 1, uniform: {min: 1, max: 2}}"),
-            "one form only",
-            "line 5",
-        ),
-        (
-            yaml_error("shared-prefix:\n  prefixes: 1\n  turn: 2\n"),
-            "turn",
-            "line 3",
-        ),
-        (
-            yaml_error("trace:\n  format: mooncake\n  path: x\n  think: 1s\n"),
-            "unknown field `think`",
-            "line 4",
-        ),
-    ];
-    for (error, part, place) in cases {
+    for (place, key, value, part) in WRONG_NOTATION {
+        let pick = |name: &str, good: &str| {
+            format!("  {name}: {}\n", if name == *key { *value } else { good })
+        };
+        let text = "shared-prefix:\n".to_owned()
+            + &pick("prefixes", "1")
+            + &pick("draw", "uniform")
+            + "  prefix_tokens: 5\n"
+            + &pick("prompt_tokens", "1")
+            + "  output_tokens: 1\n"
+            + &pick("think", "1s");
+        let error = yaml_error(&text);
         assert!(error.contains(part), "`{part}` is not in: {error}");
         assert!(error.contains(place), "`{place}` is not in: {error}");
     }
-    let bare = "shared-prefix:\n  prefixes: 1\n  prefix_tokens: 5\n  prompt_tokens: 1\n  \
-                output_tokens: 1\n  think: 2\n";
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_place() {
+    let error = yaml_error("shared-prefix:\n  prefixes: 1\n  turn: 2\n");
     assert!(
-        yaml_error(bare).contains("duration"),
-        "{}",
-        yaml_error(bare)
+        error.contains("unknown field `turn`") && error.contains("line 3"),
+        "{error}"
+    );
+    let error = yaml_error("trace:\n  format: mooncake\n  path: x\n  think: 1s\n");
+    assert!(
+        error.contains("unknown field `think`") && error.contains("line 4"),
+        "{error}"
     );
 }
+
+/// Keys of a section of shared prefixes, and the message that they must give.
+const IMPOSSIBLE: &[(&str, &str)] = &[
+    (
+        "prefixes: 0, output_tokens: 1",
+        ".prefixes` must be at least 1",
+    ),
+    (
+        "prefixes: {per_user: 0}, output_tokens: 1",
+        ".prefixes` must be at least 1",
+    ),
+    (
+        "prefixes: 1, output_tokens: 0",
+        ".output_tokens` must be at least 1",
+    ),
+    (
+        "prefixes: 1, output_tokens: {uniform: {min: 9, max: 3}}",
+        ".output_tokens.uniform` has min 9 above max 3: swap them",
+    ),
+    (
+        "prefixes: 1, output_tokens: {normal: {mean: 5, stddev: -1, min: 1, max: 9}}",
+        ".output_tokens.normal.stddev` is -1; it must be a number of at least 0",
+    ),
+    (
+        "prefixes: 1, output_tokens: {normal: {mean: .nan, stddev: 1, min: 1, max: 9}}",
+        ".output_tokens.normal.mean` is NaN; it must be a number of at least 0",
+    ),
+    (
+        "prefixes: 1, output_tokens: {lognormal: {median: 5, sigma: 1, min: 0, max: 9}}",
+        ".output_tokens` can be 0; set its min to at least 1",
+    ),
+    (
+        "prefixes: 1, output_tokens: {lognormal: {median: 0, sigma: 1, min: 1, max: 9}}",
+        ".output_tokens.lognormal.median` is 0; it must be a number of at least 1",
+    ),
+    (
+        "prefixes: 1, output_tokens: 1, draw: {zipf: {exponent: 0}}",
+        ".draw.zipf.exponent` is 0; it must be a number above 0 (`draw: uniform` for none)",
+    ),
+    (
+        "prefixes: 1, output_tokens: 1, turns: 0",
+        ".turns` must be at least 1",
+    ),
+    (
+        "prefixes: 1, output_tokens: 1, turns: 1001",
+        ".turns` is 1001, more than 1000",
+    ),
+    (
+        "prefixes: 1, output_tokens: 1000000, turns: 1000",
+        "` can ask for 1000005010 tokens in one request, more than 67108864: lower \
+         `prefix_tokens`, `turns`, `prompt_tokens` or `output_tokens`",
+    ),
+];
 
 #[test]
 fn impossible_values_are_refused_by_key() {
     let refused = |yaml: &str| message(workload(yaml).validate());
-    let shared = |more: &str| {
-        refused(&format!(
-            "shared-prefix: {{prefix_tokens: 10, prompt_tokens: 5, {more}}}"
-        ))
-    };
-    let cases = [
-        (
-            shared("prefixes: 0, output_tokens: 1"),
-            "`workload.shared-prefix.prefixes` must be at least 1",
-        ),
-        (
-            shared("prefixes: {per_user: 0}, output_tokens: 1"),
-            "`workload.shared-prefix.prefixes` must be at least 1",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: 0"),
-            "`workload.shared-prefix.output_tokens` must be at least 1",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: {uniform: {min: 9, max: 3}}"),
-            "`workload.shared-prefix.output_tokens.uniform` has min 9 above max 3: swap them",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: {normal: {mean: 5, stddev: -1, min: 1, max: 9}}"),
-            "`workload.shared-prefix.output_tokens.normal.stddev` is -1; it must be a number of \
-             at least 0",
-        ),
-        (
-            shared(
-                "prefixes: 1, output_tokens: {lognormal: {median: 5, sigma: 1, min: 0, max: 9}}",
-            ),
-            "`workload.shared-prefix.output_tokens` can be 0; set its min to at least 1",
-        ),
-        (
-            shared(
-                "prefixes: 1, output_tokens: {lognormal: {median: 0, sigma: 1, min: 1, max: 9}}",
-            ),
-            "`workload.shared-prefix.output_tokens.lognormal.median` is 0; it must be a number of \
-             at least 1",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: 1, draw: {zipf: {exponent: 0}}"),
-            "`workload.shared-prefix.draw.zipf.exponent` is 0; it must be a number above 0 \
-             (`draw: uniform` for none)",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: 1, turns: 0"),
-            "`workload.shared-prefix.turns` must be at least 1",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: 1, turns: 1001"),
-            "`workload.shared-prefix.turns` is 1001, more than 1000",
-        ),
-        (
-            shared("prefixes: 1, output_tokens: 1000000, turns: 1000"),
-            "`workload.shared-prefix` can ask for 1000005010 tokens in one request, more than \
-             67108864: lower `prefix_tokens`, `turns`, `prompt_tokens` or `output_tokens`",
-        ),
-        (
-            refused("trace: {format: mooncake, path: ''}"),
-            "`workload.trace.path` is empty: write the path of the trace file",
-        ),
-        (
-            refused("trace: {format: mooncake, path: x, limit: 0}"),
-            "`workload.trace.limit` must be at least 1; leave it out for all requests",
-        ),
-    ];
-    for (actual, expected) in cases {
-        assert_eq!(actual, expected);
+    for (keys, expected) in IMPOSSIBLE {
+        let yaml = format!("shared-prefix: {{prefix_tokens: 10, prompt_tokens: 5, {keys}}}");
+        assert_eq!(refused(&yaml), format!("`workload.shared-prefix{expected}"));
     }
+    assert_eq!(
+        refused("trace: {format: mooncake, path: ''}"),
+        "`workload.trace.path` is empty: write the path of the trace file"
+    );
+    assert_eq!(
+        refused("trace: {format: mooncake, path: x, limit: 0}"),
+        "`workload.trace.limit` must be at least 1; leave it out for all requests"
+    );
 }
 
 #[test]

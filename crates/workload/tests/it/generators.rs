@@ -51,6 +51,12 @@ fn equal_seeds_give_equal_sessions_and_others_do_not() {
     }
 }
 
+#[test]
+fn sources_can_be_handed_to_another_thread() {
+    fn send<T: Send>(_: &T) {}
+    send(&source(SHARED_PREFIX, 1));
+}
+
 /// Sessions without what depends on earlier ones.
 fn alone(mut session: Session) -> Session {
     session

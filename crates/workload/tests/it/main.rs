@@ -65,6 +65,7 @@ pub const LONG_CONTEXT: &str = "long-context: {documents: 20, draw: uniform, doc
     {uniform: {min: 200, max: 900}}, documents_per_prompt: 2, system_tokens: 50, questions: 3, \
     question_tokens: 30, output_tokens: {fixed: 64}, think: 500ms}";
 /// Agents with tools and sub-agents.
-pub const AGENTIC: &str = "agentic: {system_tokens: 800, task_tokens: {uniform: {min: 50, max: 90}}, \
-    tool_calls: {uniform: {min: 0, max: 5}}, call_tokens: 40, result_tokens: {uniform: {min: 10, \
-    max: 300}}, tool_time: 250ms, sub_agents: 2, sub_agent_calls: 2, answer_tokens: 120}";
+pub const AGENTIC: &str = "agentic: {system_tokens: 800, task_tokens: {uniform: {min: 50, \
+    max: 90}}, tool_calls: {uniform: {min: 0, max: 5}}, call_tokens: 40, result_tokens: {uniform: {min: 10, \
+    max: 300}}, tool_time: 250ms, sub_agents: 2, sub_agent_calls: 2, \
+    answer_tokens: 120}";

@@ -1,0 +1,120 @@
+//! Charts as data, and their two renderings from it: interactive (plotly) and still (plotters).
+//!
+//! Cells that do not count are not drawn; each chart lists the arms or points it leaves out.
+
+mod build;
+mod interactive;
+mod palette;
+mod still;
+
+pub use build::charts;
+pub use interactive::{chart_json, script};
+pub use still::{png_bytes, svg_text};
+
+/// A chart.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chart {
+    /// Lines over levels.
+    Lines(LineChart),
+    /// Changes, arm by level.
+    Heat(HeatMap),
+}
+
+impl Chart {
+    /// Unique in a report; the stem of its files.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Lines(chart) => &chart.id,
+            Self::Heat(chart) => &chart.id,
+        }
+    }
+
+    /// What it shows.
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Lines(chart) => &chart.title,
+            Self::Heat(chart) => &chart.title,
+        }
+    }
+
+    /// What is not drawn, with the reason.
+    pub fn left_out(&self) -> &[String] {
+        match self {
+            Self::Lines(chart) => &chart.left_out,
+            Self::Heat(chart) => &chart.left_out,
+        }
+    }
+}
+
+/// Lines over levels, one per arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineChart {
+    /// Unique in a report.
+    pub id: String,
+    /// What it shows.
+    pub title: String,
+    /// Title of the horizontal axis, with its unit.
+    pub x_title: String,
+    /// Title of the vertical axis, with its unit.
+    pub y_title: String,
+    /// Places and names of the levels on the horizontal axis.
+    pub ticks: Vec<(f64, String)>,
+    /// Whether the vertical axis is logarithmic (values span more than a factor of 50).
+    pub log_y: bool,
+    /// Lines.
+    pub series: Vec<Series>,
+    /// What is not drawn, with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Name of the arm.
+    pub name: String,
+    /// Place of the arm in the plan: its colour, in all charts alike.
+    pub place: usize,
+    /// Whether it is a control (drawn dashed).
+    pub is_control: bool,
+    /// Points, from light to heavy load.
+    pub points: Vec<Point>,
+}
+
+/// One point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Place on the horizontal axis.
+    pub x: f64,
+    /// Mean.
+    pub y: f64,
+    /// 95 % interval, where there is one.
+    pub interval: Option<(f64, f64)>,
+    /// Name of the level.
+    pub level: String,
+}
+
+/// Changes in percent, arm by level, coloured around zero.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeatMap {
+    /// Unique in a report.
+    pub id: String,
+    /// What it shows.
+    pub title: String,
+    /// Names of the levels.
+    pub columns: Vec<String>,
+    /// Names of the arms.
+    pub rows: Vec<String>,
+    /// Gain in percent (positive is better, whatever the metric's direction), which colours.
+    pub gains: Vec<Vec<Option<f64>>>,
+    /// What stands in the cells: the change as it is.
+    pub words: Vec<Vec<String>>,
+    /// What is not drawn, with the reason.
+    pub left_out: Vec<String>,
+}
+
+impl HeatMap {
+    /// The end of the colour scale in both directions: the largest change, at least 1 %.
+    pub fn reach(&self) -> f64 {
+        self.gains.iter().flatten().flatten().fold(1.0, |held: f64, gain| held.max(gain.abs()))
+    }
+}

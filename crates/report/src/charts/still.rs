@@ -1,0 +1,258 @@
+//! Charts as still pictures, PNG and SVG, drawn with one font that comes with the program: the
+//! same bytes on every machine, whatever fonts it has.
+
+use std::sync::OnceLock;
+
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{
+    AsRangedCoord, DefaultFormatting, KeyPointHint, Ranged, ValueFormatter,
+};
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontStyle, register_font};
+
+use super::palette;
+use super::{Chart, HeatMap, LineChart, Series};
+use crate::error::ReportError;
+use crate::numerals;
+
+const FAMILY: &str = "DejaVu Sans";
+const WIDTH: u32 = 1200;
+const INK: RGBColor = RGBColor(40, 40, 40);
+const GRID: RGBColor = RGBColor(225, 225, 225);
+/// Mean width of a character of the legend's text, pixels, rounded up.
+const CHARACTER: usize = 11;
+
+type Area<'a, B> = DrawingArea<B, Shift>;
+
+/// The chart as SVG.
+pub fn svg_text(chart: &Chart) -> Result<String, ReportError> {
+    let mut text = String::new();
+    let size = size(chart);
+    {
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        draw(&area, chart)?;
+    }
+    Ok(text)
+}
+
+/// The chart as PNG.
+pub fn png_bytes(chart: &Chart) -> Result<Vec<u8>, ReportError> {
+    let (width, height) = size(chart);
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        draw(&area, chart)?;
+    }
+    let failed = |cause: png::EncodingError| failed(chart, &cause);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(&pixels).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
+fn failed(chart: &Chart, cause: &dyn std::fmt::Display) -> ReportError {
+    ReportError::Drawing { chart: chart.id().to_owned(), cause: cause.to_string() }
+}
+
+fn size(chart: &Chart) -> (u32, u32) {
+    match chart {
+        Chart::Lines(_) => (WIDTH, 640),
+        Chart::Heat(map) => (WIDTH, 150 + 56 * map.rows.len() as u32),
+    }
+}
+
+fn draw<B: DrawingBackend>(area: &Area<'_, B>, chart: &Chart) -> Result<(), ReportError> {
+    static FONT: OnceLock<bool> = OnceLock::new();
+    let has_font = FONT.get_or_init(|| {
+        register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok()
+    });
+    if !has_font {
+        return Err(failed(chart, &"the font that comes with the program cannot be read"));
+    }
+    area.fill(&WHITE).map_err(|cause| failed(chart, &cause))?;
+    let drawn = match chart {
+        Chart::Lines(lines) => draw_lines(area, lines),
+        Chart::Heat(map) => draw_heat(area, map),
+    };
+    drawn.map_err(|cause| failed(chart, &cause))?;
+    area.present().map_err(|cause| failed(chart, &cause))
+}
+
+type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+
+fn font(size: u32) -> TextStyle<'static> {
+    (FAMILY, size).into_font().color(&INK)
+}
+
+fn anchored(style: &TextStyle<'static>, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
+    style.pos(Pos::new(horizontal, vertical))
+}
+
+fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn<B> {
+    let longest = chart.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+    // The legend has a strip of its own beside the plot, so that it never covers a line.
+    let strip = (60 + longest * CHARACTER).min(420) as i32;
+    area.draw(&Text::new(chart.title.clone(), (24, 18), font(22)))?;
+    let (plot, legend) =
+        area.margin(56, 8, 8, 8).split_horizontally(WIDTH as i32 - strip - 16);
+    draw_legend(&legend, &chart.series)?;
+    let ends = chart.series.iter().flat_map(|series| &series.points);
+    let highest = ends
+        .clone()
+        .map(|point| point.interval.map_or(point.y, |interval| interval.1.max(point.y)))
+        .fold(0.0, f64::max);
+    if chart.log_y {
+        let lowest = ends.map(|point| point.y).fold(f64::INFINITY, f64::min);
+        draw_plot(&plot, chart, (lowest * 0.7..highest * 1.4).log_scale())
+    } else {
+        let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
+        draw_plot(&plot, chart, 0.0..top)
+    }
+}
+
+/// The horizontal axis: its marks are the levels, not round numbers between them.
+struct Levels {
+    places: Vec<f64>,
+    low: f64,
+    high: f64,
+}
+
+impl Ranged for Levels {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let share = (value - self.low) / (self.high - self.low);
+        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
+        self.places.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.low..self.high
+    }
+}
+
+fn draw_plot<B, Y>(area: &Area<'_, B>, chart: &LineChart, y_range: Y) -> Drawn<B>
+where
+    B: DrawingBackend,
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let places: Vec<f64> = chart.ticks.iter().map(|tick| tick.0).collect();
+    let (first, last) = (places[0], places[places.len() - 1]);
+    let pad = if last > first { (last - first) * 0.03 } else { 0.5 };
+    let x_range = Levels { places, low: first - pad, high: last + pad };
+    let mut context = ChartBuilder::on(area)
+        .x_label_area_size(64)
+        .y_label_area_size(96)
+        .margin_right(16)
+        .build_cartesian_2d(x_range, y_range)?;
+    context
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(INK)
+        .x_label_style(font(17))
+        .y_label_style(font(17))
+        .axis_desc_style(font(19))
+        .x_desc(chart.x_title.clone())
+        .y_desc(chart.y_title.clone())
+        .x_labels(chart.ticks.len())
+        .y_labels(8)
+        .x_label_formatter(&|x| tick_name(chart, *x))
+        .y_label_formatter(&|y| tick_value(*y))
+        .draw()?;
+    for series in &chart.series {
+        let colour = colour(series);
+        let line: Vec<(f64, f64)> =
+            series.points.iter().map(|point| (point.x, point.y)).collect();
+        if series.is_control {
+            let dashed = DashedPathElement::new(line.clone(), 9, 6, colour.stroke_width(3));
+            context.draw_series(std::iter::once(dashed))?;
+        } else {
+            context.draw_series(LineSeries::new(line.clone(), colour.stroke_width(3)))?;
+        }
+        context.draw_series(line.iter().map(|&at| Circle::new(at, 5, colour.filled())))?;
+        let bars = series.points.iter().filter_map(|point| {
+            let (low, high) = point.interval?;
+            Some(PathElement::new(vec![(point.x, low), (point.x, high)], colour.stroke_width(2)))
+        });
+        context.draw_series(bars)?;
+    }
+    Ok(())
+}
+
+fn colour(series: &Series) -> RGBColor {
+    let (red, green, blue) = palette::arm(series.place);
+    RGBColor(red, green, blue)
+}
+
+fn tick_name(chart: &LineChart, x: f64) -> String {
+    let near = |tick: &&(f64, String)| (tick.0 - x).abs() < 1e-9;
+    chart.ticks.iter().find(near).map_or(String::new(), |tick| tick.1.clone())
+}
+
+/// Round axis values without superfluous digits.
+fn tick_value(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { numerals::axis(value) }
+}
+
+fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Drawn<B> {
+    for (row, series) in series.iter().enumerate() {
+        let y = 24 + 30 * row as i32;
+        let colour = colour(series);
+        let line = vec![(6, y), (40, y)];
+        if series.is_control {
+            area.draw(&DashedPathElement::new(line, 9, 6, colour.stroke_width(3)))?;
+        } else {
+            area.draw(&PathElement::new(line, colour.stroke_width(3)))?;
+        }
+        area.draw(&Circle::new((23, y), 5, colour.filled()))?;
+        let style = anchored(&font(17), HPos::Left, VPos::Center);
+        area.draw(&Text::new(series.name.clone(), (50, y), style))?;
+    }
+    Ok(())
+}
+
+fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
+    let reach = map.reach();
+    let longest = map.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let left = (24 + longest * CHARACTER).min(400) as i32;
+    let (top, height) = (100, 52);
+    let width = (WIDTH as i32 - left - 24) / map.columns.len().max(1) as i32;
+    area.draw(&Text::new(map.title.clone(), (24, 18), font(20)))?;
+    let centred = anchored(&font(17), HPos::Center, VPos::Center);
+    for (column, name) in map.columns.iter().enumerate() {
+        let x = left + column as i32 * width + width / 2;
+        area.draw(&Text::new(name.clone(), (x, top - 20), centred.clone()))?;
+    }
+    for (row, name) in map.rows.iter().enumerate() {
+        let y = top + row as i32 * (height + 4);
+        let style = anchored(&font(17), HPos::Right, VPos::Center);
+        area.draw(&Text::new(name.clone(), (left - 12, y + height / 2), style))?;
+        for (column, gain) in map.gains[row].iter().enumerate() {
+            let x = left + column as i32 * width;
+            let mut ink = centred.clone();
+            if let Some(gain) = gain {
+                let (red, green, blue) = palette::diverging(*gain, reach);
+                let fill = RGBColor(red, green, blue).filled();
+                area.draw(&Rectangle::new([(x, y), (x + width - 4, y + height)], fill))?;
+                if palette::wants_white_text((red, green, blue)) {
+                    ink = ink.color(&WHITE);
+                }
+            }
+            let centre = (x + width / 2 - 2, y + height / 2);
+            area.draw(&Text::new(map.words[row][column].clone(), centre, ink))?;
+        }
+    }
+    Ok(())
+}

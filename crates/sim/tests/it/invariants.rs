@@ -1,0 +1,147 @@
+//! What must hold in every world.
+
+use proptest::prelude::*;
+use weir_engine::OffloadConfig;
+use weir_model::{Nanos, Outcome, SignalKind, TierKind};
+use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+
+use crate::fixture::{Kept, lmcache_with_store, native, run, workload, world};
+
+fn check_rows(kept: &Kept, issued: u64) {
+    assert_eq!(kept.requests.len() as u64, issued, "each request has one row");
+    for row in &kept.requests {
+        let cached: u32 = row.cached_tokens.iter().map(|tokens| tokens.0).sum();
+        assert!(cached < row.prompt_tokens.0, "at least one token is computed: {row:?}");
+        assert!(row.seen_tokens <= row.prompt_tokens);
+        assert!(
+            row.gpu_hit_tokens().0 <= row.seen_tokens.0 || row.preemptions > 0,
+            "what was never asked cannot be hit: {row:?}"
+        );
+        if row.outcome == Outcome::Done {
+            let first = row.first_token.expect("a finished request has a first token");
+            assert!(row.due <= first && first <= row.end);
+        }
+    }
+}
+
+fn offloads() -> impl Strategy<Value = Option<OffloadConfig>> {
+    prop_oneof![
+        Just(None),
+        (0u64..6000).prop_map(|tokens| Some(native(tokens))),
+        (0u64..4000, 0u64..9000).prop_map(|(host, store)| Some(lmcache_with_store(host, store))),
+    ]
+}
+
+fn policies() -> impl Strategy<Value = PolicyConfig> {
+    let weights = ScorerWeights::default();
+    prop_oneof![
+        Just(PolicyConfig::Random),
+        Just(PolicyConfig::RoundRobin),
+        Just(PolicyConfig::LeastLoaded),
+        Just(PolicyConfig::ApproximatePrefix {
+            weights,
+            block_tokens: 64,
+            lru_blocks_per_replica: 100,
+            max_prefix_tokens: 8192,
+        }),
+        Just(PolicyConfig::PrecisePrefix {
+            weights,
+            block_tokens: 16,
+            index: IndexConfig::default(),
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn nothing_is_lost(
+        offload in offloads(),
+        policy in policies(),
+        replicas in 1u16..4,
+        blocks in 70u32..300,
+        users in 1u32..30,
+        prefixes in 1u64..8,
+        turns in 1u32..4,
+        seed in 0u64..1000,
+    ) {
+        let mut config = world(blocks, users, 120);
+        config.offload = offload;
+        config.router.policy = policy;
+        config.replicas = replicas;
+        let workload = workload(prefixes, 512, turns);
+        let (kept, summary) = run(config.clone(), &workload, seed);
+        check_rows(&kept, summary.issued);
+        prop_assert_eq!(summary.issued, 120);
+        prop_assert_eq!(summary.unfinished, 0);
+        // Little's law without a rounding error: the integral of requests in flight is the sum
+        // of their residence times.
+        prop_assert_eq!(summary.flow_integral, summary.residence_sum);
+        let residence: u128 =
+            kept.requests.iter().map(|row| u128::from((row.end - row.due).0)).sum();
+        prop_assert_eq!(summary.residence_sum, residence);
+        // The same seed gives the same rows.
+        let (again, same) = run(config, &workload, seed);
+        prop_assert_eq!(again.requests, kept.requests);
+        prop_assert_eq!(again.steps, kept.steps);
+        prop_assert_eq!(same, summary);
+    }
+}
+
+#[test]
+fn a_duration_cuts_the_cell_and_the_flow_identity_still_holds() {
+    let mut config = world(300, 20, 100_000);
+    config.max_requests = None;
+    config.duration = Some(Nanos::from_secs(7));
+    let (kept, summary) = run(config, &workload(4, 512, 2), 3);
+    check_rows(&kept, summary.issued);
+    assert_eq!(summary.end, Nanos::from_secs(7));
+    assert!(summary.unfinished > 0);
+    assert_eq!(summary.flow_integral, summary.residence_sum);
+    // Tokens that came inside the window, counted by passes and by rows.
+    let by_rows: u64 = kept.requests.iter().map(|row| u64::from(row.output_tokens.0)).sum();
+    let firsts = kept.requests.iter().filter(|row| row.first_token.is_some()).count() as u64;
+    let by_steps: u64 = kept.steps.iter().map(|step| u64::from(step.decoding)).sum();
+    assert_eq!(by_rows, by_steps + firsts);
+}
+
+#[test]
+fn a_tier_serves_what_the_gpu_had_to_evict() {
+    // Eight prefixes of 32 blocks against a pool of 120.
+    let workload = workload(8, 512, 1);
+    let without = run(world(120, 2, 300), &workload, 5).1;
+    let mut config = world(120, 2, 300);
+    config.offload = Some(native(20_000));
+    let (kept, with) = run(config, &workload, 5);
+    let signal = |kind| with.signals.get(kind).expect("the simulator sees it");
+    assert!(signal(SignalKind::StoredBytes) > 0.0);
+    assert!(signal(SignalKind::HostHitTokens) > 0.5 * signal(SignalKind::EligibleTokens));
+    assert!(with.end < without.end, "loading at 1 GB/s beats computing");
+    let host: u64 = kept
+        .requests
+        .iter()
+        .map(|row| u64::from(row.cached_tokens[TierKind::Host.index()].0))
+        .sum();
+    assert_eq!(host as f64, signal(SignalKind::HostHitTokens));
+}
+
+#[test]
+fn a_store_that_replicas_share_serves_what_another_replica_wrote() {
+    let mut config = world(200, 4, 200);
+    config.replicas = 2;
+    config.router.policy = PolicyConfig::RoundRobin;
+    config.offload = Some(lmcache_with_store(0, 50_000));
+    let (_, summary) = run(config, &workload(6, 512, 1), 8);
+    let remote = summary.signals.get(SignalKind::RemoteHitTokens);
+    assert!(remote.expect("it is seen") > 0.0);
+}
+
+#[test]
+fn a_prompt_longer_than_the_pool_fails_alone() {
+    let (kept, summary) = run(world(30, 2, 10), &workload(1, 512, 1), 1);
+    assert_eq!(summary.issued, 10);
+    assert!(kept.requests.iter().all(|row| row.outcome == Outcome::Failed));
+    let error = kept.requests[0].error.clone().expect("a failure has a cause");
+    assert!(error.contains("blocks are needed, and the pool has 30"), "{error}");
+}

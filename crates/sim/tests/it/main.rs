@@ -1,0 +1,4 @@
+//! Integration tests of the simulated world.
+
+mod fixture;
+mod invariants;

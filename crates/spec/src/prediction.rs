@@ -1,0 +1,115 @@
+//! What the plan foresees for each cell: a replay of the workload against caches without time.
+//!
+//! The replay asks the level's own sessions of whole-piece LRU caches as large as the GPU pool and
+//! the tiers, counts what they hit, store and evict, and hands these counts as signals to the same
+//! decision table that judges the run. Durations enter once: as an estimate of how many requests
+//! the level's time is enough for, since a store that is never asked again is worth nothing.
+
+mod cache;
+mod replay;
+mod stream;
+
+use weir_engine::timing::Timing;
+use weir_model::{Bytes, SignalKind, Signals};
+
+use self::replay::{Caches, Counts};
+use self::stream::Stream;
+use crate::error::SpecError;
+use crate::plan::{Arm, Deployment, Level, Prediction, Regime};
+use crate::verdict::{self, Facts, NEGLIGIBLE_SHARE};
+
+/// Predictions of all arms at one level, in the arms' order. The seed is the first repeat's.
+pub(crate) fn of_level(
+    deployment: &Deployment,
+    level: &Level,
+    seed: u64,
+    effective_share: f64,
+) -> Result<Vec<Prediction>, SpecError> {
+    let stream = Stream::read(deployment, level, seed)?;
+    let mut timing = Timing::new(&deployment.timing).map_err(|error| {
+        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
+    })?;
+    let mut known: Vec<(&Arm, Counts)> = Vec::new();
+    let mut predictions = Vec::new();
+    for arm in &deployment.arms {
+        // Arms that differ in name only (or in routing, with one replica) have one replay.
+        let same = known.iter().find(|(other, _)| {
+            other.offload == arm.offload
+                && (deployment.replicas == 1 || other.routing.policy == arm.routing.policy)
+        });
+        let counts = match same {
+            Some((_, counts)) => counts.clone(),
+            None => replay::run(&stream, &Caches::of(deployment, arm), deployment, &mut timing),
+        };
+        predictions.push(judge(deployment, arm, &counts, effective_share));
+        known.push((arm, counts));
+    }
+    Ok(predictions)
+}
+
+fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Prediction {
+    let kv = deployment.engine.kv_bytes_per_token;
+    let working_set = Bytes(counts.working_set_tokens * kv);
+    let signals = foreseen(deployment, arm, counts, kv);
+    let facts = Facts {
+        replicas: deployment.replicas,
+        effective_share: share,
+        working_set: Some(working_set),
+    };
+    let decision = verdict::decide(arm, &facts, &signals);
+    let eligible = counts.eligible() as f64;
+    let regime = if eligible < NEGLIGIBLE_SHARE * counts.prompt as f64 {
+        Regime::FitsGpu
+    } else if largest_tier(arm).is_some_and(|tier| tier >= working_set) {
+        Regime::FitsTier
+    } else {
+        Regime::Overflows
+    };
+    Prediction { working_set, regime, verdict: decision.verdict, remedy: decision.remedy }
+}
+
+/// Capacity of an arm's largest tier.
+pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
+    let offload = arm.offload.as_ref()?;
+    let store = offload.store.iter().map(|store| store.capacity);
+    offload.tiers.iter().map(|tier| tier.capacity).chain(store).max()
+}
+
+/// The signals that the counts amount to.
+fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Signals {
+    let mut signals = Signals::default();
+    let mut add = |kind, value: f64| signals.add(kind, value, "prediction");
+    let tokens = |tokens: u64| tokens as f64;
+    let bytes = |tokens: u64| (tokens * kv) as f64;
+    add(SignalKind::PromptTokens, tokens(counts.prompt));
+    add(SignalKind::SeenTokens, tokens(counts.seen));
+    add(SignalKind::GpuHitTokens, tokens(counts.gpu_hits));
+    add(SignalKind::EligibleTokens, tokens(counts.eligible()));
+    add(SignalKind::GpuEvictedBytes, bytes(counts.gpu_evicted));
+    add(SignalKind::Replicas, f64::from(deployment.replicas));
+    add(SignalKind::RoutingMaxSharePercent, counts.largest_share_percent());
+    if let Some(capacity) = largest_tier(arm) {
+        let external = counts.host_hits + counts.disk_hits + counts.remote_hits;
+        add(SignalKind::ExternalQueryTokens, tokens(counts.prompt - counts.gpu_hits));
+        add(SignalKind::ExternalHitTokens, tokens(external));
+        add(SignalKind::HostHitTokens, tokens(counts.host_hits));
+        add(SignalKind::DiskHitTokens, tokens(counts.disk_hits));
+        add(SignalKind::RemoteHitTokens, tokens(counts.remote_hits));
+        add(SignalKind::StoredBytes, bytes(counts.stored));
+        add(SignalKind::LoadedBytes, bytes(external));
+        add(SignalKind::EvictedBytes, bytes(counts.evicted));
+        add(SignalKind::StoreFailures, tokens(counts.refused));
+        add(SignalKind::TierCapacityBytes, capacity.0 as f64);
+    }
+    if deployment.replicas > 1 {
+        add(SignalKind::RoutingChoices, tokens(counts.requests));
+        add(SignalKind::RoutedHitTokens, tokens(counts.routed_hits));
+        add(SignalKind::UniformHitTokens, counts.uniform_hits);
+        add(SignalKind::BestHitTokens, tokens(counts.best_hits));
+        // Engines that store blocks say so, and every decision asks.
+        add(SignalKind::IndexEvents, tokens(counts.requests));
+        add(SignalKind::IndexLookups, tokens(counts.requests));
+        add(SignalKind::IndexHits, tokens(u64::from(counts.best_hits > 0)));
+    }
+    signals
+}

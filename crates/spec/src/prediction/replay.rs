@@ -1,0 +1,308 @@
+//! The replay: requests of a stream, one after another, against the caches of an arm.
+
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::VecDeque;
+
+use weir_engine::timing::{PassShape, Timing, TimingModel};
+use weir_model::TierKind;
+use weir_router::config::{PolicyConfig, ScorerWeights};
+use weir_tier::EvictionPolicy;
+
+use super::cache::{ByKey, Cache};
+use super::stream::{Asked, Stream};
+use crate::plan::{Arm, Deployment};
+
+/// Durations of prompts are looked up in steps of so many tokens.
+const PROMPT_STEP: u32 = 512;
+
+/// Counts of a replay, in tokens unless the name says otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Counts {
+    pub(super) requests: u64,
+    pub(super) prompt: u64,
+    pub(super) seen: u64,
+    pub(super) gpu_hits: u64,
+    pub(super) host_hits: u64,
+    pub(super) disk_hits: u64,
+    pub(super) remote_hits: u64,
+    pub(super) stored: u64,
+    pub(super) evicted: u64,
+    pub(super) refused: u64,
+    pub(super) gpu_evicted: u64,
+    pub(super) routed_hits: u64,
+    pub(super) uniform_hits: f64,
+    pub(super) best_hits: u64,
+    /// Asked at least twice of one replica, on average over the replicas.
+    pub(super) working_set_tokens: u64,
+    per_replica: Vec<u64>,
+    eligible: u64,
+}
+
+impl Counts {
+    /// Seen before, and not in the GPU's cache.
+    pub(super) const fn eligible(&self) -> u64 {
+        self.eligible
+    }
+
+    /// The largest share of the requests that one replica got.
+    pub(super) fn largest_share_percent(&self) -> f64 {
+        let most = self.per_replica.iter().copied().max().unwrap_or(0);
+        if self.requests == 0 { 0.0 } else { 100.0 * most as f64 / self.requests as f64 }
+    }
+}
+
+/// Caches below one GPU.
+#[derive(Debug, Clone)]
+struct Replica {
+    gpu: Cache,
+    tiers: Vec<(TierKind, Cache)>,
+    /// How often each unit was asked or generated here, up to 2.
+    asked: ByKey<u8>,
+    in_flight: u64,
+}
+
+/// All caches of an arm.
+#[derive(Debug, Clone)]
+pub(super) struct Caches {
+    replicas: Vec<Replica>,
+    store: Option<Cache>,
+    prompt_only: bool,
+    policy: PolicyConfig,
+    seed: u64,
+    /// Bytes per second of the nearest tier, for the time of loads.
+    read_bytes_per_s: f64,
+}
+
+impl Caches {
+    /// Empty caches of an arm's sizes.
+    pub(super) fn of(deployment: &Deployment, arm: &Arm) -> Self {
+        let engine = &deployment.engine;
+        let kv = engine.kv_bytes_per_token.max(1);
+        let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
+        let refuses = |policy| policy == EvictionPolicy::None;
+        let offload = arm.offload.as_ref();
+        let replica = Replica {
+            gpu: Cache::new(if engine.prefix_caching { pool } else { 0 }, false),
+            tiers: offload.map_or(Vec::new(), |offload| {
+                let tiers = offload.tiers.iter();
+                tiers
+                    .map(|tier| {
+                        (tier.kind, Cache::new(tier.capacity.0 / kv, refuses(tier.policy)))
+                    })
+                    .collect()
+            }),
+            asked: ByKey::default(),
+            in_flight: 0,
+        };
+        let store = offload.and_then(|offload| offload.store.as_ref());
+        let nearest = offload.and_then(|offload| offload.tiers.first());
+        Self {
+            replicas: vec![replica; deployment.replicas as usize],
+            store: store.map(|store| Cache::new(store.capacity.0 / kv, refuses(store.policy))),
+            prompt_only: offload.is_some_and(|offload| offload.prompt_only),
+            policy: arm.routing.policy.clone(),
+            seed: arm.routing.seed,
+            read_bytes_per_s: nearest.map_or(f64::INFINITY, |tier| tier.link.read_bytes_per_s),
+        }
+    }
+}
+
+/// Replays a stream until its end, or until the level's time is used up.
+pub(super) fn run(
+    stream: &Stream,
+    caches: &Caches,
+    deployment: &Deployment,
+    timing: &mut Timing,
+) -> Counts {
+    let mut caches = caches.clone();
+    let replicas = caches.replicas.len();
+    let mut counts = Counts { per_replica: vec![0; replicas], ..Counts::default() };
+    let mut router = Router::new(caches.seed, (stream.sessions / 2).max(1));
+    let mut pace = Pace::new(stream, deployment);
+    let mut working_set = 0;
+    let mut seconds = 0.0;
+    for asked in &stream.requests {
+        let chosen = router.choose(&mut caches, asked, &mut counts);
+        working_set += note(&mut caches.replicas[chosen], asked);
+        let served = serve(&mut caches, chosen, asked, &mut counts);
+        counts.per_replica[chosen] += 1;
+        let loading = (served.loaded * deployment.engine.kv_bytes_per_token) as f64
+            / caches.read_bytes_per_s;
+        seconds += pace.seconds(asked, served.computed, timing) + loading;
+        if stream.seconds.is_some_and(|most| seconds / replicas as f64 > most) {
+            break;
+        }
+    }
+    counts.working_set_tokens = working_set / replicas as u64;
+    counts
+}
+
+/// Counts what a replica is asked; returns tokens that it is asked for the second time.
+fn note(replica: &mut Replica, asked: &Asked) -> u64 {
+    let mut again = 0;
+    for unit in asked.whole() {
+        let times = replica.asked.entry(unit.key).or_insert(0);
+        if *times == 1 {
+            again += u64::from(unit.tokens);
+        }
+        *times = (*times + 1).min(2);
+    }
+    again
+}
+
+struct Served {
+    computed: u64,
+    loaded: u64,
+}
+
+/// One request at one replica: hits from near to far, then stores.
+fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
+    let Caches { replicas, store, prompt_only, .. } = caches;
+    let replica = &mut replicas[chosen];
+    let (mut gpu, mut loaded) = (0, 0);
+    let mut on_gpu = true;
+    for unit in asked.prompt() {
+        let tokens = u64::from(unit.tokens);
+        on_gpu = on_gpu && replica.gpu.holds(*unit);
+        if on_gpu {
+            gpu += tokens;
+            continue;
+        }
+        let tier = replica.tiers.iter().find(|(_, cache)| cache.holds(*unit));
+        let hits = match tier {
+            Some((TierKind::Disk, _)) => &mut counts.disk_hits,
+            Some(_) => &mut counts.host_hits,
+            None if store.as_ref().is_some_and(|store| store.holds(*unit)) => {
+                &mut counts.remote_hits
+            }
+            None => break,
+        };
+        *hits += tokens;
+        loaded += tokens;
+    }
+    counts.requests += 1;
+    counts.prompt += asked.prompt_tokens;
+    counts.seen += asked.seen_tokens;
+    counts.gpu_hits += gpu;
+    counts.eligible += asked.seen_tokens.saturating_sub(gpu);
+    counts.gpu_evicted += replica.gpu.insert(asked.whole()).evicted;
+    let stored = if *prompt_only { asked.prompt() } else { asked.whole() };
+    for cache in replica.tiers.iter_mut().map(|(_, cache)| cache).chain(store) {
+        let done = cache.insert(stored);
+        counts.stored += done.stored;
+        counts.evicted += done.evicted;
+        counts.refused += done.refused;
+    }
+    Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
+}
+
+/// Placement: chance for all policies that do not look at caches, since replicas are alike.
+struct Router {
+    chance: Xoshiro256PlusPlus,
+    /// Replicas of the last requests, taken as those in flight.
+    recent: VecDeque<usize>,
+    window: usize,
+}
+
+impl Router {
+    fn new(seed: u64, window: usize) -> Self {
+        let chance = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self { chance, recent: VecDeque::new(), window }
+    }
+
+    fn choose(&mut self, caches: &mut Caches, asked: &Asked, counts: &mut Counts) -> usize {
+        let count = caches.replicas.len();
+        if count == 1 {
+            return 0;
+        }
+        let hits: Vec<u64> =
+            caches.replicas.iter().map(|replica| replica.gpu.prefix(asked.prompt())).collect();
+        let chosen = match &caches.policy {
+            PolicyConfig::ApproximatePrefix { weights, .. }
+            | PolicyConfig::PrecisePrefix { weights, .. } => {
+                best(&caches.replicas, &hits, asked.prompt_tokens, weights)
+            }
+            _ => (self.chance.next_u64() % count as u64) as usize,
+        };
+        counts.routed_hits += hits[chosen];
+        counts.uniform_hits += hits.iter().sum::<u64>() as f64 / count as f64;
+        counts.best_hits += hits.iter().copied().max().unwrap_or(0);
+        caches.replicas[chosen].in_flight += 1;
+        self.recent.push_back(chosen);
+        if self.recent.len() > self.window
+            && let Some(done) = self.recent.pop_front()
+        {
+            caches.replicas[done].in_flight -= 1;
+        }
+        chosen
+    }
+}
+
+/// The replica with the highest score; requests in flight stand for queue and usage alike.
+fn best(replicas: &[Replica], hits: &[u64], prompt: u64, weights: &ScorerWeights) -> usize {
+    let flights = || replicas.iter().map(|replica| replica.in_flight);
+    let (least, most) = (flights().min().unwrap_or(0), flights().max().unwrap_or(0));
+    let score = |index: usize| {
+        let free = if most == least {
+            1.0
+        } else {
+            (most - replicas[index].in_flight) as f64 / (most - least) as f64
+        };
+        let usage = replicas[index].in_flight as f64 / (most.max(1)) as f64;
+        let prefix = hits[index] as f64 / prompt.max(1) as f64;
+        weights.prefix * prefix + weights.queue * free + weights.kv_usage * (1.0 - usage)
+    };
+    let mut chosen = 0;
+    for index in 1..replicas.len() {
+        let tie = score(index) == score(chosen)
+            && replicas[index].in_flight < replicas[chosen].in_flight;
+        if score(index) > score(chosen) || tie {
+            chosen = index;
+        }
+    }
+    chosen
+}
+
+/// GPU seconds per request: the prompt alone, and its share of the passes that it decodes in.
+struct Pace {
+    batch: u32,
+    pool: u64,
+    budget: u32,
+    prompts: ByKey<f64>,
+    decode: Option<f64>,
+}
+
+impl Pace {
+    fn new(stream: &Stream, deployment: &Deployment) -> Self {
+        let engine = &deployment.engine;
+        let per_replica = (stream.sessions as u32).div_ceil(deployment.replicas);
+        Self {
+            batch: per_replica.clamp(1, engine.max_num_seqs),
+            pool: u64::from(engine.blocks) * u64::from(engine.block_size),
+            budget: engine.max_num_batched_tokens,
+            prompts: ByKey::default(),
+            decode: None,
+        }
+    }
+
+    fn seconds(&mut self, asked: &Asked, computed: u64, timing: &mut Timing) -> f64 {
+        let steps = (computed as u32).div_ceil(PROMPT_STEP);
+        let budget = self.budget;
+        let prompt = *self.prompts.entry(u64::from(steps)).or_insert_with(|| {
+            timing.prefill_time(steps * PROMPT_STEP, 0, budget).as_secs_f64()
+        });
+        let (batch, pool) = (self.batch, self.pool);
+        let decode = *self.decode.get_or_insert_with(|| {
+            let context = u64::from(batch) * asked.prompt_tokens;
+            let shape = PassShape {
+                decoding: batch,
+                context_tokens: context,
+                unique_context_tokens: context.min(pool),
+                ..PassShape::default()
+            };
+            timing.pass(&shape).as_secs_f64()
+        });
+        prompt + f64::from(asked.output_tokens) * decode / f64::from(batch)
+    }
+}

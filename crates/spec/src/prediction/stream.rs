@@ -1,0 +1,177 @@
+//! The requests of a level in the order in which they are likely to be asked.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use weir_model::{Piece, Tokens};
+use weir_workload::{Session, SessionSource, SourceOptions, Turn, WorkloadConfig};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::cache::Unit;
+use crate::error::SpecError;
+use crate::plan::{Deployment, Level, LevelLoad};
+
+/// Longest unit. Shorter ones follow partial evictions more closely and cost more.
+const UNIT_TOKENS: u32 = 2048;
+/// Requests that are replayed at most; longer cells repeat the pattern of their beginning.
+const MOST_REQUESTS: u64 = 6_000;
+/// Sessions that an open loop has at once for each session per second: ten seconds of each.
+const OPEN_LOOP_SECONDS: f64 = 10.0;
+/// Sessions at once at most: what follows is the same, slower.
+const MOST_SESSIONS: usize = 4_096;
+
+/// One request, as units.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Prompt, then answer.
+    units: Vec<Unit>,
+    /// How many of the units are the prompt's.
+    prompt_units: usize,
+    pub(super) prompt_tokens: u64,
+    pub(super) output_tokens: u32,
+    pub(super) seen_tokens: u64,
+}
+
+impl Asked {
+    pub(super) fn prompt(&self) -> &[Unit] {
+        &self.units[..self.prompt_units]
+    }
+    pub(super) fn whole(&self) -> &[Unit] {
+        &self.units
+    }
+}
+
+/// The requests of one level.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub(super) requests: Vec<Asked>,
+    /// Sessions at once.
+    pub(super) sessions: usize,
+    /// Seconds that the level lasts, where it has an end in time.
+    pub(super) seconds: Option<f64>,
+}
+
+impl Stream {
+    /// Reads the level's sessions from its own source.
+    pub(super) fn read(
+        deployment: &Deployment,
+        level: &Level,
+        seed: u64,
+    ) -> Result<Self, SpecError> {
+        let speed = match level.load {
+            LevelLoad::Trace { speed } => speed,
+            _ => 1.0,
+        };
+        let options = SourceOptions {
+            seed,
+            max_model_len: Tokens(deployment.engine.max_model_len),
+            trace_speed: speed,
+            trace_folder: PathBuf::new(),
+        };
+        let mut source = weir_workload::open(&level.workload, &options)?;
+        let slots = sessions(&level.load);
+        let most = most_requests(level);
+        let mut turns = Interleaved::new(slots);
+        let mut requests = Vec::new();
+        while (requests.len() as u64) < most {
+            let Some(turn) = turns.next(&mut source) else { break };
+            requests.push(asked(&turn));
+        }
+        if let Some(error) = source.error() {
+            return Err(error.clone().into());
+        }
+        let seconds = level.duration.map(weir_model::Nanos::as_secs_f64);
+        Ok(Self { requests, sessions: slots, seconds })
+    }
+}
+
+/// Sessions that are under way at once.
+fn sessions(load: &LevelLoad) -> usize {
+    let open = |rate: f64| ((rate * OPEN_LOOP_SECONDS).ceil() as usize).clamp(1, MOST_SESSIONS);
+    match load {
+        LevelLoad::Users(users) => (*users as usize).min(MOST_SESSIONS),
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) => open(*rate),
+        LevelLoad::Gamma { rate, .. } => open(*rate),
+        LevelLoad::Trace { .. } => 1,
+    }
+}
+
+/// What the level asks at most, as far as that is known without durations.
+fn most_requests(level: &Level) -> u64 {
+    let offered = match (&level.load, level.duration) {
+        (LevelLoad::Constant(rate) | LevelLoad::Poisson(rate), Some(duration))
+        | (LevelLoad::Gamma { rate, .. }, Some(duration))
+            // Turns come on top of sessions, at most this many.
+            if !matches!(level.workload, WorkloadConfig::Agentic(_)) =>
+        {
+            let turns = match &level.workload {
+                WorkloadConfig::SharedPrefix(config) => config.turns,
+                WorkloadConfig::LongContext(config) => config.questions,
+                _ => 1,
+            };
+            (rate * duration.as_secs_f64() * f64::from(turns)).ceil() as u64
+        }
+        _ => MOST_REQUESTS,
+    };
+    offered.min(MOST_REQUESTS).min(level.max_requests.unwrap_or(u64::MAX))
+}
+
+/// Sessions side by side, one turn of each in turn.
+struct Interleaved {
+    slots: usize,
+    active: VecDeque<VecDeque<Turn>>,
+}
+
+impl Interleaved {
+    fn new(slots: usize) -> Self {
+        Self { slots, active: VecDeque::new() }
+    }
+
+    fn next(&mut self, source: &mut impl SessionSource) -> Option<Turn> {
+        while self.active.len() < self.slots {
+            let Some(Session { turns, .. }) = source.next_session() else { break };
+            self.active.push_back(turns.into());
+        }
+        let mut session = self.active.pop_front()?;
+        let turn = session.pop_front()?;
+        if !session.is_empty() {
+            self.active.push_back(session);
+        }
+        Some(turn)
+    }
+}
+
+fn asked(turn: &Turn) -> Asked {
+    let mut units = Vec::new();
+    let mut key = 0;
+    for piece in turn.prompt.pieces() {
+        split(*piece, &mut key, &mut units);
+    }
+    let prompt_units = units.len();
+    split(Piece::new(turn.output, turn.output_tokens.get()), &mut key, &mut units);
+    Asked {
+        units,
+        prompt_units,
+        prompt_tokens: u64::from(turn.prompt.tokens().get()),
+        output_tokens: turn.output_tokens.get(),
+        seen_tokens: u64::from(turn.seen_tokens.get()),
+    }
+}
+
+/// Appends a piece's units; `key` is the hash of everything before them.
+fn split(piece: Piece, key: &mut u64, units: &mut Vec<Unit>) {
+    let end = piece.start + piece.len;
+    let mut start = piece.start;
+    while start < end {
+        // Cut at multiples, so that a piece and its continuation are cut alike.
+        let tokens = (UNIT_TOKENS - start % UNIT_TOKENS).min(end - start);
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&key.to_le_bytes());
+        bytes[8..16].copy_from_slice(&piece.content.0.to_le_bytes());
+        bytes[16..20].copy_from_slice(&start.to_le_bytes());
+        bytes[20..].copy_from_slice(&tokens.to_le_bytes());
+        *key = xxh3_64(&bytes);
+        units.push(Unit { key: *key, tokens });
+        start += tokens;
+    }
+}

@@ -17,17 +17,31 @@ use weir_model::Piece;
 use weir_model::prefix_tree::{NodeId, Position, PrefixTree};
 use weir_tier::recency::RecencyList;
 
-/// An extent: one physical copy of a node's blocks.
+/// An extent: one physical copy of a node's blocks. The generation tells it from an earlier one
+/// in the same place, which the end of a [`Chain`] may still name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ExtentId(u32);
+struct ExtentId {
+    place: u32,
+    generation: u32,
+}
 
 #[derive(Debug, Clone)]
 struct Extent {
     node: NodeId,
+    generation: u32,
     /// Holders, counting those that hold it through an extent below.
     refs: u32,
-    /// Whoever holds this extent also holds that one.
+    /// The extent that whoever made this one held before it.
     upper: Option<ExtentId>,
+}
+
+/// A chain of extents that a request holds: `tail`, its upper, and so on, up to but without
+/// `until`. A request that made all its blocks holds one chain; one that came upon copies made by
+/// different requests holds several.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    tail: ExtentId,
+    until: Option<ExtentId>,
 }
 
 type Copies = SmallVec<[ExtentId; 1]>;
@@ -35,8 +49,8 @@ type Copies = SmallVec<[ExtentId; 1]>;
 /// What one request holds. Returned by [`BlockPool::admit`], given back by [`BlockPool::release`].
 #[derive(Debug, Clone, Default)]
 pub struct Holding {
-    /// The deepest extents; each stands for its chain of uppers too. Usually one.
-    extents: SmallVec<[ExtentId; 2]>,
+    /// From the front of the sequence to the end of its cached part. Usually one.
+    chains: SmallVec<[Chain; 1]>,
     /// Node at whose end the cached part ends.
     node: NodeIdOrRoot,
     /// Place in the request's sequence where the cached part ends.
@@ -96,7 +110,7 @@ pub struct Eviction {
 pub struct BlockPool {
     tree: PrefixTree<Copies>,
     extents: Vec<Extent>,
-    vacant: Vec<ExtentId>,
+    vacant: Vec<u32>,
     /// Free extents, next to be evicted first.
     recency: RecencyList,
     total: u32,
@@ -169,7 +183,7 @@ impl BlockPool {
             hit.blocks += step.units;
             hit.tail = step.node;
             hit.tail_units = step.units;
-            if self.extents[self.first_copy(step.node).0 as usize].refs == 0 {
+            if self.extents[self.first_copy(step.node).place as usize].refs == 0 {
                 hit.free_blocks += step.units;
             }
             if step.units < self.tree.units(step.node) || hit.blocks == limit {
@@ -257,15 +271,15 @@ impl BlockPool {
     /// Gives everything back. Blocks with content stay in the cache until they are evicted.
     pub fn release(&mut self, holding: Holding) {
         self.blank += holding.private;
-        for extent in holding.extents.iter().rev() {
-            let mut next = Some(*extent);
-            while let Some(id) = next {
-                let extent = &mut self.extents[id.0 as usize];
+        for chain in holding.chains.iter().rev() {
+            let mut next = Some(chain.tail);
+            while let Some(id) = next.filter(|id| Some(*id) != chain.until) {
+                let extent = &mut self.extents[id.place as usize];
                 extent.refs -= 1;
                 next = extent.upper;
                 if extent.refs == 0 {
                     self.idle += self.tree.units(extent.node);
-                    self.recency.push(id.0);
+                    self.recency.push(id.place);
                 }
             }
         }
@@ -275,10 +289,10 @@ impl BlockPool {
     /// front of its chain as far as it is referenced by all.
     pub fn common_blocks(&self, holding: &Holding, holders: u32) -> u32 {
         let mut common = 0;
-        for last in holding.extents.iter().rev() {
-            let mut next = Some(*last);
-            while let Some(id) = next {
-                let extent = &self.extents[id.0 as usize];
+        for chain in holding.chains.iter().rev() {
+            let mut next = Some(chain.tail);
+            while let Some(id) = next.filter(|id| Some(*id) != chain.until) {
+                let extent = &self.extents[id.place as usize];
                 if extent.refs < holders {
                     common = 0;
                 } else if common == 0 {
@@ -307,9 +321,9 @@ impl BlockPool {
 
     /// True when the request's own leaf can simply grow.
     fn may_extend(&self, holding: &Holding) -> bool {
-        let Some(last) = holding.extents.last() else { return false };
+        let Some(last) = holding.chains.last() else { return false };
         let node = holding.node.0;
-        let extent = &self.extents[last.0 as usize];
+        let extent = &self.extents[last.tail.place as usize];
         extent.node == node
             && extent.refs == 1
             && self.tree.children(node) == 0
@@ -328,44 +342,37 @@ impl BlockPool {
         *self.tree.payload(node).first().expect("a node lives as long as it has a copy")
     }
 
-    /// Notes an extent as held; one that implies the last noted one takes its place.
+    /// Notes an extent as held, behind what is held already.
     fn hold(&self, holding: &mut Holding, extent: ExtentId) {
-        let upper = self.extents[extent.0 as usize].upper;
-        if upper.is_some() {
-            // Who reaches an extent with an upper has come through that upper.
-            assert_eq!(upper, holding.extents.last().copied(), "chains are not mixed");
-            holding.extents.pop();
+        let upper = self.extents[extent.place as usize].upper;
+        match holding.chains.last_mut() {
+            Some(last) if upper == Some(last.tail) => last.tail = extent,
+            _ => holding.chains.push(Chain { tail: extent, until: upper }),
         }
-        holding.extents.push(extent);
     }
 
     /// A new extent at the end of what the request holds.
     fn new_extent(&mut self, node: NodeId, holding: &Holding) -> ExtentId {
-        // Later requests reach this node through the first copy of the node above. Only if that
-        // is the one held here does holding the new extent imply holding it.
-        let upper = holding.extents.last().copied().filter(|last| {
-            let above = self.extents[last.0 as usize].node;
-            self.first_copy(above) == *last
-        });
-        let extent = Extent { node, refs: 1, upper };
-        self.insert(extent)
+        let upper = holding.chains.last().map(|last| last.tail);
+        self.insert(node, 1, upper)
     }
 
-    fn insert(&mut self, extent: Extent) -> ExtentId {
-        if let Some(id) = self.vacant.pop() {
-            self.extents[id.0 as usize] = extent;
-            id
+    fn insert(&mut self, node: NodeId, refs: u32, upper: Option<ExtentId>) -> ExtentId {
+        if let Some(place) = self.vacant.pop() {
+            let generation = self.extents[place as usize].generation.wrapping_add(1);
+            self.extents[place as usize] = Extent { node, generation, refs, upper };
+            ExtentId { place, generation }
         } else {
-            self.extents.push(extent);
-            ExtentId((self.extents.len() - 1) as u32)
+            self.extents.push(Extent { node, generation: 0, refs, upper });
+            ExtentId { place: (self.extents.len() - 1) as u32, generation: 0 }
         }
     }
 
     fn reference(&mut self, id: ExtentId) {
-        let extent = &mut self.extents[id.0 as usize];
+        let extent = &mut self.extents[id.place as usize];
         if extent.refs == 0 {
             self.idle -= self.tree.units(extent.node);
-            self.recency.remove(id.0);
+            self.recency.remove(id.place);
         }
         extent.refs += 1;
     }
@@ -375,12 +382,12 @@ impl BlockPool {
         let lower_copies = self.tree.payload(node).clone();
         let upper_node = self.tree.split(node, at, |_| Copies::new());
         for lower in lower_copies {
-            let Extent { refs, upper, .. } = self.extents[lower.0 as usize];
-            let front = self.insert(Extent { node: upper_node, refs, upper });
-            self.extents[lower.0 as usize].upper = Some(front);
+            let Extent { refs, upper, .. } = self.extents[lower.place as usize];
+            let front = self.insert(upper_node, refs, upper);
+            self.extents[lower.place as usize].upper = Some(front);
             if refs == 0 {
                 // The tail goes first, so the front stands right behind it.
-                self.recency.insert_after(front.0, lower.0);
+                self.recency.insert_after(front.place, lower.place);
             }
             self.tree.payload_mut(upper_node).push(front);
         }
@@ -389,8 +396,9 @@ impl BlockPool {
 
     /// Evicts up to `wanted` blocks from the tail of the oldest free extent.
     fn evict(&mut self, wanted: u32) -> u32 {
-        let id = ExtentId(self.recency.oldest().expect("free blocks that are not blank are listed"));
-        let node = self.extents[id.0 as usize].node;
+        let place = self.recency.oldest().expect("free blocks that are not blank are listed");
+        let Extent { node, generation, .. } = self.extents[place as usize];
+        let id = ExtentId { place, generation };
         let copies = self.tree.payload(node).len();
         debug_assert!(
             copies > 1 || self.tree.children(node) == 0,
@@ -417,8 +425,8 @@ impl BlockPool {
     }
 
     fn remove_copy(&mut self, id: ExtentId, node: NodeId) {
-        self.recency.remove(id.0);
-        self.vacant.push(id);
+        self.recency.remove(id.place);
+        self.vacant.push(id.place);
         let copies = self.tree.payload_mut(node);
         copies.retain(|copy| *copy != id);
         if copies.is_empty() {

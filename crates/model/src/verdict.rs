@@ -1,4 +1,4 @@
-//! The words of a verdict. The decision table that chooses between them is `weir-report`'s.
+//! The words of a verdict. The decision table that chooses between them is `weir-spec`'s.
 
 use std::fmt;
 

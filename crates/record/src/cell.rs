@@ -78,6 +78,12 @@ pub struct CellFigures {
     pub cost_per_million_output_tokens: Option<f64>,
     /// Simulated passes, all replicas.
     pub passes: u64,
+    /// Requests of a trace that were left out because the model's context cannot hold them.
+    #[serde(default)]
+    pub skipped_requests: u64,
+    /// Requests of a trace that were cut to fit the context.
+    #[serde(default)]
+    pub truncated_requests: u64,
 }
 
 /// Claims of an arm with the signals seen for them, and the verdict.

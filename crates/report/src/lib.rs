@@ -3,6 +3,7 @@
 //! Nothing here reads files, clocks or the network. [`results::Results`] is the input of all that
 //! follows; [`comparison::Comparison`] is what every output is written from.
 
+pub mod artifacts;
 pub mod charts;
 pub mod comparison;
 mod error;
@@ -10,6 +11,7 @@ pub mod figures;
 pub mod files;
 pub mod metric;
 mod numerals;
+pub mod page;
 pub mod results;
 pub mod statistics;
 pub mod tables;

@@ -30,7 +30,11 @@ impl Better {
 
     /// A change in percent as a gain (positive is an improvement).
     pub fn gain(self, percent: f64) -> f64 {
-        if self == Self::Lower { -percent } else { percent }
+        if self == Self::Lower {
+            -percent
+        } else {
+            percent
+        }
     }
 }
 
@@ -84,7 +88,12 @@ macro_rules! figure {
         |cell| Some(cell.record.figures.$field as f64)
     };
     ($field:ident.$part:ident) => {
-        |cell| seen(&cell.record.figures.$field, cell.record.figures.$field.$part)
+        |cell| {
+            seen(
+                &cell.record.figures.$field,
+                cell.record.figures.$field.$part,
+            )
+        }
     };
 }
 
@@ -184,7 +193,7 @@ metrics! {
     "preemptions", "Preemptions", "count", Lower, false,
     "Requests preempted for want of KV blocks. Empty where not observable.",
     |cell| signal(cell, SignalKind::Preemptions);
-    "cost_per_million_output_tokens", "Cost per million output tokens", "currency", Lower, true,
+    "cost_per_million_output_tokens", "Cost per 1M output tokens", "currency", Lower, true,
     "GPUs x price of a GPU hour / 3600 / output throughput x 10^6, in the currency of `prices`. \
      Empty without prices; host memory, disks and stores are not in it.",
     |cell| cell.record.figures.cost_per_million_output_tokens;
@@ -194,6 +203,12 @@ metrics! {
     "Requests that failed inside the window; they are in no other figure.", figure!(failed);
     "unfinished", "Unfinished", "count", Neither, false,
     "Requests in flight when the cell ended.", figure!(unfinished);
+    "skipped_requests", "Skipped", "count", Neither, false,
+    "Requests of a trace that were left out because the model's context cannot hold them.",
+    figure!(skipped_requests);
+    "truncated_requests", "Truncated", "count", Neither, false,
+    "Requests of a trace that were cut to fit the model's context.",
+    figure!(truncated_requests);
     "window_s", "Window", "s", Neither, false,
     "Length of the measured window: from the end of the warm-up to the end of the load.",
     figure!(window_s);
@@ -212,6 +227,10 @@ mod tests {
         for key in [THROUGHPUT, TTFT_MEAN, GOODPUT] {
             assert!(metric(key).is_some_and(|metric| metric.compared), "{key}");
         }
-        assert!(METRICS.iter().all(|metric| metric.definition.ends_with('.')));
+        assert!(
+            METRICS
+                .iter()
+                .all(|metric| metric.definition.ends_with('.'))
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::statistics::{Difference, Interval};
 
 /// Three significant digits or whole numbers with thousands separators: `0.123`, `12.3`, `12,345`.
-pub fn plain(value: f64) -> String {
+pub(crate) fn plain(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return "-".to_owned();
@@ -20,7 +20,7 @@ pub fn plain(value: f64) -> String {
 }
 
 /// A round value on an axis: `0.5`, `20`, `2,000`.
-pub fn axis(value: f64) -> String {
+pub(crate) fn axis(value: f64) -> String {
     if value.abs() >= 1000.0 {
         return grouped(value.round());
     }
@@ -29,7 +29,7 @@ pub fn axis(value: f64) -> String {
 }
 
 /// A duration given in milliseconds: `850 ms`, `12.3 s`.
-pub fn millis(value: f64) -> String {
+pub(crate) fn millis(value: f64) -> String {
     if value.abs() >= 9_999.5 {
         format!("{} s", plain(value / 1e3))
     } else {
@@ -38,7 +38,7 @@ pub fn millis(value: f64) -> String {
 }
 
 /// A change with its sign: `+12.3 %`, `-0.4 %`.
-pub fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     // A difference that rounds to zero has no direction.
     let rounded = (value * 10.0).round() / 10.0;
     if rounded == 0.0 {
@@ -52,12 +52,12 @@ pub fn percent(value: f64) -> String {
 }
 
 /// A change with half the width of its interval, where it has one: `+12.3 % ± 0.8`.
-pub fn change(difference: &Difference) -> String {
+pub(crate) fn change(difference: &Difference) -> String {
     with_doubt(difference.percent, difference.interval.as_ref())
 }
 
 /// The same from its parts.
-pub fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
+pub(crate) fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
     match interval {
         // A width that rounds to zero is small, not nothing.
         Some(interval) if interval.half_width() < 0.05 => format!("{} ± <0.1", percent(value)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::comparison::{Comparison, DeploymentComparison, RunComparison};
+use crate::comparison::{Comparison, DeploymentComparison, RunComparison, RunDelta};
 use crate::tables::{level_table, peak_table, run_table, text, wrapped};
 
 /// The comparison of a run.
@@ -39,7 +39,11 @@ pub fn decision_line(of: &DeploymentComparison) -> String {
 
 fn section(of: &DeploymentComparison) -> String {
     let gpus = if of.gpus == 1 { "GPU" } else { "GPUs" };
-    let replicas = if of.replicas == 1 { "replica" } else { "replicas" };
+    let replicas = if of.replicas == 1 {
+        "replica"
+    } else {
+        "replicas"
+    };
     let mut out = format!(
         "{} on {} ({} {gpus}, {} {replicas}, TP {})\n\n",
         of.model, of.hardware, of.gpus, of.replicas, of.tensor_parallel
@@ -55,9 +59,16 @@ fn section(of: &DeploymentComparison) -> String {
 pub fn runs(of: &RunComparison, least_percent: f64) -> String {
     let table = run_table(of, least_percent);
     let mut out = text(&table);
-    let hidden = of.deltas.len() - table.rows.len();
+    let is_small = |delta: &&RunDelta| {
+        let percent = delta.change.as_ref().map(|change| change.percent.abs());
+        percent.is_some_and(|percent| percent < least_percent) && delta.note.is_empty()
+    };
+    let hidden = of.deltas.iter().filter(is_small).count();
     if hidden > 0 {
-        let _ = writeln!(out, "  {hidden} changes below {least_percent} % are not shown");
+        let _ = writeln!(
+            out,
+            "  {hidden} changes below {least_percent} % are not shown"
+        );
     }
     if !of.same_plan {
         let _ = writeln!(out, "  The runs have different plans.");

@@ -186,8 +186,15 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         })
     }
 
-    /// Runs to the end of the cell. `progress` is told the virtual time now and then.
-    pub fn run(mut self, mut progress: impl FnMut(Nanos, u64)) -> Result<Summary, SimError<R::Error>> {
+    /// Runs to the end of the cell. `go_on` is told the virtual time and the requests issued now
+    /// and then; when it answers false, the run stops and gives nothing.
+    pub fn run(
+        mut self,
+        mut go_on: impl FnMut(Nanos, u64) -> bool,
+    ) -> Result<Option<Summary>, SimError<R::Error>> {
+        if self.is_endless() {
+            return Err(SimError::Endless);
+        }
         self.start_load();
         let mut turns = 0u64;
         while let Some(at) = self.clock.next_at() {
@@ -200,11 +207,18 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             let event = self.clock.next().expect("it was there a moment ago");
             self.react(event)?;
             turns += 1;
-            if turns.is_multiple_of(16_384) {
-                progress(self.clock.now(), self.issued);
+            if turns.is_multiple_of(16_384) && !go_on(self.clock.now(), self.issued) {
+                return Ok(None);
             }
         }
-        self.finish()
+        self.finish().map(Some)
+    }
+
+    /// Only a trace ends by itself.
+    fn is_endless(&self) -> bool {
+        self.config.duration.is_none()
+            && self.config.max_requests.is_none()
+            && !self.source.is_finite()
     }
 
     fn start_load(&mut self) {

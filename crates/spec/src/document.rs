@@ -161,7 +161,9 @@ pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
-        let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
+        let message = UserMessageFormatter
+            .format_message(error.without_snippet())
+            .into_owned();
         SpecError::Syntax {
             file: file.to_owned(),
             line: location.map_or(1, |at| at.line()),

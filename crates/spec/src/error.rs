@@ -80,7 +80,11 @@ impl SpecError {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Value { key: key.into(), problem: problem.into(), remedy: remedy.into() }
+        Self::Value {
+            key: key.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// A name that is in no catalogue, with the nearest one that is.
@@ -93,7 +97,13 @@ impl SpecError {
     ) -> Self {
         let nearest = nearest(name, known)
             .map_or_else(String::new, |known| format!(", did you mean `{known}`?"));
-        Self::UnknownName { key: key.into(), what, name: name.to_owned(), nearest, list }
+        Self::UnknownName {
+            key: key.into(),
+            what,
+            name: name.to_owned(),
+            nearest,
+            list,
+        }
     }
 }
 
@@ -105,7 +115,11 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
         .map(|candidate| {
             let full = edit_distance(&lower, &candidate.to_lowercase());
             // `qwen3-8b` is meant as `Qwen/Qwen3-8B`.
-            let bare = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
+            let bare = candidate
+                .rsplit('/')
+                .next()
+                .unwrap_or(candidate)
+                .to_lowercase();
             (full.min(edit_distance(&lower, &bare)), candidate)
         })
         .min_by_key(|(distance, _)| *distance)

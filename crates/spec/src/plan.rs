@@ -14,9 +14,7 @@ use weir_workload::WorkloadConfig;
 pub const PLAN_FORMAT: u32 = 1;
 
 /// Where arms run.
-#[derive(
-    Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// Virtual time, modelled engines and tiers.

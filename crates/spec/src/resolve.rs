@@ -77,7 +77,11 @@ impl Plan {
 /// Values of the top level that no other module looks at.
 fn check_top(spec: &Spec) -> Result<(), SpecError> {
     if spec.name.trim().is_empty() {
-        return Err(SpecError::value("name", "it is empty", "write a name for the reports"));
+        return Err(SpecError::value(
+            "name",
+            "it is empty",
+            "write a name for the reports",
+        ));
     }
     if !(1..=MOST_REPEATS).contains(&spec.repeats) {
         return Err(SpecError::value(
@@ -94,12 +98,28 @@ fn check_top(spec: &Spec) -> Result<(), SpecError> {
         ));
     }
     for (key, empty, example) in [
-        ("models", spec.models.is_empty(), "`models: [Qwen/Qwen3-8B]`"),
-        ("hardware", spec.hardware.0.is_empty(), "`hardware: 2x-l40s`"),
-        ("arms", spec.arms.is_empty(), "`arms: [no-offload, native-offload]`"),
+        (
+            "models",
+            spec.models.is_empty(),
+            "`models: [Qwen/Qwen3-8B]`",
+        ),
+        (
+            "hardware",
+            spec.hardware.0.is_empty(),
+            "`hardware: 2x-l40s`",
+        ),
+        (
+            "arms",
+            spec.arms.is_empty(),
+            "`arms: [no-offload, native-offload]`",
+        ),
     ] {
         if empty {
-            return Err(SpecError::value(key, "the list is empty", format!("write {example}")));
+            return Err(SpecError::value(
+                key,
+                "the list is empty",
+                format!("write {example}"),
+            ));
         }
     }
     Ok(())
@@ -118,10 +138,13 @@ fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
 }
 
 fn prices(spec: &Spec) -> Prices {
-    spec.prices.gpu_hour.as_ref().map_or_else(Prices::default, |money| Prices {
-        gpu_hour: Some(money.amount),
-        currency: money.currency.clone(),
-    })
+    spec.prices
+        .gpu_hour
+        .as_ref()
+        .map_or_else(Prices::default, |money| Prices {
+            gpu_hour: Some(money.amount),
+            currency: money.currency.clone(),
+        })
 }
 
 /// All cells: per deployment, level and repeat, all arms after another, so that what is compared
@@ -152,7 +175,10 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
 
 fn cell_path(deployment: &Deployment, arm: usize, level: &str, repeat: u32) -> String {
     let model = slug(&deployment.model.name);
-    format!("{model}/{}/{}/{level}/{repeat}", deployment.label, deployment.arms[arm].name)
+    format!(
+        "{model}/{}/{}/{level}/{repeat}",
+        deployment.label, deployment.arms[arm].name
+    )
 }
 
 /// Seed of the workload of a cell. The arm is left out: all arms are asked the same.
@@ -172,7 +198,13 @@ fn slug(name: &str) -> String {
     let plain = name.replace('/', "--");
     plain
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect()
 }
 
@@ -198,7 +230,11 @@ fn check_unique<'a>(
     let mut seen = BTreeMap::new();
     for name in names {
         if seen.insert(name, ()).is_some() {
-            return Err(SpecError::value(key, format!("`{name}` stands there twice"), remedy));
+            return Err(SpecError::value(
+                key,
+                format!("`{name}` stands there twice"),
+                remedy,
+            ));
         }
     }
     Ok(())

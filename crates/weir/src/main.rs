@@ -1,1 +1,39 @@
-fn main() {}
+//! Weir: an evaluation lab for KV-cache offloading in LLM serving.
+
+mod cell;
+mod cli;
+mod commands;
+mod exit;
+mod host;
+mod interrupt;
+mod printer;
+mod progress;
+mod results;
+mod simulated;
+mod sweep;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let mut printer = Printer::new(cli.quiet);
+    let outcome = match cli.command {
+        Command::Run(args) => commands::run::run(&args, &mut printer),
+        Command::Plan(args) => commands::plan::run(&args, &mut printer),
+        Command::List(args) => commands::list::run(&args, &mut printer),
+        Command::Size(args) => commands::size::run(&args, &mut printer),
+        Command::Report(args) => commands::report::run(&args, &mut printer),
+        Command::Compare(args) => commands::compare::run(&args, &mut printer),
+        Command::Spec(args) => commands::spec::run(&args, &mut printer),
+        Command::Completions(args) => commands::completions::run(&args, &mut printer),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        printer.error(&error);
+        Exit::of(&error)
+    });
+    exit.into()
+}

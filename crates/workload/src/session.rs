@@ -38,4 +38,9 @@ pub struct Session {
 pub trait SessionSource {
     /// The next session, or nothing at the end of a trace.
     fn next_session(&mut self) -> Option<Session>;
+
+    /// True when the sessions come to an end by themselves.
+    fn is_finite(&self) -> bool {
+        false
+    }
 }

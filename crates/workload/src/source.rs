@@ -73,6 +73,10 @@ impl SessionSource for Source {
             Self::Trace(source) => source.next_session(),
         }
     }
+
+    fn is_finite(&self) -> bool {
+        matches!(self, Self::Trace(_))
+    }
 }
 
 /// Checks a workload, whose counts must be absolute, and opens it. Traces are read to their end

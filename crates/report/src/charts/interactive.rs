@@ -9,14 +9,16 @@ use plotly::layout::{Annotation, Axis, AxisType, HoverMode, Layout, Legend, Marg
 use plotly::{HeatMap as HeatTrace, Plot, Scatter};
 
 use super::palette::{self, BETTER, NEUTRAL, WORSE};
-use super::{Chart, HeatMap, LineChart, Series};
+use super::{Chart, HeatMap, LineChart, Series, Stroke};
 
 /// The plotly script as one `<script>` element, to be embedded once. (The crate's second script
 /// typesets formulas, which no chart here has.)
 pub fn script() -> String {
     let sources = Plot::offline_js_sources();
     let end = "</script>";
-    let first = sources.find(end).map_or(sources.len(), |place| place + end.len());
+    let first = sources
+        .find(end)
+        .map_or(sources.len(), |place| place + end.len());
     sources[..first].to_owned()
 }
 
@@ -27,7 +29,9 @@ pub fn chart_json(chart: &Chart) -> String {
         Chart::Lines(chart) => lines(chart),
         Chart::Heat(chart) => heat(chart),
     };
-    plot.to_json().replace('<', "\\u003c").replace('\u{2028}', "\\u2028")
+    plot.to_json()
+        .replace('<', "\\u003c")
+        .replace('\u{2028}', "\\u2028")
 }
 
 fn rgb(colour: palette::Rgb) -> Rgb {
@@ -59,8 +63,14 @@ fn lines(chart: &LineChart) -> Plot {
             .x_axis(x_axis)
             .y_axis(y_axis)
             .hover_mode(HoverMode::XUnified)
+            .show_legend(true)
             // Below the axis title, so that it never covers a line.
-            .legend(Legend::new().orientation(Orientation::Horizontal).y(-0.28).x(0.0)),
+            .legend(
+                Legend::new()
+                    .orientation(Orientation::Horizontal)
+                    .y(-0.28)
+                    .x(0.0),
+            ),
     );
     plot
 }
@@ -72,12 +82,16 @@ fn layout(height: usize) -> Layout {
         .paper_background_color(NamedColor::Transparent)
         .plot_background_color(NamedColor::Transparent)
         .font(Font::new().size(13).family("system-ui, sans-serif"))
-        .margin(Margin::new().left(60).right(16).top(16).bottom(48))
+        .margin(Margin::new().left(60).right(16).top(32).bottom(48))
 }
 
 fn trace(series: &Series) -> Box<Scatter<f64, f64>> {
     let colour = palette::arm(series.place);
-    let dash = if series.is_control { DashType::Dash } else { DashType::Solid };
+    let (dash, width) = match series.stroke {
+        Stroke::Wide => (DashType::Solid, 4.0),
+        Stroke::Dashed => (DashType::Dash, 2.0),
+        Stroke::Solid => (DashType::Solid, 2.0),
+    };
     let symbols = [
         MarkerSymbol::Circle,
         MarkerSymbol::Square,
@@ -91,7 +105,7 @@ fn trace(series: &Series) -> Box<Scatter<f64, f64>> {
     let trace = Scatter::new(x, y)
         .name(&series.name)
         .mode(Mode::LinesMarkers)
-        .line(Line::new().color(rgb(colour)).width(2.0).dash(dash))
+        .line(Line::new().color(rgb(colour)).width(width).dash(dash))
         .marker(Marker::new().color(rgb(colour)).size(7).symbol(symbol));
     let gaps = |side: fn(f64, (f64, f64)) -> f64| -> Vec<f64> {
         let gap = |point: &super::Point| point.interval.map_or(0.0, |ends| side(point.y, ends));
@@ -151,7 +165,12 @@ fn heat(chart: &HeatMap) -> Plot {
     }
     let mut plot = Plot::new();
     plot.add_trace(trace);
-    let axis = || Axis::new().show_grid(false).zero_line(false).auto_margin(true);
+    let axis = || {
+        Axis::new()
+            .show_grid(false)
+            .zero_line(false)
+            .auto_margin(true)
+    };
     plot.set_layout(
         layout(90 + 44 * chart.rows.len())
             .x_axis(axis().type_(AxisType::Category))

@@ -7,7 +7,7 @@ mod interactive;
 mod palette;
 mod still;
 
-pub use build::charts;
+pub use build::{charts, deployment_charts};
 pub use interactive::{chart_json, script};
 pub use still::{png_bytes, svg_text};
 
@@ -74,10 +74,22 @@ pub struct Series {
     pub name: String,
     /// Place of the arm in the plan: its colour, in all charts alike.
     pub place: usize,
-    /// Whether it is a control (drawn dashed).
-    pub is_control: bool,
+    /// How the line is drawn.
+    pub stroke: Stroke,
     /// Points, from light to heavy load.
     pub points: Vec<Point>,
+}
+
+/// How a line is drawn: the control wide, what repeats or replaces it dashed, so that a dashed
+/// line that lies on the control's lets it be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stroke {
+    /// The control.
+    Wide,
+    /// The A/A arm and routing by chance.
+    Dashed,
+    /// An arm under test.
+    Solid,
 }
 
 /// One point.
@@ -115,6 +127,10 @@ pub struct HeatMap {
 impl HeatMap {
     /// The end of the colour scale in both directions: the largest change, at least 1 %.
     pub fn reach(&self) -> f64 {
-        self.gains.iter().flatten().flatten().fold(1.0, |held: f64, gain| held.max(gain.abs()))
+        self.gains
+            .iter()
+            .flatten()
+            .flatten()
+            .fold(1.0, |held: f64, gain| held.max(gain.abs()))
     }
 }

@@ -5,8 +5,8 @@ pub(super) type Rgb = (u8, u8, u8);
 
 /// Colours of arms by place in the plan; the control, usually first, is grey.
 const ARMS: [Rgb; 10] = [
-    (118, 118, 118),
-    (170, 170, 170),
+    (120, 120, 120),
+    (190, 190, 190),
     (31, 119, 180),
     (214, 96, 20),
     (27, 148, 107),
@@ -34,7 +34,11 @@ pub(super) fn diverging(gain: f64, reach: f64) -> Rgb {
     let mix = |from: u8, to: u8| {
         (f64::from(from) + (f64::from(to) - f64::from(from)) * share.abs()).round() as u8
     };
-    (mix(NEUTRAL.0, end.0), mix(NEUTRAL.1, end.1), mix(NEUTRAL.2, end.2))
+    (
+        mix(NEUTRAL.0, end.0),
+        mix(NEUTRAL.1, end.1),
+        mix(NEUTRAL.2, end.2),
+    )
 }
 
 /// `rgb(1, 2, 3)`.

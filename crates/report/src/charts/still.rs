@@ -13,16 +13,20 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::palette;
-use super::{Chart, HeatMap, LineChart, Series};
+use super::{Chart, HeatMap, LineChart, Series, Stroke};
 use crate::error::ReportError;
 use crate::numerals;
 
 const FAMILY: &str = "DejaVu Sans";
-const WIDTH: u32 = 1200;
+const WIDTH: i32 = 1200;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 /// Mean width of a character of the legend's text, pixels, rounded up.
-const CHARACTER: usize = 11;
+const CHARACTER: i32 = 11;
+
+/// Where the first row of a heat map begins, and how high a row is, pixels.
+const HEAT_TOP: i32 = 100;
+const HEAT_ROW: i32 = 56;
 
 type Area<'a, B> = DrawingArea<B, Shift>;
 
@@ -57,23 +61,46 @@ pub fn png_bytes(chart: &Chart) -> Result<Vec<u8>, ReportError> {
 }
 
 fn failed(chart: &Chart, cause: &dyn std::fmt::Display) -> ReportError {
-    ReportError::Drawing { chart: chart.id().to_owned(), cause: cause.to_string() }
+    ReportError::Drawing {
+        chart: chart.id().to_owned(),
+        cause: cause.to_string(),
+    }
 }
 
 fn size(chart: &Chart) -> (u32, u32) {
-    match chart {
-        Chart::Lines(_) => (WIDTH, 640),
-        Chart::Heat(map) => (WIDTH, 150 + 56 * map.rows.len() as u32),
-    }
+    let height = match chart {
+        Chart::Lines(_) => 640,
+        Chart::Heat(map) => HEAT_TOP + HEAT_ROW * pixels(map.rows.len()) + 20,
+    };
+    (WIDTH.unsigned_abs(), height.unsigned_abs())
+}
+
+/// A number of things as pixels; charts have far fewer than a million of anything.
+fn pixels(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX).min(1_000_000)
+}
+
+/// Width of the longest of some names.
+fn names_width<'a>(names: impl Iterator<Item = &'a String>) -> i32 {
+    CHARACTER
+        * pixels(
+            names
+                .map(|name| name.chars().count())
+                .max()
+                .unwrap_or(0)
+                .min(40),
+        )
 }
 
 fn draw<B: DrawingBackend>(area: &Area<'_, B>, chart: &Chart) -> Result<(), ReportError> {
     static FONT: OnceLock<bool> = OnceLock::new();
-    let has_font = FONT.get_or_init(|| {
-        register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok()
-    });
+    let has_font = FONT
+        .get_or_init(|| register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok());
     if !has_font {
-        return Err(failed(chart, &"the font that comes with the program cannot be read"));
+        return Err(failed(
+            chart,
+            &"the font that comes with the program cannot be read",
+        ));
     }
     area.fill(&WHITE).map_err(|cause| failed(chart, &cause))?;
     let drawn = match chart {
@@ -95,17 +122,21 @@ fn anchored(style: &TextStyle<'static>, horizontal: HPos, vertical: VPos) -> Tex
 }
 
 fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn<B> {
-    let longest = chart.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
     // The legend has a strip of its own beside the plot, so that it never covers a line.
-    let strip = (60 + longest * CHARACTER).min(420) as i32;
+    let strip = (60 + names_width(chart.series.iter().map(|series| &series.name))).min(420);
     area.draw(&Text::new(chart.title.clone(), (24, 18), font(22)))?;
-    let (plot, legend) =
-        area.margin(56, 8, 8, 8).split_horizontally(WIDTH as i32 - strip - 16);
+    let (plot, legend) = area
+        .margin(56, 8, 8, 8)
+        .split_horizontally(WIDTH - strip - 16);
     draw_legend(&legend, &chart.series)?;
     let ends = chart.series.iter().flat_map(|series| &series.points);
     let highest = ends
         .clone()
-        .map(|point| point.interval.map_or(point.y, |interval| interval.1.max(point.y)))
+        .map(|point| {
+            point
+                .interval
+                .map_or(point.y, |interval| interval.1.max(point.y))
+        })
         .fold(0.0, f64::max);
     if chart.log_y {
         let lowest = ends.map(|point| point.y).fold(f64::INFINITY, f64::min);
@@ -149,8 +180,16 @@ where
 {
     let places: Vec<f64> = chart.ticks.iter().map(|tick| tick.0).collect();
     let (first, last) = (places[0], places[places.len() - 1]);
-    let pad = if last > first { (last - first) * 0.03 } else { 0.5 };
-    let x_range = Levels { places, low: first - pad, high: last + pad };
+    let pad = if last > first {
+        (last - first) * 0.03
+    } else {
+        0.5
+    };
+    let x_range = Levels {
+        places,
+        low: first - pad,
+        high: last + pad,
+    };
     let mut context = ChartBuilder::on(area)
         .x_label_area_size(64)
         .y_label_area_size(96)
@@ -173,18 +212,25 @@ where
         .draw()?;
     for series in &chart.series {
         let colour = colour(series);
-        let line: Vec<(f64, f64)> =
-            series.points.iter().map(|point| (point.x, point.y)).collect();
-        if series.is_control {
-            let dashed = DashedPathElement::new(line.clone(), 9, 6, colour.stroke_width(3));
+        let line: Vec<(f64, f64)> = series
+            .points
+            .iter()
+            .map(|point| (point.x, point.y))
+            .collect();
+        let stroke = colour.stroke_width(width(series.stroke));
+        if series.stroke == Stroke::Dashed {
+            let dashed = DashedPathElement::new(line.clone(), 9, 6, stroke);
             context.draw_series(std::iter::once(dashed))?;
         } else {
-            context.draw_series(LineSeries::new(line.clone(), colour.stroke_width(3)))?;
+            context.draw_series(LineSeries::new(line.clone(), stroke))?;
         }
         context.draw_series(line.iter().map(|&at| Circle::new(at, 5, colour.filled())))?;
         let bars = series.points.iter().filter_map(|point| {
             let (low, high) = point.interval?;
-            Some(PathElement::new(vec![(point.x, low), (point.x, high)], colour.stroke_width(2)))
+            Some(PathElement::new(
+                vec![(point.x, low), (point.x, high)],
+                colour.stroke_width(2),
+            ))
         });
         context.draw_series(bars)?;
     }
@@ -196,25 +242,40 @@ fn colour(series: &Series) -> RGBColor {
     RGBColor(red, green, blue)
 }
 
+fn width(stroke: Stroke) -> u32 {
+    match stroke {
+        Stroke::Wide => 5,
+        Stroke::Dashed | Stroke::Solid => 3,
+    }
+}
+
 fn tick_name(chart: &LineChart, x: f64) -> String {
     let near = |tick: &&(f64, String)| (tick.0 - x).abs() < 1e-9;
-    chart.ticks.iter().find(near).map_or(String::new(), |tick| tick.1.clone())
+    chart
+        .ticks
+        .iter()
+        .find(near)
+        .map_or(String::new(), |tick| tick.1.clone())
 }
 
 /// Round axis values without superfluous digits.
 fn tick_value(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { numerals::axis(value) }
+    if value == 0.0 {
+        "0".to_owned()
+    } else {
+        numerals::axis(value)
+    }
 }
 
 fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Drawn<B> {
-    for (row, series) in series.iter().enumerate() {
-        let y = 24 + 30 * row as i32;
+    for (y, series) in (24..).step_by(30).zip(series) {
         let colour = colour(series);
         let line = vec![(6, y), (40, y)];
-        if series.is_control {
-            area.draw(&DashedPathElement::new(line, 9, 6, colour.stroke_width(3)))?;
+        let stroke = colour.stroke_width(width(series.stroke));
+        if series.stroke == Stroke::Dashed {
+            area.draw(&DashedPathElement::new(line, 9, 6, stroke))?;
         } else {
-            area.draw(&PathElement::new(line, colour.stroke_width(3)))?;
+            area.draw(&PathElement::new(line, stroke))?;
         }
         area.draw(&Circle::new((23, y), 5, colour.filled()))?;
         let style = anchored(&font(17), HPos::Left, VPos::Center);
@@ -225,22 +286,26 @@ fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Draw
 
 fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
     let reach = map.reach();
-    let longest = map.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let left = (24 + longest * CHARACTER).min(400) as i32;
-    let (top, height) = (100, 52);
-    let width = (WIDTH as i32 - left - 24) / map.columns.len().max(1) as i32;
+    let left = (24 + names_width(map.rows.iter())).min(400);
+    let (width, height) = (
+        (WIDTH - left - 24) / pixels(map.columns.len()).max(1),
+        HEAT_ROW - 4,
+    );
+    let columns = || (left..).step_by(width.unsigned_abs().max(1) as usize);
     area.draw(&Text::new(map.title.clone(), (24, 18), font(20)))?;
     let centred = anchored(&font(17), HPos::Center, VPos::Center);
-    for (column, name) in map.columns.iter().enumerate() {
-        let x = left + column as i32 * width + width / 2;
-        area.draw(&Text::new(name.clone(), (x, top - 20), centred.clone()))?;
+    for (x, name) in columns().zip(&map.columns) {
+        area.draw(&Text::new(
+            name.clone(),
+            (x + width / 2, HEAT_TOP - 20),
+            centred.clone(),
+        ))?;
     }
-    for (row, name) in map.rows.iter().enumerate() {
-        let y = top + row as i32 * (height + 4);
+    let rows = (HEAT_TOP..).step_by(HEAT_ROW as usize).zip(&map.rows);
+    for ((y, name), (gains, words)) in rows.zip(map.gains.iter().zip(&map.words)) {
         let style = anchored(&font(17), HPos::Right, VPos::Center);
         area.draw(&Text::new(name.clone(), (left - 12, y + height / 2), style))?;
-        for (column, gain) in map.gains[row].iter().enumerate() {
-            let x = left + column as i32 * width;
+        for (x, (gain, word)) in columns().zip(gains.iter().zip(words)) {
             let mut ink = centred.clone();
             if let Some(gain) = gain {
                 let (red, green, blue) = palette::diverging(*gain, reach);
@@ -251,7 +316,7 @@ fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
                 }
             }
             let centre = (x + width / 2 - 2, y + height / 2);
-            area.draw(&Text::new(map.words[row][column].clone(), centre, ink))?;
+            area.draw(&Text::new(word.clone(), centre, ink))?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! one) excludes zero. A recommendation needs a run of such levels without a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use serde::Serialize;
 use weir_spec::plan::ArmRole;
@@ -68,17 +69,22 @@ pub(super) fn decide(
     comparison: &DeploymentComparison,
 ) -> Decision {
     let mut decision = Decision::default();
-    let Some(metric) = comparison.deciding() else { return decision };
-    let case = Case { context, deployment, comparison, metric };
+    let Some(metric) = comparison.deciding() else {
+        return decision;
+    };
+    let case = Case {
+        context,
+        deployment,
+        comparison,
+        metric,
+    };
     let mut sentences = Vec::new();
     for routing in [false, true] {
         let arms: Vec<usize> = context.results.plan.deployments[deployment]
             .arms
             .iter()
             .enumerate()
-            .filter(|(_, arm)| {
-                arm.role == ArmRole::Treatment && arm.routing_is_claim == routing
-            })
+            .filter(|(_, arm)| arm.role == ArmRole::Treatment && arm.routing_is_claim == routing)
             .map(|(index, _)| index)
             .collect();
         if !arms.is_empty() {
@@ -88,6 +94,7 @@ pub(super) fn decide(
     if sentences.is_empty() {
         sentences.push("Nothing to decide: the plan has no arm under test.".to_owned());
     }
+    sentences.push(case.basis());
     decision.sentence = sentences.join(" ");
     decision
 }
@@ -123,12 +130,18 @@ impl<'a> Case<'a> {
     }
 
     fn control_name(&self, arm: usize) -> &'a str {
-        self.comparison.arms[arm].control.as_deref().unwrap_or("the control")
+        self.comparison.arms[arm]
+            .control
+            .as_deref()
+            .unwrap_or("the control")
     }
 
     fn is_effective_somewhere(&self, arm: usize) -> bool {
         let group = |level: &LevelNote| {
-            self.context.grid.group(self.deployment, arm, level.index).is_effective()
+            self.context
+                .grid
+                .group(self.deployment, arm, level.index)
+                .is_effective()
         };
         self.comparison.levels.iter().any(group)
     }
@@ -143,12 +156,18 @@ impl<'a> Case<'a> {
         let judge = |level: &'a LevelNote| {
             let delta = self.comparison.change(name, self.metric.key, &level.name)?;
             let change = delta.change.clone()?;
-            let floor = noise.percent(&level.name, self.metric.key).max(WORTH_PERCENT);
+            let floor = noise
+                .percent(&level.name, self.metric.key)
+                .max(WORTH_PERCENT);
             let group = self.context.grid.group(self.deployment, arm, level.index);
             let worth = group.is_effective()
                 && self.metric.better.gain(change.percent) > 0.0
                 && change.is_distinguishable(floor);
-            Some(Judged { level, change, worth })
+            Some(Judged {
+                level,
+                change,
+                worth,
+            })
         };
         self.comparison.levels.iter().filter_map(judge).collect()
     }
@@ -159,7 +178,11 @@ impl<'a> Case<'a> {
         let mut best_run: Option<(usize, usize)> = None;
         let mut start = None;
         for (place, seen) in judged.iter().enumerate() {
-            start = if seen.worth { start.or(Some(place)) } else { None };
+            start = if seen.worth {
+                start.or(Some(place))
+            } else {
+                None
+            };
             if let Some(first) = start
                 && best_run.is_none_or(|(a, b)| place - first >= b - a)
             {
@@ -170,7 +193,13 @@ impl<'a> Case<'a> {
         let gain = |place: usize| self.metric.better.gain(judged[place].change.percent);
         let best = (run.0..=run.1).max_by(|&a, &b| gain(a).total_cmp(&gain(b)))?;
         let gain = gain(best);
-        Some(Candidate { arm, judged, run, best, gain })
+        Some(Candidate {
+            arm,
+            judged,
+            run,
+            best,
+            gain,
+        })
     }
 
     fn recommendation(&self, candidate: &Candidate<'_>) -> Recommendation {
@@ -208,69 +237,46 @@ impl<'a> Case<'a> {
             self.gain_words(&from.change),
             self.control_name(best.arm)
         );
-        text += &self.range_words(best);
+        text += &range_words(best);
         if best.best != first {
-            text += &format!(
+            let _ = write!(
+                text,
                 ", {} {} at {}",
-                if best.best > first && best.best == last { "growing to" } else { "at most" },
+                if best.best > first && best.best == last {
+                    "growing to"
+                } else {
+                    "at most"
+                },
                 numerals::change(&peak.change),
                 peak.level.load
             );
         }
-        text += &self.outside_words(best);
+        text += outside_words(best);
         for other in others.iter().take(2) {
             let place = &other.judged[other.best];
-            text += &format!(
+            let _ = write!(
+                text,
                 "; {} gives {} at {}",
                 self.arm_name(other.arm),
                 numerals::change(&place.change),
                 place.level.load
             );
         }
-        text + &self.basis() + "."
-    }
-
-    fn range_words(&self, best: &Candidate<'_>) -> String {
-        let (first, last) = best.run;
-        let load = |place: usize| best.judged[place].level.load.as_str();
-        if best.judged.len() == 1 {
-            format!("at {}", load(first))
-        } else if last + 1 == best.judged.len() && first < last {
-            format!("from {}", load(first))
-        } else if first == last {
-            format!("at {}", load(first))
-        } else {
-            format!("from {} to {}", load(first), load(last))
-        }
-    }
-
-    /// What holds outside of the run of levels.
-    fn outside_words(&self, best: &Candidate<'_>) -> String {
-        let (first, last) = best.run;
-        let above = last + 1 < best.judged.len();
-        match (first > 0, above) {
-            (false, false) => String::new(),
-            (true, false) => "; not worth it below".to_owned(),
-            (false, true) => "; not worth it above".to_owned(),
-            (true, true) => "; not worth it below or above".to_owned(),
-        }
+        text + "."
     }
 
     /// What the sentence rests on.
     fn basis(&self) -> String {
-        let repeats = match self.comparison_repeats() {
-            1 => "one repeat: no interval".to_owned(),
+        let repeats = match self.context.results.plan.repeats {
+            0 | 1 => "one repeat: no interval".to_owned(),
             several => format!("{several} repeats"),
         };
-        if self.context.simulated {
-            format!(" (predicted by simulation, {repeats})")
+        let how = if self.context.simulated {
+            "Predicted by simulation"
         } else {
-            format!(" ({repeats})")
-        }
-    }
-
-    fn comparison_repeats(&self) -> u32 {
-        self.context.results.plan.repeats
+            "Measured"
+        };
+        format!("{how}; {repeats}.")
     }
 
     /// Mechanisms acted, but no gain stands out.
@@ -278,7 +284,10 @@ impl<'a> Case<'a> {
         let mut closest: Option<(usize, Judged<'a>, f64)> = None;
         for &arm in arms {
             for seen in self.judged(arm) {
-                let group = self.context.grid.group(self.deployment, arm, seen.level.index);
+                let group = self
+                    .context
+                    .grid
+                    .group(self.deployment, arm, seen.level.index);
                 let gain = self.metric.better.gain(seen.change.percent);
                 let is_closer = closest.as_ref().is_none_or(|(_, _, held)| gain > *held);
                 if group.is_effective() && is_closer {
@@ -286,20 +295,20 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let control = arms.first().map_or("the control", |&arm| self.control_name(arm));
+        let control = arms
+            .first()
+            .map_or("the control", |&arm| self.control_name(arm));
         match closest {
             Some((arm, seen, _)) => format!(
                 "Keep {control}: mechanisms acted, but no arm is worth it at any level; closest is \
-                 {} with {} at {}{}.",
+                 {} with {} at {}.",
                 self.arm_name(arm),
                 self.gain_words(&seen.change),
-                seen.level.load,
-                self.basis()
+                seen.level.load
             ),
             None => format!(
                 "No decision: arms were effective, but {control} has no cells that count at the \
-                 same levels{}.",
-                self.basis()
+                 same levels."
             ),
         }
     }
@@ -324,14 +333,16 @@ impl<'a> Case<'a> {
             "offloading"
         };
         let mut text = format!(
-            "No decision about {about}: no arm's mechanism was effective ({}){}.",
-            whys.join("; "),
-            self.basis()
+            "No decision about {about}: no arm's mechanism was effective ({}).",
+            whys.join("; ")
         );
         if !remedies.is_empty() {
-            let shown: Vec<&str> =
-                remedies.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
-            text += &format!(" To see an effect: {}.", shown.join("; "));
+            let shown: Vec<&str> = remedies
+                .iter()
+                .take(3)
+                .map(|remedy| remedy.trim_end_matches('.'))
+                .collect();
+            let _ = write!(text, " To see an effect: {}.", shown.join("; "));
         }
         decision.remedies.extend(remedies);
         text
@@ -341,8 +352,16 @@ impl<'a> Case<'a> {
     fn verdicts_of(&self, arm: usize) -> String {
         let mut by_verdict: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let name = self.arm_name(arm);
-        for group in self.comparison.groups.iter().filter(|group| group.arm == name) {
-            by_verdict.entry(&group.verdict).or_default().push(&group.level);
+        for group in self
+            .comparison
+            .groups
+            .iter()
+            .filter(|group| group.arm == name)
+        {
+            by_verdict
+                .entry(&group.verdict)
+                .or_default()
+                .push(&group.level);
         }
         if by_verdict.len() == 1 {
             let verdict = by_verdict.into_keys().next().unwrap_or_default();
@@ -379,5 +398,29 @@ impl<'a> Case<'a> {
         }
         remedies.truncate(1);
         remedies
+    }
+}
+
+/// At which levels it is worth it.
+fn range_words(best: &Candidate<'_>) -> String {
+    let (first, last) = best.run;
+    let load = |place: usize| best.judged[place].level.load.as_str();
+    if first == last {
+        format!("at {}", load(first))
+    } else if last + 1 == best.judged.len() {
+        format!("from {}", load(first))
+    } else {
+        format!("from {} to {}", load(first), load(last))
+    }
+}
+
+/// What holds outside of the run of levels.
+fn outside_words(best: &Candidate<'_>) -> &'static str {
+    let (first, last) = best.run;
+    match (first > 0, last + 1 < best.judged.len()) {
+        (false, false) => "",
+        (true, false) => "; not worth it below",
+        (false, true) => "; not worth it above",
+        (true, true) => "; not worth it below or above",
     }
 }

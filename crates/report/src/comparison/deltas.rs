@@ -53,7 +53,9 @@ pub(super) fn deltas(
     let main_control = of.arms.iter().position(|arm| arm.role == ArmRole::Control);
     let mut all = Vec::new();
     for arm in 0..of.arms.len() {
-        let Some(first) = reference(of, arm) else { continue };
+        let Some(first) = reference(of, arm) else {
+            continue;
+        };
         let second = main_control.filter(|&control| control != first && control != arm);
         for control in [Some(first), second].into_iter().flatten() {
             for metric in METRICS.iter().filter(|metric| metric.compared) {
@@ -66,7 +68,12 @@ pub(super) fn deltas(
                 // A metric that no cell has (goodput without objectives) is left out altogether.
                 if levels.iter().any(|delta| delta.change.is_some()) {
                     let (arm, control) = (of.arms[arm].name.clone(), of.arms[control].name.clone());
-                    all.push(Delta { arm, control, metric: metric.key, levels });
+                    all.push(Delta {
+                        arm,
+                        control,
+                        metric: metric.key,
+                        levels,
+                    });
                 }
             }
         }
@@ -109,7 +116,9 @@ fn level_delta(
         level: level.to_owned(),
         control_mean: side(|pair| pair.0),
         arm_mean: side(|pair| pair.1),
-        distinguishable: change.as_ref().is_some_and(|change| change.is_distinguishable(floor)),
+        distinguishable: change
+            .as_ref()
+            .is_some_and(|change| change.is_distinguishable(floor)),
         change,
         note,
     }

@@ -172,9 +172,14 @@ impl Comparison {
         let plan = results.plan;
         let grid = Grid::of(results);
         let simulated = plan.target == Target::Simulated;
-        let context = Context { results, grid: &grid, simulated };
-        let deployments: Vec<DeploymentComparison> =
-            (0..plan.deployments.len()).map(|index| context.deployment(index)).collect();
+        let context = Context {
+            results,
+            grid: &grid,
+            simulated,
+        };
+        let deployments: Vec<DeploymentComparison> = (0..plan.deployments.len())
+            .map(|index| context.deployment(index))
+            .collect();
         let counted = results.cells.iter().filter(|cell| cell.counts()).count();
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
@@ -187,9 +192,16 @@ impl Comparison {
             simulated,
             seed: plan.seed,
             repeats: plan.repeats,
-            currency: plan.prices.gpu_hour.map_or(String::new(), |_| plan.prices.currency.clone()),
+            currency: plan
+                .prices
+                .gpu_hour
+                .map_or(String::new(), |_| plan.prices.currency.clone()),
             versions: results.provenance.versions.clone(),
-            cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
+            cells: CellCounts {
+                planned: plan.cells.len(),
+                run: results.cells.len(),
+                counted,
+            },
             doubt: doubt(simulated, plan.repeats),
             warnings,
             origins: origins(&plan.origins),
@@ -201,18 +213,37 @@ impl Comparison {
 impl DeploymentComparison {
     /// The group of an arm at a level, by name.
     pub fn group(&self, arm: &str, level: &str) -> Option<&GroupNote> {
-        self.groups.iter().find(|group| group.arm == arm && group.level == level)
+        self.groups
+            .iter()
+            .find(|group| group.arm == arm && group.level == level)
     }
 
     /// The change of an arm against its first control in a metric at a level.
     pub fn change(&self, arm: &str, metric: &str, level: &str) -> Option<&LevelDelta> {
-        let control = self.arms.iter().find(|note| note.name == arm)?.control.as_deref()?;
+        let control = self
+            .arms
+            .iter()
+            .find(|note| note.name == arm)?
+            .control
+            .as_deref()?;
         self.deltas
             .iter()
             .find(|delta| delta.arm == arm && delta.control == control && delta.metric == metric)?
             .levels
             .iter()
             .find(|delta| delta.level == level)
+    }
+
+    /// Each arm with each control it was compared with, in the plan's order.
+    pub fn compared_pairs(&self) -> Vec<(&str, &str)> {
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for delta in &self.deltas {
+            let pair = (delta.arm.as_str(), delta.control.as_str());
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+        pairs
     }
 
     /// The metric that decides.
@@ -276,11 +307,19 @@ impl Context<'_> {
         notes
     }
 
-    fn group(&self, deployment: usize, arm_index: usize, arm: &Arm, level: &LevelNote) -> GroupNote {
+    fn group(
+        &self,
+        deployment: usize,
+        arm_index: usize,
+        arm: &Arm,
+        level: &LevelNote,
+    ) -> GroupNote {
         let group = self.grid.group(deployment, arm_index, level.index);
         let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
-        let evidence =
-            group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
+        let evidence = group
+            .entries
+            .iter()
+            .find_map(|entry| entry.result?.evidence.as_ref());
         let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
         let metrics = METRICS
             .iter()
@@ -300,23 +339,36 @@ impl Context<'_> {
         }
     }
 
-    /// Counted cells whose figures ask for more arithmetic than the hardware has.
+    /// Arms at levels whose figures ask for more arithmetic than the hardware has.
     fn bound_warnings(&self) -> Vec<String> {
         let plan = self.results.plan;
-        let mut warnings = Vec::new();
+        // By plan order: deployment, arm, level -> cells and largest share.
+        let mut above: BTreeMap<(usize, usize, usize), (usize, f64)> = BTreeMap::new();
         for result in self.results.cells.iter().filter(|result| result.counts()) {
             let cell = &plan.cells[result.cell];
             let share = compute_share(&result.record.figures, &plan.deployments[cell.deployment]);
             if let Some(share) = share.filter(|&share| share > 1.0) {
-                warnings.push(format!(
-                    "{}: its figures imply {:.1} times the hardware's peak arithmetic; cache hits \
-                     were not seen or throughput is inflated",
-                    cell.path, share
-                ));
+                let seen = above
+                    .entry((cell.deployment, cell.arm, cell.level))
+                    .or_default();
+                *seen = (seen.0 + 1, seen.1.max(share));
             }
         }
-        warnings.sort();
-        warnings
+        let warning = |(group, (cells, share)): ((usize, usize, usize), (usize, f64))| {
+            let (deployment, arm, level) = group;
+            let of = &plan.deployments[deployment];
+            let times = if cells == 1 {
+                "1 cell".to_owned()
+            } else {
+                format!("{cells} cells")
+            };
+            format!(
+                "{} on {}, {} at {} ({times}): figures imply {share:.1} times the hardware's peak \
+                 arithmetic; cache hits were not seen or throughput is inflated",
+                of.model.name, of.label, of.arms[arm].name, of.levels[level].name
+            )
+        };
+        above.into_iter().map(warning).collect()
     }
 }
 
@@ -351,11 +403,17 @@ fn arm_notes(deployment: &Deployment) -> Vec<ArmNote> {
 
 /// Levels from light to heavy load; a trace, which has no size, keeps its place.
 fn level_notes(deployment: &Deployment) -> Vec<LevelNote> {
-    let mut notes: Vec<LevelNote> =
-        deployment.levels.iter().enumerate().map(|(index, level)| level_note(index, level)).collect();
+    let mut notes: Vec<LevelNote> = deployment
+        .levels
+        .iter()
+        .enumerate()
+        .map(|(index, level)| level_note(index, level))
+        .collect();
     notes.sort_by(|a, b| {
         let size = |note: &LevelNote| note.value.unwrap_or(f64::INFINITY);
-        a.open_loop.cmp(&b.open_loop).then(size(a).total_cmp(&size(b)))
+        a.open_loop
+            .cmp(&b.open_loop)
+            .then(size(a).total_cmp(&size(b)))
     });
     notes
 }
@@ -366,12 +424,20 @@ fn level_note(index: usize, level: &Level) -> LevelNote {
         LevelLoad::Users(users) => (format!("{users} users"), Some(f64::from(users)), false),
         LevelLoad::Constant(rate) => (format!("{rate} sessions/s (constant)"), Some(rate), true),
         LevelLoad::Poisson(rate) => (format!("{rate} sessions/s (Poisson)"), Some(rate), true),
-        LevelLoad::Gamma { rate, cv } => {
-            (format!("{rate} sessions/s (gamma, cv {cv})"), Some(rate), true)
-        }
+        LevelLoad::Gamma { rate, cv } => (
+            format!("{rate} sessions/s (gamma, cv {cv})"),
+            Some(rate),
+            true,
+        ),
         LevelLoad::Trace { .. } => ("the trace's load".to_owned(), None, true),
     };
-    LevelNote { name: level.name.clone(), index, load, value, open_loop }
+    LevelNote {
+        name: level.name.clone(),
+        index,
+        load,
+        value,
+        open_loop,
+    }
 }
 
 fn target_name(target: &Target) -> &'static str {
@@ -383,9 +449,9 @@ fn target_name(target: &Target) -> &'static str {
 fn doubt(simulated: bool, repeats: u32) -> String {
     let spread = match (simulated, repeats) {
         (_, 0 | 1) => "One repeat: no interval across repeats.".to_owned(),
-        (true, _) => format!(
-            "95 % intervals over {repeats} repeats with workload seeds of their own."
-        ),
+        (true, _) => {
+            format!("95 % intervals over {repeats} repeats with workload seeds of their own.")
+        }
         (false, _) => format!("95 % intervals over {repeats} repeats in randomised order."),
     };
     if simulated {
@@ -406,5 +472,8 @@ fn origins(origins: &BTreeMap<String, Origin>) -> BTreeMap<String, String> {
         Origin::Override(model) => Some(format!("override for {model}")),
         Origin::Set(text) => Some(format!("--set {text}")),
     };
-    origins.iter().filter_map(|(path, origin)| Some((path.clone(), words(origin)?))).collect()
+    origins
+        .iter()
+        .filter_map(|(path, origin)| Some((path.clone(), words(origin)?)))
+        .collect()
 }

@@ -17,14 +17,20 @@ struct File {
 
 impl File {
     fn new(name: &'static str, columns: &[Column]) -> Result<Self, ReportError> {
-        let mut file = Self { name, writer: csv::Writer::from_writer(Vec::new()) };
+        let mut file = Self {
+            name,
+            writer: csv::Writer::from_writer(Vec::new()),
+        };
         let header: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         file.row(&header)?;
         Ok(file)
     }
 
     fn row(&mut self, fields: &[String]) -> Result<(), ReportError> {
-        let failed = |source| ReportError::Csv { file: self.name, source };
+        let failed = |source| ReportError::Csv {
+            file: self.name,
+            source,
+        };
         self.writer.write_record(fields).map_err(failed)
     }
 
@@ -38,7 +44,9 @@ impl File {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string())
+    value
+        .filter(|value| value.is_finite())
+        .map_or(String::new(), |value| value.to_string())
 }
 
 fn yes_no(holds: bool) -> String {
@@ -46,7 +54,10 @@ fn yes_no(holds: bool) -> String {
 }
 
 fn ends(interval: Option<&Interval>) -> [String; 2] {
-    [number(interval.map(|seen| seen.low)), number(interval.map(|seen| seen.high))]
+    [
+        number(interval.map(|seen| seen.low)),
+        number(interval.map(|seen| seen.high)),
+    ]
 }
 
 /// `all_peak_metrics.csv`.
@@ -77,7 +88,10 @@ pub fn peaks_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
                 change_high,
                 row.note.clone(),
             ];
-            let group = row.level.as_ref().and_then(|level| deployment.group(&row.arm, level));
+            let group = row
+                .level
+                .as_ref()
+                .and_then(|level| deployment.group(&row.arm, level));
             fields.extend(METRICS.iter().map(|metric| {
                 number(group.and_then(|group| Some(group.metrics.get(metric.key)?.mean)))
             }));
@@ -92,7 +106,9 @@ pub fn changes_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("performance_comparisons.csv", &change_columns())?;
     for deployment in &of.deployments {
         for delta in &deployment.deltas {
-            let Some(metric) = metric(delta.metric) else { continue };
+            let Some(metric) = metric(delta.metric) else {
+                continue;
+            };
             for seen in &delta.levels {
                 let change = seen.change.as_ref();
                 let [low, high] = ends(change.and_then(|change| change.interval.as_ref()));
@@ -141,9 +157,14 @@ pub fn cells_csv(
         for (arm_index, arm) in deployment.arms.iter().enumerate() {
             let name = format!("{}_{}_metrics.csv", deployment.model_slug, arm.name);
             if !files.contains_key(&name) {
-                files.insert(name.clone(), File::new("<model>_<arm>_metrics.csv", &cell_columns())?);
+                files.insert(
+                    name.clone(),
+                    File::new("<model>_<arm>_metrics.csv", &cell_columns())?,
+                );
             }
-            let Some(file) = files.get_mut(&name) else { continue };
+            let Some(file) = files.get_mut(&name) else {
+                continue;
+            };
             for level in &deployment.levels {
                 for entry in &grid.group(index, arm_index, level.index).entries {
                     file.row(&cell_row(deployment, &arm.name, level, entry))?;
@@ -151,7 +172,10 @@ pub fn cells_csv(
             }
         }
     }
-    files.into_iter().map(|(name, file)| Ok((name, file.bytes()?))).collect()
+    files
+        .into_iter()
+        .map(|(name, file)| Ok((name, file.bytes()?)))
+        .collect()
 }
 
 fn cell_row(
@@ -173,7 +197,11 @@ fn cell_row(
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];
-    fields.extend(METRICS.iter().map(|metric| number(result.and_then(metric.of))));
+    fields.extend(
+        METRICS
+            .iter()
+            .map(|metric| number(result.and_then(metric.of))),
+    );
     fields
 }
 
@@ -181,7 +209,9 @@ fn cell_row(
 pub fn runs_csv(of: &RunComparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("the comparison of runs", &run_columns())?;
     for delta in &of.deltas {
-        let Some(metric) = metric(delta.metric) else { continue };
+        let Some(metric) = metric(delta.metric) else {
+            continue;
+        };
         let change = delta.change.as_ref();
         let [low, high] = ends(change.and_then(|change| change.interval.as_ref()));
         file.row(&[

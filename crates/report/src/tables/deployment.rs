@@ -1,20 +1,26 @@
 //! The tables of one model on one kind of hardware.
 
 use super::{Table, TableCell, Tone};
-use crate::comparison::{DeploymentComparison, Estimate, GroupNote, LevelDelta};
+use crate::comparison::{DeploymentComparison, GroupNote, LevelDelta};
 use crate::metric::{Metric, metric};
 use crate::numerals;
 
+/// How a number is printed.
+type Print = fn(f64) -> String;
+
 /// Metrics of the per-level table besides the deciding one: key and how to print.
-const LEVEL_METRICS: [(&str, fn(f64) -> String); 4] = [
+const LEVEL_METRICS: [(&str, Print); 4] = [
     ("output_tokens_per_s", numerals::plain),
     ("ttft_p50_ms", numerals::millis),
     ("itl_mean_ms", numerals::millis),
     ("external_hit_percent", numerals::plain),
 ];
 
-fn shown(group: &GroupNote, key: &str, print: fn(f64) -> String) -> TableCell {
-    group.metrics.get(key).map_or("-".into(), |estimate| print(estimate.mean).into())
+fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
+    group
+        .metrics
+        .get(key)
+        .map_or("-".into(), |estimate| print(estimate.mean).into())
 }
 
 /// The tone of a verdict's words.
@@ -31,32 +37,53 @@ fn verdict_tone(group: &GroupNote) -> Tone {
 }
 
 fn verdict_cell(group: &GroupNote) -> TableCell {
-    TableCell { text: group.verdict.clone(), tone: verdict_tone(group) }
+    TableCell {
+        text: group.verdict.clone(),
+        tone: verdict_tone(group),
+    }
 }
 
 fn change_cell(metric: &Metric, delta: Option<&LevelDelta>) -> TableCell {
-    let Some(change) = delta.and_then(|delta| delta.change.as_ref()) else { return "".into() };
+    let Some(change) = delta.and_then(|delta| delta.change.as_ref()) else {
+        return "".into();
+    };
     let gain = metric.better.gain(change.percent);
     let tone = match delta.is_some_and(|delta| delta.distinguishable) {
         false => Tone::Weak,
         true if gain > 0.0 => Tone::Good,
         true => Tone::Bad,
     };
-    TableCell { text: numerals::change(change), tone }
+    TableCell {
+        text: numerals::change(change),
+        tone,
+    }
 }
 
 /// Arm by level: throughput, the change of the deciding metric, latencies, verdict.
 pub fn level_table(of: &DeploymentComparison) -> Table {
     let deciding = of.deciding();
     let title = deciding.map_or(String::new(), |metric| {
-        format!("Arms at equal level; change: {} against the arm's control", metric.title)
+        format!(
+            "Arms at equal level; change: {} against the arm's control",
+            metric.title
+        )
     });
-    let heads =
-        ["arm", "level", ">tok/s", ">change", ">TTFT p50", ">ITL mean", ">ext hit %", "verdict"];
+    let heads = [
+        "arm",
+        "level",
+        ">tok/s",
+        ">change",
+        ">TTFT p50",
+        ">ITL mean",
+        ">ext hit %",
+        "verdict",
+    ];
     let mut table = Table::new(&title, &heads);
     for arm in &of.arms {
         for (place, level) in of.levels.iter().enumerate() {
-            let Some(group) = of.group(&arm.name, &level.name) else { continue };
+            let Some(group) = of.group(&arm.name, &level.name) else {
+                continue;
+            };
             let name = if place == 0 { arm.name.as_str() } else { "" };
             let mut row: Vec<TableCell> = vec![name.into(), level.name.as_str().into()];
             row.extend(LEVEL_METRICS.map(|(key, print)| shown(group, key, print)));
@@ -75,27 +102,39 @@ pub fn level_table(of: &DeploymentComparison) -> Table {
 pub fn peak_table(of: &DeploymentComparison) -> Table {
     let title = "Peaks of output throughput (intervals cover the choice of the level)";
     let heads = [
-        "arm", ">peak tok/s", ">95 % interval", "at", ">change", ">TTFT p50", ">TPOT mean", "note",
+        "arm",
+        ">peak tok/s",
+        ">95 % interval",
+        "at",
+        ">change",
+        ">TTFT p50",
+        ">TPOT mean",
+        "note",
     ];
     let mut table = Table::new(title, &heads);
     for row in &of.peaks {
         let Some((peak, level)) = row.peak.as_ref().zip(row.level.as_ref()) else {
             let mut cells: Vec<TableCell> = vec![row.arm.as_str().into()];
             cells.extend((0..6).map(|_| TableCell::from("-")));
-            cells.push(TableCell { text: row.note.clone(), tone: Tone::Out });
+            cells.push(TableCell {
+                text: row.note.clone(),
+                tone: Tone::Out,
+            });
             table.rows.push(cells);
             continue;
         };
         let interval = peak.interval.map_or("one repeat".to_owned(), |interval| {
-            format!("{} to {}", numerals::plain(interval.low), numerals::plain(interval.high))
+            format!(
+                "{} to {}",
+                numerals::plain(interval.low),
+                numerals::plain(interval.high)
+            )
         });
         let change = row.change.map_or(String::new(), |change| {
             numerals::with_doubt(change.percent, change.interval.as_ref())
         });
         let group = of.group(&row.arm, level);
-        let latency = |key| {
-            group.map_or("-".into(), |group| shown(group, key, numerals::millis))
-        };
+        let latency = |key| group.map_or("-".into(), |group| shown(group, key, numerals::millis));
         let mut notes: Vec<String> = row
             .rivals
             .iter()
@@ -124,7 +163,8 @@ pub fn verdict_matrix(of: &DeploymentComparison) -> Table {
     for arm in &of.arms {
         let mut row: Vec<TableCell> = vec![arm.name.as_str().into()];
         row.extend(of.levels.iter().map(|level| {
-            of.group(&arm.name, &level.name).map_or(TableCell::default(), verdict_cell)
+            of.group(&arm.name, &level.name)
+                .map_or(TableCell::default(), verdict_cell)
         }));
         table.rows.push(row);
     }
@@ -134,17 +174,30 @@ pub fn verdict_matrix(of: &DeploymentComparison) -> Table {
 /// All compared metrics of one arm against one control: a row per metric, a column per level.
 pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) -> Table {
     let mut heads = vec!["metric"];
-    let levels: Vec<String> = of.levels.iter().map(|level| format!(">{}", level.name)).collect();
+    let levels: Vec<String> = of
+        .levels
+        .iter()
+        .map(|level| format!(">{}", level.name))
+        .collect();
     heads.extend(levels.iter().map(String::as_str));
     let mut table = Table::new(&format!("{arm} against {control}"), &heads);
-    for delta in of.deltas.iter().filter(|delta| delta.arm == arm && delta.control == control) {
-        let Some(metric) = metric(delta.metric) else { continue };
+    for delta in of
+        .deltas
+        .iter()
+        .filter(|delta| delta.arm == arm && delta.control == control)
+    {
+        let Some(metric) = metric(delta.metric) else {
+            continue;
+        };
         let mut row: Vec<TableCell> = vec![metric.title.into()];
         for level in &of.levels {
             let at = delta.levels.iter().find(|seen| seen.level == level.name);
             let mut cell = change_cell(metric, at);
             if cell.text.is_empty() {
-                cell = TableCell { text: "-".to_owned(), tone: Tone::Out };
+                cell = TableCell {
+                    text: "-".to_owned(),
+                    tone: Tone::Out,
+                };
             }
             row.push(cell);
         }
@@ -182,14 +235,27 @@ pub fn arms_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// A mean with its interval: `1,234 ± 12`.
-pub(crate) fn estimate_words(estimate: &Estimate) -> String {
-    match estimate.interval {
-        Some(interval) => format!(
-            "{} ± {}",
-            numerals::plain(estimate.mean),
-            numerals::plain(interval.half_width())
-        ),
-        None => numerals::plain(estimate.mean),
+/// Why each verdict, and what to change.
+pub fn explanations_table(of: &DeploymentComparison) -> Table {
+    let mut table = Table::new("Why", &["arm", "level", "verdict", "basis", "why"]);
+    for group in &of.groups {
+        let basis = if group.predicted {
+            "predicted"
+        } else {
+            "observed"
+        };
+        let basis = if group.explanation.is_empty() {
+            ""
+        } else {
+            basis
+        };
+        table.rows.push(vec![
+            group.arm.as_str().into(),
+            group.level.as_str().into(),
+            verdict_cell(group),
+            basis.into(),
+            group.explanation.as_str().into(),
+        ]);
     }
+    table
 }

@@ -6,7 +6,10 @@ mod run;
 
 use serde::Serialize;
 
-pub use deployment::{arms_table, equal_level_table, level_table, peak_table, verdict_matrix};
+pub use deployment::{
+    arms_table, equal_level_table, explanations_table, level_table, peak_table, verdict_matrix,
+};
+pub(crate) use draw::escaped;
 pub use draw::{markdown, text, wrapped};
 pub use run::{columns_of, definitions_table, origins_table, run_table};
 
@@ -38,13 +41,19 @@ pub struct TableCell {
 
 impl From<String> for TableCell {
     fn from(text: String) -> Self {
-        Self { text, tone: Tone::Plain }
+        Self {
+            text,
+            tone: Tone::Plain,
+        }
     }
 }
 
 impl From<&str> for TableCell {
     fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), tone: Tone::Plain }
+        Self {
+            text: text.to_owned(),
+            tone: Tone::Plain,
+        }
     }
 }
 
@@ -70,12 +79,16 @@ pub struct Table {
 
 impl Table {
     /// An empty table; a head that starts with `>` stands right.
-    fn new(title: &str, heads: &[&str]) -> Self {
+    pub fn new(title: &str, heads: &[&str]) -> Self {
         let head = |text: &&str| Head {
             text: text.trim_start_matches('>').to_owned(),
             right: text.starts_with('>'),
         };
-        Self { title: title.to_owned(), heads: heads.iter().map(head).collect(), rows: Vec::new() }
+        Self {
+            title: title.to_owned(),
+            heads: heads.iter().map(head).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// True without rows.

@@ -1,6 +1,6 @@
 //! Tables about a run as a whole, or about two runs.
 
-use super::{Table, Tone};
+use super::{Table, TableCell, Tone};
 use crate::comparison::{Comparison, RunComparison};
 use crate::metric::{METRICS, metric};
 use crate::numerals;
@@ -23,7 +23,9 @@ pub fn definitions_table() -> Table {
 pub fn origins_table(of: &Comparison) -> Table {
     let mut table = Table::new("Values that are not defaults", &["value", "from"]);
     for (path, origin) in &of.origins {
-        table.rows.push(vec![path.as_str().into(), origin.as_str().into()]);
+        table
+            .rows
+            .push(vec![path.as_str().into(), origin.as_str().into()]);
     }
     table
 }
@@ -41,43 +43,55 @@ pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
     table
 }
 
-/// Two runs: one row per group and metric that changed by at least `least_percent`.
+/// Two runs: one row per group and metric that changed by at least `least_percent`; a group that
+/// counts in only one of the runs has a single row with its verdicts.
 pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
     let title = format!("From {} to {}", of.first, of.second);
     let heads = [
         "model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note",
     ];
     let mut table = Table::new(&title, &heads);
+    let mut last: Option<[&str; 4]> = None;
     for delta in &of.deltas {
-        let Some(metric) = metric(delta.metric) else { continue };
-        let is_small = delta
-            .change
-            .as_ref()
-            .is_some_and(|change| change.percent.abs() < least_percent && delta.note.is_empty());
-        if is_small {
+        let Some(metric) = metric(delta.metric) else {
+            continue;
+        };
+        let place = [&*delta.model, &*delta.hardware, &*delta.arm, &*delta.level];
+        let is_new = last != Some(place);
+        let Some(seen) = &delta.change else {
+            if is_new {
+                let mut row: Vec<TableCell> = place.map(TableCell::from).into();
+                row.extend(["verdict", "", "", ""].map(TableCell::from));
+                row.push(TableCell {
+                    text: delta.note.clone(),
+                    tone: Tone::Out,
+                });
+                table.rows.push(row);
+                last = Some(place);
+            }
+            continue;
+        };
+        if seen.percent.abs() < least_percent && delta.note.is_empty() {
             continue;
         }
+        let tone = if metric.better.gain(seen.percent) >= 0.0 {
+            Tone::Good
+        } else {
+            Tone::Bad
+        };
         let value = |value: Option<f64>| value.map_or("-".to_owned(), numerals::plain);
-        let mut change: super::TableCell = delta
-            .change
-            .as_ref()
-            .map_or("-".to_owned(), numerals::change)
-            .into();
-        if let Some(seen) = &delta.change {
-            let gain = metric.better.gain(seen.percent);
-            change.tone = if gain >= 0.0 { Tone::Good } else { Tone::Bad };
-        }
-        table.rows.push(vec![
-            delta.model.as_str().into(),
-            delta.hardware.as_str().into(),
-            delta.arm.as_str().into(),
-            delta.level.as_str().into(),
-            format!("{} ({})", metric.title, metric.unit).into(),
-            value(delta.first).into(),
-            value(delta.second).into(),
-            change,
-            delta.note.as_str().into(),
-        ]);
+        let shown = if is_new { place } else { [""; 4] };
+        let mut row: Vec<TableCell> = shown.map(TableCell::from).into();
+        row.push(format!("{} ({})", metric.title, metric.unit).into());
+        row.push(value(delta.first).into());
+        row.push(value(delta.second).into());
+        row.push(TableCell {
+            text: numerals::change(seen),
+            tone,
+        });
+        row.push(if is_new { delta.note.as_str() } else { "" }.into());
+        table.rows.push(row);
+        last = Some(place);
     }
     table
 }

@@ -30,7 +30,10 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         role,
         description: format!("{name} of the fixture"),
         offload: None,
-        routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
+        routing: RouterConfig {
+            policy: PolicyConfig::LeastLoaded,
+            seed: 1,
+        },
         routing_is_claim: name.starts_with("llm-d"),
     }
 }
@@ -70,7 +73,11 @@ pub(crate) fn deployment() -> Deployment {
             experts: None,
             latent: None,
         },
-        hardware: Hardware { name: "2x-l40s".to_owned(), count: 2, accelerator: accelerator() },
+        hardware: Hardware {
+            name: "2x-l40s".to_owned(),
+            count: 2,
+            accelerator: accelerator(),
+        },
         label: "2x-l40s".to_owned(),
         tensor_parallel: 2,
         replicas: 1,
@@ -85,7 +92,10 @@ pub(crate) fn deployment() -> Deployment {
             watermark: 0.0,
             kv_bytes_per_token: 147_456,
         },
-        timing: TimingConfig::Fixed { base: Nanos::from_millis(5), per_token: Nanos(1000) },
+        timing: TimingConfig::Fixed {
+            base: Nanos::from_millis(5),
+            per_token: Nanos(1000),
+        },
         arms: vec![
             arm("no-offload", ArmRole::Control),
             arm("no-offload-aa", ArmRole::ControlAgain),
@@ -147,8 +157,15 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         seed: 889,
         repeats,
         effective_share: 0.1,
-        slo: Slo { ttft: Some(Nanos::from_secs(2)), tpot: None, e2e: None },
-        prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
+        slo: Slo {
+            ttft: Some(Nanos::from_secs(2)),
+            tpot: None,
+            e2e: None,
+        },
+        prices: Prices {
+            gpu_hour: Some(1.9),
+            currency: "USD".to_owned(),
+        },
         deployments: vec![deployment],
         cells,
         warnings: vec!["lmcache-redis: the store is smaller than the GPU pool".to_owned()],
@@ -166,8 +183,17 @@ fn prediction(arm: &str, level: usize) -> Prediction {
         "lmcache-redis" => Some("set a store address that the engine can reach".to_owned()),
         _ => None,
     };
-    let regime = if level == 0 { Regime::FitsGpu } else { Regime::FitsTier };
-    Prediction { working_set: Bytes::from_gib(40), regime, verdict: verdict(arm, level), remedy }
+    let regime = if level == 0 {
+        Regime::FitsGpu
+    } else {
+        Regime::FitsTier
+    };
+    Prediction {
+        working_set: Bytes::from_gib(40),
+        regime,
+        verdict: verdict(arm, level),
+        remedy,
+    }
 }
 
 pub(crate) fn verdict(arm: &str, level: usize) -> Verdict {
@@ -209,9 +235,18 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
     let tokens = throughput(arm, level, repeat);
     let users = f64::from(USERS[level]);
     let e2e = users / tokens * 128.0 * 1e3;
-    let ttft = e2e * if arm == "native-offload" && level > 0 { 0.2 } else { 0.4 };
+    let ttft = e2e
+        * if arm == "native-offload" && level > 0 {
+            0.2
+        } else {
+            0.4
+        };
     let tpot = (e2e - ttft) / 127.0;
-    let external = if arm == "native-offload" { [0.0, 40.0, 60.0][level] } else { 0.0 };
+    let external = if arm == "native-offload" {
+        [0.0, 40.0, 60.0][level]
+    } else {
+        0.0
+    };
     CellFigures {
         window_s: 100.0,
         completed: (tokens / 128.0 * 100.0) as u64,
@@ -220,7 +255,7 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
         output_tokens_per_s: tokens,
         completed_output_tokens_per_s: tokens * 0.99,
         per_request_output_tokens_per_s: tokens * 1.05,
-        prompt_tokens_per_s: tokens * 79.0,
+        prompt_tokens_per_s: tokens * 10.0,
         requests_per_s: tokens / 128.0,
         ttft_ms: around(ttft),
         tpot_ms: around(tpot),
@@ -234,6 +269,7 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
         external_hit_percent: external,
         cost_per_million_output_tokens: Some(2.0 * 1.9 / 3600.0 / tokens * 1e6),
         passes: 10_000,
+        ..CellFigures::default()
     }
 }
 
@@ -277,6 +313,8 @@ pub(crate) fn results(plan: &Plan) -> Results<'_> {
             plan_hash: "c0ffee00c0ffee00".to_owned(),
             versions: BTreeMap::from([("weir".to_owned(), "0.1.0".to_owned())]),
         },
-        cells: (0..plan.cells.len()).map(|cell| result(plan, cell)).collect(),
+        cells: (0..plan.cells.len())
+            .map(|cell| result(plan, cell))
+            .collect(),
     }
 }

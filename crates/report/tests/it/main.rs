@@ -1,5 +1,8 @@
 //! Tests of everything that is written from results, over one small synthetic run.
 
+// Functions beside the tests unwrap as the tests do; a failure there is the test's failure.
+#![allow(clippy::unwrap_used)]
+
 mod comparison;
 mod figures;
 mod fixture;

@@ -1,15 +1,283 @@
 //! What is written: snapshots, and properties of whole files.
 
+use weir_report::artifacts::{Artifact, analysis, plots, report};
 use weir_report::comparison::Comparison;
-use weir_report::terminal;
+use weir_report::{files, page, terminal};
 
 use crate::fixture;
+
+fn all() -> Vec<Artifact> {
+    let plan = fixture::plan();
+    let results = fixture::results(&plan);
+    let of = Comparison::of(&results).unwrap();
+    let mut files = analysis(&results, &of).unwrap();
+    files.extend(report(&of).unwrap());
+    files
+}
+
+fn text(files: &[Artifact], path: &str) -> String {
+    let file = files.iter().find(|file| file.path == path).unwrap();
+    String::from_utf8(file.bytes.clone()).unwrap()
+}
+
+/// Writes everything to `$WEIR_REPORT_OUT`, to look at it.
+#[test]
+fn files_can_be_looked_at() {
+    let Some(out) = std::env::var_os("WEIR_REPORT_OUT") else {
+        return;
+    };
+    for file in all() {
+        let path = std::path::Path::new(&out).join(&file.path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, file.bytes).unwrap();
+    }
+}
 
 #[test]
 fn the_terminal_fits_its_width() {
     let plan = fixture::plan();
     let seen = Comparison::of(&fixture::results(&plan)).unwrap();
     let text = terminal::summary(&seen);
-    assert!(text.lines().all(|line| line.chars().count() <= 112), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 112),
+        "{text}"
+    );
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn markdown_snapshot() {
+    let plan = fixture::plan();
+    let seen = Comparison::of(&fixture::results(&plan)).unwrap();
+    let text = page::markdown(&seen);
+    let before = text.split("## Definitions").next().unwrap();
+    insta::assert_snapshot!(before);
+}
+
+#[test]
+fn csv_snapshots() {
+    let files = all();
+    let columns = |path: &str, most: usize| -> String {
+        text(&files, path)
+            .lines()
+            .map(|line| line.split(',').take(most).collect::<Vec<_>>().join(","))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!("peaks", columns("analysis/all_peak_metrics.csv", 16));
+    let cells = columns("analysis/Qwen3-8B_native-offload_metrics.csv", 14);
+    insta::assert_snapshot!("cells", cells);
+    let changes = text(&files, "analysis/performance_comparisons.csv");
+    let throughput: Vec<&str> = changes
+        .lines()
+        .filter(|line| line.starts_with("model") || line.contains(",output_tokens_per_s,"))
+        .collect();
+    insta::assert_snapshot!("changes", throughput.join("\n"));
+}
+
+#[test]
+fn every_column_is_documented_and_every_row_is_as_long_as_its_header() {
+    let files = all();
+    let reference = text(&files, "analysis/columns.md");
+    let csvs: Vec<&Artifact> = files
+        .iter()
+        .filter(|file| {
+            std::path::Path::new(&file.path)
+                .extension()
+                .is_some_and(|e| e == "csv")
+        })
+        .collect();
+    assert_eq!(csvs.len(), 2 + 5);
+    for file in csvs {
+        let mut reader = csv::Reader::from_reader(file.bytes.as_slice());
+        for name in reader.headers().unwrap() {
+            let name = name.replace('_', "\\_");
+            assert!(
+                reference.contains(&format!("| {name} |")),
+                "{}: {name}",
+                file.path
+            );
+        }
+        // The reader refuses rows of another length.
+        let rows = reader.records().map(Result::unwrap).count();
+        assert!(rows > 0, "{}", file.path);
+    }
+    insta::assert_snapshot!("columns", files::columns_reference());
+}
+
+#[test]
+fn void_rows_are_listed_but_marked() {
+    let files = all();
+    let void = text(&files, "analysis/Qwen3-8B_lmcache-redis_metrics.csv");
+    assert_eq!(
+        void.lines()
+            .filter(|line| line.contains("void (no-operation),no,"))
+            .count(),
+        9
+    );
+    for path in [
+        "analysis/all_peak_metrics.csv",
+        "analysis/performance_comparisons.csv",
+    ] {
+        assert!(!text(&files, path).contains("9000000000"), "{path}");
+    }
+    let page = text(&files, "report/report.html");
+    assert!(!page.contains("9000000000") && !page.contains("9,000,000,000"));
+    for file in files.iter().filter(|file| file.path.ends_with(".svg")) {
+        let drawn = String::from_utf8_lossy(&file.bytes);
+        assert!(!drawn.contains(">lmcache-redis<"), "{}", file.path);
+    }
+}
+
+#[test]
+fn summary_json_has_its_documented_keys() {
+    let summary: serde_json::Value =
+        serde_json::from_str(&text(&all(), "analysis/summary.json")).unwrap();
+    assert_eq!(summary["format"], 1);
+    let deployment = &summary["deployments"][0];
+    for key in [
+        "decision",
+        "deciding_metric",
+        "noise_floor",
+        "peaks",
+        "groups",
+        "deltas",
+    ] {
+        assert!(!deployment[key].is_null(), "{key}");
+    }
+    assert_eq!(deployment["decision"]["recommended"][0]["from"], "c50");
+    assert_eq!(summary["origins"]["seed"], "--set seed=889");
+    assert!(summary["origins"]["engine.block_size"].is_null());
+}
+
+#[test]
+fn equal_results_give_equal_bytes() {
+    assert_eq!(all(), all());
+}
+
+#[test]
+fn order_of_results_does_not_show() {
+    let plan = fixture::plan();
+    let results = fixture::results(&plan);
+    let mut reversed = results.clone();
+    reversed.cells.reverse();
+    let of = Comparison::of(&results).unwrap();
+    let other = Comparison::of(&reversed).unwrap();
+    assert_eq!(
+        analysis(&results, &of).unwrap(),
+        analysis(&reversed, &other).unwrap()
+    );
+}
+
+/// Attributes and calls by which a page loads something from elsewhere.
+const LOADS: [&str; 8] = [
+    "src=\"http",
+    "src=\"//",
+    "src='http",
+    "href=\"http",
+    "href=\"//",
+    "@import",
+    "url(http",
+    "<link",
+];
+
+#[test]
+fn the_page_is_whole_and_loads_nothing() {
+    let page = text(&all(), "report/report.html");
+    // The library names addresses of map services, which none of these charts uses; the page
+    // around it names no address at all.
+    let library = weir_report::charts::script();
+    assert!(library.starts_with("<script type=\"text/javascript\">") && library.len() > 1 << 20);
+    assert_eq!(page.matches(&library).count(), 1);
+    let own = page.replace(&library, "");
+    for load in LOADS {
+        assert!(!own.contains(load), "{load}");
+    }
+    assert!(!own.contains("http:") && !own.contains("https:"));
+    for kind in [
+        "scattergeo",
+        "choropleth",
+        "scattermap",
+        "mapbox",
+        "densitymap",
+    ] {
+        assert!(!own.contains(kind), "{kind}");
+    }
+    assert!(own.contains("Offload to native-offload"));
+    assert!(own.contains("c0ffee00c0ffee00"));
+    assert!(own.contains("--set seed=889") && !own.contains("engine.block_size"));
+    assert_eq!(
+        own.matches("class=\"chart\"").count(),
+        own.matches("data-for=").count()
+    );
+    assert_balanced(&own);
+    // Each figure is JSON with data.
+    for part in own.split("<script type=\"application/json\"").skip(1) {
+        let json = part
+            .split_once('>')
+            .unwrap()
+            .1
+            .split_once("</script>")
+            .unwrap()
+            .0;
+        let figure: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert!(!figure["data"].as_array().unwrap().is_empty());
+    }
+}
+
+fn assert_balanced(page: &str) {
+    for tag in [
+        "html", "body", "main", "section", "table", "tbody", "tr", "td", "figure", "div",
+        "details", "script", "style", "p", "ul", "li", "dl",
+    ] {
+        let opened =
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        assert!(opened > 0, "{tag}");
+    }
+}
+
+#[test]
+fn names_cannot_become_markup() {
+    let mut deployment = fixture::deployment();
+    deployment.arms[2].name = "</script><img src=x onerror=alert(1)>".to_owned();
+    deployment.arms[2].description = "a | b <b>".to_owned();
+    let plan = fixture::plan_of(deployment, 1);
+    let mut results = fixture::results(&plan);
+    for result in &mut results.cells {
+        result.record.figures = fixture::figures("no-offload", plan.cells[result.cell].level, 0);
+        result.evidence.as_mut().unwrap().verdict = weir_model::Verdict::Effective;
+    }
+    let of = Comparison::of(&results).unwrap();
+    assert!(!page::html(&of).unwrap().contains("<img"));
+    let text = page::markdown(&of);
+    assert!(!text.contains("<img") && text.contains("a \\| b &lt;b>"));
+    for (name, bytes) in plots(&of).unwrap() {
+        assert!(!String::from_utf8_lossy(&bytes).contains("<img"), "{name}");
+    }
+}
+
+#[test]
+fn pictures_have_their_formats_and_labels() {
+    let plan = fixture::plan();
+    let seen = Comparison::of(&fixture::results(&plan)).unwrap();
+    let pictures = plots(&seen).unwrap();
+    assert!(pictures.len() >= 16, "{}", pictures.len());
+    for (name, bytes) in &pictures {
+        if name.ends_with(".png") {
+            assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{name}");
+        } else {
+            let drawn = String::from_utf8(bytes.clone()).unwrap();
+            assert!(
+                drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"),
+                "{name}"
+            );
+            assert!(drawn.contains("native-offload"), "{name}");
+        }
+    }
+    let throughput = pictures
+        .iter()
+        .find(|file| file.0.ends_with("_output_tokens_per_s.svg"));
+    let drawn = String::from_utf8(throughput.unwrap().1.clone()).unwrap();
+    assert!(drawn.contains("Concurrent users") && drawn.contains("Output throughput (tok/s)"));
 }

@@ -26,7 +26,9 @@ pub struct TraceSpeed {
 
 impl Default for TraceSpeed {
     fn default() -> Self {
-        Self { speed: OneOrMany(vec![1.0]) }
+        Self {
+            speed: OneOrMany(vec![1.0]),
+        }
     }
 }
 

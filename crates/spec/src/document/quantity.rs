@@ -29,7 +29,12 @@ impl Size {
             Self::Blocks(blocks) => blocks.saturating_mul(u64::from(block_size)),
             Self::Tokens(tokens) => tokens,
         };
-        Bytes(tokens.saturating_mul(kv_bytes_per_token.0))
+        // As large as a size in bytes may be: sums of a few stay in range.
+        Bytes(
+            tokens
+                .saturating_mul(kv_bytes_per_token.0)
+                .min(1_000_000_000_000_000_000),
+        )
     }
 }
 
@@ -77,7 +82,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error: weir_model::units::UnitError| error.to_string())
+        text.parse()
+            .map(Self)
+            .map_err(|error: weir_model::units::UnitError| error.to_string())
     }
 }
 
@@ -114,7 +121,10 @@ impl FromStr for Money {
         if !letters || !amount.is_finite() || amount < 0.0 {
             return Err(error());
         }
-        Ok(Self { amount, currency: currency.to_owned() })
+        Ok(Self {
+            amount,
+            currency: currency.to_owned(),
+        })
     }
 }
 
@@ -154,7 +164,11 @@ impl FromStr for Version {
             None if required => Err(error()),
             None => Ok(0),
         };
-        let version = Self { major: next(true)?, minor: next(true)?, patch: next(false)? };
+        let version = Self {
+            major: next(true)?,
+            minor: next(true)?,
+            patch: next(false)?,
+        };
         if parts.next().is_some() {
             return Err(error());
         }
@@ -243,9 +257,18 @@ mod tests {
     #[test]
     fn sizes_know_blocks_and_tokens() {
         let kv = Bytes(1000);
-        assert_eq!("20000 blocks".parse::<Size>().unwrap().resolve(16, kv), Bytes(320_000_000));
-        assert_eq!("10_000 tokens".parse::<Size>().unwrap().resolve(16, kv), Bytes(10_000_000));
-        assert_eq!("2GB".parse::<Size>().unwrap().resolve(16, kv), Bytes(2_000_000_000));
+        assert_eq!(
+            "20000 blocks".parse::<Size>().unwrap().resolve(16, kv),
+            Bytes(320_000_000)
+        );
+        assert_eq!(
+            "10_000 tokens".parse::<Size>().unwrap().resolve(16, kv),
+            Bytes(10_000_000)
+        );
+        assert_eq!(
+            "2GB".parse::<Size>().unwrap().resolve(16, kv),
+            Bytes(2_000_000_000)
+        );
         assert!("20000".parse::<Size>().is_err());
         assert!("-1 blocks".parse::<Size>().is_err());
     }

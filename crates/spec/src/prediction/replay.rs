@@ -48,7 +48,11 @@ impl Counts {
     /// The largest share of the requests that one replica got.
     pub(super) fn largest_share_percent(&self) -> f64 {
         let most = self.per_replica.iter().copied().max().unwrap_or(0);
-        if self.requests == 0 { 0.0 } else { 100.0 * most as f64 / self.requests as f64 }
+        if self.requests == 0 {
+            0.0
+        } else {
+            100.0 * most as f64 / self.requests as f64
+        }
     }
 }
 
@@ -60,6 +64,7 @@ struct Replica {
     /// How often each unit was asked or generated here, up to 2.
     asked: ByKey<u8>,
     in_flight: u64,
+    in_flight_tokens: u64,
 }
 
 /// All caches of an arm.
@@ -70,6 +75,8 @@ pub(super) struct Caches {
     prompt_only: bool,
     policy: PolicyConfig,
     seed: u64,
+    /// Tokens of one replica's GPU pool.
+    pool: u64,
     /// Bytes per second of the nearest tier, for the time of loads.
     read_bytes_per_s: f64,
 }
@@ -88,12 +95,16 @@ impl Caches {
                 let tiers = offload.tiers.iter();
                 tiers
                     .map(|tier| {
-                        (tier.kind, Cache::new(tier.capacity.0 / kv, refuses(tier.policy)))
+                        (
+                            tier.kind,
+                            Cache::new(tier.capacity.0 / kv, refuses(tier.policy)),
+                        )
                     })
                     .collect()
             }),
             asked: ByKey::default(),
             in_flight: 0,
+            in_flight_tokens: 0,
         };
         let store = offload.and_then(|offload| offload.store.as_ref());
         let nearest = offload.and_then(|offload| offload.tiers.first());
@@ -103,6 +114,7 @@ impl Caches {
             prompt_only: offload.is_some_and(|offload| offload.prompt_only),
             policy: arm.routing.policy.clone(),
             seed: arm.routing.seed,
+            pool,
             read_bytes_per_s: nearest.map_or(f64::INFINITY, |tier| tier.link.read_bytes_per_s),
         }
     }
@@ -117,8 +129,11 @@ pub(super) fn run(
 ) -> Counts {
     let mut caches = caches.clone();
     let replicas = caches.replicas.len();
-    let mut counts = Counts { per_replica: vec![0; replicas], ..Counts::default() };
-    let mut router = Router::new(caches.seed, (stream.sessions / 2).max(1));
+    let mut counts = Counts {
+        per_replica: vec![0; replicas],
+        ..Counts::default()
+    };
+    let mut router = Router::new(caches.seed, stream.in_flight);
     let mut pace = Pace::new(stream, deployment);
     let mut working_set = 0;
     let mut seconds = 0.0;
@@ -127,10 +142,13 @@ pub(super) fn run(
         working_set += note(&mut caches.replicas[chosen], asked);
         let served = serve(&mut caches, chosen, asked, &mut counts);
         counts.per_replica[chosen] += 1;
-        let loading = (served.loaded * deployment.engine.kv_bytes_per_token) as f64
-            / caches.read_bytes_per_s;
+        let loading =
+            (served.loaded * deployment.engine.kv_bytes_per_token) as f64 / caches.read_bytes_per_s;
         seconds += pace.seconds(asked, served.computed, timing) + loading;
-        if stream.seconds.is_some_and(|most| seconds / replicas as f64 > most) {
+        if stream
+            .seconds
+            .is_some_and(|most| seconds / replicas as f64 > most)
+        {
             break;
         }
     }
@@ -158,7 +176,12 @@ struct Served {
 
 /// One request at one replica: hits from near to far, then stores.
 fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
-    let Caches { replicas, store, prompt_only, .. } = caches;
+    let Caches {
+        replicas,
+        store,
+        prompt_only,
+        ..
+    } = caches;
     let replica = &mut replicas[chosen];
     let (mut gpu, mut loaded) = (0, 0);
     let mut on_gpu = true;
@@ -187,28 +210,44 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     counts.gpu_hits += gpu;
     counts.eligible += asked.seen_tokens.saturating_sub(gpu);
     counts.gpu_evicted += replica.gpu.insert(asked.whole()).evicted;
-    let stored = if *prompt_only { asked.prompt() } else { asked.whole() };
-    for cache in replica.tiers.iter_mut().map(|(_, cache)| cache).chain(store) {
+    let stored = if *prompt_only {
+        asked.prompt()
+    } else {
+        asked.whole()
+    };
+    for cache in replica
+        .tiers
+        .iter_mut()
+        .map(|(_, cache)| cache)
+        .chain(store)
+    {
         let done = cache.insert(stored);
         counts.stored += done.stored;
         counts.evicted += done.evicted;
         counts.refused += done.refused;
     }
-    Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
+    Served {
+        computed: asked.prompt_tokens.saturating_sub(gpu + loaded),
+        loaded,
+    }
 }
 
 /// Placement: chance for all policies that do not look at caches, since replicas are alike.
 struct Router {
     chance: Xoshiro256PlusPlus,
-    /// Replicas of the last requests, taken as those in flight.
-    recent: VecDeque<usize>,
+    /// Replica and tokens of the last requests, taken as those in flight.
+    recent: VecDeque<(usize, u64)>,
     window: usize,
 }
 
 impl Router {
     fn new(seed: u64, window: usize) -> Self {
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-        Self { chance, recent: VecDeque::new(), window }
+        Self {
+            chance,
+            recent: VecDeque::new(),
+            window,
+        }
     }
 
     fn choose(&mut self, caches: &mut Caches, asked: &Asked, counts: &mut Counts) -> usize {
@@ -216,47 +255,59 @@ impl Router {
         if count == 1 {
             return 0;
         }
-        let hits: Vec<u64> =
-            caches.replicas.iter().map(|replica| replica.gpu.prefix(asked.prompt())).collect();
+        let hits: Vec<u64> = caches
+            .replicas
+            .iter()
+            .map(|replica| replica.gpu.prefix(asked.prompt()))
+            .collect();
         let chosen = match &caches.policy {
             PolicyConfig::ApproximatePrefix { weights, .. }
             | PolicyConfig::PrecisePrefix { weights, .. } => {
-                best(&caches.replicas, &hits, asked.prompt_tokens, weights)
+                best(caches, &hits, asked.prompt_tokens, weights)
             }
             _ => (self.chance.next_u64() % count as u64) as usize,
         };
         counts.routed_hits += hits[chosen];
         counts.uniform_hits += hits.iter().sum::<u64>() as f64 / count as f64;
         counts.best_hits += hits.iter().copied().max().unwrap_or(0);
-        caches.replicas[chosen].in_flight += 1;
-        self.recent.push_back(chosen);
+        let tokens = asked.prompt_tokens + u64::from(asked.output_tokens);
+        let replica = &mut caches.replicas[chosen];
+        replica.in_flight += 1;
+        replica.in_flight_tokens += tokens;
+        self.recent.push_back((chosen, tokens));
         if self.recent.len() > self.window
-            && let Some(done) = self.recent.pop_front()
+            && let Some((done, tokens)) = self.recent.pop_front()
         {
-            caches.replicas[done].in_flight -= 1;
+            let replica = &mut caches.replicas[done];
+            replica.in_flight -= 1;
+            replica.in_flight_tokens -= tokens;
         }
         chosen
     }
 }
 
-/// The replica with the highest score; requests in flight stand for queue and usage alike.
-fn best(replicas: &[Replica], hits: &[u64], prompt: u64, weights: &ScorerWeights) -> usize {
-    let flights = || replicas.iter().map(|replica| replica.in_flight);
-    let (least, most) = (flights().min().unwrap_or(0), flights().max().unwrap_or(0));
+/// The replica with the highest score; tokens in flight stand for usage, and for the queue where
+/// they exceed the pool.
+fn best(caches: &Caches, hits: &[u64], prompt: u64, weights: &ScorerWeights) -> usize {
+    let replicas = &caches.replicas;
+    let waiting = |replica: &Replica| replica.in_flight_tokens.saturating_sub(caches.pool);
+    let least = replicas.iter().map(waiting).min().unwrap_or(0);
+    let most = replicas.iter().map(waiting).max().unwrap_or(0);
     let score = |index: usize| {
-        let free = if most == least {
+        let replica = &replicas[index];
+        let queue = if most == least {
             1.0
         } else {
-            (most - replicas[index].in_flight) as f64 / (most - least) as f64
+            (most - waiting(replica)) as f64 / (most - least) as f64
         };
-        let usage = replicas[index].in_flight as f64 / (most.max(1)) as f64;
+        let usage = (replica.in_flight_tokens as f64 / caches.pool.max(1) as f64).min(1.0);
         let prefix = hits[index] as f64 / prompt.max(1) as f64;
-        weights.prefix * prefix + weights.queue * free + weights.kv_usage * (1.0 - usage)
+        weights.prefix * prefix + weights.queue * queue + weights.kv_usage * (1.0 - usage)
     };
     let mut chosen = 0;
     for index in 1..replicas.len() {
-        let tie = score(index) == score(chosen)
-            && replicas[index].in_flight < replicas[chosen].in_flight;
+        let tie =
+            score(index) == score(chosen) && replicas[index].in_flight < replicas[chosen].in_flight;
         if score(index) > score(chosen) || tie {
             chosen = index;
         }
@@ -276,7 +327,7 @@ struct Pace {
 impl Pace {
     fn new(stream: &Stream, deployment: &Deployment) -> Self {
         let engine = &deployment.engine;
-        let per_replica = (stream.sessions as u32).div_ceil(deployment.replicas);
+        let per_replica = (stream.in_flight as u32).div_ceil(deployment.replicas);
         Self {
             batch: per_replica.clamp(1, engine.max_num_seqs),
             pool: u64::from(engine.blocks) * u64::from(engine.block_size),
@@ -290,7 +341,9 @@ impl Pace {
         let steps = (computed as u32).div_ceil(PROMPT_STEP);
         let budget = self.budget;
         let prompt = *self.prompts.entry(u64::from(steps)).or_insert_with(|| {
-            timing.prefill_time(steps * PROMPT_STEP, 0, budget).as_secs_f64()
+            timing
+                .prefill_time(steps * PROMPT_STEP, 0, budget)
+                .as_secs_f64()
         });
         let (batch, pool) = (self.batch, self.pool);
         let decode = *self.decode.get_or_insert_with(|| {

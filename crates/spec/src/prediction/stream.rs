@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use weir_model::{Piece, Tokens};
+use weir_model::{Nanos, Piece, Tokens};
 use weir_workload::{Session, SessionSource, SourceOptions, Turn, WorkloadConfig};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,8 +45,8 @@ impl Asked {
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) requests: Vec<Asked>,
-    /// Sessions at once.
-    pub(super) sessions: usize,
+    /// Requests in flight at once, over all replicas.
+    pub(super) in_flight: usize,
     /// Seconds that the level lasts, where it has an end in time.
     pub(super) seconds: Option<f64>,
 }
@@ -72,28 +72,44 @@ impl Stream {
         let slots = sessions(&level.load);
         let most = most_requests(level);
         let mut turns = Interleaved::new(slots);
+        let traced = matches!(level.load, LevelLoad::Trace { .. });
         let mut requests = Vec::new();
         while (requests.len() as u64) < most {
-            let Some(turn) = turns.next(&mut source) else { break };
+            let Some(turn) = turns.next(&mut source) else {
+                break;
+            };
             requests.push(asked(&turn));
         }
         if let Some(error) = source.error() {
             return Err(error.clone().into());
         }
-        let seconds = level.duration.map(weir_model::Nanos::as_secs_f64);
-        Ok(Self { requests, sessions: slots, seconds })
+        let seconds = level.duration.map(Nanos::as_secs_f64);
+        let in_flight = match turns.rate() {
+            Some(rate) if traced => at_once(rate),
+            _ => slots,
+        };
+        Ok(Self {
+            requests,
+            in_flight,
+            seconds,
+        })
     }
 }
 
 /// Sessions that are under way at once.
 fn sessions(load: &LevelLoad) -> usize {
-    let open = |rate: f64| ((rate * OPEN_LOOP_SECONDS).ceil() as usize).clamp(1, MOST_SESSIONS);
     match load {
         LevelLoad::Users(users) => (*users as usize).min(MOST_SESSIONS),
-        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) => open(*rate),
-        LevelLoad::Gamma { rate, .. } => open(*rate),
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) => at_once(*rate),
+        LevelLoad::Gamma { rate, .. } => at_once(*rate),
+        // A trace has its own order.
         LevelLoad::Trace { .. } => 1,
     }
+}
+
+/// Sessions at once of an open loop.
+fn at_once(rate: f64) -> usize {
+    ((rate * OPEN_LOOP_SECONDS).ceil() as usize).clamp(1, MOST_SESSIONS)
 }
 
 /// What the level asks at most, as far as that is known without durations.
@@ -113,23 +129,43 @@ fn most_requests(level: &Level) -> u64 {
         }
         _ => MOST_REQUESTS,
     };
-    offered.min(MOST_REQUESTS).min(level.max_requests.unwrap_or(u64::MAX))
+    offered
+        .min(MOST_REQUESTS)
+        .min(level.max_requests.unwrap_or(u64::MAX))
 }
 
 /// Sessions side by side, one turn of each in turn.
 struct Interleaved {
     slots: usize,
     active: VecDeque<VecDeque<Turn>>,
+    /// Sessions begun, and the time of the last one where a trace gives it.
+    begun: u64,
+    last_start: Option<Nanos>,
 }
 
 impl Interleaved {
     fn new(slots: usize) -> Self {
-        Self { slots, active: VecDeque::new() }
+        Self {
+            slots,
+            active: VecDeque::new(),
+            begun: 0,
+            last_start: None,
+        }
+    }
+
+    /// Sessions per second of a trace.
+    fn rate(&self) -> Option<f64> {
+        let seconds = self.last_start?.as_secs_f64();
+        (seconds > 0.0).then(|| self.begun as f64 / seconds)
     }
 
     fn next(&mut self, source: &mut impl SessionSource) -> Option<Turn> {
         while self.active.len() < self.slots {
-            let Some(Session { turns, .. }) = source.next_session() else { break };
+            let Some(Session { turns, start, .. }) = source.next_session() else {
+                break;
+            };
+            self.begun += 1;
+            self.last_start = start.or(self.last_start);
             self.active.push_back(turns.into());
         }
         let mut session = self.active.pop_front()?;
@@ -148,7 +184,11 @@ fn asked(turn: &Turn) -> Asked {
         split(*piece, &mut key, &mut units);
     }
     let prompt_units = units.len();
-    split(Piece::new(turn.output, turn.output_tokens.get()), &mut key, &mut units);
+    split(
+        Piece::new(turn.output, turn.output_tokens.get()),
+        &mut key,
+        &mut units,
+    );
     Asked {
         units,
         prompt_units,

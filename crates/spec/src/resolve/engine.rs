@@ -12,11 +12,17 @@ use crate::error::SpecError;
 use crate::plan::Hardware;
 
 /// The version whose defaults apply where the file names none.
-pub(crate) const VLLM: Version = Version { major: 0, minor: 32, patch: 0 };
+pub(crate) const VLLM: Version = Version {
+    major: 0,
+    minor: 32,
+    patch: 0,
+};
 /// CPU time of a pass, fitted on H100 and L40S.
 const CPU_PER_PASS: Nanos = Nanos(2_500_000);
 /// CPU time per sequence of a pass, from the same fits.
 const CPU_PER_SEQUENCE: Nanos = Nanos(40_000);
+/// Most KV tokens of a replica: their bytes still fit 64 bits.
+const MOST_POOL_TOKENS: u64 = 1 << 36;
 /// HTTP, tokenizer and queue in front of the scheduler.
 const FRONT_END: Nanos = Nanos(12_000_000);
 
@@ -42,14 +48,18 @@ pub(super) fn resolve(
         model.kv_bytes_per_element = 1;
     }
     let large = capacity::is_large(&hardware.accelerator);
-    let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });
+    let max_num_seqs = section
+        .max_num_seqs
+        .unwrap_or(if large { 1024 } else { 256 });
     let config = EngineConfig {
         block_size: section.block_size.unwrap_or(16),
         blocks: 0,
         max_num_seqs,
-        max_num_batched_tokens: section
-            .max_num_batched_tokens
-            .unwrap_or(if large { 8192 } else { 2048 }),
+        max_num_batched_tokens: section.max_num_batched_tokens.unwrap_or(if large {
+            8192
+        } else {
+            2048
+        }),
         max_model_len: section.max_model_len.unwrap_or(model.context),
         prefix_caching: section.prefix_caching.unwrap_or(true),
         watermark: section.watermark.unwrap_or(0.0),
@@ -58,9 +68,17 @@ pub(super) fn resolve(
     };
     check_limits(&config, &model)?;
     let tokens = pool_tokens(section, &model, hardware, point, max_num_seqs)?;
-    let config = EngineConfig { blocks: blocks(tokens, &config)?, ..config };
+    let config = EngineConfig {
+        blocks: blocks(tokens, &config)?,
+        ..config
+    };
     let timing = timing(section, version, &model, hardware, point);
-    Ok(Engine { version, model, config, timing })
+    Ok(Engine {
+        version,
+        model,
+        config,
+        timing,
+    })
 }
 
 fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
@@ -69,14 +87,20 @@ fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<
     if ranks == 0 || ranks > hardware.count {
         return Err(SpecError::value(
             key,
-            format!("{ranks} ranks on the {} accelerators of {}", hardware.count, hardware.name),
+            format!(
+                "{ranks} ranks on the {} accelerators of {}",
+                hardware.count, hardware.name
+            ),
             format!("write a number from 1 to {}", hardware.count),
         ));
     }
     if !model.heads.is_multiple_of(ranks) {
         return Err(SpecError::value(
             key,
-            format!("{ranks} ranks cannot share the {} heads of {}", model.heads, model.name),
+            format!(
+                "{ranks} ranks cannot share the {} heads of {}",
+                model.heads, model.name
+            ),
             format!("write a number that divides {}", model.heads),
         ));
     }
@@ -95,7 +119,11 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
     for (key, value, most) in [
         ("block_size", config.block_size, 1024),
         ("max_num_seqs", config.max_num_seqs, 65_536),
-        ("max_num_batched_tokens", config.max_num_batched_tokens, 1 << 20),
+        (
+            "max_num_batched_tokens",
+            config.max_num_batched_tokens,
+            1 << 20,
+        ),
         ("max_model_len", config.max_model_len, 1 << 24),
     ] {
         if value == 0 || value > most {
@@ -119,7 +147,10 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
     if config.max_model_len > model.context {
         return Err(SpecError::value(
             "engine.max_model_len",
-            format!("{} exceeds the {} tokens of {}", config.max_model_len, model.context, model.name),
+            format!(
+                "{} exceeds the {} tokens of {}",
+                config.max_model_len, model.context, model.name
+            ),
             "lower it, or remove it",
         ));
     }
@@ -135,10 +166,14 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
 
 /// Blocks of the pool. Like vLLM, refuses one that cannot hold a single longest sequence.
 fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
-    let blocks = tokens / u64::from(config.block_size);
-    let whole = u32::try_from(blocks).map_err(|_| {
-        SpecError::value("engine.kv_tokens", format!("{tokens} tokens are too many"), "lower it")
-    })?;
+    let whole = u32::try_from(tokens / u64::from(config.block_size)).ok();
+    let Some(whole) = whole.filter(|_| tokens <= MOST_POOL_TOKENS) else {
+        return Err(SpecError::value(
+            "engine.kv_tokens",
+            format!("{tokens} tokens are more than any replica holds"),
+            format!("write a number up to {MOST_POOL_TOKENS}"),
+        ));
+    };
     if tokens < u64::from(config.max_model_len) {
         return Err(SpecError::value(
             "engine.max_model_len",
@@ -160,7 +195,10 @@ fn timing(
     point: Point,
 ) -> TimingConfig {
     if let Some(TimingSection::Fixed { base, per_token }) = section.timing {
-        return TimingConfig::Fixed { base: base.0, per_token: per_token.0 };
+        return TimingConfig::Fixed {
+            base: base.0,
+            per_token: per_token.0,
+        };
     }
     TimingConfig::Analytic(Box::new(AnalyticConfig {
         model: model.clone(),
@@ -170,7 +208,9 @@ fn timing(
         // vLLM switched it off in March 2026.
         cascade_attention: section.cascade_attention.unwrap_or(!version.at_least(17)),
         cpu_per_pass: section.cpu_per_pass.map_or(CPU_PER_PASS, |span| span.0),
-        cpu_per_sequence: section.cpu_per_sequence.map_or(CPU_PER_SEQUENCE, |span| span.0),
+        cpu_per_sequence: section
+            .cpu_per_sequence
+            .map_or(CPU_PER_SEQUENCE, |span| span.0),
         front_end: section.front_end.map_or(FRONT_END, |span| span.0),
     }))
 }

@@ -22,15 +22,25 @@ pub(super) fn all(
     max_model_len: u32,
 ) -> Result<Vec<Level>, SpecError> {
     let spec = &experiment.spec;
-    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
+    let load = change
+        .load
+        .as_ref()
+        .map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let loads = loads(&load)?;
     spec.workload.validate()?;
     check_match(&spec.workload, &load, max_model_len)?;
     let timed = load.trace.is_none();
-    let duration = load.duration.map(|span| span.0).or(timed.then_some(DURATION));
+    let duration = load
+        .duration
+        .map(|span| span.0)
+        .or(timed.then_some(DURATION));
     let warmup = warmup(&load, duration)?;
     if load.max_requests == Some(0) {
-        return Err(SpecError::value("load.max_requests", "0 requests", "raise it or remove it"));
+        return Err(SpecError::value(
+            "load.max_requests",
+            "0 requests",
+            "raise it or remove it",
+        ));
     }
     let levels: Vec<Level> = loads
         .into_iter()
@@ -79,27 +89,45 @@ fn loads(load: &LoadSection) -> Result<Vec<(String, LevelLoad)>, SpecError> {
     let mut levels: Vec<(String, LevelLoad)> = Vec::new();
     let mut rates: Vec<f64> = Vec::new();
     if let Some(users) = &load.users {
-        levels.extend(users.0.iter().map(|n| (format!("c{n}"), LevelLoad::Users(*n))));
+        levels.extend(
+            users
+                .0
+                .iter()
+                .map(|n| (format!("c{n}"), LevelLoad::Users(*n))),
+        );
     }
     for (list, make) in [
         (&load.constant, LevelLoad::Constant as fn(f64) -> LevelLoad),
         (&load.poisson, LevelLoad::Poisson as fn(f64) -> LevelLoad),
     ] {
-        for (name, value) in list.iter().flat_map(|list| list.0.iter().copied().map(rate)) {
+        for (name, value) in list
+            .iter()
+            .flat_map(|list| list.0.iter().copied().map(rate))
+        {
             rates.push(value);
             levels.push((name, make(value)));
         }
     }
     if let Some(gamma) = &load.gamma {
         rates.extend(gamma.rates.0.iter().copied().chain([gamma.cv]));
-        levels.extend(gamma.rates.0.iter().copied().map(rate).map(|(name, rate)| {
-            (name, LevelLoad::Gamma { rate, cv: gamma.cv })
-        }));
+        levels.extend(
+            gamma
+                .rates
+                .0
+                .iter()
+                .copied()
+                .map(rate)
+                .map(|(name, rate)| (name, LevelLoad::Gamma { rate, cv: gamma.cv })),
+        );
     }
     if let Some(trace) = &load.trace {
         rates.extend(&trace.speed.0);
         levels.extend(trace.speed.0.iter().map(|&speed| {
-            let name = if speed == 1.0 { "trace".to_owned() } else { format!("trace-x{speed}") };
+            let name = if speed == 1.0 {
+                "trace".to_owned()
+            } else {
+                format!("trace-x{speed}")
+            };
             (name, LevelLoad::Trace { speed })
         }));
     }
@@ -114,7 +142,11 @@ fn check_values(
 ) -> Result<(), SpecError> {
     let key = format!("load.{form}");
     if levels.is_empty() {
-        return Err(SpecError::value(key, "the list is empty", "write at least one level"));
+        return Err(SpecError::value(
+            key,
+            "the list is empty",
+            "write at least one level",
+        ));
     }
     for (_, load) in levels {
         if let LevelLoad::Users(users) = load
@@ -172,10 +204,18 @@ fn check_match(
 
 fn warmup(load: &LoadSection, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
     if duration == Some(Nanos::ZERO) {
-        return Err(SpecError::value("load.duration", "0s", "write for example `120s`"));
+        return Err(SpecError::value(
+            "load.duration",
+            "0s",
+            "write for example `120s`",
+        ));
     }
     let default = duration.map_or(Nanos::ZERO, |duration| {
-        if load.trace.is_some() { Nanos::ZERO } else { Nanos(duration.0 / 10) }
+        if load.trace.is_some() {
+            Nanos::ZERO
+        } else {
+            Nanos(duration.0 / 10)
+        }
     });
     let warmup = load.warmup.map_or(default, |span| span.0);
     match duration {

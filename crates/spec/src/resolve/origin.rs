@@ -39,10 +39,7 @@ const DEFAULTED: [&str; 28] = [
 ];
 
 /// What was written, what catalogues gave, and what is left to defaults.
-pub(super) fn all(
-    experiment: &Experiment,
-    deployments: &[Deployment],
-) -> BTreeMap<String, Origin> {
+pub(super) fn all(experiment: &Experiment, deployments: &[Deployment]) -> BTreeMap<String, Origin> {
     let mut origins = experiment.origins.clone();
     for key in DEFAULTED {
         let below = format!("{key}.");

@@ -9,19 +9,22 @@ use crate::document::Spec;
 use crate::document::written::NameOr;
 use crate::plan::{Arm, ArmRole, Deployment};
 
-/// All warnings, without repetitions, in the order of the deployments.
+/// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
     let mut warnings = Vec::new();
     for deployment in deployments {
         hardware(deployment, &mut warnings);
         for arm in &deployment.arms {
-            capacity(deployment, arm, &mut warnings);
             sources(arm, &mut warnings);
         }
     }
+    small_tiers(deployments, &mut warnings);
     for entry in &spec.arms {
         if let NameOr::Map(section) = entry
-            && let Some(address) = section.store.as_ref().and_then(|store| store.address.as_ref())
+            && let Some(address) = section
+                .store
+                .as_ref()
+                .and_then(|store| store.address.as_ref())
         {
             warnings.push(format!(
                 "The store at {address} is not contacted: the simulated target models one."
@@ -53,26 +56,65 @@ fn hardware(deployment: &Deployment, warnings: &mut Vec<String>) {
     }
 }
 
-/// A tier below the GPU that is smaller than the GPU's own pool mostly holds copies of it.
-fn capacity(deployment: &Deployment, arm: &Arm, warnings: &mut Vec<String>) {
-    let Some(offload) = &arm.offload else { return };
-    let engine = &deployment.engine;
-    let pool = Bytes(
-        u64::from(engine.blocks) * u64::from(engine.block_size) * engine.kv_bytes_per_token,
-    );
-    let local: Bytes = offload.tiers.iter().map(|tier| tier.capacity).max().unwrap_or(Bytes::ZERO);
-    // A store is shared: each replica's part of it counts.
-    let shared = offload.store.as_ref().map_or(Bytes::ZERO, |store| {
-        Bytes(store.capacity.0 / u64::from(deployment.replicas))
-    });
-    let largest = local.max(shared);
-    if largest < pool {
+/// A tier below the GPU that is smaller than the GPU's own pool mostly holds copies of it. One
+/// warning per arm, with the deployment where the tier is smallest against the pool.
+fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
+    // All deployments have the same arms in the same order.
+    let arms = deployments
+        .first()
+        .map_or(0, |deployment| deployment.arms.len());
+    for index in 0..arms {
+        let small: Vec<(&Deployment, Bytes, Bytes)> = deployments
+            .iter()
+            .filter_map(|deployment| {
+                let tier = largest_tier(deployment, &deployment.arms[index])?;
+                let pool = pool(deployment);
+                (tier < pool).then_some((deployment, tier, pool))
+            })
+            .collect();
+        let share = |(_, tier, pool): &(&Deployment, Bytes, Bytes)| tier.0 as f64 / pool.0 as f64;
+        let worst = small.iter().min_by(|a, b| share(a).total_cmp(&share(b)));
+        let Some((deployment, tier, pool)) = worst else {
+            continue;
+        };
+        let place = if deployments.len() == 1 {
+            String::new()
+        } else {
+            format!(
+                " in {} of {} deployments, most of all for {} on {}",
+                small.len(),
+                deployments.len(),
+                deployment.model.name,
+                deployment.label
+            )
+        };
         warnings.push(format!(
-            "The largest tier of {} ({largest}) is smaller than the GPU pool of {} on {} ({pool}): \
-             it mostly holds copies of what the GPU has.",
-            arm.name, deployment.model.name, deployment.label
+            "The largest tier of {} ({tier}) is smaller than the GPU pool ({pool}){place}: it \
+             mostly holds copies of what the GPU has.",
+            deployment.arms[index].name
         ));
     }
+}
+
+/// Bytes of a replica's GPU pool.
+fn pool(deployment: &Deployment) -> Bytes {
+    let engine = &deployment.engine;
+    Bytes(u64::from(engine.blocks) * u64::from(engine.block_size) * engine.kv_bytes_per_token)
+}
+
+/// One replica's part of an arm's largest tier.
+fn largest_tier(deployment: &Deployment, arm: &Arm) -> Option<Bytes> {
+    let offload = arm.offload.as_ref()?;
+    let shared = offload
+        .store
+        .iter()
+        .map(|store| Bytes(store.capacity.0 / u64::from(deployment.replicas)));
+    offload
+        .tiers
+        .iter()
+        .map(|tier| tier.capacity)
+        .chain(shared)
+        .max()
 }
 
 fn sources(arm: &Arm, warnings: &mut Vec<String>) {
@@ -82,7 +124,11 @@ fn sources(arm: &Arm, warnings: &mut Vec<String>) {
             arm.name
         ));
     }
-    let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
+    let Some(store) = arm
+        .offload
+        .as_ref()
+        .and_then(|offload| offload.store.as_ref())
+    else {
         return;
     };
     if let Some(profile) = links::find(&links::STORES, &store.product)

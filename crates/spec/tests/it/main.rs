@@ -30,7 +30,9 @@ pub(crate) fn plan(text: &str, sets: &[&str]) -> Result<Plan, SpecError> {
 
 /// The error of a text with flags, as one line.
 pub(crate) fn error(text: &str, sets: &[&str]) -> String {
-    let message = plan(text, sets).expect_err("it should be refused").to_string();
+    let message = plan(text, sets)
+        .expect_err("it should be refused")
+        .to_string();
     assert!(!message.contains('\n'), "more than one line: {message}");
     message
 }

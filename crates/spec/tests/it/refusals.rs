@@ -7,16 +7,380 @@ fn with(from: &str, to: &str) -> String {
     SMALL.replacen(from, to, 1)
 }
 
-fn refused(from: &str, to: &str, message: &str) {
-    assert_eq!(error(&with(from, to), &[]), message);
+/// Checks the errors of many changes at once, so that one run shows all that differ.
+fn refused(cases: &[(&str, &str, &str)]) {
+    let mut wrong = String::new();
+    for (from, to, message) in cases {
+        let seen = error(&with(from, to), &[]);
+        if seen != *message {
+            wrong.push_str(&format!("\n{to}\n  seen     {seen}\n  expected {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]
-fn unknown_keys_name_line_column_and_the_known_ones() {
-    let text = with("duration: 10s", "durations: 10s");
+fn what_is_no_experiment_is_refused_with_line_and_column() {
+    refused(&[
+        (
+            "duration: 10s",
+            "durations: 10s",
+            "test.yaml:8:20: unknown field `durations`, expected one of users, constant, \
+             poisson, gamma, trace, duration, warmup, max_requests",
+        ),
+        (
+            "arms: [no-offload, native-offload]",
+            "arms:\n  - no-offload\n  - {preset: native-offload, byte: 1GiB}",
+            "test.yaml:7:30: unknown field `byte`, expected one of preset, name, bytes, \
+             chunk_tokens, policy, prompt_only, load, stores_block_pass, copies_per_chunk, link, \
+             disk, store, routing",
+        ),
+        (
+            "name: small",
+            "name: small\nname: large",
+            "test.yaml:2:1: duplicate mapping key: name not allowed here",
+        ),
+        (
+            "duration: 10s",
+            "duration: 10",
+            "test.yaml:8:20: invalid type: integer `10`, expected a duration with its unit, such \
+             as `100ms` or `120s`",
+        ),
+        (
+            "duration: 10s",
+            "duration: 10 seconds",
+            "test.yaml:8:30: `10 seconds` is not a duration; write for example `100ms`, `2s`, \
+             `5m` or `1h`",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{vllm: 0.11}",
+            "test.yaml:4:10: invalid type: floating point `0.11`, expected a version of vLLM in \
+             quotes, such as \"0.11.2\"",
+        ),
+        (
+            "native-offload",
+            "{preset: native-offload, bytes: 20000}",
+            "test.yaml:5:45: invalid type: integer `20000`, expected a size with its unit, such \
+             as `64GiB`, `20GB`, `20000 blocks` or `10000 tokens`",
+        ),
+        ("name: small\n", "", "test.yaml:7:1: missing field `name`"),
+        (
+            "hardware: 2x-l40s",
+            "hardware: 2x-l40s\ntarget: local",
+            "test.yaml:4:9: unknown variant `local`, expected one of simulated",
+        ),
+    ]);
+}
+
+#[test]
+fn unknown_names_bring_the_nearest_known_one() {
+    refused(&[
+        (
+            "Qwen/Qwen3-8B",
+            "Qwen3-8B",
+            "models: unknown model `Qwen3-8B`, did you mean `Qwen/Qwen3-8B`?; `weir list models` \
+             prints the known ones",
+        ),
+        (
+            "2x-l40s",
+            "2x-l40",
+            "hardware: unknown accelerator `l40`, did you mean `l40s`?; `weir list hardware` \
+             prints the known ones",
+        ),
+        (
+            "2x-l40s",
+            "l40s",
+            "hardware: `l40s` is not hardware; write the count and the accelerator, for example \
+             `2x-l40s`",
+        ),
+        (
+            "2x-l40s",
+            "0x-l40s",
+            "hardware: 0 accelerators per replica; write a count from 1 to 64",
+        ),
+        (
+            "native-offload",
+            "native-ofload",
+            "arms: unknown arm `native-ofload`, did you mean `native-offload`?; `weir list arms` \
+             prints the known ones",
+        ),
+        (
+            "native-offload",
+            "{preset: no-offload, name: x, routing: leastloaded}",
+            "arms.x.routing: unknown routing `leastloaded`, did you mean `least-loaded`?; `weir \
+             list arms` prints the known ones",
+        ),
+        (
+            "native-offload",
+            "{preset: lmcache-disk, disk: {profile: nvme}}",
+            "arms.lmcache-disk.disk.profile: unknown profile `nvme`; `weir list arms` prints the \
+             known ones",
+        ),
+        (
+            "duration: 10s}",
+            "duration: 10s}\noverrides: {Qwen/Qwen3-14B: {}}",
+            "overrides: unknown model `Qwen/Qwen3-14B`, did you mean `Qwen/Qwen3-8B`?; `weir list \
+             models` prints the known ones",
+        ),
+        (
+            "duration: 10s}",
+            "duration: 10s}\noverrides: {Qwen/Qwen3-8B: {arms: {native: {bytes: 1GiB}}}}",
+            "overrides: unknown arm `native`; `weir list arms` prints the known ones",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_of_the_top_level() {
+    refused(&[
+        (
+            "duration: 10s}",
+            "duration: 10s}\nrepeats: 0",
+            "repeats: 0 repeats; write a number from 1 to 10000",
+        ),
+        (
+            "duration: 10s}",
+            "duration: 10s}\nreplicas: 0",
+            "replicas: 0 replicas; write a number from 1 to 4096",
+        ),
+        (
+            "duration: 10s}",
+            "duration: 10s}\nverdict: {effective_share: 2}",
+            "verdict.effective_share: 2 is not a share; write a number above 0 and up to 1, for \
+             example 0.1",
+        ),
+        (
+            "[no-offload, native-offload]",
+            "[]",
+            "arms: the list is empty; write `arms: [no-offload, native-offload]`",
+        ),
+        (
+            "[no-offload, native-offload]",
+            "[no-offload, no-offload]",
+            "arms: `no-offload` stands there twice; give one of them another `name`",
+        ),
+        (
+            "[no-offload, native-offload]",
+            "[{preset: no-offload, name: a/b}]",
+            "arms: `a/b` cannot be a folder's name; use letters, digits, `.`, `_` and `-`",
+        ),
+        (
+            "[no-offload, native-offload]",
+            "[{name: a}]",
+            "arms: an arm has no `preset`; write for example `{preset: native-offload, bytes: \
+             64GiB}`",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_of_the_load() {
+    refused(&[
+        (
+            "users: [2]",
+            "users: []",
+            "load.users: the list is empty; write at least one level",
+        ),
+        (
+            "users: [2]",
+            "users: [0]",
+            "load.users: 0 users; write a number from 1 to 1000000",
+        ),
+        (
+            "users: [2]",
+            "users: [2, 2]",
+            "load: `c2` stands there twice; remove the double level",
+        ),
+        (
+            "users: [2]",
+            "poisson: [-1]",
+            "load.poisson: -1 is out of range; write a number above 0 and up to 1000000",
+        ),
+        (
+            "users: [2], ",
+            "",
+            "load: it does not say how requests arrive; write one of `users`, `constant`, \
+             `poisson`, `gamma` and `trace`",
+        ),
+        (
+            "users: [2]",
+            "users: [2], poisson: [1]",
+            "load: `users` and `poisson` exclude each other; write one of `users`, `constant`, \
+             `poisson`, `gamma` and `trace`",
+        ),
+        (
+            "users: [2]",
+            "trace: {speed: 1}",
+            "load.trace: the workload is no trace and has no times of its own; write `load: \
+             {users: ...}` or a rate, or a `workload: {trace: ...}`",
+        ),
+        (
+            "duration: 10s",
+            "duration: 10s, warmup: 10s",
+            "load.warmup: 10s leaves nothing of the duration of 10s; lower it, or raise \
+             load.duration",
+        ),
+        (
+            "duration: 10s",
+            "duration: 0s",
+            "load.duration: 0s; write for example `120s`",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_of_the_engine() {
+    refused(&[
+        (
+            "{max_num_seqs: 256}",
+            "{max_num_seqs: 1024, max_num_batched_tokens: 512}",
+            "engine.max_num_batched_tokens: 512 tokens per pass are fewer than the 1024 sequences \
+             of max_num_seqs; raise it, or lower engine.max_num_seqs",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{tensor_parallel: 4}",
+            "engine.tensor_parallel: 4 ranks on the 2 accelerators of 2x-l40s; write a number \
+             from 1 to 2",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{gpu_memory_utilization: 90}",
+            "engine.gpu_memory_utilization: 90 is not a share; write a number above 0 and up to \
+             1, for example 0.9",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{max_model_len: 50000}",
+            "engine.max_model_len: 50000 exceeds the 40960 tokens of Qwen/Qwen3-8B; lower it, or \
+             remove it",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{kv_tokens: 20000}",
+            "engine.max_model_len: the GPUs hold 20000 KV tokens, fewer than one sequence of \
+             40960; set engine.max_model_len to at most 20000, or use more memory",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{block_size: 0}",
+            "engine.block_size: 0 is out of range; write a number from 1 to 1024",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{tensor_parallel: []}",
+            "engine.tensor_parallel: the list is empty; write a number or remove it",
+        ),
+        (
+            "hardware: 2x-l40s",
+            "hardware: 3x-l40s",
+            "engine.tensor_parallel: 3 ranks cannot share the 32 heads of Qwen/Qwen3-8B; write a \
+             number that divides 32",
+        ),
+        (
+            "Qwen/Qwen3-8B",
+            "meta-llama/Llama-3.1-70B",
+            "models: meta-llama/Llama-3.1-70B does not fit: each of 2 l40s offers 40.5 GiB, and \
+             needs 65.7 GiB of weights and 3.3 GiB besides; use more or larger accelerators, or a \
+             quantized model",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_of_arms_and_workload() {
+    refused(&[
+        (
+            "native-offload",
+            "{preset: native-offload, bytes: 1MB}",
+            "arms.native-offload.bytes: 976.6 KiB are less than one chunk of 16 tokens, which has \
+             2.2 MiB; raise it, or lower chunk_tokens",
+        ),
+        (
+            "native-offload",
+            "{preset: native-offload, chunk_tokens: 20}",
+            "arms.native-offload.chunk_tokens: 20 tokens are not whole blocks of 16; write a \
+             multiple of 16",
+        ),
+        (
+            "[no-offload, native-offload]",
+            "[{preset: no-offload, bytes: 1GiB}]",
+            "arms.no-offload.bytes: the preset `no-offload` does not offload; remove it, or use \
+             `native-offload`",
+        ),
+        (
+            "native-offload",
+            "{preset: lmcache-local, store: {bytes: 1GiB}}",
+            "arms.lmcache-local.store: the preset `lmcache-local` has no remote store; remove it, \
+             or use `lmcache-redis`",
+        ),
+        (
+            "native-offload",
+            "{preset: llm-d-random, routing: {policy: random, block_tokens: 16}}",
+            "arms.llm-d-random.routing.block_tokens: the policy `random` has no such parameter; \
+             remove it, or use another policy",
+        ),
+        (
+            "native-offload]",
+            "native-offload, lmcache-disk]\nequal_resources: {bytes: 1GiB}",
+            "equal_resources.bytes: 1 GiB leave nothing behind the 4.7 GiB of host memory of the \
+             arm `lmcache-disk`; raise it, or lower arms.lmcache-disk.bytes",
+        ),
+        (
+            "prefix_tokens: 1000",
+            "prefix_tokens: 50000",
+            "workload.shared-prefix: a request can have 50120 tokens with its answer, and the \
+             engine takes 40960; shorten it, or use a model with a longer context",
+        ),
+        (
+            "prefixes: 4",
+            "prefixes: 0",
+            "workload: `workload.shared-prefix.prefixes` must be at least 1",
+        ),
+    ]);
+}
+
+#[test]
+fn counts_per_user_need_users() {
+    let text = with("prefixes: 4", "prefixes: {per_user: 2}");
+    let text = text.replace("users: [2]", "poisson: [2]");
     assert_eq!(
         error(&text, &[]),
-        "test.yaml:8:20: unknown field `durations`, expected one of `users`, `constant`, \
-         `poisson`, `gamma`, `trace`, `duration`, `warmup`, `max_requests`"
+        "workload.shared-prefix: a count is per user, and the load has no users; write a plain \
+         number, or `load: {users: ...}`"
     );
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let text = with("[Qwen/Qwen3-8B]", "[{config: nowhere/config.json}]");
+    let message = error(&text, &[]);
+    assert!(message.starts_with("cannot read model configuration nowhere/config.json: "));
+    let missing = weir_spec::Experiment::read(std::path::Path::new("nowhere.yaml"), &[]);
+    let message = missing.unwrap_err().to_string();
+    assert!(
+        message.starts_with("cannot read experiment file nowhere.yaml: "),
+        "{message}"
+    );
+}
+
+/// No text, however broken, makes the reader panic.
+#[test]
+fn broken_texts_are_errors() {
+    for end in 0..SMALL.len() {
+        let _ = crate::plan(&SMALL[..end], &[]);
+    }
+    for text in [
+        "",
+        "[]",
+        "a: &a [*a]",
+        "name: !!binary x",
+        "? {}",
+        "\u{0}",
+        "- - -",
+        "{",
+    ] {
+        error(text, &[]);
+    }
 }

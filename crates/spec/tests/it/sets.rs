@@ -43,14 +43,21 @@ fn another_form_of_load_or_workload_takes_the_place() {
         ],
     )
     .unwrap();
-    let names: Vec<&str> = plan.deployments[0].levels.iter().map(|l| l.name.as_str()).collect();
+    let names: Vec<&str> = plan.deployments[0]
+        .levels
+        .iter()
+        .map(|l| l.name.as_str())
+        .collect();
     assert_eq!(names, ["r0.5", "r2"]);
 }
 
 #[test]
 fn errors_name_the_flag() {
     for (flag, message) in [
-        ("engine", "--set engine: no `=`; write for example `--set load.duration=60s`"),
+        (
+            "engine",
+            "--set engine: no `=`; write for example `--set load.duration=60s`",
+        ),
         (
             "engine.tensorparallel=1",
             "--set engine.tensorparallel=1: unknown field `tensorparallel`, expected one of \
@@ -61,13 +68,25 @@ fn errors_name_the_flag() {
         ),
         (
             "load.duration=10",
-            "--set load.duration=10: `10` is not a duration; write for example `100ms`, `2s`, \
-             `5m` or `1h`",
+            "--set load.duration=10: invalid type: integer `10`, expected a duration with its unit, \
+             such as `100ms` or `120s`",
         ),
-        ("seed=x", "--set seed=x: invalid type: string \"x\", expected u64"),
-        ("seed.x=1", "--set seed.x=1: `seed` is a value and has no key `x`"),
-        ("arms.5.bytes=1GiB", "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`"),
-        ("a..b=1", "--set a..b=1: `a..b` is not a path; write keys with dots between them"),
+        (
+            "seed=x",
+            "--set seed=x: invalid type: string \"x\", expected u64",
+        ),
+        (
+            "seed.x=1",
+            "--set seed.x=1: `seed` is a value and has no key `x`",
+        ),
+        (
+            "arms.5.bytes=1GiB",
+            "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`",
+        ),
+        (
+            "a..b=1",
+            "--set a..b=1: `a..b` is not a path; write keys with dots between them",
+        ),
         ("seed=[", "--set seed=[: the value is not YAML"),
     ] {
         let seen = error(SMALL, &[flag]);

@@ -1,0 +1,123 @@
+//! `report.html`: one self-contained page with interactive charts. It loads nothing from
+//! anywhere: script, styles and data are inside.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use serde::Serialize;
+
+use crate::charts::{Chart, chart_json, deployment_charts, script};
+use crate::comparison::{Comparison, DeploymentComparison};
+use crate::error::ReportError;
+use crate::tables::{
+    Table, arms_table, definitions_table, equal_level_table, explanations_table, level_table,
+    origins_table, peak_table, verdict_matrix,
+};
+
+const TEMPLATE: &str = include_str!("templates/report.html");
+const STYLE: &str = include_str!("templates/report.css");
+const DRAW: &str = include_str!("templates/charts.js");
+
+#[derive(Serialize)]
+struct Section {
+    anchor: String,
+    model: String,
+    hardware: String,
+    facts: String,
+    sentence: String,
+    remedies: Vec<String>,
+    noise: String,
+    charts: Vec<ChartView>,
+    left_out: Vec<String>,
+    arms: Table,
+    matrix: Table,
+    levels: Table,
+    peaks: Table,
+    equal_levels: Vec<Table>,
+    explanations: Table,
+}
+
+#[derive(Serialize)]
+struct ChartView {
+    id: String,
+    title: String,
+    wide: bool,
+    json: Value,
+}
+
+/// The report as HTML.
+pub fn html(of: &Comparison) -> Result<String, ReportError> {
+    let failed = |source| ReportError::Template { source };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.map_err(failed)?);
+    environment
+        .add_template("report.html", TEMPLATE)
+        .map_err(failed)?;
+    let template = environment.get_template("report.html").map_err(failed)?;
+    let sections: Vec<Section> = of
+        .deployments
+        .iter()
+        .enumerate()
+        .map(|(place, of)| section(place, of))
+        .collect();
+    template
+        .render(context! {
+            run => Value::from(Serde(of)),
+            sections => Value::from(Serde(&sections)),
+            definitions => Value::from(Serde(definitions_table())),
+            origins => Value::from(Serde(origins_table(of))),
+            style => Value::from_safe_string(STYLE.to_owned()),
+            plotly => Value::from_safe_string(script()),
+            draw => Value::from_safe_string(DRAW.to_owned()),
+        })
+        .map_err(failed)
+}
+
+fn section(place: usize, of: &DeploymentComparison) -> Section {
+    let all = deployment_charts(of);
+    let left_out = all
+        .first()
+        .map_or_else(Vec::new, |chart| chart.left_out().to_vec());
+    let view = |chart: &Chart| ChartView {
+        id: chart.id().to_owned(),
+        title: chart
+            .title()
+            .split(" — ")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        wide: matches!(chart, Chart::Heat(_)),
+        json: Value::from_safe_string(chart_json(chart)),
+    };
+    let facts = format!(
+        "{} GPUs, {} replicas, tensor parallel {}",
+        of.gpus, of.replicas, of.tensor_parallel
+    );
+    Section {
+        anchor: format!("deployment-{place}"),
+        model: of.model.clone(),
+        hardware: of.hardware.clone(),
+        facts,
+        sentence: of.decision.sentence.clone(),
+        remedies: of.decision.remedies.clone(),
+        noise: of.noise_floor.note.clone(),
+        charts: all.iter().map(view).collect(),
+        left_out,
+        arms: arms_table(of),
+        matrix: verdict_matrix(of),
+        levels: level_table(of),
+        peaks: peak_table(of),
+        equal_levels: of
+            .compared_pairs()
+            .into_iter()
+            .map(|(arm, control)| equal_level_table(of, arm, control))
+            .collect(),
+        explanations: explanations_table(of),
+    }
+}

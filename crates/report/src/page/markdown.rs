@@ -1,0 +1,101 @@
+//! `report.md`: the comparison as Markdown, with links to the still pictures beside it.
+
+use std::fmt::Write;
+
+use crate::charts::{Chart, deployment_charts};
+use crate::comparison::{Comparison, DeploymentComparison};
+use crate::tables::{
+    self, Table, arms_table, definitions_table, equal_level_table, escaped, level_table,
+    origins_table, peak_table, verdict_matrix,
+};
+
+/// The report as Markdown.
+pub fn markdown(of: &Comparison) -> String {
+    let mut out = format!("# {}\n\n", escaped(&of.experiment));
+    let counts = of.cells;
+    let _ = writeln!(
+        out,
+        "Run {} on the {} target: {} of {} cells run, {} count.\n\n{}\n",
+        escaped(&of.run),
+        of.target,
+        counts.run,
+        counts.planned,
+        counts.counted,
+        of.doubt
+    );
+    out += "## Decision\n\n";
+    for deployment in &of.deployments {
+        let _ = writeln!(
+            out,
+            "- **{} on {}**: {}",
+            escaped(&deployment.model),
+            escaped(&deployment.hardware),
+            escaped(&deployment.decision.sentence)
+        );
+    }
+    if !of.warnings.is_empty() {
+        out += "\n## Warnings\n\n";
+        for warning in &of.warnings {
+            let _ = writeln!(out, "- {}", escaped(warning));
+        }
+    }
+    for deployment in &of.deployments {
+        out += &section(deployment);
+    }
+    out += "\n## Definitions\n\n";
+    out += &tables::markdown(&definitions_table());
+    out += "\n## Provenance\n\n";
+    let _ = writeln!(out, "- plan: `{}`\n- seed: {}", of.plan_hash, of.seed);
+    let _ = writeln!(out, "- repeats: {}", of.repeats);
+    for (name, version) in &of.versions {
+        let _ = writeln!(out, "- {}: {}", escaped(name), escaped(version));
+    }
+    if !of.origins.is_empty() {
+        out.push('\n');
+        out += &tables::markdown(&origins_table(of));
+    }
+    out
+}
+
+fn section(of: &DeploymentComparison) -> String {
+    let mut out = format!(
+        "\n## {} on {}\n\n",
+        escaped(&of.model),
+        escaped(&of.hardware)
+    );
+    let _ = writeln!(out, "{}\n", escaped(&of.decision.sentence));
+    let _ = writeln!(out, "Noise floor: {}.", of.noise_floor.note);
+    let mut add = |table: &Table| {
+        if !table.is_empty() {
+            out.push('\n');
+            out += &tables::markdown(table);
+        }
+    };
+    add(&arms_table(of));
+    add(&verdict_matrix(of));
+    add(&level_table(of));
+    add(&peak_table(of));
+    for (arm, control) in of.compared_pairs() {
+        add(&equal_level_table(of, arm, control));
+    }
+    let charts = deployment_charts(of);
+    if !charts.is_empty() {
+        out += "\n### Charts\n\n";
+    }
+    for chart in &charts {
+        let _ = writeln!(
+            out,
+            "![{}](plots/{}.png)\n",
+            escaped(chart.title()),
+            chart.id()
+        );
+    }
+    if let Some(notes) = charts
+        .first()
+        .map(Chart::left_out)
+        .filter(|notes| !notes.is_empty())
+    {
+        let _ = writeln!(out, "Not drawn: {}.", escaped(&notes.join("; ")));
+    }
+    out
+}

@@ -1,0 +1,8 @@
+//! The report to read: one page, as Markdown with links to the still pictures, and as HTML with
+//! interactive charts.
+
+mod html;
+mod markdown;
+
+pub use html::html;
+pub use markdown::markdown;

@@ -1,0 +1,196 @@
+//! The command line: types and help only. Commands turn them into a plan at once.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with
+/// proof that its mechanism acted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done; 1 done, and some cell failed or is void or unverified \
+                  against the plan's prediction; 2 a mistake in the input; 3 a fault of the \
+                  environment; 101 a defect of Weir."
+)]
+pub(crate) struct Cli {
+    /// Say nothing on stderr but errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an experiment and write its report.
+    Run(RunArgs),
+    /// Print what would run: cells, working sets, tiers, predicted verdicts, time.
+    Plan(PlanArgs),
+    /// List known models, hardware, arms.
+    List(ListArgs),
+    /// Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even.
+    Size(SizeArgs),
+    /// Write the report of a run folder again.
+    Report(ReportArgs),
+    /// Compare two runs cell by cell.
+    Compare(CompareArgs),
+    /// Write, check or describe experiment files.
+    Spec(SpecArgs),
+    /// Print shell completions.
+    Completions(CompletionsArgs),
+}
+
+/// An experiment file and what is laid over it.
+#[derive(Debug, Args)]
+pub(crate) struct ExperimentArgs {
+    /// Experiment file; without one, a small built-in experiment.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Override a value of the file, for example `load.users=[1,50]`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir run
+  weir run examples/published-evaluation.yaml
+  weir run examples/mooncake.yaml --set workload.trace.path=/data/conversation_trace.jsonl
+  weir run experiment.yaml --out runs/first --set repeats=3
+  weir run --resume runs/first")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// Run folder to create; the default is `runs/<name>-<time>`.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Finish the run in this folder. With a FILE, its plan must be the run's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Cells that run at once; the default is the number of processors.
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Print the plan and stop.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir plan examples/capacity-bound.yaml
+  weir plan experiment.yaml --set hardware=[2x-l40s,1x-h100]
+  weir plan experiment.yaml --json")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// Print the whole plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Catalogue {
+    /// Models, with their KV bytes per token.
+    Models,
+    /// Accelerators.
+    Hardware,
+    /// Arm presets.
+    Arms,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir list
+  weir list models")]
+pub(crate) struct ListArgs {
+    /// One catalogue; all of them by default.
+    pub(crate) what: Option<Catalogue>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir size --model Qwen/Qwen3-8B --hardware 2x-l40s --tp 2
+  weir size --model path/to/config.json --hardware 1x-h100 --prefix 30000
+  weir size --model Qwen/Qwen3-8B --hardware 2x-l40s --arm native-offload \\
+            --set 'arms=[{preset: native-offload, bytes: 200GiB}]'")]
+pub(crate) struct SizeArgs {
+    /// Model of the catalogue, or the path of a Hugging Face config.json.
+    #[arg(long)]
+    pub(crate) model: String,
+    /// Hardware of one replica, for example `2x-l40s`.
+    #[arg(long)]
+    pub(crate) hardware: String,
+    /// Tensor-parallel ranks; the default is all accelerators of the hardware.
+    #[arg(long, value_name = "N")]
+    pub(crate) tp: Option<u32>,
+    /// Length of the prefix in question, tokens.
+    #[arg(long, default_value_t = 10_000, value_name = "TOKENS")]
+    pub(crate) prefix: u32,
+    /// Arm presets whose tiers are sized. May be repeated.
+    #[arg(long = "arm", value_name = "PRESET", default_values = ["native-offload", "lmcache-redis"])]
+    pub(crate) arms: Vec<String>,
+    /// Override a value of the experiment behind the arithmetic. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  weir report runs/first")]
+pub(crate) struct ReportArgs {
+    /// Run folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir compare runs/before runs/after
+  weir compare runs/before runs/after --least 1 --csv > changes.csv")]
+pub(crate) struct CompareArgs {
+    /// First run folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) first: PathBuf,
+    /// Second run folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) second: PathBuf,
+    /// Leave out changes smaller than this, in percent.
+    #[arg(long, default_value_t = 0.5, value_name = "PERCENT")]
+    pub(crate) least: f64,
+    /// Print all changes as CSV.
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    #[command(subcommand)]
+    pub(crate) command: SpecCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpecCommand {
+    /// Write a commented experiment file.
+    New {
+        /// Where to; `-` is stdout.
+        #[arg(default_value = "experiment.yaml")]
+        file: PathBuf,
+    },
+    /// Check an experiment file without running it.
+    Check {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// Print the JSON schema of experiment files.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,192 @@
+//! `weir plan`: what would run, what each tier holds, and what to expect of it.
+
+use std::fmt::Write;
+
+use weir_model::Bytes;
+use weir_report::tables::{Table, text, wrapped};
+use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan};
+
+use crate::cli::PlanArgs;
+use crate::commands::run::planned;
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+/// Wall time of one simulated second of one replica, in seconds: measured on the published
+/// evaluation on one 3 GHz core, and good for a factor of three either way.
+const COST_OF_A_SIMULATED_SECOND: f64 = 2e-4;
+/// Wall time of opening and closing a cell, mostly waiting for the disk.
+const COST_OF_A_CELL: f64 = 0.03;
+
+pub(crate) fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let plan = planned(&args.experiment)?.plan;
+    if args.json {
+        printer.result(&serde_json::to_string_pretty(&plan)?)?;
+    } else {
+        printer.result(&overview(&plan))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The plan in words.
+pub(crate) fn overview(plan: &Plan) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{}: {} cells on the simulated target (plan {}, seed {}); {}",
+        plan.name,
+        plan.cells.len(),
+        plan.plan_hash(),
+        plan.seed,
+        time_estimate(plan)
+    );
+    for (index, deployment) in plan.deployments.iter().enumerate() {
+        out.push('\n');
+        out += &heading(deployment);
+        out += &text(&tier_table(deployment));
+        out.push('\n');
+        out += &text(&cell_table(plan, index, deployment));
+        for remedy in remedies(plan, index) {
+            out += &wrapped(&format!("- {remedy}"), "  ");
+        }
+    }
+    if !plan.warnings.is_empty() {
+        out += "\nWarnings\n";
+        for warning in &plan.warnings {
+            out += &wrapped(&format!("- {warning}"), "  ");
+        }
+    }
+    out
+}
+
+/// How long it will take, roughly.
+pub(crate) fn time_estimate(plan: &Plan) -> String {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let seconds: f64 = plan.cells.iter().map(|cell| cell_cost(plan, cell)).sum::<f64>() / jobs;
+    if seconds < 10.0 {
+        "some seconds of simulation".to_owned()
+    } else if seconds < 100.0 {
+        format!("about {:.0} s of simulation", (seconds / 10.0).ceil() * 10.0)
+    } else {
+        format!("about {:.0} min of simulation", (seconds / 60.0).ceil())
+    }
+}
+
+fn cell_cost(plan: &Plan, cell: &Cell) -> f64 {
+    let deployment = &plan.deployments[cell.deployment];
+    let level = &deployment.levels[cell.level];
+    // A trace without a duration: an hour is the order of the published ones.
+    let simulated = level.duration.map_or(3600.0, |duration| duration.as_secs_f64());
+    COST_OF_A_CELL + simulated * f64::from(deployment.replicas) * COST_OF_A_SIMULATED_SECOND
+}
+
+fn heading(of: &Deployment) -> String {
+    let engine = &of.engine;
+    let tokens = u64::from(engine.blocks) * u64::from(engine.block_size);
+    let kv = Bytes(engine.kv_bytes_per_token);
+    format!(
+        "{} on {}, {} x TP {}, vLLM {}\n  GPU pool {tokens} tokens ({}, {kv} per token), \
+         at most {} sequences and {} tokens per pass\n\n",
+        of.model.name,
+        of.label,
+        of.replicas,
+        of.tensor_parallel,
+        of.vllm,
+        Bytes(tokens * engine.kv_bytes_per_token),
+        engine.max_num_seqs,
+        engine.max_num_batched_tokens,
+    )
+}
+
+/// What each arm's tiers hold, per replica (a store: in all).
+fn tier_table(of: &Deployment) -> Table {
+    let mut table = Table::new("Arms", &["arm", "tier", ">capacity", ">tokens", ">x GPU pool"]);
+    let kv = of.engine.kv_bytes_per_token.max(1);
+    let pool = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
+    for arm in &of.arms {
+        let tiers = tiers(arm);
+        if tiers.is_empty() {
+            let words = if arm.routing_is_claim { "routing only" } else { "GPU only" };
+            table.rows.push([&*arm.name, words, "", "", ""].map(Into::into).into());
+        }
+        for (place, (name, capacity)) in tiers.iter().enumerate() {
+            let tokens = capacity.0 / kv;
+            table.rows.push(vec![
+                if place == 0 { arm.name.as_str() } else { "" }.into(),
+                name.as_str().into(),
+                capacity.to_string().into(),
+                tokens.to_string().into(),
+                format!("{:.2}", tokens as f64 / pool.max(1) as f64).into(),
+            ]);
+        }
+    }
+    table
+}
+
+fn tiers(arm: &Arm) -> Vec<(String, Bytes)> {
+    let Some(offload) = &arm.offload else { return Vec::new() };
+    let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
+    let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
+    local.chain(store).collect()
+}
+
+fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
+    let heads = ["arm", "level", ">working set", "regime", "predicted verdict"];
+    let mut table = Table::new("Cells (per repeat)", &heads);
+    let mut last: Option<(usize, String, String, String)> = None;
+    for (arm_index, arm) in of.arms.iter().enumerate() {
+        for cell in first_repeats(plan, index).filter(|cell| cell.arm == arm_index) {
+            let prediction = &cell.prediction;
+            let set = prediction.working_set.to_string();
+            let regime = prediction.regime.name().to_owned();
+            let verdict = prediction.verdict.to_string();
+            let this = (arm_index, set.clone(), regime.clone(), verdict.clone());
+            let level = level_name(of, cell);
+            if last.as_ref() == Some(&this)
+                && let Some(row) = table.rows.last_mut()
+            {
+                // Levels in a row that expect the same stand in one line.
+                let first = row[1].text.split("..").next().unwrap_or_default().to_owned();
+                row[1] = format!("{first}..{level}").into();
+                continue;
+            }
+            let is_new = last.as_ref().is_none_or(|(before, ..)| *before != arm_index);
+            let name = if is_new { arm.name.as_str() } else { "" };
+            table.rows.push(vec![
+                name.into(),
+                level.into(),
+                set.into(),
+                regime.into(),
+                verdict.into(),
+            ]);
+            last = Some(this);
+        }
+    }
+    table
+}
+
+fn first_repeats(plan: &Plan, deployment: usize) -> impl Iterator<Item = &Cell> {
+    plan.cells.iter().filter(move |cell| cell.deployment == deployment && cell.repeat == 0)
+}
+
+fn level_name(of: &Deployment, cell: &Cell) -> String {
+    let level = &of.levels[cell.level];
+    match level.load {
+        LevelLoad::Users(users) => format!("c{users}"),
+        _ => level.name.clone(),
+    }
+}
+
+/// Each remedy once, with the arms it is for.
+fn remedies(plan: &Plan, deployment: usize) -> Vec<String> {
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    for cell in first_repeats(plan, deployment) {
+        let Some(remedy) = &cell.prediction.remedy else { continue };
+        let arm = plan.deployments[deployment].arms[cell.arm].name.as_str();
+        match found.iter_mut().find(|(known, _)| known == remedy) {
+            Some((_, arms)) if arms.contains(&arm) => {}
+            Some((_, arms)) => arms.push(arm),
+            None => found.push((remedy.clone(), vec![arm])),
+        }
+    }
+    found.into_iter().map(|(remedy, arms)| format!("{}: {remedy}", arms.join(", "))).collect()
+}

@@ -1,0 +1,131 @@
+//! `weir run`: plan, run what is missing, judge, compare, write the report.
+
+use std::path::{Path, PathBuf};
+
+use weir_record::RunFolder;
+use weir_report::comparison::Comparison;
+use weir_report::results::Results;
+use weir_report::terminal;
+use weir_spec::{Experiment, Plan, SpecError};
+
+use crate::cli::{ExperimentArgs, RunArgs};
+use crate::commands::plan;
+use crate::exit::{Exit, Mistake};
+use crate::host;
+use crate::interrupt::Interrupt;
+use crate::printer::Printer;
+use crate::results;
+use crate::sweep::{is_surprising, run_missing};
+
+/// An experiment that was read and resolved.
+pub(crate) struct Planned {
+    /// The file's text, as written.
+    pub(crate) text: String,
+    /// What will run.
+    pub(crate) plan: Plan,
+}
+
+/// Reads and resolves an experiment; without a file, the built-in one.
+pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, SpecError> {
+    let (text, experiment) = match &args.file {
+        Some(file) => {
+            let experiment = Experiment::read(file, &args.sets)?;
+            let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
+                what: "experiment file",
+                path: file.clone(),
+                source,
+            })?;
+            (text, experiment)
+        }
+        None => {
+            let text = weir_spec::builtin();
+            let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
+            (text.to_owned(), experiment)
+        }
+    };
+    Ok(Planned { plan: Plan::resolve(&experiment)?, text })
+}
+
+pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        printer.result(&plan::overview(&planned(&args.experiment)?.plan))?;
+        return Ok(Exit::Done);
+    }
+    let interrupt = Interrupt::listen()?;
+    let (run, plan) = match &args.resume {
+        Some(folder) => resumed(folder, &args.experiment)?,
+        None => created(args)?,
+    };
+    let cells = plan.cells.len();
+    printer.note(&format!("{}: {cells} cells; {}", plan.name, plan::time_estimate(&plan)));
+    for warning in &plan.warnings {
+        printer.note(&format!("warning: {warning}"));
+    }
+    let jobs = args
+        .jobs
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1);
+    let outcome = run_missing(&run, &plan, jobs, &interrupt, printer)?;
+    for damaged in &outcome.repaired {
+        printer.note(&format!("ran again: {damaged}"));
+    }
+    if outcome.kept > 0 {
+        printer.note(&format!("kept {} finished cells, ran {}", outcome.kept, outcome.ran));
+    }
+    let exit = conclude(&run, &plan, printer)?;
+    if outcome.interrupted {
+        let folder = run.path().display();
+        printer.note(&format!("interrupted; `weir run --resume {folder}` finishes the rest"));
+        return Ok(Exit::DoneWithFaults);
+    }
+    Ok(exit)
+}
+
+/// Compares what has run, writes everything, prints the summary.
+pub(crate) fn conclude(
+    run: &RunFolder,
+    plan: &Plan,
+    printer: &mut Printer,
+) -> anyhow::Result<Exit> {
+    let (results, left_out) = results::read(run, plan)?;
+    for damaged in &left_out {
+        printer.note(&format!("left out: {damaged}"));
+    }
+    let comparison = Comparison::of(&results)?;
+    results::write(run, &results, &comparison)?;
+    printer.result(&terminal::summary(&comparison))?;
+    let report = run.path().join("report").join("report.html");
+    printer.result(&format!("\nReport: {}\n", report.display()))?;
+    Ok(verdict_exit(plan, &results))
+}
+
+fn verdict_exit(plan: &Plan, results: &Results<'_>) -> Exit {
+    let surprising = results.cells.iter().any(|result| {
+        is_surprising(&plan.cells[result.cell], &result.record.status, &result.verdict())
+    });
+    if surprising { Exit::DoneWithFaults } else { Exit::Done }
+}
+
+fn created(args: &RunArgs) -> anyhow::Result<(RunFolder, Plan)> {
+    let Planned { text, plan } = planned(&args.experiment)?;
+    let folder = args.out.clone().unwrap_or_else(|| {
+        let name: String =
+            plan.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        PathBuf::from("runs").join(format!("{name}-{}", host::stamp()))
+    });
+    let hash = plan.plan_hash();
+    let run = RunFolder::create(&folder, &text, &plan, &hash, &host::environment())?;
+    Ok((run, plan))
+}
+
+/// The run's own plan; a FILE given beside it must resolve to the same.
+fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, Plan)> {
+    let plan: Plan = RunFolder::open_read_only(folder)?.plan()?;
+    let given = if args.file.is_some() { planned(args)?.plan } else { plan.clone() };
+    if args.file.is_none() && !args.sets.is_empty() {
+        let message = "--set changes the plan, and a resumed run keeps its own; start a new run";
+        return Err(Mistake(message.to_owned()).into());
+    }
+    let run = RunFolder::resume(folder, &given.plan_hash())?;
+    Ok((run, plan))
+}

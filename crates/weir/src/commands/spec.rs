@@ -1,0 +1,55 @@
+//! `weir spec`: new, check, schema.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::cli::{SpecArgs, SpecCommand};
+use crate::commands::run::planned;
+use crate::exit::{Exit, Mistake};
+use crate::printer::Printer;
+
+pub(crate) fn run(args: &SpecArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    match &args.command {
+        SpecCommand::New { file } if file == Path::new("-") => {
+            printer.result(weir_spec::starter())?;
+        }
+        SpecCommand::New { file } => write_new(file, printer)?,
+        SpecCommand::Check { experiment } => {
+            let plan = planned(experiment)?.plan;
+            let deployments = plan.deployments.len();
+            printer.result(&format!(
+                "{}: valid, {} cells in {deployments} deployments",
+                plan.name,
+                plan.cells.len()
+            ))?;
+            for warning in &plan.warnings {
+                printer.note(&format!("warning: {warning}"));
+            }
+        }
+        SpecCommand::Schema => {
+            printer.result(&serde_json::to_string_pretty(&weir_spec::schema())?)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn write_new(file: &Path, printer: &mut Printer) -> anyhow::Result<()> {
+    let mut target = match OpenOptions::new().write(true).create_new(true).open(file) {
+        Ok(target) => target,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let message = format!("{} exists; name another file", file.display());
+            return Err(Mistake(message).into());
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot create {}", file.display()));
+        }
+    };
+    target
+        .write_all(weir_spec::starter().as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    printer.note(&format!("wrote {0}; `weir plan {0}` shows what it would run", file.display()));
+    Ok(())
+}

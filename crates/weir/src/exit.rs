@@ -1,0 +1,62 @@
+//! Exit codes: what a caller can tell from them is part of the interface.
+
+use std::process::ExitCode;
+
+use weir_record::{Fault, RecordError};
+use weir_report::ReportError;
+use weir_spec::SpecError;
+use weir_workload::WorkloadError;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done, verdicts as the plan predicted.
+    Done,
+    /// Done, and some cell is not what was planned; or stopped before all cells had run.
+    DoneWithFaults,
+    /// The user's mistake.
+    User,
+    /// The environment's fault.
+    Environment,
+    /// A defect.
+    Defect,
+}
+
+/// A mistake in what was asked, found by a command itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Mistake(pub(crate) String);
+
+impl Exit {
+    /// The exit of an error: that of the innermost cause that says.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if cause.is::<SpecError>() || cause.is::<WorkloadError>() || cause.is::<Mistake>() {
+                return Self::User;
+            }
+            if let Some(record) = cause.downcast_ref::<RecordError>() {
+                return match record.fault() {
+                    Fault::User => Self::User,
+                    Fault::Environment => Self::Environment,
+                    Fault::Defect => Self::Defect,
+                };
+            }
+            if cause.is::<ReportError>() {
+                return Self::Defect;
+            }
+        }
+        Self::Environment
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::DoneWithFaults => 1,
+            Exit::User => 2,
+            Exit::Environment => 3,
+            Exit::Defect => 101,
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! Facts about this machine and moment, for `environment.json`.
+
+use std::collections::BTreeMap;
+
+use weir_record::Environment;
+
+/// What is known of the machine.
+pub(crate) fn environment() -> Environment {
+    let mut host = BTreeMap::new();
+    let mut note = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            host.insert(key.to_owned(), value);
+        }
+    };
+    let name = rustix::system::uname();
+    note("kernel", name.release().to_str().ok().map(str::to_owned));
+    note("machine", name.machine().to_str().ok().map(str::to_owned));
+    note("processors", std::thread::available_parallelism().ok().map(|n| n.to_string()));
+    note("processor", line_of("/proc/cpuinfo", "model name"));
+    note("memory", line_of("/proc/meminfo", "MemTotal"));
+    Environment {
+        started: jiff::Timestamp::now().to_string(),
+        weir: env!("CARGO_PKG_VERSION").to_owned(),
+        host,
+    }
+}
+
+/// A time for folder names, UTC: `20261120-153000`.
+pub(crate) fn stamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
+}
+
+/// The value behind `key :` in a file of the kernel.
+fn line_of(path: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,49 @@
+//! Progress of long work: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::printer::Printer;
+
+/// Progress over cells.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    /// Cells between two lines where there is no terminal; 0 prints none.
+    every: u64,
+    total: u64,
+}
+
+impl Progress {
+    pub(crate) fn new(total: usize, printer: &Printer) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = ProgressBar::new(total as u64);
+        if printer.is_quiet() || !terminal {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        } else {
+            let style = ProgressStyle::with_template(
+                "{bar:30} {pos}/{len} cells  {elapsed} elapsed, {eta} left  {msg}",
+            );
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        let every = if printer.is_quiet() || terminal { 0 } else { (total as u64 / 10).max(1) };
+        Self { bar, every, total: total as u64 }
+    }
+
+    /// A cell is done.
+    pub(crate) fn cell_done(&self, path: &str, printer: &mut Printer) {
+        self.bar.inc(1);
+        self.bar.set_message(path.to_owned());
+        let done = self.bar.position();
+        if self.every > 0 && (done.is_multiple_of(self.every) || done == self.total) {
+            printer.note(&format!("{done}/{} cells", self.total));
+        }
+    }
+
+    /// The bar goes away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,80 @@
+//! Results of a run folder, and everything that is written from them.
+
+use std::collections::BTreeMap;
+
+use weir_record::{CellReader, CellState, RunFolder};
+use weir_report::charts;
+use weir_report::comparison::Comparison;
+use weir_report::figures::throughput_batches;
+use weir_report::files;
+use weir_report::page;
+use weir_report::results::{CellResult, Provenance, Results};
+use weir_spec::plan::Plan;
+
+use crate::cell::{request_columns, step_rows, window};
+
+/// Parts of a window for the interval within one run: enough for a t interval, few enough to be
+/// nearly independent.
+const BATCHES: usize = 10;
+
+/// Reads what has been run. Cells that are damaged are left out, with the reason.
+pub(crate) fn read<'a>(
+    run: &RunFolder,
+    plan: &'a Plan,
+) -> anyhow::Result<(Results<'a>, Vec<String>)> {
+    let mut cells = Vec::new();
+    let mut left_out = Vec::new();
+    for (index, cell) in plan.cells.iter().enumerate() {
+        match run.cell_state(&cell.path)? {
+            CellState::Complete(_) => {}
+            CellState::Damaged(why) => {
+                left_out.push(format!("{}: {why}", cell.path));
+                continue;
+            }
+            CellState::Missing | CellState::Incomplete => continue,
+        }
+        let reader = CellReader::open(run, &cell.path)?;
+        let columns = request_columns(reader.tables())?;
+        let steps = step_rows(reader.tables())?;
+        let level = &plan.deployments[cell.deployment].levels[cell.level];
+        let window = window(level, &columns);
+        cells.push(CellResult {
+            cell: index,
+            record: reader.record().clone(),
+            evidence: reader.evidence()?,
+            throughput_batches: throughput_batches(&columns, &steps, window, BATCHES),
+        });
+    }
+    let mut versions = BTreeMap::new();
+    versions.insert("weir".to_owned(), run.header().weir.clone());
+    let name = run.path().file_name().map_or_else(
+        || run.path().display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let plan_hash = run.header().plan_hash.clone();
+    let provenance = Provenance { run: name, plan_hash, versions };
+    Ok((Results { plan, provenance, cells }, left_out))
+}
+
+/// Writes `analysis/` and `report/`.
+pub(crate) fn write(
+    run: &RunFolder,
+    results: &Results<'_>,
+    comparison: &Comparison,
+) -> anyhow::Result<()> {
+    run.write_analysis("summary.json", &files::summary_json(comparison)?)?;
+    run.write_analysis("all_peak_metrics.csv", &files::peaks_csv(comparison)?)?;
+    run.write_analysis("performance_comparisons.csv", &files::changes_csv(comparison)?)?;
+    for (name, bytes) in files::cells_csv(results, comparison)? {
+        run.write_analysis(&name, &bytes)?;
+    }
+    run.write_analysis("columns.md", files::columns_reference().as_bytes())?;
+    run.write_report("report.md", page::markdown(comparison).as_bytes())?;
+    run.write_report("report.html", page::html(comparison)?.as_bytes())?;
+    for chart in charts::charts(comparison) {
+        let stem = chart.id().to_owned();
+        run.write_report(&format!("plots/{stem}.png"), &charts::png_bytes(&chart)?)?;
+        run.write_report(&format!("plots/{stem}.svg"), charts::svg_text(&chart)?.as_bytes())?;
+    }
+    Ok(())
+}

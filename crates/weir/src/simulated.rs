@@ -1,0 +1,88 @@
+//! From a planned cell to a simulated world.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use weir_model::Tokens;
+use weir_record::{CellWriter, RecordError};
+use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
+use weir_spec::plan::{Cell, LevelLoad, Plan};
+use weir_workload::{Arrivals, Schedule, SourceOptions, open};
+
+use crate::interrupt::Interrupt;
+
+/// Rows go to the cell's tables.
+struct Rows<'a>(&'a mut CellWriter);
+
+impl Recorder for Rows<'_> {
+    type Error = RecordError;
+    fn request(&mut self, row: &weir_model::RequestRow) -> Result<(), RecordError> {
+        self.0.push_request(row)
+    }
+    fn step(&mut self, row: &weir_model::StepRow) -> Result<(), RecordError> {
+        self.0.push_step(row)
+    }
+}
+
+/// What a simulated cell leaves besides its tables.
+pub(crate) struct Simulated {
+    pub(crate) summary: Summary,
+    /// Requests of a trace that were left out because they exceed the context.
+    pub(crate) skipped: u64,
+    /// Requests of a trace that were cut to fit it.
+    pub(crate) truncated: u64,
+}
+
+/// Simulates a cell into its tables. Nothing when it was interrupted.
+pub(crate) fn simulate(
+    plan: &Plan,
+    cell: &Cell,
+    writer: &mut CellWriter,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<Simulated>> {
+    let deployment = &plan.deployments[cell.deployment];
+    let arm = &deployment.arms[cell.arm];
+    let level = &deployment.levels[cell.level];
+    let trace_speed = match level.load {
+        LevelLoad::Trace { speed } => speed,
+        _ => 1.0,
+    };
+    let options = SourceOptions {
+        seed: cell.seed,
+        max_model_len: Tokens(deployment.engine.max_model_len),
+        trace_speed,
+        // The plan's trace paths are absolute.
+        trace_folder: PathBuf::new(),
+    };
+    let mut source = open(&level.workload, &options)?;
+    let config = WorldConfig {
+        engine: deployment.engine.clone(),
+        timing: deployment.timing.clone(),
+        offload: arm.offload.clone(),
+        router: arm.routing.clone(),
+        replicas: u16::try_from(deployment.replicas).context("more replicas than 65,535")?,
+        load: load(&level.load, cell.seed)?,
+        duration: level.duration,
+        warmup: level.warmup,
+        max_requests: level.max_requests,
+    };
+    let mut rows = Rows(writer);
+    let world = World::new(config, &mut source, &mut rows)?;
+    let summary = world.run(|_, _| !interrupt.is_set())?;
+    if let Some(error) = source.error() {
+        anyhow::bail!("{error}");
+    }
+    let (skipped, truncated) = (source.skipped(), source.truncated());
+    Ok(summary.map(|summary| Simulated { summary, skipped, truncated }))
+}
+
+fn load(load: &LevelLoad, seed: u64) -> anyhow::Result<Load> {
+    let open = |arrivals| anyhow::Ok(Load::Open(Schedule::new(arrivals, seed)?));
+    match *load {
+        LevelLoad::Users(users) => Ok(Load::Users(users)),
+        LevelLoad::Constant(rate) => open(Arrivals::Constant { rate }),
+        LevelLoad::Poisson(rate) => open(Arrivals::Poisson { rate }),
+        LevelLoad::Gamma { rate, cv } => open(Arrivals::Gamma { rate, cv }),
+        LevelLoad::Trace { .. } => Ok(Load::SessionTimes),
+    }
+}

@@ -38,10 +38,8 @@ pub(crate) fn timed<T>(what: impl FnOnce() -> Result<T>) -> Result<(T, Taken)> {
     let wall = Instant::now();
     let processor = processor_time();
     let result = what()?;
-    let taken = Taken {
-        wall: wall.elapsed(),
-        processor: processor_time().saturating_sub(processor),
-    };
+    let taken =
+        Taken { wall: wall.elapsed(), processor: processor_time().saturating_sub(processor) };
     Ok((result, taken))
 }
 

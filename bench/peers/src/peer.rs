@@ -14,7 +14,6 @@ use aisimulate_core::replay::{
     ReplaySpec, ReplayTopology, Replayer, SlaThresholds,
 };
 use anyhow::{Result, ensure};
-use serde_json::Value;
 
 use crate::workload::{
     BLOCK_TOKENS, BLOCKS, IN_FLIGHT, MAX_MODEL_TOKENS, MAX_SEQUENCES, OUTPUT_TOKENS, OWN_TOKENS,
@@ -125,11 +124,7 @@ fn request(prefix: &[u32], index: u64) -> DirectRequest {
     let mut tokens = Vec::with_capacity(prefix.len() + OWN_TOKENS as usize);
     tokens.extend_from_slice(prefix);
     tokens.extend((0..u64::from(OWN_TOKENS)).map(|place| token(index, place)));
-    DirectRequest {
-        tokens,
-        max_output_tokens: OUTPUT_TOKENS as usize,
-        ..DirectRequest::default()
-    }
+    DirectRequest { tokens, max_output_tokens: OUTPUT_TOKENS as usize, ..DirectRequest::default() }
 }
 
 /// A token id: the finaliser of `SplitMix64` over text and place.
@@ -141,7 +136,9 @@ fn token(text: u64, place: u64) -> u32 {
 }
 
 /// The peer's fixed timing, with a count of passes. In each pass the peer asks first for the
-/// prompt part and then for the decode part, and leaves out a part that is empty.
+/// prompt part and then for the decode part, and leaves out a part that is empty. So the count
+/// is one short where a pass of prompts alone is followed by one of decodes alone; in a closed
+/// loop of many requests prompts are waiting behind every pass of prompts alone.
 #[derive(Default)]
 struct CountedTiming {
     passes: AtomicU64,

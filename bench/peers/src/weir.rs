@@ -23,11 +23,8 @@ const CELL: &str = "model/hardware/arm/level/0";
 /// Simulates and records `requests.parquet` and `steps.parquet` in a new run folder in `folder`:
 /// encoded, compressed, checksummed, synced, and completed by `cell.json`.
 pub(crate) fn recorded(size: Size, folder: &Path) -> Result<Summary> {
-    let environment = Environment {
-        started: String::new(),
-        weir: String::new(),
-        host: BTreeMap::new(),
-    };
+    let environment =
+        Environment { started: String::new(), weir: String::new(), host: BTreeMap::new() };
     let run = RunFolder::create(folder, "", &(), "", &environment)?;
     let mut rows = ToFiles(run.begin_cell(CELL)?);
     let summary = simulate(size, &mut rows)?;
@@ -86,7 +83,7 @@ where
     };
     let mut source = open(&workload, &options)?;
     let world = World::new(world_config(size), &mut source, rows)?;
-    Ok(world.run(|_, _| {})?)
+    world.run(|_, _| true)?.context("the simulation was stopped")
 }
 
 fn world_config(size: Size) -> WorldConfig {
@@ -101,10 +98,7 @@ fn world_config(size: Size) -> WorldConfig {
             watermark: 0.0,
             kv_bytes_per_token: 147_456,
         },
-        timing: TimingConfig::Fixed {
-            base: Nanos::from_millis(PASS_MS),
-            per_token: Nanos::ZERO,
-        },
+        timing: TimingConfig::Fixed { base: Nanos::from_millis(PASS_MS), per_token: Nanos::ZERO },
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which quantity. Values are differences over the measured window unless the doc says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignalKind {
     /// Prompt tokens of all requests that were scheduled.

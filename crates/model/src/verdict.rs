@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a mechanism cost something but brought nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverheadReason {
     /// What was asked again was still in the GPU's cache.
@@ -29,6 +30,7 @@ impl OverheadReason {
 
 /// Why a mechanism did not act at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VoidReason {
     /// No store and no lookup reached the mechanism.
@@ -52,6 +54,7 @@ impl VoidReason {
 
 /// What a cell is worth as evidence (design: the table of verdicts).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// A baseline arm, and its own claims hold.

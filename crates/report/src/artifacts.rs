@@ -17,10 +17,7 @@ pub struct Artifact {
 }
 
 fn artifact(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Artifact {
-    Artifact {
-        path: path.into(),
-        bytes: bytes.into(),
-    }
+    Artifact { path: path.into(), bytes: bytes.into() }
 }
 
 /// The files of `analysis/`: summary, CSVs and the reference of their columns.
@@ -42,10 +39,7 @@ pub fn plots(of: &Comparison) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let mut files = Vec::new();
     for chart in charts(of) {
         files.push((format!("{}.png", chart.id()), png_bytes(&chart)?));
-        files.push((
-            format!("{}.svg", chart.id()),
-            svg_text(&chart)?.into_bytes(),
-        ));
+        files.push((format!("{}.svg", chart.id()), svg_text(&chart)?.into_bytes()));
     }
     Ok(files)
 }

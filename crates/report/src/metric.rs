@@ -30,11 +30,7 @@ impl Better {
 
     /// A change in percent as a gain (positive is an improvement).
     pub fn gain(self, percent: f64) -> f64 {
-        if self == Self::Lower {
-            -percent
-        } else {
-            percent
-        }
+        if self == Self::Lower { -percent } else { percent }
     }
 }
 
@@ -88,12 +84,7 @@ macro_rules! figure {
         |cell| Some(cell.record.figures.$field as f64)
     };
     ($field:ident.$part:ident) => {
-        |cell| {
-            seen(
-                &cell.record.figures.$field,
-                cell.record.figures.$field.$part,
-            )
-        }
+        |cell| seen(&cell.record.figures.$field, cell.record.figures.$field.$part)
     };
 }
 
@@ -227,10 +218,6 @@ mod tests {
         for key in [THROUGHPUT, TTFT_MEAN, GOODPUT] {
             assert!(metric(key).is_some_and(|metric| metric.compared), "{key}");
         }
-        assert!(
-            METRICS
-                .iter()
-                .all(|metric| metric.definition.ends_with('.'))
-        );
+        assert!(METRICS.iter().all(|metric| metric.definition.ends_with('.')));
     }
 }

@@ -60,7 +60,9 @@ pub(crate) fn change(difference: &Difference) -> String {
 pub(crate) fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
     match interval {
         // A width that rounds to zero is small, not nothing.
-        Some(interval) if interval.half_width() < 0.05 => format!("{} ± <0.1", percent(value)),
+        Some(interval) if interval.half_width() > 0.0 && interval.half_width() < 0.05 => {
+            format!("{} ± <0.1", percent(value))
+        }
         Some(interval) => format!("{} ± {:.1}", percent(value), interval.half_width()),
         None => percent(value),
     }

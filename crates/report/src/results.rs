@@ -116,10 +116,7 @@ impl Results<'_> {
                 .plan
                 .cells
                 .get(result.cell)
-                .ok_or(ResultsError::UnknownCell {
-                    cell: result.cell,
-                    cells,
-                })?;
+                .ok_or(ResultsError::UnknownCell { cell: result.cell, cells })?;
             if result.record.path != cell.path {
                 return Err(ResultsError::OtherPath {
                     cell: result.cell,
@@ -128,9 +125,7 @@ impl Results<'_> {
                 });
             }
             if !seen.insert(result.cell) {
-                return Err(ResultsError::Doubled {
-                    path: cell.path.clone(),
-                });
+                return Err(ResultsError::Doubled { path: cell.path.clone() });
             }
         }
         Ok(())
@@ -138,11 +133,7 @@ impl Results<'_> {
 }
 
 fn check_indices(plan: &Plan, cell: &Cell) -> Result<(), ResultsError> {
-    let broken = |what, index| ResultsError::BrokenPlan {
-        path: cell.path.clone(),
-        what,
-        index,
-    };
+    let broken = |what, index| ResultsError::BrokenPlan { path: cell.path.clone(), what, index };
     let deployment = plan
         .deployments
         .get(cell.deployment)
@@ -188,10 +179,7 @@ impl<'r> Group<'r> {
 
     /// Whether some repeat counts and all that count were effective.
     pub fn is_effective(&self) -> bool {
-        let mut verdicts = self
-            .counted()
-            .map(|(_, result)| result.verdict())
-            .peekable();
+        let mut verdicts = self.counted().map(|(_, result)| result.verdict()).peekable();
         verdicts.peek().is_some() && verdicts.all(|verdict| verdict == Verdict::Effective)
     }
 
@@ -199,20 +187,17 @@ impl<'r> Group<'r> {
     pub fn verdict_words(&self) -> String {
         let mut words: BTreeMap<String, usize> = BTreeMap::new();
         for entry in &self.entries {
-            let word = entry.result.map_or_else(
-                || "not run".to_owned(),
-                |result| result.verdict().to_string(),
-            );
+            let word = entry
+                .result
+                .map_or_else(|| "not run".to_owned(), |result| result.verdict().to_string());
             *words.entry(word).or_default() += 1;
         }
         match words.len() {
             0 => "not planned".to_owned(),
             1 => words.into_keys().collect(),
             _ => {
-                let each: Vec<String> = words
-                    .into_iter()
-                    .map(|(word, times)| format!("{times} x {word}"))
-                    .collect();
+                let each: Vec<String> =
+                    words.into_iter().map(|(word, times)| format!("{times} x {word}")).collect();
                 each.join(", ")
             }
         }
@@ -229,34 +214,23 @@ pub struct Grid<'r> {
 impl<'r> Grid<'r> {
     /// Sorts the cells of checked results into groups.
     pub fn of(results: &'r Results<'_>) -> Self {
-        let by_cell: BTreeMap<usize, &CellResult> = results
-            .cells
-            .iter()
-            .map(|result| (result.cell, result))
-            .collect();
+        let by_cell: BTreeMap<usize, &CellResult> =
+            results.cells.iter().map(|result| (result.cell, result)).collect();
         let mut groups: BTreeMap<_, Group<'r>> = BTreeMap::new();
         for (index, cell) in results.plan.cells.iter().enumerate() {
-            let entry = Entry {
-                cell,
-                result: by_cell.get(&index).copied(),
-            };
+            let entry = Entry { cell, result: by_cell.get(&index).copied() };
             let key = (cell.deployment, cell.arm, cell.level);
             groups.entry(key).or_default().entries.push(entry);
         }
         for group in groups.values_mut() {
             group.entries.sort_by_key(|entry| entry.cell.repeat);
         }
-        Self {
-            groups,
-            empty: Group::default(),
-        }
+        Self { groups, empty: Group::default() }
     }
 
     /// The group of an arm at a level; empty where nothing was planned.
     pub fn group(&self, deployment: usize, arm: usize, level: usize) -> &Group<'r> {
-        self.groups
-            .get(&(deployment, arm, level))
-            .unwrap_or(&self.empty)
+        self.groups.get(&(deployment, arm, level)).unwrap_or(&self.empty)
     }
 
     /// The folder name of a deployment's model: the first part of its cells' paths.
@@ -265,9 +239,6 @@ impl<'r> Grid<'r> {
             .range((deployment, 0, 0)..(deployment + 1, 0, 0))
             .find_map(|(_, group)| group.entries.first())
             .and_then(|entry| entry.cell.path.split('/').next())
-            .map_or_else(
-                || of.model.name.replace(['/', '\\', ' '], "-"),
-                str::to_owned,
-            )
+            .map_or_else(|| of.model.name.replace(['/', '\\', ' '], "-"), str::to_owned)
     }
 }

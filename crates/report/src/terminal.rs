@@ -38,16 +38,7 @@ pub fn decision_line(of: &DeploymentComparison) -> String {
 }
 
 fn section(of: &DeploymentComparison) -> String {
-    let gpus = if of.gpus == 1 { "GPU" } else { "GPUs" };
-    let replicas = if of.replicas == 1 {
-        "replica"
-    } else {
-        "replicas"
-    };
-    let mut out = format!(
-        "{} on {} ({} {gpus}, {} {replicas}, TP {})\n\n",
-        of.model, of.hardware, of.gpus, of.replicas, of.tensor_parallel
-    );
+    let mut out = format!("{} on {} ({})\n\n", of.model, of.hardware, of.facts());
     out += &text(&level_table(of));
     out.push('\n');
     out += &text(&peak_table(of));
@@ -65,10 +56,7 @@ pub fn runs(of: &RunComparison, least_percent: f64) -> String {
     };
     let hidden = of.deltas.iter().filter(is_small).count();
     if hidden > 0 {
-        let _ = writeln!(
-            out,
-            "  {hidden} changes below {least_percent} % are not shown"
-        );
+        let _ = writeln!(out, "  {hidden} changes below {least_percent} % are not shown");
     }
     if !of.same_plan {
         let _ = writeln!(out, "  The runs have different plans.");

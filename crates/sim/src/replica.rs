@@ -41,6 +41,8 @@ pub(crate) struct Replica {
     last_end: Nanos,
     pub(crate) effects: Effects,
     pub(crate) flights: Vec<Option<Flight>>,
+    /// Requests sent here and not ended, those before the front end included.
+    pub(crate) in_flight: u32,
     new_transfers: Vec<Transfer>,
     new_lookups: Vec<Lookup>,
     pub(crate) planned: Vec<Planned>,
@@ -71,6 +73,7 @@ impl Replica {
             last_end: Nanos::ZERO,
             effects: Effects::default(),
             flights: Vec::new(),
+            in_flight: 0,
             new_transfers: Vec::new(),
             new_lookups: Vec::new(),
             planned: Vec::new(),

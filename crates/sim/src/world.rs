@@ -131,6 +131,8 @@ pub struct World<'a, S, R: Recorder> {
     /// A trace's next session, read ahead to know its start.
     ahead: Option<Session>,
     issued: u64,
+    /// No further session will arrive by itself.
+    arrivals_over: bool,
     in_flight: u64,
     flow_at: Nanos,
     flow_integral: u128,
@@ -178,6 +180,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             sessions: Sessions::default(),
             ahead: None,
             issued: 0,
+            arrivals_over: false,
             in_flight: 0,
             flow_at: Nanos::ZERO,
             flow_integral: 0,
@@ -201,6 +204,10 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             if self.config.duration.is_some_and(|end| at >= end) {
                 break;
             }
+            if self.is_answered() {
+                // Only stores are under way; a cell does not last longer for them.
+                break;
+            }
             if !self.tally.is_open() && at >= self.config.warmup {
                 self.tally.open(&self.replicas, self.store.as_ref(), self.router.stats());
             }
@@ -214,6 +221,14 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         self.finish().map(Some)
     }
 
+    /// Nothing more will be asked, and everything asked was answered.
+    fn is_answered(&self) -> bool {
+        self.in_flight == 0
+            && self.issued > 0
+            && self.sessions.under_way() == 0
+            && self.arrivals_over
+    }
+
     /// Only a trace ends by itself.
     fn is_endless(&self) -> bool {
         self.config.duration.is_none()
@@ -224,6 +239,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
     fn start_load(&mut self) {
         match &self.config.load {
             Load::Users(users) => {
+                // From here on a session starts only where another ends.
+                self.arrivals_over = true;
                 for _ in 0..*users {
                     self.start_session();
                 }
@@ -256,10 +273,11 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             }
             Load::Users(_) => None,
         };
-        if let Some(at) = at
-            && self.may_issue()
-        {
-            self.clock.plan(at.max(self.clock.now()), Event::Arrival);
+        match at {
+            Some(at) if self.may_issue() => {
+                self.clock.plan(at.max(self.clock.now()), Event::Arrival);
+            }
+            _ => self.arrivals_over = true,
         }
     }
 
@@ -328,7 +346,9 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             best_hit: 0,
         };
         let (number, delay) = self.place(&mut flight);
-        let at = self.replicas[usize::from(number)].through_front_end(now + delay);
+        let replica = &mut self.replicas[usize::from(number)];
+        replica.in_flight += 1;
+        let at = replica.through_front_end(now + delay);
         self.clock.plan(at, Event::Submit(number, Box::new(flight)));
     }
 
@@ -340,9 +360,11 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         self.loads.clear();
         self.loads.extend(self.replicas.iter().map(|replica| {
             let pool = replica.engine.pool();
+            let running = replica.engine.running();
             weir_router::Load {
-                waiting: replica.engine.waiting(),
-                running: replica.engine.running(),
+                // A router knows what it has sent, also what has not reached the engine yet.
+                waiting: replica.in_flight - running,
+                running,
                 kv_usage: f64::from(pool.used_blocks()) / f64::from(pool.total_blocks()),
             }
         }));
@@ -380,7 +402,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
                 let now = self.clock.now();
                 let row = flight.refused(number, now, refusal.to_string());
                 self.recorder.request(&row).map_err(SimError::Record)?;
-                self.end_flight(&flight);
+                self.end_flight(number, &flight);
             }
         }
         Ok(())
@@ -415,7 +437,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             let row = flight.done(number, now, finished);
             self.tally.ended(&row, self.config.engine.block_size);
             self.recorder.request(&row).map_err(SimError::Record)?;
-            self.end_flight(&flight);
+            self.end_flight(number, &flight);
         }
         self.replicas[usize::from(number)].effects = effects;
         self.kick(number);
@@ -423,9 +445,10 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
     }
 
     /// A request has left: its session goes on, or its user takes the next one.
-    fn end_flight(&mut self, flight: &Flight) {
+    fn end_flight(&mut self, replica: u16, flight: &Flight) {
         self.count_flow();
         self.in_flight -= 1;
+        self.replicas[usize::from(replica)].in_flight -= 1;
         let now = self.clock.now();
         self.residence_sum += u128::from((now - flight.due).0);
         let clock = &mut self.clock;
@@ -466,8 +489,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         if let Some(end) = self.config.duration {
             self.clock.advance_to(end);
         } else {
-            let stuck = self.replicas.iter().any(|replica| !replica.is_idle());
-            assert!(!stuck && self.in_flight == 0, "a request was left without a wake-up");
+            assert_eq!(self.in_flight, 0, "a request was left without a wake-up");
+            debug_assert!(self.replicas.iter().all(Replica::is_idle));
         }
         let end = self.clock.now();
         self.count_flow();

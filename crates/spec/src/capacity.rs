@@ -83,10 +83,7 @@ mod tests {
             ("Qwen/Qwen3-32B-AWQ", 208_080.0),
         ] {
             let computed = pool(model, 0.9);
-            assert!(
-                (computed / tokens - 1.0).abs() < 0.02,
-                "{model}: {computed}"
-            );
+            assert!((computed / tokens - 1.0).abs() < 0.02, "{model}: {computed}");
         }
     }
 
@@ -100,10 +97,7 @@ mod tests {
             ("Qwen/Qwen3-32B-AWQ", 0.65, 116_000.0),
         ] {
             let computed = pool(model, utilization);
-            assert!(
-                (computed / tokens - 1.0).abs() < 0.08,
-                "{model}: {computed}"
-            );
+            assert!((computed / tokens - 1.0).abs() < 0.08, "{model}: {computed}");
         }
     }
 

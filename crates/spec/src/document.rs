@@ -153,6 +153,30 @@ impl Spec {
     }
 }
 
+/// A message of the libraries below without their words for types, on one line.
+pub(crate) fn in_words(message: &str) -> String {
+    let whole = "whole number of 0 or more";
+    let mut text = message.replace('\n', " ");
+    if let Some((before, _)) = text.split_once("expected struct ") {
+        text = format!("{before}expected a map");
+    }
+    for kind in ["u32", "u64", "u16", "usize"] {
+        text = text.replace(&format!("invalid {kind}"), &format!("not a {whole}"));
+        text = text.replace(&format!("expected {kind}"), &format!("expected a {whole}"));
+    }
+    for (theirs, ours) in [
+        ("invalid f64", "not a number"),
+        ("expected f64", "expected a number"),
+        ("expected sequence start", "expected a list, such as `[a, b]`"),
+        ("expected a sequence", "expected a list"),
+        ("expected mapping start", "expected a map, such as `{key: value}`"),
+        ("expected string scalar", "expected a text"),
+    ] {
+        text = text.replace(theirs, ours);
+    }
+    text
+}
+
 /// Reads YAML into any type, with errors as `file:line:column: message`.
 pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
     text: &str,
@@ -161,14 +185,12 @@ pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
-        let message = UserMessageFormatter
-            .format_message(error.without_snippet())
-            .into_owned();
+        let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
         SpecError::Syntax {
             file: file.to_owned(),
             line: location.map_or(1, |at| at.line()),
             column: location.map_or(1, |at| at.column()),
-            message: message.replace('\n', " "),
+            message: in_words(&message),
         }
     })
 }

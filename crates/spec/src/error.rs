@@ -55,7 +55,7 @@ pub enum SpecError {
         what: &'static str,
         /// The name as written.
         name: String,
-        /// `, did you mean ...?` or nothing.
+        /// ` (did you mean ...?)` or nothing.
         nearest: String,
         /// The list that has the known names.
         list: &'static str,
@@ -80,11 +80,7 @@ impl SpecError {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Value {
-            key: key.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        Self::Value { key: key.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// A name that is in no catalogue, with the nearest one that is.
@@ -96,14 +92,8 @@ impl SpecError {
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let nearest = nearest(name, known)
-            .map_or_else(String::new, |known| format!(", did you mean `{known}`?"));
-        Self::UnknownName {
-            key: key.into(),
-            what,
-            name: name.to_owned(),
-            nearest,
-            list,
-        }
+            .map_or_else(String::new, |known| format!(" (did you mean `{known}`?)"));
+        Self::UnknownName { key: key.into(), what, name: name.to_owned(), nearest, list }
     }
 }
 
@@ -115,11 +105,7 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
         .map(|candidate| {
             let full = edit_distance(&lower, &candidate.to_lowercase());
             // `qwen3-8b` is meant as `Qwen/Qwen3-8B`.
-            let bare = candidate
-                .rsplit('/')
-                .next()
-                .unwrap_or(candidate)
-                .to_lowercase();
+            let bare = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
             (full.min(edit_distance(&lower, &bare)), candidate)
         })
         .min_by_key(|(distance, _)| *distance)

@@ -52,11 +52,7 @@ impl Experiment {
             origins.retain(|known, _| *known != path && !known.starts_with(&below));
             origins.insert(path, Origin::Set(flag.clone()));
         }
-        Ok(Self {
-            spec,
-            base: base.to_owned(),
-            origins,
-        })
+        Ok(Self { spec, base: base.to_owned(), origins })
     }
 }
 

@@ -27,11 +27,7 @@ pub(crate) fn of_level(
 ) -> Result<Vec<Prediction>, SpecError> {
     let stream = Stream::read(deployment, level, seed)?;
     let mut timing = Timing::new(&deployment.timing).map_err(|error| {
-        SpecError::value(
-            "engine.timing",
-            error.to_string(),
-            "check the model and the hardware",
-        )
+        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
     })?;
     let mut known: Vec<(&Arm, Counts)> = Vec::new();
     let mut predictions = Vec::new();
@@ -43,12 +39,7 @@ pub(crate) fn of_level(
         });
         let counts = match same {
             Some((_, counts)) => counts.clone(),
-            None => replay::run(
-                &stream,
-                &Caches::of(deployment, arm),
-                deployment,
-                &mut timing,
-            ),
+            None => replay::run(&stream, &Caches::of(deployment, arm), deployment, &mut timing),
         };
         predictions.push(judge(deployment, arm, &counts, effective_share));
         known.push((arm, counts));
@@ -58,7 +49,7 @@ pub(crate) fn of_level(
 
 fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Prediction {
     let kv = deployment.engine.kv_bytes_per_token;
-    let working_set = Bytes(counts.working_set_tokens * kv);
+    let working_set = Bytes(counts.working_set_tokens.saturating_mul(kv));
     let signals = foreseen(deployment, arm, counts, kv);
     let facts = Facts {
         replicas: deployment.replicas,
@@ -74,24 +65,14 @@ fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Pre
     } else {
         Regime::Overflows
     };
-    Prediction {
-        working_set,
-        regime,
-        verdict: decision.verdict,
-        remedy: decision.remedy,
-    }
+    Prediction { working_set, regime, verdict: decision.verdict, remedy: decision.remedy }
 }
 
 /// Capacity of an arm's largest tier.
 pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
     let offload = arm.offload.as_ref()?;
     let store = offload.store.iter().map(|store| store.capacity);
-    offload
-        .tiers
-        .iter()
-        .map(|tier| tier.capacity)
-        .chain(store)
-        .max()
+    offload.tiers.iter().map(|tier| tier.capacity).chain(store).max()
 }
 
 /// The signals that the counts amount to.
@@ -99,23 +80,17 @@ fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Sig
     let mut signals = Signals::default();
     let mut add = |kind, value: f64| signals.add(kind, value, "prediction");
     let tokens = |tokens: u64| tokens as f64;
-    let bytes = |tokens: u64| (tokens * kv) as f64;
+    let bytes = |tokens: u64| tokens as f64 * kv as f64;
     add(SignalKind::PromptTokens, tokens(counts.prompt));
     add(SignalKind::SeenTokens, tokens(counts.seen));
     add(SignalKind::GpuHitTokens, tokens(counts.gpu_hits));
     add(SignalKind::EligibleTokens, tokens(counts.eligible()));
     add(SignalKind::GpuEvictedBytes, bytes(counts.gpu_evicted));
     add(SignalKind::Replicas, f64::from(deployment.replicas));
-    add(
-        SignalKind::RoutingMaxSharePercent,
-        counts.largest_share_percent(),
-    );
+    add(SignalKind::RoutingMaxSharePercent, counts.largest_share_percent());
     if let Some(capacity) = largest_tier(arm) {
         let external = counts.host_hits + counts.disk_hits + counts.remote_hits;
-        add(
-            SignalKind::ExternalQueryTokens,
-            tokens(counts.prompt - counts.gpu_hits),
-        );
+        add(SignalKind::ExternalQueryTokens, tokens(counts.prompt - counts.gpu_hits));
         add(SignalKind::ExternalHitTokens, tokens(external));
         add(SignalKind::HostHitTokens, tokens(counts.host_hits));
         add(SignalKind::DiskHitTokens, tokens(counts.disk_hits));
@@ -134,10 +109,7 @@ fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Sig
         // Engines that store blocks say so, and every decision asks.
         add(SignalKind::IndexEvents, tokens(counts.requests));
         add(SignalKind::IndexLookups, tokens(counts.requests));
-        add(
-            SignalKind::IndexHits,
-            tokens(u64::from(counts.best_hits > 0)),
-        );
+        add(SignalKind::IndexHits, tokens(u64::from(counts.best_hits > 0)));
     }
     signals
 }

@@ -10,8 +10,9 @@ mod origin;
 mod routing;
 mod warning;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
+use weir_model::Nanos;
 use weir_workload::WorkloadError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -20,6 +21,11 @@ use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
 use crate::prediction;
+
+/// Longest latency of anything.
+const HOUR: Nanos = Nanos::from_secs(3600);
+/// Longest time per token, sequence or key.
+const SECOND: Nanos = Nanos::from_secs(1);
 
 /// Share of the eligible reuse that counts as `effective`, where the file says nothing.
 pub(crate) const EFFECTIVE_SHARE: f64 = 0.1;
@@ -77,11 +83,7 @@ impl Plan {
 /// Values of the top level that no other module looks at.
 fn check_top(spec: &Spec) -> Result<(), SpecError> {
     if spec.name.trim().is_empty() {
-        return Err(SpecError::value(
-            "name",
-            "it is empty",
-            "write a name for the reports",
-        ));
+        return Err(SpecError::value("name", "it is empty", "write a name for the reports"));
     }
     if !(1..=MOST_REPEATS).contains(&spec.repeats) {
         return Err(SpecError::value(
@@ -98,28 +100,12 @@ fn check_top(spec: &Spec) -> Result<(), SpecError> {
         ));
     }
     for (key, empty, example) in [
-        (
-            "models",
-            spec.models.is_empty(),
-            "`models: [Qwen/Qwen3-8B]`",
-        ),
-        (
-            "hardware",
-            spec.hardware.0.is_empty(),
-            "`hardware: 2x-l40s`",
-        ),
-        (
-            "arms",
-            spec.arms.is_empty(),
-            "`arms: [no-offload, native-offload]`",
-        ),
+        ("models", spec.models.is_empty(), "`models: [Qwen/Qwen3-8B]`"),
+        ("hardware", spec.hardware.0.is_empty(), "`hardware: 2x-l40s`"),
+        ("arms", spec.arms.is_empty(), "`arms: [no-offload, native-offload]`"),
     ] {
         if empty {
-            return Err(SpecError::value(
-                key,
-                "the list is empty",
-                format!("write {example}"),
-            ));
+            return Err(SpecError::value(key, "the list is empty", format!("write {example}")));
         }
     }
     Ok(())
@@ -138,13 +124,10 @@ fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
 }
 
 fn prices(spec: &Spec) -> Prices {
-    spec.prices
-        .gpu_hour
-        .as_ref()
-        .map_or_else(Prices::default, |money| Prices {
-            gpu_hour: Some(money.amount),
-            currency: money.currency.clone(),
-        })
+    spec.prices.gpu_hour.as_ref().map_or_else(Prices::default, |money| Prices {
+        gpu_hour: Some(money.amount),
+        currency: money.currency.clone(),
+    })
 }
 
 /// All cells: per deployment, level and repeat, all arms after another, so that what is compared
@@ -175,10 +158,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
 
 fn cell_path(deployment: &Deployment, arm: usize, level: &str, repeat: u32) -> String {
     let model = slug(&deployment.model.name);
-    format!(
-        "{model}/{}/{}/{level}/{repeat}",
-        deployment.label, deployment.arms[arm].name
-    )
+    format!("{model}/{}/{}/{level}/{repeat}", deployment.label, deployment.arms[arm].name)
 }
 
 /// Seed of the workload of a cell. The arm is left out: all arms are asked the same.
@@ -198,14 +178,16 @@ fn slug(name: &str) -> String {
     let plain = name.replace('/', "--");
     plain
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
         .collect()
+}
+
+/// Refuses a span longer than anything it could mean: sums of many stay in range.
+fn check_span(key: &str, span: Nanos, most: Nanos) -> Result<(), SpecError> {
+    if span <= most {
+        return Ok(());
+    }
+    Err(SpecError::value(key, format!("{span} is too long"), format!("write at most {most}")))
 }
 
 /// Refuses names that cannot be a folder's.
@@ -227,14 +209,10 @@ fn check_unique<'a>(
     names: impl IntoIterator<Item = &'a str>,
     remedy: &str,
 ) -> Result<(), SpecError> {
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for name in names {
-        if seen.insert(name, ()).is_some() {
-            return Err(SpecError::value(
-                key,
-                format!("`{name}` stands there twice"),
-                remedy,
-            ));
+        if !seen.insert(name) {
+            return Err(SpecError::value(key, format!("`{name}` stands there twice"), remedy));
         }
     }
     Ok(())

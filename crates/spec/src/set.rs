@@ -16,10 +16,7 @@ const ARRIVALS: [&str; 5] = ["users", "constant", "poisson", "gamma", "trace"];
 
 /// The experiment with one flag applied, and the path that it set.
 pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError> {
-    let fail = |message: String| SpecError::Set {
-        flag: flag.to_owned(),
-        message,
-    };
+    let fail = |message: String| SpecError::Set { flag: flag.to_owned(), message };
     let (path, text) = flag
         .split_once('=')
         .ok_or_else(|| fail("no `=`; write for example `--set load.duration=60s`".to_owned()))?;
@@ -27,21 +24,19 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
     let parts = split_path(path).map_err(&fail)?;
     let value: Value = document::read_yaml(text, "value")
         .map_err(|error| fail(format!("the value is not YAML: {error}")))?;
-    let document = serde_json::to_value(spec)
+    let written = serde_json::to_value(spec)
         .map_err(|error| fail(format!("the experiment cannot be written back: {error}")))?;
     let typed = |value: Value| {
-        let mut changed = document.clone();
+        let mut changed = written.clone();
         put(&mut changed, &parts, value)?;
-        serde_json::from_value::<Spec>(changed).map_err(|error| error.to_string())
+        serde_json::from_value::<Spec>(changed)
+            .map_err(|error| document::in_words(&error.to_string()))
     };
     let scalar = value.is_number() || value.is_boolean();
     let spec = typed(value).or_else(|error| {
         // `--set engine.vllm=0.11` means the text: a shell takes the quotes away.
-        let as_text = if scalar {
-            typed(Value::String(text.trim().to_owned()))
-        } else {
-            Err(String::new())
-        };
+        let as_text =
+            if scalar { typed(Value::String(text.trim().to_owned())) } else { Err(String::new()) };
         as_text.map_err(|_| fail(error))
     })?;
     Ok((spec, path.to_owned()))
@@ -61,20 +56,14 @@ pub(crate) fn split_path(path: &str) -> Result<Vec<String>, String> {
     }
     parts.push(part);
     if in_quotes || parts.iter().any(String::is_empty) {
-        return Err(format!(
-            "`{path}` is not a path; write keys with dots between them"
-        ));
+        return Err(format!("`{path}` is not a path; write keys with dots between them"));
     }
     Ok(parts)
 }
 
 /// A key as it stands in a path.
 pub(crate) fn quoted(key: &str) -> String {
-    if key.contains('.') {
-        format!("\"{key}\"")
-    } else {
-        key.to_owned()
-    }
+    if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() }
 }
 
 /// Puts a value at a path; maps that are missing on the way are made.
@@ -144,10 +133,7 @@ mod tests {
 
     #[test]
     fn quotes_protect_dots() {
-        assert_eq!(
-            path("a.\"Qwen/Qwen3-0.6B\".b"),
-            ["a", "Qwen/Qwen3-0.6B", "b"]
-        );
+        assert_eq!(path("a.\"Qwen/Qwen3-0.6B\".b"), ["a", "Qwen/Qwen3-0.6B", "b"]);
         assert!(split_path("a..b").is_err());
         assert!(split_path("a.\"b").is_err());
         assert_eq!(quoted("Qwen3-0.6B"), "\"Qwen3-0.6B\"");
@@ -157,21 +143,13 @@ mod tests {
     fn one_form_of_load_takes_the_place_of_another() {
         let mut document = json!({"load": {"users": [1], "duration": "5s"}});
         put(&mut document, &path("load.poisson"), json!([2.0])).unwrap();
-        assert_eq!(
-            document,
-            json!({"load": {"poisson": [2.0], "duration": "5s"}})
-        );
+        assert_eq!(document, json!({"load": {"poisson": [2.0], "duration": "5s"}}));
     }
 
     #[test]
     fn arms_are_found_by_name_and_bare_names_become_maps() {
         let mut document = json!({"arms": ["no-offload", {"preset": "native-offload"}]});
-        put(
-            &mut document,
-            &path("arms.native-offload.bytes"),
-            json!("1GiB"),
-        )
-        .unwrap();
+        put(&mut document, &path("arms.native-offload.bytes"), json!("1GiB")).unwrap();
         put(&mut document, &path("arms.no-offload.name"), json!("base")).unwrap();
         assert_eq!(
             document,

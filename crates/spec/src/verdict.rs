@@ -56,13 +56,8 @@ pub fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     if arm.role != ArmRole::Treatment {
         return control(arm, facts, signals);
     }
-    let offload = arm
-        .offload
-        .as_ref()
-        .map(|_| offload::decide(arm, facts, signals));
-    let routing = arm
-        .routing_is_claim
-        .then(|| routing::decide(arm, facts, signals));
+    let offload = arm.offload.as_ref().map(|_| offload::decide(arm, facts, signals));
+    let routing = arm.routing_is_claim.then(|| routing::decide(arm, facts, signals));
     match (offload, routing) {
         (Some(one), Some(other)) => both(one, other),
         (Some(one), None) | (None, Some(one)) => one,
@@ -77,9 +72,7 @@ fn control(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
         claim: "no external hits".to_owned(),
         // Without a mechanism there may be no such metric, which is what is claimed.
         held: Some(hits.unwrap_or(0.0) == 0.0),
-        seen: hits.map_or("no such metric".to_owned(), |hits| {
-            tokens(hits, "external hits")
-        }),
+        seen: hits.map_or("no such metric".to_owned(), |hits| tokens(hits, "external hits")),
     }];
     if claims[0].held == Some(false) {
         return Decision {
@@ -159,11 +152,7 @@ fn tokens(value: f64, what: &str) -> String {
 
 /// Part of a whole in percent; of nothing, 0.
 fn percent(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 {
-        100.0 * part / whole
-    } else {
-        0.0
-    }
+    if whole > 0.0 { 100.0 * part / whole } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) fn run_cell(
     let mut closed = writer.close_tables()?;
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let columns = request_columns(closed.tables())?;
-    let window = Window::of(level, summary.end);
+    let window = window(level, &columns);
     let deployment = &plan.deployments[cell.deployment];
     let measure = Measure::of(plan, deployment, window);
     let steps = step_rows(closed.tables())?;

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use weir_record::{CellReader, CellState, RunFolder};
-use weir_report::charts;
+use weir_report::artifacts;
 use weir_report::comparison::Comparison;
 use weir_report::figures::throughput_batches;
-use weir_report::files;
-use weir_report::page;
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::Plan;
 
@@ -62,19 +60,13 @@ pub(crate) fn write(
     results: &Results<'_>,
     comparison: &Comparison,
 ) -> anyhow::Result<()> {
-    run.write_analysis("summary.json", &files::summary_json(comparison)?)?;
-    run.write_analysis("all_peak_metrics.csv", &files::peaks_csv(comparison)?)?;
-    run.write_analysis("performance_comparisons.csv", &files::changes_csv(comparison)?)?;
-    for (name, bytes) in files::cells_csv(results, comparison)? {
-        run.write_analysis(&name, &bytes)?;
+    for file in artifacts::analysis(results, comparison)? {
+        let name = file.path.trim_start_matches("analysis/");
+        run.write_analysis(name, &file.bytes)?;
     }
-    run.write_analysis("columns.md", files::columns_reference().as_bytes())?;
-    run.write_report("report.md", page::markdown(comparison).as_bytes())?;
-    run.write_report("report.html", page::html(comparison)?.as_bytes())?;
-    for chart in charts::charts(comparison) {
-        let stem = chart.id().to_owned();
-        run.write_report(&format!("plots/{stem}.png"), &charts::png_bytes(&chart)?)?;
-        run.write_report(&format!("plots/{stem}.svg"), charts::svg_text(&chart)?.as_bytes())?;
+    for file in artifacts::report(comparison)? {
+        let name = file.path.trim_start_matches("report/");
+        run.write_report(name, &file.bytes)?;
     }
     Ok(())
 }

@@ -67,6 +67,8 @@ pub struct Offload {
     jobs: Vec<Option<Job>>,
     vacant: Vec<u32>,
     refused: u64,
+    /// Chunks on their way to tiers behind the nearest one, which buffers them.
+    behind: u32,
 }
 
 impl Offload {
@@ -83,7 +85,7 @@ impl Offload {
                 LocalTier { kind: tier.kind, cache }
             })
             .collect();
-        Self { config, tiers, chunk_bytes, jobs: Vec::new(), vacant: Vec::new(), refused: 0 }
+        Self { config, tiers, chunk_bytes, jobs: Vec::new(), vacant: Vec::new(), refused: 0, behind: 0 }
     }
 
     /// Its configuration.
@@ -174,14 +176,20 @@ impl Offload {
 
     /// Offers the chunks `from..to` of a sequence to every tier that lacks them. What a local tier
     /// lacked is offered to the remote store too, which takes only what it does not have.
+    ///
+    /// What is on its way to a farther tier stays in the nearest one until it is there, so no
+    /// more than that tier holds can be under way; the rest is given up, as LMCache does when it
+    /// finds no memory and vLLM's tiering under back-pressure.
     pub fn store(&mut self, slot: u32, tokens: &Prompt, from: u32, to: u32) -> Vec<Transfer> {
         let mut transfers = Vec::new();
         let mut lacking = if self.tiers.is_empty() { from } else { to };
         for index in 0..self.tiers.len() {
+            let room = if index == 0 { u32::MAX } else { self.room_behind() };
             let local = &mut self.tiers[index];
-            let reserved = local.cache.reserve(tokens.pieces(), from, to);
-            self.refused += u64::from(reserved.refused);
-            lacking = lacking.min(to - reserved.refused);
+            let end = to.min(from.saturating_add(room));
+            let reserved = local.cache.reserve(tokens.pieces(), from, end);
+            self.refused += u64::from(reserved.refused + (to - end));
+            lacking = lacking.min(end - reserved.refused);
             if reserved.chunks > 0 {
                 let segment = Segment { tier: local.kind, from: reserved.from, to: reserved.to };
                 lacking = lacking.min(reserved.from);
@@ -189,10 +197,27 @@ impl Offload {
             }
         }
         if self.config.store.is_some() && lacking < to {
-            let segment = Segment { tier: TierKind::Remote, from: lacking, to };
-            transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
+            let end = to.min(lacking.saturating_add(self.room_behind()));
+            self.refused += u64::from(to - end);
+            if lacking < end {
+                let segment = Segment { tier: TierKind::Remote, from: lacking, to: end };
+                transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
+            }
         }
         transfers
+    }
+
+    /// Chunks that may still be sent behind the nearest tier.
+    fn room_behind(&self) -> u32 {
+        match self.tiers.first() {
+            Some(nearest) => nearest.cache.capacity().saturating_sub(self.behind),
+            None => u32::MAX,
+        }
+    }
+
+    /// True for a tier whose stores wait in the nearest one.
+    fn is_behind(&self, tier: TierKind) -> bool {
+        self.tiers.first().is_some_and(|nearest| nearest.kind != tier)
     }
 
     /// A transfer has ended. Returns the slot that waits for it, for loads.
@@ -200,6 +225,9 @@ impl Offload {
         let job = self.jobs.get_mut(id.0 as usize).and_then(Option::take)?;
         self.vacant.push(id.0);
         debug_assert_eq!(job.transfer, id);
+        if job.kind == TransferKind::Store && self.is_behind(job.tier) {
+            self.behind -= job.to - job.from;
+        }
         let local = self.tiers.iter_mut().find(|local| local.kind == job.tier);
         match (job.kind, local) {
             (TransferKind::Store, Some(local)) if arrived => {
@@ -246,6 +274,9 @@ impl Offload {
             (self.jobs.len() - 1) as u32
         }));
         let Segment { tier, from, to } = segment;
+        if kind == TransferKind::Store && self.is_behind(tier) {
+            self.behind += to - from;
+        }
         let tokens = tokens.clone();
         self.jobs[id.0 as usize] =
             Some(Job { transfer: id, kind, tier, tokens: tokens.clone(), from, to, slot });

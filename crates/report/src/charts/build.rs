@@ -31,72 +31,43 @@ pub fn charts(of: &Comparison) -> Vec<Chart> {
 
 /// The charts of one model on one kind of hardware; those without any value are left out.
 pub fn deployment_charts(of: &DeploymentComparison) -> Vec<Chart> {
-    let lines = LINES
-        .iter()
-        .filter_map(|key| line_chart(of, metric(key)?))
-        .map(Chart::Lines);
-    let heats = HEATS
-        .iter()
-        .filter_map(|key| heat_map(of, metric(key)?))
-        .map(Chart::Heat);
+    let lines = LINES.iter().filter_map(|key| line_chart(of, metric(key)?)).map(Chart::Lines);
+    let heats = HEATS.iter().filter_map(|key| heat_map(of, metric(key)?)).map(Chart::Heat);
     lines.chain(heats).collect()
 }
 
 fn id(of: &DeploymentComparison, key: &str) -> String {
     let name = format!("{}_{}_{key}", of.model_slug, of.hardware);
     name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect()
 }
 
 fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
     let ticks = ticks(&of.levels);
     let mut series = Vec::new();
-    for (place, arm) in of.arms.iter().enumerate() {
+    for (arm, place) in of.arms.iter().zip(places(&of.arms)) {
         let points: Vec<Point> = of
             .levels
             .iter()
             .zip(&ticks)
             .filter_map(|(level, (x, _))| {
                 let estimate = of.group(&arm.name, &level.name)?.metrics.get(metric.key)?;
-                let interval = estimate
-                    .interval
-                    .map(|interval| (interval.low, interval.high));
+                let interval = estimate.interval.map(|interval| (interval.low, interval.high));
                 let level = level.name.clone();
-                Some(Point {
-                    x: *x,
-                    y: estimate.mean,
-                    interval,
-                    level,
-                })
+                Some(Point { x: *x, y: estimate.mean, interval, level })
             })
             .collect();
         // An arm without a tier has no traffic: a line at zero would only clutter.
         let is_flat = metric.key.ends_with("gb_per_s") && points.iter().all(|point| point.y == 0.0);
         if !points.is_empty() && !is_flat {
-            series.push(Series {
-                name: arm.name.clone(),
-                place,
-                stroke: stroke(arm),
-                points,
-            });
+            series.push(Series { name: arm.name.clone(), place, stroke: stroke(arm), points });
         }
     }
     if series.is_empty() {
         return None;
     }
-    let values = || {
-        series
-            .iter()
-            .flat_map(|series| &series.points)
-            .map(|point| point.y)
-    };
+    let values = || series.iter().flat_map(|series| &series.points).map(|point| point.y);
     let lowest = values().fold(f64::INFINITY, f64::min);
     let highest = values().fold(0.0, f64::max);
     let is_time = metric.unit == "ms";
@@ -112,6 +83,17 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
     })
 }
 
+/// Colours: grey for the control, light grey for the A/A arm, one after the other for the rest.
+fn places(arms: &[ArmNote]) -> Vec<usize> {
+    let mut next = 2..;
+    let place = |arm: &ArmNote| match arm.role {
+        ArmRole::Control => 0,
+        ArmRole::ControlAgain => 1,
+        ArmRole::RoutingControl | ArmRole::Treatment => next.next().unwrap_or(2),
+    };
+    arms.iter().map(place).collect()
+}
+
 fn stroke(arm: &ArmNote) -> Stroke {
     match arm.role {
         ArmRole::Control => Stroke::Wide,
@@ -123,37 +105,23 @@ fn stroke(arm: &ArmNote) -> Stroke {
 /// Places of the levels: their size where they are of one kind and not too close together to be
 /// read, else evenly spaced.
 fn ticks(levels: &[LevelNote]) -> Vec<(f64, String)> {
-    let names = |level: &LevelNote| {
-        level
-            .value
-            .map_or(level.name.clone(), |value| value.to_string())
-    };
+    let names =
+        |level: &LevelNote| level.value.map_or(level.name.clone(), |value| value.to_string());
     let sizes: Option<Vec<f64>> = levels.iter().map(|level| level.value).collect();
-    let one_kind = levels
-        .iter()
-        .all(|level| level.open_loop == levels[0].open_loop);
+    let one_kind = levels.iter().all(|level| level.open_loop == levels[0].open_loop);
     if let Some(sizes) = sizes.filter(|sizes| one_kind && sizes.len() > 1) {
         let span = sizes[sizes.len() - 1] - sizes[0];
-        let closest = sizes
-            .windows(2)
-            .map(|pair| pair[1] - pair[0])
-            .fold(span, f64::min);
+        let closest = sizes.windows(2).map(|pair| pair[1] - pair[0]).fold(span, f64::min);
         if span > 0.0 && closest / span >= 0.04 {
             return sizes.into_iter().zip(levels.iter().map(names)).collect();
         }
     }
-    levels
-        .iter()
-        .enumerate()
-        .map(|(place, level)| (place as f64, names(level)))
-        .collect()
+    levels.iter().enumerate().map(|(place, level)| (place as f64, names(level))).collect()
 }
 
 fn x_title(levels: &[LevelNote]) -> &'static str {
-    match (
-        levels.iter().any(|level| level.open_loop),
-        levels.iter().any(|level| !level.open_loop),
-    ) {
+    match (levels.iter().any(|level| level.open_loop), levels.iter().any(|level| !level.open_loop))
+    {
         (false, _) => "Concurrent users",
         (true, true) => "Level",
         (true, false) if levels.iter().all(|level| level.value.is_none()) => "Trace",
@@ -187,9 +155,7 @@ fn heat_map(of: &DeploymentComparison, metric: &Metric) -> Option<HeatMap> {
             continue;
         }
         map.rows.push(arm.name.clone());
-        let words = changes
-            .iter()
-            .map(|change| change.map_or("·".to_owned(), numerals::percent));
+        let words = changes.iter().map(|change| change.map_or("·".to_owned(), numerals::percent));
         map.words.push(words.collect());
         let gain = |change: &Option<f64>| change.map(|percent| metric.better.gain(percent));
         map.gains.push(changes.iter().map(gain).collect());
@@ -202,15 +168,8 @@ fn left_out(of: &DeploymentComparison, which: impl Fn(&ArmNote) -> bool) -> Vec<
     let mut notes = Vec::new();
     for arm in of.arms.iter().filter(|arm| which(arm)) {
         let mut by_verdict: Vec<(&str, Vec<&str>)> = Vec::new();
-        for group in of
-            .groups
-            .iter()
-            .filter(|group| group.arm == arm.name && group.counted == 0)
-        {
-            match by_verdict
-                .iter_mut()
-                .find(|(verdict, _)| *verdict == group.verdict)
-            {
+        for group in of.groups.iter().filter(|group| group.arm == arm.name && group.counted == 0) {
+            match by_verdict.iter_mut().find(|(verdict, _)| *verdict == group.verdict) {
                 Some((_, levels)) => levels.push(&group.level),
                 None => by_verdict.push((&group.verdict, vec![&group.level])),
             }

@@ -16,9 +16,7 @@ use super::{Chart, HeatMap, LineChart, Series, Stroke};
 pub fn script() -> String {
     let sources = Plot::offline_js_sources();
     let end = "</script>";
-    let first = sources
-        .find(end)
-        .map_or(sources.len(), |place| place + end.len());
+    let first = sources.find(end).map_or(sources.len(), |place| place + end.len());
     sources[..first].to_owned()
 }
 
@@ -29,9 +27,7 @@ pub fn chart_json(chart: &Chart) -> String {
         Chart::Lines(chart) => lines(chart),
         Chart::Heat(chart) => heat(chart),
     };
-    plot.to_json()
-        .replace('<', "\\u003c")
-        .replace('\u{2028}', "\\u2028")
+    plot.to_json().replace('<', "\\u003c").replace('\u{2028}', "\\u2028")
 }
 
 fn rgb(colour: palette::Rgb) -> Rgb {
@@ -59,18 +55,13 @@ fn lines(chart: &LineChart) -> Plot {
         y_axis.range_mode(plotly::layout::RangeMode::ToZero)
     };
     plot.set_layout(
-        layout(360)
+        layout(350)
             .x_axis(x_axis)
             .y_axis(y_axis)
             .hover_mode(HoverMode::XUnified)
             .show_legend(true)
             // Below the axis title, so that it never covers a line.
-            .legend(
-                Legend::new()
-                    .orientation(Orientation::Horizontal)
-                    .y(-0.28)
-                    .x(0.0),
-            ),
+            .legend(Legend::new().orientation(Orientation::Horizontal).y(-0.22).x(0.0)),
     );
     plot
 }
@@ -165,12 +156,7 @@ fn heat(chart: &HeatMap) -> Plot {
     }
     let mut plot = Plot::new();
     plot.add_trace(trace);
-    let axis = || {
-        Axis::new()
-            .show_grid(false)
-            .zero_line(false)
-            .auto_margin(true)
-    };
+    let axis = || Axis::new().show_grid(false).zero_line(false).auto_margin(true);
     plot.set_layout(
         layout(90 + 44 * chart.rows.len())
             .x_axis(axis().type_(AxisType::Category))

@@ -72,7 +72,7 @@ pub struct LineChart {
 pub struct Series {
     /// Name of the arm.
     pub name: String,
-    /// Place of the arm in the plan: its colour, in all charts alike.
+    /// Its colour and marker, in all charts of a deployment alike: 0 is the control, 1 the A/A arm.
     pub place: usize,
     /// How the line is drawn.
     pub stroke: Stroke,
@@ -127,10 +127,6 @@ pub struct HeatMap {
 impl HeatMap {
     /// The end of the colour scale in both directions: the largest change, at least 1 %.
     pub fn reach(&self) -> f64 {
-        self.gains
-            .iter()
-            .flatten()
-            .flatten()
-            .fold(1.0, |held: f64, gain| held.max(gain.abs()))
+        self.gains.iter().flatten().flatten().fold(1.0, |held: f64, gain| held.max(gain.abs()))
     }
 }

@@ -3,8 +3,8 @@
 /// Red, green, blue.
 pub(super) type Rgb = (u8, u8, u8);
 
-/// Colours of arms by place in the plan; the control, usually first, is grey.
-const ARMS: [Rgb; 10] = [
+/// Grey for the control, light grey for the A/A arm, then colours for the arms under test.
+const ARMS: [Rgb; 13] = [
     (120, 120, 120),
     (190, 190, 190),
     (31, 119, 180),
@@ -15,11 +15,14 @@ const ARMS: [Rgb; 10] = [
     (196, 150, 20),
     (115, 95, 190),
     (160, 75, 60),
+    (90, 150, 60),
+    (225, 120, 160),
+    (40, 160, 170),
 ];
 
-/// Colour of an arm; repeats after ten.
+/// Colour of an arm; those of the arms under test repeat after eleven.
 pub(super) fn arm(place: usize) -> Rgb {
-    ARMS[place % ARMS.len()]
+    if place < 2 { ARMS[place] } else { ARMS[2 + (place - 2) % (ARMS.len() - 2)] }
 }
 
 /// Ends and middle of the diverging scale: worse, none, better.
@@ -34,11 +37,7 @@ pub(super) fn diverging(gain: f64, reach: f64) -> Rgb {
     let mix = |from: u8, to: u8| {
         (f64::from(from) + (f64::from(to) - f64::from(from)) * share.abs()).round() as u8
     };
-    (
-        mix(NEUTRAL.0, end.0),
-        mix(NEUTRAL.1, end.1),
-        mix(NEUTRAL.2, end.2),
-    )
+    (mix(NEUTRAL.0, end.0), mix(NEUTRAL.1, end.1), mix(NEUTRAL.2, end.2))
 }
 
 /// `rgb(1, 2, 3)`.

@@ -61,10 +61,7 @@ pub fn png_bytes(chart: &Chart) -> Result<Vec<u8>, ReportError> {
 }
 
 fn failed(chart: &Chart, cause: &dyn std::fmt::Display) -> ReportError {
-    ReportError::Drawing {
-        chart: chart.id().to_owned(),
-        cause: cause.to_string(),
-    }
+    ReportError::Drawing { chart: chart.id().to_owned(), cause: cause.to_string() }
 }
 
 fn size(chart: &Chart) -> (u32, u32) {
@@ -82,14 +79,7 @@ fn pixels(count: usize) -> i32 {
 
 /// Width of the longest of some names.
 fn names_width<'a>(names: impl Iterator<Item = &'a String>) -> i32 {
-    CHARACTER
-        * pixels(
-            names
-                .map(|name| name.chars().count())
-                .max()
-                .unwrap_or(0)
-                .min(40),
-        )
+    CHARACTER * pixels(names.map(|name| name.chars().count()).max().unwrap_or(0).min(40))
 }
 
 fn draw<B: DrawingBackend>(area: &Area<'_, B>, chart: &Chart) -> Result<(), ReportError> {
@@ -97,10 +87,7 @@ fn draw<B: DrawingBackend>(area: &Area<'_, B>, chart: &Chart) -> Result<(), Repo
     let has_font = FONT
         .get_or_init(|| register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok());
     if !has_font {
-        return Err(failed(
-            chart,
-            &"the font that comes with the program cannot be read",
-        ));
+        return Err(failed(chart, &"the font that comes with the program cannot be read"));
     }
     area.fill(&WHITE).map_err(|cause| failed(chart, &cause))?;
     let drawn = match chart {
@@ -125,18 +112,12 @@ fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn
     // The legend has a strip of its own beside the plot, so that it never covers a line.
     let strip = (60 + names_width(chart.series.iter().map(|series| &series.name))).min(420);
     area.draw(&Text::new(chart.title.clone(), (24, 18), font(22)))?;
-    let (plot, legend) = area
-        .margin(56, 8, 8, 8)
-        .split_horizontally(WIDTH - strip - 16);
+    let (plot, legend) = area.margin(56, 8, 8, 8).split_horizontally(WIDTH - strip - 16);
     draw_legend(&legend, &chart.series)?;
     let ends = chart.series.iter().flat_map(|series| &series.points);
     let highest = ends
         .clone()
-        .map(|point| {
-            point
-                .interval
-                .map_or(point.y, |interval| interval.1.max(point.y))
-        })
+        .map(|point| point.interval.map_or(point.y, |interval| interval.1.max(point.y)))
         .fold(0.0, f64::max);
     if chart.log_y {
         let lowest = ends.map(|point| point.y).fold(f64::INFINITY, f64::min);
@@ -180,16 +161,8 @@ where
 {
     let places: Vec<f64> = chart.ticks.iter().map(|tick| tick.0).collect();
     let (first, last) = (places[0], places[places.len() - 1]);
-    let pad = if last > first {
-        (last - first) * 0.03
-    } else {
-        0.5
-    };
-    let x_range = Levels {
-        places,
-        low: first - pad,
-        high: last + pad,
-    };
+    let pad = if last > first { (last - first) * 0.03 } else { 0.5 };
+    let x_range = Levels { places, low: first - pad, high: last + pad };
     let mut context = ChartBuilder::on(area)
         .x_label_area_size(64)
         .y_label_area_size(96)
@@ -212,11 +185,7 @@ where
         .draw()?;
     for series in &chart.series {
         let colour = colour(series);
-        let line: Vec<(f64, f64)> = series
-            .points
-            .iter()
-            .map(|point| (point.x, point.y))
-            .collect();
+        let line: Vec<(f64, f64)> = series.points.iter().map(|point| (point.x, point.y)).collect();
         let stroke = colour.stroke_width(width(series.stroke));
         if series.stroke == Stroke::Dashed {
             let dashed = DashedPathElement::new(line.clone(), 9, 6, stroke);
@@ -227,10 +196,7 @@ where
         context.draw_series(line.iter().map(|&at| Circle::new(at, 5, colour.filled())))?;
         let bars = series.points.iter().filter_map(|point| {
             let (low, high) = point.interval?;
-            Some(PathElement::new(
-                vec![(point.x, low), (point.x, high)],
-                colour.stroke_width(2),
-            ))
+            Some(PathElement::new(vec![(point.x, low), (point.x, high)], colour.stroke_width(2)))
         });
         context.draw_series(bars)?;
     }
@@ -251,20 +217,12 @@ fn width(stroke: Stroke) -> u32 {
 
 fn tick_name(chart: &LineChart, x: f64) -> String {
     let near = |tick: &&(f64, String)| (tick.0 - x).abs() < 1e-9;
-    chart
-        .ticks
-        .iter()
-        .find(near)
-        .map_or(String::new(), |tick| tick.1.clone())
+    chart.ticks.iter().find(near).map_or(String::new(), |tick| tick.1.clone())
 }
 
 /// Round axis values without superfluous digits.
 fn tick_value(value: f64) -> String {
-    if value == 0.0 {
-        "0".to_owned()
-    } else {
-        numerals::axis(value)
-    }
+    if value == 0.0 { "0".to_owned() } else { numerals::axis(value) }
 }
 
 fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Drawn<B> {
@@ -287,19 +245,12 @@ fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Draw
 fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
     let reach = map.reach();
     let left = (24 + names_width(map.rows.iter())).min(400);
-    let (width, height) = (
-        (WIDTH - left - 24) / pixels(map.columns.len()).max(1),
-        HEAT_ROW - 4,
-    );
+    let (width, height) = ((WIDTH - left - 24) / pixels(map.columns.len()).max(1), HEAT_ROW - 4);
     let columns = || (left..).step_by(width.unsigned_abs().max(1) as usize);
     area.draw(&Text::new(map.title.clone(), (24, 18), font(20)))?;
     let centred = anchored(&font(17), HPos::Center, VPos::Center);
     for (x, name) in columns().zip(&map.columns) {
-        area.draw(&Text::new(
-            name.clone(),
-            (x + width / 2, HEAT_TOP - 20),
-            centred.clone(),
-        ))?;
+        area.draw(&Text::new(name.clone(), (x + width / 2, HEAT_TOP - 20), centred.clone()))?;
     }
     let rows = (HEAT_TOP..).step_by(HEAT_ROW as usize).zip(&map.rows);
     for ((y, name), (gains, words)) in rows.zip(map.gains.iter().zip(&map.words)) {

@@ -72,12 +72,7 @@ pub(super) fn decide(
     let Some(metric) = comparison.deciding() else {
         return decision;
     };
-    let case = Case {
-        context,
-        deployment,
-        comparison,
-        metric,
-    };
+    let case = Case { context, deployment, comparison, metric };
     let mut sentences = Vec::new();
     for routing in [false, true] {
         let arms: Vec<usize> = context.results.plan.deployments[deployment]
@@ -130,18 +125,12 @@ impl<'a> Case<'a> {
     }
 
     fn control_name(&self, arm: usize) -> &'a str {
-        self.comparison.arms[arm]
-            .control
-            .as_deref()
-            .unwrap_or("the control")
+        self.comparison.arms[arm].control.as_deref().unwrap_or("the control")
     }
 
     fn is_effective_somewhere(&self, arm: usize) -> bool {
         let group = |level: &LevelNote| {
-            self.context
-                .grid
-                .group(self.deployment, arm, level.index)
-                .is_effective()
+            self.context.grid.group(self.deployment, arm, level.index).is_effective()
         };
         self.comparison.levels.iter().any(group)
     }
@@ -156,18 +145,12 @@ impl<'a> Case<'a> {
         let judge = |level: &'a LevelNote| {
             let delta = self.comparison.change(name, self.metric.key, &level.name)?;
             let change = delta.change.clone()?;
-            let floor = noise
-                .percent(&level.name, self.metric.key)
-                .max(WORTH_PERCENT);
+            let floor = noise.percent(&level.name, self.metric.key).max(WORTH_PERCENT);
             let group = self.context.grid.group(self.deployment, arm, level.index);
             let worth = group.is_effective()
                 && self.metric.better.gain(change.percent) > 0.0
                 && change.is_distinguishable(floor);
-            Some(Judged {
-                level,
-                change,
-                worth,
-            })
+            Some(Judged { level, change, worth })
         };
         self.comparison.levels.iter().filter_map(judge).collect()
     }
@@ -178,11 +161,7 @@ impl<'a> Case<'a> {
         let mut best_run: Option<(usize, usize)> = None;
         let mut start = None;
         for (place, seen) in judged.iter().enumerate() {
-            start = if seen.worth {
-                start.or(Some(place))
-            } else {
-                None
-            };
+            start = if seen.worth { start.or(Some(place)) } else { None };
             if let Some(first) = start
                 && best_run.is_none_or(|(a, b)| place - first >= b - a)
             {
@@ -193,13 +172,7 @@ impl<'a> Case<'a> {
         let gain = |place: usize| self.metric.better.gain(judged[place].change.percent);
         let best = (run.0..=run.1).max_by(|&a, &b| gain(a).total_cmp(&gain(b)))?;
         let gain = gain(best);
-        Some(Candidate {
-            arm,
-            judged,
-            run,
-            best,
-            gain,
-        })
+        Some(Candidate { arm, judged, run, best, gain })
     }
 
     fn recommendation(&self, candidate: &Candidate<'_>) -> Recommendation {
@@ -242,11 +215,7 @@ impl<'a> Case<'a> {
             let _ = write!(
                 text,
                 ", {} {} at {}",
-                if best.best > first && best.best == last {
-                    "growing to"
-                } else {
-                    "at most"
-                },
+                if best.best > first && best.best == last { "growing to" } else { "at most" },
                 numerals::change(&peak.change),
                 peak.level.load
             );
@@ -271,11 +240,7 @@ impl<'a> Case<'a> {
             0 | 1 => "one repeat: no interval".to_owned(),
             several => format!("{several} repeats"),
         };
-        let how = if self.context.simulated {
-            "Predicted by simulation"
-        } else {
-            "Measured"
-        };
+        let how = if self.context.simulated { "Predicted by simulation" } else { "Measured" };
         format!("{how}; {repeats}.")
     }
 
@@ -284,10 +249,7 @@ impl<'a> Case<'a> {
         let mut closest: Option<(usize, Judged<'a>, f64)> = None;
         for &arm in arms {
             for seen in self.judged(arm) {
-                let group = self
-                    .context
-                    .grid
-                    .group(self.deployment, arm, seen.level.index);
+                let group = self.context.grid.group(self.deployment, arm, seen.level.index);
                 let gain = self.metric.better.gain(seen.change.percent);
                 let is_closer = closest.as_ref().is_none_or(|(_, _, held)| gain > *held);
                 if group.is_effective() && is_closer {
@@ -295,9 +257,7 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let control = arms
-            .first()
-            .map_or("the control", |&arm| self.control_name(arm));
+        let control = arms.first().map_or("the control", |&arm| self.control_name(arm));
         match closest {
             Some((arm, seen, _)) => format!(
                 "Keep {control}: mechanisms acted, but no arm is worth it at any level; closest is \
@@ -337,11 +297,8 @@ impl<'a> Case<'a> {
             whys.join("; ")
         );
         if !remedies.is_empty() {
-            let shown: Vec<&str> = remedies
-                .iter()
-                .take(3)
-                .map(|remedy| remedy.trim_end_matches('.'))
-                .collect();
+            let shown: Vec<&str> =
+                remedies.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
             let _ = write!(text, " To see an effect: {}.", shown.join("; "));
         }
         decision.remedies.extend(remedies);
@@ -352,16 +309,8 @@ impl<'a> Case<'a> {
     fn verdicts_of(&self, arm: usize) -> String {
         let mut by_verdict: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let name = self.arm_name(arm);
-        for group in self
-            .comparison
-            .groups
-            .iter()
-            .filter(|group| group.arm == name)
-        {
-            by_verdict
-                .entry(&group.verdict)
-                .or_default()
-                .push(&group.level);
+        for group in self.comparison.groups.iter().filter(|group| group.arm == name) {
+            by_verdict.entry(&group.verdict).or_default().push(&group.level);
         }
         if by_verdict.len() == 1 {
             let verdict = by_verdict.into_keys().next().unwrap_or_default();

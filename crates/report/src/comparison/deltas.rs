@@ -68,12 +68,7 @@ pub(super) fn deltas(
                 // A metric that no cell has (goodput without objectives) is left out altogether.
                 if levels.iter().any(|delta| delta.change.is_some()) {
                     let (arm, control) = (of.arms[arm].name.clone(), of.arms[control].name.clone());
-                    all.push(Delta {
-                        arm,
-                        control,
-                        metric: metric.key,
-                        levels,
-                    });
+                    all.push(Delta { arm, control, metric: metric.key, levels });
                 }
             }
         }
@@ -116,9 +111,7 @@ fn level_delta(
         level: level.to_owned(),
         control_mean: side(|pair| pair.0),
         arm_mean: side(|pair| pair.1),
-        distinguishable: change
-            .as_ref()
-            .is_some_and(|change| change.is_distinguishable(floor)),
+        distinguishable: change.as_ref().is_some_and(|change| change.is_distinguishable(floor)),
         change,
         note,
     }

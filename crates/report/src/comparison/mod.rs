@@ -172,14 +172,9 @@ impl Comparison {
         let plan = results.plan;
         let grid = Grid::of(results);
         let simulated = plan.target == Target::Simulated;
-        let context = Context {
-            results,
-            grid: &grid,
-            simulated,
-        };
-        let deployments: Vec<DeploymentComparison> = (0..plan.deployments.len())
-            .map(|index| context.deployment(index))
-            .collect();
+        let context = Context { results, grid: &grid, simulated };
+        let deployments: Vec<DeploymentComparison> =
+            (0..plan.deployments.len()).map(|index| context.deployment(index)).collect();
         let counted = results.cells.iter().filter(|cell| cell.counts()).count();
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
@@ -192,16 +187,9 @@ impl Comparison {
             simulated,
             seed: plan.seed,
             repeats: plan.repeats,
-            currency: plan
-                .prices
-                .gpu_hour
-                .map_or(String::new(), |_| plan.prices.currency.clone()),
+            currency: plan.prices.gpu_hour.map_or(String::new(), |_| plan.prices.currency.clone()),
             versions: results.provenance.versions.clone(),
-            cells: CellCounts {
-                planned: plan.cells.len(),
-                run: results.cells.len(),
-                counted,
-            },
+            cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
             doubt: doubt(simulated, plan.repeats),
             warnings,
             origins: origins(&plan.origins),
@@ -213,25 +201,28 @@ impl Comparison {
 impl DeploymentComparison {
     /// The group of an arm at a level, by name.
     pub fn group(&self, arm: &str, level: &str) -> Option<&GroupNote> {
-        self.groups
-            .iter()
-            .find(|group| group.arm == arm && group.level == level)
+        self.groups.iter().find(|group| group.arm == arm && group.level == level)
     }
 
     /// The change of an arm against its first control in a metric at a level.
     pub fn change(&self, arm: &str, metric: &str, level: &str) -> Option<&LevelDelta> {
-        let control = self
-            .arms
-            .iter()
-            .find(|note| note.name == arm)?
-            .control
-            .as_deref()?;
+        let control = self.arms.iter().find(|note| note.name == arm)?.control.as_deref()?;
         self.deltas
             .iter()
             .find(|delta| delta.arm == arm && delta.control == control && delta.metric == metric)?
             .levels
             .iter()
             .find(|delta| delta.level == level)
+    }
+
+    /// "2 GPUs, 1 replica, tensor parallel 2".
+    pub fn facts(&self) -> String {
+        let several = |count: u32, noun: &str| match count {
+            1 => format!("1 {noun}"),
+            _ => format!("{count} {noun}s"),
+        };
+        let (gpus, replicas) = (several(self.gpus, "GPU"), several(self.replicas, "replica"));
+        format!("{gpus}, {replicas}, tensor parallel {}", self.tensor_parallel)
     }
 
     /// Each arm with each control it was compared with, in the plan's order.
@@ -316,10 +307,7 @@ impl Context<'_> {
     ) -> GroupNote {
         let group = self.grid.group(deployment, arm_index, level.index);
         let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
-        let evidence = group
-            .entries
-            .iter()
-            .find_map(|entry| entry.result?.evidence.as_ref());
+        let evidence = group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
         let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
         let metrics = METRICS
             .iter()
@@ -348,20 +336,14 @@ impl Context<'_> {
             let cell = &plan.cells[result.cell];
             let share = compute_share(&result.record.figures, &plan.deployments[cell.deployment]);
             if let Some(share) = share.filter(|&share| share > 1.0) {
-                let seen = above
-                    .entry((cell.deployment, cell.arm, cell.level))
-                    .or_default();
+                let seen = above.entry((cell.deployment, cell.arm, cell.level)).or_default();
                 *seen = (seen.0 + 1, seen.1.max(share));
             }
         }
         let warning = |(group, (cells, share)): ((usize, usize, usize), (usize, f64))| {
             let (deployment, arm, level) = group;
             let of = &plan.deployments[deployment];
-            let times = if cells == 1 {
-                "1 cell".to_owned()
-            } else {
-                format!("{cells} cells")
-            };
+            let times = if cells == 1 { "1 cell".to_owned() } else { format!("{cells} cells") };
             format!(
                 "{} on {}, {} at {} ({times}): figures imply {share:.1} times the hardware's peak \
                  arithmetic; cache hits were not seen or throughput is inflated",
@@ -411,9 +393,7 @@ fn level_notes(deployment: &Deployment) -> Vec<LevelNote> {
         .collect();
     notes.sort_by(|a, b| {
         let size = |note: &LevelNote| note.value.unwrap_or(f64::INFINITY);
-        a.open_loop
-            .cmp(&b.open_loop)
-            .then(size(a).total_cmp(&size(b)))
+        a.open_loop.cmp(&b.open_loop).then(size(a).total_cmp(&size(b)))
     });
     notes
 }
@@ -424,20 +404,12 @@ fn level_note(index: usize, level: &Level) -> LevelNote {
         LevelLoad::Users(users) => (format!("{users} users"), Some(f64::from(users)), false),
         LevelLoad::Constant(rate) => (format!("{rate} sessions/s (constant)"), Some(rate), true),
         LevelLoad::Poisson(rate) => (format!("{rate} sessions/s (Poisson)"), Some(rate), true),
-        LevelLoad::Gamma { rate, cv } => (
-            format!("{rate} sessions/s (gamma, cv {cv})"),
-            Some(rate),
-            true,
-        ),
+        LevelLoad::Gamma { rate, cv } => {
+            (format!("{rate} sessions/s (gamma, cv {cv})"), Some(rate), true)
+        }
         LevelLoad::Trace { .. } => ("the trace's load".to_owned(), None, true),
     };
-    LevelNote {
-        name: level.name.clone(),
-        index,
-        load,
-        value,
-        open_loop,
-    }
+    LevelNote { name: level.name.clone(), index, load, value, open_loop }
 }
 
 fn target_name(target: &Target) -> &'static str {
@@ -472,8 +444,5 @@ fn origins(origins: &BTreeMap<String, Origin>) -> BTreeMap<String, String> {
         Origin::Override(model) => Some(format!("override for {model}")),
         Origin::Set(text) => Some(format!("--set {text}")),
     };
-    origins
-        .iter()
-        .filter_map(|(path, origin)| Some((path.clone(), words(origin)?)))
-        .collect()
+    origins.iter().filter_map(|(path, origin)| Some((path.clone(), words(origin)?))).collect()
 }

@@ -25,10 +25,7 @@ pub struct NoiseFloor {
 impl NoiseFloor {
     /// The floor of a metric at a level; zero where it is unknown.
     pub fn percent(&self, level: &str, metric: &str) -> f64 {
-        let seen = self
-            .percent
-            .get(metric)
-            .and_then(|levels| levels.get(level));
+        let seen = self.percent.get(metric).and_then(|levels| levels.get(level));
         seen.copied().unwrap_or(0.0)
     }
 }
@@ -47,10 +44,7 @@ pub(super) fn noise_floor(
         } else {
             "no A/A arm: the noise floor is unknown; add `no-offload-aa` to the arms"
         };
-        return NoiseFloor {
-            note: note.to_owned(),
-            ..NoiseFloor::default()
-        };
+        return NoiseFloor { note: note.to_owned(), ..NoiseFloor::default() };
     };
     let mut percent: BTreeMap<&'static str, BTreeMap<String, f64>> = BTreeMap::new();
     for metric in METRICS.iter().filter(|metric| metric.compared) {
@@ -63,24 +57,15 @@ pub(super) fn noise_floor(
                 .map(|(base, repeated)| (100.0 * (repeated / base - 1.0)).abs())
                 .reduce(f64::max);
             if let Some(largest) = largest {
-                percent
-                    .entry(metric.key)
-                    .or_default()
-                    .insert(level.name.clone(), largest);
+                percent.entry(metric.key).or_default().insert(level.name.clone(), largest);
             }
         }
     }
-    let deciding_percent = percent
-        .get(deciding)
-        .and_then(|levels| levels.values().copied().reduce(f64::max));
+    let deciding_percent =
+        percent.get(deciding).and_then(|levels| levels.values().copied().reduce(f64::max));
     let title = metric(deciding).map_or(deciding, |metric| metric.title);
     let note = note(context.simulated, deciding_percent, title);
-    NoiseFloor {
-        arm: Some(arms[again].name.clone()),
-        percent,
-        deciding_percent,
-        note,
-    }
+    NoiseFloor { arm: Some(arms[again].name.clone()), percent, deciding_percent, note }
 }
 
 fn note(simulated: bool, deciding: Option<f64>, title: &str) -> String {

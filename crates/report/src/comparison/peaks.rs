@@ -35,26 +35,14 @@ pub(super) fn peaks(
 ) -> Vec<PeakRow> {
     let of = &context.results.plan.deployments[deployment];
     let matrices: Vec<Vec<Vec<Option<f64>>>> = (0..of.arms.len())
-        .map(|arm| {
-            levels
-                .iter()
-                .map(|level| context.values(deployment, arm, level))
-                .collect()
-        })
+        .map(|arm| levels.iter().map(|level| context.values(deployment, arm, level)).collect())
         .collect();
     let seed = |arm: usize| {
-        context
-            .results
-            .plan
-            .seed
-            .wrapping_add((deployment as u64) << 32)
-            .wrapping_add(arm as u64)
+        context.results.plan.seed.wrapping_add((deployment as u64) << 32).wrapping_add(arm as u64)
     };
     let peak_of = |arm: usize| {
-        let counted: Vec<Vec<f64>> = matrices[arm]
-            .iter()
-            .map(|level| level.iter().copied().flatten().collect())
-            .collect();
+        let counted: Vec<Vec<f64>> =
+            matrices[arm].iter().map(|level| level.iter().copied().flatten().collect()).collect();
         peak(&counted, seed(arm))
     };
     let all: Vec<Option<Peak>> = (0..of.arms.len()).map(peak_of).collect();
@@ -64,16 +52,8 @@ pub(super) fn peaks(
         let control_level = control.and_then(|at| all[at].as_ref()).map(level_of);
         let level = all[arm].as_ref().map(level_of);
         let change = control.and_then(|at| peak_change(&matrices[at], &matrices[arm], seed(arm)));
-        let rivals = all[arm]
-            .as_ref()
-            .map_or_else(Vec::new, |peak| rivals(peak, levels));
-        let note = note(
-            context,
-            deployment,
-            arm,
-            level.as_deref(),
-            control_level.as_deref(),
-        );
+        let rivals = all[arm].as_ref().map_or_else(Vec::new, |peak| rivals(peak, levels));
+        let note = note(context, deployment, arm, level.as_deref(), control_level.as_deref());
         PeakRow {
             arm: of.arms[arm].name.clone(),
             level,
@@ -96,12 +76,7 @@ impl Context<'_> {
         group
             .entries
             .iter()
-            .map(|entry| {
-                entry
-                    .result
-                    .filter(|result| result.counts())
-                    .and_then(value)
-            })
+            .map(|entry| entry.result.filter(|result| result.counts()).and_then(value))
             .collect()
     }
 }
@@ -142,9 +117,7 @@ fn note(
     if let (Some(own), Some(other)) = (level, control_level)
         && own != other
     {
-        parts.push(format!(
-            "control peaks at {other}: latencies at peak are not comparable"
-        ));
+        parts.push(format!("control peaks at {other}: latencies at peak are not comparable"));
     }
     parts.join("; ")
 }

@@ -65,11 +65,7 @@ pub fn compare_runs(
     let path = |key: &Key| format!("{}/{}/{}/{}", key.0, key.1, key.2, key.3);
     let missing = |from: &[(Key, GroupValues)], other: &[(Key, GroupValues)]| {
         let has = |key: &Key| other.iter().any(|(seen, _)| seen == key);
-        from.iter()
-            .map(|(key, _)| key)
-            .filter(|key| !has(key))
-            .map(path)
-            .collect()
+        from.iter().map(|(key, _)| key).filter(|key| !has(key)).map(path).collect()
     };
     let mut deltas = Vec::new();
     for (key, base) in &old {
@@ -115,13 +111,7 @@ fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError
                     arm.name.clone(),
                     level.name.clone(),
                 );
-                all.push((
-                    key,
-                    GroupValues {
-                        verdict: group.verdict_words(),
-                        by_repeat,
-                    },
-                ));
+                all.push((key, GroupValues { verdict: group.verdict_words(), by_repeat }));
             }
         }
     }
@@ -135,10 +125,7 @@ fn delta(
     second: &GroupValues,
 ) -> Option<RunDelta> {
     let values = |of: &GroupValues| -> Vec<f64> {
-        of.by_repeat
-            .values()
-            .filter_map(|(_, values)| values.get(metric.key).copied())
-            .collect()
+        of.by_repeat.values().filter_map(|(_, values)| values.get(metric.key).copied()).collect()
     };
     let (old, new) = (mean(&values(first)), mean(&values(second)));
     if old.is_none() && new.is_none() {

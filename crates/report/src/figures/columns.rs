@@ -45,8 +45,7 @@ impl RequestColumns {
         self.request.push(row.request);
         self.due.push(row.due.0);
         self.start.push(row.start.0);
-        self.first_token
-            .push(row.first_token.map_or(NEVER, Nanos::get));
+        self.first_token.push(row.first_token.map_or(NEVER, Nanos::get));
         self.end.push(row.end.0);
         self.prompt_tokens.push(row.prompt_tokens.0);
         self.output_tokens.push(row.output_tokens.0);

@@ -28,10 +28,7 @@ pub fn distribution(values: &mut [f64]) -> Distribution {
         return Distribution::default();
     }
     let mean = values.iter().sum::<f64>() / count as f64;
-    let squares: f64 = values
-        .iter()
-        .map(|value| (value - mean) * (value - mean))
-        .sum();
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
     Distribution {
         count,
         mean,
@@ -53,46 +50,23 @@ pub fn weighted_distribution(pairs: &mut [(f64, u64)]) -> Distribution {
     if count == 0 {
         return Distribution::default();
     }
-    let total: f64 = pairs
-        .iter()
-        .map(|&(value, weight)| value * weight as f64)
-        .sum();
+    let total: f64 = pairs.iter().map(|&(value, weight)| value * weight as f64).sum();
     let mean = total / count as f64;
-    let squares: f64 = pairs
-        .iter()
-        .map(|&(value, weight)| (value - mean) * (value - mean) * weight as f64)
-        .sum();
+    let squares: f64 =
+        pairs.iter().map(|&(value, weight)| (value - mean) * (value - mean) * weight as f64).sum();
     let [min, p50, p90, p95, p99, max] =
         weighted_quantiles(pairs, count, [0.0, 0.50, 0.90, 0.95, 0.99, 1.0]);
     let stddev = standard_deviation(squares, count);
-    Distribution {
-        count,
-        mean,
-        stddev,
-        min,
-        p50,
-        p90,
-        p95,
-        p99,
-        max,
-    }
+    Distribution { count, mean, stddev, min, p50, p90, p95, p99, max }
 }
 
 fn standard_deviation(squares: f64, count: u64) -> f64 {
-    if count < 2 {
-        0.0
-    } else {
-        libm::sqrt(squares / (count - 1) as f64)
-    }
+    if count < 2 { 0.0 } else { libm::sqrt(squares / (count - 1) as f64) }
 }
 
 /// Type-7 quantiles of the written-out multiset, for ascending `ps`, in one sweep.
 fn weighted_quantiles<const N: usize>(sorted: &[(f64, u64)], count: u64, ps: [f64; N]) -> [f64; N] {
-    let mut cursor = Cursor {
-        sorted,
-        place: 0,
-        seen: 0,
-    };
+    let mut cursor = Cursor { sorted, place: 0, seen: 0 };
     ps.map(|p| {
         let h = (count - 1) as f64 * p;
         let below_rank = (h.floor() as u64).min(count - 1);
@@ -143,17 +117,11 @@ mod tests {
     fn a_distribution_has_the_sample_deviation() {
         let mut values = [8.0, 2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0, 2.0];
         let seen = distribution(&mut values);
-        assert_eq!(
-            (seen.count, seen.mean, seen.min, seen.max),
-            (10, 5.0, 2.0, 9.0)
-        );
+        assert_eq!((seen.count, seen.mean, seen.min, seen.max), (10, 5.0, 2.0, 9.0));
         // Sum of squares 50, divided by 9.
         assert!((seen.stddev - (50.0_f64 / 9.0).sqrt()).abs() < 1e-12);
         assert_eq!(distribution(&mut []), Distribution::default());
-        assert_eq!(
-            weighted_distribution(&mut [(3.0, 0)]),
-            Distribution::default()
-        );
+        assert_eq!(weighted_distribution(&mut [(3.0, 0)]), Distribution::default());
     }
 
     proptest! {

@@ -27,11 +27,7 @@ pub fn flow_balance(columns: &RequestColumns) -> FlowBalance {
     let mut departures = columns.end.clone();
     arrivals.sort_unstable();
     departures.sort_unstable();
-    let mut balance = FlowBalance {
-        in_flight_ns: 0,
-        residence_ns: 0,
-        most_in_flight: 0,
-    };
+    let mut balance = FlowBalance { in_flight_ns: 0, residence_ns: 0, most_in_flight: 0 };
     for (start, end) in columns.start.iter().zip(&columns.end) {
         balance.residence_ns += i128::from(*end) - i128::from(*start);
     }
@@ -71,47 +67,26 @@ fn check_row(columns: &RequestColumns, row: usize) -> Result<(), Contradiction> 
     let (due, start, end) = (columns.due[row], columns.start[row], columns.end[row]);
     let (first_token, output_tokens) = (columns.first_token[row], columns.output_tokens[row]);
     if start < due {
-        return Err(Contradiction::StartBeforeDue {
-            request,
-            start,
-            due,
-        });
+        return Err(Contradiction::StartBeforeDue { request, start, due });
     }
     if end < start {
-        return Err(Contradiction::EndBeforeStart {
-            request,
-            end,
-            start,
-        });
+        return Err(Contradiction::EndBeforeStart { request, end, start });
     }
     let has_first_token = first_token != NEVER;
     if has_first_token && !(start..=end).contains(&first_token) {
-        return Err(Contradiction::FirstTokenOutside {
-            request,
-            first_token,
-            start,
-            end,
-        });
+        return Err(Contradiction::FirstTokenOutside { request, first_token, start, end });
     }
     if columns.is_done(row) && output_tokens == 0 {
         return Err(Contradiction::DoneWithoutTokens { request });
     }
     if has_first_token != (output_tokens > 0) {
-        return Err(Contradiction::TokensWithoutFirst {
-            request,
-            output_tokens,
-            has_first_token,
-        });
+        return Err(Contradiction::TokensWithoutFirst { request, output_tokens, has_first_token });
     }
     let prompt_tokens = columns.prompt_tokens[row];
     let cached_tokens =
         u64::from(columns.gpu_hit_tokens[row]) + u64::from(columns.external_hit_tokens[row]);
     if cached_tokens > u64::from(prompt_tokens) {
-        return Err(Contradiction::CachedAbovePrompt {
-            request,
-            cached_tokens,
-            prompt_tokens,
-        });
+        return Err(Contradiction::CachedAbovePrompt { request, cached_tokens, prompt_tokens });
     }
     Ok(())
 }
@@ -124,23 +99,12 @@ pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), C
     if steps.is_empty() || columns.preemptions.iter().any(|&times| times > 0) {
         return Ok(());
     }
-    let first_tokens = columns
-        .first_token
-        .iter()
-        .filter(|&&at| at != NEVER)
-        .count() as u64;
+    let first_tokens = columns.first_token.iter().filter(|&&at| at != NEVER).count() as u64;
     let decoded: u64 = steps.iter().map(|step| u64::from(step.decoding)).sum();
-    let request_tokens: u64 = columns
-        .output_tokens
-        .iter()
-        .map(|&tokens| u64::from(tokens))
-        .sum();
+    let request_tokens: u64 = columns.output_tokens.iter().map(|&tokens| u64::from(tokens)).sum();
     let pass_tokens = first_tokens + decoded;
     if pass_tokens == request_tokens {
         return Ok(());
     }
-    Err(Contradiction::TokensNotConserved {
-        pass_tokens,
-        request_tokens,
-    })
+    Err(Contradiction::TokensNotConserved { pass_tokens, request_tokens })
 }

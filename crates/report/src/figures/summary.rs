@@ -25,16 +25,9 @@ impl Window {
         let end = level.duration.map_or(last_end, |duration| {
             // Requests run past the duration while the cell drains; a source of requests that ran
             // dry ends before it, and idle time after that is not part of the measurement.
-            if level.max_requests.is_some() {
-                duration.min(last_end)
-            } else {
-                duration
-            }
+            if level.max_requests.is_some() { duration.min(last_end) } else { duration }
         });
-        Self {
-            start: level.warmup,
-            end,
-        }
+        Self { start: level.warmup, end }
     }
 
     fn contains(self, at: u64) -> bool {
@@ -64,12 +57,7 @@ impl<'a> Measure<'a> {
     /// The measure of a cell of the plan.
     pub fn of(plan: &'a Plan, deployment: &Deployment, window: Window) -> Self {
         let gpus = deployment.hardware.count * deployment.replicas;
-        Self {
-            window,
-            slo: &plan.slo,
-            prices: &plan.prices,
-            gpus,
-        }
+        Self { window, slo: &plan.slo, prices: &plan.prices, gpus }
     }
 
     fn has_objectives(&self) -> bool {
@@ -90,10 +78,7 @@ pub fn summarise(
     check_tokens(columns, steps)?;
     let window = measure.window;
     if window.end <= window.start {
-        return Err(Contradiction::EmptyWindow {
-            start_ns: window.start.0,
-            end_ns: window.end.0,
-        });
+        return Err(Contradiction::EmptyWindow { start_ns: window.start.0, end_ns: window.end.0 });
     }
     let seconds = window.seconds();
     let mut sums = Sums::over(columns, measure);
@@ -105,15 +90,9 @@ pub fn summarise(
     let mean_in_flight = in_flight_ns(columns, window) as f64 / (seconds * 1e9);
     let output_tokens_per_s = output_tokens as f64 / seconds;
     let share = |part: u64, whole: u64| {
-        if whole == 0 {
-            0.0
-        } else {
-            part as f64 / whole as f64
-        }
+        if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
     };
-    let goodput = measure
-        .has_objectives()
-        .then_some(sums.good as f64 / seconds);
+    let goodput = measure.has_objectives().then_some(sums.good as f64 / seconds);
     let per_request = if sums.completed == 0 {
         0.0
     } else {
@@ -140,10 +119,7 @@ pub fn summarise(
         gpu_hit_percent: 100.0 * share(sums.gpu_hit_tokens, sums.prompt_tokens),
         external_hit_percent: 100.0 * share(sums.external_hit_tokens, sums.prompt_tokens),
         cost_per_million_output_tokens: cost(measure, output_tokens_per_s),
-        passes: steps
-            .iter()
-            .filter(|step| window.contains(step.end.0))
-            .count() as u64,
+        passes: steps.iter().filter(|step| window.contains(step.end.0)).count() as u64,
         // Requests that were never asked have no rows; whoever fed the trace fills these in.
         skipped_requests: 0,
         truncated_requests: 0,
@@ -182,10 +158,7 @@ pub fn throughput_batches(
         }
     }
     let seconds = window.seconds() / batches as f64;
-    tokens
-        .into_iter()
-        .map(|count| count as f64 / seconds)
-        .collect()
+    tokens.into_iter().map(|count| count as f64 / seconds).collect()
 }
 
 /// Sums and samples over the requests that ended inside the window.
@@ -239,19 +212,13 @@ impl Sums {
         }
         let meets = slo.ttft.is_none_or(|most| ttft <= most.0)
             && slo.e2e.is_none_or(|most| e2e <= most.0)
-            && slo
-                .tpot
-                .is_none_or(|most| tpot.is_none_or(|ns| ns <= most.0 as f64));
+            && slo.tpot.is_none_or(|most| tpot.is_none_or(|ns| ns <= most.0 as f64));
         self.good += u64::from(meets);
     }
 }
 
 fn count_unfinished(columns: &RequestColumns) -> u64 {
-    columns
-        .outcome
-        .iter()
-        .filter(|&&outcome| outcome == Outcome::Unfinished)
-        .count() as u64
+    columns.outcome.iter().filter(|&&outcome| outcome == Outcome::Unfinished).count() as u64
 }
 
 /// Request-nanoseconds in flight inside the window.
@@ -267,11 +234,8 @@ fn in_flight_ns(columns: &RequestColumns, window: Window) -> u128 {
 /// Tokens inside the window, exactly: each pass gives one to each decoding sequence, and each
 /// request has a first token.
 fn pass_output_tokens(columns: &RequestColumns, steps: &[StepRow], window: Window) -> u64 {
-    let first_tokens = columns
-        .first_token
-        .iter()
-        .filter(|&&at| at != NEVER && window.contains(at))
-        .count();
+    let first_tokens =
+        columns.first_token.iter().filter(|&&at| at != NEVER && window.contains(at)).count();
     let inside = steps.iter().filter(|step| window.contains(step.end.0));
     first_tokens as u64 + inside.map(|step| u64::from(step.decoding)).sum::<u64>()
 }

@@ -17,23 +17,15 @@ pub struct Column {
 }
 
 fn column(name: &str, unit: &str, meaning: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        meaning: meaning.to_owned(),
-    }
+    Column { name: name.to_owned(), unit: unit.to_owned(), meaning: meaning.to_owned() }
 }
 
 fn columns(list: &[(&str, &str, &str)]) -> Vec<Column> {
-    list.iter()
-        .map(|(name, unit, meaning)| column(name, unit, meaning))
-        .collect()
+    list.iter().map(|(name, unit, meaning)| column(name, unit, meaning)).collect()
 }
 
 fn metric_columns() -> impl Iterator<Item = Column> {
-    METRICS
-        .iter()
-        .map(|metric| column(metric.key, metric.unit, metric.definition))
+    METRICS.iter().map(|metric| column(metric.key, metric.unit, metric.definition))
 }
 
 /// Columns of `<model>_<arm>_metrics.csv`: one row per cell, whether it counts or not.
@@ -45,21 +37,9 @@ pub fn cell_columns() -> Vec<Column> {
         ("level", "", "Level."),
         ("load", "", "The level's load in words."),
         ("repeat", "", "Repeat, from 0."),
-        (
-            "seed",
-            "",
-            "Seed of the workload, equal for all arms of a level and repeat.",
-        ),
-        (
-            "verdict",
-            "",
-            "Verdict with its reason; `not run` for a cell without result.",
-        ),
-        (
-            "counts",
-            "",
-            "`yes` where the row enters means, differences and peaks, else `no`.",
-        ),
+        ("seed", "", "Seed of the workload, equal for all arms of a level and repeat."),
+        ("verdict", "", "Verdict with its reason; `not run` for a cell without result."),
+        ("counts", "", "`yes` where the row enters means, differences and peaks, else `no`."),
         ("attempts", "count", "Attempts the cell took."),
     ]);
     all.extend(metric_columns());
@@ -78,11 +58,7 @@ pub fn peak_columns() -> Vec<Column> {
             "Level of the arm's highest mean output throughput; empty where no cell \
           counts.",
         ),
-        (
-            "peak_output_tokens_per_s",
-            "tok/s",
-            "Mean over repeats at that level.",
-        ),
+        ("peak_output_tokens_per_s", "tok/s", "Mean over repeats at that level."),
         (
             "peak_low",
             "tok/s",
@@ -90,26 +66,14 @@ pub fn peak_columns() -> Vec<Column> {
           empty with one repeat.",
         ),
         ("peak_high", "tok/s", "Its upper end."),
-        (
-            "peak_level_share",
-            "ratio",
-            "Share of the bootstrap replicates in which this level won.",
-        ),
+        ("peak_level_share", "ratio", "Share of the bootstrap replicates in which this level won."),
         ("repeats", "count", "Repeats that count at that level."),
         ("control", "", "Arm it is compared with."),
         ("control_peak_level", "", "Level of the control's peak."),
         ("change_percent", "%", "100 x (peak / control's peak - 1)."),
-        (
-            "change_low",
-            "%",
-            "Lower end of its 95 % interval (bootstrap of both selections).",
-        ),
+        ("change_low", "%", "Lower end of its 95 % interval (bootstrap of both selections)."),
         ("change_high", "%", "Its upper end."),
-        (
-            "note",
-            "",
-            "Levels left out; whether the levels of both peaks differ.",
-        ),
+        ("note", "", "Levels left out; whether the levels of both peaks differ."),
     ]);
     all.extend(metric_columns().map(|metric| Column {
         meaning: format!("At the peak's level, mean over repeats. {}", metric.meaning),
@@ -128,22 +92,10 @@ pub fn change_columns() -> Vec<Column> {
         ("level", "", "Level, equal for both."),
         ("metric", "", "Key of the metric."),
         ("unit", "", "Unit of the two means."),
-        (
-            "better",
-            "",
-            "Which direction is an improvement: `higher` or `lower`.",
-        ),
-        (
-            "control_mean",
-            "",
-            "The control's mean over the pairs of repeats.",
-        ),
+        ("better", "", "Which direction is an improvement: `higher` or `lower`."),
+        ("control_mean", "", "The control's mean over the pairs of repeats."),
         ("arm_mean", "", "The arm's mean over the pairs of repeats."),
-        (
-            "change_percent",
-            "%",
-            "Mean over pairs of 100 x (arm / control - 1).",
-        ),
+        ("change_percent", "%", "Mean over pairs of 100 x (arm / control - 1)."),
         (
             "change_low",
             "%",
@@ -165,11 +117,7 @@ pub fn change_columns() -> Vec<Column> {
           excludes zero.",
         ),
         ("arm_verdict", "", "Verdict of the arm's repeats."),
-        (
-            "note",
-            "",
-            "Why there is no change, or which repeats were left out.",
-        ),
+        ("note", "", "Why there is no change, or which repeats were left out."),
     ])
 }
 
@@ -182,53 +130,25 @@ pub fn run_columns() -> Vec<Column> {
         ("level", "", "Level."),
         ("metric", "", "Key of the metric."),
         ("unit", "", "Unit of the two means."),
-        (
-            "first",
-            "",
-            "Mean in the first run; empty where nothing counts.",
-        ),
+        ("first", "", "Mean in the first run; empty where nothing counts."),
         ("second", "", "Mean in the second run."),
-        (
-            "change_percent",
-            "%",
-            "100 x (second / first - 1), mean over pairs of repeats.",
-        ),
-        (
-            "change_low",
-            "%",
-            "Lower end of its 95 % interval (t over paired repeats).",
-        ),
+        ("change_percent", "%", "100 x (second / first - 1), mean over pairs of repeats."),
+        ("change_low", "%", "Lower end of its 95 % interval (t over paired repeats)."),
         ("change_high", "%", "Its upper end."),
-        (
-            "pairs",
-            "count",
-            "Repeats with equal seeds that count in both runs.",
-        ),
-        (
-            "note",
-            "",
-            "Verdicts where they differ; whether repeats could not be paired.",
-        ),
+        ("pairs", "count", "Repeats with equal seeds that count in both runs."),
+        ("note", "", "Verdicts where they differ; whether repeats could not be paired."),
     ])
 }
 
 /// Keys of `summary.json`, nested ones with dots.
 const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     ("format", "", "Version of the file's own format."),
-    (
-        "experiment, run, plan_hash, target, seed, repeats, versions",
-        "",
-        "Where it comes from.",
-    ),
+    ("experiment, run, plan_hash, target, seed, repeats, versions", "", "Where it comes from."),
     ("simulated", "", "True where figures are predictions."),
     ("cells", "count", "Cells planned, run, and counted."),
     ("doubt", "", "What intervals mean in this run."),
     ("warnings", "", "What to know before reading on."),
-    (
-        "origins",
-        "",
-        "Values that are not defaults, with where they come from.",
-    ),
+    ("origins", "", "Values that are not defaults, with where they come from."),
     ("deployments[].model, .hardware", "", "Model and hardware."),
     (
         "deployments[].decision",
@@ -236,16 +156,8 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
         "The sentence, the recommended arms with their levels and gains, \
       and what to change where nothing acted.",
     ),
-    (
-        "deployments[].deciding_metric",
-        "",
-        "Key of the metric that decides.",
-    ),
-    (
-        "deployments[].noise_floor",
-        "%",
-        "The A/A arm's largest differences by metric and level.",
-    ),
+    ("deployments[].deciding_metric", "", "Key of the metric that decides."),
+    ("deployments[].noise_floor", "%", "The A/A arm's largest differences by metric and level."),
     (
         "deployments[].peaks[]",
         "",
@@ -258,11 +170,7 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
         "Per arm and level: verdict, explanation, repeats that count, \
       mean and interval of each metric (keys as in the CSV files).",
     ),
-    (
-        "deployments[].deltas[]",
-        "%",
-        "Per arm, control and metric: the change at each level.",
-    ),
+    ("deployments[].deltas[]", "%", "Per arm, control and metric: the change at each level."),
 ];
 
 /// The reference of `analysis/`, as Markdown: written to `analysis/columns.md`, and part of the
@@ -281,10 +189,8 @@ pub fn columns_reference() -> String {
         ("runs compared (`weir compare`)", run_columns()),
     ];
     for (file, columns) in parts {
-        let rows: Vec<(String, String, String)> = columns
-            .into_iter()
-            .map(|column| (column.name, column.unit, column.meaning))
-            .collect();
+        let rows: Vec<(String, String, String)> =
+            columns.into_iter().map(|column| (column.name, column.unit, column.meaning)).collect();
         let _ = write!(out, "\n## {}\n\n", file.replace('<', "&lt;"));
         out += &markdown(&columns_of("", &rows));
     }

@@ -17,20 +17,14 @@ struct File {
 
 impl File {
     fn new(name: &'static str, columns: &[Column]) -> Result<Self, ReportError> {
-        let mut file = Self {
-            name,
-            writer: csv::Writer::from_writer(Vec::new()),
-        };
+        let mut file = Self { name, writer: csv::Writer::from_writer(Vec::new()) };
         let header: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         file.row(&header)?;
         Ok(file)
     }
 
     fn row(&mut self, fields: &[String]) -> Result<(), ReportError> {
-        let failed = |source| ReportError::Csv {
-            file: self.name,
-            source,
-        };
+        let failed = |source| ReportError::Csv { file: self.name, source };
         self.writer.write_record(fields).map_err(failed)
     }
 
@@ -44,9 +38,7 @@ impl File {
 }
 
 fn number(value: Option<f64>) -> String {
-    value
-        .filter(|value| value.is_finite())
-        .map_or(String::new(), |value| value.to_string())
+    value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string())
 }
 
 fn yes_no(holds: bool) -> String {
@@ -54,10 +46,7 @@ fn yes_no(holds: bool) -> String {
 }
 
 fn ends(interval: Option<&Interval>) -> [String; 2] {
-    [
-        number(interval.map(|seen| seen.low)),
-        number(interval.map(|seen| seen.high)),
-    ]
+    [number(interval.map(|seen| seen.low)), number(interval.map(|seen| seen.high))]
 }
 
 /// `all_peak_metrics.csv`.
@@ -88,10 +77,7 @@ pub fn peaks_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
                 change_high,
                 row.note.clone(),
             ];
-            let group = row
-                .level
-                .as_ref()
-                .and_then(|level| deployment.group(&row.arm, level));
+            let group = row.level.as_ref().and_then(|level| deployment.group(&row.arm, level));
             fields.extend(METRICS.iter().map(|metric| {
                 number(group.and_then(|group| Some(group.metrics.get(metric.key)?.mean)))
             }));
@@ -157,10 +143,8 @@ pub fn cells_csv(
         for (arm_index, arm) in deployment.arms.iter().enumerate() {
             let name = format!("{}_{}_metrics.csv", deployment.model_slug, arm.name);
             if !files.contains_key(&name) {
-                files.insert(
-                    name.clone(),
-                    File::new("<model>_<arm>_metrics.csv", &cell_columns())?,
-                );
+                files
+                    .insert(name.clone(), File::new("<model>_<arm>_metrics.csv", &cell_columns())?);
             }
             let Some(file) = files.get_mut(&name) else {
                 continue;
@@ -172,10 +156,7 @@ pub fn cells_csv(
             }
         }
     }
-    files
-        .into_iter()
-        .map(|(name, file)| Ok((name, file.bytes()?)))
-        .collect()
+    files.into_iter().map(|(name, file)| Ok((name, file.bytes()?))).collect()
 }
 
 fn cell_row(
@@ -197,11 +178,7 @@ fn cell_row(
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];
-    fields.extend(
-        METRICS
-            .iter()
-            .map(|metric| number(result.and_then(metric.of))),
-    );
+    fields.extend(METRICS.iter().map(|metric| number(result.and_then(metric.of))));
     fields
 }
 

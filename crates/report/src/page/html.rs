@@ -51,21 +51,12 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(failed)?);
-    environment
-        .add_template("report.html", TEMPLATE)
-        .map_err(failed)?;
+    environment.add_template("report.html", TEMPLATE).map_err(failed)?;
     let template = environment.get_template("report.html").map_err(failed)?;
-    let sections: Vec<Section> = of
-        .deployments
-        .iter()
-        .enumerate()
-        .map(|(place, of)| section(place, of))
-        .collect();
+    let sections: Vec<Section> =
+        of.deployments.iter().enumerate().map(|(place, of)| section(place, of)).collect();
     template
         .render(context! {
             run => Value::from(Serde(of)),
@@ -81,29 +72,18 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
 
 fn section(place: usize, of: &DeploymentComparison) -> Section {
     let all = deployment_charts(of);
-    let left_out = all
-        .first()
-        .map_or_else(Vec::new, |chart| chart.left_out().to_vec());
+    let left_out = all.first().map_or_else(Vec::new, |chart| chart.left_out().to_vec());
     let view = |chart: &Chart| ChartView {
         id: chart.id().to_owned(),
-        title: chart
-            .title()
-            .split(" — ")
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        title: chart.title().split(" — ").next().unwrap_or_default().to_owned(),
         wide: matches!(chart, Chart::Heat(_)),
         json: Value::from_safe_string(chart_json(chart)),
     };
-    let facts = format!(
-        "{} GPUs, {} replicas, tensor parallel {}",
-        of.gpus, of.replicas, of.tensor_parallel
-    );
     Section {
         anchor: format!("deployment-{place}"),
         model: of.model.clone(),
         hardware: of.hardware.clone(),
-        facts,
+        facts: of.facts(),
         sentence: of.decision.sentence.clone(),
         remedies: of.decision.remedies.clone(),
         noise: of.noise_floor.note.clone(),

@@ -58,13 +58,9 @@ pub fn markdown(of: &Comparison) -> String {
 }
 
 fn section(of: &DeploymentComparison) -> String {
-    let mut out = format!(
-        "\n## {} on {}\n\n",
-        escaped(&of.model),
-        escaped(&of.hardware)
-    );
+    let mut out = format!("\n## {} on {}\n\n", escaped(&of.model), escaped(&of.hardware));
     let _ = writeln!(out, "{}\n", escaped(&of.decision.sentence));
-    let _ = writeln!(out, "Noise floor: {}.", of.noise_floor.note);
+    let _ = writeln!(out, "{}. Noise floor: {}.", of.facts(), of.noise_floor.note);
     let mut add = |table: &Table| {
         if !table.is_empty() {
             out.push('\n');
@@ -83,18 +79,9 @@ fn section(of: &DeploymentComparison) -> String {
         out += "\n### Charts\n\n";
     }
     for chart in &charts {
-        let _ = writeln!(
-            out,
-            "![{}](plots/{}.png)\n",
-            escaped(chart.title()),
-            chart.id()
-        );
+        let _ = writeln!(out, "![{}](plots/{}.png)\n", escaped(chart.title()), chart.id());
     }
-    if let Some(notes) = charts
-        .first()
-        .map(Chart::left_out)
-        .filter(|notes| !notes.is_empty())
-    {
+    if let Some(notes) = charts.first().map(Chart::left_out).filter(|notes| !notes.is_empty()) {
         let _ = writeln!(out, "Not drawn: {}.", escaped(&notes.join("; ")));
     }
     out

@@ -84,16 +84,8 @@ pub fn bca(
     let equal = estimates.iter().filter(|&&value| value == estimate).count() as f64;
     let share = (below + 0.5 * equal) / replicates as f64;
     if equal as usize == replicates || share <= 0.0 || share >= 1.0 {
-        let (low, high) = (
-            estimates[0].min(estimate),
-            estimates[replicates - 1].max(estimate),
-        );
-        return Some(Interval {
-            low,
-            high,
-            method: Method::BcaBootstrap,
-            observations,
-        });
+        let (low, high) = (estimates[0].min(estimate), estimates[replicates - 1].max(estimate));
+        return Some(Interval { low, high, method: Method::BcaBootstrap, observations });
     }
     let bias = normal_quantile(share);
     let acceleration = acceleration(values, &statistic);
@@ -103,12 +95,7 @@ pub fn bca(
         quantile(&estimates, normal_cdf(bias + z / (1.0 - acceleration * z)))
     };
     let (low, high) = (end(tail)?, end(1.0 - tail)?);
-    Some(Interval {
-        low,
-        high,
-        method: Method::BcaBootstrap,
-        observations,
-    })
+    Some(Interval { low, high, method: Method::BcaBootstrap, observations })
 }
 
 /// Skewness of the jackknife estimates, divided by 6 (equation 14.15 of the book).
@@ -129,11 +116,7 @@ fn acceleration(values: &[f64], statistic: &impl Fn(&[f64]) -> f64) -> f64 {
         squares += gap * gap;
         cubes += gap * gap * gap;
     }
-    if squares == 0.0 {
-        0.0
-    } else {
-        cubes / (6.0 * squares * libm::sqrt(squares))
-    }
+    if squares == 0.0 { 0.0 } else { cubes / (6.0 * squares * libm::sqrt(squares)) }
 }
 
 #[cfg(test)]
@@ -159,10 +142,7 @@ mod tests {
         assert!((variance(&SPATIAL) - 171.5).abs() < 0.1);
         assert!((acceleration(&SPATIAL, &variance) - 0.061).abs() < 0.001);
         let plain = percentile(&SPATIAL, variance, 0.9, 20_000, 1).unwrap();
-        assert!(
-            (plain.low - 100.8).abs() < 4.0 && (plain.high - 233.9).abs() < 4.0,
-            "{plain:?}"
-        );
+        assert!((plain.low - 100.8).abs() < 4.0 && (plain.high - 233.9).abs() < 4.0, "{plain:?}");
         let corrected = bca(&SPATIAL, variance, 0.9, 20_000, 1).unwrap();
         assert!((corrected.low - 115.8).abs() < 5.0, "{corrected:?}");
         assert!((corrected.high - 259.6).abs() < 6.0, "{corrected:?}");

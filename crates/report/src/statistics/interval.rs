@@ -71,18 +71,10 @@ pub fn t_interval(values: &[f64], confidence: f64, method: Method) -> Option<Int
     }
     let n = observations as f64;
     let mean = mean(values)?;
-    let squares: f64 = values
-        .iter()
-        .map(|value| (value - mean) * (value - mean))
-        .sum();
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
     let error = libm::sqrt(squares / (n - 1.0) / n);
     let half = t_quantile(0.5 + confidence / 2.0, n - 1.0) * error;
-    Some(Interval {
-        low: mean - half,
-        high: mean + half,
-        method,
-        observations,
-    })
+    Some(Interval { low: mean - half, high: mean + half, method, observations })
 }
 
 /// Interval of a mean within one run, from the means of consecutive equal batches: batches are

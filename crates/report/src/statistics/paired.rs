@@ -23,10 +23,7 @@ impl Difference {
     /// True when it is larger than `floor` percent (in size) and its interval, where there is
     /// one, excludes zero.
     pub fn is_distinguishable(&self, floor: f64) -> bool {
-        self.percent.abs() > floor
-            && self
-                .interval
-                .is_none_or(|interval| interval.excludes_zero())
+        self.percent.abs() > floor && self.interval.is_none_or(|interval| interval.excludes_zero())
     }
 }
 

@@ -42,13 +42,7 @@ pub fn peak(levels: &[Vec<f64>], seed: u64) -> Option<Peak> {
     let (level, value) = highest(levels.iter().map(|values| mean(values)))?;
     let repeats = levels[level].len();
     if levels.iter().all(|values| values.len() < 2) {
-        return Some(Peak {
-            level,
-            value,
-            interval: None,
-            selection: Vec::new(),
-            repeats,
-        });
+        return Some(Peak { level, value, interval: None, selection: Vec::new(), repeats });
     }
     let mut random = generator(seed);
     let mut wins = vec![0_u32; levels.len()];
@@ -63,18 +57,9 @@ pub fn peak(levels: &[Vec<f64>], seed: u64) -> Option<Peak> {
             peaks.push(value);
         }
     }
-    let selection = wins
-        .into_iter()
-        .map(|won| f64::from(won) / REPLICATES as f64)
-        .collect();
+    let selection = wins.into_iter().map(|won| f64::from(won) / REPLICATES as f64).collect();
     let interval = percentile_of(&mut peaks, CONFIDENCE, repeats);
-    Some(Peak {
-        level,
-        value,
-        interval,
-        selection,
-        repeats,
-    })
+    Some(Peak { level, value, interval, selection, repeats })
 }
 
 /// The change between the peaks of two arms. `control` and `treatment` hold per level and
@@ -88,10 +73,7 @@ pub fn peak_change(
     let all: Vec<usize> = (0..repeats).collect();
     let percent = change_over(control, treatment, &all)?;
     if repeats < 2 {
-        return Some(PeakChange {
-            percent,
-            interval: None,
-        });
+        return Some(PeakChange { percent, interval: None });
     }
     let mut random = generator(seed);
     let mut chosen = vec![0; repeats];
@@ -100,10 +82,7 @@ pub fn peak_change(
         chosen.fill_with(|| draw(&mut random, repeats));
         changes.extend(change_over(control, treatment, &chosen));
     }
-    Some(PeakChange {
-        percent,
-        interval: percentile_of(&mut changes, CONFIDENCE, repeats),
-    })
+    Some(PeakChange { percent, interval: percentile_of(&mut changes, CONFIDENCE, repeats) })
 }
 
 fn change_over(
@@ -113,10 +92,8 @@ fn change_over(
 ) -> Option<f64> {
     let peak_of = |arm: &[Vec<Option<f64>>]| {
         highest(arm.iter().map(|level| {
-            let values: Vec<f64> = repeats
-                .iter()
-                .filter_map(|&at| level.get(at).copied().flatten())
-                .collect();
+            let values: Vec<f64> =
+                repeats.iter().filter_map(|&at| level.get(at).copied().flatten()).collect();
             mean(&values)
         }))
     };
@@ -144,19 +121,12 @@ mod tests {
 
     #[test]
     fn close_levels_share_the_selection() {
-        let levels = vec![
-            vec![50.0, 51.0, 49.0],
-            vec![100.0, 104.0, 96.0],
-            vec![101.0, 97.0, 105.0],
-        ];
+        let levels =
+            vec![vec![50.0, 51.0, 49.0], vec![100.0, 104.0, 96.0], vec![101.0, 97.0, 105.0]];
         let seen = peak(&levels, 1).unwrap();
         assert_eq!((seen.level, seen.value), (2, 101.0));
         assert_eq!(seen.selection[0], 0.0);
-        assert!(
-            seen.selection[1] > 0.2 && seen.selection[2] > 0.5,
-            "{:?}",
-            seen.selection
-        );
+        assert!(seen.selection[1] > 0.2 && seen.selection[2] > 0.5, "{:?}", seen.selection);
         // The best of two is above either: the interval lies higher than one level's alone.
         assert!(seen.interval.unwrap().low > 97.0);
         assert_eq!(peak(&levels, 1), peak(&levels, 1));
@@ -171,10 +141,7 @@ mod tests {
 
     #[test]
     fn a_constant_factor_is_found_whatever_the_seeds_do() {
-        let control = vec![
-            vec![Some(10.0), Some(20.0), Some(15.0)],
-            vec![Some(8.0), None, None],
-        ];
+        let control = vec![vec![Some(10.0), Some(20.0), Some(15.0)], vec![Some(8.0), None, None]];
         let treatment: Vec<Vec<Option<f64>>> = control
             .iter()
             .map(|level| level.iter().map(|value| value.map(|v| v * 1.2)).collect())

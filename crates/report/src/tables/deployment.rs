@@ -17,10 +17,7 @@ const LEVEL_METRICS: [(&str, Print); 4] = [
 ];
 
 fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
-    group
-        .metrics
-        .get(key)
-        .map_or("-".into(), |estimate| print(estimate.mean).into())
+    group.metrics.get(key).map_or("-".into(), |estimate| print(estimate.mean).into())
 }
 
 /// The tone of a verdict's words.
@@ -37,10 +34,7 @@ fn verdict_tone(group: &GroupNote) -> Tone {
 }
 
 fn verdict_cell(group: &GroupNote) -> TableCell {
-    TableCell {
-        text: group.verdict.clone(),
-        tone: verdict_tone(group),
-    }
+    TableCell { text: group.verdict.clone(), tone: verdict_tone(group) }
 }
 
 fn change_cell(metric: &Metric, delta: Option<&LevelDelta>) -> TableCell {
@@ -53,31 +47,17 @@ fn change_cell(metric: &Metric, delta: Option<&LevelDelta>) -> TableCell {
         true if gain > 0.0 => Tone::Good,
         true => Tone::Bad,
     };
-    TableCell {
-        text: numerals::change(change),
-        tone,
-    }
+    TableCell { text: numerals::change(change), tone }
 }
 
 /// Arm by level: throughput, the change of the deciding metric, latencies, verdict.
 pub fn level_table(of: &DeploymentComparison) -> Table {
     let deciding = of.deciding();
     let title = deciding.map_or(String::new(), |metric| {
-        format!(
-            "Arms at equal level; change: {} against the arm's control",
-            metric.title
-        )
+        format!("Arms at equal level; change: {} against the arm's control", metric.title)
     });
-    let heads = [
-        "arm",
-        "level",
-        ">tok/s",
-        ">change",
-        ">TTFT p50",
-        ">ITL mean",
-        ">ext hit %",
-        "verdict",
-    ];
+    let heads =
+        ["arm", "level", ">tok/s", ">change", ">TTFT p50", ">ITL mean", ">ext hit %", "verdict"];
     let mut table = Table::new(&title, &heads);
     for arm in &of.arms {
         for (place, level) in of.levels.iter().enumerate() {
@@ -116,19 +96,12 @@ pub fn peak_table(of: &DeploymentComparison) -> Table {
         let Some((peak, level)) = row.peak.as_ref().zip(row.level.as_ref()) else {
             let mut cells: Vec<TableCell> = vec![row.arm.as_str().into()];
             cells.extend((0..6).map(|_| TableCell::from("-")));
-            cells.push(TableCell {
-                text: row.note.clone(),
-                tone: Tone::Out,
-            });
+            cells.push(TableCell { text: row.note.clone(), tone: Tone::Out });
             table.rows.push(cells);
             continue;
         };
         let interval = peak.interval.map_or("one repeat".to_owned(), |interval| {
-            format!(
-                "{} to {}",
-                numerals::plain(interval.low),
-                numerals::plain(interval.high)
-            )
+            format!("{} to {}", numerals::plain(interval.low), numerals::plain(interval.high))
         });
         let change = row.change.map_or(String::new(), |change| {
             numerals::with_doubt(change.percent, change.interval.as_ref())
@@ -163,8 +136,7 @@ pub fn verdict_matrix(of: &DeploymentComparison) -> Table {
     for arm in &of.arms {
         let mut row: Vec<TableCell> = vec![arm.name.as_str().into()];
         row.extend(of.levels.iter().map(|level| {
-            of.group(&arm.name, &level.name)
-                .map_or(TableCell::default(), verdict_cell)
+            of.group(&arm.name, &level.name).map_or(TableCell::default(), verdict_cell)
         }));
         table.rows.push(row);
     }
@@ -174,18 +146,10 @@ pub fn verdict_matrix(of: &DeploymentComparison) -> Table {
 /// All compared metrics of one arm against one control: a row per metric, a column per level.
 pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) -> Table {
     let mut heads = vec!["metric"];
-    let levels: Vec<String> = of
-        .levels
-        .iter()
-        .map(|level| format!(">{}", level.name))
-        .collect();
+    let levels: Vec<String> = of.levels.iter().map(|level| format!(">{}", level.name)).collect();
     heads.extend(levels.iter().map(String::as_str));
     let mut table = Table::new(&format!("{arm} against {control}"), &heads);
-    for delta in of
-        .deltas
-        .iter()
-        .filter(|delta| delta.arm == arm && delta.control == control)
-    {
+    for delta in of.deltas.iter().filter(|delta| delta.arm == arm && delta.control == control) {
         let Some(metric) = metric(delta.metric) else {
             continue;
         };
@@ -194,10 +158,7 @@ pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) ->
             let at = delta.levels.iter().find(|seen| seen.level == level.name);
             let mut cell = change_cell(metric, at);
             if cell.text.is_empty() {
-                cell = TableCell {
-                    text: "-".to_owned(),
-                    tone: Tone::Out,
-                };
+                cell = TableCell { text: "-".to_owned(), tone: Tone::Out };
             }
             row.push(cell);
         }
@@ -214,7 +175,7 @@ pub fn arms_table(of: &DeploymentComparison) -> Table {
         for group in of.groups.iter().filter(|group| group.arm == arm.name) {
             let words = match group.regime.as_str() {
                 "" => group.foreseen.clone(),
-                regime => format!("{} ({regime})", group.foreseen),
+                regime => format!("{}, working set {regime}", group.foreseen),
             };
             match foreseen.last_mut() {
                 // Runs of levels with the same forecast are told once, by first and last level.
@@ -239,16 +200,8 @@ pub fn arms_table(of: &DeploymentComparison) -> Table {
 pub fn explanations_table(of: &DeploymentComparison) -> Table {
     let mut table = Table::new("Why", &["arm", "level", "verdict", "basis", "why"]);
     for group in &of.groups {
-        let basis = if group.predicted {
-            "predicted"
-        } else {
-            "observed"
-        };
-        let basis = if group.explanation.is_empty() {
-            ""
-        } else {
-            basis
-        };
+        let basis = if group.predicted { "predicted" } else { "observed" };
+        let basis = if group.explanation.is_empty() { "" } else { basis };
         table.rows.push(vec![
             group.arm.as_str().into(),
             group.level.as_str().into(),

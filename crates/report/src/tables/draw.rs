@@ -14,36 +14,22 @@ pub fn text(table: &Table) -> String {
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             let cells = table.rows.iter().map(|row| length(&row[column].text));
-            cells
-                .chain([length(&table.heads[column].text)])
-                .max()
-                .unwrap_or(0)
+            cells.chain([length(&table.heads[column].text)]).max().unwrap_or(0)
         })
         .collect();
-    let before_last: usize = widths
-        .iter()
-        .take(columns.saturating_sub(1))
-        .map(|width| width + 2)
-        .sum();
+    let before_last: usize =
+        widths.iter().take(columns.saturating_sub(1)).map(|width| width + 2).sum();
     let last_width = WIDTH.saturating_sub(before_last + 2).max(8);
     let mut out = String::new();
     if !table.title.is_empty() {
         let _ = writeln!(out, "  {}", table.title);
     }
-    let heads: Vec<TableCell> = table
-        .heads
-        .iter()
-        .map(|head| head.text.as_str().into())
-        .collect();
+    let heads: Vec<TableCell> = table.heads.iter().map(|head| head.text.as_str().into()).collect();
     for row in std::iter::once(&heads).chain(&table.rows) {
         let mut line = String::from(" ");
         for (column, cell) in row.iter().enumerate() {
             let is_last = column + 1 == columns;
-            let shown = if is_last {
-                cut(&cell.text, last_width)
-            } else {
-                cell.text.clone()
-            };
+            let shown = if is_last { cut(&cell.text, last_width) } else { cell.text.clone() };
             let gap = " ".repeat(widths[column].saturating_sub(length(&shown)));
             line.push(' ');
             if table.heads[column].right {
@@ -129,9 +115,7 @@ mod tests {
     #[test]
     fn long_last_columns_are_cut_and_cells_escaped() {
         let mut table = Table::new("t", &["arm", ">n", "why"]);
-        table
-            .rows
-            .push(vec!["a|b".into(), "12".into(), "x".repeat(300).into()]);
+        table.rows.push(vec!["a|b".into(), "12".into(), "x".repeat(300).into()]);
         let drawn = text(&table);
         assert!(drawn.lines().all(|line| length(line) <= WIDTH), "{drawn}");
         assert!(drawn.contains("..."));
@@ -141,11 +125,7 @@ mod tests {
     #[test]
     fn text_wraps_at_words() {
         let drawn = wrapped(&"word ".repeat(60), "  ");
-        assert!(
-            drawn
-                .lines()
-                .all(|line| length(line) <= 100 && line.starts_with("  word"))
-        );
+        assert!(drawn.lines().all(|line| length(line) <= 100 && line.starts_with("  word")));
         assert_eq!(drawn.split_whitespace().count(), 60);
     }
 }

@@ -41,19 +41,13 @@ pub struct TableCell {
 
 impl From<String> for TableCell {
     fn from(text: String) -> Self {
-        Self {
-            text,
-            tone: Tone::Plain,
-        }
+        Self { text, tone: Tone::Plain }
     }
 }
 
 impl From<&str> for TableCell {
     fn from(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            tone: Tone::Plain,
-        }
+        Self { text: text.to_owned(), tone: Tone::Plain }
     }
 }
 
@@ -84,11 +78,7 @@ impl Table {
             text: text.trim_start_matches('>').to_owned(),
             right: text.starts_with('>'),
         };
-        Self {
-            title: title.to_owned(),
-            heads: heads.iter().map(head).collect(),
-            rows: Vec::new(),
-        }
+        Self { title: title.to_owned(), heads: heads.iter().map(head).collect(), rows: Vec::new() }
     }
 
     /// True without rows.

@@ -23,9 +23,7 @@ pub fn definitions_table() -> Table {
 pub fn origins_table(of: &Comparison) -> Table {
     let mut table = Table::new("Values that are not defaults", &["value", "from"]);
     for (path, origin) in &of.origins {
-        table
-            .rows
-            .push(vec![path.as_str().into(), origin.as_str().into()]);
+        table.rows.push(vec![path.as_str().into(), origin.as_str().into()]);
     }
     table
 }
@@ -34,11 +32,7 @@ pub fn origins_table(of: &Comparison) -> Table {
 pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
     let mut table = Table::new(title, &["column", "unit", "meaning"]);
     for (name, unit, meaning) in columns {
-        table.rows.push(vec![
-            name.as_str().into(),
-            unit.as_str().into(),
-            meaning.as_str().into(),
-        ]);
+        table.rows.push(vec![name.as_str().into(), unit.as_str().into(), meaning.as_str().into()]);
     }
     table
 }
@@ -47,9 +41,8 @@ pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
 /// counts in only one of the runs has a single row with its verdicts.
 pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
     let title = format!("From {} to {}", of.first, of.second);
-    let heads = [
-        "model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note",
-    ];
+    let heads =
+        ["model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note"];
     let mut table = Table::new(&title, &heads);
     let mut last: Option<[&str; 4]> = None;
     for delta in &of.deltas {
@@ -62,10 +55,7 @@ pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
             if is_new {
                 let mut row: Vec<TableCell> = place.map(TableCell::from).into();
                 row.extend(["verdict", "", "", ""].map(TableCell::from));
-                row.push(TableCell {
-                    text: delta.note.clone(),
-                    tone: Tone::Out,
-                });
+                row.push(TableCell { text: delta.note.clone(), tone: Tone::Out });
                 table.rows.push(row);
                 last = Some(place);
             }
@@ -74,21 +64,14 @@ pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
         if seen.percent.abs() < least_percent && delta.note.is_empty() {
             continue;
         }
-        let tone = if metric.better.gain(seen.percent) >= 0.0 {
-            Tone::Good
-        } else {
-            Tone::Bad
-        };
+        let tone = if metric.better.gain(seen.percent) >= 0.0 { Tone::Good } else { Tone::Bad };
         let value = |value: Option<f64>| value.map_or("-".to_owned(), numerals::plain);
         let shown = if is_new { place } else { [""; 4] };
         let mut row: Vec<TableCell> = shown.map(TableCell::from).into();
         row.push(format!("{} ({})", metric.title, metric.unit).into());
         row.push(value(delta.first).into());
         row.push(value(delta.second).into());
-        row.push(TableCell {
-            text: numerals::change(seen),
-            tone,
-        });
+        row.push(TableCell { text: numerals::change(seen), tone });
         row.push(if is_new { delta.note.as_str() } else { "" }.into());
         table.rows.push(row);
         last = Some(place);

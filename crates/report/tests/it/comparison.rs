@@ -38,22 +38,15 @@ fn equal_levels_are_compared_in_pairs() {
     let seen = comparison(&fixture::results(&plan));
     let of = &seen.deployments[0];
     for (level, expected) in [("c1", -2.0), ("c50", 10.0), ("c300", 25.0)] {
-        let delta = of
-            .change("native-offload", "output_tokens_per_s", level)
-            .unwrap();
+        let delta = of.change("native-offload", "output_tokens_per_s", level).unwrap();
         let change = delta.change.as_ref().unwrap();
-        assert!(
-            (change.percent - expected).abs() < 1e-9,
-            "{level} {change:?}"
-        );
+        assert!((change.percent - expected).abs() < 1e-9, "{level} {change:?}");
         // Repeats differ by 1 %, but pairs do not.
         assert!(change.interval.unwrap().half_width() < 1e-9);
         assert_eq!(change.pairs, 3);
         assert!(delta.distinguishable);
     }
-    let aa = of
-        .change("no-offload-aa", "output_tokens_per_s", "c50")
-        .unwrap();
+    let aa = of.change("no-offload-aa", "output_tokens_per_s", "c50").unwrap();
     assert_eq!(aa.change.as_ref().unwrap().percent, 0.0);
     assert!(!aa.distinguishable);
     assert!(of.noise_floor.note.contains("identical in simulation"));
@@ -68,10 +61,7 @@ fn means_have_intervals_over_repeats() {
     assert!((tokens.mean - 2424.0).abs() < 1e-9);
     // s = 24, n = 3: half width 4.302653 * 24 / sqrt(3).
     let half = tokens.interval.unwrap().half_width();
-    assert!(
-        (half - 4.302_653 * 24.0 / 3.0_f64.sqrt()).abs() < 1e-4,
-        "{half}"
-    );
+    assert!((half - 4.302_653 * 24.0 / 3.0_f64.sqrt()).abs() < 1e-4, "{half}");
 }
 
 #[test]
@@ -92,28 +82,13 @@ fn cells_that_do_not_count_enter_nothing() {
     let control = of.group("no-offload", "c50").unwrap();
     assert_eq!((control.counted, control.planned), (2, 3));
     assert!((control.metrics["output_tokens_per_s"].mean - 2010.0).abs() < 1e-9);
-    assert!(
-        control.verdict.contains("1 x failed (out of memory)"),
-        "{}",
-        control.verdict
-    );
-    let delta = of
-        .change("native-offload", "output_tokens_per_s", "c50")
-        .unwrap();
+    assert!(control.verdict.contains("1 x failed (out of memory)"), "{}", control.verdict);
+    let delta = of.change("native-offload", "output_tokens_per_s", "c50").unwrap();
     assert_eq!(delta.change.as_ref().unwrap().pairs, 2);
-    assert!(
-        delta.note.starts_with("1 repeats left out"),
-        "{}",
-        delta.note
-    );
+    assert!(delta.note.starts_with("1 repeats left out"), "{}", delta.note);
 
     for arm in ["lmcache-redis", "llm-d-approx"] {
-        assert!(
-            of.groups
-                .iter()
-                .filter(|group| group.arm == arm)
-                .all(|g| g.metrics.is_empty())
-        );
+        assert!(of.groups.iter().filter(|group| group.arm == arm).all(|g| g.metrics.is_empty()));
         assert!(!of.deltas.iter().any(|delta| delta.arm == arm));
         let row = of.peaks.iter().find(|row| row.arm == arm).unwrap();
         assert!(row.peak.is_none() && row.change.is_none());
@@ -136,11 +111,7 @@ fn peaks_name_their_level() {
     });
     let seen = comparison(&results);
     let of = &seen.deployments[0];
-    let native = of
-        .peaks
-        .iter()
-        .find(|row| row.arm == "native-offload")
-        .unwrap();
+    let native = of.peaks.iter().find(|row| row.arm == "native-offload").unwrap();
     assert_eq!(native.level.as_deref(), Some("c300"));
     assert_eq!(native.control_level.as_deref(), Some("c50"));
     assert!(native.note.contains("not comparable"), "{}", native.note);
@@ -159,15 +130,8 @@ fn one_repeat_says_so() {
     let plan = fixture::plan_of(fixture::deployment(), 1);
     let results = fixture::results(&plan);
     let text = sentence(&results);
-    assert!(
-        text.contains("one repeat: no interval") && !text.contains('±'),
-        "{text}"
-    );
-    assert!(
-        comparison(&results)
-            .doubt
-            .starts_with("One repeat: no interval")
-    );
+    assert!(text.contains("one repeat: no interval") && !text.contains('±'), "{text}");
+    assert!(comparison(&results).doubt.starts_with("One repeat: no interval"));
 }
 
 #[test]
@@ -178,10 +142,8 @@ fn batch_means_stand_in_for_repeats() {
         result.throughput_batches = vec![90.0, 110.0, 95.0, 105.0, 100.0, 100.0];
     });
     let seen = comparison(&results);
-    let estimate = seen.deployments[0]
-        .group("no-offload", "c1")
-        .unwrap()
-        .metrics["output_tokens_per_s"];
+    let estimate =
+        seen.deployments[0].group("no-offload", "c1").unwrap().metrics["output_tokens_per_s"];
     let interval = estimate.interval.unwrap();
     assert_eq!(interval.method, weir_report::statistics::Method::BatchMeans);
     assert!(interval.low < 100.0 && interval.high > 100.0);
@@ -224,11 +186,7 @@ fn a_gain_below_the_noise_floor_is_no_gain() {
     let decision = &seen.deployments[0].decision;
     assert_eq!(decision.recommended.len(), 1);
     assert_eq!(decision.recommended[0].from, "c300");
-    assert!(
-        decision.sentence.contains("not worth it below"),
-        "{}",
-        decision.sentence
-    );
+    assert!(decision.sentence.contains("not worth it below"), "{}", decision.sentence);
     // In simulation this cannot be, and is said.
     assert!(seen.deployments[0].noise_floor.note.contains("defect"));
 }
@@ -242,16 +200,10 @@ fn open_loop_levels_are_decided_by_latency_or_goodput() {
     }
     let mut plan = fixture::plan_of(deployment, 2);
     let results = fixture::results(&plan);
-    assert_eq!(
-        comparison(&results).deployments[0].deciding_metric,
-        "goodput_requests_per_s"
-    );
+    assert_eq!(comparison(&results).deployments[0].deciding_metric, "goodput_requests_per_s");
     plan.slo = weir_spec::plan::Slo::default();
     let results = fixture::results(&plan);
-    assert_eq!(
-        comparison(&results).deployments[0].deciding_metric,
-        "ttft_mean_ms"
-    );
+    assert_eq!(comparison(&results).deployments[0].deciding_metric, "ttft_mean_ms");
     // TTFT falls, which is a gain.
     assert!(
         sentence(&results).starts_with("Offload to native-offload: -"),
@@ -268,11 +220,8 @@ fn routing_arms_are_compared_with_chance_and_with_the_control() {
     let mut results = fixture::results(&plan);
     for arm in ["llm-d-random", "llm-d-approx"] {
         edit(&mut results, arm, None, |result| {
-            result.evidence.as_mut().unwrap().verdict = if arm == "llm-d-random" {
-                Verdict::Control
-            } else {
-                Verdict::Effective
-            };
+            result.evidence.as_mut().unwrap().verdict =
+                if arm == "llm-d-random" { Verdict::Control } else { Verdict::Effective };
             let factor = if arm == "llm-d-random" { 0.9 } else { 1.05 };
             let cell = &plan.cells[result.cell];
             result.record.figures.output_tokens_per_s =
@@ -288,13 +237,7 @@ fn routing_arms_are_compared_with_chance_and_with_the_control() {
         .map(|delta| delta.control.as_str())
         .collect();
     assert_eq!(controls, ["llm-d-random", "no-offload"]);
-    assert!(
-        of.decision
-            .sentence
-            .contains("Route with llm-d-approx: +16.7 %"),
-        "{:?}",
-        of.decision
-    );
+    assert!(of.decision.sentence.contains("Route with llm-d-approx: +16.7 %"), "{:?}", of.decision);
 }
 
 #[test]
@@ -320,22 +263,13 @@ fn results_that_do_not_fit_the_plan_are_refused() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     results.cells[0].cell = 4000;
-    assert!(matches!(
-        Comparison::of(&results),
-        Err(ResultsError::UnknownCell { .. })
-    ));
+    assert!(matches!(Comparison::of(&results), Err(ResultsError::UnknownCell { .. })));
     results = fixture::results(&plan);
     results.cells.push(results.cells[3].clone());
-    assert!(matches!(
-        Comparison::of(&results),
-        Err(ResultsError::Doubled { .. })
-    ));
+    assert!(matches!(Comparison::of(&results), Err(ResultsError::Doubled { .. })));
     results = fixture::results(&plan);
     results.cells[0].record.path = "elsewhere".to_owned();
-    assert!(matches!(
-        Comparison::of(&results),
-        Err(ResultsError::OtherPath { .. })
-    ));
+    assert!(matches!(Comparison::of(&results), Err(ResultsError::OtherPath { .. })));
     let mut broken = plan.clone();
     broken.cells[0].arm = 99;
     assert!(matches!(
@@ -345,21 +279,14 @@ fn results_that_do_not_fit_the_plan_are_refused() {
 }
 
 fn fixture_less(plan: &weir_spec::plan::Plan) -> Results<'_> {
-    Results {
-        plan,
-        provenance: weir_report::results::Provenance::default(),
-        cells: Vec::new(),
-    }
+    Results { plan, provenance: weir_report::results::Provenance::default(), cells: Vec::new() }
 }
 
 #[test]
 fn a_run_that_has_not_started_has_no_figures_and_no_decision() {
     let plan = fixture::plan();
     let seen = comparison(&fixture_less(&plan));
-    assert_eq!(
-        (seen.cells.planned, seen.cells.run, seen.cells.counted),
-        (45, 0, 0)
-    );
+    assert_eq!((seen.cells.planned, seen.cells.run, seen.cells.counted), (45, 0, 0));
     assert!(
         seen.deployments[0]
             .groups

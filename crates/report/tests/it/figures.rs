@@ -57,19 +57,11 @@ fn step(number: u64, end_ms: u64, gap_ms: u64, decoding: u32) -> StepRow {
 }
 
 fn window(start_ms: u64, end_ms: u64) -> Window {
-    Window {
-        start: Nanos(start_ms * MS),
-        end: Nanos(end_ms * MS),
-    }
+    Window { start: Nanos(start_ms * MS), end: Nanos(end_ms * MS) }
 }
 
 fn measure<'a>(window: Window, slo: &'a Slo, prices: &'a Prices) -> Measure<'a> {
-    Measure {
-        window,
-        slo,
-        prices,
-        gpus: 2,
-    }
+    Measure { window, slo, prices, gpus: 2 }
 }
 
 #[test]
@@ -87,28 +79,15 @@ fn two_requests_by_hand() {
         step(6, 1300, 200, 1),
         step(7, 1500, 200, 1),
     ];
-    let slo = Slo {
-        ttft: Some(Nanos::from_millis(300)),
-        tpot: None,
-        e2e: None,
-    };
-    let prices = Prices {
-        gpu_hour: Some(1.8),
-        currency: "USD".to_owned(),
-    };
+    let slo = Slo { ttft: Some(Nanos::from_millis(300)), tpot: None, e2e: None };
+    let prices = Prices { gpu_hour: Some(1.8), currency: "USD".to_owned() };
     let seen = summarise(&columns, &steps, &measure(window(0, 2000), &slo, &prices)).unwrap();
-    assert_eq!(
-        (seen.completed, seen.failed, seen.unfinished, seen.passes),
-        (2, 0, 0, 8)
-    );
+    assert_eq!((seen.completed, seen.failed, seen.unfinished, seen.passes), (2, 0, 0, 8));
     assert_eq!(seen.window_s, 2.0);
     assert_eq!(seen.output_tokens_per_s, 4.0);
     assert_eq!(seen.completed_output_tokens_per_s, 4.0);
     assert_eq!(seen.prompt_tokens_per_s, 1000.0);
-    assert_eq!(
-        (seen.ttft_ms.min, seen.ttft_ms.max, seen.ttft_ms.mean),
-        (200.0, 600.0, 400.0)
-    );
+    assert_eq!((seen.ttft_ms.min, seen.ttft_ms.max, seen.ttft_ms.mean), (200.0, 600.0, 400.0));
     // A: 800 / 4; B: 400 / 2.
     assert_eq!((seen.tpot_ms.mean, seen.tpot_ms.stddev), (200.0, 0.0));
     assert_eq!((seen.itl_ms.count, seen.itl_ms.mean), (6, 200.0));
@@ -116,26 +95,15 @@ fn two_requests_by_hand() {
     assert!((seen.guidellm_tpot_ms.mean - f64::midpoint(200.0, 1000.0 / 3.0)).abs() < 1e-9);
     assert_eq!(seen.mean_in_flight, 1.0);
     assert_eq!(seen.per_request_output_tokens_per_s, 4.0);
-    assert_eq!(
-        (seen.goodput_requests_per_s, seen.goodput_share),
-        (Some(0.5), Some(0.5))
-    );
-    assert_eq!(
-        (seen.gpu_hit_percent, seen.external_hit_percent),
-        (40.0, 10.0)
-    );
+    assert_eq!((seen.goodput_requests_per_s, seen.goodput_share), (Some(0.5), Some(0.5)));
+    assert_eq!((seen.gpu_hit_percent, seen.external_hit_percent), (40.0, 10.0));
     // 2 * 1.8 / 3600 / 4 * 1e6.
     assert_eq!(seen.cost_per_million_output_tokens, Some(250.0));
 
     // Only B ends inside the later window; A's last two tokens and its residence count.
     let late = summarise(&columns, &steps, &measure(window(700, 1500), &slo, &prices)).unwrap();
     assert_eq!(late.completed, 2);
-    let late = summarise(
-        &columns,
-        &steps,
-        &measure(window(1001, 1501), &slo, &prices),
-    )
-    .unwrap();
+    let late = summarise(&columns, &steps, &measure(window(1001, 1501), &slo, &prices)).unwrap();
     assert_eq!(late.completed, 1);
     assert_eq!(late.output_tokens_per_s, 6.0);
     assert!((late.mean_in_flight - 499.0 / 500.0).abs() < 1e-12);
@@ -147,19 +115,12 @@ fn tokens_between_first_and_last_are_spaced_evenly_without_passes() {
     let columns: RequestColumns = [row(0, 0, 200, 1000, 5)].iter().collect();
     let (slo, prices) = (Slo::default(), Prices::default());
     // Tokens at 200, 400, 600, 800, 1000.
-    for (from, to, tokens) in [
-        (0, 1000, 5),
-        (0, 999, 4),
-        (200, 400, 2),
-        (201, 799, 2),
-        (401, 500, 0),
-    ] {
+    for (from, to, tokens) in
+        [(0, 1000, 5), (0, 999, 4), (200, 400, 2), (201, 799, 2), (401, 500, 0)]
+    {
         let seen = summarise(&columns, &[], &measure(window(from, to), &slo, &prices)).unwrap();
         let counted = seen.output_tokens_per_s * seen.window_s;
-        assert!(
-            (counted - f64::from(tokens)).abs() < 1e-9,
-            "{from} {to}: {counted}"
-        );
+        assert!((counted - f64::from(tokens)).abs() < 1e-9, "{from} {to}: {counted}");
         assert_eq!(seen.goodput_requests_per_s, None);
         assert_eq!(seen.cost_per_million_output_tokens, None);
     }
@@ -172,13 +133,7 @@ fn failed_and_unfinished_requests_are_counted_apart() {
     let mut unfinished = row(1, 0, 200, 2000, 5);
     unfinished.outcome = Outcome::Unfinished;
     let columns: RequestColumns = [failed, unfinished].iter().collect();
-    let (slo, prices) = (
-        Slo {
-            ttft: Some(Nanos(1)),
-            ..Slo::default()
-        },
-        Prices::default(),
-    );
+    let (slo, prices) = (Slo { ttft: Some(Nanos(1)), ..Slo::default() }, Prices::default());
     let seen = summarise(&columns, &[], &measure(window(0, 2000), &slo, &prices)).unwrap();
     assert_eq!((seen.completed, seen.failed, seen.unfinished), (0, 1, 1));
     assert_eq!(seen.ttft_ms.count, 0);
@@ -196,41 +151,20 @@ fn contradictions_name_their_row() {
         check_rows(&[good, broken].iter().collect()).unwrap_err()
     };
     let seen = check(|row| row.end = Nanos(1));
-    assert!(matches!(
-        seen,
-        Contradiction::EndBeforeStart { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::EndBeforeStart { request: 7, .. }));
     let seen = check(|row| row.due = Nanos(101 * MS));
-    assert!(matches!(
-        seen,
-        Contradiction::StartBeforeDue { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::StartBeforeDue { request: 7, .. }));
     let seen = check(|row| row.first_token = Some(Nanos(99 * MS)));
-    assert!(matches!(
-        seen,
-        Contradiction::FirstTokenOutside { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::FirstTokenOutside { request: 7, .. }));
     let seen = check(|row| row.first_token = Some(Nanos(1001 * MS)));
-    assert!(matches!(
-        seen,
-        Contradiction::FirstTokenOutside { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::FirstTokenOutside { request: 7, .. }));
     let seen = check(|row| row.first_token = None);
-    assert!(matches!(
-        seen,
-        Contradiction::TokensWithoutFirst { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::TokensWithoutFirst { request: 7, .. }));
     assert!(seen.to_string().contains("never recorded"), "{seen}");
     let seen = check(|row| row.output_tokens = Tokens(0));
-    assert!(matches!(
-        seen,
-        Contradiction::DoneWithoutTokens { request: 7 }
-    ));
+    assert!(matches!(seen, Contradiction::DoneWithoutTokens { request: 7 }));
     let seen = check(|row| row.cached_tokens[3] = Tokens(501));
-    assert!(matches!(
-        seen,
-        Contradiction::CachedAbovePrompt { request: 7, .. }
-    ));
+    assert!(matches!(seen, Contradiction::CachedAbovePrompt { request: 7, .. }));
     assert!(!seen.to_string().contains('\n'));
 }
 
@@ -240,13 +174,7 @@ fn lost_rows_show_against_the_passes() {
     let (slo, prices) = (Slo::default(), Prices::default());
     let steps = [step(0, 400, 200, 2), step(1, 1000, 600, 3)];
     let seen = summarise(&columns, &steps, &measure(window(0, 1000), &slo, &prices));
-    assert_eq!(
-        seen,
-        Err(Contradiction::TokensNotConserved {
-            pass_tokens: 6,
-            request_tokens: 5
-        })
-    );
+    assert_eq!(seen, Err(Contradiction::TokensNotConserved { pass_tokens: 6, request_tokens: 5 }));
     let empty = summarise(&columns, &[], &measure(window(9, 9), &slo, &prices));
     assert!(matches!(empty, Err(Contradiction::EmptyWindow { .. })));
 }
@@ -312,11 +240,7 @@ fn a_million_requests_are_quick() {
     let steps: Vec<StepRow> = Vec::new();
     let (slo, prices) = (Slo::default(), Prices::default());
     let started = std::time::Instant::now();
-    let seen = summarise(
-        &columns,
-        &steps,
-        &measure(window(0, 900_000_000), &slo, &prices),
-    );
+    let seen = summarise(&columns, &steps, &measure(window(0, 900_000_000), &slo, &prices));
     let took = started.elapsed();
     assert!(seen.unwrap().completed > 800_000);
     assert!(took.as_secs() < 20, "{took:?}");

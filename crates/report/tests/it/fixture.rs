@@ -30,10 +30,7 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         role,
         description: format!("{name} of the fixture"),
         offload: None,
-        routing: RouterConfig {
-            policy: PolicyConfig::LeastLoaded,
-            seed: 1,
-        },
+        routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         routing_is_claim: name.starts_with("llm-d"),
     }
 }
@@ -73,11 +70,7 @@ pub(crate) fn deployment() -> Deployment {
             experts: None,
             latent: None,
         },
-        hardware: Hardware {
-            name: "2x-l40s".to_owned(),
-            count: 2,
-            accelerator: accelerator(),
-        },
+        hardware: Hardware { name: "2x-l40s".to_owned(), count: 2, accelerator: accelerator() },
         label: "2x-l40s".to_owned(),
         tensor_parallel: 2,
         replicas: 1,
@@ -92,10 +85,7 @@ pub(crate) fn deployment() -> Deployment {
             watermark: 0.0,
             kv_bytes_per_token: 147_456,
         },
-        timing: TimingConfig::Fixed {
-            base: Nanos::from_millis(5),
-            per_token: Nanos(1000),
-        },
+        timing: TimingConfig::Fixed { base: Nanos::from_millis(5), per_token: Nanos(1000) },
         arms: vec![
             arm("no-offload", ArmRole::Control),
             arm("no-offload-aa", ArmRole::ControlAgain),
@@ -157,15 +147,8 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         seed: 889,
         repeats,
         effective_share: 0.1,
-        slo: Slo {
-            ttft: Some(Nanos::from_secs(2)),
-            tpot: None,
-            e2e: None,
-        },
-        prices: Prices {
-            gpu_hour: Some(1.9),
-            currency: "USD".to_owned(),
-        },
+        slo: Slo { ttft: Some(Nanos::from_secs(2)), tpot: None, e2e: None },
+        prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
         deployments: vec![deployment],
         cells,
         warnings: vec!["lmcache-redis: the store is smaller than the GPU pool".to_owned()],
@@ -183,17 +166,8 @@ fn prediction(arm: &str, level: usize) -> Prediction {
         "lmcache-redis" => Some("set a store address that the engine can reach".to_owned()),
         _ => None,
     };
-    let regime = if level == 0 {
-        Regime::FitsGpu
-    } else {
-        Regime::FitsTier
-    };
-    Prediction {
-        working_set: Bytes::from_gib(40),
-        regime,
-        verdict: verdict(arm, level),
-        remedy,
-    }
+    let regime = if level == 0 { Regime::FitsGpu } else { Regime::FitsTier };
+    Prediction { working_set: Bytes::from_gib(40), regime, verdict: verdict(arm, level), remedy }
 }
 
 pub(crate) fn verdict(arm: &str, level: usize) -> Verdict {
@@ -235,18 +209,9 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
     let tokens = throughput(arm, level, repeat);
     let users = f64::from(USERS[level]);
     let e2e = users / tokens * 128.0 * 1e3;
-    let ttft = e2e
-        * if arm == "native-offload" && level > 0 {
-            0.2
-        } else {
-            0.4
-        };
+    let ttft = e2e * if arm == "native-offload" && level > 0 { 0.2 } else { 0.4 };
     let tpot = (e2e - ttft) / 127.0;
-    let external = if arm == "native-offload" {
-        [0.0, 40.0, 60.0][level]
-    } else {
-        0.0
-    };
+    let external = if arm == "native-offload" { [0.0, 40.0, 60.0][level] } else { 0.0 };
     CellFigures {
         window_s: 100.0,
         completed: (tokens / 128.0 * 100.0) as u64,
@@ -313,8 +278,6 @@ pub(crate) fn results(plan: &Plan) -> Results<'_> {
             plan_hash: "c0ffee00c0ffee00".to_owned(),
             versions: BTreeMap::from([("weir".to_owned(), "0.1.0".to_owned())]),
         },
-        cells: (0..plan.cells.len())
-            .map(|cell| result(plan, cell))
-            .collect(),
+        cells: (0..plan.cells.len()).map(|cell| result(plan, cell)).collect(),
     }
 }

@@ -20,6 +20,10 @@ fn text(files: &[Artifact], path: &str) -> String {
     String::from_utf8(file.bytes.clone()).unwrap()
 }
 
+fn has_extension(path: &str, extension: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|found| found == extension)
+}
+
 /// Writes everything to `$WEIR_REPORT_OUT`, to look at it.
 #[test]
 fn files_can_be_looked_at() {
@@ -38,10 +42,7 @@ fn the_terminal_fits_its_width() {
     let plan = fixture::plan();
     let seen = Comparison::of(&fixture::results(&plan)).unwrap();
     let text = terminal::summary(&seen);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 112),
-        "{text}"
-    );
+    assert!(text.lines().all(|line| line.chars().count() <= 112), "{text}");
     insta::assert_snapshot!(text);
 }
 
@@ -79,24 +80,14 @@ fn csv_snapshots() {
 fn every_column_is_documented_and_every_row_is_as_long_as_its_header() {
     let files = all();
     let reference = text(&files, "analysis/columns.md");
-    let csvs: Vec<&Artifact> = files
-        .iter()
-        .filter(|file| {
-            std::path::Path::new(&file.path)
-                .extension()
-                .is_some_and(|e| e == "csv")
-        })
-        .collect();
+    let csvs: Vec<&Artifact> =
+        files.iter().filter(|file| has_extension(&file.path, "csv")).collect();
     assert_eq!(csvs.len(), 2 + 5);
     for file in csvs {
         let mut reader = csv::Reader::from_reader(file.bytes.as_slice());
         for name in reader.headers().unwrap() {
             let name = name.replace('_', "\\_");
-            assert!(
-                reference.contains(&format!("| {name} |")),
-                "{}: {name}",
-                file.path
-            );
+            assert!(reference.contains(&format!("| {name} |")), "{}: {name}", file.path);
         }
         // The reader refuses rows of another length.
         let rows = reader.records().map(Result::unwrap).count();
@@ -109,21 +100,13 @@ fn every_column_is_documented_and_every_row_is_as_long_as_its_header() {
 fn void_rows_are_listed_but_marked() {
     let files = all();
     let void = text(&files, "analysis/Qwen3-8B_lmcache-redis_metrics.csv");
-    assert_eq!(
-        void.lines()
-            .filter(|line| line.contains("void (no-operation),no,"))
-            .count(),
-        9
-    );
-    for path in [
-        "analysis/all_peak_metrics.csv",
-        "analysis/performance_comparisons.csv",
-    ] {
+    assert_eq!(void.lines().filter(|line| line.contains("void (no-operation),no,")).count(), 9);
+    for path in ["analysis/all_peak_metrics.csv", "analysis/performance_comparisons.csv"] {
         assert!(!text(&files, path).contains("9000000000"), "{path}");
     }
     let page = text(&files, "report/report.html");
     assert!(!page.contains("9000000000") && !page.contains("9,000,000,000"));
-    for file in files.iter().filter(|file| file.path.ends_with(".svg")) {
+    for file in files.iter().filter(|file| has_extension(&file.path, "svg")) {
         let drawn = String::from_utf8_lossy(&file.bytes);
         assert!(!drawn.contains(">lmcache-redis<"), "{}", file.path);
     }
@@ -135,14 +118,7 @@ fn summary_json_has_its_documented_keys() {
         serde_json::from_str(&text(&all(), "analysis/summary.json")).unwrap();
     assert_eq!(summary["format"], 1);
     let deployment = &summary["deployments"][0];
-    for key in [
-        "decision",
-        "deciding_metric",
-        "noise_floor",
-        "peaks",
-        "groups",
-        "deltas",
-    ] {
+    for key in ["decision", "deciding_metric", "noise_floor", "peaks", "groups", "deltas"] {
         assert!(!deployment[key].is_null(), "{key}");
     }
     assert_eq!(deployment["decision"]["recommended"][0]["from"], "c50");
@@ -163,10 +139,7 @@ fn order_of_results_does_not_show() {
     reversed.cells.reverse();
     let of = Comparison::of(&results).unwrap();
     let other = Comparison::of(&reversed).unwrap();
-    assert_eq!(
-        analysis(&results, &of).unwrap(),
-        analysis(&reversed, &other).unwrap()
-    );
+    assert_eq!(analysis(&results, &of).unwrap(), analysis(&reversed, &other).unwrap());
 }
 
 /// Attributes and calls by which a page loads something from elsewhere.
@@ -194,32 +167,17 @@ fn the_page_is_whole_and_loads_nothing() {
         assert!(!own.contains(load), "{load}");
     }
     assert!(!own.contains("http:") && !own.contains("https:"));
-    for kind in [
-        "scattergeo",
-        "choropleth",
-        "scattermap",
-        "mapbox",
-        "densitymap",
-    ] {
+    for kind in ["scattergeo", "choropleth", "scattermap", "mapbox", "densitymap"] {
         assert!(!own.contains(kind), "{kind}");
     }
     assert!(own.contains("Offload to native-offload"));
     assert!(own.contains("c0ffee00c0ffee00"));
     assert!(own.contains("--set seed=889") && !own.contains("engine.block_size"));
-    assert_eq!(
-        own.matches("class=\"chart\"").count(),
-        own.matches("data-for=").count()
-    );
+    assert_eq!(own.matches("class=\"chart\"").count(), own.matches("data-for=").count());
     assert_balanced(&own);
     // Each figure is JSON with data.
     for part in own.split("<script type=\"application/json\"").skip(1) {
-        let json = part
-            .split_once('>')
-            .unwrap()
-            .1
-            .split_once("</script>")
-            .unwrap()
-            .0;
+        let json = part.split_once('>').unwrap().1.split_once("</script>").unwrap().0;
         let figure: serde_json::Value = serde_json::from_str(json).unwrap();
         assert!(!figure["data"].as_array().unwrap().is_empty());
     }
@@ -264,20 +222,15 @@ fn pictures_have_their_formats_and_labels() {
     let pictures = plots(&seen).unwrap();
     assert!(pictures.len() >= 16, "{}", pictures.len());
     for (name, bytes) in &pictures {
-        if name.ends_with(".png") {
+        if has_extension(name, "png") {
             assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{name}");
         } else {
             let drawn = String::from_utf8(bytes.clone()).unwrap();
-            assert!(
-                drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"),
-                "{name}"
-            );
+            assert!(drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"), "{name}");
             assert!(drawn.contains("native-offload"), "{name}");
         }
     }
-    let throughput = pictures
-        .iter()
-        .find(|file| file.0.ends_with("_output_tokens_per_s.svg"));
+    let throughput = pictures.iter().find(|file| file.0.ends_with("_output_tokens_per_s.svg"));
     let drawn = String::from_utf8(throughput.unwrap().1.clone()).unwrap();
     assert!(drawn.contains("Concurrent users") && drawn.contains("Output throughput (tok/s)"));
 }

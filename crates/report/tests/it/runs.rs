@@ -12,11 +12,7 @@ fn the_same_run_shows_no_change() {
     let results = fixture::results(&plan);
     let seen = compare_runs(&results, &results).unwrap();
     assert!(seen.same_plan && seen.only_in_first.is_empty() && seen.only_in_second.is_empty());
-    assert!(
-        seen.deltas
-            .iter()
-            .all(|delta| delta.change.as_ref().unwrap().percent == 0.0)
-    );
+    assert!(seen.deltas.iter().all(|delta| delta.change.as_ref().unwrap().percent == 0.0));
     // 3 counted arms x 3 levels x 8 compared metrics.
     assert_eq!(seen.deltas.len(), 3 * 3 * 8);
 }
@@ -45,8 +41,5 @@ fn a_slower_run_is_shown() {
     let text = terminal::runs(&seen, 1.0);
     insta::assert_snapshot!(text);
     let csv = String::from_utf8(runs_csv(&seen).unwrap()).unwrap();
-    assert!(
-        csv.lines()
-            .any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020"))
-    );
+    assert!(csv.lines().any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020")));
 }

@@ -132,6 +132,6 @@ pub(crate) fn run(config: WorldConfig, workload: &WorkloadConfig, seed: u64) -> 
     let mut source = open(workload, &options).expect("the fixture is valid");
     let mut kept = Kept::default();
     let world = World::new(config, &mut source, &mut kept).expect("the fixture is valid");
-    let summary = world.run(|_, _| {}).expect("nothing can fail");
+    let summary = world.run(|_, _| true).expect("nothing can fail").expect("nobody stops it");
     (kept, summary)
 }

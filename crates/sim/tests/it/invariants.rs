@@ -131,7 +131,7 @@ fn a_store_that_replicas_share_serves_what_another_replica_wrote() {
     let mut config = world(200, 4, 200);
     config.replicas = 2;
     config.router.policy = PolicyConfig::RoundRobin;
-    config.offload = Some(lmcache_with_store(0, 50_000));
+    config.offload = Some(lmcache_with_store(2_000, 50_000));
     let (_, summary) = run(config, &workload(6, 512, 1), 8);
     let remote = summary.signals.get(SignalKind::RemoteHitTokens);
     assert!(remote.expect("it is seen") > 0.0);

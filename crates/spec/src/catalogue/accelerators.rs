@@ -27,11 +27,7 @@ fn fit(gemm: Gemm, decode: f64, prefill: Prefill, reduce: [(f64, f64); 3]) -> Ke
         decode_bandwidth_share: decode,
         prefill_flops_share: prefill.0,
         prefill_half_tokens: prefill.1,
-        all_reduce: [2, 4, 8]
-            .into_iter()
-            .zip(reduce)
-            .map(|(n, (us, gb))| (n, us, gb))
-            .collect(),
+        all_reduce: [2, 4, 8].into_iter().zip(reduce).map(|(n, (us, gb))| (n, us, gb)).collect(),
     }
 }
 
@@ -67,61 +63,36 @@ pub fn all() -> Vec<Accelerator> {
         ("l40s", 46_068, 362.0, 864.0, 96, 24.0, l40s_fit(), true),
         ("l4", 23_034, 121.0, 300.0, 48, 24.0, l40s_fit(), false),
         ("a10", 23_028, 125.0, 600.0, 6, 24.0, l40s_fit(), false),
-        (
-            "a100-40",
-            40_960,
-            312.0,
-            1555.0,
-            40,
-            24.0,
-            a100_fit(),
-            false,
-        ),
+        ("a100-40", 40_960, 312.0, 1555.0, 40, 24.0, a100_fit(), false),
         ("a100-80", 81_920, 312.0, 2039.0, 40, 24.0, a100_fit(), true),
         ("h100", 81_559, 989.0, 3350.0, 50, 51.0, h100_fit(), true),
         ("h200", 143_771, 989.0, 4800.0, 50, 51.0, h200_fit(), true),
-        (
-            "b200",
-            183_359,
-            2250.0,
-            7700.0,
-            126,
-            102.0,
-            b200_fit(),
-            true,
-        ),
+        ("b200", 183_359, 2250.0, 7700.0, 126, 102.0, b200_fit(), true),
     ];
     rows.into_iter()
-        .map(
-            |(name, memory_mib, bf16_tflops, memory_gb_per_s, l2_mib, link, fit, calibrated)| {
-                Accelerator {
-                    name: name.to_owned(),
-                    memory_mib,
-                    bf16_tflops,
-                    memory_gb_per_s,
-                    l2_mib,
-                    host_link_gb_per_s: link,
-                    fit,
-                    calibrated,
-                }
-            },
-        )
+        .map(|(name, memory_mib, bf16_tflops, memory_gb_per_s, l2_mib, link, fit, calibrated)| {
+            Accelerator {
+                name: name.to_owned(),
+                memory_mib,
+                bf16_tflops,
+                memory_gb_per_s,
+                l2_mib,
+                host_link_gb_per_s: link,
+                fit,
+                calibrated,
+            }
+        })
         .collect()
 }
 
 /// An accelerator by name; `key` stands in the error.
 pub(crate) fn find(name: &str, key: &str) -> Result<Accelerator, SpecError> {
     let all = all();
-    let names: Vec<String> = all
-        .iter()
-        .map(|accelerator| accelerator.name.clone())
-        .collect();
-    all.into_iter()
-        .find(|accelerator| accelerator.name == name)
-        .ok_or_else(|| {
-            let known = names.iter().map(String::as_str);
-            SpecError::unknown(key, "accelerator", name, "hardware", known)
-        })
+    let names: Vec<String> = all.iter().map(|accelerator| accelerator.name.clone()).collect();
+    all.into_iter().find(|accelerator| accelerator.name == name).ok_or_else(|| {
+        let known = names.iter().map(String::as_str);
+        SpecError::unknown(key, "accelerator", name, "hardware", known)
+    })
 }
 
 /// Hardware by name, `<count>x-<accelerator>`; `key` stands in the error.
@@ -137,11 +108,7 @@ pub(crate) fn hardware(name: &str, key: &str) -> Result<Hardware, SpecError> {
         ));
     };
     check_count(count, key)?;
-    Ok(Hardware {
-        name: name.to_owned(),
-        count,
-        accelerator: find(accelerator, key)?,
-    })
+    Ok(Hardware { name: name.to_owned(), count, accelerator: find(accelerator, key)? })
 }
 
 /// Refuses counts that no replica has.

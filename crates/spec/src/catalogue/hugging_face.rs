@@ -16,14 +16,9 @@ pub fn read(path: &Path) -> Result<ModelShape, SpecError> {
         path: path.to_owned(),
         source,
     })?;
-    let folder = path
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    parse(&text, folder.unwrap_or("model")).map_err(|problem| SpecError::ModelConfig {
-        path: path.to_owned(),
-        problem,
-    })
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    parse(&text, folder.unwrap_or("model"))
+        .map_err(|problem| SpecError::ModelConfig { path: path.to_owned(), problem })
 }
 
 /// The shape that a `config.json` describes.
@@ -51,10 +46,7 @@ fn parse(text: &str, folder: &str) -> Result<ModelShape, String> {
         None => config.required("intermediate_size")?,
     };
     let latent = match config.optional("kv_lora_rank")? {
-        Some(rank) => Some(LatentAttention {
-            rank,
-            rope: config.required("qk_rope_head_dim")?,
-        }),
+        Some(rank) => Some(LatentAttention { rank, rope: config.required("qk_rope_head_dim")? }),
         None => None,
     };
     let name = document
@@ -78,11 +70,7 @@ fn parse(text: &str, folder: &str) -> Result<ModelShape, String> {
         experts,
         latent,
     };
-    let tied = config
-        .0
-        .get("tie_word_embeddings")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
+    let tied = config.0.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
     model.weight_bytes = models::weight_bytes(&model, tied, widths.stored);
     Ok(model)
 }
@@ -90,18 +78,26 @@ fn parse(text: &str, folder: &str) -> Result<ModelShape, String> {
 /// Keys of a JSON map that hold positive whole numbers.
 struct Keys<'a>(&'a Value);
 
+/// The largest figure of a kind that is still believable: products of them stay in 32 bits.
+fn most(key: &str) -> u32 {
+    match key {
+        "num_hidden_layers" | "num_attention_heads" | "num_key_value_heads" | "head_dim" => 1 << 12,
+        "kv_lora_rank" | "qk_rope_head_dim" => 1 << 16,
+        "vocab_size" | "max_position_embeddings" => 1 << 24,
+        _ => 1 << 20,
+    }
+}
+
 impl Keys<'_> {
     fn optional(&self, key: &str) -> Result<Option<u32>, String> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
+                let most = most(key);
                 let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-                number
-                    .filter(|number| (1..=1 << 28).contains(number))
-                    .map(Some)
-                    .ok_or_else(|| {
-                        format!("`{key}` is {value}, which is not a positive whole number")
-                    })
+                number.filter(|number| (1..=most).contains(number)).map(Some).ok_or_else(|| {
+                    format!("`{key}` is {value}, which is not a whole number from 1 to {most}")
+                })
             }
         }
     }
@@ -129,16 +125,8 @@ fn experts(config: &Keys<'_>) -> Result<Option<Experts>, String> {
         None => config.required("intermediate_size")?,
     };
     // A shared expert is computed for every token, like one more active one.
-    let shared = config
-        .optional("n_shared_experts")
-        .ok()
-        .flatten()
-        .unwrap_or(0);
-    Ok(Some(Experts {
-        count: count + shared,
-        active: active + shared,
-        intermediate,
-    }))
+    let shared = config.optional("n_shared_experts").ok().flatten().unwrap_or(0);
+    Ok(Some(Experts { count: count + shared, active: active + shared, intermediate }))
 }
 
 /// Bytes per weight.
@@ -150,40 +138,18 @@ struct Widths {
 }
 
 fn weights(document: &Value, config: &Keys<'_>) -> Result<Widths, String> {
-    let quantization = document
-        .get("quantization_config")
-        .or_else(|| config.0.get("quantization_config"));
+    let quantization =
+        document.get("quantization_config").or_else(|| config.0.get("quantization_config"));
     let Some(quantization) = quantization else {
-        return Ok(Widths {
-            read: 2.0,
-            stored: 2.0,
-        });
+        return Ok(Widths { read: 2.0, stored: 2.0 });
     };
-    let method = quantization
-        .get("quant_method")
-        .and_then(Value::as_str)
-        .unwrap_or("none");
-    let bits = quantization
-        .get("bits")
-        .and_then(Value::as_u64)
-        .unwrap_or(4);
+    let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("none");
+    let bits = quantization.get("bits").and_then(Value::as_u64).unwrap_or(4);
     match (method, bits) {
-        ("awq" | "gptq", 4) => Ok(Widths {
-            read: AWQ_READ,
-            stored: AWQ_STORED,
-        }),
-        ("awq" | "gptq", 8) => Ok(Widths {
-            read: 1.03,
-            stored: 1.03,
-        }),
-        ("fp8", _) => Ok(Widths {
-            read: 1.0,
-            stored: 1.0,
-        }),
-        ("mxfp4", _) => Ok(Widths {
-            read: 0.53125,
-            stored: 0.53125,
-        }),
+        ("awq" | "gptq", 4) => Ok(Widths { read: AWQ_READ, stored: AWQ_STORED }),
+        ("awq" | "gptq", 8) => Ok(Widths { read: 1.03, stored: 1.03 }),
+        ("fp8", _) => Ok(Widths { read: 1.0, stored: 1.0 }),
+        ("mxfp4", _) => Ok(Widths { read: 0.53125, stored: 0.53125 }),
         _ => Err(format!(
             "quantization method `{method}` with {bits} bits is unknown; the known ones are awq \
              and gptq (4 or 8 bits), fp8 and mxfp4"
@@ -216,11 +182,7 @@ mod tests {
         config.as_object_mut().unwrap().remove("head_dim");
         assert_eq!(parse(&config.to_string(), "m").unwrap().head_dim, 128);
         config["num_attention_heads"] = json!(30);
-        assert!(
-            parse(&config.to_string(), "m")
-                .unwrap_err()
-                .contains("head_dim")
-        );
+        assert!(parse(&config.to_string(), "m").unwrap_err().contains("head_dim"));
     }
 
     #[test]
@@ -245,13 +207,9 @@ mod tests {
         config["vocab_size"] = json!(-5);
         assert_eq!(
             parse(&config.to_string(), "m").unwrap_err(),
-            "`vocab_size` is -5, which is not a positive whole number"
+            "`vocab_size` is -5, which is not a whole number from 1 to 16777216"
         );
         config.as_object_mut().unwrap().remove("vocab_size");
-        assert!(
-            parse(&config.to_string(), "m")
-                .unwrap_err()
-                .starts_with("no `vocab_size`")
-        );
+        assert!(parse(&config.to_string(), "m").unwrap_err().starts_with("no `vocab_size`"));
     }
 }

@@ -19,138 +19,17 @@ const LLAMA_VOCABULARY: u32 = 128_256;
 
 /// Dense models in 16 bits.
 const DENSE: [Row; 11] = [
-    (
-        "Qwen/Qwen3-0.6B",
-        28,
-        1024,
-        16,
-        8,
-        128,
-        3072,
-        QWEN_VOCABULARY,
-        40_960,
-        true,
-    ),
-    (
-        "Qwen/Qwen3-1.7B",
-        28,
-        2048,
-        16,
-        8,
-        128,
-        6144,
-        QWEN_VOCABULARY,
-        40_960,
-        true,
-    ),
-    (
-        "Qwen/Qwen3-4B",
-        36,
-        2560,
-        32,
-        8,
-        128,
-        9728,
-        QWEN_VOCABULARY,
-        40_960,
-        true,
-    ),
-    (
-        "Qwen/Qwen3-8B",
-        36,
-        4096,
-        32,
-        8,
-        128,
-        12_288,
-        QWEN_VOCABULARY,
-        40_960,
-        false,
-    ),
-    (
-        "Qwen/Qwen3-14B",
-        40,
-        5120,
-        40,
-        8,
-        128,
-        17_408,
-        QWEN_VOCABULARY,
-        40_960,
-        false,
-    ),
-    (
-        "Qwen/Qwen3-32B",
-        64,
-        5120,
-        64,
-        8,
-        128,
-        25_600,
-        QWEN_VOCABULARY,
-        40_960,
-        false,
-    ),
-    (
-        "meta-llama/Llama-3.1-8B",
-        32,
-        4096,
-        32,
-        8,
-        128,
-        14_336,
-        LLAMA_VOCABULARY,
-        131_072,
-        false,
-    ),
-    (
-        "meta-llama/Llama-3.1-70B",
-        80,
-        8192,
-        64,
-        8,
-        128,
-        28_672,
-        LLAMA_VOCABULARY,
-        131_072,
-        false,
-    ),
-    (
-        "meta-llama/Llama-3.2-1B",
-        16,
-        2048,
-        32,
-        8,
-        64,
-        8192,
-        LLAMA_VOCABULARY,
-        131_072,
-        true,
-    ),
-    (
-        "meta-llama/Llama-3.2-3B",
-        28,
-        3072,
-        24,
-        8,
-        128,
-        8192,
-        LLAMA_VOCABULARY,
-        131_072,
-        true,
-    ),
-    (
-        "mistralai/Mistral-7B-v0.3",
-        32,
-        4096,
-        32,
-        8,
-        128,
-        14_336,
-        32_768,
-        32_768,
-        false,
-    ),
+    ("Qwen/Qwen3-0.6B", 28, 1024, 16, 8, 128, 3072, QWEN_VOCABULARY, 40_960, true),
+    ("Qwen/Qwen3-1.7B", 28, 2048, 16, 8, 128, 6144, QWEN_VOCABULARY, 40_960, true),
+    ("Qwen/Qwen3-4B", 36, 2560, 32, 8, 128, 9728, QWEN_VOCABULARY, 40_960, true),
+    ("Qwen/Qwen3-8B", 36, 4096, 32, 8, 128, 12_288, QWEN_VOCABULARY, 40_960, false),
+    ("Qwen/Qwen3-14B", 40, 5120, 40, 8, 128, 17_408, QWEN_VOCABULARY, 40_960, false),
+    ("Qwen/Qwen3-32B", 64, 5120, 64, 8, 128, 25_600, QWEN_VOCABULARY, 40_960, false),
+    ("meta-llama/Llama-3.1-8B", 32, 4096, 32, 8, 128, 14_336, LLAMA_VOCABULARY, 131_072, false),
+    ("meta-llama/Llama-3.1-70B", 80, 8192, 64, 8, 128, 28_672, LLAMA_VOCABULARY, 131_072, false),
+    ("meta-llama/Llama-3.2-1B", 16, 2048, 32, 8, 64, 8192, LLAMA_VOCABULARY, 131_072, true),
+    ("meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 128, 8192, LLAMA_VOCABULARY, 131_072, true),
+    ("mistralai/Mistral-7B-v0.3", 32, 4096, 32, 8, 128, 14_336, 32_768, 32_768, false),
 ];
 
 /// All models, dense ones first.
@@ -174,34 +53,29 @@ pub fn find(name: &str) -> Option<ModelShape> {
             || name.to_owned(),
             |(base, suffix)| format!("{base}{}", suffix.trim_start_matches("-Instruct")),
         );
-    all()
-        .into_iter()
-        .find(|model| model.name == base)
-        .map(|mut model| {
-            name.clone_into(&mut model.name);
-            model
-        })
+    all().into_iter().find(|model| model.name == base).map(|mut model| {
+        name.clone_into(&mut model.name);
+        model
+    })
 }
 
 /// Bytes of all weights: embeddings in 16 bits, everything else at `stored` bytes per weight.
 pub(crate) fn weight_bytes(model: &ModelShape, tied: bool, stored: f64) -> Bytes {
-    let of = u64::from;
+    // In floating point, since a file may describe a shape beyond 64 bits; exact below 2^53.
+    let of = f64::from;
     let (hidden, layers) = (of(model.hidden), of(model.layers));
-    let embeddings = of(model.vocabulary) * hidden * if tied { 1 } else { 2 };
+    let embeddings = of(model.vocabulary) * hidden * if tied { 1.0 } else { 2.0 };
     let queries = hidden * of(model.heads) * of(model.head_dim);
     let keys_values = match model.latent {
         Some(latent) => hidden * (of(latent.rank) + of(latent.rope)),
-        None => 2 * hidden * of(model.kv_heads) * of(model.head_dim),
+        None => 2.0 * hidden * of(model.kv_heads) * of(model.head_dim),
     };
     let mlp = match model.experts {
-        Some(experts) => {
-            let expert = 3 * hidden * of(experts.intermediate);
-            of(experts.count) * expert + hidden * of(experts.count)
-        }
-        None => 3 * hidden * of(model.intermediate),
+        Some(experts) => of(experts.count) * (3.0 * hidden * of(experts.intermediate) + hidden),
+        None => 3.0 * hidden * of(model.intermediate),
     };
-    let layer = 2 * queries + keys_values + mlp;
-    Bytes((embeddings * 2) + ((layers * layer) as f64 * stored) as u64)
+    let layer = 2.0 * queries + keys_values + mlp;
+    Bytes((embeddings * 2.0 + layers * layer * stored) as u64)
 }
 
 fn dense(row: &Row) -> ModelShape {
@@ -228,18 +102,7 @@ fn dense(row: &Row) -> ModelShape {
 }
 
 fn awq() -> ModelShape {
-    let row = (
-        "Qwen/Qwen3-32B-AWQ",
-        64,
-        5120,
-        64,
-        8,
-        128,
-        25_600,
-        QWEN_VOCABULARY,
-        40_960,
-        false,
-    );
+    let row = ("Qwen/Qwen3-32B-AWQ", 64, 5120, 64, 8, 128, 25_600, QWEN_VOCABULARY, 40_960, false);
     let mut model = dense(&row);
     model.bytes_per_weight = AWQ_READ;
     model.weight_bytes = weight_bytes(&model, false, AWQ_STORED);
@@ -247,35 +110,16 @@ fn awq() -> ModelShape {
 }
 
 fn qwen_30b_a3b() -> ModelShape {
-    let row = (
-        "Qwen/Qwen3-30B-A3B",
-        48,
-        2048,
-        32,
-        4,
-        128,
-        0,
-        QWEN_VOCABULARY,
-        40_960,
-        false,
-    );
+    let row = ("Qwen/Qwen3-30B-A3B", 48, 2048, 32, 4, 128, 0, QWEN_VOCABULARY, 40_960, false);
     let mut model = dense(&row);
-    model.experts = Some(Experts {
-        count: 128,
-        active: 8,
-        intermediate: 768,
-    });
+    model.experts = Some(Experts { count: 128, active: 8, intermediate: 768 });
     model.weight_bytes = weight_bytes(&model, false, 2.0);
     model
 }
 
 fn gpt_oss(name: &'static str, layers: u32, experts: u32, weights: u64) -> ModelShape {
     let mut model = dense(&(name, layers, 2880, 64, 8, 64, 0, 201_088, 131_072, false));
-    model.experts = Some(Experts {
-        count: experts,
-        active: 4,
-        intermediate: 2880,
-    });
+    model.experts = Some(Experts { count: experts, active: 4, intermediate: 2880 });
     // MXFP4: 4 bits and an 8-bit scale per 32 weights.
     model.bytes_per_weight = 0.53125;
     model.weight_bytes = Bytes(weights);
@@ -283,29 +127,11 @@ fn gpt_oss(name: &'static str, layers: u32, experts: u32, weights: u64) -> Model
 }
 
 fn deepseek_v3() -> ModelShape {
-    let row = (
-        "deepseek-ai/DeepSeek-V3",
-        61,
-        7168,
-        128,
-        128,
-        128,
-        0,
-        129_280,
-        163_840,
-        false,
-    );
+    let row = ("deepseek-ai/DeepSeek-V3", 61, 7168, 128, 128, 128, 0, 129_280, 163_840, false);
     let mut model = dense(&row);
     // One shared expert beside eight of 256; the three dense layers are counted as sparse ones.
-    model.experts = Some(Experts {
-        count: 257,
-        active: 9,
-        intermediate: 2048,
-    });
-    model.latent = Some(LatentAttention {
-        rank: 512,
-        rope: 64,
-    });
+    model.experts = Some(Experts { count: 257, active: 9, intermediate: 2048 });
+    model.latent = Some(LatentAttention { rank: 512, rope: 64 });
     model.bytes_per_weight = 1.0;
     model.weight_bytes = Bytes(671_000_000_000);
     model
@@ -333,11 +159,7 @@ mod tests {
             ("openai/gpt-oss-120b", 73_728),
             ("deepseek-ai/DeepSeek-V3", 70_272),
         ] {
-            assert_eq!(
-                find(name).unwrap().kv_bytes_per_token(),
-                Bytes(bytes),
-                "{name}"
-            );
+            assert_eq!(find(name).unwrap().kv_bytes_per_token(), Bytes(bytes), "{name}");
         }
     }
 
@@ -357,10 +179,7 @@ mod tests {
             ("mistralai/Mistral-7B-v0.3", 14.5),
         ] {
             let computed = find(name).unwrap().weight_bytes.0 as f64 / 1e9;
-            assert!(
-                (computed / gigabytes - 1.0).abs() < 0.01,
-                "{name}: {computed} GB"
-            );
+            assert!((computed / gigabytes - 1.0).abs() < 0.01, "{name}: {computed} GB");
         }
     }
 

@@ -68,24 +68,12 @@ pub const NATIVE_FS_CHUNK_BLOCKS: u32 = 16;
 
 const fn offload(name: &'static str, description: &'static str, offload: OffloadKind) -> Preset {
     let role = ArmRole::Treatment;
-    Preset {
-        name,
-        role,
-        description,
-        offload,
-        routing: RoutingKind::Shared,
-    }
+    Preset { name, role, description, offload, routing: RoutingKind::Shared }
 }
 
 const fn routing(name: &'static str, description: &'static str, routing: RoutingKind) -> Preset {
     let role = ArmRole::Treatment;
-    Preset {
-        name,
-        role,
-        description,
-        offload: OffloadKind::None,
-        routing,
-    }
+    Preset { name, role, description, offload: OffloadKind::None, routing }
 }
 
 /// All presets.
@@ -104,41 +92,13 @@ pub const ALL: [Preset; 14] = [
         offload: OffloadKind::None,
         routing: RoutingKind::Shared,
     },
-    offload(
-        "native-offload",
-        "vLLM's OffloadingConnector to host memory",
-        OffloadKind::Native,
-    ),
-    offload(
-        "native-fs",
-        "OffloadingConnector with a file system behind",
-        OffloadKind::NativeFs,
-    ),
-    offload(
-        "lmcache-local",
-        "LMCache in host memory",
-        OffloadKind::LmcacheLocal,
-    ),
-    offload(
-        "lmcache-disk",
-        "LMCache with a local disk behind",
-        OffloadKind::LmcacheDisk,
-    ),
-    offload(
-        "lmcache-redis",
-        "LMCache with Redis behind",
-        OffloadKind::LmcacheStore("redis"),
-    ),
-    offload(
-        "lmcache-valkey",
-        "LMCache with Valkey behind",
-        OffloadKind::LmcacheStore("valkey"),
-    ),
-    offload(
-        "lmcache-kvrocks",
-        "LMCache with Kvrocks behind",
-        OffloadKind::LmcacheStore("kvrocks"),
-    ),
+    offload("native-offload", "vLLM's OffloadingConnector to host memory", OffloadKind::Native),
+    offload("native-fs", "OffloadingConnector with a file system behind", OffloadKind::NativeFs),
+    offload("lmcache-local", "LMCache in host memory", OffloadKind::LmcacheLocal),
+    offload("lmcache-disk", "LMCache with a local disk behind", OffloadKind::LmcacheDisk),
+    offload("lmcache-redis", "LMCache with Redis behind", OffloadKind::LmcacheStore("redis")),
+    offload("lmcache-valkey", "LMCache with Valkey behind", OffloadKind::LmcacheStore("valkey")),
+    offload("lmcache-kvrocks", "LMCache with Kvrocks behind", OffloadKind::LmcacheStore("kvrocks")),
     Preset {
         name: "llm-d-random",
         role: ArmRole::RoutingControl,
@@ -146,11 +106,7 @@ pub const ALL: [Preset; 14] = [
         offload: OffloadKind::None,
         routing: RoutingKind::Random,
     },
-    routing(
-        "llm-d-approx",
-        "routing by an approximate prefix index",
-        RoutingKind::Approximate,
-    ),
+    routing("llm-d-approx", "routing by an approximate prefix index", RoutingKind::Approximate),
     routing(
         "llm-d-inmemory",
         "routing by a precise prefix index in memory",

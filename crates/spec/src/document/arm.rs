@@ -147,19 +147,19 @@ impl ArmSection {
             load: of.load.or(base.load),
             stores_block_pass: of.stores_block_pass.or(base.stores_block_pass),
             copies_per_chunk: of.copies_per_chunk.or(base.copies_per_chunk),
-            link: overlaid(base.link, of.link, |base, of| of.over(base)),
+            link: overlaid(base.link, of.link, |base, of| of.over(&base)),
             disk: overlaid(base.disk, of.disk, |base, of| DiskSection {
                 bytes: of.bytes.or(base.bytes),
                 policy: of.policy.or(base.policy),
                 profile: of.profile.or(base.profile),
-                link: overlaid(base.link, of.link, |base, of| of.over(base)),
+                link: overlaid(base.link, of.link, |base, of| of.over(&base)),
             }),
             store: overlaid(base.store, of.store, |base, of| StoreSection {
                 address: of.address.or(base.address),
                 bytes: of.bytes.or(base.bytes),
                 policy: of.policy.or(base.policy),
                 profile: of.profile.or(base.profile),
-                link: overlaid(base.link, of.link, |base, of| of.over(base)),
+                link: overlaid(base.link, of.link, |base, of| of.over(&base)),
                 client_gb_per_s: of.client_gb_per_s.or(base.client_gb_per_s),
                 lookup_latency: of.lookup_latency.or(base.lookup_latency),
                 lookup_per_key: of.lookup_per_key.or(base.lookup_per_key),
@@ -170,7 +170,7 @@ impl ArmSection {
 }
 
 impl LinkSection {
-    fn over(self, base: Self) -> Self {
+    fn over(self, base: &Self) -> Self {
         Self {
             read_gb_per_s: self.read_gb_per_s.or(base.read_gb_per_s),
             write_gb_per_s: self.write_gb_per_s.or(base.write_gb_per_s),

@@ -26,9 +26,7 @@ pub struct TraceSpeed {
 
 impl Default for TraceSpeed {
     fn default() -> Self {
-        Self {
-            speed: OneOrMany(vec![1.0]),
-        }
+        Self { speed: OneOrMany(vec![1.0]) }
     }
 }
 

@@ -30,11 +30,7 @@ impl Size {
             Self::Tokens(tokens) => tokens,
         };
         // As large as a size in bytes may be: sums of a few stay in range.
-        Bytes(
-            tokens
-                .saturating_mul(kv_bytes_per_token.0)
-                .min(1_000_000_000_000_000_000),
-        )
+        Bytes(tokens.saturating_mul(kv_bytes_per_token.0).min(1_000_000_000_000_000_000))
     }
 }
 
@@ -82,9 +78,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|error: weir_model::units::UnitError| error.to_string())
+        text.parse().map(Self).map_err(|error: weir_model::units::UnitError| error.to_string())
     }
 }
 
@@ -92,7 +86,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.0;
         for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {
-            if nanos % unit == 0 {
+            if nanos.is_multiple_of(unit) {
                 return write!(f, "{}{name}", nanos / unit);
             }
         }
@@ -121,10 +115,7 @@ impl FromStr for Money {
         if !letters || !amount.is_finite() || amount < 0.0 {
             return Err(error());
         }
-        Ok(Self {
-            amount,
-            currency: currency.to_owned(),
-        })
+        Ok(Self { amount, currency: currency.to_owned() })
     }
 }
 
@@ -164,11 +155,7 @@ impl FromStr for Version {
             None if required => Err(error()),
             None => Ok(0),
         };
-        let version = Self {
-            major: next(true)?,
-            minor: next(true)?,
-            patch: next(false)?,
-        };
+        let version = Self { major: next(true)?, minor: next(true)?, patch: next(false)? };
         if parts.next().is_some() {
             return Err(error());
         }
@@ -257,18 +244,9 @@ mod tests {
     #[test]
     fn sizes_know_blocks_and_tokens() {
         let kv = Bytes(1000);
-        assert_eq!(
-            "20000 blocks".parse::<Size>().unwrap().resolve(16, kv),
-            Bytes(320_000_000)
-        );
-        assert_eq!(
-            "10_000 tokens".parse::<Size>().unwrap().resolve(16, kv),
-            Bytes(10_000_000)
-        );
-        assert_eq!(
-            "2GB".parse::<Size>().unwrap().resolve(16, kv),
-            Bytes(2_000_000_000)
-        );
+        assert_eq!("20000 blocks".parse::<Size>().unwrap().resolve(16, kv), Bytes(320_000_000));
+        assert_eq!("10_000 tokens".parse::<Size>().unwrap().resolve(16, kv), Bytes(10_000_000));
+        assert_eq!("2GB".parse::<Size>().unwrap().resolve(16, kv), Bytes(2_000_000_000));
         assert!("20000".parse::<Size>().is_err());
         assert!("-1 blocks".parse::<Size>().is_err());
     }

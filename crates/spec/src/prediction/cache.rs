@@ -108,10 +108,7 @@ impl Cache {
         let Some((_, key)) = self.order.pop_first() else {
             return 0;
         };
-        let tokens = self
-            .held
-            .remove(&key)
-            .map_or(0, |(_, tokens)| u64::from(tokens));
+        let tokens = self.held.remove(&key).map_or(0, |(_, tokens)| u64::from(tokens));
         self.used -= tokens;
         tokens
     }
@@ -122,12 +119,7 @@ mod tests {
     use super::*;
 
     fn units(keys: &[u64]) -> Vec<Unit> {
-        keys.iter()
-            .map(|key| Unit {
-                key: *key,
-                tokens: 10,
-            })
-            .collect()
+        keys.iter().map(|key| Unit { key: *key, tokens: 10 }).collect()
     }
 
     #[test]
@@ -135,14 +127,7 @@ mod tests {
         let mut cache = Cache::new(30, false);
         cache.insert(&units(&[1, 2, 3]));
         let done = cache.insert(&units(&[9]));
-        assert_eq!(
-            done,
-            Inserted {
-                stored: 10,
-                evicted: 10,
-                refused: 0
-            }
-        );
+        assert_eq!(done, Inserted { stored: 10, evicted: 10, refused: 0 });
         assert_eq!(cache.prefix(&units(&[1, 2, 3])), 20);
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Counts {
     pub(super) routed_hits: u64,
     pub(super) uniform_hits: f64,
     pub(super) best_hits: u64,
-    /// Asked at least twice of one replica, on average over the replicas.
+    /// The most tokens of one replica that at any moment had been asked and would be again.
     pub(super) working_set_tokens: u64,
     per_replica: Vec<u64>,
     eligible: u64,
@@ -48,11 +48,7 @@ impl Counts {
     /// The largest share of the requests that one replica got.
     pub(super) fn largest_share_percent(&self) -> f64 {
         let most = self.per_replica.iter().copied().max().unwrap_or(0);
-        if self.requests == 0 {
-            0.0
-        } else {
-            100.0 * most as f64 / self.requests as f64
-        }
+        if self.requests == 0 { 0.0 } else { 100.0 * most as f64 / self.requests as f64 }
     }
 }
 
@@ -61,8 +57,7 @@ impl Counts {
 struct Replica {
     gpu: Cache,
     tiers: Vec<(TierKind, Cache)>,
-    /// How often each unit was asked or generated here, up to 2.
-    asked: ByKey<u8>,
+    reuse: Reuse,
     in_flight: u64,
     in_flight_tokens: u64,
 }
@@ -94,15 +89,10 @@ impl Caches {
             tiers: offload.map_or(Vec::new(), |offload| {
                 let tiers = offload.tiers.iter();
                 tiers
-                    .map(|tier| {
-                        (
-                            tier.kind,
-                            Cache::new(tier.capacity.0 / kv, refuses(tier.policy)),
-                        )
-                    })
+                    .map(|tier| (tier.kind, Cache::new(tier.capacity.0 / kv, refuses(tier.policy))))
                     .collect()
             }),
-            asked: ByKey::default(),
+            reuse: Reuse::default(),
             in_flight: 0,
             in_flight_tokens: 0,
         };
@@ -129,44 +119,59 @@ pub(super) fn run(
 ) -> Counts {
     let mut caches = caches.clone();
     let replicas = caches.replicas.len();
-    let mut counts = Counts {
-        per_replica: vec![0; replicas],
-        ..Counts::default()
-    };
+    let mut counts = Counts { per_replica: vec![0; replicas], ..Counts::default() };
     let mut router = Router::new(caches.seed, stream.in_flight);
     let mut pace = Pace::new(stream, deployment);
-    let mut working_set = 0;
     let mut seconds = 0.0;
     for asked in &stream.requests {
         let chosen = router.choose(&mut caches, asked, &mut counts);
-        working_set += note(&mut caches.replicas[chosen], asked);
+        caches.replicas[chosen].reuse.note(asked);
         let served = serve(&mut caches, chosen, asked, &mut counts);
         counts.per_replica[chosen] += 1;
-        let loading =
-            (served.loaded * deployment.engine.kv_bytes_per_token) as f64 / caches.read_bytes_per_s;
+        let loading = served.loaded as f64 * deployment.engine.kv_bytes_per_token as f64
+            / caches.read_bytes_per_s;
         seconds += pace.seconds(asked, served.computed, timing) + loading;
-        if stream
-            .seconds
-            .is_some_and(|most| seconds / replicas as f64 > most)
-        {
+        if stream.seconds.is_some_and(|most| seconds / replicas as f64 > most) {
             break;
         }
     }
-    counts.working_set_tokens = working_set / replicas as u64;
+    let peaks = caches.replicas.iter().map(|replica| replica.reuse.peak());
+    counts.working_set_tokens = peaks.max().unwrap_or(0);
     counts
 }
 
-/// Counts what a replica is asked; returns tokens that it is asked for the second time.
-fn note(replica: &mut Replica, asked: &Asked) -> u64 {
-    let mut again = 0;
-    for unit in asked.whole() {
-        let times = replica.asked.entry(unit.key).or_insert(0);
-        if *times == 1 {
-            again += u64::from(unit.tokens);
+/// What is kept for later at each moment: the working set, which a cache must hold to serve all
+/// that is asked again, however well it chose.
+#[derive(Debug, Clone, Default)]
+struct Reuse {
+    /// Request that last asked for or generated a unit.
+    last: ByKey<usize>,
+    /// Change of the tokens kept, by request.
+    changes: Vec<i64>,
+}
+
+impl Reuse {
+    fn note(&mut self, asked: &Asked) {
+        let now = self.changes.len();
+        self.changes.push(0);
+        for unit in asked.whole() {
+            if let Some(before) = self.last.insert(unit.key, now)
+                && before < now
+            {
+                self.changes[before] += i64::from(unit.tokens);
+                self.changes[now] -= i64::from(unit.tokens);
+            }
         }
-        *times = (*times + 1).min(2);
     }
-    again
+
+    fn peak(&self) -> u64 {
+        let mut kept = 0;
+        let running = self.changes.iter().map(|change| {
+            kept += change;
+            kept
+        });
+        running.max().unwrap_or(0).max(0) as u64
+    }
 }
 
 struct Served {
@@ -176,12 +181,7 @@ struct Served {
 
 /// One request at one replica: hits from near to far, then stores.
 fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
-    let Caches {
-        replicas,
-        store,
-        prompt_only,
-        ..
-    } = caches;
+    let Caches { replicas, store, prompt_only, .. } = caches;
     let replica = &mut replicas[chosen];
     let (mut gpu, mut loaded) = (0, 0);
     let mut on_gpu = true;
@@ -210,26 +210,14 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     counts.gpu_hits += gpu;
     counts.eligible += asked.seen_tokens.saturating_sub(gpu);
     counts.gpu_evicted += replica.gpu.insert(asked.whole()).evicted;
-    let stored = if *prompt_only {
-        asked.prompt()
-    } else {
-        asked.whole()
-    };
-    for cache in replica
-        .tiers
-        .iter_mut()
-        .map(|(_, cache)| cache)
-        .chain(store)
-    {
+    let stored = if *prompt_only { asked.prompt() } else { asked.whole() };
+    for cache in replica.tiers.iter_mut().map(|(_, cache)| cache).chain(store) {
         let done = cache.insert(stored);
         counts.stored += done.stored;
         counts.evicted += done.evicted;
         counts.refused += done.refused;
     }
-    Served {
-        computed: asked.prompt_tokens.saturating_sub(gpu + loaded),
-        loaded,
-    }
+    Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
 }
 
 /// Placement: chance for all policies that do not look at caches, since replicas are alike.
@@ -243,11 +231,7 @@ struct Router {
 impl Router {
     fn new(seed: u64, window: usize) -> Self {
         let chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-        Self {
-            chance,
-            recent: VecDeque::new(),
-            window,
-        }
+        Self { chance, recent: VecDeque::new(), window }
     }
 
     fn choose(&mut self, caches: &mut Caches, asked: &Asked, counts: &mut Counts) -> usize {
@@ -255,11 +239,8 @@ impl Router {
         if count == 1 {
             return 0;
         }
-        let hits: Vec<u64> = caches
-            .replicas
-            .iter()
-            .map(|replica| replica.gpu.prefix(asked.prompt()))
-            .collect();
+        let hits: Vec<u64> =
+            caches.replicas.iter().map(|replica| replica.gpu.prefix(asked.prompt())).collect();
         let chosen = match &caches.policy {
             PolicyConfig::ApproximatePrefix { weights, .. }
             | PolicyConfig::PrecisePrefix { weights, .. } => {
@@ -340,11 +321,10 @@ impl Pace {
     fn seconds(&mut self, asked: &Asked, computed: u64, timing: &mut Timing) -> f64 {
         let steps = (computed as u32).div_ceil(PROMPT_STEP);
         let budget = self.budget;
-        let prompt = *self.prompts.entry(u64::from(steps)).or_insert_with(|| {
-            timing
-                .prefill_time(steps * PROMPT_STEP, 0, budget)
-                .as_secs_f64()
-        });
+        let prompt = *self
+            .prompts
+            .entry(u64::from(steps))
+            .or_insert_with(|| timing.prefill_time(steps * PROMPT_STEP, 0, budget).as_secs_f64());
         let (batch, pool) = (self.batch, self.pool);
         let decode = *self.decode.get_or_insert_with(|| {
             let context = u64::from(batch) * asked.prompt_tokens;

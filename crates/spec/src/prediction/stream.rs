@@ -88,11 +88,7 @@ impl Stream {
             Some(rate) if traced => at_once(rate),
             _ => slots,
         };
-        Ok(Self {
-            requests,
-            in_flight,
-            seconds,
-        })
+        Ok(Self { requests, in_flight, seconds })
     }
 }
 
@@ -100,8 +96,9 @@ impl Stream {
 fn sessions(load: &LevelLoad) -> usize {
     match load {
         LevelLoad::Users(users) => (*users as usize).min(MOST_SESSIONS),
-        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) => at_once(*rate),
-        LevelLoad::Gamma { rate, .. } => at_once(*rate),
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) | LevelLoad::Gamma { rate, .. } => {
+            at_once(*rate)
+        }
         // A trace has its own order.
         LevelLoad::Trace { .. } => 1,
     }
@@ -114,24 +111,25 @@ fn at_once(rate: f64) -> usize {
 
 /// What the level asks at most, as far as that is known without durations.
 fn most_requests(level: &Level) -> u64 {
-    let offered = match (&level.load, level.duration) {
-        (LevelLoad::Constant(rate) | LevelLoad::Poisson(rate), Some(duration))
-        | (LevelLoad::Gamma { rate, .. }, Some(duration))
-            // Turns come on top of sessions, at most this many.
-            if !matches!(level.workload, WorkloadConfig::Agentic(_)) =>
-        {
-            let turns = match &level.workload {
-                WorkloadConfig::SharedPrefix(config) => config.turns,
-                WorkloadConfig::LongContext(config) => config.questions,
-                _ => 1,
-            };
+    let rate = match level.load {
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) | LevelLoad::Gamma { rate, .. } => {
+            Some(rate)
+        }
+        LevelLoad::Users(_) | LevelLoad::Trace { .. } => None,
+    };
+    // An agent's turns are drawn; the others' are known.
+    let turns = match &level.workload {
+        WorkloadConfig::SharedPrefix(config) => Some(config.turns),
+        WorkloadConfig::LongContext(config) => Some(config.questions),
+        WorkloadConfig::Agentic(_) | WorkloadConfig::Trace(_) => None,
+    };
+    let offered = match (rate, turns, level.duration) {
+        (Some(rate), Some(turns), Some(duration)) => {
             (rate * duration.as_secs_f64() * f64::from(turns)).ceil() as u64
         }
         _ => MOST_REQUESTS,
     };
-    offered
-        .min(MOST_REQUESTS)
-        .min(level.max_requests.unwrap_or(u64::MAX))
+    offered.min(MOST_REQUESTS).min(level.max_requests.unwrap_or(u64::MAX))
 }
 
 /// Sessions side by side, one turn of each in turn.
@@ -145,12 +143,7 @@ struct Interleaved {
 
 impl Interleaved {
     fn new(slots: usize) -> Self {
-        Self {
-            slots,
-            active: VecDeque::new(),
-            begun: 0,
-            last_start: None,
-        }
+        Self { slots, active: VecDeque::new(), begun: 0, last_start: None }
     }
 
     /// Sessions per second of a trace.
@@ -184,11 +177,7 @@ fn asked(turn: &Turn) -> Asked {
         split(*piece, &mut key, &mut units);
     }
     let prompt_units = units.len();
-    split(
-        Piece::new(turn.output, turn.output_tokens.get()),
-        &mut key,
-        &mut units,
-    );
+    split(Piece::new(turn.output, turn.output_tokens.get()), &mut key, &mut units);
     Asked {
         units,
         prompt_units,

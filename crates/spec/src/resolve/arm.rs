@@ -23,11 +23,7 @@ pub(super) fn all(
         sections.push(named(entry)?);
     }
     let names: Vec<&str> = sections.iter().map(|(name, ..)| name.as_str()).collect();
-    check_unique(
-        "arms",
-        names.iter().copied(),
-        "give one of them another `name`",
-    )?;
+    check_unique("arms", names.iter().copied(), "give one of them another `name`")?;
     for (name, section) in &change.arms {
         if !names.contains(&name.as_str()) {
             let known = names.iter().copied();
@@ -41,12 +37,7 @@ pub(super) fn all(
             ));
         }
     }
-    let place = offload::Place {
-        engine,
-        hardware,
-        point,
-        equal: spec.equal_resources.as_ref(),
-    };
+    let place = offload::Place { engine, hardware, point, equal: spec.equal_resources.as_ref() };
     sections
         .into_iter()
         .map(|(name, preset, section)| {
@@ -71,11 +62,7 @@ fn named(entry: &NameOr<ArmSection>) -> Result<(String, &'static Preset, ArmSect
                     "write for example `{preset: native-offload, bytes: 64GiB}`",
                 )
             })?;
-            (
-                section.name.as_ref().unwrap_or(preset),
-                preset,
-                section.clone(),
-            )
+            (section.name.as_ref().unwrap_or(preset), preset, section.clone())
         }
     };
     check_name("arms", name)?;

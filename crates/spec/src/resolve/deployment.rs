@@ -38,40 +38,25 @@ pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError>
         let idle = narrowed && models::find(name).is_some();
         if !idle && !models.iter().any(|model| model.name == *name) {
             let known = models.iter().map(|model| model.name.as_str());
-            return Err(SpecError::unknown(
-                "overrides",
-                "model",
-                name,
-                "models",
-                known,
-            ));
+            return Err(SpecError::unknown("overrides", "model", name, "models", known));
         }
     }
     let mut deployments = Vec::new();
     for model in &models {
         let change = spec.overrides.get(&model.name).cloned().unwrap_or_default();
-        let section = change
-            .engine
-            .as_ref()
-            .map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
+        let section =
+            change.engine.as_ref().map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
         for hardware in &hardware {
             for point in points(&section, hardware)? {
                 let label = label(&section, hardware, point);
-                deployments.push(one(
-                    experiment, model, hardware, &change, &section, point, label,
-                )?);
+                deployments
+                    .push(one(experiment, model, hardware, &change, &section, point, label)?);
             }
         }
     }
-    let paths: Vec<String> = deployments
-        .iter()
-        .map(|d| format!("{}/{}", slug(&d.model.name), d.label))
-        .collect();
-    check_unique(
-        "engine",
-        paths.iter().map(String::as_str),
-        "remove the double value",
-    )?;
+    let paths: Vec<String> =
+        deployments.iter().map(|d| format!("{}/{}", slug(&d.model.name), d.label)).collect();
+    check_unique("engine", paths.iter().map(String::as_str), "remove the double value")?;
     Ok(deployments)
 }
 
@@ -104,10 +89,7 @@ fn one(
 
 /// The points of the sweeps; both lists have one element where nothing is swept.
 fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, SpecError> {
-    let ranks = section
-        .tensor_parallel
-        .as_ref()
-        .map_or(vec![hardware.count], |l| l.0.clone());
+    let ranks = section.tensor_parallel.as_ref().map_or(vec![hardware.count], |l| l.0.clone());
     let shares = section
         .gpu_memory_utilization
         .as_ref()
@@ -117,11 +99,7 @@ fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, Sp
         ("engine.gpu_memory_utilization", shares.is_empty()),
     ] {
         if empty {
-            return Err(SpecError::value(
-                key,
-                "the list is empty",
-                "write a number or remove it",
-            ));
+            return Err(SpecError::value(key, "the list is empty", "write a number or remove it"));
         }
     }
     Ok(ranks
@@ -138,18 +116,10 @@ fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, Sp
 /// The hardware's name, with what is swept.
 fn label(section: &EngineSection, hardware: &Hardware, point: Point) -> String {
     let mut label = hardware.name.clone();
-    if section
-        .tensor_parallel
-        .as_ref()
-        .is_some_and(|list| list.0.len() > 1)
-    {
+    if section.tensor_parallel.as_ref().is_some_and(|list| list.0.len() > 1) {
         label = format!("{label}-tp{}", point.tensor_parallel);
     }
-    if section
-        .gpu_memory_utilization
-        .as_ref()
-        .is_some_and(|list| list.0.len() > 1)
-    {
+    if section.gpu_memory_utilization.as_ref().is_some_and(|list| list.0.len() > 1) {
         label = format!("{label}-gmu{}", point.gpu_memory_utilization);
     }
     label
@@ -168,11 +138,7 @@ fn models(experiment: &Experiment) -> Result<Vec<ModelShape>, SpecError> {
         });
     }
     let slugs: Vec<String> = shapes.iter().map(|shape| slug(&shape.name)).collect();
-    check_unique(
-        "models",
-        slugs.iter().map(String::as_str),
-        "give one of them another `name`",
-    )?;
+    check_unique("models", slugs.iter().map(String::as_str), "give one of them another `name`")?;
     Ok(shapes)
 }
 
@@ -194,11 +160,7 @@ fn model_file(file: &ModelFile, base: &Path) -> Result<ModelShape, SpecError> {
     }
     shape.context = file.context.unwrap_or(shape.context);
     if shape.context == 0 {
-        return Err(SpecError::value(
-            "models.context",
-            "0 tokens",
-            "write the longest sequence",
-        ));
+        return Err(SpecError::value("models.context", "0 tokens", "write the longest sequence"));
     }
     Ok(shape)
 }
@@ -229,11 +191,7 @@ fn inline_hardware(section: &HardwareSection) -> Result<Hardware, SpecError> {
             return Ok(value);
         }
         let key = format!("hardware.{key}");
-        Err(SpecError::value(
-            key,
-            format!("{value} is no such figure"),
-            "write a number above 0",
-        ))
+        Err(SpecError::value(key, format!("{value} is no such figure"), "write a number above 0"))
     };
     if let Some(gib) = section.memory_gib {
         accelerator.memory_mib = (positive("memory_gib", gib)? * 1024.0) as u64;
@@ -244,11 +202,7 @@ fn inline_hardware(section: &HardwareSection) -> Result<Hardware, SpecError> {
     if let Some(rate) = section.host_link_gb_per_s {
         accelerator.host_link_gb_per_s = positive("host_link_gb_per_s", rate)?;
     }
-    Ok(Hardware {
-        name,
-        count: section.count,
-        accelerator,
-    })
+    Ok(Hardware { name, count: section.count, accelerator })
 }
 
 /// KV tokens of a replica's pool, computed or given.

@@ -5,6 +5,7 @@ use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::{ModelShape, Nanos};
 
 use super::deployment::{Point, pool_tokens};
+use super::{HOUR, SECOND, check_span};
 use crate::capacity;
 use crate::document::engine::{EngineSection, KvCacheDtype, TimingSection};
 use crate::document::quantity::Version;
@@ -12,17 +13,16 @@ use crate::error::SpecError;
 use crate::plan::Hardware;
 
 /// The version whose defaults apply where the file names none.
-pub(crate) const VLLM: Version = Version {
-    major: 0,
-    minor: 32,
-    patch: 0,
-};
+pub(crate) const VLLM: Version = Version { major: 0, minor: 32, patch: 0 };
 /// CPU time of a pass, fitted on H100 and L40S.
 const CPU_PER_PASS: Nanos = Nanos(2_500_000);
-/// CPU time per sequence of a pass, from the same fits.
+/// CPU time per sequence of a pass, fitted on H100 with vLLM 0.12.
 const CPU_PER_SEQUENCE: Nanos = Nanos(40_000);
-/// Most KV tokens of a replica: their bytes still fit 64 bits.
-const MOST_POOL_TOKENS: u64 = 1 << 36;
+/// The same before 0.12, fitted on the shared-prefix rows of the published evaluation (0.11.2 on
+/// L40S) with cascade attention.
+const CPU_PER_SEQUENCE_BEFORE_12: Nanos = Nanos(140_000);
+/// Most KV bytes of a replica: sums of many still fit 64 bits.
+const MOST_POOL_BYTES: u64 = 1 << 50;
 /// HTTP, tokenizer and queue in front of the scheduler.
 const FRONT_END: Nanos = Nanos(12_000_000);
 
@@ -48,9 +48,7 @@ pub(super) fn resolve(
         model.kv_bytes_per_element = 1;
     }
     let large = capacity::is_large(&hardware.accelerator);
-    let max_num_seqs = section
-        .max_num_seqs
-        .unwrap_or(if large { 1024 } else { 256 });
+    let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });
     let config = EngineConfig {
         block_size: section.block_size.unwrap_or(16),
         blocks: 0,
@@ -68,17 +66,10 @@ pub(super) fn resolve(
     };
     check_limits(&config, &model)?;
     let tokens = pool_tokens(section, &model, hardware, point, max_num_seqs)?;
-    let config = EngineConfig {
-        blocks: blocks(tokens, &config)?,
-        ..config
-    };
+    let config = EngineConfig { blocks: blocks(tokens, &config)?, ..config };
+    check_spans(section)?;
     let timing = timing(section, version, &model, hardware, point);
-    Ok(Engine {
-        version,
-        model,
-        config,
-        timing,
-    })
+    Ok(Engine { version, model, config, timing })
 }
 
 fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
@@ -87,20 +78,14 @@ fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<
     if ranks == 0 || ranks > hardware.count {
         return Err(SpecError::value(
             key,
-            format!(
-                "{ranks} ranks on the {} accelerators of {}",
-                hardware.count, hardware.name
-            ),
+            format!("{ranks} ranks on the {} accelerators of {}", hardware.count, hardware.name),
             format!("write a number from 1 to {}", hardware.count),
         ));
     }
     if !model.heads.is_multiple_of(ranks) {
         return Err(SpecError::value(
             key,
-            format!(
-                "{ranks} ranks cannot share the {} heads of {}",
-                model.heads, model.name
-            ),
+            format!("{ranks} ranks cannot share the {} heads of {}", model.heads, model.name),
             format!("write a number that divides {}", model.heads),
         ));
     }
@@ -119,11 +104,7 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
     for (key, value, most) in [
         ("block_size", config.block_size, 1024),
         ("max_num_seqs", config.max_num_seqs, 65_536),
-        (
-            "max_num_batched_tokens",
-            config.max_num_batched_tokens,
-            1 << 20,
-        ),
+        ("max_num_batched_tokens", config.max_num_batched_tokens, 1 << 20),
         ("max_model_len", config.max_model_len, 1 << 24),
     ] {
         if value == 0 || value > most {
@@ -167,11 +148,12 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
 /// Blocks of the pool. Like vLLM, refuses one that cannot hold a single longest sequence.
 fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
     let whole = u32::try_from(tokens / u64::from(config.block_size)).ok();
-    let Some(whole) = whole.filter(|_| tokens <= MOST_POOL_TOKENS) else {
+    let bytes = tokens.checked_mul(config.kv_bytes_per_token);
+    let Some(whole) = whole.filter(|_| bytes.is_some_and(|bytes| bytes <= MOST_POOL_BYTES)) else {
         return Err(SpecError::value(
             "engine.kv_tokens",
             format!("{tokens} tokens are more than any replica holds"),
-            format!("write a number up to {MOST_POOL_TOKENS}"),
+            "lower it",
         ));
     };
     if tokens < u64::from(config.max_model_len) {
@@ -187,6 +169,25 @@ fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
     Ok(whole)
 }
 
+fn check_spans(section: &EngineSection) -> Result<(), SpecError> {
+    let fixed = match section.timing {
+        Some(TimingSection::Fixed { base, per_token }) => [Some(base), Some(per_token)],
+        _ => [None, None],
+    };
+    for (key, span, most) in [
+        ("timing.fixed.base", fixed[0], HOUR),
+        ("timing.fixed.per_token", fixed[1], SECOND),
+        ("cpu_per_pass", section.cpu_per_pass, HOUR),
+        ("cpu_per_sequence", section.cpu_per_sequence, SECOND),
+        ("front_end", section.front_end, HOUR),
+    ] {
+        if let Some(span) = span {
+            check_span(&format!("engine.{key}"), span.0, most)?;
+        }
+    }
+    Ok(())
+}
+
 fn timing(
     section: &EngineSection,
     version: Version,
@@ -195,11 +196,10 @@ fn timing(
     point: Point,
 ) -> TimingConfig {
     if let Some(TimingSection::Fixed { base, per_token }) = section.timing {
-        return TimingConfig::Fixed {
-            base: base.0,
-            per_token: per_token.0,
-        };
+        return TimingConfig::Fixed { base: base.0, per_token: per_token.0 };
     }
+    let cpu_per_sequence =
+        if version.at_least(12) { CPU_PER_SEQUENCE } else { CPU_PER_SEQUENCE_BEFORE_12 };
     TimingConfig::Analytic(Box::new(AnalyticConfig {
         model: model.clone(),
         accelerator: hardware.accelerator.clone(),
@@ -208,9 +208,7 @@ fn timing(
         // vLLM switched it off in March 2026.
         cascade_attention: section.cascade_attention.unwrap_or(!version.at_least(17)),
         cpu_per_pass: section.cpu_per_pass.map_or(CPU_PER_PASS, |span| span.0),
-        cpu_per_sequence: section
-            .cpu_per_sequence
-            .map_or(CPU_PER_SEQUENCE, |span| span.0),
+        cpu_per_sequence: section.cpu_per_sequence.map_or(cpu_per_sequence, |span| span.0),
         front_end: section.front_end.map_or(FRONT_END, |span| span.0),
     }))
 }

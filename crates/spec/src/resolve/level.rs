@@ -3,7 +3,7 @@
 use weir_model::Nanos;
 use weir_workload::WorkloadConfig;
 
-use super::check_unique;
+use super::{check_span, check_unique};
 use crate::document::ModelOverride;
 use crate::document::load::LoadSection;
 use crate::error::SpecError;
@@ -12,6 +12,8 @@ use crate::plan::{Level, LevelLoad};
 
 /// Duration where the file says nothing.
 pub(super) const DURATION: Nanos = Nanos::from_secs(120);
+/// Longest level: a year.
+const LONGEST: Nanos = Nanos::from_secs(366 * 86_400);
 /// Most users of a level.
 const MOST_USERS: u32 = 1_000_000;
 
@@ -22,25 +24,15 @@ pub(super) fn all(
     max_model_len: u32,
 ) -> Result<Vec<Level>, SpecError> {
     let spec = &experiment.spec;
-    let load = change
-        .load
-        .as_ref()
-        .map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
+    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let loads = loads(&load)?;
     spec.workload.validate()?;
     check_match(&spec.workload, &load, max_model_len)?;
     let timed = load.trace.is_none();
-    let duration = load
-        .duration
-        .map(|span| span.0)
-        .or(timed.then_some(DURATION));
+    let duration = load.duration.map(|span| span.0).or(timed.then_some(DURATION));
     let warmup = warmup(&load, duration)?;
     if load.max_requests == Some(0) {
-        return Err(SpecError::value(
-            "load.max_requests",
-            "0 requests",
-            "raise it or remove it",
-        ));
+        return Err(SpecError::value("load.max_requests", "0 requests", "raise it or remove it"));
     }
     let levels: Vec<Level> = loads
         .into_iter()
@@ -89,21 +81,13 @@ fn loads(load: &LoadSection) -> Result<Vec<(String, LevelLoad)>, SpecError> {
     let mut levels: Vec<(String, LevelLoad)> = Vec::new();
     let mut rates: Vec<f64> = Vec::new();
     if let Some(users) = &load.users {
-        levels.extend(
-            users
-                .0
-                .iter()
-                .map(|n| (format!("c{n}"), LevelLoad::Users(*n))),
-        );
+        levels.extend(users.0.iter().map(|n| (format!("c{n}"), LevelLoad::Users(*n))));
     }
     for (list, make) in [
         (&load.constant, LevelLoad::Constant as fn(f64) -> LevelLoad),
         (&load.poisson, LevelLoad::Poisson as fn(f64) -> LevelLoad),
     ] {
-        for (name, value) in list
-            .iter()
-            .flat_map(|list| list.0.iter().copied().map(rate))
-        {
+        for (name, value) in list.iter().flat_map(|list| list.0.iter().copied().map(rate)) {
             rates.push(value);
             levels.push((name, make(value)));
         }
@@ -123,11 +107,7 @@ fn loads(load: &LoadSection) -> Result<Vec<(String, LevelLoad)>, SpecError> {
     if let Some(trace) = &load.trace {
         rates.extend(&trace.speed.0);
         levels.extend(trace.speed.0.iter().map(|&speed| {
-            let name = if speed == 1.0 {
-                "trace".to_owned()
-            } else {
-                format!("trace-x{speed}")
-            };
+            let name = if speed == 1.0 { "trace".to_owned() } else { format!("trace-x{speed}") };
             (name, LevelLoad::Trace { speed })
         }));
     }
@@ -142,11 +122,7 @@ fn check_values(
 ) -> Result<(), SpecError> {
     let key = format!("load.{form}");
     if levels.is_empty() {
-        return Err(SpecError::value(
-            key,
-            "the list is empty",
-            "write at least one level",
-        ));
+        return Err(SpecError::value(key, "the list is empty", "write at least one level"));
     }
     for (_, load) in levels {
         if let LevelLoad::Users(users) = load
@@ -203,19 +179,14 @@ fn check_match(
 }
 
 fn warmup(load: &LoadSection, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
+    if let Some(duration) = duration {
+        check_span("load.duration", duration, LONGEST)?;
+    }
     if duration == Some(Nanos::ZERO) {
-        return Err(SpecError::value(
-            "load.duration",
-            "0s",
-            "write for example `120s`",
-        ));
+        return Err(SpecError::value("load.duration", "0s", "write for example `120s`"));
     }
     let default = duration.map_or(Nanos::ZERO, |duration| {
-        if load.trace.is_some() {
-            Nanos::ZERO
-        } else {
-            Nanos(duration.0 / 10)
-        }
+        if load.trace.is_some() { Nanos::ZERO } else { Nanos(duration.0 / 10) }
     });
     let warmup = load.warmup.map_or(default, |span| span.0);
     match duration {

@@ -7,6 +7,7 @@ use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 
 use super::deployment::Point;
 use super::engine::Engine;
+use super::{HOUR, SECOND, check_span};
 use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
 use crate::catalogue::presets::{self, OffloadKind, Preset};
 use crate::document::EqualResources;
@@ -15,6 +16,12 @@ use crate::document::quantity::Size;
 use crate::error::SpecError;
 use crate::plan::Hardware;
 
+/// Longest issue cost of a copy.
+const LONGEST_COPY: Nanos = Nanos::from_millis(10);
+/// Most contiguous copies of a chunk.
+const MOST_COPIES: u32 = 1 << 16;
+/// Largest chunk, tokens.
+const LARGEST_CHUNK: u32 = 1 << 16;
 /// LMCache asks its Redis client for one key after another.
 const LOOKUP_PER_KEY: Nanos = Nanos(100_000);
 
@@ -62,9 +69,7 @@ pub(super) fn resolve(
     offload.tiers = tiers(name, preset.offload, section, place)?;
     offload.store = store(name, preset.offload, section, place)?;
     offload.prompt_only = section.prompt_only.unwrap_or(offload.prompt_only);
-    offload.stores_block_pass = section
-        .stores_block_pass
-        .unwrap_or(offload.stores_block_pass);
+    offload.stores_block_pass = section.stores_block_pass.unwrap_or(offload.stores_block_pass);
     offload.copies_per_chunk = section.copies_per_chunk.unwrap_or(offload.copies_per_chunk);
     offload.load = section.load.map_or(offload.load, |when| match when {
         LoadWhen::Async => LoadMode::Async,
@@ -81,11 +86,7 @@ pub(super) fn resolve(
 fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(), SpecError> {
     let refuse = |key: &str, what: &str, remedy: &str| {
         let problem = format!("the preset `{}` {what}", preset.name);
-        Err(SpecError::value(
-            format!("arms.{name}.{key}"),
-            problem,
-            remedy,
-        ))
+        Err(SpecError::value(format!("arms.{name}.{key}"), problem, remedy))
     };
     if preset.offload == OffloadKind::None {
         for (key, given) in [
@@ -99,32 +100,17 @@ fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(
             ("link", section.link.is_some()),
         ] {
             if given {
-                return refuse(
-                    key,
-                    "does not offload",
-                    "remove it, or use `native-offload`",
-                );
+                return refuse(key, "does not offload", "remove it, or use `native-offload`");
             }
         }
     }
-    let has_disk = matches!(
-        preset.offload,
-        OffloadKind::NativeFs | OffloadKind::LmcacheDisk
-    );
+    let has_disk = matches!(preset.offload, OffloadKind::NativeFs | OffloadKind::LmcacheDisk);
     if section.disk.is_some() && !has_disk {
-        return refuse(
-            "disk",
-            "has no disk",
-            "remove it, or use `lmcache-disk` or `native-fs`",
-        );
+        return refuse("disk", "has no disk", "remove it, or use `lmcache-disk` or `native-fs`");
     }
     let has_store = matches!(preset.offload, OffloadKind::LmcacheStore(_));
     if section.store.is_some() && !has_store {
-        return refuse(
-            "store",
-            "has no remote store",
-            "remove it, or use `lmcache-redis`",
-        );
+        return refuse("store", "has no remote store", "remove it, or use `lmcache-redis`");
     }
     Ok(())
 }
@@ -147,11 +133,18 @@ fn chunk_tokens(
     };
     let equal = place.equal.and_then(|equal| equal.chunk_tokens);
     let chunk = equal.or(section.chunk_tokens).unwrap_or(default);
+    let key = match equal {
+        Some(_) => "equal_resources.chunk_tokens".to_owned(),
+        None => format!("arms.{name}.chunk_tokens"),
+    };
+    if chunk > LARGEST_CHUNK {
+        return Err(SpecError::value(
+            key,
+            format!("{chunk} tokens are too many"),
+            format!("write at most {LARGEST_CHUNK}"),
+        ));
+    }
     if chunk == 0 || !chunk.is_multiple_of(block_size) {
-        let key = match equal {
-            Some(_) => "equal_resources.chunk_tokens".to_owned(),
-            None => format!("arms.{name}.chunk_tokens"),
-        };
         return Err(SpecError::value(
             key,
             format!("{chunk} tokens are not whole blocks of {block_size}"),
@@ -181,11 +174,7 @@ fn mechanism(kind: OffloadKind, chunk_tokens: u32, place: &Place<'_>) -> Offload
     }
     // Until 0.11 keys and values lay in one tensor per layer, each block in 2 x layers pieces;
     // since 0.12 a block is contiguous over all layers.
-    let per_layer = if place.engine.model.latent.is_some() {
-        1
-    } else {
-        2
-    };
+    let per_layer = if place.engine.model.latent.is_some() { 1 } else { 2 };
     let scattered = per_layer * place.engine.model.layers;
     OffloadConfig {
         mechanism: Mechanism::Native,
@@ -225,11 +214,7 @@ fn tiers(
     let nothing = DiskSection::default();
     let disk = section.disk.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.disk.profile");
-    let profile = profile(
-        &links::DISKS,
-        disk.profile.as_deref().unwrap_or("nvme-gen4"),
-        &key,
-    )?;
+    let profile = profile(&links::DISKS, disk.profile.as_deref().unwrap_or("nvme-gen4"), &key)?;
     Ok(vec![
         host,
         TierConfig {
@@ -253,30 +238,18 @@ fn store(
     let nothing = StoreSection::default();
     let written = section.store.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.store.profile");
-    let profile = profile(
-        &links::STORES,
-        written.profile.as_deref().unwrap_or(product),
-        &key,
-    )?;
+    let profile = profile(&links::STORES, written.profile.as_deref().unwrap_or(product), &key)?;
     // Kvrocks has no eviction; the others are run with an LRU policy over all keys.
-    let policy = if product == "kvrocks" {
-        EvictionPolicy::None
-    } else {
-        EvictionPolicy::Lru
-    };
+    let policy = if product == "kvrocks" { EvictionPolicy::None } else { EvictionPolicy::Lru };
     let client = written.client_gb_per_s.unwrap_or(profile.read_gb_per_s);
     check_rate(&format!("arms.{name}.store.client_gb_per_s"), client)?;
     Ok(Some(StoreConfig {
         product: product.to_owned(),
-        capacity: written
-            .bytes
-            .map_or(presets::STORE_BYTES, |size| place.bytes(size)),
+        capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size)),
         policy: written.policy.unwrap_or(policy),
         link: laid_over(profile.link(), written.link.as_ref()),
         client_bytes_per_s: client * 1e9,
-        lookup_latency: written
-            .lookup_latency
-            .map_or(profile.latency, |span| span.0),
+        lookup_latency: written.lookup_latency.map_or(profile.latency, |span| span.0),
         lookup_per_key: written.lookup_per_key.map_or(LOOKUP_PER_KEY, |span| span.0),
     }))
 }
@@ -297,12 +270,8 @@ fn laid_over(link: LinkConfig, section: Option<&LinkSection>) -> LinkConfig {
     LinkConfig {
         base_latency: section.latency.map_or(link.base_latency, |span| span.0),
         per_copy: section.per_copy.map_or(link.per_copy, |span| span.0),
-        read_bytes_per_s: section
-            .read_gb_per_s
-            .map_or(link.read_bytes_per_s, |gb| gb * 1e9),
-        write_bytes_per_s: section
-            .write_gb_per_s
-            .map_or(link.write_bytes_per_s, |gb| gb * 1e9),
+        read_bytes_per_s: section.read_gb_per_s.map_or(link.read_bytes_per_s, |gb| gb * 1e9),
+        write_bytes_per_s: section.write_gb_per_s.map_or(link.write_bytes_per_s, |gb| gb * 1e9),
         lanes: section.lanes.unwrap_or(link.lanes),
     }
 }
@@ -310,10 +279,7 @@ fn laid_over(link: LinkConfig, section: Option<&LinkSection>) -> LinkConfig {
 /// Gives an arm the bytes that all have: in its last tier goes what host memory leaves.
 fn equalize(name: &str, offload: &mut OffloadConfig, bytes: Bytes) -> Result<(), SpecError> {
     let behind = offload.tiers.len() > 1 || offload.store.is_some();
-    let host = offload
-        .tiers
-        .first()
-        .map_or(Bytes::ZERO, |tier| tier.capacity);
+    let host = offload.tiers.first().map_or(Bytes::ZERO, |tier| tier.capacity);
     if !behind {
         if let Some(tier) = offload.tiers.first_mut() {
             tier.capacity = bytes;
@@ -338,19 +304,12 @@ fn equalize(name: &str, offload: &mut OffloadConfig, bytes: Bytes) -> Result<(),
 
 fn check(name: &str, offload: &OffloadConfig, place: &Place<'_>) -> Result<(), SpecError> {
     let config = &place.engine.config;
-    let chunk = Bytes(config.kv_bytes_per_token * u64::from(offload.chunk_tokens));
+    let chunk = Bytes(config.kv_bytes_per_token.saturating_mul(u64::from(offload.chunk_tokens)));
     let local = offload.tiers.iter().map(|tier| {
-        let key = if tier.kind == TierKind::Host {
-            ""
-        } else {
-            "disk."
-        };
+        let key = if tier.kind == TierKind::Host { "" } else { "disk." };
         (key, tier.capacity, &tier.link)
     });
-    let remote = offload
-        .store
-        .iter()
-        .map(|store| ("store.", store.capacity, &store.link));
+    let remote = offload.store.iter().map(|store| ("store.", store.capacity, &store.link));
     for (part, capacity, link) in local.chain(remote) {
         if capacity < chunk {
             return Err(SpecError::value(
@@ -362,22 +321,28 @@ fn check(name: &str, offload: &OffloadConfig, place: &Place<'_>) -> Result<(), S
                 "raise it, or lower chunk_tokens",
             ));
         }
-        check_rate(
-            &format!("arms.{name}.{part}link.read_gb_per_s"),
-            link.read_bytes_per_s / 1e9,
-        )?;
+        check_rate(&format!("arms.{name}.{part}link.read_gb_per_s"), link.read_bytes_per_s / 1e9)?;
         check_rate(
             &format!("arms.{name}.{part}link.write_gb_per_s"),
             link.write_bytes_per_s / 1e9,
         )?;
+        check_span(&format!("arms.{name}.{part}link.latency"), link.base_latency, HOUR)?;
+        check_span(&format!("arms.{name}.{part}link.per_copy"), link.per_copy, LONGEST_COPY)?;
         if link.lanes == 0 {
             let key = format!("arms.{name}.{part}link.lanes");
             return Err(SpecError::value(key, "0 lanes", "write a number above 0"));
         }
     }
-    if offload.copies_per_chunk == 0 {
-        let key = format!("arms.{name}.copies_per_chunk");
-        return Err(SpecError::value(key, "0 copies", "write a number above 0"));
+    if let Some(store) = &offload.store {
+        check_span(&format!("arms.{name}.store.lookup_latency"), store.lookup_latency, HOUR)?;
+        check_span(&format!("arms.{name}.store.lookup_per_key"), store.lookup_per_key, SECOND)?;
+    }
+    if !(1..=MOST_COPIES).contains(&offload.copies_per_chunk) {
+        return Err(SpecError::value(
+            format!("arms.{name}.copies_per_chunk"),
+            format!("{} copies", offload.copies_per_chunk),
+            format!("write a number from 1 to {MOST_COPIES}"),
+        ));
     }
     Ok(())
 }
@@ -386,9 +351,5 @@ fn check_rate(key: &str, gb_per_s: f64) -> Result<(), SpecError> {
     if gb_per_s > 0.0 && gb_per_s < 1e6 {
         return Ok(());
     }
-    Err(SpecError::value(
-        key,
-        format!("{gb_per_s} is no bandwidth"),
-        "write GB/s above 0",
-    ))
+    Err(SpecError::value(key, format!("{gb_per_s} is no bandwidth"), "write GB/s above 0"))
 }

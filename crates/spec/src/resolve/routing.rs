@@ -4,7 +4,7 @@ use weir_model::Nanos;
 use weir_router::RouterConfig;
 use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
 
-use super::derived_seed;
+use super::{HOUR, check_span, derived_seed};
 use crate::catalogue::presets::{self, Preset, RoutingKind};
 use crate::document::Spec;
 use crate::document::arm::ArmSection;
@@ -23,20 +23,12 @@ const STORE_INDEX_LOOKUP: Nanos = Nanos(1_000_000);
 /// An event's way into it. An assumption.
 const STORE_INDEX_EVENT: Nanos = Nanos(5_000_000);
 
-const POLICIES: [&str; 5] = [
-    "random",
-    "round-robin",
-    "least-loaded",
-    "approximate-prefix",
-    "precise-prefix",
-];
+const POLICIES: [&str; 5] =
+    ["random", "round-robin", "least-loaded", "approximate-prefix", "precise-prefix"];
 
 /// True when replicas are chosen by cache content.
 pub(super) const fn is_prefix_aware(policy: &PolicyConfig) -> bool {
-    matches!(
-        policy,
-        PolicyConfig::ApproximatePrefix { .. } | PolicyConfig::PrecisePrefix { .. }
-    )
+    matches!(policy, PolicyConfig::ApproximatePrefix { .. } | PolicyConfig::PrecisePrefix { .. })
 }
 
 /// True when replicas are chosen by chance.
@@ -116,15 +108,9 @@ fn named_policy(name: &str, key: &str, block_size: u32) -> Result<PolicyConfig, 
         "precise-prefix" => RoutingKind::Precise("in-memory"),
         _ => {
             let routing = |preset: &&Preset| preset.routing != RoutingKind::Shared;
-            let preset = presets::ALL
-                .iter()
-                .filter(routing)
-                .find(|preset| preset.name == name);
+            let preset = presets::ALL.iter().filter(routing).find(|preset| preset.name == name);
             preset.map(|preset| preset.routing).ok_or_else(|| {
-                let presets = presets::ALL
-                    .iter()
-                    .filter(routing)
-                    .map(|preset| preset.name);
+                let presets = presets::ALL.iter().filter(routing).map(|preset| preset.name);
                 SpecError::unknown(
                     key,
                     "routing",
@@ -154,21 +140,15 @@ fn with_parameters(
         } => {
             *weights = left.weights.take().unwrap_or(*weights);
             *block_tokens = left.block_tokens.take().unwrap_or(*block_tokens);
-            *lru_blocks_per_replica = left
-                .lru_blocks_per_replica
-                .take()
-                .unwrap_or(*lru_blocks_per_replica);
+            *lru_blocks_per_replica =
+                left.lru_blocks_per_replica.take().unwrap_or(*lru_blocks_per_replica);
             *max_prefix_tokens = left.max_prefix_tokens.take().unwrap_or(*max_prefix_tokens);
         }
-        PolicyConfig::PrecisePrefix {
-            weights,
-            block_tokens,
-            index,
-        } => {
+        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
             *weights = left.weights.take().unwrap_or(*weights);
             *block_tokens = left.block_tokens.take().unwrap_or(*block_tokens);
             if let Some(section) = left.index.take() {
-                *index = with_index(index, section, key)?;
+                *index = with_index(index, &section, key)?;
             }
         }
         PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => {}
@@ -176,10 +156,7 @@ fn with_parameters(
     for (name, ignored) in [
         ("weights", left.weights.is_some()),
         ("block_tokens", left.block_tokens.is_some()),
-        (
-            "lru_blocks_per_replica",
-            left.lru_blocks_per_replica.is_some(),
-        ),
+        ("lru_blocks_per_replica", left.lru_blocks_per_replica.is_some()),
         ("max_prefix_tokens", left.max_prefix_tokens.is_some()),
         ("index", left.index.is_some()),
     ] {
@@ -198,7 +175,7 @@ fn with_parameters(
 /// The index with a section laid over it; naming a backend brings that backend's delays.
 fn with_index(
     base: &IndexConfig,
-    section: IndexSection,
+    section: &IndexSection,
     key: &str,
 ) -> Result<IndexConfig, SpecError> {
     const BACKENDS: [&str; 3] = ["in-memory", "redis", "valkey"];
@@ -213,9 +190,7 @@ fn with_index(
     Ok(IndexConfig {
         backend: base.backend,
         event_delay: section.event_delay.map_or(base.event_delay, |span| span.0),
-        lookup_latency: section
-            .lookup_latency
-            .map_or(base.lookup_latency, |span| span.0),
+        lookup_latency: section.lookup_latency.map_or(base.lookup_latency, |span| span.0),
         gpu_weight: section.gpu_weight.unwrap_or(base.gpu_weight),
         tier_weight: section.tier_weight.unwrap_or(base.tier_weight),
     })
@@ -236,36 +211,27 @@ fn check(policy: &PolicyConfig, key: &str) -> Result<(), SpecError> {
                 ("max_prefix_tokens", *max_prefix_tokens),
             ],
         ),
-        PolicyConfig::PrecisePrefix {
-            weights,
-            block_tokens,
-            index,
-        } => {
-            for (name, weight) in [
-                ("gpu_weight", index.gpu_weight),
-                ("tier_weight", index.tier_weight),
-            ] {
+        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
+            for (name, weight) in
+                [("gpu_weight", index.gpu_weight), ("tier_weight", index.tier_weight)]
+            {
                 check_weight(&format!("{key}.index.{name}"), weight)?;
             }
+            check_span(&format!("{key}.index.event_delay"), index.event_delay, HOUR)?;
+            check_span(&format!("{key}.index.lookup_latency"), index.lookup_latency, HOUR)?;
             (weights, vec![("block_tokens", *block_tokens)])
         }
         _ => return Ok(()),
     };
-    for (name, weight) in [
-        ("queue", weights.queue),
-        ("kv_usage", weights.kv_usage),
-        ("prefix", weights.prefix),
-    ] {
+    for (name, weight) in
+        [("queue", weights.queue), ("kv_usage", weights.kv_usage), ("prefix", weights.prefix)]
+    {
         check_weight(&format!("{key}.weights.{name}"), weight)?;
     }
     for (name, number) in numbers {
         if number == 0 {
             let key = format!("{key}.{name}");
-            return Err(SpecError::value(
-                key,
-                "0 is out of range",
-                "write a number above 0",
-            ));
+            return Err(SpecError::value(key, "0 is out of range", "write a number above 0"));
         }
     }
     Ok(())
@@ -275,9 +241,5 @@ fn check_weight(key: &str, weight: f64) -> Result<(), SpecError> {
     if (0.0..=1e6).contains(&weight) {
         return Ok(());
     }
-    Err(SpecError::value(
-        key,
-        format!("{weight} is no weight"),
-        "write a number from 0 on",
-    ))
+    Err(SpecError::value(key, format!("{weight} is no weight"), "write a number from 0 on"))
 }

@@ -21,10 +21,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
     small_tiers(deployments, &mut warnings);
     for entry in &spec.arms {
         if let NameOr::Map(section) = entry
-            && let Some(address) = section
-                .store
-                .as_ref()
-                .and_then(|store| store.address.as_ref())
+            && let Some(address) = section.store.as_ref().and_then(|store| store.address.as_ref())
         {
             warnings.push(format!(
                 "The store at {address} is not contacted: the simulated target models one."
@@ -60,9 +57,7 @@ fn hardware(deployment: &Deployment, warnings: &mut Vec<String>) {
 /// warning per arm, with the deployment where the tier is smallest against the pool.
 fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
     // All deployments have the same arms in the same order.
-    let arms = deployments
-        .first()
-        .map_or(0, |deployment| deployment.arms.len());
+    let arms = deployments.first().map_or(0, |deployment| deployment.arms.len());
     for index in 0..arms {
         let small: Vec<(&Deployment, Bytes, Bytes)> = deployments
             .iter()
@@ -105,16 +100,9 @@ fn pool(deployment: &Deployment) -> Bytes {
 /// One replica's part of an arm's largest tier.
 fn largest_tier(deployment: &Deployment, arm: &Arm) -> Option<Bytes> {
     let offload = arm.offload.as_ref()?;
-    let shared = offload
-        .store
-        .iter()
-        .map(|store| Bytes(store.capacity.0 / u64::from(deployment.replicas)));
-    offload
-        .tiers
-        .iter()
-        .map(|tier| tier.capacity)
-        .chain(shared)
-        .max()
+    let shared =
+        offload.store.iter().map(|store| Bytes(store.capacity.0 / u64::from(deployment.replicas)));
+    offload.tiers.iter().map(|tier| tier.capacity).chain(shared).max()
 }
 
 fn sources(arm: &Arm, warnings: &mut Vec<String>) {
@@ -124,11 +112,7 @@ fn sources(arm: &Arm, warnings: &mut Vec<String>) {
             arm.name
         ));
     }
-    let Some(store) = arm
-        .offload
-        .as_ref()
-        .and_then(|offload| offload.store.as_ref())
-    else {
+    let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
         return;
     };
     if let Some(profile) = links::find(&links::STORES, &store.product)

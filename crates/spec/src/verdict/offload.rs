@@ -14,16 +14,9 @@ struct Seen {
 
 pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     let get = |kind| signals.get(kind);
-    let (stored, asked) = (
-        get(SignalKind::StoredBytes),
-        get(SignalKind::ExternalQueryTokens),
-    );
+    let (stored, asked) = (get(SignalKind::StoredBytes), get(SignalKind::ExternalQueryTokens));
     let mut claims = vec![acted("the mechanism stored blocks", stored, "bytes stored")];
-    claims.push(acted(
-        "the mechanism was asked for blocks",
-        asked,
-        "tokens asked for",
-    ));
+    claims.push(acted("the mechanism was asked for blocks", asked, "tokens asked for"));
     if stored.is_none() && asked.is_none() {
         return unverified(claims, "stores or lookups of the offload mechanism");
     }
@@ -45,11 +38,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     ) else {
         return unverified(claims, "what the mechanism served or could have served");
     };
-    let seen = Seen {
-        prompt,
-        eligible,
-        served,
-    };
+    let seen = Seen { prompt, eligible, served };
     let enough = served > 0.0 && served >= facts.effective_share * eligible;
     claims.push(Claim {
         claim: format!(
@@ -57,10 +46,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
             100.0 * facts.effective_share
         ),
         held: Some(enough && eligible >= NEGLIGIBLE_SHARE * prompt),
-        seen: format!(
-            "{served:.0} of {eligible:.0} tokens ({:.1} %)",
-            percent(served, eligible)
-        ),
+        seen: format!("{served:.0} of {eligible:.0} tokens ({:.1} %)", percent(served, eligible)),
     });
     let farthest = farthest(arm, signals);
     claims.extend(farthest.clone());
@@ -91,9 +77,9 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
 fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts) -> Decision {
     let reuse = signals.get(SignalKind::SeenTokens);
     let nothing_again = reuse.is_some_and(|reuse| reuse < NEGLIGIBLE_SHARE * seen.prompt);
-    let working_set = facts.working_set.map_or_else(String::new, |bytes| {
-        format!(" (the working set is {bytes} per replica)")
-    });
+    let working_set = facts
+        .working_set
+        .map_or_else(String::new, |bytes| format!(" (the working set is {bytes} per replica)"));
     let (explanation, remedy) = if nothing_again {
         (
             "Hardly anything is asked twice: no cache can help.".to_owned(),
@@ -124,9 +110,7 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts)
     let get = |kind| signals.get(kind).unwrap_or(0.0);
     let evicted = get(SignalKind::EvictedBytes);
     let refused = get(SignalKind::StoreFailures);
-    let capacity = signals
-        .get(SignalKind::TierCapacityBytes)
-        .map(|bytes| Bytes(bytes as u64));
+    let capacity = signals.get(SignalKind::TierCapacityBytes).map(|bytes| Bytes(bytes as u64));
     let small = match (capacity, facts.working_set) {
         (Some(capacity), Some(working_set)) => capacity < working_set,
         _ => false,
@@ -177,12 +161,7 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts)
             "check that stored and asked keys agree (hash seed, block size, model name)".to_owned(),
         ),
     };
-    Decision {
-        verdict,
-        claims,
-        explanation,
-        remedy: Some(remedy),
-    }
+    Decision { verdict, claims, explanation, remedy: Some(remedy) }
 }
 
 /// The claim of an arm with a disk or a store: that part of it served something.

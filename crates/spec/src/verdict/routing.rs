@@ -12,20 +12,12 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     }
     let mut claims = Vec::new();
     if matches!(arm.routing.policy, PolicyConfig::PrecisePrefix { .. }) {
-        let events = counted(
-            "KV events reached the index",
-            SignalKind::IndexEvents,
-            signals,
-        );
+        let events = counted("KV events reached the index", SignalKind::IndexEvents, signals);
         let lookups = counted("the index was asked", SignalKind::IndexLookups, signals);
         let silent = events.held == Some(false);
         let unasked = lookups.held == Some(false);
         claims.extend([events, lookups]);
-        claims.push(counted(
-            "lookups found blocks",
-            SignalKind::IndexHits,
-            signals,
-        ));
+        claims.push(counted("lookups found blocks", SignalKind::IndexHits, signals));
         if silent || unasked {
             return placebo(claims, silent);
         }
@@ -137,9 +129,7 @@ pub(super) fn spread(replicas: u32, signals: &Signals) -> Claim {
     Claim {
         claim: format!("no replica got more than {most:.0} % of the requests"),
         held: largest.map(|share| share <= most),
-        seen: largest.map_or("not observable".to_owned(), |share| {
-            format!("at most {share:.1} %")
-        }),
+        seen: largest.map_or("not observable".to_owned(), |share| format!("at most {share:.1} %")),
     }
 }
 

@@ -17,10 +17,7 @@ fn arm(role: ArmRole) -> Arm {
         role,
         description: String::new(),
         offload: None,
-        routing: RouterConfig {
-            policy: PolicyConfig::LeastLoaded,
-            seed: 0,
-        },
+        routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },
         routing_is_claim: false,
     }
 }
@@ -52,10 +49,7 @@ fn offloading() -> Arm {
         tiers: vec![tier],
         store: None,
     };
-    Arm {
-        offload: Some(offload),
-        ..arm(ArmRole::Treatment)
-    }
+    Arm { offload: Some(offload), ..arm(ArmRole::Treatment) }
 }
 
 fn routing() -> Arm {
@@ -65,19 +59,11 @@ fn routing() -> Arm {
         index: IndexConfig::default(),
     };
     let routing = RouterConfig { policy, seed: 0 };
-    Arm {
-        routing,
-        routing_is_claim: true,
-        ..arm(ArmRole::Treatment)
-    }
+    Arm { routing, routing_is_claim: true, ..arm(ArmRole::Treatment) }
 }
 
 fn facts(replicas: u32) -> Facts {
-    Facts {
-        replicas,
-        effective_share: 0.1,
-        working_set: Some(Bytes::from_gib(2)),
-    }
+    Facts { replicas, effective_share: 0.1, working_set: Some(Bytes::from_gib(2)) }
 }
 
 fn signals(values: &[(SignalKind, f64)]) -> Signals {
@@ -109,10 +95,7 @@ fn verdict(arm: &Arm, replicas: u32, signals: &Signals) -> Verdict {
 fn controls_are_controls_unless_something_served_them() {
     let none = Signals::default();
     assert_eq!(verdict(&arm(ArmRole::Control), 1, &none), Verdict::Control);
-    assert_eq!(
-        verdict(&arm(ArmRole::ControlAgain), 1, &none),
-        Verdict::Control
-    );
+    assert_eq!(verdict(&arm(ArmRole::ControlAgain), 1, &none), Verdict::Control);
     let hits = signals(&[(SignalKind::ExternalHitTokens, 5.0)]);
     let failed = Verdict::Failed("a control with external hits".to_owned());
     assert_eq!(verdict(&arm(ArmRole::Control), 1, &hits), failed);
@@ -122,67 +105,36 @@ fn controls_are_controls_unless_something_served_them() {
 fn a_routing_control_must_have_a_choice_and_spread() {
     let control = arm(ArmRole::RoutingControl);
     let at = |share| signals(&[(SignalKind::RoutingMaxSharePercent, share)]);
-    assert_eq!(
-        verdict(&control, 1, &at(100.0)),
-        Verdict::Void(VoidReason::NoChoice)
-    );
+    assert_eq!(verdict(&control, 1, &at(100.0)), Verdict::Void(VoidReason::NoChoice));
     assert_eq!(verdict(&control, 4, &at(27.0)), Verdict::Control);
-    assert!(matches!(
-        verdict(&control, 4, &at(80.0)),
-        Verdict::Failed(_)
-    ));
+    assert!(matches!(verdict(&control, 4, &at(80.0)), Verdict::Failed(_)));
 }
 
 #[test]
 fn an_offload_that_nothing_reached_is_void() {
-    let idle = signals(&[
-        (SignalKind::StoredBytes, 0.0),
-        (SignalKind::ExternalQueryTokens, 0.0),
-    ]);
-    assert_eq!(
-        verdict(&offloading(), 1, &idle),
-        Verdict::Void(VoidReason::NoOperation)
-    );
+    let idle = signals(&[(SignalKind::StoredBytes, 0.0), (SignalKind::ExternalQueryTokens, 0.0)]);
+    assert_eq!(verdict(&offloading(), 1, &idle), Verdict::Void(VoidReason::NoOperation));
 }
 
 #[test]
 fn an_offload_that_cannot_be_seen_is_unverified() {
-    assert_eq!(
-        verdict(&offloading(), 1, &Signals::default()),
-        Verdict::Unverified
-    );
-    assert_eq!(
-        verdict(&offloading(), 1, &busy(&[])),
-        Verdict::Unverified,
-        "no hit metric"
-    );
+    assert_eq!(verdict(&offloading(), 1, &Signals::default()), Verdict::Unverified);
+    assert_eq!(verdict(&offloading(), 1, &busy(&[])), Verdict::Unverified, "no hit metric");
 }
 
 #[test]
 fn reuse_that_stays_on_the_gpu_is_overhead_only() {
-    let seen = busy(&[
-        (SignalKind::EligibleTokens, 99.0),
-        (SignalKind::ExternalHitTokens, 99.0),
-    ]);
+    let seen = busy(&[(SignalKind::EligibleTokens, 99.0), (SignalKind::ExternalHitTokens, 99.0)]);
     let decision = decide(&offloading(), &facts(1), &seen);
-    assert_eq!(
-        decision.verdict,
-        Verdict::OverheadOnly(OverheadReason::FitsGpu)
-    );
+    assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
     assert!(decision.remedy.unwrap().contains("gpu_memory_utilization"));
 }
 
 #[test]
 fn the_effective_share_is_a_sharp_limit() {
     let served = |tokens| busy(&[(SignalKind::ExternalHitTokens, tokens)]);
-    assert_eq!(
-        verdict(&offloading(), 1, &served(500.0)),
-        Verdict::Effective
-    );
-    assert_ne!(
-        verdict(&offloading(), 1, &served(499.0)),
-        Verdict::Effective
-    );
+    assert_eq!(verdict(&offloading(), 1, &served(500.0)), Verdict::Effective);
+    assert_ne!(verdict(&offloading(), 1, &served(499.0)), Verdict::Effective);
 }
 
 #[test]
@@ -193,10 +145,7 @@ fn a_tier_smaller_than_the_working_set_is_too_small_and_says_what_is_needed() {
         (SignalKind::EvictedBytes, 5e9),
     ]);
     let decision = decide(&offloading(), &facts(1), &seen);
-    assert_eq!(
-        decision.verdict,
-        Verdict::OverheadOnly(OverheadReason::TierTooSmall)
-    );
+    assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
     assert_eq!(
         decision.remedy.as_deref(),
         Some("a tier of at least 2 GiB per replica, the working set")
@@ -222,24 +171,13 @@ fn a_large_tier_that_evicted_is_evicted() {
         (SignalKind::EvictedBytes, 5e9),
     ]);
     let decision = decide(&offloading(), &facts(1), &seen);
-    assert_eq!(
-        decision.verdict,
-        Verdict::OverheadOnly(OverheadReason::Evicted)
-    );
-    assert!(
-        decision
-            .remedy
-            .unwrap()
-            .starts_with("a tier of up to 8.4 GiB")
-    );
+    assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::Evicted));
+    assert!(decision.remedy.unwrap().starts_with("a tier of up to 8.4 GiB"));
 }
 
 #[test]
 fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
-    let seen = busy(&[
-        (SignalKind::ExternalHitTokens, 0.0),
-        (SignalKind::TierCapacityBytes, 4e9),
-    ]);
+    let seen = busy(&[(SignalKind::ExternalHitTokens, 0.0), (SignalKind::TierCapacityBytes, 4e9)]);
     assert_eq!(verdict(&offloading(), 1, &seen), Verdict::Unverified);
 }
 
@@ -257,18 +195,11 @@ fn an_arm_whose_store_served_nothing_says_so() {
             lookup_per_key: Nanos::ZERO,
         });
     }
-    let seen = busy(&[
-        (SignalKind::ExternalHitTokens, 900.0),
-        (SignalKind::RemoteHitTokens, 0.0),
-    ]);
+    let seen = busy(&[(SignalKind::ExternalHitTokens, 900.0), (SignalKind::RemoteHitTokens, 0.0)]);
     let decision = decide(&arm, &facts(1), &seen);
     assert_eq!(decision.verdict, Verdict::Effective);
     assert!(decision.explanation.contains("nothing about the farthest"));
-    let remote = decision
-        .claims
-        .iter()
-        .find(|claim| claim.claim.contains("remote"))
-        .unwrap();
+    let remote = decision.claims.iter().find(|claim| claim.claim.contains("remote")).unwrap();
     assert_eq!(remote.held, Some(false));
 }
 
@@ -292,15 +223,9 @@ fn routing_rows() {
     assert_eq!(verdict(&arm, 1, &good), Verdict::Void(VoidReason::NoChoice));
     assert_eq!(verdict(&arm, 4, &good), Verdict::Effective);
     let same = routed(5000.0, 5000.0, 5050.0);
-    assert_eq!(
-        verdict(&arm, 4, &same),
-        Verdict::OverheadOnly(OverheadReason::FitsGpu)
-    );
+    assert_eq!(verdict(&arm, 4, &same), Verdict::OverheadOnly(OverheadReason::FitsGpu));
     let vain = routed(2000.0, 2000.0, 5500.0);
-    assert_eq!(
-        verdict(&arm, 4, &vain),
-        Verdict::OverheadOnly(OverheadReason::Evicted)
-    );
+    assert_eq!(verdict(&arm, 4, &vain), Verdict::OverheadOnly(OverheadReason::Evicted));
     assert_eq!(verdict(&arm, 4, &Signals::default()), Verdict::Unverified);
 }
 
@@ -309,25 +234,16 @@ fn a_precise_index_without_events_or_questions_is_void() {
     let mut silent = routed(5000.0, 2000.0, 5500.0);
     silent.0.remove(&SignalKind::IndexEvents);
     silent.add(SignalKind::IndexEvents, 0.0, "test");
-    assert_eq!(
-        verdict(&routing(), 4, &silent),
-        Verdict::Void(VoidReason::NoEvents)
-    );
+    assert_eq!(verdict(&routing(), 4, &silent), Verdict::Void(VoidReason::NoEvents));
     let mut unasked = routed(5000.0, 2000.0, 5500.0);
     unasked.0.remove(&SignalKind::IndexLookups);
     unasked.add(SignalKind::IndexLookups, 0.0, "test");
-    assert_eq!(
-        verdict(&routing(), 4, &unasked),
-        Verdict::Void(VoidReason::NoOperation)
-    );
+    assert_eq!(verdict(&routing(), 4, &unasked), Verdict::Void(VoidReason::NoOperation));
 }
 
 #[test]
 fn an_arm_with_two_claims_is_worth_its_weaker_one() {
-    let arm = Arm {
-        offload: offloading().offload,
-        ..routing()
-    };
+    let arm = Arm { offload: offloading().offload, ..routing() };
     let mut all = routed(5000.0, 2000.0, 5500.0);
     for (kind, value) in [
         (SignalKind::EligibleTokens, 5000.0),
@@ -344,8 +260,5 @@ fn an_arm_with_two_claims_is_worth_its_weaker_one() {
     all.0.remove(&SignalKind::ExternalHitTokens);
     all.add(SignalKind::ExternalHitTokens, 0.0, "test");
     all.add(SignalKind::EvictedBytes, 1e9, "test");
-    assert_eq!(
-        verdict(&arm, 4, &all),
-        Verdict::OverheadOnly(OverheadReason::Evicted)
-    );
+    assert_eq!(verdict(&arm, 4, &all), Verdict::OverheadOnly(OverheadReason::Evicted));
 }

@@ -15,10 +15,7 @@ fn example(name: &str, sets: &[&str]) -> Result<Plan, SpecError> {
 }
 
 fn cell<'a>(plan: &'a Plan, path: &str) -> &'a Cell {
-    plan.cells
-        .iter()
-        .find(|cell| cell.path == path)
-        .unwrap_or_else(|| panic!("no cell {path}"))
+    plan.cells.iter().find(|cell| cell.path == path).unwrap_or_else(|| panic!("no cell {path}"))
 }
 
 #[test]
@@ -43,18 +40,12 @@ fn the_published_evaluation_measured_no_offloading() {
 #[test]
 fn the_published_pools_are_planned() {
     let plan = example("published-evaluation", &["load.users=[1]"]).unwrap();
-    for (deployment, tokens) in plan
-        .deployments
-        .iter()
-        .zip([635_200.0, 390_704.0, 269_712.0, 208_080.0])
+    for (deployment, tokens) in
+        plan.deployments.iter().zip([635_200.0, 390_704.0, 269_712.0, 208_080.0])
     {
         let planned = f64::from(deployment.engine.blocks * deployment.engine.block_size);
         let error = planned / tokens - 1.0;
-        assert!(
-            error.abs() < 0.02,
-            "{}: {planned} of {tokens}",
-            deployment.model.name
-        );
+        assert!(error.abs() < 0.02, "{}: {planned} of {tokens}", deployment.model.name);
     }
 }
 
@@ -65,12 +56,7 @@ fn two_prefixes_per_user_do_not_fit_the_gpus() {
     let plan = example("capacity-bound", &sets).unwrap();
     assert_eq!(plan.deployments.len(), 2);
     let at = |arm: &str, level: &str| {
-        cell(
-            &plan,
-            &format!("Qwen--Qwen3-8B/2x-l40s-gmu0.9/{arm}/{level}/0"),
-        )
-        .prediction
-        .clone()
+        cell(&plan, &format!("Qwen--Qwen3-8B/2x-l40s-gmu0.9/{arm}/{level}/0")).prediction.clone()
     };
     assert_eq!(at("native-large", "c50").verdict, Verdict::Effective);
     assert_eq!(at("native-large", "c50").regime, Regime::FitsTier);
@@ -83,25 +69,15 @@ fn two_prefixes_per_user_do_not_fit_the_gpus() {
     let small = "The largest tier of lmcache-local (8.4 GiB) is smaller than the GPU pool \
                  (53.5 GiB) in 2 of 2 deployments, most of all for Qwen/Qwen3-8B on \
                  2x-l40s-gmu0.9: it mostly holds copies of what the GPU has.";
-    assert!(
-        plan.warnings.iter().any(|warning| warning == small),
-        "{:#?}",
-        plan.warnings
-    );
+    assert!(plan.warnings.iter().any(|warning| warning == small), "{:#?}", plan.warnings);
 }
 
 #[test]
 fn the_mooncake_example_says_where_its_trace_should_be() {
     let missing = example("mooncake", &["workload.trace.path=traces/nowhere.jsonl"]);
     let message = missing.unwrap_err().to_string();
-    assert!(
-        message.starts_with("workload: cannot open the trace `"),
-        "{message}"
-    );
-    assert!(
-        message.contains("examples/traces/nowhere.jsonl"),
-        "{message}"
-    );
+    assert!(message.starts_with("workload: cannot open the trace `"), "{message}");
+    assert!(message.contains("examples/traces/nowhere.jsonl"), "{message}");
 }
 
 #[test]
@@ -129,10 +105,7 @@ fn the_mooncake_example_resolves_with_a_trace() {
     assert_eq!(plan.deployments[0].levels[0].name, "trace");
     assert_eq!(plan.cells.len(), plan.deployments[0].arms.len());
     let verdict = |arm: &str| {
-        cell(&plan, &format!("Qwen--Qwen3-8B/1x-h100/{arm}/trace/0"))
-            .prediction
-            .verdict
-            .clone()
+        cell(&plan, &format!("Qwen--Qwen3-8B/1x-h100/{arm}/trace/0")).prediction.verdict.clone()
     };
     assert_eq!(verdict("llm-d-inmemory"), Verdict::Effective);
     assert_eq!(verdict("llm-d-random"), Verdict::Control);

@@ -1,10 +1,12 @@
 //! Integration tests of the experiment file: what it accepts, refuses and becomes.
 
 mod examples;
+mod predictions;
 mod refusals;
 mod resolution;
 mod schema;
 mod sets;
+mod sizes;
 
 use std::path::Path;
 
@@ -30,9 +32,7 @@ pub(crate) fn plan(text: &str, sets: &[&str]) -> Result<Plan, SpecError> {
 
 /// The error of a text with flags, as one line.
 pub(crate) fn error(text: &str, sets: &[&str]) -> String {
-    let message = plan(text, sets)
-        .expect_err("it should be refused")
-        .to_string();
+    let message = plan(text, sets).expect_err("it should be refused").to_string();
     assert!(!message.contains('\n'), "more than one line: {message}");
     message
 }

@@ -1,5 +1,7 @@
 //! Bad input: one line that names the place and the remedy.
 
+use std::fmt::Write as _;
+
 use crate::{SMALL, error};
 
 fn with(from: &str, to: &str) -> String {
@@ -13,7 +15,7 @@ fn refused(cases: &[(&str, &str, &str)]) {
     for (from, to, message) in cases {
         let seen = error(&with(from, to), &[]);
         if seen != *message {
-            wrong.push_str(&format!("\n{to}\n  seen     {seen}\n  expected {message}"));
+            let _ = write!(wrong, "\n{to}\n  seen     {seen}\n  expected {message}");
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -74,18 +76,63 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
 }
 
 #[test]
+fn wrong_kinds_of_values_are_named_in_words() {
+    refused(&[
+        (
+            "prefix_tokens: 1000",
+            "prefix_tokens: -5",
+            "test.yaml:7:47: not a whole number of 0 or more",
+        ),
+        ("users: [2]", "users: [2.5]", "test.yaml:8:16: not a whole number of 0 or more"),
+        (
+            "users: [2]",
+            "users: two",
+            "test.yaml:8:8: invalid type: string \"two\", expected a whole number of 0 or more",
+        ),
+        (
+            "arms: [no-offload, native-offload]",
+            "arms: no-offload",
+            "test.yaml:5:7: expected a list, such as `[a, b]`",
+        ),
+        ("name: small", "name: [a]", "test.yaml:1:7: expected a text"),
+        (
+            "hardware: 2x-l40s",
+            "hardware: [2x-l40s, 3]",
+            "test.yaml:3:21: invalid type: integer `3`, expected a name or a map",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{prefix_caching: \"on\"}",
+            "test.yaml:4:26: invalid boolean (true or false expected)",
+        ),
+        (
+            "prefixes: 4",
+            "prefixs: 4",
+            "test.yaml:7:19: unknown field `prefixs`, expected one of prefixes, draw, \
+             prefix_tokens, turns, prompt_tokens, output_tokens, think",
+        ),
+        (
+            "shared-prefix:",
+            "sharedprefix:",
+            "test.yaml:7:3: unknown variant `sharedprefix`, expected one of shared-prefix, \
+             long-context, agentic, trace",
+        ),
+    ]);
+}
+
+#[test]
 fn unknown_names_bring_the_nearest_known_one() {
     refused(&[
         (
             "Qwen/Qwen3-8B",
             "Qwen3-8B",
-            "models: unknown model `Qwen3-8B`, did you mean `Qwen/Qwen3-8B`?; `weir list models` \
+            "models: unknown model `Qwen3-8B` (did you mean `Qwen/Qwen3-8B`?); `weir list models` \
              prints the known ones",
         ),
         (
             "2x-l40s",
             "2x-l40",
-            "hardware: unknown accelerator `l40`, did you mean `l40s`?; `weir list hardware` \
+            "hardware: unknown accelerator `l40` (did you mean `l40s`?); `weir list hardware` \
              prints the known ones",
         ),
         (
@@ -94,21 +141,17 @@ fn unknown_names_bring_the_nearest_known_one() {
             "hardware: `l40s` is not hardware; write the count and the accelerator, for example \
              `2x-l40s`",
         ),
-        (
-            "2x-l40s",
-            "0x-l40s",
-            "hardware: 0 accelerators per replica; write a count from 1 to 64",
-        ),
+        ("2x-l40s", "0x-l40s", "hardware: 0 accelerators per replica; write a count from 1 to 64"),
         (
             "native-offload",
             "native-ofload",
-            "arms: unknown arm `native-ofload`, did you mean `native-offload`?; `weir list arms` \
+            "arms: unknown arm `native-ofload` (did you mean `native-offload`?); `weir list arms` \
              prints the known ones",
         ),
         (
             "native-offload",
             "{preset: no-offload, name: x, routing: leastloaded}",
-            "arms.x.routing: unknown routing `leastloaded`, did you mean `least-loaded`?; `weir \
+            "arms.x.routing: unknown routing `leastloaded` (did you mean `least-loaded`?); `weir \
              list arms` prints the known ones",
         ),
         (
@@ -120,7 +163,7 @@ fn unknown_names_bring_the_nearest_known_one() {
         (
             "duration: 10s}",
             "duration: 10s}\noverrides: {Qwen/Qwen3-14B: {}}",
-            "overrides: unknown model `Qwen/Qwen3-14B`, did you mean `Qwen/Qwen3-8B`?; `weir list \
+            "overrides: unknown model `Qwen/Qwen3-14B` (did you mean `Qwen/Qwen3-8B`?); `weir list \
              models` prints the known ones",
         ),
         (
@@ -177,21 +220,9 @@ fn limits_of_the_top_level() {
 #[test]
 fn limits_of_the_load() {
     refused(&[
-        (
-            "users: [2]",
-            "users: []",
-            "load.users: the list is empty; write at least one level",
-        ),
-        (
-            "users: [2]",
-            "users: [0]",
-            "load.users: 0 users; write a number from 1 to 1000000",
-        ),
-        (
-            "users: [2]",
-            "users: [2, 2]",
-            "load: `c2` stands there twice; remove the double level",
-        ),
+        ("users: [2]", "users: []", "load.users: the list is empty; write at least one level"),
+        ("users: [2]", "users: [0]", "load.users: 0 users; write a number from 1 to 1000000"),
+        ("users: [2]", "users: [2, 2]", "load: `c2` stands there twice; remove the double level"),
         (
             "users: [2]",
             "poisson: [-1]",
@@ -221,11 +252,7 @@ fn limits_of_the_load() {
             "load.warmup: 10s leaves nothing of the duration of 10s; lower it, or raise \
              load.duration",
         ),
-        (
-            "duration: 10s",
-            "duration: 0s",
-            "load.duration: 0s; write for example `120s`",
-        ),
+        ("duration: 10s", "duration: 0s", "load.duration: 0s; write for example `120s`"),
     ]);
 }
 
@@ -359,10 +386,7 @@ fn files_that_are_not_there_are_named() {
     assert!(message.starts_with("cannot read model configuration nowhere/config.json: "));
     let missing = weir_spec::Experiment::read(std::path::Path::new("nowhere.yaml"), &[]);
     let message = missing.unwrap_err().to_string();
-    assert!(
-        message.starts_with("cannot read experiment file nowhere.yaml: "),
-        "{message}"
-    );
+    assert!(message.starts_with("cannot read experiment file nowhere.yaml: "), "{message}");
 }
 
 /// No text, however broken, makes the reader panic.
@@ -371,16 +395,97 @@ fn broken_texts_are_errors() {
     for end in 0..SMALL.len() {
         let _ = crate::plan(&SMALL[..end], &[]);
     }
-    for text in [
-        "",
-        "[]",
-        "a: &a [*a]",
-        "name: !!binary x",
-        "? {}",
-        "\u{0}",
-        "- - -",
-        "{",
-    ] {
+    for text in ["", "[]", "a: &a [*a]", "name: !!binary x", "? {}", "\u{0}", "- - -", "{"] {
         error(text, &[]);
+    }
+}
+
+/// An experiment that names nearly every number there is.
+const RICH: &str = "\
+name: rich
+models: [Qwen/Qwen3-8B]
+hardware: [{accelerator: l40s, count: 2, memory_gib: 40, memory_gb_per_s: 800, host_link_gb_per_s: 20}]
+replicas: 2
+engine:
+  tensor_parallel: 2
+  gpu_memory_utilization: 0.8
+  max_num_seqs: 64
+  max_num_batched_tokens: 2048
+  block_size: 16
+  max_model_len: 9000
+  kv_tokens: 30000
+  watermark: 0.01
+  cpu_per_pass: 2ms
+  cpu_per_sequence: 40us
+  front_end: 12ms
+  timing: {fixed: {base: 3ms, per_token: 7us}}
+arms:
+  - {preset: native-fs, bytes: 9GB, chunk_tokens: 64, copies_per_chunk: 3, disk: {bytes: 90000 blocks}}
+  - preset: lmcache-redis
+    bytes: 60000 tokens
+    link: {read_gb_per_s: 5, write_gb_per_s: 6, latency: 8us, per_copy: 4us, lanes: 11}
+    store: {bytes: 70GB, client_gb_per_s: 1.5, lookup_latency: 22us, lookup_per_key: 33us}
+    routing: {policy: llm-d-redis, weights: {queue: 2.5, kv_usage: 3.5, prefix: 4.5}, block_tokens: 48, index: {event_delay: 21ms, gpu_weight: 1.1, tier_weight: 0.7}}
+  - {preset: no-offload, routing: {policy: llm-d-approx, lru_blocks_per_replica: 77, max_prefix_tokens: 88}}
+workload:
+  shared-prefix: {prefixes: {per_user: 3}, draw: {zipf: {exponent: 1.2}}, prefix_tokens: 1000, turns: 4, prompt_tokens: 150, output_tokens: 20, think: 5s}
+load: {users: [10], duration: 17s, warmup: 1s, max_requests: 99}
+repeats: 2
+seed: 18
+slo: {ttft: 2s}
+prices: {gpu_hour: 1.9 USD}
+verdict: {effective_share: 0.15}
+";
+
+/// Every number of a rich experiment, replaced by absurd ones: an answer or a one-line error.
+#[test]
+fn absurd_numbers_never_panic() {
+    crate::plan(RICH, &[]).unwrap();
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    let mut place = 0;
+    let mut refused = 0;
+    while let Some(start) = RICH[place..].find(|c: char| c.is_ascii_digit()).map(|at| place + at) {
+        let length = RICH[start..].find(|c| !digits(c)).unwrap_or(RICH.len() - start);
+        place = start + length;
+        for absurd in ["0", "1", "-1", "0.5", "4294967295", "18446744073709551615", "1e300", ".nan"]
+        {
+            let text = format!("{}{absurd}{}", &RICH[..start], &RICH[place..]);
+            if let Err(error) = crate::plan(&text, &[]) {
+                refused += 1;
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
+    assert!(refused > 200, "{refused} were refused");
+}
+
+#[test]
+fn absurd_models_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [
+        "num_hidden_layers",
+        "hidden_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+    ];
+    let file = folder.path().join("config.json");
+    let text = SMALL.replace("[Qwen/Qwen3-8B]", "[{config: config.json}]");
+    for value in ["1", "4096", "1048576", "4294967295"] {
+        for odd in keys {
+            let pairs: Vec<String> = keys
+                .iter()
+                .map(|key| format!("\"{key}\": {}", if *key == odd { "64" } else { value }))
+                .collect();
+            std::fs::write(&file, format!("{{{}}}", pairs.join(", "))).unwrap();
+            let experiment =
+                weir_spec::Experiment::parse(&text, "test.yaml", folder.path(), &[]).unwrap();
+            if let Err(error) = weir_spec::Plan::resolve(&experiment) {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
     }
 }

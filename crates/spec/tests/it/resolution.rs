@@ -12,9 +12,7 @@ use crate::{SMALL, plan};
 
 fn arm<'a>(plan: &'a Plan, name: &str) -> &'a Arm {
     let arms = &plan.deployments[0].arms;
-    arms.iter()
-        .find(|arm| arm.name == name)
-        .expect("the arm is planned")
+    arms.iter().find(|arm| arm.name == name).expect("the arm is planned")
 }
 
 #[test]
@@ -44,19 +42,10 @@ fn vllm_defaults_follow_the_version() {
 #[test]
 fn engine_defaults_follow_the_accelerator() {
     let l40s = plan(SMALL, &["engine={}"]).unwrap().deployments.remove(0);
-    assert_eq!(
-        (l40s.engine.max_num_seqs, l40s.engine.max_num_batched_tokens),
-        (256, 2048)
-    );
+    assert_eq!((l40s.engine.max_num_seqs, l40s.engine.max_num_batched_tokens), (256, 2048));
     assert_eq!(l40s.tensor_parallel, 2, "all accelerators");
-    let h100 = plan(SMALL, &["engine={}", "hardware=1x-h100"])
-        .unwrap()
-        .deployments
-        .remove(0);
-    assert_eq!(
-        (h100.engine.max_num_seqs, h100.engine.max_num_batched_tokens),
-        (1024, 8192)
-    );
+    let h100 = plan(SMALL, &["engine={}", "hardware=1x-h100"]).unwrap().deployments.remove(0);
+    assert_eq!((h100.engine.max_num_seqs, h100.engine.max_num_batched_tokens), (1024, 8192));
     assert_eq!(h100.engine.max_model_len, 40_960);
 }
 
@@ -74,11 +63,7 @@ fn fp8_halves_the_cache() {
 
 #[test]
 fn lmcache_has_its_own_defaults_and_a_host_tier_before_disk_and_store() {
-    let plan = plan(
-        SMALL,
-        &["arms=[lmcache-local, lmcache-disk, lmcache-kvrocks]"],
-    )
-    .unwrap();
+    let plan = plan(SMALL, &["arms=[lmcache-local, lmcache-disk, lmcache-kvrocks]"]).unwrap();
     for name in ["lmcache-local", "lmcache-disk", "lmcache-kvrocks"] {
         let offload = arm(&plan, name).offload.clone().unwrap();
         assert_eq!(offload.chunk_tokens, 256);
@@ -90,18 +75,9 @@ fn lmcache_has_its_own_defaults_and_a_host_tier_before_disk_and_store() {
         assert_eq!(offload.tiers[0].link.read_bytes_per_s, 48e9);
         assert_eq!(offload.tiers[0].link.per_copy, Nanos(3_500));
     }
-    let store = arm(&plan, "lmcache-kvrocks")
-        .offload
-        .clone()
-        .unwrap()
-        .store
-        .unwrap();
+    let store = arm(&plan, "lmcache-kvrocks").offload.clone().unwrap().store.unwrap();
     assert_eq!(store.policy, weir_tier::EvictionPolicy::None);
-    assert!(
-        plan.warnings
-            .iter()
-            .any(|warning| warning.contains("kvrocks are assumptions"))
-    );
+    assert!(plan.warnings.iter().any(|warning| warning.contains("kvrocks are assumptions")));
 }
 
 #[test]
@@ -111,23 +87,14 @@ fn overrides_change_engine_arms_and_load_of_one_model() {
          arms: {{native-offload: {{bytes: 100 blocks}}}}\n    load: {{users: 1, max_requests: 5}}\n"
     );
     let plan = plan(&text, &["models=[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"]).unwrap();
-    let [other, changed] = plan.deployments.as_slice() else {
-        panic!("two deployments")
-    };
-    assert_eq!(
-        (other.engine.max_num_seqs, changed.engine.max_num_seqs),
-        (256, 8)
-    );
+    let [other, changed] = plan.deployments.as_slice() else { panic!("two deployments") };
+    assert_eq!((other.engine.max_num_seqs, changed.engine.max_num_seqs), (256, 8));
     let capacity = |arm: &Arm| arm.offload.as_ref().unwrap().tiers[0].capacity;
     assert_eq!(capacity(&changed.arms[1]), Bytes(100 * 16 * 114_688));
     assert_eq!(capacity(&other.arms[1]), Bytes::from_gib(64));
     assert_eq!(changed.levels[0].name, "c1");
     assert_eq!(changed.levels[0].max_requests, Some(5));
-    assert_eq!(
-        changed.levels[0].duration,
-        Some(Nanos::from_secs(10)),
-        "kept"
-    );
+    assert_eq!(changed.levels[0].duration, Some(Nanos::from_secs(10)), "kept");
     assert_eq!(
         plan.origins["overrides.\"Qwen/Qwen3-0.6B\".engine.max_num_seqs"],
         Origin::Override("Qwen/Qwen3-0.6B".to_owned())
@@ -146,36 +113,18 @@ fn sweeps_make_deployments_with_labels() {
     )
     .unwrap();
     let labels: Vec<&str> = plan.deployments.iter().map(|d| d.label.as_str()).collect();
-    assert_eq!(
-        labels,
-        [
-            "2x-l40s-gmu0.9",
-            "2x-l40s-gmu0.55",
-            "1x-h100-gmu0.9",
-            "1x-h100-gmu0.55"
-        ]
-    );
+    assert_eq!(labels, ["2x-l40s-gmu0.9", "2x-l40s-gmu0.55", "1x-h100-gmu0.9", "1x-h100-gmu0.55"]);
     assert!(plan.deployments[0].engine.blocks > plan.deployments[1].engine.blocks);
     let paths: BTreeSet<&str> = plan.cells.iter().map(|cell| cell.path.as_str()).collect();
-    assert_eq!(
-        paths.len(),
-        plan.cells.len(),
-        "each cell has a folder of its own"
-    );
-    assert_eq!(
-        plan.cells[0].path,
-        "Qwen--Qwen3-8B/2x-l40s-gmu0.9/no-offload/c2/0"
-    );
+    assert_eq!(paths.len(), plan.cells.len(), "each cell has a folder of its own");
+    assert_eq!(plan.cells[0].path, "Qwen--Qwen3-8B/2x-l40s-gmu0.9/no-offload/c2/0");
 }
 
 #[test]
 fn all_arms_of_a_repeat_are_asked_the_same_and_stand_together() {
     let plan = plan(SMALL, &["repeats=2", "load.users=[1, 2]"]).unwrap();
-    let order: Vec<(usize, u32, usize)> = plan
-        .cells
-        .iter()
-        .map(|cell| (cell.level, cell.repeat, cell.arm))
-        .collect();
+    let order: Vec<(usize, u32, usize)> =
+        plan.cells.iter().map(|cell| (cell.level, cell.repeat, cell.arm)).collect();
     let expected = (0..2).flat_map(|l| (0..2).flat_map(move |r| (0..2).map(move |a| (l, r, a))));
     assert_eq!(order, expected.collect::<Vec<_>>());
     for pair in plan.cells.chunks(2) {
@@ -223,10 +172,7 @@ fn equal_resources_are_equal_over_all_tiers() {
     for arm in &plan.deployments[0].arms {
         let offload = arm.offload.as_ref().unwrap();
         let local: Bytes = offload.tiers.iter().map(|tier| tier.capacity).sum();
-        let remote = offload
-            .store
-            .as_ref()
-            .map_or(Bytes::ZERO, |store| store.capacity);
+        let remote = offload.store.as_ref().map_or(Bytes::ZERO, |store| store.capacity);
         assert_eq!(local + remote, Bytes(100_000_000_000), "{}", arm.name);
         assert_eq!(offload.chunk_tokens, 64, "{}", arm.name);
     }
@@ -257,10 +203,7 @@ fn a_model_comes_from_a_config_json_beside_the_experiment() {
     std::fs::write(&file, text).unwrap();
     let plan = Plan::resolve(&Experiment::read(&file, &[]).unwrap()).unwrap();
     let model = &plan.deployments[0].model;
-    assert_eq!(
-        (model.name.as_str(), model.head_dim, model.kv_heads),
-        ("tiny", 16, 4)
-    );
+    assert_eq!((model.name.as_str(), model.head_dim, model.kv_heads), ("tiny", 16, 4));
     assert_eq!(plan.cells[0].path, "tiny/2x-l40s/no-offload/c2/0");
 }
 

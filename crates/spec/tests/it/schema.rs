@@ -15,16 +15,9 @@ fn examples_and_built_in_texts_are_valid() {
     });
     let built_in = [weir_spec::starter(), weir_spec::builtin(), crate::SMALL].map(str::to_owned);
     for text in examples.iter().chain(&built_in) {
-        let errors: Vec<String> = validator
-            .iter_errors(&document(text))
-            .map(|error| error.to_string())
-            .collect();
-        assert_eq!(
-            errors,
-            Vec::<String>::new(),
-            "{}",
-            text.lines().next().unwrap_or("")
-        );
+        let errors: Vec<String> =
+            validator.iter_errors(&document(text)).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{}", text.lines().next().unwrap_or(""));
     }
 }
 
@@ -36,21 +29,12 @@ fn what_the_reader_refuses_the_schema_refuses() {
         ("duration: 10s", "duration: 10"),
         ("users: [2]", "users: []"),
         ("users: [2]", "users: {two: 2}"),
-        (
-            "no-offload, native",
-            "{preset: no-offload, byte: 1GiB}, native",
-        ),
+        ("no-offload, native", "{preset: no-offload, byte: 1GiB}, native"),
         ("{max_num_seqs: 256}", "{vllm: 0.11}"),
-        (
-            "hardware: 2x-l40s",
-            "hardware: {accelerator: l40s, counts: 2}",
-        ),
+        ("hardware: 2x-l40s", "hardware: {accelerator: l40s, counts: 2}"),
     ] {
         let text = crate::SMALL.replacen(from, to, 1);
-        assert!(
-            !validator.is_valid(&document(&text)),
-            "the schema accepts {to}"
-        );
+        assert!(!validator.is_valid(&document(&text)), "the schema accepts {to}");
         crate::error(&text, &[]);
     }
 }

@@ -43,21 +43,14 @@ fn another_form_of_load_or_workload_takes_the_place() {
         ],
     )
     .unwrap();
-    let names: Vec<&str> = plan.deployments[0]
-        .levels
-        .iter()
-        .map(|l| l.name.as_str())
-        .collect();
+    let names: Vec<&str> = plan.deployments[0].levels.iter().map(|l| l.name.as_str()).collect();
     assert_eq!(names, ["r0.5", "r2"]);
 }
 
 #[test]
 fn errors_name_the_flag() {
     for (flag, message) in [
-        (
-            "engine",
-            "--set engine: no `=`; write for example `--set load.duration=60s`",
-        ),
+        ("engine", "--set engine: no `=`; write for example `--set load.duration=60s`"),
         (
             "engine.tensorparallel=1",
             "--set engine.tensorparallel=1: unknown field `tensorparallel`, expected one of \
@@ -73,20 +66,16 @@ fn errors_name_the_flag() {
         ),
         (
             "seed=x",
-            "--set seed=x: invalid type: string \"x\", expected u64",
+            "--set seed=x: invalid type: string \"x\", expected a whole number of 0 or more",
         ),
+        ("seed.x=1", "--set seed.x=1: `seed` is a value and has no key `x`"),
+        ("arms.5.bytes=1GiB", "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`"),
+        ("engine=5", "--set engine=5: invalid type: integer `5`, expected a map"),
         (
-            "seed.x=1",
-            "--set seed.x=1: `seed` is a value and has no key `x`",
+            "arms=no-offload",
+            "--set arms=no-offload: invalid type: string \"no-offload\", expected a list",
         ),
-        (
-            "arms.5.bytes=1GiB",
-            "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`",
-        ),
-        (
-            "a..b=1",
-            "--set a..b=1: `a..b` is not a path; write keys with dots between them",
-        ),
+        ("a..b=1", "--set a..b=1: `a..b` is not a path; write keys with dots between them"),
         ("seed=[", "--set seed=[: the value is not YAML"),
     ] {
         let seen = error(SMALL, &[flag]);

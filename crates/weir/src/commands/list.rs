@@ -59,7 +59,7 @@ fn hardware_table() -> Table {
 
 fn arm_table() -> Table {
     let mut table = Table::new("Arms", &["preset", "what it is"]);
-    for preset in presets::PRESETS {
+    for preset in presets::ALL {
         table.rows.push(vec![preset.name.into(), preset.description.into()]);
     }
     table

@@ -1,0 +1,51 @@
+//! Plain tables for the terminal.
+
+/// Prints rows below a header: the first column to the left, the others to the right.
+pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::len);
+        cells.chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    line(header.iter().copied(), &widths);
+    for row in rows {
+        line(row.iter().map(String::as_str), &widths);
+    }
+}
+
+fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) {
+    let mut text = String::new();
+    for (column, (cell, &width)) in cells.zip(widths).enumerate() {
+        if column == 0 {
+            text += &format!("{cell:<width$}");
+        } else {
+            text += &format!("  {cell:>width$}");
+        }
+    }
+    println!("{}", text.trim_end());
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The middle value, or the mean of the two in the middle; not a number without values.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.get(middle) {
+        None => f64::NAN,
+        Some(upper) if sorted.len() % 2 == 1 => *upper,
+        Some(upper) => f64::midpoint(sorted[middle - 1], *upper),
+    }
+}

@@ -1,0 +1,110 @@
+//! What is foreseen of workloads whose outcome is known from capacities.
+
+use weir_model::{OverheadReason, Verdict, VoidReason};
+use weir_spec::plan::{Plan, Prediction, Regime};
+
+/// A pool of 60,000 tokens (8.8 GB).
+const POOL: &str = "engine.kv_tokens=60000";
+
+fn plan(sets: &[&str]) -> Plan {
+    crate::plan(crate::SMALL, sets).expect("a valid experiment")
+}
+
+fn of<'a>(plan: &'a Plan, arm: &str) -> &'a Prediction {
+    let index = plan.deployments[0].arms.iter().position(|a| a.name == arm).expect("the arm");
+    &plan.cells.iter().find(|cell| cell.arm == index).expect("a cell").prediction
+}
+
+#[test]
+fn a_shared_prefix_stays_on_the_gpu() {
+    let plan = plan(&[POOL]);
+    let prediction = of(&plan, "native-offload");
+    assert_eq!(prediction.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
+    assert_eq!(prediction.regime, Regime::FitsGpu);
+    assert!(prediction.remedy.as_ref().unwrap().contains("lower gpu_memory_utilization"));
+}
+
+#[test]
+fn prefixes_beyond_the_pool_go_to_a_tier_that_holds_them() {
+    let plan = plan(&[
+        POOL,
+        "workload.shared-prefix.prefixes=100",
+        "load={users: 8, duration: 600s}",
+        "arms=[no-offload, native-offload, {preset: native-offload, name: small, bytes: 5000 tokens}, \
+         {preset: lmcache-kvrocks, bytes: 1000 tokens, store: {bytes: 30000 tokens}}]",
+    ]);
+    // 100 prefixes of 1,000 tokens.
+    let working_set = of(&plan, "native-offload").working_set.0 as f64 / 147_456.0;
+    assert!((95_000.0..=100_000.0).contains(&working_set), "{working_set} tokens");
+    assert_eq!(of(&plan, "no-offload").regime, Regime::Overflows);
+    assert_eq!(of(&plan, "no-offload").verdict, Verdict::Control);
+    assert_eq!(of(&plan, "native-offload").regime, Regime::FitsTier);
+    assert_eq!(of(&plan, "native-offload").verdict, Verdict::Effective);
+    let small = of(&plan, "small");
+    assert_eq!(small.verdict, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
+    assert_eq!(
+        small.remedy.as_deref(),
+        Some("a tier of at least 13.7 GiB per replica, the working set")
+    );
+    // A store without eviction keeps what came first, and that is still asked for.
+    assert_eq!(of(&plan, "lmcache-kvrocks").verdict, Verdict::Effective);
+}
+
+#[test]
+fn without_reuse_the_remedy_is_another_workload() {
+    let plan = plan(&[
+        POOL,
+        "workload.shared-prefix={prefixes: 1000000, prefix_tokens: 1000, turns: 1, \
+         prompt_tokens: 50, output_tokens: 10}",
+    ]);
+    let remedy = of(&plan, "native-offload").remedy.clone().unwrap();
+    assert_eq!(remedy, "use a workload with reuse, or run it longer");
+}
+
+#[test]
+fn conversations_that_outgrow_the_pool_come_back_from_the_tier() {
+    let plan = plan(&[
+        POOL,
+        "workload.shared-prefix={prefixes: 1, prefix_tokens: 100, turns: 8, prompt_tokens: 1000, \
+         output_tokens: 200, think: 10s}",
+        "load={users: 40, duration: 600s}",
+    ]);
+    assert_eq!(of(&plan, "native-offload").verdict, Verdict::Effective);
+    assert_eq!(of(&plan, "native-offload").regime, Regime::FitsTier);
+}
+
+#[test]
+fn routing_by_prefix_needs_a_choice_and_something_to_choose_by() {
+    let arms = "arms=[no-offload, llm-d-random, llm-d-inmemory, \
+                {preset: native-offload, name: both, routing: llm-d-inmemory}]";
+    let many = "workload.shared-prefix.prefixes=100";
+    let load = "load={users: 16, duration: 600s}";
+    let alone = plan(&[POOL, arms, many, load]);
+    for arm in ["llm-d-random", "llm-d-inmemory", "both"] {
+        assert_eq!(of(&alone, arm).verdict, Verdict::Void(VoidReason::NoChoice), "{arm}");
+    }
+    let four = plan(&[POOL, arms, many, load, "replicas=4"]);
+    assert_eq!(of(&four, "llm-d-random").verdict, Verdict::Control);
+    assert_eq!(of(&four, "llm-d-inmemory").verdict, Verdict::Effective);
+    // Routed by prefix, each replica's part fits its pool: nothing is left for the tiers.
+    assert_eq!(of(&four, "both").verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
+}
+
+#[test]
+fn other_workloads_are_foreseen_too() {
+    for workload in [
+        "workload.long-context={documents: 100, document_tokens: 3000, questions: 3, \
+         question_tokens: 50, output_tokens: 50}",
+        "workload.agentic={system_tokens: 2000, task_tokens: 200, tool_calls: 6, call_tokens: 50, \
+         result_tokens: 800, answer_tokens: 100}",
+    ] {
+        let plan = plan(&[POOL, workload, "load={users: 30, duration: 600s}"]);
+        assert_eq!(of(&plan, "native-offload").verdict, Verdict::Effective, "{workload}");
+    }
+}
+
+#[test]
+fn predictions_are_the_same_every_time() {
+    let sets = ["replicas=3", "arms=[llm-d-random, llm-d-approx]", "load.users=20"];
+    assert_eq!(plan(&sets).cells, plan(&sets).cells);
+}

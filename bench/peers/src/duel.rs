@@ -152,7 +152,7 @@ fn check(size: Size) -> Result<()> {
         .iter()
         .map(|(name, weir, peer, _)| {
             let difference = format!("{:+.2} %", (weir / peer - 1.0) * 100.0);
-            vec![(*name).to_owned(), whole(*weir), whole(*peer), difference]
+            vec![(*name).to_owned(), figure(*weir), figure(*peer), difference]
         })
         .collect();
     let what = format!("{} requests each", whole(size.requests as f64));
@@ -166,6 +166,11 @@ fn check(size: Size) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A count as it is, a time to the hundredth of a second.
+fn figure(value: f64) -> String {
+    if value.fract() == 0.0 { whole(value) } else { format!("{value:.2}") }
 }
 
 fn passes(work: Work) -> f64 {

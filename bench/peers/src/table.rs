@@ -14,15 +14,13 @@ pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
 }
 
 fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) {
-    let mut text = String::new();
-    for (column, (cell, &width)) in cells.zip(widths).enumerate() {
-        if column == 0 {
-            text += &format!("{cell:<width$}");
-        } else {
-            text += &format!("  {cell:>width$}");
-        }
+    let mut cells = cells.zip(widths);
+    let Some((first, &width)) = cells.next() else { return };
+    print!("{first:<width$}");
+    for (cell, &width) in cells {
+        print!("  {cell:>width$}");
     }
-    println!("{}", text.trim_end());
+    println!();
 }
 
 /// A whole number with its thousands apart.
@@ -47,5 +45,25 @@ pub(crate) fn median(values: &[f64]) -> f64 {
         None => f64::NAN,
         Some(upper) if sorted.len() % 2 == 1 => *upper,
         Some(upper) => f64::midpoint(sorted[middle - 1], *upper),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{median, whole};
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(whole(0.4), "0");
+        assert_eq!(whole(999.0), "999");
+        assert_eq!(whole(1_000.0), "1,000");
+        assert_eq!(whole(202_820_000.0), "202,820,000");
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0f64.to_bits());
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5f64.to_bits());
+        assert!(median(&[]).is_nan());
     }
 }

@@ -3,7 +3,11 @@
 use std::fmt::Write;
 
 use crate::comparison::{Comparison, DeploymentComparison, RunComparison, RunDelta};
-use crate::tables::{level_table, peak_table, run_table, text, wrapped};
+use crate::tables::{compact_table, level_table, peak_table, run_table, text, wrapped};
+
+/// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
+/// report has the rest.
+const MOST_ROWS: usize = 40;
 
 /// The comparison of a run.
 pub fn summary(of: &Comparison) -> String {
@@ -15,9 +19,11 @@ pub fn summary(of: &Comparison) -> String {
         of.experiment, of.target, counts.run, counts.planned, counts.counted, of.plan_hash, of.seed
     );
     out += &wrapped(&of.doubt, "");
+    let rows: usize = of.deployments.iter().map(|deployment| deployment.groups.len()).sum();
+    let is_long = rows > MOST_ROWS;
     for deployment in &of.deployments {
         let _ = writeln!(out);
-        out += &section(deployment);
+        out += &section(deployment, is_long);
     }
     if !of.warnings.is_empty() {
         let _ = writeln!(out, "\nWarnings");
@@ -37,9 +43,9 @@ pub fn decision_line(of: &DeploymentComparison) -> String {
     format!("{} on {}: {}", of.model, of.hardware, of.decision.sentence)
 }
 
-fn section(of: &DeploymentComparison) -> String {
+fn section(of: &DeploymentComparison, is_long: bool) -> String {
     let mut out = format!("{} on {} ({})\n\n", of.model, of.hardware, of.facts());
-    out += &text(&level_table(of));
+    out += &text(&if is_long { compact_table(of) } else { level_table(of) });
     out.push('\n');
     out += &text(&peak_table(of));
     out += &wrapped(&format!("Noise floor: {}.", of.noise_floor.note), "  ");

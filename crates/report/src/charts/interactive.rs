@@ -2,7 +2,7 @@
 
 use plotly::color::{NamedColor, Rgb};
 use plotly::common::{
-    ColorScale, ColorScaleElement, DashType, ErrorData, ErrorType, Font, Line, Marker,
+    Anchor, ColorScale, ColorScaleElement, DashType, ErrorData, ErrorType, Font, Line, Marker,
     MarkerSymbol, Mode, Orientation, Title,
 };
 use plotly::layout::{Annotation, Axis, AxisType, HoverMode, Layout, Legend, Margin};
@@ -55,13 +55,19 @@ fn lines(chart: &LineChart) -> Plot {
         y_axis.range_mode(plotly::layout::RangeMode::ToZero)
     };
     plot.set_layout(
-        layout(350)
+        layout(340 + 20 * chart.series.len().div_ceil(3))
             .x_axis(x_axis)
             .y_axis(y_axis)
             .hover_mode(HoverMode::XUnified)
             .show_legend(true)
             // Below the axis title, so that it never covers a line.
-            .legend(Legend::new().orientation(Orientation::Horizontal).y(-0.22).x(0.0)),
+            .legend(
+                Legend::new()
+                    .orientation(Orientation::Horizontal)
+                    .y(-0.2)
+                    .y_anchor(Anchor::Top)
+                    .x(0.0),
+            ),
     );
     plot
 }

@@ -5,7 +5,7 @@
 //! metric is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is
 //! one) excludes zero. A recommendation needs a run of such levels without a gap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -18,6 +18,9 @@ use crate::statistics::Difference;
 
 /// A gain below this many percent does not pay for running one more component.
 pub const WORTH_PERCENT: f64 = 1.0;
+
+/// Words between an explanation and its remedy, in evidence as in decisions.
+pub const REMEDY_MARK: &str = "To see an effect:";
 
 /// What to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -106,8 +109,13 @@ impl<'a> Case<'a> {
     fn family(&self, arms: &[usize], decision: &mut Decision) -> String {
         let mut candidates: Vec<Candidate<'a>> =
             arms.iter().filter_map(|&arm| self.candidate(arm)).collect();
-        // Stable: equal gains keep the file's order.
-        candidates.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+        // An arm that gains a little at many levels comes before one that gains much at one of
+        // them and loses at the rest. Stable: equal sums keep the file's order.
+        let gains = |of: &Candidate<'_>| -> f64 {
+            let run = &of.judged[of.run.0..=of.run.1];
+            run.iter().map(|seen| self.metric.better.gain(seen.change.percent)).sum()
+        };
+        candidates.sort_by(|a, b| gains(b).total_cmp(&gains(a)));
         for candidate in &candidates {
             decision.recommended.push(self.recommendation(candidate));
         }
@@ -170,7 +178,9 @@ impl<'a> Case<'a> {
         }
         let run = best_run?;
         let gain = |place: usize| self.metric.better.gain(judged[place].change.percent);
-        let best = (run.0..=run.1).max_by(|&a, &b| gain(a).total_cmp(&gain(b)))?;
+        // The first of equal gains: the lighter load says more.
+        let later = |held: usize, place: usize| if gain(place) > gain(held) { place } else { held };
+        let best = (run.0..=run.1).reduce(later)?;
         let gain = gain(best);
         Some(Candidate { arm, judged, run, best, gain })
     }
@@ -220,7 +230,7 @@ impl<'a> Case<'a> {
                 peak.level.load
             );
         }
-        text += outside_words(best);
+        text += &outside_words(best, self.metric.better);
         for other in others.iter().take(2) {
             let place = &other.judged[other.best];
             let _ = write!(
@@ -237,7 +247,7 @@ impl<'a> Case<'a> {
     /// What the sentence rests on.
     fn basis(&self) -> String {
         let repeats = match self.context.results.plan.repeats {
-            0 | 1 => "one repeat: no interval".to_owned(),
+            0 | 1 => "one repeat: no interval, raise `repeats` before relying on it".to_owned(),
             several => format!("{several} repeats"),
         };
         let how = if self.context.simulated { "Predicted by simulation" } else { "Measured" };
@@ -275,16 +285,13 @@ impl<'a> Case<'a> {
 
     /// No mechanism acted (enough): say why, and what to change.
     fn nothing_acted(&self, arms: &[usize], decision: &mut Decision) -> String {
-        let whys: Vec<String> = arms
-            .iter()
-            .map(|&arm| format!("{} {}", self.arm_name(arm), self.verdicts_of(arm)))
-            .collect();
+        let whys = self.whys(arms);
         let mut remedies = Vec::new();
         for &arm in arms {
-            for remedy in self.remedies_of(arm) {
-                if !remedies.contains(&remedy) {
-                    remedies.push(remedy);
-                }
+            if let Some(remedy) = self.remedy_of(arm)
+                && !remedies.contains(&remedy)
+            {
+                remedies.push(remedy);
             }
         }
         let about = if self.comparison.arms[arms[0]].routing_is_claim {
@@ -299,10 +306,26 @@ impl<'a> Case<'a> {
         if !remedies.is_empty() {
             let shown: Vec<&str> =
                 remedies.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
-            let _ = write!(text, " To see an effect: {}.", shown.join("; "));
+            let _ = write!(text, " {REMEDY_MARK} {}.", shown.join("; "));
         }
         decision.remedies.extend(remedies);
         text
+    }
+
+    /// What became of the arms, those with the same verdicts together.
+    fn whys(&self, arms: &[usize]) -> Vec<String> {
+        let mut by_verdicts: Vec<(String, Vec<&str>)> = Vec::new();
+        for &arm in arms {
+            let verdicts = self.verdicts_of(arm);
+            match by_verdicts.iter_mut().find(|(seen, _)| *seen == verdicts) {
+                Some((_, names)) => names.push(self.arm_name(arm)),
+                None => by_verdicts.push((verdicts, vec![self.arm_name(arm)])),
+            }
+        }
+        by_verdicts
+            .into_iter()
+            .map(|(verdicts, names)| format!("{}: {verdicts}", names.join(", ")))
+            .collect()
     }
 
     /// "void (no-choice) at all levels", or each verdict with its levels.
@@ -326,28 +349,24 @@ impl<'a> Case<'a> {
         each.join(" and ")
     }
 
-    /// What the plan and the evidence say should be changed, heaviest load first.
-    fn remedies_of(&self, arm: usize) -> Vec<String> {
-        let mut seen = BTreeSet::new();
-        let mut remedies = Vec::new();
-        for level in self.comparison.levels.iter().rev() {
+    /// What should be changed at the heaviest load: by the evidence, or by the plan's forecast
+    /// where that names nothing.
+    fn remedy_of(&self, arm: usize) -> Option<String> {
+        self.comparison.levels.iter().rev().find_map(|level| {
             let group = self.context.grid.group(self.deployment, arm, level.index);
-            for entry in &group.entries {
-                let explained = entry
-                    .result
-                    .and_then(|result| result.evidence.as_ref())
-                    .map(|evidence| evidence.explanation.clone());
-                let remedy = entry.cell.prediction.remedy.clone().or(explained);
-                if let Some(remedy) = remedy.filter(|text| !text.is_empty())
-                    && seen.insert(remedy.clone())
-                {
-                    remedies.push(remedy);
-                }
-            }
-        }
-        remedies.truncate(1);
-        remedies
+            group.entries.iter().find_map(|entry| {
+                let evidence = entry.result.and_then(|result| result.evidence.as_ref());
+                let observed = evidence.and_then(|evidence| remedy_in(&evidence.explanation));
+                observed.or_else(|| entry.cell.prediction.remedy.clone())
+            })
+        })
     }
+}
+
+/// The remedy in an explanation: what follows [`REMEDY_MARK`].
+fn remedy_in(explanation: &str) -> Option<String> {
+    let (_, remedy) = explanation.rsplit_once(REMEDY_MARK)?;
+    Some(remedy.trim().trim_end_matches('.').to_owned())
 }
 
 /// At which levels it is worth it.
@@ -363,13 +382,22 @@ fn range_words(best: &Candidate<'_>) -> String {
     }
 }
 
-/// What holds outside of the run of levels.
-fn outside_words(best: &Candidate<'_>) -> &'static str {
+/// What holds outside of the run of levels: that it is not worth it there, and the largest loss.
+fn outside_words(best: &Candidate<'_>, better: Better) -> String {
     let (first, last) = best.run;
-    match (first > 0, last + 1 < best.judged.len()) {
-        (false, false) => "",
-        (true, false) => "; not worth it below",
-        (false, true) => "; not worth it above",
-        (true, true) => "; not worth it below or above",
+    let mut text = match (first > 0, last + 1 < best.judged.len()) {
+        (false, false) => return String::new(),
+        (true, false) => "; not worth it below".to_owned(),
+        (false, true) => "; not worth it above".to_owned(),
+        (true, true) => "; not worth it below or above".to_owned(),
+    };
+    let outside =
+        best.judged.iter().enumerate().filter(|(place, _)| !(first..=last).contains(place));
+    let gains = outside.map(|(_, seen)| (better.gain(seen.change.percent), seen));
+    let worst = gains.reduce(|held, next| if next.0 < held.0 { next } else { held });
+    if let Some((_, seen)) = worst.filter(|(gain, _)| *gain < -WORTH_PERCENT) {
+        let percent = numerals::percent(seen.change.percent);
+        let _ = write!(text, " ({percent} at {})", seen.level.load);
     }
+    text
 }

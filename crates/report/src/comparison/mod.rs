@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_spec::plan::{Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Target};
 
-pub use decision::{Decision, WORTH_PERCENT};
+pub use decision::{Decision, REMEDY_MARK, Recommendation, WORTH_PERCENT};
 pub use deltas::{Delta, LevelDelta};
 pub use estimate::Estimate;
 pub use noise::NoiseFloor;

@@ -11,7 +11,7 @@ use crate::comparison::{Comparison, DeploymentComparison};
 use crate::error::ReportError;
 use crate::tables::{
     Table, arms_table, definitions_table, equal_level_table, explanations_table, level_table,
-    origins_table, peak_table, verdict_matrix,
+    origins_table, overview_table, peak_table, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -62,6 +62,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             run => Value::from(Serde(of)),
             sections => Value::from(Serde(&sections)),
             definitions => Value::from(Serde(definitions_table())),
+            overview => Value::from(Serde(overview_table(of))),
             origins => Value::from(Serde(origins_table(of))),
             style => Value::from_safe_string(STYLE.to_owned()),
             plotly => Value::from_safe_string(script()),

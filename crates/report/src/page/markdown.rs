@@ -6,7 +6,7 @@ use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison};
 use crate::tables::{
     self, Table, arms_table, definitions_table, equal_level_table, escaped, level_table,
-    origins_table, peak_table, verdict_matrix,
+    origins_table, overview_table, peak_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -33,6 +33,8 @@ pub fn markdown(of: &Comparison) -> String {
             escaped(&deployment.decision.sentence)
         );
     }
+    out.push('\n');
+    out += &tables::markdown(&overview_table(of));
     if !of.warnings.is_empty() {
         out += "\n## Warnings\n\n";
         for warning in &of.warnings {

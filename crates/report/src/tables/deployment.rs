@@ -78,6 +78,57 @@ pub fn level_table(of: &DeploymentComparison) -> Table {
     table
 }
 
+/// Arm by level in little room: controls with their value in the deciding metric, other arms with
+/// their change and the first letter of their verdict.
+pub fn compact_table(of: &DeploymentComparison) -> Table {
+    let title = of.deciding().map_or(String::new(), |metric| {
+        format!(
+            "{} ({} at controls; change in % at other arms; e effective, o overhead only)",
+            metric.title, metric.unit
+        )
+    });
+    let mut heads = vec!["arm".to_owned()];
+    heads.extend(of.levels.iter().map(|level| format!(">{}", level.name)));
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let mut table = Table::new(&title, &heads);
+    for arm in &of.arms {
+        let mut row: Vec<TableCell> = vec![arm.name.as_str().into()];
+        for level in &of.levels {
+            let group = of.group(&arm.name, &level.name);
+            row.push(
+                group.map_or("".into(), |group| compact_cell(of, arm.control.is_none(), group)),
+            );
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+fn compact_cell(of: &DeploymentComparison, is_control: bool, group: &GroupNote) -> TableCell {
+    let words = |verdict: &str| match verdict {
+        "not run" | "not planned" => "-".to_owned(),
+        _ => verdict.split([' ', '(']).next().unwrap_or_default().to_owned(),
+    };
+    if group.counted == 0 {
+        return TableCell { text: words(&group.verdict), tone: Tone::Out };
+    }
+    if is_control {
+        return shown(group, of.deciding_metric, numerals::plain);
+    }
+    let change = of.change(&group.arm, of.deciding_metric, &group.level);
+    let Some(change) = change.and_then(|delta| delta.change.as_ref()) else {
+        return words(&group.verdict).into();
+    };
+    let mark = match group.verdict.as_str() {
+        "control" => " ",
+        "effective" => "e",
+        verdict if verdict.starts_with("overhead-only") => "o",
+        _ => "?",
+    };
+    let percent = numerals::percent(change.percent);
+    format!("{} {mark}", percent.trim_end_matches(" %")).into()
+}
+
 /// Per arm its peak, with the level, the interval of the choice and latencies there.
 pub fn peak_table(of: &DeploymentComparison) -> Table {
     let title = "Peaks of output throughput (intervals cover the choice of the level)";

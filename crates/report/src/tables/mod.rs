@@ -7,11 +7,12 @@ mod run;
 use serde::Serialize;
 
 pub use deployment::{
-    arms_table, equal_level_table, explanations_table, level_table, peak_table, verdict_matrix,
+    arms_table, compact_table, equal_level_table, explanations_table, level_table, peak_table,
+    verdict_matrix,
 };
 pub(crate) use draw::escaped;
 pub use draw::{markdown, text, wrapped};
-pub use run::{columns_of, definitions_table, origins_table, run_table};
+pub use run::{columns_of, definitions_table, origins_table, overview_table, run_table};
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

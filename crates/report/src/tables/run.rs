@@ -1,9 +1,54 @@
 //! Tables about a run as a whole, or about two runs.
 
 use super::{Table, TableCell, Tone};
-use crate::comparison::{Comparison, RunComparison};
+use crate::comparison::{Comparison, DeploymentComparison, PeakRow, RunComparison, WORTH_PERCENT};
 use crate::metric::{METRICS, metric};
 use crate::numerals;
+
+/// All deployments on one sheet: the control's peak, and each arm's change against its control's
+/// peak, both with their level.
+pub fn overview_table(of: &Comparison) -> Table {
+    let mut arms: Vec<&str> = Vec::new();
+    for arm in of.deployments.iter().flat_map(|deployment| &deployment.arms) {
+        if !arms.contains(&arm.name.as_str()) {
+            arms.push(&arm.name);
+        }
+    }
+    let title = "Peaks of output throughput: controls in tok/s, other arms as change against their \
+                 control's peak, each with the level of its own peak";
+    let mut heads = vec!["model", "hardware"];
+    heads.extend(&arms);
+    let mut table = Table::new(title, &heads);
+    for deployment in &of.deployments {
+        let mut row: Vec<TableCell> =
+            vec![deployment.model.as_str().into(), deployment.hardware.as_str().into()];
+        row.extend(arms.iter().map(|arm| {
+            let peak = deployment.peaks.iter().find(|row| row.arm == *arm);
+            peak.map_or_else(TableCell::default, |row| overview_cell(deployment, row))
+        }));
+        table.rows.push(row);
+    }
+    table
+}
+
+fn overview_cell(of: &DeploymentComparison, row: &PeakRow) -> TableCell {
+    let (Some(peak), Some(level)) = (&row.peak, &row.level) else {
+        let verdict = of.groups.iter().find(|group| group.arm == row.arm);
+        let text = verdict.map_or(String::new(), |group| group.verdict.clone());
+        return TableCell { text, tone: Tone::Out };
+    };
+    let Some(change) = row.change else {
+        return format!("{} at {level}", numerals::plain(peak.value)).into();
+    };
+    let words = numerals::with_doubt(change.percent, change.interval.as_ref());
+    let tone = match change.interval {
+        Some(interval) if !interval.excludes_zero() => Tone::Weak,
+        _ if change.percent.abs() < WORTH_PERCENT => Tone::Weak,
+        _ if change.percent > 0.0 => Tone::Good,
+        _ => Tone::Bad,
+    };
+    TableCell { text: format!("{words} at {level}"), tone }
+}
 
 /// What each metric is.
 pub fn definitions_table() -> Table {

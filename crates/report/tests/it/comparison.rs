@@ -125,6 +125,48 @@ fn an_arm_that_pays_from_a_level_on_is_recommended() {
     insta::assert_snapshot!(sentence(&fixture::results(&plan)));
 }
 
+/// An arm with a small gain at all levels comes before one with a large gain at one level.
+#[test]
+fn steady_gains_come_before_a_single_peak() {
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    edit(&mut results, "lmcache-redis", None, |result| {
+        result.evidence.as_mut().unwrap().verdict = Verdict::Effective;
+        let cell = &plan.cells[result.cell];
+        let base = fixture::throughput("no-offload", cell.level, cell.repeat);
+        result.record.figures.output_tokens_per_s = base * 1.15;
+    });
+    edit(&mut results, "native-offload", Some(2), |result| {
+        let cell = &plan.cells[result.cell];
+        let base = fixture::throughput("no-offload", cell.level, cell.repeat);
+        result.record.figures.output_tokens_per_s = base * 0.88;
+    });
+    edit(&mut results, "native-offload", Some(1), |result| {
+        let cell = &plan.cells[result.cell];
+        let base = fixture::throughput("no-offload", cell.level, cell.repeat);
+        result.record.figures.output_tokens_per_s = base * 1.3;
+    });
+    let text = sentence(&results);
+    let start =
+        "Offload to lmcache-redis: +15.0 % ± 0.0 output throughput over no-offload from 1 user";
+    assert!(text.starts_with(start), "{text}");
+    assert!(text.contains("native-offload gives +30.0 % ± 0.0 at 50 users"), "{text}");
+}
+
+#[test]
+fn losses_elsewhere_are_named() {
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    edit(&mut results, "native-offload", Some(2), |result| {
+        result.record.figures.output_tokens_per_s = 1200.0;
+    });
+    let text = sentence(&results);
+    assert!(
+        text.contains("at 50 users; not worth it below or above (-50.5 % at 300 users)"),
+        "{text}"
+    );
+}
+
 #[test]
 fn one_repeat_says_so() {
     let plan = fixture::plan_of(fixture::deployment(), 1);
@@ -156,7 +198,8 @@ fn nothing_acted_says_why_and_what_to_change() {
     edit(&mut results, "native-offload", None, |result| {
         let evidence = result.evidence.as_mut().unwrap();
         evidence.verdict = Verdict::OverheadOnly(OverheadReason::FitsGpu);
-        evidence.explanation = "the working set fits the GPU; add prefixes".to_owned();
+        evidence.explanation =
+            "The working set fits the GPU. To see an effect: add prefixes.".to_owned();
     });
     insta::assert_snapshot!(sentence(&results));
 }

@@ -46,6 +46,21 @@ fn the_terminal_fits_its_width() {
     insta::assert_snapshot!(text);
 }
 
+/// With nine levels the run has more rows than a screen: one number per cell.
+#[test]
+fn long_runs_are_told_in_short() {
+    let mut deployment = fixture::deployment();
+    for users in [301, 302, 303, 304, 305, 306] {
+        deployment.levels.push(fixture::level(users));
+    }
+    let plan = fixture::plan_of(deployment, 1);
+    let mut results = fixture::results(&plan);
+    results.cells.retain(|cell| plan.cells[cell.cell].level != 8);
+    let text = terminal::summary(&Comparison::of(&results).unwrap());
+    assert!(text.lines().all(|line| line.chars().count() <= 112), "{text}");
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn markdown_snapshot() {
     let plan = fixture::plan();

@@ -1,0 +1,45 @@
+# `make run` and `make test` are all the set-up a fresh Debian 12 machine with Rust needs.
+
+CARGO ?= cargo
+WEIR = target/release/weir
+
+.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record clean-runs
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
+
+run: build ## build, run the built-in experiment, print where the report is
+	$(WEIR) run
+
+build: ## release build
+	$(CARGO) build --release --locked --package weir
+
+test: test-tools ## all tests; says what was skipped and why
+	@scripts/test
+
+test-tools: ## install what the tests need, where that is possible
+	@scripts/test-tools
+
+fmt: ## format
+	$(CARGO) fmt --all
+
+lint: ## clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+generate: ## write the generated references
+	$(CARGO) dev generate
+
+validate: build ## the simulator against published tables, row by row
+	$(CARGO) run --release --locked --quiet --package weir-dev -- validate
+
+bench: bench-sim bench-record ## all benchmarks
+
+bench-sim: ## requests per second of the simulator, alone and beside its peer
+	$(CARGO) bench --locked --package weir-sim --bench world
+	$(CARGO) run --release --locked --manifest-path bench/peers/Cargo.toml
+
+bench-record: ## rows per second of the run folder's writer
+	$(CARGO) bench --locked --package weir-record
+
+clean-runs: ## remove the run folders made here
+	rm -rf runs

@@ -1,0 +1,176 @@
+//! Markdown: one title per file, and a README in each crate that says what the crate owns and
+//! whose list of files is true.
+
+use std::collections::BTreeSet;
+
+use super::Finding;
+use crate::repository::SourceFile;
+
+/// Headings that each crate's README has.
+const HEADINGS: [&str; 4] = ["## Owns", "## Does not own", "## File map", "## Loop"];
+
+/// Lines of a Markdown file outside fenced blocks, numbered from 1.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            return None;
+        }
+        (!fenced).then_some((number + 1, line))
+    })
+}
+
+/// A Markdown file has one title.
+pub(super) fn check_title(file: &SourceFile, findings: &mut Vec<Finding>) {
+    if file.extension() != "md" {
+        return;
+    }
+    let titles: Vec<usize> = prose(&file.text)
+        .filter(|(_, line)| line.starts_with("# "))
+        .map(|(number, _)| number)
+        .collect();
+    if titles.is_empty() {
+        findings.push(Finding::of(file, 0, "no title; begin with one `# Title`"));
+    }
+    for line in titles.iter().skip(1) {
+        findings.push(Finding::of(file, *line, "a second title; make it a `## Heading`"));
+    }
+}
+
+/// Each crate has a README with the headings and a true file map.
+pub(super) fn check_crates(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for manifest in files {
+        let Some(folder) = manifest.path.strip_suffix("Cargo.toml") else { continue };
+        if !folder.starts_with("crates/") {
+            continue;
+        }
+        let path = format!("{folder}README.md");
+        let Some(readme) = files.iter().find(|file| file.path == path) else {
+            let message = format!("its crate has no README.md; write one with {HEADINGS:?}");
+            findings.push(Finding::of(manifest, 0, message));
+            continue;
+        };
+        for heading in HEADINGS {
+            if !prose(&readme.text).any(|(_, line)| line.trim_end() == heading) {
+                findings.push(Finding::of(readme, 0, format!("no `{heading}`; add it")));
+            }
+        }
+        check_map(readme, folder, files, findings);
+    }
+}
+
+/// All that a file map names is there, and each module next to the crate's root is named.
+fn check_map(readme: &SourceFile, folder: &str, files: &[SourceFile], findings: &mut Vec<Finding>) {
+    let own: Vec<&str> = files.iter().filter_map(|file| file.path.strip_prefix(folder)).collect();
+    let map: Vec<(usize, &str)> = section(&readme.text, "## File map");
+    let mut named = BTreeSet::new();
+    for (number, line) in &map {
+        for word in line.split([' ', ',', '`', '|', ';', '(', ')', ':']) {
+            let word = word.trim_end_matches('.');
+            if word.is_empty() {
+                continue;
+            }
+            let from_root = word.strip_prefix("src/").unwrap_or(word);
+            named.insert(from_root.trim_end_matches('/').trim_end_matches(".rs"));
+            if let Some(first) = from_root.strip_suffix("/mod.rs") {
+                named.insert(first);
+            }
+            let claims_file =
+                word.ends_with('/') || word.rsplit_once('.').is_some_and(|(_, end)| end == "rs");
+            if claims_file && !is_there(&own, word) {
+                let message = format!("`{word}` is not there; correct the file map");
+                findings.push(Finding::of(readme, *number, message));
+            }
+        }
+    }
+    if map.is_empty() {
+        return;
+    }
+    let modules: BTreeSet<&str> = own
+        .iter()
+        .filter_map(|path| path.strip_prefix("src/"))
+        .filter_map(|path| path.split('/').next())
+        .map(|part| part.trim_end_matches(".rs"))
+        .filter(|module| !matches!(*module, "lib" | "main" | "tests"))
+        .collect();
+    for module in modules.difference(&named) {
+        findings.push(Finding::of(readme, 0, format!("the file map lacks `{module}`; add it")));
+    }
+}
+
+/// Whether a file or folder (`name/`) is in the crate, at its root or in `src/`.
+fn is_there(own: &[&str], name: &str) -> bool {
+    let matches = |path: &str, wanted: &str| {
+        if wanted.ends_with('/') { path.starts_with(wanted) } else { path == wanted }
+    };
+    let in_sources = format!("src/{name}");
+    own.iter().any(|path| matches(path, name) || matches(path, &in_sources))
+}
+
+/// The lines under a heading, fenced ones too, up to the next heading of the same depth.
+fn section<'a>(text: &'a str, heading: &str) -> Vec<(usize, &'a str)> {
+    text.lines()
+        .enumerate()
+        .skip_while(|(_, line)| line.trim_end() != heading)
+        .skip(1)
+        .take_while(|(_, line)| !line.starts_with("## "))
+        .map(|(number, line)| (number + 1, line))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{file, said};
+    use super::*;
+
+    const README: &str = "# a\n\n## Owns\n\n## Does not own\n\n## File map\n\n| `one.rs` | one |\n\
+                          | `two/` | two |\n\n## Loop\n";
+
+    fn crate_with(readme: &str) -> Vec<String> {
+        let files = [
+            file("crates/a/Cargo.toml", ""),
+            file("crates/a/README.md", readme),
+            file("crates/a/src/lib.rs", ""),
+            file("crates/a/src/one.rs", ""),
+            file("crates/a/src/two/mod.rs", ""),
+        ];
+        let mut findings = Vec::new();
+        check_crates(&files, &mut findings);
+        findings.into_iter().map(|found| found.message).collect()
+    }
+
+    #[test]
+    fn a_markdown_file_has_one_title() {
+        let found = |text: &str| said(check_title, "a.md", text).len();
+        assert_eq!(found("# A\n\n## B\n"), 0);
+        assert_eq!(found("# A\n\n# B\n"), 1);
+        assert_eq!(found("## B\n"), 1);
+        assert_eq!(found("# A\n\n```sh\n# a remark\n```\n"), 0);
+    }
+
+    #[test]
+    fn a_crate_needs_a_readme() {
+        let mut findings = Vec::new();
+        check_crates(&[file("crates/a/Cargo.toml", "")], &mut findings);
+        assert_eq!(findings.len(), 1);
+        check_crates(&[file("bench/Cargo.toml", "")], &mut findings);
+        assert_eq!(findings.len(), 1, "only crates need one");
+    }
+
+    #[test]
+    fn headings_are_asked_for_one_by_one() {
+        assert_eq!(crate_with(README), Vec::<String>::new());
+        let found = crate_with(&README.replace("## Loop", "## Loops"));
+        assert_eq!(found, ["no `## Loop`; add it"]);
+    }
+
+    #[test]
+    fn a_file_map_is_neither_wrong_nor_short() {
+        let found = crate_with(&README.replace("`one.rs`", "`gone.rs`"));
+        let expected =
+            ["`gone.rs` is not there; correct the file map", "the file map lacks `one`; add it"];
+        assert_eq!(found, expected);
+        assert_eq!(crate_with(&README.replace("`two/`", "`src/two/mod.rs`")), Vec::<String>::new());
+    }
+}

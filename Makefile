@@ -30,7 +30,7 @@ generate: ## write the generated references
 	$(CARGO) dev generate
 
 validate: build ## the simulator against published tables, row by row
-	$(CARGO) run --release --locked --quiet --package weir-dev -- validate
+	$(CARGO) run --locked --quiet --package weir-dev -- validate
 
 bench: bench-sim bench-record ## all benchmarks
 

@@ -11,6 +11,8 @@ mod table;
 mod weir;
 mod workload;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -43,8 +45,17 @@ enum One {
     One { requests: u64, prefix_tokens: u32 },
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     let machine = host::describe();
     let core = host::pin_to_one_core()?;
     if let Some(One::One { requests, prefix_tokens }) = arguments.one {

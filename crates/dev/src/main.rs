@@ -3,6 +3,7 @@
 mod generate;
 mod repository;
 mod tidy;
+mod validate;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -27,12 +28,19 @@ enum Command {
     },
     /// Check the rules for sources: lengths, names, READMEs, dependencies.
     Tidy,
+    /// Compare the simulator with published measurements, row by row.
+    Validate {
+        /// The binary; the default is the release build.
+        #[arg(long, value_name = "PATH")]
+        weir: Option<std::path::PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Generate { check } => generate(check),
         Command::Tidy => tidy(),
+        Command::Validate { weir } => validate(weir),
     };
     match outcome {
         Ok(code) => code,
@@ -72,4 +80,11 @@ fn tidy() -> anyhow::Result<ExitCode> {
         writeln!(out, "{finding}")?;
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn validate(weir: Option<std::path::PathBuf>) -> anyhow::Result<ExitCode> {
+    let root = repository::root();
+    let weir = weir.unwrap_or_else(|| validate::default_binary(&root));
+    write!(std::io::stdout(), "{}", validate::run(&weir, &root)?)?;
+    Ok(ExitCode::SUCCESS)
 }

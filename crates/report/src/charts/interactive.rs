@@ -55,7 +55,7 @@ fn lines(chart: &LineChart) -> Plot {
         y_axis.range_mode(plotly::layout::RangeMode::ToZero)
     };
     plot.set_layout(
-        layout(340 + 20 * chart.series.len().div_ceil(3))
+        layout(370 + 20 * chart.series.len().div_ceil(3))
             .x_axis(x_axis)
             .y_axis(y_axis)
             .hover_mode(HoverMode::XUnified)
@@ -64,7 +64,7 @@ fn lines(chart: &LineChart) -> Plot {
             .legend(
                 Legend::new()
                     .orientation(Orientation::Horizontal)
-                    .y(-0.2)
+                    .y(-0.3)
                     .y_anchor(Anchor::Top)
                     .x(0.0),
             ),

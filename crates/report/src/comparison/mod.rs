@@ -420,7 +420,9 @@ fn target_name(target: &Target) -> &'static str {
 
 fn doubt(simulated: bool, repeats: u32) -> String {
     let spread = match (simulated, repeats) {
-        (_, 0 | 1) => "One repeat: no interval across repeats.".to_owned(),
+        (_, 0 | 1) => "One repeat: no interval across repeats; where output throughput has an \
+                       interval, it comes from batch means within the run."
+            .to_owned(),
         (true, _) => {
             format!("95 % intervals over {repeats} repeats with workload seeds of their own.")
         }

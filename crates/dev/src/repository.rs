@@ -44,7 +44,11 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let at = root.join(&folder);
-        let entries = fs::read_dir(&at).with_context(|| format!("cannot list {}", at.display()))?;
+        let entries = match fs::read_dir(&at) {
+            // A folder of a test that has just ended.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| format!("cannot list {}", at.display()))?,
+        };
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", at.display()))?;
             let Ok(name) = entry.file_name().into_string() else { continue };

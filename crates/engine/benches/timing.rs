@@ -86,10 +86,7 @@ fn decode_only(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_size = 10_000)]
 fn mixed(bencher: Bencher<'_, '_>) {
     let mut timing = timing();
-    let chunk = PrefillChunk {
-        new_tokens: 141,
-        context_tokens: 10_000,
-    };
+    let chunk = PrefillChunk { new_tokens: 141, context_tokens: 10_000 };
     let mut shape = shape(vec![chunk; 4]);
     bencher.bench_local(|| {
         shape.context_tokens += 500;
@@ -102,7 +99,5 @@ fn mixed(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn first_of_its_size(bencher: Bencher<'_, '_>) {
     let shape = shape(Vec::new());
-    bencher
-        .with_inputs(timing)
-        .bench_local_values(|mut timing| timing.pass(black_box(&shape)));
+    bencher.with_inputs(timing).bench_local_values(|mut timing| timing.pass(black_box(&shape)));
 }

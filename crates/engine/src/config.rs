@@ -30,7 +30,7 @@ pub struct EngineConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// vLLM's OffloadingConnector.
+    /// vLLM's `OffloadingConnector`.
     Native,
     /// LMCache, inside the engine's process.
     Lmcache,
@@ -40,7 +40,7 @@ pub enum Mechanism {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoadMode {
-    /// Beside the passes: only the request that needs the blocks waits (OffloadingConnector).
+    /// Beside the passes: only the request that needs the blocks waits (`OffloadingConnector`).
     Async,
     /// At the start of a pass, which waits for it (LMCacheConnectorV1's default).
     InPass,

@@ -1,6 +1,6 @@
 //! What the engine tells its driver.
 
-use weir_model::{Bytes, Nanos, Prompt, Tokens, TierKind};
+use weir_model::{Bytes, Nanos, Prompt, TierKind, Tokens};
 
 /// A sequence's place in the engine, from `submit` until it has finished. Used again afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,7 @@ pub struct Transfer {
     pub copies: u64,
     /// The next pass cannot start before the transfer is done.
     pub holds_pass: bool,
-    /// Time by which issuing the copies lengthens the next pass.
+    /// Time by which issuing the copies lengthens the next pass (stores of old vLLM versions).
     pub issue_cost: Nanos,
 }
 

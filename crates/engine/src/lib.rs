@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod effects;
-mod events;
 pub mod offload;
 pub mod pool;
 mod running;

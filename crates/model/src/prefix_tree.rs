@@ -64,17 +64,10 @@ impl Position {
 
 /// The pieces from a place on.
 fn tail_pieces(pieces: &[Piece], at: Position) -> impl Iterator<Item = Piece> + '_ {
-    pieces[at.piece as usize..]
-        .iter()
-        .enumerate()
-        .map(move |(index, piece)| {
-            let skip = if index == 0 { at.offset } else { 0 };
-            Piece {
-                content: piece.content,
-                start: piece.start + skip,
-                len: piece.len - skip,
-            }
-        })
+    pieces[at.piece as usize..].iter().enumerate().map(move |(index, piece)| {
+        let skip = if index == 0 { at.offset } else { 0 };
+        Piece { content: piece.content, start: piece.start + skip, len: piece.len - skip }
+    })
 }
 
 /// The hasher of the child map: its keys are fingerprints already.
@@ -163,12 +156,7 @@ impl<P: Default> PrefixTree<P> {
             child_ids: 0,
             payload: P::default(),
         };
-        Self {
-            nodes: vec![root],
-            free: Vec::new(),
-            children: ChildMap::default(),
-            unit_tokens,
-        }
+        Self { nodes: vec![root], free: Vec::new(), children: ChildMap::default(), unit_tokens }
     }
 
     /// Removes everything but the root.
@@ -232,9 +220,7 @@ impl<P> PrefixTree<P> {
 
     /// All nodes but the root, in no meaningful but a reproducible order.
     pub fn extents(&self) -> impl Iterator<Item = NodeId> + '_ {
-        (0..self.nodes.len() as u32)
-            .map(NodeId)
-            .filter(|node| self.is_extent(*node))
+        (0..self.nodes.len() as u32).map(NodeId).filter(|node| self.is_extent(*node))
     }
 
     /// Nodes in the tree, the root included.
@@ -324,9 +310,8 @@ impl<P> PrefixTree<P> {
         units: u32,
         payload: P,
     ) -> NodeId {
-        let fingerprint = self
-            .fingerprint(pieces, at)
-            .expect("the caller asked for whole units of the sequence");
+        let fingerprint =
+            self.fingerprint(pieces, at).expect("the caller asked for whole units of the sequence");
         let node = Node {
             parent,
             label: cut(pieces, at, units * self.unit_tokens),
@@ -357,10 +342,7 @@ impl<P> PrefixTree<P> {
     pub fn split(&mut self, node: NodeId, at: u32, divide: impl FnOnce(&mut P) -> P) -> NodeId {
         let tokens = at * self.unit_tokens;
         let lower = &mut self.nodes[node.index()];
-        assert!(
-            at > 0 && at < lower.units,
-            "a split leaves units on both sides"
-        );
+        assert!(at > 0 && at < lower.units, "a split leaves units on both sides");
         let label = std::mem::take(&mut lower.label);
         let upper_label = cut(&label, Position::default(), tokens);
         let lower_at = Position::default().advanced(&label, tokens);
@@ -382,9 +364,7 @@ impl<P> PrefixTree<P> {
         self.children.insert((parent.0, fingerprint), upper);
         self.nodes[parent.index()].child_ids ^= node.0 ^ upper.0;
         let label = std::mem::take(&mut self.nodes[node.index()].label);
-        let own = self
-            .fingerprint(&label, Position::default())
-            .expect("the rest has a unit");
+        let own = self.fingerprint(&label, Position::default()).expect("the rest has a unit");
         let lower = &mut self.nodes[node.index()];
         lower.label = label;
         lower.fingerprint = own;
@@ -398,10 +378,7 @@ impl<P> PrefixTree<P> {
         debug_assert_eq!(self.children(node), 0);
         let tokens = units * self.unit_tokens;
         let node = &mut self.nodes[node.index()];
-        assert!(
-            units > 0 && units <= node.units,
-            "a node keeps at least one unit"
-        );
+        assert!(units > 0 && units <= node.units, "a node keeps at least one unit");
         node.label = cut(&node.label, Position::default(), tokens);
         node.units = units;
     }
@@ -411,10 +388,7 @@ impl<P> PrefixTree<P> {
     where
         P: Default,
     {
-        assert!(
-            node != NodeId::ROOT && self.children(node) == 0,
-            "only a leaf can be removed"
-        );
+        assert!(node != NodeId::ROOT && self.children(node) == 0, "only a leaf can be removed");
         let removed = &mut self.nodes[node.index()];
         let (parent, fingerprint) = (removed.parent, removed.fingerprint);
         removed.label = Label::new();
@@ -437,9 +411,7 @@ impl<P> PrefixTree<P> {
         P: Default,
     {
         assert!(node != NodeId::ROOT, "the root has no units to hand on");
-        let child = self
-            .only_child(node)
-            .expect("only a node with one child can be merged");
+        let child = self.only_child(node).expect("only a node with one child can be merged");
         let upper = &mut self.nodes[node.index()];
         let mut label = std::mem::take(&mut upper.label);
         let payload = std::mem::take(&mut upper.payload);
@@ -475,10 +447,7 @@ impl<P> PrefixTree<P> {
 
     fn link(&mut self, parent: NodeId, fingerprint: u64, child: NodeId) {
         let before = self.children.insert((parent.0, fingerprint), child);
-        debug_assert!(
-            before.is_none(),
-            "the caller looked for this child before adding it"
-        );
+        debug_assert!(before.is_none(), "the caller looked for this child before adding it");
         self.nodes[parent.index()].children += 1;
         self.nodes[parent.index()].child_ids ^= child.0;
     }
@@ -528,11 +497,7 @@ mod tests {
     use crate::prompt::{ContentId, Prompt};
 
     fn sequence(parts: &[(u64, u32)]) -> Prompt {
-        Prompt::new(
-            parts
-                .iter()
-                .map(|(content, len)| Piece::new(ContentId(*content), *len)),
-        )
+        Prompt::new(parts.iter().map(|(content, len)| Piece::new(ContentId(*content), *len)))
     }
 
     fn start() -> Position {
@@ -561,10 +526,7 @@ mod tests {
         let node = tree.add_child(NodeId::ROOT, first.pieces(), start(), 10, 7);
         let upper = tree.split(node, 6, |lower| *lower + 1);
         assert_eq!((*tree.payload(upper), *tree.payload(node)), (8, 7));
-        assert_eq!(
-            (tree.units(upper), tree.units(node), tree.start_units(node)),
-            (6, 4, 6)
-        );
+        assert_eq!((tree.units(upper), tree.units(node), tree.start_units(node)), (6, 4, 6));
         assert_eq!(tree.path(node), first.pieces());
         // A second branch in the same unit of which the first 4 tokens agree.
         let second = sequence(&[(1, 100), (3, 60)]);
@@ -574,10 +536,7 @@ mod tests {
         assert_eq!(tree.path(branch), second.pieces());
         assert_eq!(
             tree.enter(upper, second.pieces(), at, 99),
-            Some(Step {
-                node: branch,
-                units: 4
-            })
+            Some(Step { node: branch, units: 4 })
         );
         tree.remove(branch);
         tree.truncate(node, 2);
@@ -592,12 +551,7 @@ mod tests {
         let mut tree: PrefixTree<()> = PrefixTree::new(16);
         let whole = sequence(&[(1, 320)]);
         let node = tree.add_child(NodeId::ROOT, whole.pieces(), start(), 5, ());
-        tree.extend(
-            node,
-            whole.pieces(),
-            start().advanced(whole.pieces(), 80),
-            15,
-        );
+        tree.extend(node, whole.pieces(), start().advanced(whole.pieces(), 80), 15);
         assert_eq!(tree.path(node), whole.pieces());
         assert_eq!(tree.units(node), 20);
     }
@@ -618,10 +572,7 @@ mod tests {
         assert_eq!(tree.only_child(upper), Some(node));
         assert_eq!(tree.merge_into_child(upper), (node, 7));
         assert!(!tree.is_extent(upper));
-        assert_eq!(
-            (tree.start_units(node), tree.units(node), tree.len()),
-            (0, 10, 2)
-        );
+        assert_eq!((tree.start_units(node), tree.units(node), tree.len()), (0, 10, 2));
         assert_eq!(tree.path(node), whole.pieces());
         assert_eq!(tree.only_child(NodeId::ROOT), Some(node));
         let step = tree.enter(NodeId::ROOT, whole.pieces(), start(), 99);

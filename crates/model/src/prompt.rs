@@ -42,11 +42,7 @@ pub struct Piece {
 impl Piece {
     /// A piece that starts at the beginning of its content.
     pub const fn new(content: ContentId, len: u32) -> Self {
-        Self {
-            content,
-            start: 0,
-            len,
-        }
+        Self { content, start: 0, len }
     }
 
     /// True when `next` continues this piece in the same content.
@@ -72,10 +68,7 @@ impl Prompt {
             tokens += piece.len;
             push_piece(&mut canonical, piece);
         }
-        Self {
-            pieces: canonical.into(),
-            tokens,
-        }
+        Self { pieces: canonical.into(), tokens }
     }
 
     /// The pieces, in order.
@@ -143,26 +136,10 @@ mod tests {
     fn canonical_form_merges_neighbours_and_drops_empty_pieces() {
         let a = ContentId(1);
         let prompt = Prompt::new([
-            Piece {
-                content: a,
-                start: 0,
-                len: 10,
-            },
-            Piece {
-                content: a,
-                start: 10,
-                len: 0,
-            },
-            Piece {
-                content: a,
-                start: 10,
-                len: 5,
-            },
-            Piece {
-                content: ContentId(2),
-                start: 3,
-                len: 4,
-            },
+            Piece { content: a, start: 0, len: 10 },
+            Piece { content: a, start: 10, len: 0 },
+            Piece { content: a, start: 10, len: 5 },
+            Piece { content: ContentId(2), start: 3, len: 4 },
         ]);
         assert_eq!(prompt.pieces().len(), 2);
         assert_eq!(prompt.tokens(), Tokens(19));
@@ -174,11 +151,7 @@ mod tests {
         let long = Prompt::new([Piece::new(ContentId(7), 100)]);
         let split = Prompt::new([
             Piece::new(ContentId(7), 40),
-            Piece {
-                content: ContentId(7),
-                start: 40,
-                len: 60,
-            },
+            Piece { content: ContentId(7), start: 40, len: 60 },
         ]);
         assert_eq!(long, split);
         let ids: Vec<u32> = long.token_ids(151_936).collect();

@@ -114,9 +114,6 @@ impl RequestRow {
 
     /// Prompt tokens that any tier below the GPU served.
     pub fn external_hit_tokens(&self) -> Tokens {
-        self.cached_tokens[TierKind::Host.index()..]
-            .iter()
-            .copied()
-            .sum()
+        self.cached_tokens[TierKind::Host.index()..].iter().copied().sum()
     }
 }

@@ -8,8 +8,19 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Which quantity. Values are differences over the measured window unless the doc says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignalKind {
     /// Prompt tokens of all requests that were scheduled.
@@ -124,7 +135,7 @@ impl SignalKind {
 pub struct Signal {
     /// Value in [`SignalKind::unit`].
     pub value: f64,
-    /// Where it was seen: "simulator", "vllm:/metrics", "redis INFO", ...
+    /// Where it was seen: "simulator", "vLLM's `/metrics`", "redis INFO", ...
     pub source: String,
 }
 
@@ -136,18 +147,12 @@ pub struct Signals(pub BTreeMap<SignalKind, Vec<Signal>>);
 impl Signals {
     /// Adds an observation.
     pub fn add(&mut self, kind: SignalKind, value: f64, source: &str) {
-        let signal = Signal {
-            value,
-            source: source.to_owned(),
-        };
+        let signal = Signal { value, source: source.to_owned() };
         self.0.entry(kind).or_default().push(signal);
     }
 
     /// The first source's value, or nothing when the quantity was not observable.
     pub fn get(&self, kind: SignalKind) -> Option<f64> {
-        self.0
-            .get(&kind)
-            .and_then(|seen| seen.first())
-            .map(|signal| signal.value)
+        self.0.get(&kind).and_then(|seen| seen.first()).map(|signal| signal.value)
     }
 }

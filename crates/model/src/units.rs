@@ -158,10 +158,10 @@ impl fmt::Display for Nanos {
         let ns = self.0;
         match ns {
             0 => f.write_str("0s"),
-            _ if ns % 1_000_000_000 == 0 => write!(f, "{}s", ns / 1_000_000_000),
+            _ if ns.is_multiple_of(1_000_000_000) => write!(f, "{}s", ns / 1_000_000_000),
             _ if ns >= 10_000_000_000 => write!(f, "{:.1}s", ns as f64 / 1e9),
             _ if ns >= 1_000_000_000 => write!(f, "{:.2}s", ns as f64 / 1e9),
-            _ if ns % 1_000_000 == 0 => write!(f, "{}ms", ns / 1_000_000),
+            _ if ns.is_multiple_of(1_000_000) => write!(f, "{}ms", ns / 1_000_000),
             _ if ns >= 1_000_000 => write!(f, "{:.1}ms", ns as f64 / 1e6),
             _ if ns >= 1_000 => write!(f, "{:.1}us", ns as f64 / 1e3),
             _ => write!(f, "{ns}ns"),
@@ -179,7 +179,7 @@ impl fmt::Display for Bytes {
             _ if bytes >= Self::KIB => (Self::KIB, "KiB"),
             _ => return write!(f, "{bytes} B"),
         };
-        if bytes % unit == 0 {
+        if bytes.is_multiple_of(unit) {
             write!(f, "{} {name}", bytes / unit)
         } else {
             write!(f, "{:.1} {name}", bytes as f64 / unit as f64)

@@ -5,8 +5,19 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Why a mechanism cost something but brought nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverheadReason {
     /// What was asked again was still in the GPU's cache.
@@ -29,8 +40,19 @@ impl OverheadReason {
 }
 
 /// Why a mechanism did not act at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum VoidReason {
     /// No store and no lookup reached the mechanism.
@@ -53,8 +75,9 @@ impl VoidReason {
 }
 
 /// What a cell is worth as evidence (design: the table of verdicts).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// A baseline arm, and its own claims hold.
@@ -89,10 +112,7 @@ impl Verdict {
 
     /// True when the cell's figures may enter averages and plots as a result of its arm.
     pub const fn counts(&self) -> bool {
-        matches!(
-            self,
-            Self::Control | Self::Effective | Self::OverheadOnly(_)
-        )
+        matches!(self, Self::Control | Self::Effective | Self::OverheadOnly(_))
     }
 }
 

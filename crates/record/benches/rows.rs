@@ -78,11 +78,8 @@ fn step(index: u64) -> StepRow {
 
 fn run() -> (tempfile::TempDir, RunFolder) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let environment = Environment {
-        started: String::new(),
-        weir: String::new(),
-        host: BTreeMap::new(),
-    };
+    let environment =
+        Environment { started: String::new(), weir: String::new(), host: BTreeMap::new() };
     let run = RunFolder::create(&folder.path().join("run"), "", &(), "", &environment)
         .expect("a run folder");
     (folder, run)
@@ -97,19 +94,11 @@ fn push_request(bencher: Bencher) {
         for row in &rows {
             cell.push_request(row).expect("a row");
         }
-        cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-            .expect("a record")
+        cell.finish(CellFigures::default(), CellStatus::Complete, 1).expect("a record")
     });
-    let bytes = run
-        .completed(CELL)
-        .expect("readable")
-        .expect("complete")
-        .files["requests.parquet"]
-        .0;
-    eprintln!(
-        "requests.parquet: {:.1} bytes per row",
-        bytes as f64 / ROWS as f64
-    );
+    let bytes =
+        run.completed(CELL).expect("readable").expect("complete").files["requests.parquet"].0;
+    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / ROWS as f64);
 }
 
 #[divan::bench(sample_count = 10)]
@@ -121,8 +110,7 @@ fn push_step(bencher: Bencher) {
         for row in &rows {
             cell.push_step(row).expect("a row");
         }
-        cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-            .expect("a record")
+        cell.finish(CellFigures::default(), CellStatus::Complete, 1).expect("a record")
     });
 }
 
@@ -132,8 +120,7 @@ fn empty_cell(bencher: Bencher) {
     let (_kept, run) = run();
     bencher.bench_local(|| {
         let cell = run.begin_cell(CELL).expect("a cell");
-        cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-            .expect("a record")
+        cell.finish(CellFigures::default(), CellStatus::Complete, 1).expect("a record")
     });
 }
 

@@ -217,10 +217,7 @@ impl<S: Scalar> Column for Option<S> {
 
     fn write(values: &[Self], to: &mut ColumnWriter<'_>) -> Result<()> {
         let writer = S::Stored::get_column_writer_mut(to).ok_or_else(mismatch)?;
-        let levels: Vec<i16> = values
-            .iter()
-            .map(|value| i16::from(value.is_some()))
-            .collect();
+        let levels: Vec<i16> = values.iter().map(|value| i16::from(value.is_some())).collect();
         let mut stored = Vec::with_capacity(values.len());
         S::store(values.iter().flatten(), &mut stored);
         writer.write_batch(&stored, Some(&levels), None)?;
@@ -240,9 +237,7 @@ impl<S: Scalar> Column for Option<S> {
         for level in levels {
             into.push(match level {
                 0 => None,
-                _ => Some(S::load(
-                    present.next().ok_or_else(|| short(rows, stored.len()))?,
-                )?),
+                _ => Some(S::load(present.next().ok_or_else(|| short(rows, stored.len()))?)?),
             });
         }
         Ok(())

@@ -56,18 +56,12 @@ pub(crate) struct HashedFile {
 impl HashedFile {
     pub(crate) fn create(path: &Path) -> Result<Self, RecordError> {
         let file = File::create(path).map_err(|e| RecordError::io("create", path, e))?;
-        Ok(Self {
-            file,
-            hash: Xxh3::new(),
-            size: 0,
-        })
+        Ok(Self { file, hash: Xxh3::new(), size: 0 })
     }
 
     /// Makes the bytes durable and says what they are.
     pub(crate) fn finish(&self, path: &Path) -> Result<Digest, RecordError> {
-        self.file
-            .sync_data()
-            .map_err(|e| RecordError::io("write", path, e))?;
+        self.file.sync_data().map_err(|e| RecordError::io("write", path, e))?;
         Ok((self.size, hex(self.hash.digest())))
     }
 }
@@ -116,6 +110,19 @@ fn temporary_name() -> String {
 /// True for files that [`write_whole`] left behind when the process was killed.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)
+}
+
+/// Removes what [`write_whole`] left below a folder when a process was killed. The caller holds the
+/// run's lock. What cannot be removed stays: readers pass it over.
+pub(crate) fn remove_temporaries(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_temporaries(&entry.path());
+        } else if is_temporary(&entry.file_name().to_string_lossy()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 pub(crate) fn create_folders(path: &Path) -> Result<(), RecordError> {
@@ -210,10 +217,8 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("old"), "").unwrap();
         assert!(write_whole(&path, b"new").is_err());
-        let names: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["taken"]);
         assert!(path.join("old").exists());
     }

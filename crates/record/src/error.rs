@@ -188,27 +188,19 @@ impl RecordError {
     /// Names the column that a decoder stumbled over.
     pub(crate) fn in_column(self, name: &str) -> Self {
         match self {
-            Self::Damaged { path, why } => Self::Damaged {
-                path,
-                why: format!("column `{name}`: {why}"),
-            },
+            Self::Damaged { path, why } => {
+                Self::Damaged { path, why: format!("column `{name}`: {why}") }
+            }
             other => other,
         }
     }
 
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { what, path: path.to_owned(), source }
     }
 
     pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
-        Self::Damaged {
-            path: path.to_owned(),
-            why: why.into(),
-        }
+        Self::Damaged { path: path.to_owned(), why: why.into() }
     }
 
     /// An error of the Parquet writer: the operating system's where it caused it.
@@ -216,15 +208,13 @@ impl RecordError {
         match error {
             ParquetError::External(cause) => match cause.downcast::<io::Error>() {
                 Ok(source) => Self::io("write", path, *source),
-                Err(cause) => Self::Unrecordable {
-                    path: path.to_owned(),
-                    why: one_line(&cause.to_string()),
-                },
+                Err(cause) => {
+                    Self::Unrecordable { path: path.to_owned(), why: one_line(&cause.to_string()) }
+                }
             },
-            other => Self::Unrecordable {
-                path: path.to_owned(),
-                why: one_line(&other.to_string()),
-            },
+            other => {
+                Self::Unrecordable { path: path.to_owned(), why: one_line(&other.to_string()) }
+            }
         }
     }
 
@@ -244,7 +234,7 @@ impl RecordError {
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free space there and continue with `--resume`"
+            "free space there and run it again; `--resume` continues a run that had begun"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "make it accessible to this user, or pick another `--out`"

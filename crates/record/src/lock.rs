@@ -35,10 +35,7 @@ impl FolderLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(RecordError::Locked {
-                    path: folder.to_owned(),
-                    holder: holder(&path),
-                });
+                return Err(RecordError::Locked { path: folder.to_owned(), holder: holder(&path) });
             }
             Err(errno) => return Err(refused(io::Error::from(errno))),
         }
@@ -50,10 +47,7 @@ impl FolderLock {
 }
 
 fn holder(path: &Path) -> String {
-    match fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok())
-    {
+    match fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
         Some(pid) => format!("process {pid}"),
         None => "another process".to_owned(),
     }

@@ -9,10 +9,7 @@ const LONGEST_PART: usize = 255;
 
 /// `name` below `folder`, or why it cannot be there.
 pub(crate) fn below(folder: &Path, name: &str) -> Result<PathBuf, RecordError> {
-    let bad = |why| RecordError::BadName {
-        name: name.to_owned(),
-        why,
-    };
+    let bad = |why| RecordError::BadName { name: name.to_owned(), why };
     if name.is_empty() {
         return Err(bad("it is empty"));
     }

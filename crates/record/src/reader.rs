@@ -50,10 +50,7 @@ impl CellReader {
             return Err(RecordError::damaged(&folder.join(CELL), why));
         }
         verify(&folder, &record)?;
-        Ok(Self {
-            record,
-            tables: CellTables::new(folder),
-        })
+        Ok(Self { record, tables: CellTables::new(folder) })
     }
 
     /// The content of `cell.json`.
@@ -98,11 +95,9 @@ impl CellReader {
 pub(crate) fn state(run: &RunFolder, path: &str) -> Result<CellState, RecordError> {
     match CellReader::open(run, path) {
         Ok(cell) => Ok(CellState::Complete(Box::new(cell.record))),
-        Err(RecordError::Incomplete { path }) => Ok(if path.exists() {
-            CellState::Incomplete
-        } else {
-            CellState::Missing
-        }),
+        Err(RecordError::Incomplete { path }) => {
+            Ok(if path.exists() { CellState::Incomplete } else { CellState::Missing })
+        }
         Err(RecordError::Damaged { path, why }) => {
             Ok(CellState::Damaged(format!("{}: {why}", path.display())))
         }
@@ -124,9 +119,7 @@ fn own_digest(path: &Path, record: &CellRecord) -> Result<durable::Digest, Recor
 pub(crate) fn write_record(folder: &Path, record: &CellRecord) -> Result<(), RecordError> {
     let path = folder.join(CELL);
     let mut signed = record.clone();
-    signed
-        .files
-        .insert(CELL.to_owned(), own_digest(&path, record)?);
+    signed.files.insert(CELL.to_owned(), own_digest(&path, record)?);
     let text = durable::to_json(&path, &signed)?;
     durable::write_whole(&path, &text)
 }
@@ -136,9 +129,7 @@ fn read_record(folder: &Path) -> Result<CellRecord, RecordError> {
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RecordError::Incomplete {
-                path: folder.to_owned(),
-            });
+            return Err(RecordError::Incomplete { path: folder.to_owned() });
         }
         Err(error) => return Err(RecordError::io("read", &path, error)),
     };
@@ -148,10 +139,7 @@ fn read_record(folder: &Path) -> Result<CellRecord, RecordError> {
         return Err(RecordError::damaged(&path, "it has no checksum of its own"));
     };
     if own_digest(&path, &record)? != claimed {
-        return Err(RecordError::damaged(
-            &path,
-            "its content has changed since it was written",
-        ));
+        return Err(RecordError::damaged(&path, "its content has changed since it was written"));
     }
     Ok(record)
 }
@@ -183,10 +171,7 @@ fn verify_file(path: &Path, recorded: &durable::Digest) -> Result<(), RecordErro
         return Err(RecordError::damaged(path, why));
     }
     if durable::digest_file(path).map_err(refused)? != *recorded {
-        return Err(RecordError::damaged(
-            path,
-            "the bytes are not the ones that were written",
-        ));
+        return Err(RecordError::damaged(path, "the bytes are not the ones that were written"));
     }
     Ok(())
 }

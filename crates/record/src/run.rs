@@ -47,16 +47,27 @@ impl RunFolder {
     ) -> Result<Self, RecordError> {
         // Looked at before the lock too, to leave no lock file in a folder that is not ours.
         refuse_content(path)?;
+        let is_new = !path.exists();
         durable::create_folders(path)?;
         let lock = FolderLock::take(path)?;
         refuse_content(path)?;
+        let started = Self::describe(path, spec_text, plan, plan_hash, environment);
+        let header = started.inspect_err(|_| take_back(path, is_new))?;
+        Ok(Self { path: path.to_owned(), header, lock: Some(Arc::new(lock)) })
+    }
 
+    /// Writes the three files that describe a run.
+    fn describe(
+        path: &Path,
+        spec_text: &str,
+        plan: &impl Serialize,
+        plan_hash: &str,
+        environment: &Environment,
+    ) -> Result<RunHeader, RecordError> {
         let plan_path = path.join(PLAN);
-        let mut plan_text =
-            serde_json::to_vec_pretty(plan).map_err(|e| RecordError::Unrecordable {
-                path: plan_path.clone(),
-                why: one_line(&e.to_string()),
-            })?;
+        let mut plan_text = serde_json::to_vec_pretty(plan).map_err(|e| {
+            RecordError::Unrecordable { path: plan_path.clone(), why: one_line(&e.to_string()) }
+        })?;
         plan_text.push(b'\n');
         let header = RunHeader {
             format: RUN_FORMAT,
@@ -70,11 +81,7 @@ impl RunFolder {
         durable::write_whole(&path.join(EXPERIMENT), spec_text.as_bytes())?;
         durable::write_whole(&plan_path, &plan_text)?;
         durable::write_whole(&header_path, &header_text)?;
-        Ok(Self {
-            path: path.to_owned(),
-            header,
-            lock: Some(Arc::new(lock)),
-        })
+        Ok(header)
     }
 
     /// Continues a run: takes its lock, and refuses a folder of another format or a changed plan.
@@ -90,22 +97,18 @@ impl RunFolder {
                 given: plan_hash.to_owned(),
             });
         }
-        Ok(Self {
-            path: path.to_owned(),
-            header,
-            lock: Some(Arc::new(lock)),
-        })
+        // A cell's folder is emptied when it is begun.
+        for written_whole in [ANALYSIS, REPORT] {
+            durable::remove_temporaries(&path.join(written_whole));
+        }
+        Ok(Self { path: path.to_owned(), header, lock: Some(Arc::new(lock)) })
     }
 
     /// Opens a run without its lock, possibly while it goes on. Cells cannot be begun; `analysis/`
     /// and `report/` can be written.
     pub fn open_read_only(path: &Path) -> Result<Self, RecordError> {
         let header = read_header(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            header,
-            lock: None,
-        })
+        Ok(Self { path: path.to_owned(), header, lock: None })
     }
 
     /// The folder.
@@ -150,9 +153,7 @@ impl RunFolder {
     /// [`RunFolder::completed`] first.
     pub fn begin_cell(&self, cell: &str) -> Result<CellWriter, RecordError> {
         let Some(lock) = &self.lock else {
-            return Err(RecordError::ReadOnly {
-                path: self.path.clone(),
-            });
+            return Err(RecordError::ReadOnly { path: self.path.clone() });
         };
         CellWriter::begin(cell, self.cell_folder(cell)?, Arc::clone(lock))
     }
@@ -224,12 +225,23 @@ fn refuse_content(path: &Path) -> Result<(), RecordError> {
     for entry in entries {
         let name = entry.map_err(refused)?.file_name();
         if name != LOCK_FILE && !durable::is_temporary(&name.to_string_lossy()) {
-            return Err(RecordError::NotEmpty {
-                path: path.to_owned(),
-            });
+            return Err(RecordError::NotEmpty { path: path.to_owned() });
         }
     }
     Ok(())
+}
+
+/// Removes what a start that failed has written, so that it can be tried again in the same folder.
+/// The caller holds the lock, and the folder was empty when it took it.
+fn take_back(path: &Path, is_new: bool) {
+    // Nothing more can be done where this fails too: the first error is the one to tell.
+    for name in [EXPERIMENT, PLAN, ENVIRONMENT, LOCK_FILE] {
+        let _ = fs::remove_file(path.join(name));
+    }
+    if is_new {
+        // Fails where something else has come into it, as it should.
+        let _ = fs::remove_dir(path);
+    }
 }
 
 fn read_header(path: &Path) -> Result<RunHeader, RecordError> {
@@ -237,9 +249,7 @@ fn read_header(path: &Path) -> Result<RunHeader, RecordError> {
     let text = match fs::read(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RecordError::NotARun {
-                path: path.to_owned(),
-            });
+            return Err(RecordError::NotARun { path: path.to_owned() });
         }
         Err(error) => return Err(RecordError::io("read", &file, error)),
     };

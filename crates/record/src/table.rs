@@ -189,11 +189,7 @@ fn schema<T: Table>() -> ParquetResult<Arc<Type>> {
     for &column in T::COLUMNS {
         fields.push(Arc::new(T::schema(column)?));
     }
-    Ok(Arc::new(
-        Type::group_type_builder("row")
-            .with_fields(fields)
-            .build()?,
-    ))
+    Ok(Arc::new(Type::group_type_builder("row").with_fields(fields).build()?))
 }
 
 fn properties<T: Table>() -> ParquetResult<WriterProperties> {
@@ -227,22 +223,14 @@ pub(crate) struct TableWriter<T: Table> {
 
 impl<T: Table> TableWriter<T> {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            held: T::default(),
-            file: None,
-        }
+        Self { path, held: T::default(), file: None }
     }
 
     /// Takes a row; every [`GROUP_ROWS`]th writes a row group.
     #[inline]
     pub(crate) fn push(&mut self, row: &T::Row) -> Result<(), RecordError> {
         self.held.push(row);
-        if self.held.rows() >= GROUP_ROWS {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.held.rows() >= GROUP_ROWS { self.flush() } else { Ok(()) }
     }
 
     /// True if no row was ever pushed.
@@ -352,13 +340,7 @@ impl TableReader {
     }
 
     pub(crate) fn into_rows<T: Table>(self) -> Rows<T> {
-        Rows {
-            reader: self,
-            held: T::default(),
-            next: 0,
-            group: 0,
-            failed: false,
-        }
+        Rows { reader: self, held: T::default(), next: 0, group: 0, failed: false }
     }
 }
 
@@ -383,10 +365,7 @@ impl<T: Table> Iterator for Rows<T> {
             }
             self.held.clear();
             self.next = 0;
-            if let Err(error) = self
-                .reader
-                .read_group(self.group, T::COLUMNS, &mut self.held)
-            {
+            if let Err(error) = self.reader.read_group(self.group, T::COLUMNS, &mut self.held) {
                 self.failed = true;
                 self.held.clear();
                 return Some(Err(error));

@@ -51,8 +51,7 @@ impl OpenCell {
         let path = self.folder.join(EVIDENCE);
         let text = durable::to_json(&path, evidence)?;
         durable::write_whole(&path, &text)?;
-        self.written
-            .insert(EVIDENCE.to_owned(), durable::digest_of(&text));
+        self.written.insert(EVIDENCE.to_owned(), durable::digest_of(&text));
         Ok(())
     }
 
@@ -73,10 +72,7 @@ impl OpenCell {
         match self.written.into_keys().next() {
             Some(gone) => {
                 let path = self.folder.join(gone);
-                Err(RecordError::damaged(
-                    &path,
-                    "it was removed while the cell ran",
-                ))
+                Err(RecordError::damaged(&path, "it was removed while the cell ran"))
             }
             None => Ok(files),
         }
@@ -96,12 +92,7 @@ impl CellWriter {
             requests: TableWriter::new(folder.join(REQUESTS)),
             steps: TableWriter::new(folder.join(STEPS)),
             series: TableWriter::new(folder.join(SERIES)),
-            open: OpenCell {
-                path: path.to_owned(),
-                folder,
-                written: BTreeMap::new(),
-                _lock: lock,
-            },
+            open: OpenCell { path: path.to_owned(), folder, written: BTreeMap::new(), _lock: lock },
         })
     }
 
@@ -136,12 +127,7 @@ impl CellWriter {
     /// Closes the tables, so that they can be read. `series.parquet` is written only if there was
     /// a sample.
     pub fn close_tables(self) -> Result<ClosedCell, RecordError> {
-        let Self {
-            mut open,
-            requests,
-            steps,
-            series,
-        } = self;
+        let Self { mut open, requests, steps, series } = self;
         open.written.insert(REQUESTS.to_owned(), requests.close()?);
         open.written.insert(STEPS.to_owned(), steps.close()?);
         if !series.is_empty() {
@@ -185,13 +171,7 @@ impl ClosedCell {
         let files = self.open.digests()?;
         // The siblings' names must be durable before the name that vouches for them.
         durable::sync_folder(&folder)?;
-        let record = CellRecord {
-            path,
-            status,
-            figures,
-            files,
-            attempts,
-        };
+        let record = CellRecord { path, status, figures, files, attempts };
         reader::write_record(&folder, &record)?;
         Ok(record)
     }

@@ -19,11 +19,7 @@ pub struct ScorerWeights {
 impl Default for ScorerWeights {
     /// The built-in default profile of the llm-d endpoint picker.
     fn default() -> Self {
-        Self {
-            queue: 2.0,
-            kv_usage: 2.0,
-            prefix: 3.0,
-        }
+        Self { queue: 2.0, kv_usage: 2.0, prefix: 3.0 }
     }
 }
 

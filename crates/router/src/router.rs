@@ -60,19 +60,10 @@ pub struct RouterStats {
 #[derive(Debug)]
 enum Policy {
     Random(Xoshiro256PlusPlus),
-    RoundRobin {
-        next: u16,
-    },
+    RoundRobin { next: u16 },
     LeastLoaded,
-    Approximate {
-        weights: ScorerWeights,
-        index: ApproximateIndex,
-    },
-    Precise {
-        weights: ScorerWeights,
-        index: PreciseIndex,
-        delay: Nanos,
-    },
+    Approximate { weights: ScorerWeights, index: ApproximateIndex },
+    Precise { weights: ScorerWeights, index: PreciseIndex, delay: Nanos },
 }
 
 impl Policy {
@@ -94,18 +85,11 @@ impl Policy {
                     *max_prefix_tokens,
                 ),
             },
-            PolicyConfig::PrecisePrefix {
-                weights,
-                block_tokens,
-                index,
-            } => Self::Precise {
+            PolicyConfig::PrecisePrefix { weights, block_tokens, index } => Self::Precise {
                 weights: *weights,
                 index: PreciseIndex::new(
                     *block_tokens,
-                    TierWeights {
-                        gpu: index.gpu_weight,
-                        below: index.tier_weight,
-                    },
+                    TierWeights { gpu: index.gpu_weight, below: index.tier_weight },
                 ),
                 delay: index.lookup_latency,
             },
@@ -139,10 +123,7 @@ impl Router {
         Self {
             config: config.clone(),
             policy: Policy::new(config),
-            stats: RouterStats {
-                decisions: vec![0; replicas],
-                ..RouterStats::default()
-            },
+            stats: RouterStats { decisions: vec![0; replicas], ..RouterStats::default() },
             loads: vec![Load::default(); replicas],
             matches: vec![Match::default(); replicas],
         }
@@ -164,25 +145,13 @@ impl Router {
             }
             Policy::LeastLoaded => blind(least_loaded(&self.loads)),
             Policy::Approximate { weights, index } => {
-                let seen = Lookup {
-                    weights,
-                    loads: &self.loads,
-                    delay: Nanos::ZERO,
-                };
+                let seen = Lookup { weights, loads: &self.loads, delay: Nanos::ZERO };
                 let decision = seen.decide(index, prompt, &mut self.matches, &mut self.stats);
                 index.placed(decision.replica, prompt);
                 decision
             }
-            Policy::Precise {
-                weights,
-                index,
-                delay,
-            } => {
-                let seen = Lookup {
-                    weights,
-                    loads: &self.loads,
-                    delay: *delay,
-                };
+            Policy::Precise { weights, index, delay } => {
+                let seen = Lookup { weights, loads: &self.loads, delay: *delay };
                 seen.decide(index, prompt, &mut self.matches, &mut self.stats)
             }
         };
@@ -210,10 +179,7 @@ impl Router {
     /// The counters.
     pub fn stats(&self) -> RouterStats {
         let index_keys = self.policy.index().map_or(0, BlockIndex::known_blocks);
-        RouterStats {
-            index_keys,
-            ..self.stats.clone()
-        }
+        RouterStats { index_keys, ..self.stats.clone() }
     }
 
     /// Back to the state after [`Router::new`], the random numbers included.
@@ -224,12 +190,7 @@ impl Router {
 
 /// A decision without beliefs.
 const fn blind(replica: u16) -> Decision {
-    Decision {
-        replica,
-        matched_tokens: 0,
-        uniform_matched_tokens: 0.0,
-        delay: Nanos::ZERO,
-    }
+    Decision { replica, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO }
 }
 
 /// A whole number below `bound` (Lemire's multiplication; its bias of at most one in 2^48 is far

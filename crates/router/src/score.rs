@@ -58,10 +58,7 @@ pub fn best_replica(
 
 /// The replica with the fewest requests, the lowest number among equals.
 pub fn least_loaded(loads: &[Load]) -> u16 {
-    let least = loads
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, load)| load.requests());
+    let least = loads.iter().enumerate().min_by_key(|(_, load)| load.requests());
     least.map_or(0, |(replica, _)| replica as u16)
 }
 
@@ -70,18 +67,11 @@ mod tests {
     use super::*;
 
     fn load(waiting: u32, running: u32, kv_usage: f64) -> Load {
-        Load {
-            waiting,
-            running,
-            kv_usage,
-        }
+        Load { waiting, running, kv_usage }
     }
 
     fn found(score: f64) -> Match {
-        Match {
-            blocks: score.ceil() as u32,
-            score,
-        }
+        Match { blocks: score.ceil() as u32, score }
     }
 
     #[test]
@@ -113,11 +103,7 @@ mod tests {
         loads[1].kv_usage = 0.35;
         assert_eq!(best_replica(&weights, &loads, &matches, 8), 1);
         // Without the queue and usage scorers only the prefix is left.
-        let prefix = ScorerWeights {
-            queue: 0.0,
-            kv_usage: 0.0,
-            prefix: 1.0,
-        };
+        let prefix = ScorerWeights { queue: 0.0, kv_usage: 0.0, prefix: 1.0 };
         assert_eq!(best_replica(&prefix, &loads, &matches, 8), 0);
     }
 
@@ -127,18 +113,12 @@ mod tests {
         let matches = [Match::default(); 3];
         let loads = [load(0, 3, 0.5), load(0, 1, 0.5), load(0, 1, 0.5)];
         assert_eq!(best_replica(&weights, &loads, &matches, 8), 1);
-        assert_eq!(
-            best_replica(&weights, &[load(0, 1, 0.5); 3], &matches, 8),
-            0
-        );
+        assert_eq!(best_replica(&weights, &[load(0, 1, 0.5); 3], &matches, 8), 0);
         assert_eq!(best_replica(&weights, &[], &[], 8), 0);
     }
 
     #[test]
     fn least_loaded_counts_waiting_and_running() {
-        assert_eq!(
-            least_loaded(&[load(2, 2, 0.0), load(0, 3, 0.9), load(3, 0, 0.0)]),
-            1
-        );
+        assert_eq!(least_loaded(&[load(2, 2, 0.0), load(0, 3, 0.9), load(3, 0, 0.0)]), 1);
     }
 }

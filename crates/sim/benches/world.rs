@@ -80,7 +80,9 @@ fn requests(bencher: divan::Bencher, requests: u64) {
 /// Flat in the length of the shared prefix (in blocks of 16).
 #[divan::bench(args = [1_000, 10_000, 30_000], sample_count = 5)]
 fn prefix_tokens(bencher: divan::Bencher, tokens: u32) {
-    bencher.counter(divan::counter::ItemsCount::new(100_000u64)).bench(|| simulate(100_000, tokens));
+    bencher
+        .counter(divan::counter::ItemsCount::new(100_000u64))
+        .bench(|| simulate(100_000, tokens));
 }
 
 fn main() {

@@ -175,7 +175,9 @@ impl Replica {
         let store = store.expect("a transfer goes to a local tier or to the store");
         let chunks = transfer.to_chunk - transfer.from_chunk;
         let present = match transfer.kind {
-            TransferKind::Store => store.present(transfer.tokens.pieces(), transfer.from_chunk, transfer.to_chunk),
+            TransferKind::Store => {
+                store.present(transfer.tokens.pieces(), transfer.from_chunk, transfer.to_chunk)
+            }
             TransferKind::Load => 0,
         };
         if present == chunks {

@@ -2,6 +2,7 @@
 
 use weir_model::{RequestRow, SignalKind, Signals, TierKind};
 use weir_router::RouterStats;
+use weir_tier::chunk_cache::ChunkCache;
 use weir_tier::remote::RemoteStore;
 
 use crate::flight::Flight;
@@ -79,9 +80,9 @@ impl Tally {
         &mut self,
         replicas: &[Replica],
         store: Option<&RemoteStore>,
-        stats: RouterStats,
+        stats: &RouterStats,
     ) {
-        self.start = Some(self.totals(replicas, store, &stats));
+        self.start = Some(self.totals(replicas, store, stats));
     }
 
     /// A routing decision between at least two replicas.
@@ -132,7 +133,7 @@ impl Tally {
             totals.gpu_evicted_bytes += replica.engine.pool().evicted_blocks() * self.block_bytes;
             if let Some(offload) = replica.engine.offload() {
                 for tier in TierKind::ALL {
-                    let evicted = offload.cache(tier).map_or(0, |cache| cache.evicted());
+                    let evicted = offload.cache(tier).map_or(0, ChunkCache::evicted);
                     totals.evicted_bytes += evicted * offload.chunk_bytes().0;
                 }
             }
@@ -175,7 +176,7 @@ impl Tally {
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
             add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
             add(SignalKind::StoreFailures, now.refused - start.refused);
-            let (capacity, used) = self.room(replicas, store);
+            let (capacity, used) = room(replicas, store);
             add(SignalKind::TierCapacityBytes, capacity);
             add(SignalKind::TierUsedBytes, used);
         }
@@ -184,30 +185,6 @@ impl Tally {
         }
         self.add_routing(&mut signals, stats, &now, &start);
         signals
-    }
-
-    /// Capacity of the largest tier, and bytes that tiers hold.
-    fn room(&self, replicas: &[Replica], store: Option<&RemoteStore>) -> (u64, u64) {
-        let mut capacity = 0;
-        let mut used = 0;
-        for tier in TierKind::ALL {
-            let caches = replicas.iter().filter_map(|replica| {
-                let offload = replica.engine.offload()?;
-                Some((offload.cache(tier)?, offload.chunk_bytes().0))
-            });
-            let mut whole = 0;
-            for (cache, bytes) in caches {
-                whole += u64::from(cache.capacity()) * bytes;
-                used += u64::from(cache.used()) * bytes;
-            }
-            capacity = capacity.max(whole);
-        }
-        if let Some(store) = store {
-            let bytes = store.chunk_bytes().0;
-            capacity = capacity.max(u64::from(store.cache().capacity()) * bytes);
-            used += u64::from(store.cache().used()) * bytes;
-        }
-        (capacity, used)
     }
 
     fn add_routing(
@@ -237,4 +214,28 @@ impl Tally {
             signals.add(SignalKind::IndexHits, hits as f64, SOURCE);
         }
     }
+}
+
+/// Capacity of the largest tier, and bytes that tiers hold.
+fn room(replicas: &[Replica], store: Option<&RemoteStore>) -> (u64, u64) {
+    let mut capacity = 0;
+    let mut used = 0;
+    for tier in TierKind::ALL {
+        let caches = replicas.iter().filter_map(|replica| {
+            let offload = replica.engine.offload()?;
+            Some((offload.cache(tier)?, offload.chunk_bytes().0))
+        });
+        let mut whole = 0;
+        for (cache, bytes) in caches {
+            whole += u64::from(cache.capacity()) * bytes;
+            used += u64::from(cache.used()) * bytes;
+        }
+        capacity = capacity.max(whole);
+    }
+    if let Some(store) = store {
+        let bytes = store.chunk_bytes().0;
+        capacity = capacity.max(u64::from(store.cache().capacity()) * bytes);
+        used += u64::from(store.cache().used()) * bytes;
+    }
+    (capacity, used)
 }

@@ -5,9 +5,7 @@
 
 use weir_engine::timing::{Timing, TimingError};
 use weir_engine::{EngineConfig, Lookup, OffloadConfig, Slot, TimingConfig, TransferId};
-use weir_model::{
-    Bytes, KvEvent, Nanos, Request, RequestRow, Signals, StepRow, Tokens,
-};
+use weir_model::{Bytes, KvEvent, Nanos, Request, RequestRow, Signals, StepRow, Tokens};
 use weir_router::{PolicyConfig, Router, RouterConfig};
 use weir_tier::remote::RemoteStore;
 use weir_workload::{Schedule, Session, SessionSource};
@@ -209,7 +207,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
                 break;
             }
             if !self.tally.is_open() && at >= self.config.warmup {
-                self.tally.open(&self.replicas, self.store.as_ref(), self.router.stats());
+                self.tally.open(&self.replicas, self.store.as_ref(), &self.router.stats());
             }
             let event = self.clock.next().expect("it was there a moment ago");
             self.react(event)?;
@@ -497,7 +495,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         let unfinished = self.in_flight;
         self.record_unfinished(end)?;
         if !self.tally.is_open() {
-            self.tally.open(&self.replicas, self.store.as_ref(), self.router.stats());
+            self.tally.open(&self.replicas, self.store.as_ref(), &self.router.stats());
         }
         let stats = self.router.stats();
         let signals = self.tally.signals(&self.replicas, self.store.as_ref(), &stats);

@@ -47,8 +47,7 @@ impl Link {
         };
         let lanes = &mut self.free_at[direction as usize];
         let per_lane = rate / lanes.len() as f64;
-        let busy = self.config.per_copy * copies
-            + Nanos::from_secs_f64(bytes.0 as f64 / per_lane);
+        let busy = self.config.per_copy * copies + Nanos::from_secs_f64(bytes.0 as f64 / per_lane);
         let lane = lanes.iter_mut().min().expect("a link has at least one lane");
         *lane = (*lane).max(now) + busy;
         *lane + self.config.base_latency

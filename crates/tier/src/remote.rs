@@ -43,7 +43,13 @@ impl RemoteStore {
 
     /// Asks for the chunks `from..limit`: how many consecutive ones are there, and when the
     /// answer is back.
-    pub fn lookup(&mut self, now: Nanos, sequence: &[Piece], from: u32, limit: u32) -> (u32, Nanos) {
+    pub fn lookup(
+        &mut self,
+        now: Nanos,
+        sequence: &[Piece],
+        from: u32,
+        limit: u32,
+    ) -> (u32, Nanos) {
         let found = self.cache.lookup(sequence, from, limit).chunks;
         if found > 0 {
             self.cache.touch(sequence, from + found);

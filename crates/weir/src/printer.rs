@@ -5,11 +5,13 @@ use std::io::{self, Write};
 /// Where a command's words go.
 pub(crate) struct Printer {
     quiet: bool,
+    out: io::Stdout,
+    err: io::Stderr,
 }
 
 impl Printer {
-    pub(crate) const fn new(quiet: bool) -> Self {
-        Self { quiet }
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, out: io::stdout(), err: io::stderr() }
     }
 
     /// True when only errors are wanted on stderr.
@@ -19,10 +21,10 @@ impl Printer {
 
     /// A result. A reader that has gone (`weir list | head`) is not an error.
     pub(crate) fn result(&mut self, text: &str) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| {
-            if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
-        });
+        let mut out = self.out.lock();
+        let written = out
+            .write_all(text.as_bytes())
+            .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
         match written.and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(|error| anyhow::anyhow!("cannot write to stdout: {error}")),
@@ -33,12 +35,26 @@ impl Printer {
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
             // Nobody to tell when stderr is gone.
-            let _ = writeln!(io::stderr().lock(), "{text}");
+            let _ = writeln!(self.err.lock(), "{text}");
         }
     }
 
     /// An error, on one line.
     pub(crate) fn error(&mut self, error: &anyhow::Error) {
-        let _ = writeln!(io::stderr().lock(), "weir: {error:#}");
+        let _ = writeln!(self.err.lock(), "weir: {}", one_line(error));
     }
+}
+
+/// An error with its causes. Many messages quote their cause already: it is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let words = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if said.is_empty() {
+            said = words;
+        } else if !said.contains(&words) {
+            said = format!("{said}: {words}");
+        }
+    }
+    said
 }

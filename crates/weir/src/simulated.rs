@@ -70,7 +70,8 @@ pub(crate) fn simulate(
     let world = World::new(config, &mut source, &mut rows)?;
     let summary = world.run(|_, _| !interrupt.is_set())?;
     if let Some(error) = source.error() {
-        anyhow::bail!("{error}");
+        // Kept as what it is: the trace changed under the run, which is the user's to mend.
+        return Err(error.clone().into());
     }
     let (skipped, truncated) = (source.skipped(), source.truncated());
     Ok(summary.map(|summary| Simulated { summary, skipped, truncated }))

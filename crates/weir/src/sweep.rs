@@ -92,9 +92,7 @@ pub(crate) fn is_surprising(cell: &Cell, status: &CellStatus, verdict: &Verdict)
     match verdict {
         _ if *status != CellStatus::Complete => true,
         Verdict::Failed(_) | Verdict::Corrupt => true,
-        Verdict::Void(_) | Verdict::Unverified => {
-            cell.prediction.verdict.word() != verdict.word()
-        }
+        Verdict::Void(_) | Verdict::Unverified => cell.prediction.verdict.word() != verdict.word(),
         Verdict::Control | Verdict::Effective | Verdict::OverheadOnly(_) => false,
     }
 }

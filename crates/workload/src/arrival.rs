@@ -72,12 +72,7 @@ impl Schedule {
     pub fn new(arrivals: Arrivals, seed: u64) -> Result<Self, WorkloadError> {
         arrivals.validate()?;
         let stream = Stream::new(seed, "arrival gaps", 0);
-        Ok(Self {
-            arrivals,
-            stream,
-            issued: 0,
-            now: Nanos::ZERO,
-        })
+        Ok(Self { arrivals, stream, issued: 0, now: Nanos::ZERO })
     }
 
     /// The next gap in seconds.
@@ -132,10 +127,7 @@ mod tests {
     #[test]
     fn constant_gaps_do_not_drift() {
         let times = take(Arrivals::Constant { rate: 3.0 }, 0, 3_000_001);
-        assert_eq!(
-            times[..4],
-            [0, 333_333_333, 666_666_667, 1_000_000_000].map(Nanos)
-        );
+        assert_eq!(times[..4], [0, 333_333_333, 666_666_667, 1_000_000_000].map(Nanos));
         assert_eq!(times[3_000_000], Nanos::from_secs(1_000_000));
     }
 
@@ -169,10 +161,7 @@ mod tests {
             (Arrivals::Gamma { rate: 5.0, cv: 3.0 }, 3.0),
         ] {
             let times = take(arrivals, 9, 100_000);
-            let gaps: Vec<f64> = times
-                .windows(2)
-                .map(|w| (w[1] - w[0]).as_secs_f64())
-                .collect();
+            let gaps: Vec<f64> = times.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
             let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
             let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
             let found = variance.sqrt() / mean;
@@ -190,18 +179,8 @@ mod tests {
     #[test]
     fn due_times_are_the_same_everywhere_and_for_ever() {
         let poisson = take(Arrivals::Poisson { rate: 10.0 }, 889, 1000);
-        let gamma = take(
-            Arrivals::Gamma {
-                rate: 10.0,
-                cv: 2.0,
-            },
-            889,
-            1000,
-        );
-        assert_eq!(
-            (poisson[0], poisson[999]),
-            (Nanos(128952345), Nanos(100399027692))
-        );
+        let gamma = take(Arrivals::Gamma { rate: 10.0, cv: 2.0 }, 889, 1000);
+        assert_eq!((poisson[0], poisson[999]), (Nanos(128952345), Nanos(100399027692)));
         assert_eq!((gamma[0], gamma[999]), (Nanos(502344), Nanos(97863433183)));
     }
 

@@ -110,11 +110,7 @@ fn mass(x: f64, exponent: f64) -> f64 {
 fn integral(x: f64, exponent: f64) -> f64 {
     let log = libm::log(x);
     let t = (1.0 - exponent) * log;
-    let growth = if t.abs() > 1e-8 {
-        libm::expm1(t) / t
-    } else {
-        1.0 + t / 2.0 * (1.0 + t / 3.0)
-    };
+    let growth = if t.abs() > 1e-8 { libm::expm1(t) / t } else { 1.0 + t / 2.0 * (1.0 + t / 3.0) };
     growth * log
 }
 
@@ -122,11 +118,7 @@ fn integral(x: f64, exponent: f64) -> f64 {
 fn integral_inverse(y: f64, exponent: f64) -> f64 {
     // Rounding may push the argument just past the pole at -1.
     let t = (y * (1.0 - exponent)).max(-1.0);
-    let slope = if t.abs() > 1e-8 {
-        libm::log1p(t) / t
-    } else {
-        1.0 - t * (0.5 - t / 3.0)
-    };
+    let slope = if t.abs() > 1e-8 { libm::log1p(t) / t } else { 1.0 - t * (0.5 - t / 3.0) };
     libm::exp(slope * y)
 }
 
@@ -152,20 +144,14 @@ mod tests {
                 })
                 .sum();
             // Nineteen degrees of freedom: 43.8 with probability 0.999.
-            assert!(
-                chi < 43.8,
-                "exponent {exponent}: chi-square {chi}, {counts:?}"
-            );
+            assert!(chi < 43.8, "exponent {exponent}: chi-square {chi}, {counts:?}");
         }
     }
 
     #[test]
     fn zipf_of_one_item_and_of_a_steep_law_ends() {
         let mut stream = Stream::new(1, "zipf", 0);
-        assert_eq!(
-            Picker::new(Draw::Zipf { exponent: 1.0 }, 1).pick(0, &mut stream),
-            0
-        );
+        assert_eq!(Picker::new(Draw::Zipf { exponent: 1.0 }, 1).pick(0, &mut stream), 0);
         let steep = Picker::new(Draw::Zipf { exponent: 100.0 }, 8);
         let mut all = steep.pick_different(0, 8, &mut stream);
         all.sort_unstable();
@@ -192,9 +178,6 @@ mod tests {
             assert!(!picked[..2].contains(&picked[2]));
             firsts[picked[0] as usize] += 1;
         }
-        assert!(
-            firsts.iter().all(|count| (850..1150).contains(count)),
-            "{firsts:?}"
-        );
+        assert!(firsts.iter().all(|count| (850..1150).contains(count)), "{firsts:?}");
     }
 }

@@ -108,9 +108,6 @@ pub enum WorkloadError {
 impl WorkloadError {
     /// A value that makes no sense.
     pub(crate) fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Value {
-            key: key.into(),
-            problem: problem.into(),
-        }
+        Self::Value { key: key.into(), problem: problem.into() }
     }
 }

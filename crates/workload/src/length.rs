@@ -31,18 +31,12 @@ impl Length {
             Self::Uniform { min, max } => {
                 min + stream.below(u64::from(max.saturating_sub(min)) + 1) as u32
             }
-            Self::Normal {
-                mean,
-                stddev,
-                min,
-                max,
-            } => rounded(mean + stddev * stream.normal(), min, max),
-            Self::Lognormal {
-                median,
-                sigma,
-                min,
-                max,
-            } => rounded(median * libm::exp(sigma * stream.normal()), min, max),
+            Self::Normal { mean, stddev, min, max } => {
+                rounded(mean + stddev * stream.normal(), min, max)
+            }
+            Self::Lognormal { median, sigma, min, max } => {
+                rounded(median * libm::exp(sigma * stream.normal()), min, max)
+            }
         }
     }
 }
@@ -82,45 +76,22 @@ mod tests {
 
     #[test]
     fn normal_has_its_mean_and_is_clamped() {
-        let values = sample(
-            Length::Normal {
-                mean: 500.0,
-                stddev: 50.0,
-                min: 400,
-                max: 600,
-            },
-            20_000,
-        );
+        let values =
+            sample(Length::Normal { mean: 500.0, stddev: 50.0, min: 400, max: 600 }, 20_000);
         assert!((mean(&values) - 500.0).abs() < 2.0, "{}", mean(&values));
         assert_eq!((values[0], values[19_999]), (400, 600));
-        let wide = sample(
-            Length::Normal {
-                mean: 10.0,
-                stddev: 1e12,
-                min: 1,
-                max: 20,
-            },
-            100,
-        );
+        let wide = sample(Length::Normal { mean: 10.0, stddev: 1e12, min: 1, max: 20 }, 100);
         assert_eq!((wide[0], wide[99]), (1, 20));
     }
 
     #[test]
     fn lognormal_has_its_median_and_its_quantiles() {
-        let length = Length::Lognormal {
-            median: 1000.0,
-            sigma: 0.8,
-            min: 1,
-            max: 1_000_000,
-        };
+        let length = Length::Lognormal { median: 1000.0, sigma: 0.8, min: 1, max: 1_000_000 };
         let values = sample(length, 20_001);
         let median = f64::from(values[10_000]);
         assert!((median / 1000.0 - 1.0).abs() < 0.03, "{median}");
         // The 84.13 % quantile of a normal is one standard deviation above its mean.
         let upper = f64::from(values[16_826]);
-        assert!(
-            (upper / (1000.0 * libm::exp(0.8)) - 1.0).abs() < 0.04,
-            "{upper}"
-        );
+        assert!((upper / (1000.0 * libm::exp(0.8)) - 1.0).abs() < 0.04, "{upper}");
     }
 }

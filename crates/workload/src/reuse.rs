@@ -162,11 +162,7 @@ impl Walk {
             if matching && before > 0 {
                 let tokens = piece.len.min(before);
                 let used_after = self.recency.used_after(entry);
-                self.reuses.push(Reuse {
-                    entry,
-                    after: used_after,
-                    tokens,
-                });
+                self.reuses.push(Reuse { entry, after: used_after, tokens });
             }
             matching &= piece.len <= before;
             chain = after;
@@ -174,8 +170,7 @@ impl Walk {
         self.enter(chain, &Piece::new(turn.output, turn.output_tokens.get()));
         self.keep_whole_blocks(first_reuse);
         for entry in self.path.iter().rev() {
-            self.recency
-                .touch(*entry, self.known[*entry as usize].tokens);
+            self.recency.touch(*entry, self.known[*entry as usize].tokens);
         }
     }
 
@@ -196,10 +191,7 @@ impl Walk {
 
     /// Cuts what the last request reuses to whole blocks.
     fn keep_whole_blocks(&mut self, first_reuse: usize) {
-        let matched: u64 = self.reuses[first_reuse..]
-            .iter()
-            .map(|r| u64::from(r.tokens))
-            .sum();
+        let matched: u64 = self.reuses[first_reuse..].iter().map(|r| u64::from(r.tokens)).sum();
         let mut left = matched / self.block_tokens * self.block_tokens;
         for reuse in &mut self.reuses[first_reuse..] {
             reuse.tokens = u64::from(reuse.tokens).min(left) as u32;
@@ -217,11 +209,7 @@ impl Walk {
             sessions_scanned,
             requests: self.requests,
             prompt_tokens: self.prompt_tokens,
-            seen_tokens: self
-                .reuses
-                .iter()
-                .map(|reuse| u64::from(reuse.tokens))
-                .sum(),
+            seen_tokens: self.reuses.iter().map(|reuse| u64::from(reuse.tokens)).sum(),
             unique_tokens: self.recency.total(),
             asked_again_tokens: self.known.iter().map(|known| u64::from(known.again)).sum(),
             reuse_distance_p50_tokens: curve.quantile(0.5),
@@ -247,11 +235,7 @@ impl Curve {
         let runs = || reuses.iter().filter(|reuse| reuse.tokens > 0);
         Self {
             begins: Ramps::new(runs().map(|reuse| reuse.after).collect()),
-            ends: Ramps::new(
-                runs()
-                    .map(|reuse| reuse.after + u64::from(reuse.tokens))
-                    .collect(),
-            ),
+            ends: Ramps::new(runs().map(|reuse| reuse.after + u64::from(reuse.tokens)).collect()),
         }
     }
 

@@ -77,11 +77,7 @@ mod tests {
         assert_eq!(seen.observe(&[piece(1, 10), piece(2, 5)]), 6);
         assert_eq!(seen.observe(&[piece(1, 4)]), 4);
         assert_eq!(seen.observe(&[piece(1, 10), piece(2, 5)]), 15);
-        let later = Piece {
-            content: ContentId(1),
-            start: 1,
-            len: 5,
-        };
+        let later = Piece { content: ContentId(1), start: 1, len: 5 };
         assert_eq!(seen.observe(&[later]), 0, "another part of the content");
     }
 }

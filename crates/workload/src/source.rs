@@ -110,11 +110,7 @@ pub fn open(config: &WorkloadConfig, options: &SourceOptions) -> Result<Source, 
                 max_model_len: options.max_model_len,
                 speed: options.trace_speed,
             };
-            Source::Trace(Box::new(TraceSource::open(
-                file,
-                &options.trace_folder,
-                rules,
-            )?))
+            Source::Trace(Box::new(TraceSource::open(file, &options.trace_folder, rules)?))
         }
     })
 }

@@ -99,10 +99,7 @@ mod tests {
 
     fn close(actual: f64, expected: f64, relative: f64) {
         let error = (actual - expected).abs();
-        assert!(
-            error <= relative * expected.abs().max(1.0),
-            "{actual} is not {expected}"
-        );
+        assert!(error <= relative * expected.abs().max(1.0), "{actual} is not {expected}");
     }
 
     #[test]
@@ -123,10 +120,7 @@ mod tests {
             counts[stream.below(7) as usize] += 1;
         }
         // Six degrees of freedom: chi-square stays below 22.5 with probability 0.999.
-        let chi: f64 = counts
-            .iter()
-            .map(|c| (f64::from(*c) - 1e4).powi(2) / 1e4)
-            .sum();
+        let chi: f64 = counts.iter().map(|c| (f64::from(*c) - 1e4).powi(2) / 1e4).sum();
         assert!(chi < 22.5, "{counts:?}");
         assert_eq!(stream.below(1), 0);
     }

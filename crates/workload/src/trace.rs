@@ -157,9 +157,7 @@ impl Requests {
                 Ok(false)
             }
             OverContext::Truncate if record.output_tokens < context => {
-                record.prompt = record
-                    .prompt
-                    .truncated(Tokens(context - record.output_tokens));
+                record.prompt = record.prompt.truncated(Tokens(context - record.output_tokens));
                 self.counts.truncated += 1;
                 Ok(true)
             }
@@ -182,11 +180,7 @@ impl Requests {
     }
 
     fn line_error(&self, record: &TraceRecord, problem: String) -> WorkloadError {
-        WorkloadError::Line {
-            path: self.path.clone(),
-            line: record.line,
-            problem,
-        }
+        WorkloadError::Line { path: self.path.clone(), line: record.line, problem }
     }
 
     /// Reads to the end.
@@ -196,11 +190,9 @@ impl Requests {
         let context = self.rules.max_model_len;
         match read {
             0 => Err(WorkloadError::Empty { path: self.path }),
-            _ if read == skipped => Err(WorkloadError::NothingFits {
-                path: self.path,
-                skipped,
-                context,
-            }),
+            _ if read == skipped => {
+                Err(WorkloadError::NothingFits { path: self.path, skipped, context })
+            }
             _ => Ok(self.counts),
         }
     }
@@ -222,10 +214,7 @@ impl TraceSource {
         if !(rules.speed > 0.0 && rules.speed.is_finite()) {
             return Err(WorkloadError::value(
                 "load.trace.speed",
-                format!(
-                    "is {}; it must be a number above 0 (1 plays in real time)",
-                    rules.speed
-                ),
+                format!("is {}; it must be a number above 0 (1 plays in real time)", rules.speed),
             ));
         }
         let path = folder.join(&file.path);
@@ -282,10 +271,6 @@ impl SessionSource for TraceSource {
             after: Vec::new(),
             think: Nanos::ZERO,
         };
-        Some(Session {
-            id,
-            start: Some(due),
-            turns: vec![turn],
-        })
+        Some(Session { id, start: Some(due), turns: vec![turn] })
     }
 }

@@ -1,13 +1,13 @@
 //! `catalogues.md`: the names an experiment file may use, with the facts behind them.
 
-use weir_model::{Bytes, ModelShape};
-use weir_report::tables::{Table, markdown};
+use weir_model::{Accelerator, Bytes, ModelShape};
 use weir_spec::catalogue::links::{DISKS, LinkProfile, STORES};
 use weir_spec::catalogue::presets::{self, OffloadKind, RoutingKind};
 use weir_spec::catalogue::{accelerators, models};
 use weir_spec::plan::ArmRole;
 
 use super::Reference;
+use super::table::{code, table};
 
 /// The reference.
 pub(crate) fn reference() -> Reference {
@@ -19,32 +19,31 @@ pub(crate) fn reference() -> Reference {
          the constants of the timing model are a relative's, predictions are marked \
          uncalibrated.\n\n{}\n## Arms\n\n{}\nSizes where the file gives none:\n\n{}\n\
          ## Disks\n\n{}\n## Stores\n\n{}",
-        markdown(&model_table()),
-        markdown(&accelerator_table()),
-        markdown(&arm_table()),
-        markdown(&size_table()),
-        markdown(&link_table(&DISKS)),
-        markdown(&link_table(&STORES)),
+        model_table(),
+        accelerator_table(),
+        arm_table(),
+        size_table(),
+        link_table(&DISKS),
+        link_table(&STORES),
     );
     Reference::markdown("docs/reference/catalogues.md", &body)
 }
 
-fn model_table() -> Table {
+fn model_table() -> String {
     let heads =
         ["model", ">layers", ">KV heads", ">KV bytes/token", ">weights", ">context", "kind"];
-    let mut table = Table::new("", &heads);
-    for model in models::all() {
-        table.rows.push(vec![
-            format!("`{}`", model.name).into(),
-            model.layers.to_string().into(),
-            model.kv_heads.to_string().into(),
-            model.kv_bytes_per_token().0.to_string().into(),
-            model.weight_bytes.to_string().into(),
-            model.context.to_string().into(),
-            kind(&model).into(),
-        ]);
-    }
-    table
+    let row = |model: ModelShape| {
+        vec![
+            code(&model.name),
+            model.layers.to_string(),
+            model.kv_heads.to_string(),
+            model.kv_bytes_per_token().0.to_string(),
+            model.weight_bytes.to_string(),
+            model.context.to_string(),
+            kind(&model),
+        ]
+    };
+    table(&heads, models::all().into_iter().map(row))
 }
 
 fn kind(model: &ModelShape) -> String {
@@ -57,12 +56,12 @@ fn kind(model: &ModelShape) -> String {
         parts.push("latent attention".to_owned());
     }
     if model.bytes_per_weight < 2.0 {
-        parts.push(format!("{} bytes per weight", model.bytes_per_weight));
+        parts.push(format!("{} B/weight", model.bytes_per_weight));
     }
     parts.join(", ")
 }
 
-fn accelerator_table() -> Table {
+fn accelerator_table() -> String {
     let heads = [
         "accelerator",
         ">memory MiB",
@@ -72,34 +71,31 @@ fn accelerator_table() -> Table {
         ">host link GB/s",
         "constants",
     ];
-    let mut table = Table::new("", &heads);
-    for accelerator in accelerators::all() {
-        let constants = if accelerator.calibrated { "fitted" } else { "a relative's" };
-        table.rows.push(vec![
-            format!("`{}`", accelerator.name).into(),
-            accelerator.memory_mib.to_string().into(),
-            accelerator.bf16_tflops.to_string().into(),
-            accelerator.memory_gb_per_s.to_string().into(),
-            accelerator.l2_mib.to_string().into(),
-            accelerator.host_link_gb_per_s.to_string().into(),
-            constants.into(),
-        ]);
-    }
-    table
+    let row = |one: Accelerator| {
+        vec![
+            code(&one.name),
+            one.memory_mib.to_string(),
+            one.bf16_tflops.to_string(),
+            one.memory_gb_per_s.to_string(),
+            one.l2_mib.to_string(),
+            one.host_link_gb_per_s.to_string(),
+            if one.calibrated { "fitted" } else { "a relative's" }.to_owned(),
+        ]
+    };
+    table(&heads, accelerators::all().into_iter().map(row))
 }
 
-fn arm_table() -> Table {
-    let mut table = Table::new("", &["preset", "what it is", "part", "tiers", "routing"]);
-    for preset in presets::ALL {
-        table.rows.push(vec![
-            format!("`{}`", preset.name).into(),
-            preset.description.into(),
-            role(preset.role).into(),
-            tiers(preset.offload).into(),
-            routing(preset.routing).into(),
-        ]);
-    }
-    table
+fn arm_table() -> String {
+    let row = |preset: presets::Preset| {
+        vec![
+            code(preset.name),
+            preset.description.to_owned(),
+            role(preset.role).to_owned(),
+            tiers(preset.offload),
+            routing(preset.routing),
+        ]
+    };
+    table(&["preset", "what it is", "part", "tiers", "routing"], presets::ALL.into_iter().map(row))
 }
 
 const fn role(role: ArmRole) -> &'static str {
@@ -129,7 +125,7 @@ fn routing(routing: RoutingKind) -> String {
     }
 }
 
-fn size_table() -> Table {
+fn size_table() -> String {
     let bytes = |bytes: Bytes| bytes.to_string();
     let rows = [
         ("host memory of `native-offload`", bytes(presets::NATIVE_BYTES)),
@@ -141,27 +137,24 @@ fn size_table() -> Table {
         ("remote store", bytes(presets::STORE_BYTES)),
         ("chunk of LMCache", format!("{} tokens", presets::LMCACHE_CHUNK_TOKENS)),
     ];
-    let mut table = Table::new("", &["what", ">size"]);
-    table.rows.extend(rows.into_iter().map(|(what, size)| vec![what.into(), size.into()]));
-    table
+    table(&["what", ">size"], rows.map(|(what, size)| vec![what.to_owned(), size]))
 }
 
-fn link_table(profiles: &[LinkProfile]) -> Table {
+fn link_table(profiles: &[LinkProfile]) -> String {
     let heads =
         ["name", ">read GB/s", ">write GB/s", ">latency", ">lanes", "measured", "where from"];
-    let mut table = Table::new("", &heads);
-    for profile in profiles {
-        table.rows.push(vec![
-            format!("`{}`", profile.name).into(),
-            profile.read_gb_per_s.to_string().into(),
-            profile.write_gb_per_s.to_string().into(),
-            profile.latency.to_string().into(),
-            profile.lanes.to_string().into(),
-            if profile.measured { "yes" } else { "no" }.into(),
-            profile.source.into(),
-        ]);
-    }
-    table
+    let row = |profile: &LinkProfile| {
+        vec![
+            code(profile.name),
+            profile.read_gb_per_s.to_string(),
+            profile.write_gb_per_s.to_string(),
+            profile.latency.to_string(),
+            profile.lanes.to_string(),
+            if profile.measured { "yes" } else { "no" }.to_owned(),
+            profile.source.to_owned(),
+        ]
+    };
+    table(&heads, profiles.iter().map(row))
 }
 
 #[cfg(test)]

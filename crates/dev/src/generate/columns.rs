@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use weir_record::{ColumnSpec, RequestColumn, SeriesColumn, StepColumn};
 use weir_report::files::columns_reference;
-use weir_report::tables::{Table, markdown};
 
 use super::Reference;
+use super::table::{code, table};
 
 /// The reference.
 pub(crate) fn reference() -> Reference {
@@ -33,25 +33,20 @@ pub(crate) fn reference() -> Reference {
          the start of the cell. Any Parquet reader will do.\n",
     );
     for (file, rows, specs) in tables {
-        let _ = write!(body, "\n### {file}\n\n{rows}\n\n{}", markdown(&table(&specs)));
+        let _ = write!(body, "\n### {file}\n\n{rows}\n\n{}", described(&specs));
     }
     body.push('\n');
     body += &deepened(&columns_reference());
     Reference::markdown("docs/reference/columns.md", &body)
 }
 
-fn table(specs: &[ColumnSpec]) -> Table {
-    let mut table = Table::new("", &["column", "type", "unit", "meaning"]);
-    for spec in specs {
+fn described(specs: &[ColumnSpec]) -> String {
+    let rows = specs.iter().map(|spec| {
         let null = if spec.nullable { ", nullable" } else { "" };
-        table.rows.push(vec![
-            format!("`{}`", spec.name).into(),
-            format!("{}{null}", spec.kind).into(),
-            spec.unit.into(),
-            spec.meaning.into(),
-        ]);
-    }
-    table
+        let kind = format!("{}{null}", spec.kind);
+        vec![code(spec.name), kind, spec.unit.to_owned(), spec.meaning.to_owned()]
+    });
+    table(&["column", "type", "unit", "meaning"], rows)
 }
 
 /// Markdown with each heading one level deeper, so that it can stand inside another document.
@@ -69,7 +64,7 @@ mod tests {
     #[test]
     fn all_columns_are_there_under_one_title() {
         let text = reference().text;
-        for name in ["`prompt_id`", "`gap_ns`", "`labels`", "peak_output_tokens_per_s"] {
+        for name in ["`prompt_id`", "`gap_ns`", "`labels`", "### performance_comparisons.csv"] {
             assert!(text.contains(name), "{name}");
         }
         assert_eq!(text.lines().filter(|line| line.starts_with("# ")).count(), 1);

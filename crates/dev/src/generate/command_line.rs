@@ -64,7 +64,9 @@ fn executable(line: &str) -> Option<PathBuf> {
 }
 
 fn help(program: &Path, command: &[String]) -> anyhow::Result<String> {
-    let shown = || format!("{} {} --help", program.display(), command.join(" "));
+    let shown = || {
+        format!("{} {}", program.display(), [command, &["--help".to_owned()]].concat().join(" "))
+    };
     // Without a terminal at either end, the width comes from COLUMNS and nothing is coloured.
     let output = Command::new(program)
         .args(command)
@@ -118,11 +120,12 @@ fn commands(help: &str) -> Vec<String> {
 fn document(pages: &[Page]) -> String {
     let mut body = String::from("# Command line\n");
     for page in pages {
-        let mut name = vec!["weir".to_owned()];
-        name.extend(page.command.iter().cloned());
-        let help: String = page.help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-        let name = name.join(" ");
-        let _ = write!(body, "\n## `{name}`\n\n```text\n{}\n```\n", help.trim_end());
+        let name = [&["weir".to_owned()], page.command.as_slice()].concat().join(" ");
+        let _ = write!(body, "\n## `{name}`\n\n```text\n");
+        for line in page.help.trim_end().lines() {
+            let _ = writeln!(body, "{}", line.trim_end());
+        }
+        body.push_str("```\n");
     }
     body
 }

@@ -7,6 +7,7 @@ pub(crate) mod catalogues;
 pub(crate) mod columns;
 pub(crate) mod command_line;
 pub(crate) mod schema;
+mod table;
 pub(crate) mod verdicts;
 
 use std::fs;

@@ -7,9 +7,9 @@ use anyhow::Context;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 use weir_model::{OverheadReason, SignalKind, Verdict, VoidReason};
-use weir_report::tables::{Table, markdown};
 
 use super::Reference;
+use super::table::{code, table};
 
 /// One variant of an enumeration.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,24 +33,22 @@ pub(crate) fn reference() -> anyhow::Result<Reference> {
          ## Signals\n\nWhat was seen of the mechanism. A difference is taken over the measured \
          window, a level at its end. A signal that is missing could not be observed, which is not \
          the same as zero.\n\n{}",
-        markdown(&verdicts()?),
-        markdown(&reasons::<OverheadReason>()?),
-        markdown(&reasons::<VoidReason>()?),
-        markdown(&signals()?),
+        verdicts()?,
+        reasons::<OverheadReason>()?,
+        reasons::<VoidReason>()?,
+        signals()?,
     );
     Ok(Reference::markdown("docs/reference/verdicts.md", &body))
 }
 
-fn verdicts() -> anyhow::Result<Table> {
-    let mut table = Table::new("", &["verdict", "when", "enters means, differences, peaks"]);
+fn verdicts() -> anyhow::Result<String> {
+    let mut rows = Vec::new();
     for word in words::<Verdict>()? {
-        let verdict = example(&word)?;
-        let counts = if verdict.counts() { "yes" } else { "no" };
+        let counts = if example(&word)?.counts() { "yes" } else { "no" };
         let reason = if word.payload.is_some() { " (reason)" } else { "" };
-        let name = format!("`{}`{reason}", word.name);
-        table.rows.push(vec![name.into(), word.meaning.into(), counts.into()]);
+        rows.push(vec![code(&word.name) + reason, word.meaning, counts.to_owned()]);
     }
-    Ok(table)
+    Ok(table(&["verdict", "when", "enters means, differences, peaks"], rows))
 }
 
 /// A verdict with this word, whatever its reason.
@@ -73,26 +71,28 @@ fn first<T: JsonSchema>() -> anyhow::Result<String> {
     Ok(words::<T>()?.into_iter().next().context("an enumeration without words")?.name)
 }
 
-fn reasons<T: JsonSchema>() -> anyhow::Result<Table> {
-    let mut table = Table::new("", &["reason", "meaning"]);
-    for word in words::<T>()? {
-        table.rows.push(vec![format!("`{}`", word.name).into(), word.meaning.into()]);
-    }
-    Ok(table)
+fn reasons<T: JsonSchema>() -> anyhow::Result<String> {
+    let rows = words::<T>()?.into_iter().map(|word| vec![code(&word.name), word.meaning]);
+    Ok(table(&["reason", "meaning"], rows))
 }
 
-fn signals() -> anyhow::Result<Table> {
-    let mut table = Table::new("", &["signal", "unit", "is", "meaning"]);
+fn signals() -> anyhow::Result<String> {
+    let mut rows = Vec::new();
     for word in words::<SignalKind>()? {
         let kind: SignalKind = serde_json::from_value(json!(word.name))
             .with_context(|| format!("`{}` is no signal", word.name))?;
         let is = if kind.is_gauge() { "level" } else { "difference" };
         // The column before says so already.
-        let meaning = word.meaning.trim_start_matches("Gauge: ").to_owned();
-        let name = format!("`{}`", word.name);
-        table.rows.push(vec![name.into(), kind.unit().into(), is.into(), meaning.into()]);
+        let meaning = capitalised(word.meaning.trim_start_matches("Gauge: "));
+        rows.push(vec![code(&word.name), kind.unit().to_owned(), is.to_owned(), meaning]);
     }
-    Ok(table)
+    Ok(table(&["signal", "unit", "is", "meaning"], rows))
+}
+
+/// A sentence, again, after its front was cut off.
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// The variants of an enumeration, in the order of the source.
@@ -138,6 +138,13 @@ mod tests {
             let reason: VoidReason = serde_json::from_value(json!(word.name)).expect("a reason");
             assert_eq!(reason.name(), word.name);
         }
+    }
+
+    #[test]
+    fn signals_say_once_that_they_are_levels() {
+        let table = signals().expect("signals are documented");
+        assert!(table.contains("| `tier-capacity-bytes` | bytes | level | Capacity"), "{table}");
+        assert!(table.contains("| `stored-bytes` | bytes | difference |"), "{table}");
     }
 
     #[test]

@@ -10,15 +10,14 @@ pub(super) struct Exception {
     reason: &'static str,
 }
 
-const fn exception(name: &'static str, reason: &'static str) -> Exception {
-    Exception { name, reason }
-}
-
 /// Files that may be longer than the limit.
 pub(super) const LONG_FILES: &[Exception] = &[];
 
 /// Functions that may be longer than the limit.
-pub(super) const LONG_FUNCTIONS: &[Exception] = &[];
+pub(super) const LONG_FUNCTIONS: &[Exception] = &[Exception {
+    name: "crates/engine/src/timing/calibration.rs::closed_loop",
+    reason: "a test's whole closed loop in one place, to be read beside the published one",
+}];
 
 /// The exceptions that something has needed so far.
 #[derive(Debug, Default)]
@@ -62,7 +61,8 @@ impl Used {
 mod tests {
     use super::*;
 
-    const LIST: &[Exception] = &[exception("a.rs", "a table"), exception("b.rs::f", "")];
+    const LIST: &[Exception] =
+        &[Exception { name: "a.rs", reason: "a table" }, Exception { name: "b.rs::f", reason: "" }];
 
     #[test]
     fn what_was_not_needed_or_has_no_reason_is_found() {

@@ -52,6 +52,7 @@ pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
         lengths::check(file, &mut used, &mut findings);
         readmes::check_title(file, &mut findings);
     }
+    readmes::check_links(files, &mut findings);
     readmes::check_crates(files, &mut findings);
     manifests::check(files, &mut findings);
     used.check(&mut findings);

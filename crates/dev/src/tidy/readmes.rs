@@ -1,5 +1,5 @@
-//! Markdown: one title per file, and a README in each crate that says what the crate owns and
-//! whose list of files is true.
+//! Markdown: one title per file, links that lead somewhere, and a README in each crate that says
+//! what the crate owns and whose list of files is true.
 
 use std::collections::BTreeSet;
 
@@ -38,6 +38,44 @@ pub(super) fn check_title(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Links to files of the repository lead to files.
+pub(super) fn check_links(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files.iter().filter(|file| file.extension() == "md") {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (number, line) in prose(&file.text) {
+            let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            for target in targets {
+                let path = target.split('#').next().unwrap_or(target);
+                let leads_outside = path.is_empty() || path.contains(':');
+                if !leads_outside && !exists(files, &resolved(folder, path)) {
+                    let message = format!("the link to `{target}` leads nowhere; correct it");
+                    findings.push(Finding::of(file, number, message));
+                }
+            }
+        }
+    }
+}
+
+/// A relative path, seen from a folder, as a path from the root.
+fn resolved(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+/// Whether a path is a file, or a folder with files.
+fn exists(files: &[SourceFile], path: &str) -> bool {
+    files.iter().any(|file| {
+        file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Each crate has a README with the headings and a true file map.
 pub(super) fn check_crates(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for manifest in files {
@@ -66,11 +104,7 @@ fn check_map(readme: &SourceFile, folder: &str, files: &[SourceFile], findings: 
     let map: Vec<(usize, &str)> = section(&readme.text, "## File map");
     let mut named = BTreeSet::new();
     for (number, line) in &map {
-        for word in line.split([' ', ',', '`', '|', ';', '(', ')', ':']) {
-            let word = word.trim_end_matches('.');
-            if word.is_empty() {
-                continue;
-            }
+        for word in first_cell(line).split([' ', ',', '`']).filter(|word| !word.is_empty()) {
             let from_root = word.strip_prefix("src/").unwrap_or(word);
             named.insert(from_root.trim_end_matches('/').trim_end_matches(".rs"));
             if let Some(first) = from_root.strip_suffix("/mod.rs") {
@@ -97,6 +131,16 @@ fn check_map(readme: &SourceFile, folder: &str, files: &[SourceFile], findings: 
     for module in modules.difference(&named) {
         findings.push(Finding::of(readme, 0, format!("the file map lacks `{module}`; add it")));
     }
+}
+
+/// What a line of a file map is about: the first cell of a table's row, or what stands before two
+/// spaces in a fenced block.
+fn first_cell(line: &str) -> &str {
+    let cell = match line.strip_prefix('|') {
+        Some(row) => row.split('|').next(),
+        None => line.split("  ").next(),
+    };
+    cell.unwrap_or(line)
 }
 
 /// Whether a file or folder (`name/`) is in the crate, at its root or in `src/`.
@@ -150,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn links_lead_to_files_and_folders() {
+        let page = |text: &str| {
+            let files = [file("docs/a.md", text), file("docs/b/c.md", ""), file("LICENSE", "")];
+            let mut findings = Vec::new();
+            check_links(&files, &mut findings);
+            findings.len()
+        };
+        assert_eq!(page("[c](b/c.md#top), [b](b), [l](../LICENSE), [x](https://x.y), [t](#t)"), 0);
+        assert_eq!(page("[c](c.md) and [d](b/d.md)"), 2);
+        assert_eq!(page("```\n[c](c.md)\n```\n"), 0);
+    }
+
+    #[test]
     fn a_crate_needs_a_readme() {
         let mut findings = Vec::new();
         check_crates(&[file("crates/a/Cargo.toml", "")], &mut findings);
@@ -163,6 +220,14 @@ mod tests {
         assert_eq!(crate_with(README), Vec::<String>::new());
         let found = crate_with(&README.replace("## Loop", "## Loops"));
         assert_eq!(found, ["no `## Loop`; add it"]);
+    }
+
+    #[test]
+    fn a_file_map_may_be_a_fenced_block() {
+        let rows = "| `one.rs` | one |\n| `two/` | two |";
+        let found =
+            crate_with(&README.replace(rows, "```\none.rs   before two/\ntwo/     gone.rs\n```"));
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]

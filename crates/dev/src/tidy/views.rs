@@ -143,9 +143,9 @@ mod tests {
     #[test]
     fn comments_and_literals_are_blanked_in_place() {
         let views = Views::of("let a = \"{ // no\"; // {\n");
-        assert_eq!(views.code, "let a =           ;     \n");
-        assert_eq!(views.comments, "                    // {\n");
-        assert_eq!(views.literals, "        \"{ // no\"       \n");
+        assert_eq!(views.code, "let a =          ;     \n");
+        assert_eq!(views.comments, "                   // {\n");
+        assert_eq!(views.literals, "        \"{ // no\"      \n");
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn block_comments_nest() {
-        assert_eq!(code("a /* { /* } */ { */ b"), "a                     b");
+        assert_eq!(code("a /* { /* } */ { */ b"), "a                   b");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::repository::SourceFile;
 
 // The words are put together here, so that this file does not hold them.
 
-/// Promises: of work that an issue should hold, or that should be done.
-const PROMISES: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+/// Promises: of work that an issue should hold, or that should be done, and gaps left for it.
+const PROMISES: [&str; 4] =
+    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("X", "X")];
 /// Code that is not meant to stay.
 const UNFINISHED: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
 /// Paths and names of the places where files are written, which mean nothing to a reader.

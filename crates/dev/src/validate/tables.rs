@@ -221,10 +221,14 @@ pub(super) fn offload_ttft(lab: &Lab) -> anyhow::Result<Table> {
                 format!("workload.shared-prefix.prefix_tokens={}", tokens - 16),
             ],
         )?;
-        let of = |arm| {
-            cells.figure(("meta-llama/Llama-3.1-8B", "1x-h100", arm, "c1"), "ttft_p50_ms")
-        };
-        table.push(format!("{tokens} tokens computed"), row.computed_ms, of("no-offload")?, row.fitted);
+        let of =
+            |arm| cells.figure(("meta-llama/Llama-3.1-8B", "1x-h100", arm, "c1"), "ttft_p50_ms");
+        table.push(
+            format!("{tokens} tokens computed"),
+            row.computed_ms,
+            of("no-offload")?,
+            row.fitted,
+        );
         table.push(
             format!("{tokens} tokens loaded"),
             row.loaded_ms,

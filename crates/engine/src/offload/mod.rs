@@ -1,5 +1,5 @@
-//! Offload decisions: what is looked up, loaded and stored, for vLLM's OffloadingConnector and for
-//! LMCache.
+//! Offload decisions: what is looked up, loaded and stored, for vLLM's `OffloadingConnector`
+//! and for LMCache.
 //!
 //! Both keep chunks of whole blocks. A lookup goes on behind the GPU's own hit: each local tier in
 //! turn, then the remote store, until a chunk is found nowhere. Stores are eager and write
@@ -85,7 +85,15 @@ impl Offload {
                 LocalTier { kind: tier.kind, cache }
             })
             .collect();
-        Self { config, tiers, chunk_bytes, jobs: Vec::new(), vacant: Vec::new(), refused: 0, behind: 0 }
+        Self {
+            config,
+            tiers,
+            chunk_bytes,
+            jobs: Vec::new(),
+            vacant: Vec::new(),
+            refused: 0,
+            behind: 0,
+        }
     }
 
     /// Its configuration.
@@ -293,7 +301,10 @@ impl Offload {
             bytes: Bytes(self.chunk_bytes.0 * chunks),
             copies,
             holds_pass: in_pass,
-            issue_cost: self.issue_cost(tier, copies),
+            issue_cost: match kind {
+                TransferKind::Store => self.issue_cost(tier, copies),
+                TransferKind::Load => Nanos::ZERO,
+            },
         }
     }
 

@@ -208,8 +208,7 @@ impl BlockPool {
         }
         let mut holding = Holding {
             node: NodeIdOrRoot(tail),
-            position: Position::default()
-                .advanced(sequence, hit.blocks * self.tree.unit_tokens()),
+            position: Position::default().advanced(sequence, hit.blocks * self.tree.unit_tokens()),
             cached: hit.blocks,
             ..Holding::default()
         };
@@ -269,6 +268,7 @@ impl BlockPool {
     }
 
     /// Gives everything back. Blocks with content stay in the cache until they are evicted.
+    #[allow(clippy::needless_pass_by_value, reason = "what was given back is not held any more")]
     pub fn release(&mut self, holding: Holding) {
         self.blank += holding.private;
         for chain in holding.chains.iter().rev() {
@@ -332,8 +332,7 @@ impl BlockPool {
 
     fn advance(&self, holding: &mut Holding, node: NodeId, sequence: &[Piece], blocks: u32) {
         holding.node = NodeIdOrRoot(node);
-        holding.position =
-            holding.position.advanced(sequence, blocks * self.tree.unit_tokens());
+        holding.position = holding.position.advanced(sequence, blocks * self.tree.unit_tokens());
         holding.cached += blocks;
         holding.private -= blocks;
     }

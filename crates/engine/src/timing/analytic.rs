@@ -59,14 +59,8 @@ impl PassParts {
 /// The MLP of one layer.
 #[derive(Debug, Clone, Copy)]
 enum Mlp {
-    Dense {
-        gate_up: Product,
-        down: Product,
-    },
-    Sparse {
-        experts: ExpertLayer,
-        roofline: Roofline,
-    },
+    Dense { gate_up: Product, down: Product },
+    Sparse { experts: ExpertLayer, roofline: Roofline },
 }
 
 /// The analytic model for one model, accelerator and number of ranks.
@@ -103,17 +97,13 @@ impl AnalyticTiming {
         let (model, accelerator) = (&config.model, &config.accelerator);
         let ranks = f64::from(config.tensor_parallel);
         let memory = accelerator.memory_gb_per_s * 1e9;
-        let all_reduce = match config.tensor_parallel {
-            1 => None,
-            ranks => Some(
-                AllReduce::between(&accelerator.fit.all_reduce, ranks).ok_or_else(|| {
-                    TimingError::NoAllReduce {
-                        accelerator: accelerator.name.clone(),
-                        ranks,
-                    }
-                })?,
-            ),
-        };
+        let all_reduce =
+            match config.tensor_parallel {
+                1 => None,
+                ranks => Some(AllReduce::between(&accelerator.fit.all_reduce, ranks).ok_or_else(
+                    || TimingError::NoAllReduce { accelerator: accelerator.name.clone(), ranks },
+                )?),
+            };
         let projections = projections(model, config.tensor_parallel);
         let mlp = mlp(model, accelerator, ranks);
         // Width that passes through the elementwise kernels: residual stream and norms, queries
@@ -156,10 +146,7 @@ impl AnalyticTiming {
         let (tokens, sequences) = (shape.tokens() as f64, shape.sequences() as f64);
         let cpu = self.cpu_pass_s + self.cpu_sequence_s * sequences;
         if tokens <= 0.0 {
-            return PassParts {
-                cpu,
-                ..PassParts::default()
-            };
+            return PassParts { cpu, ..PassParts::default() };
         }
         PassParts {
             products: self.products(tokens),
@@ -172,11 +159,8 @@ impl AnalyticTiming {
     }
 
     fn products(&self, tokens: f64) -> f64 {
-        let before: f64 = self
-            .projections
-            .iter()
-            .map(|product| product.time(&self.weights, tokens))
-            .sum();
+        let before: f64 =
+            self.projections.iter().map(|product| product.time(&self.weights, tokens)).sum();
         let mlp = match &self.mlp {
             Mlp::Dense { gate_up, down } => {
                 gate_up.time(&self.weights, tokens) + down.time(&self.weights, tokens)
@@ -192,9 +176,8 @@ impl AnalyticTiming {
 
     fn all_reduces(&self, tokens: f64) -> f64 {
         let bytes = ACTIVATION_BYTES * tokens * self.hidden;
-        self.all_reduce.map_or(0.0, |all_reduce| {
-            ALL_REDUCES_PER_LAYER * self.layers * all_reduce.time(bytes)
-        })
+        self.all_reduce
+            .map_or(0.0, |all_reduce| ALL_REDUCES_PER_LAYER * self.layers * all_reduce.time(bytes))
     }
 
     fn head(&self, sequences: f64) -> f64 {
@@ -233,11 +216,7 @@ impl TimingModel for AnalyticTiming {
         let gpu = self.token_time(tokens)
             + self.sequence_time(sequences)
             + self.layers * self.attention.time(shape);
-        let seconds = if self.async_scheduling {
-            gpu.max(cpu)
-        } else {
-            gpu + cpu
-        };
+        let seconds = if self.async_scheduling { gpu.max(cpu) } else { gpu + cpu };
         Nanos::from_secs_f64(seconds)
     }
 
@@ -284,11 +263,7 @@ fn attention_width(model: &ModelShape, ranks: u32) -> f64 {
 /// rank or, where that is cheaper, none.
 fn projections(model: &ModelShape, ranks: u32) -> Vec<Product> {
     let bytes_per_weight = model.bytes_per_weight;
-    let product = |outputs, inputs| Product {
-        outputs,
-        inputs,
-        bytes_per_weight,
-    };
+    let product = |outputs, inputs| Product { outputs, inputs, bytes_per_weight };
     let hidden = f64::from(model.hidden);
     let heads = f64::from(model.heads / ranks);
     let dim = f64::from(model.head_dim);
@@ -304,11 +279,7 @@ fn projections(model: &ModelShape, ranks: u32) -> Vec<Product> {
     } else {
         vec![product(queries, hidden)]
     };
-    list.extend([
-        product(rank + rope, hidden),
-        product(2.0 * heads * dim, rank),
-        output,
-    ]);
+    list.extend([product(rank + rope, hidden), product(2.0 * heads * dim, rank), output]);
     list
 }
 
@@ -318,27 +289,14 @@ fn mlp(model: &ModelShape, accelerator: &Accelerator, ranks: f64) -> Mlp {
     let hidden = f64::from(model.hidden);
     if let Some(experts) = model.experts {
         return Mlp::Sparse {
-            experts: ExpertLayer {
-                experts,
-                hidden,
-                bytes_per_weight,
-                ranks,
-            },
+            experts: ExpertLayer { experts, hidden, bytes_per_weight, ranks },
             roofline: Roofline::of_experts(accelerator, bytes_per_weight),
         };
     }
     let inner = f64::from(model.intermediate) / ranks;
     Mlp::Dense {
-        gate_up: Product {
-            outputs: 2.0 * inner,
-            inputs: hidden,
-            bytes_per_weight,
-        },
-        down: Product {
-            outputs: hidden,
-            inputs: inner,
-            bytes_per_weight,
-        },
+        gate_up: Product { outputs: 2.0 * inner, inputs: hidden, bytes_per_weight },
+        down: Product { outputs: hidden, inputs: inner, bytes_per_weight },
     }
 }
 
@@ -382,10 +340,7 @@ fn check(config: &AnalyticConfig) -> Result<(), TimingError> {
         ("head_dim", f64::from(model.head_dim)),
         ("vocabulary", f64::from(model.vocabulary)),
         ("bytes_per_weight", model.bytes_per_weight),
-        (
-            "kv_bytes_per_element",
-            f64::from(model.kv_bytes_per_element),
-        ),
+        ("kv_bytes_per_element", f64::from(model.kv_bytes_per_element)),
         ("tensor_parallel", f64::from(config.tensor_parallel)),
     ];
     let of_mlp = match model.experts {
@@ -437,9 +392,5 @@ fn positive(owner: &str, figure: &'static str, value: f64) -> Result<(), TimingE
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(TimingError::NotPositive {
-        owner: owner.to_owned(),
-        figure,
-        value,
-    })
+    Err(TimingError::NotPositive { owner: owner.to_owned(), figure, value })
 }

@@ -57,10 +57,7 @@ fn closed_loop(timing: &mut AnalyticTiming, users: u32) -> Measured {
     let (mut ttft, mut decode) = (Nanos::ZERO, Nanos::ZERO);
     while now < end {
         let mut budget = BUDGET - running.len() as u32;
-        let own: u64 = running
-            .iter()
-            .map(|one| u64::from(REST + one.produced))
-            .sum();
+        let own: u64 = running.iter().map(|one| u64::from(REST + one.produced)).sum();
         let mut shape = PassShape {
             decoding: running.len() as u32,
             context_tokens: running.len() as u64 * u64::from(PREFIX) + own,
@@ -75,10 +72,7 @@ fn closed_loop(timing: &mut AnalyticTiming, users: u32) -> Measured {
             }
             let new_tokens = budget.min(*left);
             let context_tokens = PREFIX + REST - *left;
-            shape.prefill.push(PrefillChunk {
-                new_tokens,
-                context_tokens,
-            });
+            shape.prefill.push(PrefillChunk { new_tokens, context_tokens });
             budget -= new_tokens;
             *left -= new_tokens;
             if *left > 0 {
@@ -129,10 +123,7 @@ fn mean(values: &[f64]) -> f64 {
 fn shared_prefix(what: &str, change: impl Fn(&mut AnalyticConfig)) -> [f64; 3] {
     println!("{what}");
     let mut errors = [const { Vec::new() }; 3];
-    for row in SHARED_PREFIX_L40S
-        .iter()
-        .filter(|row| row.arm != "native-offload")
-    {
+    for row in SHARED_PREFIX_L40S.iter().filter(|row| row.arm != "native-offload") {
         let mut config = on_l40s(row.model, row.tensor_parallel);
         change(&mut config);
         let measured = closed_loop(&mut AnalyticTiming::new(&config).unwrap(), row.users);
@@ -141,52 +132,34 @@ fn shared_prefix(what: &str, change: impl Fn(&mut AnalyticConfig)) -> [f64; 3] {
             (measured.ttft_ms, row.ttft_ms),
             (measured.itl_ms, row.itl_ms),
         ];
-        print!(
-            "  {:20} tp{} c{:<4} {:12}",
-            row.model, row.tensor_parallel, row.users, row.arm
-        );
+        print!("  {:20} tp{} c{:<4} {:12}", row.model, row.tensor_parallel, row.users, row.arm);
         for ((predicted, published), errors) in pairs.into_iter().zip(&mut errors) {
             let Some(published) = published else { continue };
             errors.push(error(predicted, published));
-            print!(
-                " | {predicted:7.1} / {published:7.1} {:+6.1} %",
-                error(predicted, published)
-            );
+            print!(" | {predicted:7.1} / {published:7.1} {:+6.1} %", error(predicted, published));
         }
         println!();
     }
     let means = errors.map(|errors| mean(&errors));
-    println!(
-        "  mean: tok/s {:.1} %, TTFT {:.1} %, ITL {:.1} %",
-        means[0], means[1], means[2]
-    );
+    println!("  mean: tok/s {:.1} %, TTFT {:.1} %, ITL {:.1} %", means[0], means[1], means[2]);
     means
 }
 
 #[test]
 fn calibration_shared_prefix_on_l40s() {
     let chosen = shared_prefix("cascade attention, 140 us per sequence", |_| {});
-    assert!(
-        chosen[0] < 5.0 && chosen[1] < 30.0 && chosen[2] < 5.0,
-        "{chosen:?}"
-    );
+    assert!(chosen[0] < 5.0 && chosen[1] < 30.0 && chosen[2] < 5.0, "{chosen:?}");
     // The other explanation of the same rows: prefix read per sequence from L2, little CPU time.
     // It would need an L2 more than twice as fast as measured.
     let from_l2 = shared_prefix("reads from L2, 40 us per sequence", |config| {
         config.cascade_attention = false;
         config.cpu_per_sequence = Nanos::from_micros(40);
     });
-    assert!(
-        from_l2[2] > 4.0 * chosen[2],
-        "{from_l2:?} against {chosen:?}"
-    );
+    assert!(from_l2[2] > 4.0 * chosen[2], "{from_l2:?} against {chosen:?}");
     let little_cpu = shared_prefix("cascade attention, 40 us per sequence", |config| {
         config.cpu_per_sequence = Nanos::from_micros(40);
     });
-    assert!(
-        little_cpu[2] > 4.0 * chosen[2],
-        "{little_cpu:?} against {chosen:?}"
-    );
+    assert!(little_cpu[2] > 4.0 * chosen[2], "{little_cpu:?} against {chosen:?}");
 }
 
 #[test]
@@ -216,14 +189,8 @@ fn calibration_computed_ttft_on_h100() {
 fn calibration_prefill_throughput_on_h100() {
     let config = on_h100("meta-llama/Llama-3.1-8B", 1);
     let mut timing = AnalyticTiming::new(&config).unwrap();
-    let chunk = PrefillChunk {
-        new_tokens: 512,
-        context_tokens: 0,
-    };
-    let shape = PassShape {
-        prefill: vec![chunk; 16],
-        ..PassShape::default()
-    };
+    let chunk = PrefillChunk { new_tokens: 512, context_tokens: 0 };
+    let shape = PassShape { prefill: vec![chunk; 16], ..PassShape::default() };
     let predicted = 8_192.0 / timing.pass(&shape).as_secs_f64();
     let difference = error(predicted, PREFILL_WITHOUT_OFFLOAD_H100);
     println!("512-token prompts: {predicted:.0} tok/s, {difference:+.1} %");

@@ -9,15 +9,7 @@ use crate::config::AnalyticConfig;
 type Dimensions = [u32; 7];
 
 fn shape(name: &str, dimensions: Dimensions, bytes_per_weight: f64) -> ModelShape {
-    let [
-        layers,
-        hidden,
-        heads,
-        kv_heads,
-        head_dim,
-        intermediate,
-        vocabulary,
-    ] = dimensions;
+    let [layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary] = dimensions;
     ModelShape {
         name: name.to_owned(),
         layers,
@@ -45,19 +37,11 @@ pub(super) fn model(name: &str) -> ModelShape {
         "Qwen/Qwen3-32B-AWQ" => shape(name, [64, 5120, 64, 8, 128, 25_600, 151_936], 0.55),
         "meta-llama/Llama-3.1-8B" => shape(name, [32, 4096, 32, 8, 128, 14_336, 128_256], 2.0),
         "Qwen/Qwen3-30B-A3B" => ModelShape {
-            experts: Some(Experts {
-                count: 128,
-                active: 8,
-                intermediate: 768,
-            }),
+            experts: Some(Experts { count: 128, active: 8, intermediate: 768 }),
             ..shape(name, [48, 2048, 32, 4, 128, 0, 151_936], 2.0)
         },
         "openai/gpt-oss-120b" => ModelShape {
-            experts: Some(Experts {
-                count: 128,
-                active: 4,
-                intermediate: 2880,
-            }),
+            experts: Some(Experts { count: 128, active: 4, intermediate: 2880 }),
             ..shape(name, [36, 2880, 64, 8, 64, 0, 201_088], 0.53)
         },
         other => panic!("no fixture for {other}"),

@@ -88,12 +88,7 @@ impl Roofline {
             WeightFormat::Int4 => (0.42 * peak, 45e-6),
         };
         let bytes_per_s = accelerator.fit.gemm_bandwidth_share * accelerator.memory_gb_per_s * 1e9;
-        Self {
-            flops_per_s,
-            bytes_per_s,
-            fixed_s,
-            blend: 1.0,
-        }
+        Self { flops_per_s, bytes_per_s, fixed_s, blend: 1.0 }
     }
 
     /// `((flops / F)^p + (bytes / E)^p)^(1/p) + fixed`, scaled by the larger limit so that no
@@ -101,11 +96,7 @@ impl Roofline {
     pub(super) fn time(&self, flops: f64, bytes: f64) -> f64 {
         let compute = flops / self.flops_per_s;
         let memory = bytes / self.bytes_per_s;
-        let (large, small) = if compute > memory {
-            (compute, memory)
-        } else {
-            (memory, compute)
-        };
+        let (large, small) = if compute > memory { (compute, memory) } else { (memory, compute) };
         if large <= 0.0 {
             return self.fixed_s;
         }
@@ -200,32 +191,20 @@ impl AllReduce {
         } else {
             s_per_byte
         };
-        Some(Self {
-            fixed_s,
-            s_per_byte,
-            large_s_per_byte,
-        })
+        Some(Self { fixed_s, s_per_byte, large_s_per_byte })
     }
 
     /// Time for a message of this size.
     pub(super) fn time(&self, bytes: f64) -> f64 {
         let large = bytes >= OWN_KERNEL_BYTES_MAX;
-        self.fixed_s
-            + bytes
-                * if large {
-                    self.large_s_per_byte
-                } else {
-                    self.s_per_byte
-                }
+        self.fixed_s + bytes * if large { self.large_s_per_byte } else { self.s_per_byte }
     }
 }
 
 /// Fixed seconds and seconds per byte for this many ranks, from rows sorted by ranks.
 fn interpolate(sorted: &[(u32, f64, f64)], ranks: u32) -> (f64, f64) {
     let figures = |row: &(u32, f64, f64)| (row.1 * 1e-6, 1e-9 / row.2);
-    let above = sorted
-        .partition_point(|row| row.0 < ranks)
-        .min(sorted.len() - 1);
+    let above = sorted.partition_point(|row| row.0 < ranks).min(sorted.len() - 1);
     let high = &sorted[above];
     if high.0 <= ranks || above == 0 {
         return figures(high);
@@ -234,10 +213,7 @@ fn interpolate(sorted: &[(u32, f64, f64)], ranks: u32) -> (f64, f64) {
     let log = |count: u32| libm::log2(f64::from(count));
     let share = (log(ranks) - log(low.0)) / (log(high.0) - log(low.0));
     let (low, high) = (figures(low), figures(high));
-    (
-        low.0 + share * (high.0 - low.0),
-        low.1 + share * (high.1 - low.1),
-    )
+    (low.0 + share * (high.0 - low.0), low.1 + share * (high.1 - low.1))
 }
 
 /// Shortest shared prefix and fewest sequences for which vLLM considers cascade attention.
@@ -309,11 +285,7 @@ impl Attention {
         let allowed = self.cascade
             && prefix >= CASCADE_PREFIX_MIN
             && shape.sequences() >= CASCADE_SEQUENCES_MIN;
-        if allowed {
-            separate.min(self.cascaded(shape))
-        } else {
-            separate
-        }
+        if allowed { separate.min(self.cascaded(shape)) } else { separate }
     }
 
     /// One token per decoding sequence, each with all of its context.
@@ -328,11 +300,7 @@ impl Attention {
         // Several sequences over the same keys: what fits in L2 is fetched from memory once.
         let unique = shape.unique_context_tokens.min(shape.context_tokens) as f64 * self.kv_bytes;
         let prefix = f64::from(shape.shared_prefix_tokens) * self.kv_bytes;
-        let reused = if prefix > 0.0 {
-            prefix.min(unique)
-        } else {
-            unique
-        };
+        let reused = if prefix > 0.0 { prefix.min(unique) } else { unique };
         if reused >= self.l2_bytes || unique >= read {
             return from_memory;
         }
@@ -343,11 +311,7 @@ impl Attention {
 
     /// The prompt chunks, less the part of their context that is handled elsewhere.
     fn prefill(&self, shape: &PassShape, handled: u32) -> f64 {
-        shape
-            .prefill
-            .iter()
-            .map(|chunk| self.chunk(*chunk, handled))
-            .sum()
+        shape.prefill.iter().map(|chunk| self.chunk(*chunk, handled)).sum()
     }
 
     /// `4 heads d (n c + n^2 / 2)` operations at `F n / (n + n_half)` of the peak, or the reads of

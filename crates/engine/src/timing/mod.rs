@@ -51,11 +51,7 @@ pub struct PassShape {
 impl PassShape {
     /// Tokens that go through the model's layers in this pass.
     pub fn tokens(&self) -> u64 {
-        let chunks: u64 = self
-            .prefill
-            .iter()
-            .map(|chunk| u64::from(chunk.new_tokens))
-            .sum();
+        let chunks: u64 = self.prefill.iter().map(|chunk| u64::from(chunk.new_tokens)).sum();
         chunks + u64::from(self.decoding)
     }
 
@@ -129,10 +125,9 @@ impl Timing {
     /// Builds the model; an error names the figure that no duration can be computed from.
     pub fn new(config: &TimingConfig) -> Result<Self, TimingError> {
         Ok(match config {
-            TimingConfig::Fixed { base, per_token } => Self::Fixed(FixedTiming {
-                base: *base,
-                per_token: *per_token,
-            }),
+            TimingConfig::Fixed { base, per_token } => {
+                Self::Fixed(FixedTiming { base: *base, per_token: *per_token })
+            }
             TimingConfig::Analytic(analytic) => {
                 Self::Analytic(Box::new(AnalyticTiming::new(analytic)?))
             }
@@ -162,33 +157,19 @@ mod tests {
 
     #[test]
     fn a_fixed_pass_counts_every_token_once() {
-        let mut fixed = FixedTiming {
-            base: Nanos::from_millis(2),
-            per_token: Nanos::from_micros(3),
-        };
-        let chunk = PrefillChunk {
-            new_tokens: 90,
-            context_tokens: 5_000,
-        };
-        let shape = PassShape {
-            prefill: vec![chunk],
-            decoding: 10,
-            ..PassShape::default()
-        };
+        let mut fixed =
+            FixedTiming { base: Nanos::from_millis(2), per_token: Nanos::from_micros(3) };
+        let chunk = PrefillChunk { new_tokens: 90, context_tokens: 5_000 };
+        let shape = PassShape { prefill: vec![chunk], decoding: 10, ..PassShape::default() };
         assert_eq!(fixed.pass(&shape), Nanos::from_micros(2_300));
     }
 
     #[test]
     fn a_prompt_is_cut_by_the_budget() {
-        let mut fixed = FixedTiming {
-            base: Nanos::from_millis(1),
-            per_token: Nanos::from_micros(1),
-        };
+        let mut fixed =
+            FixedTiming { base: Nanos::from_millis(1), per_token: Nanos::from_micros(1) };
         // 2,048 + 2,048 + 904 tokens: three passes.
-        assert_eq!(
-            fixed.prefill_time(5_000, 0, 2_048),
-            Nanos::from_micros(8_000)
-        );
+        assert_eq!(fixed.prefill_time(5_000, 0, 2_048), Nanos::from_micros(8_000));
         assert_eq!(fixed.prefill_time(0, 5_000, 2_048), Nanos::ZERO);
         assert_eq!(fixed.prefill_time(2, 0, 0), Nanos::from_micros(2_002));
     }

@@ -29,23 +29,14 @@ const OVERLAPPED: usize = 3;
 
 fn configs() -> Vec<AnalyticConfig> {
     let mut latent = on_h100("Qwen/Qwen3-30B-A3B", 2);
-    latent.model.latent = Some(LatentAttention {
-        rank: 512,
-        rope: 64,
-    });
+    latent.model.latent = Some(LatentAttention { rank: 512, rope: 64 });
     let mut fp8 = on_h100("meta-llama/Llama-3.1-8B", 1);
     fp8.model.bytes_per_weight = 1.0;
     let mut overlapped = on_l40s("Qwen/Qwen3-8B", 2);
     overlapped.async_scheduling = true;
     overlapped.cascade_attention = false;
     let dense = on_l40s("Qwen/Qwen3-32B-AWQ", 4);
-    vec![
-        dense,
-        latent,
-        fp8,
-        overlapped,
-        on_h100("openai/gpt-oss-120b", 1),
-    ]
+    vec![dense, latent, fp8, overlapped, on_h100("openai/gpt-oss-120b", 1)]
 }
 
 prop_compose! {
@@ -124,24 +115,15 @@ proptest! {
 #[test]
 fn an_empty_pass_costs_the_cpu_alone() {
     let mut timing = timing(&on_l40s("Qwen/Qwen3-8B", 2));
-    assert_eq!(
-        timing.pass(&PassShape::default()),
-        Nanos::from_micros(2_500)
-    );
+    assert_eq!(timing.pass(&PassShape::default()), Nanos::from_micros(2_500));
     assert_eq!(timing.front_end(), Nanos::from_millis(12));
 }
 
 #[test]
 fn counts_beyond_the_tables_are_computed() {
     let mut timing = timing(&on_l40s("Qwen/Qwen3-8B", 2));
-    let chunk = PrefillChunk {
-        new_tokens: 1_000_000,
-        context_tokens: 0,
-    };
-    let shape = PassShape {
-        prefill: vec![chunk],
-        ..PassShape::default()
-    };
+    let chunk = PrefillChunk { new_tokens: 1_000_000, context_tokens: 0 };
+    let shape = PassShape { prefill: vec![chunk], ..PassShape::default() };
     let first = timing.pass(&shape);
     assert!(first > Nanos::from_secs(60), "{first:?}");
     assert_eq!(timing.pass(&shape), first);
@@ -153,14 +135,8 @@ fn one_bf16_pass_by_hand() {
     // 6.979e9 weights in the layers, so 2 * 2048 * 6.979e9 = 28.6 TFLOP at .815 * 989 TFLOP/s
     // = 35.5 ms; the blend adds a few per cent for the memory limit.
     let timing = timing(&on_h100("meta-llama/Llama-3.1-8B", 1));
-    let chunk = PrefillChunk {
-        new_tokens: 2_048,
-        context_tokens: 0,
-    };
-    let parts = timing.parts(&PassShape {
-        prefill: vec![chunk],
-        ..PassShape::default()
-    });
+    let chunk = PrefillChunk { new_tokens: 2_048, context_tokens: 0 };
+    let parts = timing.parts(&PassShape { prefill: vec![chunk], ..PassShape::default() });
     assert!((35.5e-3..37.0e-3).contains(&parts.products), "{parts:?}");
     // 4 * 32 * 128 * 2048^2 / 2 * 32 layers = 1.10 TFLOP at .60 * 2048 / 3148 of the peak.
     assert!((2.80e-3..2.88e-3).contains(&parts.attention), "{parts:?}");
@@ -178,10 +154,7 @@ fn a_shared_prefix_is_read_once_by_cascade_and_cheaper_from_l2() {
     config.accelerator.l2_mib = 4;
     let memory = timing(&config);
     let [cascade, l2, memory] = [cascade, l2, memory].map(|timing| timing.parts(&shape).attention);
-    assert!(
-        cascade < 0.25 * l2 && l2 < 0.5 * memory,
-        "{cascade} {l2} {memory}"
-    );
+    assert!(cascade < 0.25 * l2 && l2 < 0.5 * memory, "{cascade} {l2} {memory}");
     // 400 * 10,200 tokens of 2,048 bytes in 36 layers: 301 GB at .84 * 864 GB/s.
     assert!((memory - 0.4149).abs() < 0.001, "{memory}");
 }
@@ -210,10 +183,7 @@ fn fewer_bytes_per_weight_are_read_faster() {
 #[test]
 fn latent_attention_decodes_on_its_compressed_cache() {
     let mut config = on_h100("Qwen/Qwen3-30B-A3B", 1);
-    config.model.latent = Some(LatentAttention {
-        rank: 512,
-        rope: 64,
-    });
+    config.model.latent = Some(LatentAttention { rank: 512, rope: 64 });
     config.model.kv_heads = 32;
     let shape = decode_only(64, 0, 16_000);
     let compressed = timing(&config).parts(&shape).attention;
@@ -255,9 +225,7 @@ fn large_messages_are_slower_over_pcie_alone() {
 #[test]
 fn figures_that_give_no_time_are_named() {
     let refused = |config: AnalyticConfig| {
-        Timing::new(&TimingConfig::Analytic(Box::new(config)))
-            .unwrap_err()
-            .to_string()
+        Timing::new(&TimingConfig::Analytic(Box::new(config))).unwrap_err().to_string()
     };
     let good = on_l40s("Qwen/Qwen3-8B", 2);
 
@@ -281,10 +249,7 @@ fn figures_that_give_no_time_are_named() {
     assert!(refused(config.clone()).starts_with("l40s: no all_reduce figures"));
     config.tensor_parallel = 1;
     assert!(Timing::new(&TimingConfig::Analytic(Box::new(config))).is_ok());
-    let mut config = AnalyticConfig {
-        model: model("Qwen/Qwen3-30B-A3B"),
-        ..good
-    };
+    let mut config = AnalyticConfig { model: model("Qwen/Qwen3-30B-A3B"), ..good };
     config.accelerator = l40s();
     config.model.experts = config.model.experts.map(|mut experts| {
         experts.active = 200;

@@ -44,16 +44,7 @@ const fn serving(
     };
     // The `llm-d` rows repeat the control, so they were in sight as well.
     let fitted = !matches!(arm.as_bytes(), b"native-offload");
-    ServingRow {
-        model,
-        tensor_parallel,
-        arm,
-        users,
-        output_tokens_per_s,
-        ttft_ms,
-        itl_ms,
-        fitted,
-    }
+    ServingRow { model, tensor_parallel, arm, users, output_tokens_per_s, ttft_ms, itl_ms, fitted }
 }
 
 const QWEN3_06B: &str = "Qwen/Qwen3-0.6B";
@@ -66,61 +57,19 @@ const QWEN3_32B_AWQ: &str = "Qwen/Qwen3-32B-AWQ";
 /// arm's peak. Nothing evicted was asked for again, so offload arms show their cost alone; the
 /// `llm-d` arms changed a key that is ignored and are repetitions of the control.
 pub const SHARED_PREFIX_L40S: [ServingRow; 17] = [
-    serving(
-        QWEN3_06B,
-        (2, 500),
-        "no-offload",
-        4889.0,
-        Some((827.0, 102.2)),
-    ),
+    serving(QWEN3_06B, (2, 500), "no-offload", 4889.0, Some((827.0, 102.2))),
     serving(QWEN3_06B, (2, 650), "llm-d-redis", 4868.0, None),
     serving(QWEN3_06B, (2, 400), "llm-d-valkey", 4851.0, None),
-    serving(
-        QWEN3_8B,
-        (2, 500),
-        "no-offload",
-        2619.0,
-        Some((1900.0, 192.0)),
-    ),
-    serving(
-        QWEN3_8B,
-        (2, 500),
-        "native-offload",
-        2437.0,
-        Some((1970.0, 206.4)),
-    ),
+    serving(QWEN3_8B, (2, 500), "no-offload", 2619.0, Some((1900.0, 192.0))),
+    serving(QWEN3_8B, (2, 500), "native-offload", 2437.0, Some((1970.0, 206.4))),
     serving(QWEN3_8B, (2, 500), "llm-d-redis", 2609.0, None),
     serving(QWEN3_8B, (2, 500), "llm-d-valkey", 2649.0, None),
-    serving(
-        QWEN3_14B,
-        (2, 400),
-        "no-offload",
-        2003.0,
-        Some((2174.0, 201.7)),
-    ),
-    serving(
-        QWEN3_14B,
-        (2, 400),
-        "native-offload",
-        1906.0,
-        Some((2318.0, 211.8)),
-    ),
+    serving(QWEN3_14B, (2, 400), "no-offload", 2003.0, Some((2174.0, 201.7))),
+    serving(QWEN3_14B, (2, 400), "native-offload", 1906.0, Some((2318.0, 211.8))),
     serving(QWEN3_14B, (2, 400), "llm-d-redis", 2027.0, None),
     serving(QWEN3_14B, (2, 400), "llm-d-valkey", 2006.0, None),
-    serving(
-        QWEN3_32B_AWQ,
-        (2, 150),
-        "no-offload",
-        1063.0,
-        Some((2129.0, 144.4)),
-    ),
-    serving(
-        QWEN3_32B_AWQ,
-        (2, 150),
-        "native-offload",
-        1044.0,
-        Some((2173.0, 147.0)),
-    ),
+    serving(QWEN3_32B_AWQ, (2, 150), "no-offload", 1063.0, Some((2129.0, 144.4))),
+    serving(QWEN3_32B_AWQ, (2, 150), "native-offload", 1044.0, Some((2173.0, 147.0))),
     serving(QWEN3_32B_AWQ, (2, 150), "llm-d-redis", 1066.0, None),
     serving(QWEN3_32B_AWQ, (2, 150), "llm-d-valkey", 1062.0, None),
     // Published beside the two-rank rows: one L40S.
@@ -143,12 +92,7 @@ pub struct OffloadTtftRow {
 }
 
 const fn ttft(prompt_tokens: u32, computed_ms: f64, loaded_ms: f64) -> OffloadTtftRow {
-    OffloadTtftRow {
-        prompt_tokens,
-        computed_ms,
-        loaded_ms,
-        fitted: false,
-    }
+    OffloadTtftRow { prompt_tokens, computed_ms, loaded_ms, fitted: false }
 }
 
 /// Time to the first token, computed against loaded. The kernel constants of the H100 come from
@@ -178,11 +122,7 @@ pub struct HitShareRow {
 }
 
 const fn hits(hit_percent: u32, prompt_tokens_per_s: f64) -> HitShareRow {
-    HitShareRow {
-        hit_percent,
-        prompt_tokens_per_s,
-        fitted: false,
-    }
+    HitShareRow { hit_percent, prompt_tokens_per_s, fitted: false }
 }
 
 /// Prefill throughput by hit share on H100, Llama-3.1-8B, 512-token prompts.
@@ -293,67 +233,13 @@ const fn capacity(
 /// author declared them invalid are left out. The native rows of the 8B model lie below what the
 /// hardware allows in every version: a known defect of the connector (vllm-project/vllm#44294).
 pub const CAPACITY_L40S: [CapacityRow; 9] = [
-    capacity(
-        "0.11.2",
-        ROOMY,
-        "no-offload",
-        [0; 4],
-        [602.0, 113.0, 58.7, 49.2],
-    ),
-    capacity(
-        "0.11.2",
-        ROOMY,
-        "native-offload",
-        [10_000; 4],
-        [426.8, 71.8, 59.0, 48.7],
-    ),
-    capacity(
-        "0.11.2",
-        PRESSURE,
-        "no-offload",
-        [0; 4],
-        [437.3, 116.3, 66.1, 46.9],
-    ),
-    capacity(
-        "0.11.2",
-        PRESSURE,
-        "native-offload",
-        [10_000; 4],
-        [401.1, 93.9, 66.1, 45.9],
-    ),
-    capacity(
-        "0.11.2",
-        PRESSURE,
-        "native-offload",
-        [20_000; 4],
-        [478.9, 105.6, 81.1, 45.9],
-    ),
-    capacity(
-        "0.15.1",
-        ROOMY,
-        "no-offload",
-        [0; 4],
-        [636.8, 114.1, 58.7, 51.2],
-    ),
-    capacity(
-        "0.15.1",
-        ROOMY,
-        "native-offload",
-        POOL_BLOCKS,
-        [622.9, 80.0, 67.2, 21.3],
-    ),
-    capacity(
-        "0.15.1",
-        PRESSURE,
-        "no-offload",
-        [0; 4],
-        [526.9, 117.3, 71.5, 51.2],
-    ),
-    capacity(
-        "0.15.1",
-        PRESSURE,
-        "native-offload",
-        POOL_BLOCKS,
-        [644.3, 113.1, 78.9, 34.1],
-    ),
+    capacity("0.11.2", ROOMY, "no-offload", [0; 4], [602.0, 113.0, 58.7, 49.2]),
+    capacity("0.11.2", ROOMY, "native-offload", [10_000; 4], [426.8, 71.8, 59.0, 48.7]),
+    capacity("0.11.2", PRESSURE, "no-offload", [0; 4], [437.3, 116.3, 66.1, 46.9]),
+    capacity("0.11.2", PRESSURE, "native-offload", [10_000; 4], [401.1, 93.9, 66.1, 45.9]),
+    capacity("0.11.2", PRESSURE, "native-offload", [20_000; 4], [478.9, 105.6, 81.1, 45.9]),
+    capacity("0.15.1", ROOMY, "no-offload", [0; 4], [636.8, 114.1, 58.7, 51.2]),
+    capacity("0.15.1", ROOMY, "native-offload", POOL_BLOCKS, [622.9, 80.0, 67.2, 21.3]),
+    capacity("0.15.1", PRESSURE, "no-offload", [0; 4], [526.9, 117.3, 71.5, 51.2]),
+    capacity("0.15.1", PRESSURE, "native-offload", POOL_BLOCKS, [644.3, 113.1, 78.9, 34.1]),
 ];

@@ -33,11 +33,7 @@ impl LlmdHasher {
     /// A hasher for one model. `seed` is `hashSeed` (empty by default); the name of a `LoRA`
     /// adapter replaces the name of its model.
     pub fn new(algorithm: LlmdAlgorithm, seed: &str, model: &str) -> Self {
-        let mut hasher = Self {
-            algorithm,
-            root: 0,
-            buffer: Vec::new(),
-        };
+        let mut hasher = Self { algorithm, root: 0, buffer: Vec::new() };
         hasher.root = match algorithm {
             LlmdAlgorithm::CborFnv => {
                 cbor::array(&mut hasher.buffer, 3);
@@ -119,10 +115,7 @@ impl ApproximateHasher {
         let mut buffer = Vec::with_capacity(model.len() + salt.len());
         buffer.extend_from_slice(model.as_bytes());
         buffer.extend_from_slice(salt.as_bytes());
-        Self {
-            root: xxh64(&buffer, 0),
-            buffer,
-        }
+        Self { root: xxh64(&buffer, 0), buffer }
     }
 }
 
@@ -150,9 +143,7 @@ fn extend_with_tokens(out: &mut Vec<u8>, tokens: &[u32]) {
 }
 
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(FNV_OFFSET, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-    })
+    bytes.iter().fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
 #[cfg(test)]
@@ -168,10 +159,7 @@ mod tests {
         assert_eq!(fnv1a(b""), 14695981039346656037);
         let mut hasher = LlmdHasher::new(LlmdAlgorithm::CborFnv, "", "tiny");
         assert_eq!(hasher.root(), 5274049835757211516);
-        assert_eq!(
-            hasher.hash_blocks(&tokens(), 32),
-            [16212826127818159605, 3727488181074577591]
-        );
+        assert_eq!(hasher.hash_blocks(&tokens(), 32), [16212826127818159605, 3727488181074577591]);
     }
 
     /// From Python: FNV-1a over `cbor2.dumps([parent, tokens, [{"Hash": "img"}]])`.

@@ -20,10 +20,7 @@ pub struct ServerHasher {
 impl ServerHasher {
     /// A hasher. The root is `BLAKE3(0 as i64 big endian || 0 as u32 big endian)`.
     pub fn new() -> Self {
-        Self {
-            none_hash: blake3::hash(&[0; 12]).into(),
-            buffer: Vec::new(),
-        }
+        Self { none_hash: blake3::hash(&[0; 12]).into(), buffer: Vec::new() }
     }
 }
 
@@ -62,10 +59,7 @@ impl InProcessHasher {
     /// A hasher with the engine's seed string; see [`VllmHasher::new`].
     pub fn new(seed: &str) -> Self {
         let root = VllmHasher::new(VllmAlgorithm::Sha256Cbor, seed).root();
-        Self {
-            none_hash: first_eight_bytes(&root),
-            buffer: Vec::new(),
-        }
+        Self { none_hash: first_eight_bytes(&root), buffer: Vec::new() }
     }
 }
 
@@ -115,11 +109,8 @@ mod tests {
             hex(&whole[0]),
             "f0bfd9eae00cd17757c0978da70646d5791644a7b2df711d58f3bb68e9bca215"
         );
-        let halves: Vec<String> = hasher
-            .hash_blocks(&tokens(), 32)
-            .iter()
-            .map(|h| hex(h))
-            .collect();
+        let halves: Vec<String> =
+            hasher.hash_blocks(&tokens(), 32).iter().map(|h| hex(h)).collect();
         assert_eq!(
             halves,
             [

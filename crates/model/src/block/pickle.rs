@@ -46,11 +46,7 @@ impl<'a> Pickler<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         out.clear();
         out.extend_from_slice(&PROTO_5);
-        let mut pickler = Self {
-            out,
-            payload: 0,
-            memo: 0,
-        };
+        let mut pickler = Self { out, payload: 0, memo: 0 };
         pickler.open_frame();
         pickler
     }
@@ -193,16 +189,7 @@ mod tests {
         let mut pickler = Pickler::new(&mut out);
         pickler.begin_tuple(3);
         pickler.bytes(&[0x11, 0x11]);
-        pickler.tokens(&[
-            1,
-            255,
-            256,
-            65_535,
-            65_536,
-            2_147_483_647,
-            2_147_483_648,
-            u32::MAX,
-        ]);
+        pickler.tokens(&[1, 255, 256, 65_535, 65_536, 2_147_483_647, 2_147_483_648, u32::MAX]);
         pickler.none();
         pickler.end_tuple(3);
         pickler.finish();

@@ -94,11 +94,7 @@ impl VllmHasher {
             VllmAlgorithm::Sha256Cbor => cbor::text(&mut buffer, seed),
         }
         let none_hash = Sha256::digest(&buffer).into();
-        Self {
-            algorithm,
-            none_hash,
-            buffer,
-        }
+        Self { algorithm, none_hash, buffer }
     }
 
     /// The hash of a block with extra keys; without any it equals [`BlockHasher::hash_block`].
@@ -266,10 +262,7 @@ mod tests {
         for (algorithm, seed, none, blocks, events) in cases {
             let hashes = chain(algorithm, seed, &tokens, 32);
             assert_eq!(hex(&VllmHasher::new(algorithm, seed).root()), none);
-            assert_eq!(
-                hashes.iter().map(|hash| hex(hash)).collect::<Vec<_>>(),
-                blocks
-            );
+            assert_eq!(hashes.iter().map(|hash| hex(hash)).collect::<Vec<_>>(), blocks);
             assert_eq!(hashes.iter().map(event_hash).collect::<Vec<_>>(), events);
         }
     }
@@ -314,16 +307,8 @@ mod tests {
             ),
         ];
         for (size, pickle, cbor) in cases {
-            assert_eq!(
-                last(VllmAlgorithm::Sha256, &wide, size),
-                pickle,
-                "size {size}"
-            );
-            assert_eq!(
-                last(VllmAlgorithm::Sha256Cbor, &wide, size),
-                cbor,
-                "size {size}"
-            );
+            assert_eq!(last(VllmAlgorithm::Sha256, &wide, size), pickle, "size {size}");
+            assert_eq!(last(VllmAlgorithm::Sha256Cbor, &wide, size), cbor, "size {size}");
         }
     }
 
@@ -355,35 +340,17 @@ mod tests {
         let embeds: Vec<u8> = (0..32).collect();
         let salt = "x".repeat(300);
         let all = [
-            ExtraKey::Lora {
-                name: "adapter",
-                path: "/models/adapter",
-            },
-            ExtraKey::Multimodal {
-                identifier: "img-a",
-                offset: 0,
-            },
-            ExtraKey::Multimodal {
-                identifier: "img-b",
-                offset: -7,
-            },
+            ExtraKey::Lora { name: "adapter", path: "/models/adapter" },
+            ExtraKey::Multimodal { identifier: "img-a", offset: 0 },
+            ExtraKey::Multimodal { identifier: "img-b", offset: -7 },
             ExtraKey::CacheSalt("tenant"),
             ExtraKey::PromptEmbeds(&embeds),
         ];
-        let lora = [ExtraKey::Lora {
-            name: "a",
-            path: "b",
-        }];
+        let lora = [ExtraKey::Lora { name: "a", path: "b" }];
         let long_salt = [ExtraKey::CacheSalt(&salt)];
         let far = [
-            ExtraKey::Multimodal {
-                identifier: "i",
-                offset: 70_000,
-            },
-            ExtraKey::Multimodal {
-                identifier: "j",
-                offset: -(1 << 40),
-            },
+            ExtraKey::Multimodal { identifier: "i", offset: 70_000 },
+            ExtraKey::Multimodal { identifier: "j", offset: -(1 << 40) },
         ];
         let cases: [(&[ExtraKey<'_>], &str, &str); 4] = [
             (
@@ -410,15 +377,9 @@ mod tests {
         let tokens: Vec<u32> = (0..16).collect();
         for (extra, pickle, cbor) in cases {
             let mut hasher = VllmHasher::new(VllmAlgorithm::Sha256, "0");
-            assert_eq!(
-                hex(&hasher.hash_block_with(&hasher.root(), &tokens, extra)),
-                pickle
-            );
+            assert_eq!(hex(&hasher.hash_block_with(&hasher.root(), &tokens, extra)), pickle);
             let mut hasher = VllmHasher::new(VllmAlgorithm::Sha256Cbor, "0");
-            assert_eq!(
-                hex(&hasher.hash_block_with(&hasher.root(), &tokens, extra)),
-                cbor
-            );
+            assert_eq!(hex(&hasher.hash_block_with(&hasher.root(), &tokens, extra)), cbor);
         }
     }
 
@@ -428,10 +389,7 @@ mod tests {
         let mut hasher = VllmHasher::new(VllmAlgorithm::Sha256, "0");
         let hashes = hasher.hash_blocks(&tokens, 16);
         assert_eq!(hashes.len(), 3);
-        assert_eq!(
-            hasher.hash_blocks_after(&hashes[0], &tokens[16..], 16),
-            hashes[1..]
-        );
+        assert_eq!(hasher.hash_blocks_after(&hashes[0], &tokens[16..], 16), hashes[1..]);
         assert!(hasher.hash_blocks(&tokens, 0).is_empty());
     }
 }

@@ -17,19 +17,12 @@ fn a_finished_cell_is_complete_with_figures_and_evidence_to_the_last_bit() {
     let mut closed = cell.close_tables().unwrap();
     assert_eq!(run.cell_state(CELL).unwrap(), CellState::Incomplete);
     closed.write_evidence(&sample::evidence()).unwrap();
-    let record = closed
-        .finish(sample::figures(), CellStatus::Complete, 3)
-        .unwrap();
+    let record = closed.finish(sample::figures(), CellStatus::Complete, 3).unwrap();
 
     assert_eq!(record.attempts, 3);
     assert_eq!(
         record.files.keys().collect::<Vec<_>>(),
-        [
-            "evidence.json",
-            "requests.parquet",
-            "series.parquet",
-            "steps.parquet"
-        ]
+        ["evidence.json", "requests.parquet", "series.parquet", "steps.parquet"]
     );
     assert_eq!(run.completed(CELL).unwrap(), Some(record.clone()));
     let read = run.open_cell(CELL).unwrap();
@@ -46,9 +39,7 @@ fn files_of_others_belong_to_the_record() {
     let logs = cell.folder().join("logs");
     fs::create_dir(&logs).unwrap();
     fs::write(logs.join("engine.zst"), b"log").unwrap();
-    let record = cell
-        .finish(CellFigures::default(), CellStatus::Complete, 1)
-        .unwrap();
+    let record = cell.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
     assert_eq!(record.files["logs/engine.zst"].0, 3);
     assert!(run.completed(CELL).unwrap().is_some());
     fs::write(logs.join("engine.zst"), b"lag").unwrap();
@@ -77,14 +68,9 @@ fn a_dropped_cell_is_not_complete_and_can_be_run_again() {
 
     let mut again = run.begin_cell(CELL).unwrap();
     again.push_request(&sample::request(1)).unwrap();
-    let record = again
-        .finish(CellFigures::default(), CellStatus::Complete, 2)
-        .unwrap();
+    let record = again.finish(CellFigures::default(), CellStatus::Complete, 2).unwrap();
     // Nothing of the first attempt is left: its evidence would vouch for other rows.
-    assert_eq!(
-        record.files.keys().collect::<Vec<_>>(),
-        ["requests.parquet", "steps.parquet"]
-    );
+    assert_eq!(record.files.keys().collect::<Vec<_>>(), ["requests.parquet", "steps.parquet"]);
     assert_eq!(run.open_cell(CELL).unwrap().rows().unwrap().count(), 1);
 }
 
@@ -114,8 +100,7 @@ fn killed_child() {
     };
     let run = sample::create(path.as_ref()).unwrap();
     let done = run.begin_cell("m/h/a/c1/0").unwrap();
-    done.finish(CellFigures::default(), CellStatus::Complete, 1)
-        .unwrap();
+    done.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
     let mut cell = run.begin_cell("m/h/a/c1/1").unwrap();
     for index in 0..40_000 {
         cell.push_request(&sample::request(index)).unwrap();
@@ -141,17 +126,10 @@ fn figures_that_json_cannot_hold_are_refused_when_written() {
 #[test]
 fn cells_are_listed_sorted() {
     let (_kept, run) = sample::run();
-    let names = [
-        "m/h/b/c1/0",
-        "m/h/a-b/c1/0",
-        "m/h/a/c10/0",
-        "m/h/a/c1/1",
-        "m/h/a/c1/0",
-    ];
+    let names = ["m/h/b/c1/0", "m/h/a-b/c1/0", "m/h/a/c10/0", "m/h/a/c1/1", "m/h/a/c1/0"];
     for name in names {
         let cell = run.begin_cell(name).unwrap();
-        cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-            .unwrap();
+        cell.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
     }
     let mut sorted = names.map(String::from);
     sorted.sort();
@@ -161,27 +139,11 @@ fn cells_are_listed_sorted() {
 #[test]
 fn names_cannot_leave_the_folder() {
     let (_kept, run) = sample::run();
-    for name in [
-        "",
-        "/etc",
-        "a//b",
-        "../x",
-        "a/../../x",
-        ".",
-        "a/./b",
-        "a\0b",
-        "a/",
-    ] {
+    for name in ["", "/etc", "a//b", "../x", "a/../../x", ".", "a/./b", "a\0b", "a/"] {
         let error = run.begin_cell(name).err().unwrap();
-        assert!(
-            matches!(error, RecordError::BadName { .. }),
-            "{name:?}: {error}"
-        );
+        assert!(matches!(error, RecordError::BadName { .. }), "{name:?}: {error}");
         let error = run.write_analysis(name, b"").unwrap_err();
-        assert!(
-            matches!(error, RecordError::BadName { .. }),
-            "{name:?}: {error}"
-        );
+        assert!(matches!(error, RecordError::BadName { .. }), "{name:?}: {error}");
     }
 }
 
@@ -202,8 +164,7 @@ fn cells_can_be_written_on_several_threads() {
                 for index in 0..=repeat {
                     cell.push_request(&sample::request(index)).unwrap();
                 }
-                cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-                    .unwrap();
+                cell.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
             });
         }
     });

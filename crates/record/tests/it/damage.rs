@@ -7,12 +7,7 @@ use weir_record::{CellReader, CellState, CellStatus, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 
-const FILES: [&str; 4] = [
-    "requests.parquet",
-    "steps.parquet",
-    "series.parquet",
-    "evidence.json",
-];
+const FILES: [&str; 4] = ["requests.parquet", "steps.parquet", "series.parquet", "evidence.json"];
 
 fn complete_cell(run: &RunFolder) -> PathBuf {
     let mut cell = run.begin_cell(CELL).unwrap();
@@ -23,24 +18,19 @@ fn complete_cell(run: &RunFolder) -> PathBuf {
     }
     cell.write_evidence(&sample::evidence()).unwrap();
     let folder = cell.folder().to_owned();
-    cell.finish(sample::figures(), CellStatus::Complete, 1)
-        .unwrap();
+    cell.finish(sample::figures(), CellStatus::Complete, 1).unwrap();
     folder
 }
 
 #[track_caller]
 fn assert_damaged(run: &RunFolder, file: &Path) {
     let error = CellReader::open(run, CELL).unwrap_err();
-    let RecordError::Damaged { path, .. } = &error else {
-        panic!("{error}")
-    };
+    let RecordError::Damaged { path, .. } = &error else { panic!("{error}") };
     assert_eq!(path, file);
     sample::assert_one_line(&error, file);
     assert!(error.is_environment_fault());
     assert_eq!(run.completed(CELL).unwrap(), None);
-    let CellState::Damaged(why) = run.cell_state(CELL).unwrap() else {
-        panic!("not damaged")
-    };
+    let CellState::Damaged(why) = run.cell_state(CELL).unwrap() else { panic!("not damaged") };
     assert!(why.contains(&file.display().to_string()), "{why}");
 }
 
@@ -111,11 +101,7 @@ fn no_flipped_bit_of_the_record_goes_unseen() {
             other => panic!("byte {place}: {other:?}"),
         }
     }
-    assert!(
-        unseen < whole.len() / 10,
-        "{unseen} of {} changes were not seen",
-        whole.len()
-    );
+    assert!(unseen < whole.len() / 10, "{unseen} of {} changes were not seen", whole.len());
 }
 
 #[test]
@@ -127,8 +113,5 @@ fn a_record_of_another_cell_is_found() {
     fs::create_dir_all(moved.parent().unwrap()).unwrap();
     fs::rename(&folder, &moved).unwrap();
     let error = run.open_cell(other).unwrap_err();
-    assert!(
-        error.damage().is_some_and(|why| why.contains(CELL)),
-        "{error}"
-    );
+    assert!(error.damage().is_some_and(|why| why.contains(CELL)), "{error}");
 }

@@ -28,9 +28,7 @@ fn available() -> bool {
 
 #[track_caller]
 fn assert_full(error: &RecordError, file: &Path) {
-    let RecordError::Io { source, .. } = error else {
-        panic!("{error}")
-    };
+    let RecordError::Io { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     sample::assert_one_line(error, file);
     assert!(error.to_string().contains("free space"), "{error}");
@@ -54,9 +52,7 @@ fn a_full_disk_while_rows_come_is_an_error_of_the_environment() {
     assert_eq!(run.completed(CELL).unwrap(), None);
     // With space again, the cell can be run.
     let again = run.begin_cell(CELL).unwrap();
-    again
-        .finish(CellFigures::default(), CellStatus::Complete, 2)
-        .unwrap();
+    again.finish(CellFigures::default(), CellStatus::Complete, 2).unwrap();
     assert!(run.completed(CELL).unwrap().is_some());
 }
 
@@ -73,10 +69,7 @@ fn a_full_disk_at_the_end_is_an_error_of_the_environment() {
         // Few enough that the first write is the last.
         cell.push_request(&sample::request(0)).unwrap();
         cell.push_step(&sample::step(0)).unwrap();
-        let error = cell
-            .close_tables()
-            .err()
-            .expect("a table was written to a full disk");
+        let error = cell.close_tables().err().expect("a table was written to a full disk");
         assert_full(&error, &file);
         assert_eq!(run.completed(CELL).unwrap(), None);
     }

@@ -8,13 +8,7 @@ fn documented(specs: impl Iterator<Item = ColumnSpec>) -> String {
     let mut table = String::from("| column | type | unit | meaning |\n|---|---|---|---|\n");
     for spec in specs {
         let null = if spec.nullable { ", nullable" } else { "" };
-        let ColumnSpec {
-            name,
-            kind,
-            unit,
-            meaning,
-            ..
-        } = spec;
+        let ColumnSpec { name, kind, unit, meaning, .. } = spec;
         writeln!(table, "| `{name}` | {kind}{null} | {unit} | {meaning} |").unwrap();
     }
     table
@@ -28,10 +22,7 @@ fn the_readme_lists_every_column() {
         documented(StepColumn::ALL.iter().map(|column| column.spec())),
         documented(SeriesColumn::ALL.iter().map(|column| column.spec())),
     ] {
-        assert!(
-            readme.contains(&table),
-            "README.md lacks this table:\n{table}"
-        );
+        assert!(readme.contains(&table), "README.md lacks this table:\n{table}");
     }
 }
 

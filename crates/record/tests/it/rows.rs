@@ -121,8 +121,7 @@ fn push_many(run: &RunFolder, cell: &str) {
         cell.push_request(&sample::request(index)).unwrap();
         cell.push_step(&sample::step(index)).unwrap();
     }
-    cell.finish(CellFigures::default(), CellStatus::Complete, 1)
-        .unwrap();
+    cell.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
 }
 
 #[test]
@@ -148,12 +147,7 @@ fn only_chosen_columns_are_filled() {
     push_many(&run, CELL);
     let cell = run.open_cell(CELL).unwrap();
     // Out of order and one of them twice: neither may matter.
-    let chosen = [
-        RequestColumn::End,
-        RequestColumn::Error,
-        RequestColumn::Due,
-        RequestColumn::End,
-    ];
+    let chosen = [RequestColumn::End, RequestColumn::Error, RequestColumn::Due, RequestColumn::End];
     let table = cell.request_columns(&chosen).unwrap();
     assert_eq!(table.len() as u64, MANY);
     for index in 0..MANY {
@@ -177,16 +171,9 @@ fn a_cell_without_rows_has_empty_tables_and_no_series() {
     let record = run
         .begin_cell(CELL)
         .unwrap()
-        .finish(
-            CellFigures::default(),
-            CellStatus::Failed("no engine".to_owned()),
-            2,
-        )
+        .finish(CellFigures::default(), CellStatus::Failed("no engine".to_owned()), 2)
         .unwrap();
-    assert_eq!(
-        record.files.keys().collect::<Vec<_>>(),
-        ["requests.parquet", "steps.parquet"]
-    );
+    assert_eq!(record.files.keys().collect::<Vec<_>>(), ["requests.parquet", "steps.parquet"]);
     let cell = run.open_cell(CELL).unwrap();
     assert_eq!(cell.rows().unwrap().count(), 0);
     assert!(cell.request_columns(RequestColumn::ALL).unwrap().is_empty());

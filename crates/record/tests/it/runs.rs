@@ -20,16 +20,11 @@ fn a_new_run_keeps_the_experiment_the_plan_and_the_environment() {
     assert_eq!(header.plan_hash, PLAN_HASH);
     assert_eq!(header.started, "2026-11-20T10:00:00Z");
     assert_eq!(header.host["kernel"], "6.18");
-    let mut names: Vec<_> = fs::read_dir(&path)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     // No temporary file is left.
-    assert_eq!(
-        names,
-        ["environment.json", "experiment.yaml", "lock", "plan.json"]
-    );
+    assert_eq!(names, ["environment.json", "experiment.yaml", "lock", "plan.json"]);
 }
 
 #[test]
@@ -46,10 +41,8 @@ fn an_empty_folder_is_taken_and_one_with_content_is_not() {
     fs::write(other.path().join("thesis.tex"), "precious").unwrap();
     let error = sample::create(other.path()).unwrap_err();
     assert!(matches!(error, RecordError::NotEmpty { .. }), "{error}");
-    let names: Vec<_> = fs::read_dir(other.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let names: Vec<_> =
+        fs::read_dir(other.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["thesis.tex"], "a refused folder was changed");
 }
 
@@ -57,9 +50,7 @@ fn an_empty_folder_is_taken_and_one_with_content_is_not() {
 fn two_writers_exclude_each_other() {
     let (_kept, run) = sample::run();
     let error = RunFolder::resume(run.path(), PLAN_HASH).unwrap_err();
-    let RecordError::Locked { holder, .. } = &error else {
-        panic!("{error}")
-    };
+    let RecordError::Locked { holder, .. } = &error else { panic!("{error}") };
     assert_eq!(holder, &format!("process {}", std::process::id()));
     sample::assert_one_line(&error, run.path());
     assert_eq!(error.fault(), Fault::User);
@@ -70,10 +61,7 @@ fn two_writers_exclude_each_other() {
     let path = run.path().to_owned();
     let cell = run.begin_cell(CELL).unwrap();
     drop(run);
-    assert!(matches!(
-        RunFolder::resume(&path, PLAN_HASH),
-        Err(RecordError::Locked { .. })
-    ));
+    assert!(matches!(RunFolder::resume(&path, PLAN_HASH), Err(RecordError::Locked { .. })));
     drop(cell);
     RunFolder::resume(&path, PLAN_HASH).unwrap();
 }
@@ -84,12 +72,7 @@ fn a_changed_plan_is_refused() {
     let path = run.path().to_owned();
     drop(run);
     let error = RunFolder::resume(&path, "another").unwrap_err();
-    let RecordError::PlanChanged {
-        recorded, given, ..
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let RecordError::PlanChanged { recorded, given, .. } = &error else { panic!("{error}") };
     assert_eq!((recorded.as_str(), given.as_str()), (PLAN_HASH, "another"));
     assert!(error.to_string().contains("start a new run"), "{error}");
     assert_eq!(error.fault(), Fault::User);
@@ -108,11 +91,7 @@ fn a_folder_that_is_no_run_is_refused_and_left_alone() {
         assert!(matches!(error, RecordError::NotARun { .. }), "{error}");
         sample::assert_one_line(&error, folder.path());
     }
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        0,
-        "a lock file was left"
-    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a lock file was left");
 }
 
 #[test]
@@ -122,32 +101,15 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
     drop(run);
     let header = path.join("environment.json");
     // A later format may have fields that this version does not know.
-    fs::write(
-        &header,
-        r#"{"format": 7, "weir": "9.9.9", "moon_phase": "full"}"#,
-    )
-    .unwrap();
+    fs::write(&header, r#"{"format": 7, "weir": "9.9.9", "moon_phase": "full"}"#).unwrap();
     let error = RunFolder::open_read_only(&path).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            RecordError::WrongFormat {
-                found: 7,
-                expected: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 1, .. }), "{error}");
     assert!(error.to_string().contains("9.9.9"), "{error}");
     sample::assert_one_line(&error, &path);
     for text in ["", "{", "{}", r#"{"format": 1}"#, "\u{0}"] {
         fs::write(&header, text).unwrap();
         let error = RunFolder::resume(&path, PLAN_HASH).unwrap_err();
-        assert!(
-            matches!(error, RecordError::DamagedRun { .. }),
-            "{text:?}: {error}"
-        );
+        assert!(matches!(error, RecordError::DamagedRun { .. }), "{text:?}: {error}");
         assert!(error.is_environment_fault());
         sample::assert_one_line(&error, &header);
     }
@@ -177,10 +139,7 @@ fn an_unwritable_folder_is_the_environments_fault() {
     let error = sample::create(path).unwrap_err();
     assert!(matches!(error, RecordError::Io { .. }), "{error}");
     assert_eq!(error.fault(), Fault::Environment, "{error}");
-    assert!(
-        error.to_string().contains("pick another `--out`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("pick another `--out`"), "{error}");
     sample::assert_one_line(&error, path);
 }
 
@@ -194,10 +153,7 @@ fn outputs_are_replaced_whole_and_can_be_written_by_readers() {
     assert_eq!(fs::read(&path).unwrap(), b"[]");
     let chart = read.write_report("charts/ttft.svg", b"<svg/>").unwrap();
     assert_eq!(fs::read(chart).unwrap(), b"<svg/>");
-    assert_eq!(
-        fs::read_dir(run.path().join("analysis")).unwrap().count(),
-        1
-    );
+    assert_eq!(fs::read_dir(run.path().join("analysis")).unwrap().count(), 1);
     // But not cells.
     let error = read.begin_cell(CELL).err().unwrap();
     assert!(matches!(error, RecordError::ReadOnly { .. }), "{error}");
@@ -208,15 +164,12 @@ fn a_resumed_run_finishes_the_rest() {
     let (_kept, run) = sample::run();
     let path = run.path().to_owned();
     let cell = run.begin_cell(CELL).unwrap();
-    let record = cell
-        .finish(sample::figures(), CellStatus::Complete, 1)
-        .unwrap();
+    let record = cell.finish(sample::figures(), CellStatus::Complete, 1).unwrap();
     drop(run);
     let run = RunFolder::resume(&path, PLAN_HASH).unwrap();
     assert_eq!(run.completed(CELL).unwrap(), Some(record));
     assert_eq!(run.completed("m/h/a/c1/0").unwrap(), None);
     let rest = run.begin_cell("m/h/a/c1/0").unwrap();
-    rest.finish(sample::figures(), CellStatus::Complete, 1)
-        .unwrap();
+    rest.finish(sample::figures(), CellStatus::Complete, 1).unwrap();
     assert_eq!(run.cells().unwrap(), ["m/h/a/c1/0", CELL]);
 }

@@ -130,12 +130,7 @@ pub(crate) fn figures() -> CellFigures {
         max: 1.7976931348623157e308,
         ..Distribution::default()
     };
-    CellFigures {
-        window_s: 120.0,
-        ttft_ms: awkward,
-        completed: 3,
-        ..CellFigures::default()
-    }
+    CellFigures { window_s: 120.0, ttft_ms: awkward, completed: 3, ..CellFigures::default() }
 }
 
 /// The message is one line that names `path`.
@@ -143,10 +138,6 @@ pub(crate) fn figures() -> CellFigures {
 pub(crate) fn assert_one_line(error: &RecordError, path: &Path) {
     let text = error.to_string();
     assert!(!text.contains('\n'), "more than one line: {text}");
-    assert!(
-        text.contains(&path.display().to_string()),
-        "does not name {}: {text}",
-        path.display()
-    );
+    assert!(text.contains(&path.display().to_string()), "does not name {}: {text}", path.display());
     assert!(text.contains("; "), "says no remedy: {text}");
 }

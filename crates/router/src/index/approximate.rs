@@ -123,10 +123,7 @@ impl ApproximateIndex {
 
     /// Blocks remembered for one replica.
     pub fn blocks_of(&self, replica: u16) -> u64 {
-        self.recencies
-            .0
-            .get(usize::from(replica))
-            .map_or(0, |recency| recency.blocks)
+        self.recencies.0.get(usize::from(replica)).map_or(0, |recency| recency.blocks)
     }
 
     fn blocks(&self, prompt: &Prompt) -> u32 {
@@ -134,10 +131,8 @@ impl ApproximateIndex {
     }
 
     fn touch(&mut self, node: NodeId, replica: u16) {
-        let (start, units) = (
-            self.extents.tree().start_units(node),
-            self.extents.tree().units(node),
-        );
+        let (start, units) =
+            (self.extents.tree().start_units(node), self.extents.tree().units(node));
         let mark = self.extents.mark_mut(node);
         if mark.is_empty() {
             self.known_blocks += u64::from(units);
@@ -201,15 +196,10 @@ impl BlockIndex for ApproximateIndex {
             return;
         }
         self.stamp += 1;
-        let span = Span {
-            pieces: prompt.pieces(),
-            from: 0,
-            to,
-        };
+        let span = Span { pieces: prompt.pieces(), from: 0, to };
         let mut nodes = std::mem::take(&mut self.nodes);
         nodes.clear();
-        self.extents
-            .cover(span, true, &mut self.recencies, &mut nodes);
+        self.extents.cover(span, true, &mut self.recencies, &mut nodes);
         for node in &nodes {
             self.touch(*node, replica);
         }

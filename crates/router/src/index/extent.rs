@@ -48,9 +48,7 @@ pub(super) struct ExtentTree<M> {
 
 impl<M: Mark> ExtentTree<M> {
     pub(super) fn new(block_tokens: u32) -> Self {
-        Self {
-            tree: PrefixTree::new(block_tokens),
-        }
+        Self { tree: PrefixTree::new(block_tokens) }
     }
 
     pub(super) fn clear(&mut self) {
@@ -111,9 +109,7 @@ impl<M: Mark> ExtentTree<M> {
                     }
                     self.front(step.node, step.units, watch)
                 }
-                None if grow => self
-                    .tree
-                    .add_child(node, pieces, place, end - at, M::default()),
+                None if grow => self.tree.add_child(node, pieces, place, end - at, M::default()),
                 None => {
                     // A cut at the beginning of a span that turned out not to be there.
                     if nodes.is_empty() && node != NodeId::ROOT {

@@ -49,21 +49,13 @@ impl Mark for Holders {
 
 impl Holders {
     fn find(&self, replica: u16, tier: TierKind) -> Result<usize, usize> {
-        self.0
-            .binary_search_by_key(&(replica, tier), |holder| (holder.replica, holder.tier))
+        self.0.binary_search_by_key(&(replica, tier), |holder| (holder.replica, holder.tier))
     }
 
     fn store(&mut self, replica: u16, tier: TierKind) {
         match self.find(replica, tier) {
             Ok(index) => self.0[index].stores += 1,
-            Err(index) => self.0.insert(
-                index,
-                Holder {
-                    replica,
-                    tier,
-                    stores: 1,
-                },
-            ),
+            Err(index) => self.0.insert(index, Holder { replica, tier, stores: 1 }),
         }
     }
 
@@ -85,15 +77,10 @@ impl Holders {
 
     /// The replicas that hold the blocks, each with the weight of its best tier.
     fn replicas(&self, weights: TierWeights) -> impl Iterator<Item = (u16, f64)> + '_ {
-        self.0
-            .chunk_by(|a, b| a.replica == b.replica)
-            .map(move |tiers| {
-                let best = tiers
-                    .iter()
-                    .map(|holder| weights.of(holder.tier))
-                    .fold(0.0, f64::max);
-                (tiers[0].replica, best)
-            })
+        self.0.chunk_by(|a, b| a.replica == b.replica).map(move |tiers| {
+            let best = tiers.iter().map(|holder| weights.of(holder.tier)).fold(0.0, f64::max);
+            (tiers[0].replica, best)
+        })
     }
 }
 
@@ -144,23 +131,22 @@ impl BlockIndex for PreciseIndex {
         matches.fill(Match::default());
         let total = prompt.tokens().0 / self.block_tokens();
         let mut at = 0;
-        self.extents
-            .follow(prompt.pieces(), total, |holders, units| {
-                let mut alive = false;
-                for (replica, weight) in holders.replicas(self.weights) {
-                    let Some(found) = matches.get_mut(usize::from(replica)) else {
-                        continue;
-                    };
-                    // A replica that missed an earlier block is behind, and out.
-                    if found.blocks == at {
-                        found.blocks += units;
-                        found.score += weight * f64::from(units);
-                        alive = true;
-                    }
+        self.extents.follow(prompt.pieces(), total, |holders, units| {
+            let mut alive = false;
+            for (replica, weight) in holders.replicas(self.weights) {
+                let Some(found) = matches.get_mut(usize::from(replica)) else {
+                    continue;
+                };
+                // A replica that missed an earlier block is behind, and out.
+                if found.blocks == at {
+                    found.blocks += units;
+                    found.score += weight * f64::from(units);
+                    alive = true;
                 }
-                at += units;
-                alive
-            });
+            }
+            at += units;
+            alive
+        });
         total
     }
 
@@ -180,11 +166,8 @@ impl BlockIndex for PreciseIndex {
             return;
         }
         let unit = self.block_tokens();
-        let span = Span {
-            pieces: &event.path,
-            from: event.from_token / unit,
-            to: event.to_token / unit,
-        };
+        let span =
+            Span { pieces: &event.path, from: event.from_token / unit, to: event.to_token / unit };
         let stored = event.change == KvChange::Stored;
         if span.from >= span.to {
             return;

@@ -7,32 +7,20 @@ use crate::reference::{EventReference, PlacementReference};
 use crate::suite::{Feed, equals_reference, stored};
 
 /// Sums of these are exact, so that runs and single blocks must agree to the last bit.
-const WEIGHTS: TierWeights = TierWeights {
-    gpu: 1.0,
-    below: 0.75,
-};
+const WEIGHTS: TierWeights = TierWeights { gpu: 1.0, below: 0.75 };
 const ROOMY: u32 = 1_000_000;
 
-index_suite!(
-    precise,
-    Feed::Events,
-    || PreciseIndex::new(32, WEIGHTS),
-    || EventReference::new(32, WEIGHTS)
-);
+index_suite!(precise, Feed::Events, || PreciseIndex::new(32, WEIGHTS), || EventReference::new(
+    32, WEIGHTS
+));
 
-index_suite!(
-    precise_at_block_size,
-    Feed::Events,
-    || PreciseIndex::new(16, WEIGHTS),
-    || EventReference::new(16, WEIGHTS)
-);
+index_suite!(precise_at_block_size, Feed::Events, || PreciseIndex::new(16, WEIGHTS), || {
+    EventReference::new(16, WEIGHTS)
+});
 
-index_suite!(
-    approximate,
-    Feed::Placements,
-    || ApproximateIndex::new(64, ROOMY, ROOMY),
-    || PlacementReference::new(64, ROOMY, ROOMY)
-);
+index_suite!(approximate, Feed::Placements, || ApproximateIndex::new(64, ROOMY, ROOMY), || {
+    PlacementReference::new(64, ROOMY, ROOMY)
+});
 
 // Small enough that most placements evict, and some do not fit at all.
 index_suite!(
@@ -55,12 +43,7 @@ struct Broken<I> {
 
 impl<I> Broken<I> {
     fn new(index: I) -> Self {
-        Self {
-            index,
-            removes_paths: false,
-            forgets_recency: false,
-            counts_once: false,
-        }
+        Self { index, removes_paths: false, forgets_recency: false, counts_once: false }
     }
 }
 
@@ -87,13 +70,7 @@ impl<I: BlockIndex> BlockIndex for Broken<I> {
         let path = Prompt::new(event.path.iter().copied());
         match event.change {
             KvChange::Removed if self.removes_paths => {
-                self.index.apply(
-                    replica,
-                    &KvEvent {
-                        from_token: 0,
-                        ..event.clone()
-                    },
-                );
+                self.index.apply(replica, &KvEvent { from_token: 0, ..event.clone() });
             }
             KvChange::Stored if self.counts_once && self.holds(replica, &path) => {}
             _ => self.index.apply(replica, event),
@@ -123,39 +100,22 @@ fn the_suite_catches_broken_indexes() {
     let events = || EventReference::new(32, WEIGHTS);
     let whole = || Broken::new(precise());
     assert_eq!(equals_reference(Feed::Events, whole, events), Ok(()));
-    let removes_paths = || Broken {
-        removes_paths: true,
-        ..Broken::new(precise())
-    };
+    let removes_paths = || Broken { removes_paths: true, ..Broken::new(precise()) };
     assert!(equals_reference(Feed::Events, removes_paths, events).is_err());
-    let counts_once = || Broken {
-        counts_once: true,
-        ..Broken::new(precise())
-    };
+    let counts_once = || Broken { counts_once: true, ..Broken::new(precise()) };
     assert!(equals_reference(Feed::Events, counts_once, events).is_err());
-    let forgets_recency = || Broken {
-        forgets_recency: true,
-        ..Broken::new(ApproximateIndex::new(64, 16, 1024))
-    };
+    let forgets_recency =
+        || Broken { forgets_recency: true, ..Broken::new(ApproximateIndex::new(64, 16, 1024)) };
     let placements = || PlacementReference::new(64, 16, 1024);
     assert!(equals_reference(Feed::Placements, forgets_recency, placements).is_err());
 }
 
 fn prompt(parts: &[(u64, u32)]) -> Prompt {
-    Prompt::new(
-        parts
-            .iter()
-            .map(|(content, len)| Piece::new(ContentId(*content), *len)),
-    )
+    Prompt::new(parts.iter().map(|(content, len)| Piece::new(ContentId(*content), *len)))
 }
 
 fn removed(path: &Prompt, from_token: u32, tier: TierKind) -> KvEvent {
-    KvEvent {
-        change: KvChange::Removed,
-        from_token,
-        tier,
-        ..stored(path)
-    }
+    KvEvent { change: KvChange::Removed, from_token, tier, ..stored(path) }
 }
 
 fn matched(index: &impl BlockIndex, prompt: &Prompt) -> [Match; 2] {
@@ -176,10 +136,7 @@ fn two_stores_need_two_removals() {
     index.apply(0, &removed(&text, 0, TierKind::Host));
     assert_eq!(matched(&index, &text)[0].blocks, 10);
     index.apply(0, &removed(&text, 0, TierKind::Gpu));
-    assert_eq!(
-        (matched(&index, &text)[0].blocks, index.known_blocks()),
-        (0, 0)
-    );
+    assert_eq!((matched(&index, &text)[0].blocks, index.known_blocks()), (0, 0));
     assert_eq!(index.extents(), 0);
 }
 
@@ -187,38 +144,14 @@ fn two_stores_need_two_removals() {
 fn the_best_tier_counts() {
     let mut index = PreciseIndex::new(16, WEIGHTS);
     let text = prompt(&[(1, 160)]);
-    index.apply(
-        0,
-        &KvEvent {
-            tier: TierKind::Disk,
-            ..stored(&text)
-        },
-    );
-    assert_eq!(
-        matched(&index, &text)[0],
-        Match {
-            blocks: 10,
-            score: 7.5
-        }
-    );
+    index.apply(0, &KvEvent { tier: TierKind::Disk, ..stored(&text) });
+    assert_eq!(matched(&index, &text)[0], Match { blocks: 10, score: 7.5 });
     index.apply(0, &stored(&prompt(&[(1, 64)])));
     // 4 x 1 + 6 x 0.75
-    assert_eq!(
-        matched(&index, &text)[0],
-        Match {
-            blocks: 10,
-            score: 8.5
-        }
-    );
+    assert_eq!(matched(&index, &text)[0], Match { blocks: 10, score: 8.5 });
     // 100 of 160 tokens agree: 6 whole blocks.
     let other = prompt(&[(1, 100), (2, 60)]);
-    assert_eq!(
-        matched(&index, &other)[0],
-        Match {
-            blocks: 6,
-            score: 5.5
-        }
-    );
+    assert_eq!(matched(&index, &other)[0], Match { blocks: 6, score: 5.5 });
 }
 
 #[test]
@@ -233,20 +166,11 @@ fn a_long_prefix_is_one_extent_and_stays_few_when_evicted_by_the_block() {
         index.apply(1, &removed(&path, block * 16, TierKind::Gpu));
         assert_eq!(index.extents(), 2);
     }
-    assert_eq!(
-        matched(&index, &prefix).map(|found| found.blocks),
-        [625, 300]
-    );
+    assert_eq!(matched(&index, &prefix).map(|found| found.blocks), [625, 300]);
     // Generated blocks, one event each, join what they continue.
     for block in 300..625 {
         let path = prompt(&[(1, (block + 1) * 16)]);
-        index.apply(
-            1,
-            &KvEvent {
-                from_token: block * 16,
-                ..stored(&path)
-            },
-        );
+        index.apply(1, &KvEvent { from_token: block * 16, ..stored(&path) });
     }
     assert_eq!(index.extents(), 1);
 }
@@ -255,21 +179,8 @@ fn a_long_prefix_is_one_extent_and_stays_few_when_evicted_by_the_block() {
 fn events_that_contradict_themselves_change_nothing() {
     let mut index = PreciseIndex::new(16, WEIGHTS);
     let text = prompt(&[(1, 160)]);
-    index.apply(
-        0,
-        &KvEvent {
-            to_token: 320,
-            ..stored(&text)
-        },
-    );
-    index.apply(
-        0,
-        &KvEvent {
-            from_token: 160,
-            to_token: 16,
-            ..stored(&text)
-        },
-    );
+    index.apply(0, &KvEvent { to_token: 320, ..stored(&text) });
+    index.apply(0, &KvEvent { from_token: 160, to_token: 16, ..stored(&text) });
     assert_eq!((index.known_blocks(), index.extents()), (0, 0));
 }
 

@@ -29,30 +29,16 @@ fn precise() -> PolicyConfig {
 }
 
 fn prompt(prefix: u64, question: u64) -> Prompt {
-    Prompt::new([
-        Piece::new(ContentId(prefix), 10_000),
-        Piece::new(ContentId(question), 141),
-    ])
+    Prompt::new([Piece::new(ContentId(prefix), 10_000), Piece::new(ContentId(question), 141)])
 }
 
 fn idle(replicas: usize) -> Vec<Load> {
-    vec![
-        Load {
-            waiting: 0,
-            running: 0,
-            kv_usage: 0.5
-        };
-        replicas
-    ]
+    vec![Load { waiting: 0, running: 0, kv_usage: 0.5 }; replicas]
 }
 
 fn replicas_of(router: &mut Router, decisions: u64) -> Vec<u16> {
     (0..decisions)
-        .map(|index| {
-            router
-                .place(Nanos(index), &prompt(1, 1000 + index), &idle(4))
-                .replica
-        })
+        .map(|index| router.place(Nanos(index), &prompt(1, 1000 + index), &idle(4)).replica)
         .collect()
 }
 
@@ -67,10 +53,7 @@ fn random_spreads_and_repeats_with_its_seed() {
     random.reset();
     assert_eq!(random.stats().decisions, [0; 4]);
     assert_eq!(replicas_of(&mut random, 8000), first);
-    let other = RouterConfig {
-        policy: PolicyConfig::Random,
-        seed: 890,
-    };
+    let other = RouterConfig { policy: PolicyConfig::Random, seed: 890 };
     assert_ne!(replicas_of(&mut Router::new(&other, 4), 8000), first);
 }
 
@@ -86,37 +69,16 @@ fn round_robin_takes_turns() {
 fn least_loaded_looks_at_requests_only() {
     let mut router = router(PolicyConfig::LeastLoaded, 3);
     let loads = [
-        Load {
-            waiting: 0,
-            running: 5,
-            kv_usage: 0.0,
-        },
-        Load {
-            waiting: 2,
-            running: 1,
-            kv_usage: 1.0,
-        },
-        Load {
-            waiting: 0,
-            running: 4,
-            kv_usage: 0.0,
-        },
+        Load { waiting: 0, running: 5, kv_usage: 0.0 },
+        Load { waiting: 2, running: 1, kv_usage: 1.0 },
+        Load { waiting: 0, running: 4, kv_usage: 0.0 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 2), &loads);
-    let expected = Decision {
-        replica: 1,
-        matched_tokens: 0,
-        uniform_matched_tokens: 0.0,
-        delay: Nanos::ZERO,
-    };
+    let expected =
+        Decision { replica: 1, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO };
     assert_eq!(decision, expected);
     // Replicas without a report count as idle.
-    assert_eq!(
-        router
-            .place(Nanos::ZERO, &prompt(1, 2), &loads[..2])
-            .replica,
-        2
-    );
+    assert_eq!(router.place(Nanos::ZERO, &prompt(1, 2), &loads[..2]).replica, 2);
     assert_eq!(router.place(Nanos::ZERO, &prompt(1, 2), &[]).replica, 0);
 }
 
@@ -127,10 +89,7 @@ fn approximate_prefixes_stick_to_where_they_went() {
     let mut loads = idle(2);
     loads[0].running = 1;
     let first = router.place(Nanos::ZERO, &prompt(1, 50), &loads);
-    assert_eq!(
-        (first.replica, first.matched_tokens, first.delay),
-        (1, 0, Nanos::ZERO)
-    );
+    assert_eq!((first.replica, first.matched_tokens, first.delay), (1, 0, Nanos::ZERO));
     // The same prefix again: 10,141 tokens are 158 blocks of 64, of which 10,000 / 64 = 156 agree.
     loads = idle(2);
     let again = router.place(Nanos::ZERO, &prompt(1, 51), &loads);
@@ -155,16 +114,8 @@ fn a_full_queue_outweighs_a_cached_prefix() {
     router.place(Nanos::ZERO, &prompt(1, 50), &idle(2));
     // Replica 0: queue 0, usage 2 x 0.1, prefix 3 x 156/158 = 3.16; replica 1: 2 + 2 x 0.6 = 3.2.
     let loads = [
-        Load {
-            waiting: 9,
-            running: 50,
-            kv_usage: 0.9,
-        },
-        Load {
-            waiting: 0,
-            running: 50,
-            kv_usage: 0.4,
-        },
+        Load { waiting: 9, running: 50, kv_usage: 0.9 },
+        Load { waiting: 0, running: 50, kv_usage: 0.4 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 51), &loads);
     assert_eq!((decision.replica, decision.matched_tokens), (1, 0));

@@ -10,11 +10,7 @@ type Block = Vec<(u64, u32, u32)>;
 
 fn name_of(prompt: &Prompt, end: u32) -> Block {
     let prefix = prompt.truncated(Tokens(end));
-    prefix
-        .pieces()
-        .iter()
-        .map(|piece: &Piece| (piece.content.0, piece.start, piece.len))
-        .collect()
+    prefix.pieces().iter().map(|piece: &Piece| (piece.content.0, piece.start, piece.len)).collect()
 }
 
 /// The fewest runs that keep apart what differs, given the mark of every block that has one: a
@@ -35,11 +31,9 @@ fn fewest_runs<M: PartialEq + Default>(marks: &BTreeMap<Block, M>, block_tokens:
     let begins = |before: &Block, next: &BTreeSet<Block>, block: &Block| {
         before.is_empty() || next.len() > 1 || mark(before) != mark(block)
     };
-    let runs = after.iter().map(|(before, next)| {
-        next.iter()
-            .filter(|block| begins(before, next, block))
-            .count()
-    });
+    let runs = after
+        .iter()
+        .map(|(before, next)| next.iter().filter(|block| begins(before, next, block)).count());
     runs.sum()
 }
 
@@ -61,26 +55,15 @@ pub(crate) struct EventReference {
 
 impl EventReference {
     pub(crate) fn new(block_tokens: u32, weights: TierWeights) -> Self {
-        Self {
-            block_tokens,
-            weights,
-            stores: BTreeMap::new(),
-        }
+        Self { block_tokens, weights, stores: BTreeMap::new() }
     }
 
     fn weight(&self, block: &Block, replica: u16) -> Option<f64> {
         let holders = self.stores.get(block)?;
-        let tiers = TierKind::ALL
-            .into_iter()
-            .filter(|tier| holders.contains_key(&(replica, *tier)));
+        let tiers =
+            TierKind::ALL.into_iter().filter(|tier| holders.contains_key(&(replica, *tier)));
         tiers
-            .map(|tier| {
-                if tier == TierKind::Gpu {
-                    self.weights.gpu
-                } else {
-                    self.weights.below
-                }
-            })
+            .map(|tier| if tier == TierKind::Gpu { self.weights.gpu } else { self.weights.below })
             .reduce(f64::max)
     }
 }
@@ -118,12 +101,7 @@ impl BlockIndex for EventReference {
         for end in ends.filter(|end| *end > event.from_token) {
             let block = name_of(&prompt, end);
             if event.change == KvChange::Stored {
-                *self
-                    .stores
-                    .entry(block)
-                    .or_default()
-                    .entry(holder)
-                    .or_insert(0) += 1;
+                *self.stores.entry(block).or_default().entry(holder).or_insert(0) += 1;
             } else if let Some(holders) = self.stores.get_mut(&block) {
                 if let Some(count) = holders.get_mut(&holder) {
                     *count -= 1;
@@ -179,9 +157,7 @@ impl PlacementReference {
 
     fn blocks(&self, prompt: &Prompt) -> Vec<Block> {
         let total = (prompt.tokens().0 / self.block_tokens).min(self.max_blocks);
-        (1..=total)
-            .map(|index| name_of(prompt, index * self.block_tokens))
-            .collect()
+        (1..=total).map(|index| name_of(prompt, index * self.block_tokens)).collect()
     }
 
     fn holds(&self, replica: u16, block: &Block) -> bool {
@@ -196,11 +172,7 @@ impl BlockIndex for PlacementReference {
         let blocks = self.blocks(prompt);
         matches.fill(Match::default());
         for block in &blocks {
-            if !self
-                .recent
-                .keys()
-                .any(|replica| self.holds(*replica, block))
-            {
+            if !self.recent.keys().any(|replica| self.holds(*replica, block)) {
                 break;
             }
             for (replica, found) in matches.iter_mut().enumerate() {
@@ -232,12 +204,7 @@ impl BlockIndex for PlacementReference {
     }
 
     fn known_blocks(&self) -> u64 {
-        let mut all: Vec<&Block> = self
-            .recent
-            .values()
-            .flatten()
-            .map(|(block, _)| block)
-            .collect();
+        let mut all: Vec<&Block> = self.recent.values().flatten().map(|(block, _)| block).collect();
         all.sort();
         all.dedup();
         all.len() as u64
@@ -247,10 +214,7 @@ impl BlockIndex for PlacementReference {
         let mut marks: BTreeMap<Block, BTreeMap<u16, u64>> = BTreeMap::new();
         for (replica, blocks) in &self.recent {
             for (block, stamp) in blocks {
-                marks
-                    .entry(block.clone())
-                    .or_default()
-                    .insert(*replica, *stamp);
+                marks.entry(block.clone()).or_default().insert(*replica, *stamp);
             }
         }
         fewest_runs(&marks, self.block_tokens)

@@ -31,12 +31,9 @@ pub(crate) enum Feed {
 /// Few contents and lengths, so that prompts often share prefixes and part inside of blocks.
 fn prompts() -> impl Strategy<Value = Prompt> {
     let len = prop::sample::select(vec![1_u32, 16, 40, 64, 128, 200, 512]);
-    let piece =
-        (0_u64..3, prop::bool::weighted(0.1), len).prop_map(|(content, later, len)| Piece {
-            content: ContentId(content),
-            start: if later { 64 } else { 0 },
-            len,
-        });
+    let piece = (0_u64..3, prop::bool::weighted(0.1), len).prop_map(|(content, later, len)| {
+        Piece { content: ContentId(content), start: if later { 64 } else { 0 }, len }
+    });
     vec(piece, 1..5).prop_map(Prompt::new)
 }
 
@@ -51,30 +48,15 @@ fn events() -> impl Strategy<Value = Change> {
     let span = (prompts(), 0.0..1.0_f64, 0.0..1.0_f64, prop::bool::ANY);
     let event = (0..REPLICAS, change, span).prop_map(|(replica, change, span)| {
         let (prompt, from, to, gpu) = span;
-        let (tier, unit) = if gpu {
-            (TierKind::Gpu, GPU_BLOCK)
-        } else {
-            (TierKind::Host, HOST_CHUNK)
-        };
+        let (tier, unit) =
+            if gpu { (TierKind::Gpu, GPU_BLOCK) } else { (TierKind::Host, HOST_CHUNK) };
         let units = f64::from(prompt.tokens().0 / unit);
         // Half of all spans begin at the first token, as most do.
         let from_token = ((2.0 * from - 1.0).max(0.0) * units) as u32 * unit;
         let to_token = (to * (units + 1.0)) as u32 * unit;
-        let path = prompt
-            .truncated(weir_model::Tokens(to_token))
-            .pieces()
-            .into();
+        let path = prompt.truncated(weir_model::Tokens(to_token)).pieces().into();
         let to_token = to_token.max(from_token);
-        Change::Event(
-            replica,
-            KvEvent {
-                change,
-                tier,
-                path,
-                from_token,
-                to_token,
-            },
-        )
+        Change::Event(replica, KvEvent { change, tier, path, from_token, to_token })
     });
     let cleared = (0..REPLICAS, prop::bool::ANY).prop_map(|(replica, gpu)| {
         let tier = if gpu { TierKind::Gpu } else { TierKind::Host };
@@ -103,11 +85,7 @@ pub(crate) fn equals_reference<I: BlockIndex, R: BlockIndex>(
     index: impl Fn() -> I,
     reference: impl Fn() -> R,
 ) -> Result<(), String> {
-    let config = Config {
-        cases: 300,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let changes = match feed {
@@ -142,11 +120,7 @@ fn compare(
     probes: &[Prompt],
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(index.extents(), reference.extents(), "extents");
-    prop_assert_eq!(
-        index.known_blocks(),
-        reference.known_blocks(),
-        "known blocks"
-    );
+    prop_assert_eq!(index.known_blocks(), reference.known_blocks(), "known blocks");
     let own = match change {
         Change::Placed(_, prompt) => Some(prompt.clone()),
         Change::Event(_, event) => Some(Prompt::new(event.path.iter().copied())),
@@ -156,11 +130,7 @@ fn compare(
         let mut ours = [Match::default(); REPLICAS as usize];
         let mut theirs = ours;
         let total = index.lookup(prompt, &mut ours);
-        prop_assert_eq!(
-            total,
-            reference.lookup(prompt, &mut theirs),
-            "blocks asked for"
-        );
+        prop_assert_eq!(total, reference.lookup(prompt, &mut theirs), "blocks asked for");
         prop_assert_eq!(ours, theirs, "matches of {:?}", prompt);
     }
     Ok(())

@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 
-use weir_engine::{
-    EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig,
-};
+use weir_engine::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{Bytes, Nanos, RequestRow, StepRow, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};

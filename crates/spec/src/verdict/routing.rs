@@ -10,21 +10,36 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     if facts.replicas < 2 {
         return no_choice(Vec::new());
     }
-    let mut claims = Vec::new();
-    if matches!(arm.routing.policy, PolicyConfig::PrecisePrefix { .. }) {
-        let events = counted("KV events reached the index", SignalKind::IndexEvents, signals);
-        let lookups = counted("the index was asked", SignalKind::IndexLookups, signals);
-        let silent = events.held == Some(false);
-        let unasked = lookups.held == Some(false);
-        claims.extend([events, lookups]);
-        claims.push(counted("lookups found blocks", SignalKind::IndexHits, signals));
-        if silent || unasked {
-            return placebo(claims, silent);
+    let claims = if matches!(arm.routing.policy, PolicyConfig::PrecisePrefix { .. }) {
+        match index_claims(signals) {
+            Ok(claims) => claims,
+            Err(decision) => return *decision,
         }
-        if claims[0].held.is_none() {
-            return unverified(claims, "the events of the index");
-        }
+    } else {
+        Vec::new()
+    };
+    choices(claims, facts, signals)
+}
+
+/// The claims of a precise index; a decision where they already settle it.
+fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
+    let events = counted("KV events reached the index", SignalKind::IndexEvents, signals);
+    let lookups = counted("the index was asked", SignalKind::IndexLookups, signals);
+    let hits = counted("lookups found blocks", SignalKind::IndexHits, signals);
+    let (silent, unasked) = (events.held == Some(false), lookups.held == Some(false));
+    let unseen = events.held.is_none();
+    let claims = vec![events, lookups, hits];
+    if silent || unasked {
+        return Err(Box::new(placebo(claims, silent)));
     }
+    if unseen {
+        return Err(Box::new(unverified(claims, "the events of the index")));
+    }
+    Ok(claims)
+}
+
+/// What the choices brought, against chance and against the best ones.
+fn choices(mut claims: Vec<Claim>, facts: &Facts, signals: &Signals) -> Decision {
     let hit = |kind| signals.get(kind);
     let (Some(routed), Some(uniform), Some(best), Some(prompt)) = (
         hit(SignalKind::RoutedHitTokens),

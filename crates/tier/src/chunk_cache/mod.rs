@@ -176,12 +176,11 @@ impl ChunkCache {
             };
             let room = self.make_room(wanted, &mut reserved.evicted);
             if room > 0 {
-                let node = match known {
-                    Some(node) => self.front(node, room),
-                    None => {
-                        let run = Run { pins: 1, ..Run::default() };
-                        self.tree.add_child(parent, sequence, at, room, run)
-                    }
+                let node = if let Some(node) = known {
+                    self.front(node, room)
+                } else {
+                    let run = Run { pins: 1, ..Run::default() };
+                    self.tree.add_child(parent, sequence, at, room, run)
                 };
                 self.tree.payload_mut(node).presence = Presence::Pending;
                 self.enter(node, room);
@@ -262,7 +261,7 @@ impl ChunkCache {
     fn enter(&mut self, node: NodeId, units: u32) {
         self.used += units;
         let run = self.tree.payload_mut(node);
-        run.queue = self.order.entered(node.index() as u32, units, run.queue);
+        run.queue = Some(self.order.entered(node.index() as u32, units, run.queue));
     }
 
     /// Evicts until `wanted` chunks fit, or nothing more can go; returns how many fit.

@@ -56,7 +56,7 @@ impl Order {
     }
 
     /// A run came in; it may have been a ghost.
-    pub(super) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(super) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Queue {
         self.take(index, chunks, was);
         self.put(index, chunks, Queue::Once)
     }
@@ -77,7 +77,7 @@ impl Order {
             _ => queue,
         };
         self.take(index, chunks, was);
-        self.put(index, chunks, next)
+        Some(self.put(index, chunks, next))
     }
 
     /// Moves the target by `max(1, |more| / |less|)` per chunk.
@@ -91,8 +91,12 @@ impl Order {
     pub(super) fn evicted(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
         self.take(index, chunks, was);
         match (self.policy, was) {
-            (EvictionPolicy::Arc, Some(Queue::Once)) => self.put(index, chunks, Queue::GhostOnce),
-            (EvictionPolicy::Arc, Some(Queue::Again)) => self.put(index, chunks, Queue::GhostAgain),
+            (EvictionPolicy::Arc, Some(Queue::Once)) => {
+                Some(self.put(index, chunks, Queue::GhostOnce))
+            }
+            (EvictionPolicy::Arc, Some(Queue::Again)) => {
+                Some(self.put(index, chunks, Queue::GhostAgain))
+            }
             _ => None,
         }
     }
@@ -163,10 +167,10 @@ impl Order {
         }
     }
 
-    fn put(&mut self, index: u32, chunks: u32, queue: Queue) -> Option<Queue> {
+    fn put(&mut self, index: u32, chunks: u32, queue: Queue) -> Queue {
         let weighted = &mut self.queues[queue as usize];
         weighted.list.push(index);
         weighted.chunks += u64::from(chunks);
-        Some(queue)
+        queue
     }
 }

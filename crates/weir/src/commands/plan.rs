@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Nanos};
 use weir_report::tables::{Table, text, wrapped};
 use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan};
 
@@ -75,7 +75,7 @@ fn cell_cost(plan: &Plan, cell: &Cell) -> f64 {
     let deployment = &plan.deployments[cell.deployment];
     let level = &deployment.levels[cell.level];
     // A trace without a duration: an hour is the order of the published ones.
-    let simulated = level.duration.map_or(3600.0, |duration| duration.as_secs_f64());
+    let simulated = level.duration.map_or(3600.0, Nanos::as_secs_f64);
     COST_OF_A_CELL + simulated * f64::from(deployment.replicas) * COST_OF_A_SIMULATED_SECOND
 }
 

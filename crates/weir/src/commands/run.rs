@@ -27,22 +27,17 @@ pub(crate) struct Planned {
 
 /// Reads and resolves an experiment; without a file, the built-in one.
 pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, SpecError> {
-    let (text, experiment) = match &args.file {
-        Some(file) => {
-            let experiment = Experiment::read(file, &args.sets)?;
-            let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
-                what: "experiment file",
-                path: file.clone(),
-                source,
-            })?;
-            (text, experiment)
-        }
-        None => {
-            let text = weir_spec::builtin();
-            let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
-            (text.to_owned(), experiment)
-        }
+    let Some(file) = &args.file else {
+        let text = weir_spec::builtin();
+        let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
+        return Ok(Planned { plan: Plan::resolve(&experiment)?, text: text.to_owned() });
     };
+    let experiment = Experiment::read(file, &args.sets)?;
+    let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
+        what: "experiment file",
+        path: file.clone(),
+        source,
+    })?;
     Ok(Planned { plan: Plan::resolve(&experiment)?, text })
 }
 
@@ -50,6 +45,10 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     if args.dry_run {
         printer.result(&plan::overview(&planned(&args.experiment)?.plan))?;
         return Ok(Exit::Done);
+    }
+    if args.jobs == Some(0) {
+        let message = "--jobs 0: no cell would ever run; write 1 or more, or leave it out";
+        return Err(Mistake(message.to_owned()).into());
     }
     let interrupt = Interrupt::listen()?;
     let (run, plan) = match &args.resume {
@@ -87,7 +86,9 @@ pub(crate) fn conclude(
     plan: &Plan,
     printer: &mut Printer,
 ) -> anyhow::Result<Exit> {
-    let (results, left_out) = results::read(run, plan)?;
+    let (mut results, left_out) = results::read(run, plan)?;
+    // The folder's name carries the time of day: with it, equal runs would differ in their bytes.
+    results.provenance.run.clone_from(&plan.name);
     for damaged in &left_out {
         printer.note(&format!("left out: {damaged}"));
     }

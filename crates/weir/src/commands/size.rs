@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use weir_engine::timing::{Timing, TimingModel};
 use weir_report::tables::{Table, text};
+use weir_spec::Experiment;
 use weir_spec::plan::{Deployment, Plan};
 use weir_spec::size::{Sizes, sizes};
-use weir_spec::Experiment;
 
 use crate::cli::SizeArgs;
 use crate::exit::{Exit, Mistake};
@@ -24,8 +24,10 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let mut timing = Timing::new(&deployment.timing)?;
     let budget = deployment.engine.max_num_batched_tokens;
     let prefill = timing.prefill_time(args.prefix, 0, budget);
-    let mut out = format!("{} on {}, TP {}\n", deployment.model.name, deployment.label,
-        deployment.tensor_parallel);
+    let mut out = format!(
+        "{} on {}, TP {}\n",
+        deployment.model.name, deployment.label, deployment.tensor_parallel
+    );
     for (index, arm) in deployment.arms.iter().enumerate() {
         let sizes = sizes(deployment, arm, args.prefix, prefill);
         if index == 0 {
@@ -44,11 +46,9 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
 
 /// The smallest experiment that has these numbers in its plan.
 fn text_of(args: &SizeArgs) -> String {
-    let model = if args.model.ends_with(".json") {
-        format!("{{config: {}}}", quoted(&args.model))
-    } else {
-        quoted(&args.model)
-    };
+    let is_file = Path::new(&args.model).extension().is_some_and(|end| end == "json");
+    let model =
+        if is_file { format!("{{config: {}}}", quoted(&args.model)) } else { quoted(&args.model) };
     let arms: Vec<String> = args.arms.iter().map(|arm| quoted(arm)).collect();
     let tp = args.tp.map_or(String::new(), |tp| format!("engine: {{tensor_parallel: {tp}}}\n"));
     format!(

@@ -43,6 +43,15 @@ fn write_new(file: &Path, printer: &mut Printer) -> anyhow::Result<()> {
             let message = format!("{} exists; name another file", file.display());
             return Err(Mistake(message).into());
         }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            let folder = file.parent().unwrap_or(Path::new(".")).display();
+            let message = format!(
+                "cannot create {}: no folder {folder}; make it first, or name \
+                 another file",
+                file.display()
+            );
+            return Err(Mistake(message).into());
+        }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot create {}", file.display()));
         }

@@ -1,1 +1,13 @@
-//! Tests of the binary as its users call it.
+//! Tests of the binary as its users call it: arguments in, exit code, words and files out.
+
+// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod binary;
+mod commands;
+mod disk;
+mod examples;
+mod folder;
+mod interruption;
+mod refusals;
+mod runs;

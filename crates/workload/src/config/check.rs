@@ -142,11 +142,7 @@ impl Section {
     }
 
     fn at_least_one(&self, key: &str, value: u64) -> Result<(), WorkloadError> {
-        if value == 0 {
-            Err(self.error(key, "must be at least 1"))
-        } else {
-            Ok(())
-        }
+        if value == 0 { Err(self.error(key, "must be at least 1")) } else { Ok(()) }
     }
 
     fn at_most(&self, key: &str, value: u64, most: u64) -> Result<(), WorkloadError> {
@@ -245,11 +241,7 @@ fn long_context(config: &LongContext) -> Result<(), WorkloadError> {
     section.tokens("document_tokens", config.document_tokens)?;
     let per_prompt = u64::from(config.documents_per_prompt);
     section.at_least_one("documents_per_prompt", per_prompt)?;
-    section.at_most(
-        "documents_per_prompt",
-        per_prompt,
-        u64::from(MAX_DOCUMENTS_PER_PROMPT),
-    )?;
+    section.at_most("documents_per_prompt", per_prompt, u64::from(MAX_DOCUMENTS_PER_PROMPT))?;
     match config.documents {
         Count::Absolute(documents) if documents < per_prompt => {
             return Err(section.error(
@@ -274,11 +266,7 @@ fn agentic(config: &Agentic) -> Result<(), WorkloadError> {
     section.tokens("answer_tokens", config.answer_tokens)?;
     let turns = u64::from(MAX_TURNS);
     section.at_most("tool_calls", u64::from(config.tool_calls.largest()), turns)?;
-    section.at_most(
-        "sub_agent_calls",
-        u64::from(config.sub_agent_calls.largest()),
-        turns,
-    )?;
+    section.at_most("sub_agent_calls", u64::from(config.sub_agent_calls.largest()), turns)?;
     section.at_most("sub_agents", u64::from(config.sub_agents), turns)?;
     let sub_turns = u64::from(config.sub_agent_calls.largest()) + 1;
     let all = u64::from(config.tool_calls.largest()) + 2 + u64::from(config.sub_agents) * sub_turns;

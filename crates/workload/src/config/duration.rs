@@ -7,10 +7,7 @@ use serde::{Deserialize, Deserializer, Serializer, de};
 use weir_model::Nanos;
 
 /// Writes for example `1500ms`.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde's `with` hands out a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` hands out a reference")]
 pub(crate) fn serialize<S: Serializer>(value: &Nanos, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&exact_text(*value))
 }
@@ -38,16 +35,7 @@ mod tests {
 
     #[test]
     fn written_durations_read_as_the_same_number() {
-        for ns in [
-            0,
-            1,
-            999,
-            1_000,
-            1_500_000,
-            1_500_000_000,
-            1_234_567_891,
-            86_400_000_000_000,
-        ] {
+        for ns in [0, 1, 999, 1_000, 1_500_000, 1_500_000_000, 1_234_567_891, 86_400_000_000_000] {
             assert_eq!(exact_text(Nanos(ns)).parse(), Ok(Nanos(ns)), "{ns}");
         }
         assert_eq!(exact_text(Nanos::from_millis(1500)), "1500ms");

@@ -139,36 +139,12 @@ impl Serialize for Length {
         match *self {
             Self::Fixed(tokens) => serializer.serialize_u32(tokens),
             Self::Uniform { min, max } => one_key(serializer, "uniform", &UniformForm { min, max }),
-            Self::Normal {
-                mean,
-                stddev,
-                min,
-                max,
-            } => one_key(
-                serializer,
-                "normal",
-                &NormalForm {
-                    mean,
-                    stddev,
-                    min,
-                    max,
-                },
-            ),
-            Self::Lognormal {
-                median,
-                sigma,
-                min,
-                max,
-            } => one_key(
-                serializer,
-                "lognormal",
-                &LognormalForm {
-                    median,
-                    sigma,
-                    min,
-                    max,
-                },
-            ),
+            Self::Normal { mean, stddev, min, max } => {
+                one_key(serializer, "normal", &NormalForm { mean, stddev, min, max })
+            }
+            Self::Lognormal { median, sigma, min, max } => {
+                one_key(serializer, "lognormal", &LognormalForm { median, sigma, min, max })
+            }
         }
     }
 }
@@ -211,32 +187,12 @@ impl<'de> Visitor<'de> for LengthVisitor {
                 Length::Uniform { min, max }
             }
             "normal" => {
-                let NormalForm {
-                    mean,
-                    stddev,
-                    min,
-                    max,
-                } = map.next_value()?;
-                Length::Normal {
-                    mean,
-                    stddev,
-                    min,
-                    max,
-                }
+                let NormalForm { mean, stddev, min, max } = map.next_value()?;
+                Length::Normal { mean, stddev, min, max }
             }
             "lognormal" => {
-                let LognormalForm {
-                    median,
-                    sigma,
-                    min,
-                    max,
-                } = map.next_value()?;
-                Length::Lognormal {
-                    median,
-                    sigma,
-                    min,
-                    max,
-                }
+                let LognormalForm { median, sigma, min, max } = map.next_value()?;
+                Length::Lognormal { median, sigma, min, max }
             }
             _ => return Err(de::Error::unknown_variant(&form, LENGTH_FORMS)),
         };
@@ -313,9 +269,7 @@ impl<'de> Visitor<'de> for DrawVisitor {
         match name {
             "uniform" => Ok(Draw::Uniform),
             "round-robin" => Ok(Draw::RoundRobin),
-            "zipf" => Err(E::custom(
-                "`zipf` needs its exponent: write `{zipf: {exponent: 1.0}}`",
-            )),
+            "zipf" => Err(E::custom("`zipf` needs its exponent: write `{zipf: {exponent: 1.0}}`")),
             _ => Err(E::unknown_variant(name, DRAW_FORMS)),
         }
     }

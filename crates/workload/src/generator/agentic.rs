@@ -25,11 +25,7 @@ impl AgenticSource {
     /// Checks the configuration.
     pub fn new(config: Agentic, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::Agentic(config.clone()).validate()?;
-        Ok(Self {
-            config,
-            seed,
-            next: 0,
-        })
+        Ok(Self { config, seed, next: 0 })
     }
 
     /// The session of an index, with `seen_tokens` as if no other had been asked before.
@@ -42,11 +38,7 @@ impl AgenticSource {
             turns: Vec::new(),
         };
         task.run();
-        Session {
-            id: index,
-            start: None,
-            turns: task.turns,
-        }
+        Session { id: index, start: None, turns: task.turns }
     }
 }
 

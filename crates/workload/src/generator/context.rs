@@ -17,11 +17,7 @@ impl PrivateContents {
     /// [`MAX_SESSION_TURNS`](crate::config::MAX_SESSION_TURNS) turns of two contents each, and a
     /// task per agent.
     pub(super) const fn new(seed: u64, namespace: &'static str, session: u64) -> Self {
-        Self {
-            seed,
-            namespace,
-            next: session << 16,
-        }
+        Self { seed, namespace, next: session << 16 }
     }
 
     /// A content that was not given out yet.
@@ -49,11 +45,7 @@ impl Context {
     /// A context that begins with `pieces`, of which the leading `seen` tokens were asked before.
     pub(super) fn new(pieces: Vec<Piece>, seen: u32) -> Self {
         let tokens = pieces.iter().map(|piece| piece.len).sum();
-        Self {
-            pieces,
-            tokens,
-            seen,
-        }
+        Self { pieces, tokens, seen }
     }
 
     /// Adds what is asked, or what a tool or sub-agent returned.

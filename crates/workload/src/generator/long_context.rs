@@ -28,17 +28,9 @@ impl LongContextSource {
     /// Checks the configuration, whose counts must be absolute.
     pub fn new(config: LongContext, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::LongContext(config.clone()).validate()?;
-        let documents = config
-            .documents
-            .absolute("workload.long-context.documents")?;
+        let documents = config.documents.absolute("workload.long-context.documents")?;
         let picker = Picker::new(config.draw, documents);
-        Ok(Self {
-            config,
-            seed,
-            picker,
-            next: 0,
-            seen: SeenChains::default(),
-        })
+        Ok(Self { config, seed, picker, next: 0, seen: SeenChains::default() })
     }
 
     /// The session of an index, with `seen_tokens` as if no other had been asked before.
@@ -66,11 +58,7 @@ impl LongContextSource {
                 }
             })
             .collect();
-        Session {
-            id: index,
-            start: None,
-            turns,
-        }
+        Session { id: index, start: None, turns }
     }
 
     /// The system prompt, if any, and the documents of a session.
@@ -91,10 +79,7 @@ impl LongContextSource {
     fn document(&self, index: u64) -> Piece {
         let mut stream = Stream::new(self.seed, "long-context length", index);
         let tokens = self.config.document_tokens.draw(&mut stream);
-        Piece::new(
-            ContentId::derive(self.seed, "long-context document", index),
-            tokens,
-        )
+        Piece::new(ContentId::derive(self.seed, "long-context document", index), tokens)
     }
 }
 

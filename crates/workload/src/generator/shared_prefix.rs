@@ -25,17 +25,9 @@ impl SharedPrefixSource {
     /// Checks the configuration, whose counts must be absolute.
     pub fn new(config: SharedPrefix, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::SharedPrefix(config.clone()).validate()?;
-        let prefixes = config
-            .prefixes
-            .absolute("workload.shared-prefix.prefixes")?;
+        let prefixes = config.prefixes.absolute("workload.shared-prefix.prefixes")?;
         let picker = Picker::new(config.draw, prefixes);
-        Ok(Self {
-            config,
-            seed,
-            picker,
-            next: 0,
-            seen: SeenChains::default(),
-        })
+        Ok(Self { config, seed, picker, next: 0, seen: SeenChains::default() })
     }
 
     /// The session of an index, with `seen_tokens` as if no other had been asked before.
@@ -56,11 +48,7 @@ impl SharedPrefixSource {
                 }
             })
             .collect();
-        Session {
-            id: index,
-            start: None,
-            turns,
-        }
+        Session { id: index, start: None, turns }
     }
 }
 

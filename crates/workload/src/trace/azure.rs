@@ -43,15 +43,8 @@ impl Reader {
             cause: cause.to_string(),
             remedy: REMEDY,
         })?;
-        let csv = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_reader(file);
-        let mut reader = Self {
-            path: path.to_owned(),
-            csv,
-            seed,
-            record: StringRecord::new(),
-        };
+        let csv = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+        let mut reader = Self { path: path.to_owned(), csv, seed, record: StringRecord::new() };
         reader.check_header()?;
         Ok(reader)
     }
@@ -68,11 +61,7 @@ impl Reader {
         let found: Vec<&str> = header.iter().collect();
         Err(self.error(
             1,
-            format!(
-                "has the columns `{}` instead of `{}`",
-                found.join(","),
-                COLUMNS.join(",")
-            ),
+            format!("has the columns `{}` instead of `{}`", found.join(","), COLUMNS.join(",")),
         ))
     }
 
@@ -116,36 +105,24 @@ impl Reader {
             Ok(tokens) if u64::from(tokens) <= MAX_REQUEST_TOKENS / 2 => Ok(tokens),
             _ => Err(self.error(
                 line,
-                format!(
-                    "has {} `{text}`, which is not a number of tokens",
-                    COLUMNS[column]
-                ),
+                format!("has {} `{text}`, which is not a number of tokens", COLUMNS[column]),
             )),
         }
     }
 
     fn error(&self, line: u64, problem: impl Into<String>) -> WorkloadError {
-        WorkloadError::Line {
-            path: self.path.clone(),
-            line,
-            problem: problem.into(),
-        }
+        WorkloadError::Line { path: self.path.clone(), line, problem: problem.into() }
     }
 
     fn csv_error(&self, cause: &csv::Error) -> WorkloadError {
-        let line = cause
-            .position()
-            .map_or_else(|| self.csv.position().line(), csv::Position::line);
+        let line = cause.position().map_or_else(|| self.csv.position().line(), csv::Position::line);
         match cause.kind() {
-            csv::ErrorKind::Io(cause) => WorkloadError::Read {
-                path: self.path.clone(),
-                line,
-                cause: cause.to_string(),
-            },
-            csv::ErrorKind::UnequalLengths { len, .. } => self.error(
-                line,
-                format!("has {len} columns instead of {}", COLUMNS.join(",")),
-            ),
+            csv::ErrorKind::Io(cause) => {
+                WorkloadError::Read { path: self.path.clone(), line, cause: cause.to_string() }
+            }
+            csv::ErrorKind::UnequalLengths { len, .. } => {
+                self.error(line, format!("has {len} columns instead of {}", COLUMNS.join(",")))
+            }
             csv::ErrorKind::Utf8 { .. } => {
                 self.error(line, "is not UTF-8 text; is this a CSV file?")
             }

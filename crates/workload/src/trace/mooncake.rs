@@ -58,13 +58,7 @@ impl Reader {
             remedy: REMEDY,
         })?;
         let file = BufReader::with_capacity(1 << 16, file);
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            seed,
-            line: 0,
-            buffer: Vec::new(),
-        })
+        Ok(Self { path: path.to_owned(), file, seed, line: 0, buffer: Vec::new() })
     }
 
     /// The next request; nothing at the end of the file. Blank lines are passed over.
@@ -73,13 +67,13 @@ impl Reader {
             self.line += 1;
             self.buffer.clear();
             let mut limited = (&mut self.file).take(LINE_BYTES_MAX);
-            let read = limited
-                .read_until(b'\n', &mut self.buffer)
-                .map_err(|cause| WorkloadError::Read {
+            let read = limited.read_until(b'\n', &mut self.buffer).map_err(|cause| {
+                WorkloadError::Read {
                     path: self.path.clone(),
                     line: self.line,
                     cause: cause.to_string(),
-                })?;
+                }
+            })?;
             if read == 0 {
                 return Ok(None);
             }
@@ -102,10 +96,9 @@ impl Reader {
             ))
         })?;
         if line.timestamp.abs() > TIMESTAMP_MS_MAX {
-            return Err(self.error(format!(
-                "has the timestamp {} ms, out of range",
-                line.timestamp
-            )));
+            return Err(
+                self.error(format!("has the timestamp {} ms, out of range", line.timestamp))
+            );
         }
         if line.input_length == 0 {
             return Err(self.error("has input_length 0; a request must ask something"));
@@ -124,13 +117,10 @@ impl Reader {
                 line.input_length
             )));
         }
-        let pieces = line.hash_ids[..blocks]
-            .iter()
-            .enumerate()
-            .map(|(index, id)| {
-                let left = line.input_length - index as u32 * BLOCK_TOKENS;
-                Piece::new(block_content(*id), left.min(BLOCK_TOKENS))
-            });
+        let pieces = line.hash_ids[..blocks].iter().enumerate().map(|(index, id)| {
+            let left = line.input_length - index as u32 * BLOCK_TOKENS;
+            Piece::new(block_content(*id), left.min(BLOCK_TOKENS))
+        });
         Ok(TraceRecord {
             line: self.line,
             at_ns: (line.timestamp * 1e6).round() as i128,
@@ -141,11 +131,7 @@ impl Reader {
     }
 
     fn error(&self, problem: impl Into<String>) -> WorkloadError {
-        WorkloadError::Line {
-            path: self.path.clone(),
-            line: self.line,
-            problem: problem.into(),
-        }
+        WorkloadError::Line { path: self.path.clone(), line: self.line, problem: problem.into() }
     }
 }
 

@@ -24,9 +24,7 @@ fn bare_forms_and_defaults_are_read() {
     };
     assert_eq!(read, WorkloadConfig::SharedPrefix(expected));
     assert!(read.is_per_user());
-    let WorkloadConfig::SharedPrefix(resolved) = read.resolve_users(50) else {
-        panic!()
-    };
+    let WorkloadConfig::SharedPrefix(resolved) = read.resolve_users(50) else { panic!() };
     assert_eq!(resolved.prefixes, Count::Absolute(100));
 }
 
@@ -43,13 +41,8 @@ fn an_experiment_file_reads_a_trace() {
     };
     assert_eq!(read, WorkloadConfig::Trace(expected));
     let short = workload("trace: {format: azure2023, path: t.csv}");
-    let WorkloadConfig::Trace(short) = short else {
-        panic!()
-    };
-    assert_eq!(
-        (short.limit, short.over_context),
-        (None, OverContext::Reject)
-    );
+    let WorkloadConfig::Trace(short) = short else { panic!() };
+    assert_eq!((short.limit, short.over_context), (None, OverContext::Reject));
 }
 
 /// The first line of a reader's error.
@@ -61,50 +54,20 @@ fn yaml_error(yaml: &str) -> String {
 
 /// Wrong values of three keys of a section, and a part of the message that each must give.
 const WRONG_NOTATION: &[(&str, &str, &str, &str)] = &[
-    (
-        "line 2",
-        "prefixes",
-        "many",
-        "a count such as `12` or `{per_user: 2}`",
-    ),
-    (
-        "line 2",
-        "prefixes",
-        "-3",
-        "a count such as `12` or `{per_user: 2}`",
-    ),
+    ("line 2", "prefixes", "many", "a count such as `12` or `{per_user: 2}`"),
+    ("line 2", "prefixes", "-3", "a count such as `12` or `{per_user: 2}`"),
     ("line 2", "prefixes", "{per_users: 2}", "per_users"),
-    (
-        "line 2",
-        "prefixes",
-        "{per_user: 2, x: 1}",
-        "unexpected key `x`",
-    ),
+    ("line 2", "prefixes", "{per_user: 2, x: 1}", "unexpected key `x`"),
     ("line 2", "prefixes", "{}", "an empty map is not a count"),
     ("line 3", "draw", "zipf", "`zipf` needs its exponent"),
     ("line 3", "draw", "random", "`random`"),
     ("line 3", "draw", "{zipf: {s: 1}}", "`s`"),
     ("line 5", "prompt_tokens", "{gauss: 3}", "`gauss`"),
     ("line 5", "prompt_tokens", "1.5", "a number such as `128`"),
-    (
-        "line 5",
-        "prompt_tokens",
-        "5000000000",
-        "a number such as `128`",
-    ),
+    ("line 5", "prompt_tokens", "5000000000", "a number such as `128`"),
     ("line 5", "prompt_tokens", "{uniform: {min: 1}}", "`max`"),
-    (
-        "line 5",
-        "prompt_tokens",
-        "{uniform: {min: 1, max: 2, mean: 1}}",
-        "`mean`",
-    ),
-    (
-        "line 5",
-        "prompt_tokens",
-        "{fixed: 1, uniform: {min: 1, max: 2}}",
-        "one form only",
-    ),
+    ("line 5", "prompt_tokens", "{uniform: {min: 1, max: 2, mean: 1}}", "`mean`"),
+    ("line 5", "prompt_tokens", "{fixed: 1, uniform: {min: 1, max: 2}}", "one form only"),
     ("line 7", "think", "2", "duration"),
     ("line 7", "think", "fast", "`fast` is not a duration"),
 ];
@@ -131,31 +94,16 @@ fn wrong_notation_is_refused_with_its_place() {
 #[test]
 fn unknown_keys_are_refused_with_their_place() {
     let error = yaml_error("shared-prefix:\n  prefixes: 1\n  turn: 2\n");
-    assert!(
-        error.contains("unknown field `turn`") && error.contains("line 3"),
-        "{error}"
-    );
+    assert!(error.contains("unknown field `turn`") && error.contains("line 3"), "{error}");
     let error = yaml_error("trace:\n  format: mooncake\n  path: x\n  think: 1s\n");
-    assert!(
-        error.contains("unknown field `think`") && error.contains("line 4"),
-        "{error}"
-    );
+    assert!(error.contains("unknown field `think`") && error.contains("line 4"), "{error}");
 }
 
 /// Keys of a section of shared prefixes, and the message that they must give.
 const IMPOSSIBLE: &[(&str, &str)] = &[
-    (
-        "prefixes: 0, output_tokens: 1",
-        ".prefixes` must be at least 1",
-    ),
-    (
-        "prefixes: {per_user: 0}, output_tokens: 1",
-        ".prefixes` must be at least 1",
-    ),
-    (
-        "prefixes: 1, output_tokens: 0",
-        ".output_tokens` must be at least 1",
-    ),
+    ("prefixes: 0, output_tokens: 1", ".prefixes` must be at least 1"),
+    ("prefixes: {per_user: 0}, output_tokens: 1", ".prefixes` must be at least 1"),
+    ("prefixes: 1, output_tokens: 0", ".output_tokens` must be at least 1"),
     (
         "prefixes: 1, output_tokens: {uniform: {min: 9, max: 3}}",
         ".output_tokens.uniform` has min 9 above max 3: swap them",
@@ -180,14 +128,8 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "prefixes: 1, output_tokens: 1, draw: {zipf: {exponent: 0}}",
         ".draw.zipf.exponent` is 0; it must be a number above 0 (`draw: uniform` for none)",
     ),
-    (
-        "prefixes: 1, output_tokens: 1, turns: 0",
-        ".turns` must be at least 1",
-    ),
-    (
-        "prefixes: 1, output_tokens: 1, turns: 1001",
-        ".turns` is 1001, more than 1000",
-    ),
+    ("prefixes: 1, output_tokens: 1, turns: 0", ".turns` must be at least 1"),
+    ("prefixes: 1, output_tokens: 1, turns: 1001", ".turns` is 1001, more than 1000"),
     (
         "prefixes: 1, output_tokens: 1000000, turns: 1000",
         "` can ask for 1000005010 tokens in one request, more than 67108864: lower \
@@ -239,10 +181,7 @@ fn sources_need_a_resolved_count_and_a_context() {
         "`workload.shared-prefix.prefixes` is per user, but this load has no users: write a \
          plain number"
     );
-    let small = SourceOptions {
-        max_model_len: Tokens(4096),
-        ..options(0)
-    };
+    let small = SourceOptions { max_model_len: Tokens(4096), ..options(0) };
     let config = workload(SHARED_PREFIX);
     assert_eq!(config.longest_request(), Some(1000 + 4 * (400 + 600)));
     assert_eq!(
@@ -251,25 +190,15 @@ fn sources_need_a_resolved_count_and_a_context() {
          the model's context holds 4096: lower `prefix_tokens`, `turns`, `prompt_tokens` or \
          `output_tokens`"
     );
-    let exact = SourceOptions {
-        max_model_len: Tokens(5000),
-        ..options(0)
-    };
+    let exact = SourceOptions { max_model_len: Tokens(5000), ..options(0) };
     assert!(open(&config, &exact).is_ok());
 }
 
 #[test]
 fn the_schema_names_every_form() {
     let schema = schemars::schema_for!(WorkloadConfig).to_value().to_string();
-    let parts = [
-        "per_user",
-        "lognormal",
-        "round-robin",
-        "zipf",
-        "shared-prefix",
-        "azure2023",
-        "truncate",
-    ];
+    let parts =
+        ["per_user", "lognormal", "round-robin", "zipf", "shared-prefix", "azure2023", "truncate"];
     for part in parts {
         assert!(schema.contains(part), "{part} is not in {schema}");
     }
@@ -282,21 +211,11 @@ fn length() -> impl Strategy<Value = Length> {
         bounds().prop_map(|(min, max)| Length::Uniform { min, max }),
         (bounds(), 0u32..9000, 0u32..9000).prop_map(|((min, max), mean, stddev)| {
             let (mean, stddev) = (f64::from(mean) / 8.0, f64::from(stddev) / 8.0);
-            Length::Normal {
-                mean,
-                stddev,
-                min,
-                max,
-            }
+            Length::Normal { mean, stddev, min, max }
         }),
         (bounds(), 8u32..9000, 0u32..64).prop_map(|((min, max), median, sigma)| {
             let (median, sigma) = (f64::from(median) / 8.0, f64::from(sigma) / 8.0);
-            Length::Lognormal {
-                median,
-                sigma,
-                min,
-                max,
-            }
+            Length::Lognormal { median, sigma, min, max }
         }),
     ]
 }
@@ -305,17 +224,12 @@ fn draw() -> impl Strategy<Value = Draw> {
     prop_oneof![
         Just(Draw::Uniform),
         Just(Draw::RoundRobin),
-        (1u32..64).prop_map(|exponent| Draw::Zipf {
-            exponent: f64::from(exponent) / 16.0
-        }),
+        (1u32..64).prop_map(|exponent| Draw::Zipf { exponent: f64::from(exponent) / 16.0 }),
     ]
 }
 
 fn count() -> impl Strategy<Value = Count> {
-    prop_oneof![
-        (1u64..999).prop_map(Count::Absolute),
-        (1u64..99).prop_map(Count::PerUser)
-    ]
+    prop_oneof![(1u64..999).prop_map(Count::Absolute), (1u64..99).prop_map(Count::PerUser)]
 }
 
 fn think() -> impl Strategy<Value = Nanos> {
@@ -323,28 +237,19 @@ fn think() -> impl Strategy<Value = Nanos> {
 }
 
 fn any_workload() -> impl Strategy<Value = WorkloadConfig> {
-    let shared = (
-        count(),
-        draw(),
-        1u32..9999,
-        1u32..9,
-        length(),
-        length(),
-        think(),
-    )
-        .prop_map(
-            |(prefixes, draw, prefix_tokens, turns, prompt_tokens, output_tokens, think)| {
-                WorkloadConfig::SharedPrefix(SharedPrefix {
-                    prefixes,
-                    draw,
-                    prefix_tokens,
-                    turns,
-                    prompt_tokens,
-                    output_tokens,
-                    think,
-                })
-            },
-        );
+    let shared = (count(), draw(), 1u32..9999, 1u32..9, length(), length(), think()).prop_map(
+        |(prefixes, draw, prefix_tokens, turns, prompt_tokens, output_tokens, think)| {
+            WorkloadConfig::SharedPrefix(SharedPrefix {
+                prefixes,
+                draw,
+                prefix_tokens,
+                turns,
+                prompt_tokens,
+                output_tokens,
+                think,
+            })
+        },
+    );
     let long = (count(), draw(), length(), 1u32..5, length(), think()).prop_map(
         |(documents, draw, document_tokens, questions, question_tokens, think)| {
             WorkloadConfig::LongContext(LongContext {

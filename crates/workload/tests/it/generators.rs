@@ -36,10 +36,7 @@ fn digest(sessions: &[Session]) -> u64 {
 fn sessions_are_the_same_everywhere_and_for_ever() {
     let found = [SHARED_PREFIX, LONG_CONTEXT, AGENTIC]
         .map(|yaml| format!("{:016x}", digest(&take(&mut source(yaml, 889), 100))));
-    assert_eq!(
-        found,
-        ["71eeee27604fa539", "d00edade2d40c988", "675569e3dba04f53"]
-    );
+    assert_eq!(found, ["71eeee27604fa539", "d00edade2d40c988", "675569e3dba04f53"]);
 }
 
 #[test]
@@ -59,10 +56,7 @@ fn sources_can_be_handed_to_another_thread() {
 
 /// Sessions without what depends on earlier ones.
 fn alone(mut session: Session) -> Session {
-    session
-        .turns
-        .iter_mut()
-        .for_each(|turn| turn.seen_tokens = Tokens(0));
+    session.turns.iter_mut().for_each(|turn| turn.seen_tokens = Tokens(0));
     session
 }
 
@@ -91,11 +85,7 @@ fn dependencies_point_backwards_and_ids_count_up() {
             assert!(!session.turns.is_empty());
             for (place, turn) in session.turns.iter().enumerate() {
                 assert!(turn.after.iter().all(|after| (*after as usize) < place));
-                assert_eq!(
-                    turn.after.is_empty(),
-                    place == 0,
-                    "one turn starts a session"
-                );
+                assert_eq!(turn.after.is_empty(), place == 0, "one turn starts a session");
                 assert!(turn.prompt.tokens() > Tokens(0) && turn.output_tokens > Tokens(0));
                 assert!(turn.seen_tokens <= turn.prompt.tokens());
             }
@@ -122,17 +112,12 @@ fn a_turn_asks_all_that_was_said_before_it() {
     let mut prefixes: BTreeMap<ContentId, u32> = BTreeMap::new();
     for session in &sessions {
         let first = &session.turns[0];
-        let uses = prefixes
-            .entry(first.prompt.pieces()[0].content)
-            .or_default();
+        let uses = prefixes.entry(first.prompt.pieces()[0].content).or_default();
         assert_eq!(first.seen_tokens, Tokens(if *uses == 0 { 0 } else { 1000 }));
         *uses += 1;
     }
     assert!(prefixes.len() <= 12);
-    assert!(
-        prefixes.values().max() > Some(&6),
-        "Zipf favours a few: {prefixes:?}"
-    );
+    assert!(prefixes.values().max() > Some(&6), "Zipf favours a few: {prefixes:?}");
 }
 
 #[test]
@@ -140,10 +125,7 @@ fn questions_repeat_the_documents_and_not_each_other() {
     for session in take(&mut source(LONG_CONTEXT, 7), 40) {
         let shared = &session.turns[0].prompt.pieces()[..3];
         assert_eq!(shared[0].len, 50, "the system prompt");
-        assert_ne!(
-            shared[1].content, shared[2].content,
-            "two different documents"
-        );
+        assert_ne!(shared[1].content, shared[2].content, "two different documents");
         let frame: u32 = shared.iter().map(|piece| piece.len).sum();
         for turn in &session.turns {
             assert_eq!(&turn.prompt.pieces()[..3], shared);
@@ -176,24 +158,12 @@ fn sub_agents_run_side_by_side_and_report_to_their_parent() {
     assert_eq!((&turns[1].after, &turns[4].after), (&vec![0], &vec![0]));
     assert_eq!((&turns[2].after, &turns[3].after), (&vec![1], &vec![2]));
     assert_eq!(turns[7].after, [3, 6]);
-    assert_eq!(
-        (turns[1].think, turns[2].think),
-        (Nanos::ZERO, Nanos::from_millis(250))
-    );
+    assert_eq!((turns[1].think, turns[2].think), (Nanos::ZERO, Nanos::from_millis(250)));
     let parent = turns[7].prompt.pieces();
-    let reported: Vec<ContentId> = parent[parent.len() - 2..]
-        .iter()
-        .map(|p| p.content)
-        .collect();
+    let reported: Vec<ContentId> = parent[parent.len() - 2..].iter().map(|p| p.content).collect();
     assert_eq!(reported, [turns[3].output, turns[6].output]);
-    assert_eq!(
-        turns[7].seen_tokens,
-        turns[0].prompt.tokens() + turns[0].output_tokens
-    );
-    assert_eq!(
-        (turns[0].seen_tokens, turns[1].seen_tokens),
-        (Tokens(800), Tokens(800))
-    );
+    assert_eq!(turns[7].seen_tokens, turns[0].prompt.tokens() + turns[0].output_tokens);
+    assert_eq!((turns[0].seen_tokens, turns[1].seen_tokens), (Tokens(800), Tokens(800)));
     let last = turns.last().unwrap();
     assert_eq!(last.output_tokens, Tokens(120));
     let calls = turns.len() - 8;
@@ -210,10 +180,7 @@ fn an_agent_without_tools_or_sub_agents_answers_at_once() {
         let session = agents.next_session().unwrap();
         assert_eq!(session.turns.len(), 1);
         let turn = &session.turns[0];
-        assert_eq!(
-            (turn.prompt.tokens(), turn.output_tokens),
-            (Tokens(9), Tokens(5))
-        );
+        assert_eq!((turn.prompt.tokens(), turn.output_tokens), (Tokens(9), Tokens(5)));
         assert_eq!(turn.seen_tokens, Tokens(0));
     }
 }

@@ -46,9 +46,7 @@ pub fn source(yaml: &str, seed: u64) -> Source {
 
 /// The first sessions.
 pub fn take(source: &mut dyn SessionSource, n: usize) -> Vec<Session> {
-    std::iter::from_fn(|| source.next_session())
-        .take(n)
-        .collect()
+    std::iter::from_fn(|| source.next_session()).take(n).collect()
 }
 
 /// The message of an error.

@@ -19,11 +19,7 @@ fn listed(prompts: &[Vec<(u64, u32)>], answer: u32) -> Listed {
         id: index as u64,
         start: None,
         turns: vec![Turn {
-            prompt: Prompt::new(
-                pieces
-                    .iter()
-                    .map(|(c, len)| Piece::new(ContentId(*c), *len)),
-            ),
+            prompt: Prompt::new(pieces.iter().map(|(c, len)| Piece::new(ContentId(*c), *len))),
             output_tokens: Tokens(answer),
             output: ContentId(1_000_000 + index as u64),
             seen_tokens: Tokens(0),
@@ -40,10 +36,7 @@ fn distances_are_those_of_an_lru_stack() {
     // A: 10 shared + 5; B: 20; A's prefix again + 7. Answers of 1 token.
     let prompts = [vec![(1, 10), (2, 5)], vec![(3, 20)], vec![(1, 10), (4, 7)]];
     let found = profile(&mut listed(&prompts, 1), 10, 1);
-    assert_eq!(
-        (found.sessions, found.sessions_scanned, found.requests),
-        (10, 3, 3)
-    );
+    assert_eq!((found.sessions, found.sessions_scanned, found.requests), (10, 3, 3));
     assert_eq!((found.prompt_tokens, found.seen_tokens), (52, 10));
     assert_eq!(found.unique_tokens, 10 + 5 + 20 + 7 + 3);
     assert_eq!(found.asked_again_tokens, 10);
@@ -69,14 +62,8 @@ fn only_whole_blocks_are_reused() {
 #[test]
 fn an_empty_source_has_an_empty_profile() {
     let found = profile(&mut listed(&[], 1), 5, 16);
-    assert_eq!(
-        (found.requests, found.unique_tokens, found.seen_tokens),
-        (0, 0, 0)
-    );
-    assert_eq!(
-        (found.reuse_distance_max_tokens, found.mean_prompt_tokens),
-        (0, 0.0)
-    );
+    assert_eq!((found.requests, found.unique_tokens, found.seen_tokens), (0, 0, 0));
+    assert_eq!((found.reuse_distance_max_tokens, found.mean_prompt_tokens), (0, 0.0));
     assert_eq!(found.hit_share_within(100), 0.0);
 }
 
@@ -90,10 +77,7 @@ fn the_profile_sees_what_the_source_says() {
         answered += u64::from(turn.output_tokens.get());
     }
     let found = profile(&mut source(SHARED_PREFIX, 4), 60, 1);
-    assert_eq!(
-        (found.prompt_tokens, found.seen_tokens, found.requests),
-        (asked, seen, 240)
-    );
+    assert_eq!((found.prompt_tokens, found.seen_tokens, found.requests), (asked, seen, 240));
     // What was not seen is new, and so is every answer.
     assert_eq!(found.unique_tokens, asked - seen + answered);
     assert_eq!(found.mean_output_tokens, answered as f64 / 240.0);
@@ -103,10 +87,7 @@ fn the_profile_sees_what_the_source_says() {
 fn other_users_push_a_conversation_back() {
     let alone = profile(&mut source(SHARED_PREFIX, 4), 200, 16);
     let among = profile_interleaved(&mut source(SHARED_PREFIX, 4), 200, 16, 50);
-    assert_eq!(
-        (alone.requests, alone.prompt_tokens),
-        (among.requests, among.prompt_tokens)
-    );
+    assert_eq!((alone.requests, alone.prompt_tokens), (among.requests, among.prompt_tokens));
     assert_eq!(alone.unique_tokens, among.unique_tokens);
     assert!(among.reuse_distance_p90_tokens > 3 * alone.reuse_distance_p90_tokens);
 }
@@ -124,9 +105,7 @@ fn hits_of_token_lru(prompts: &[Vec<(u64, u32)>], answer: u32, capacity: usize) 
         let prompt = named.len();
         named.extend((0..answer).map(|i| (1_000_000 + index as u64, i)));
         let held = &stack[stack.len().saturating_sub(capacity)..];
-        hits += (1..=prompt)
-            .take_while(|end| held.iter().any(|t| *t == named[..*end]))
-            .count();
+        hits += (1..=prompt).take_while(|end| held.iter().any(|t| *t == named[..*end])).count();
         for end in (1..=named.len()).rev() {
             stack.retain(|token| *token != named[..end]);
             stack.push(named[..end].to_vec());

@@ -23,20 +23,10 @@ fn check(sessions: &[Session], block: usize) {
     let mut cache: BTreeSet<Vec<u32>> = BTreeSet::new();
     for turn in sessions.iter().flat_map(|session| &session.turns) {
         let (prompt, all) = tokens(turn);
-        let full = |tokens: &[u32]| {
-            (1..=tokens.len() / block)
-                .map(|n| n * block)
-                .collect::<Vec<_>>()
-        };
-        let hits = full(&prompt)
-            .iter()
-            .take_while(|end| cache.contains(&prompt[..**end]))
-            .count();
-        assert_eq!(
-            turn.seen_tokens.get() as usize / block,
-            hits,
-            "in blocks of {block}"
-        );
+        let full =
+            |tokens: &[u32]| (1..=tokens.len() / block).map(|n| n * block).collect::<Vec<_>>();
+        let hits = full(&prompt).iter().take_while(|end| cache.contains(&prompt[..**end])).count();
+        assert_eq!(turn.seen_tokens.get() as usize / block, hits, "in blocks of {block}");
         cache.extend(full(&all).iter().map(|end| all[..*end].to_vec()));
     }
 }

@@ -54,11 +54,7 @@ fn a_mooncake_request_is_its_blocks() {
     assert_eq!(sessions.len(), 2);
     let pieces = sessions[0].turns[0].prompt.pieces();
     let lengths: Vec<u32> = pieces.iter().map(|piece| piece.len).collect();
-    assert_eq!(
-        lengths,
-        [512, 512, 76],
-        "the last block is cut, and an id beyond it ignored"
-    );
+    assert_eq!(lengths, [512, 512, 76], "the last block is cut, and an id beyond it ignored");
     assert_eq!(pieces[2].content, mooncake::block_content(9));
     assert_eq!(
         mooncake::block_content(9).0,
@@ -66,19 +62,11 @@ fn a_mooncake_request_is_its_blocks() {
         "pinned: traces are comparable across versions"
     );
     assert_eq!((sessions[0].id, sessions[0].start), (0, Some(Nanos::ZERO)));
-    assert_eq!(
-        (sessions[1].id, sessions[1].start),
-        (1, Some(Nanos(3_500_500_000)))
-    );
+    assert_eq!((sessions[1].id, sessions[1].start), (1, Some(Nanos(3_500_500_000))));
     let second = &sessions[1].turns[0];
-    assert_eq!(
-        (second.seen_tokens, second.output_tokens),
-        (Tokens(512), Tokens(1))
-    );
+    assert_eq!((second.seen_tokens, second.output_tokens), (Tokens(512), Tokens(1)));
     assert_ne!(sessions[0].turns[0].output, second.output);
-    let Source::Trace(trace) = &source else {
-        panic!("a trace")
-    };
+    let Source::Trace(trace) = &source else { panic!("a trace") };
     assert_eq!((trace.counts().read, trace.counts().raised), (2, 1));
     assert_eq!(trace.counts(), trace.total());
 }
@@ -96,26 +84,15 @@ fn equal_hash_ids_are_equal_blocks_of_any_size() {
             limit: None,
             over_context: OverContext::Reject,
         };
-        let rules = TraceRules {
-            seed,
-            max_model_len: Tokens(4096),
-            speed: 1.0,
-        };
+        let rules = TraceRules { seed, max_model_len: Tokens(4096), speed: 1.0 };
         let mut source = TraceSource::open(&file, folder.0.path(), rules).unwrap();
         let ids = |s: &Session| s.turns[0].prompt.token_ids(151_936).collect();
         take(&mut source, 3).iter().map(ids).collect()
     };
-    let [whole, cut, other] = &read(1)[..] else {
-        panic!("three requests")
-    };
+    let [whole, cut, other] = &read(1)[..] else { panic!("three requests") };
     assert_eq!(&read(2)[0], whole, "content does not depend on the seed");
     for block in [16, 32, 64, 128, 256, 512] {
-        let blocks = |tokens: &[u32]| {
-            tokens
-                .chunks(block)
-                .map(<[u32]>::to_vec)
-                .collect::<Vec<_>>()
-        };
+        let blocks = |tokens: &[u32]| tokens.chunks(block).map(<[u32]>::to_vec).collect::<Vec<_>>();
         let (whole, cut, other) = (blocks(whole), blocks(cut), blocks(other));
         let full = 1300 / block;
         assert_eq!(whole[..full], cut[..full], "{block}");
@@ -135,10 +112,7 @@ fn speed_scales_times() {
             trace_folder: folder.0.path().to_owned(),
             ..options(0)
         };
-        let mut source = open(
-            &workload("trace: {format: mooncake, path: trace}"),
-            &options,
-        )?;
+        let mut source = open(&workload("trace: {format: mooncake, path: trace}"), &options)?;
         Ok::<_, WorkloadError>(take(&mut source, 2)[1].start.unwrap())
     };
     assert_eq!(at(1.0), Ok(Nanos::from_millis(1)));
@@ -158,32 +132,18 @@ fn requests_beyond_the_context_are_refused_cut_or_left_out() {
     let folder = Folder::with(&text);
     let lengths = |more: &str| {
         let mut source = folder.open(more, 1000).unwrap();
-        let tokens = |s: &Session| {
-            (
-                s.turns[0].prompt.tokens().get(),
-                s.turns[0].seen_tokens.get(),
-            )
-        };
+        let tokens = |s: &Session| (s.turns[0].prompt.tokens().get(), s.turns[0].seen_tokens.get());
         let found: Vec<(u32, u32)> = take(&mut source, 9).iter().map(tokens).collect();
         (found, source.skipped(), source.truncated())
     };
-    assert_eq!(
-        lengths("format: mooncake, over_context: skip"),
-        (vec![(900, 0), (500, 500)], 1, 0)
-    );
+    assert_eq!(lengths("format: mooncake, over_context: skip"), (vec![(900, 0), (500, 500)], 1, 0));
     assert_eq!(
         lengths("format: mooncake, over_context: truncate"),
         (vec![(900, 0), (900, 900), (500, 500)], 0, 1)
     );
-    assert_eq!(
-        lengths("format: mooncake, limit: 1"),
-        (vec![(900, 0)], 0, 0)
-    );
+    assert_eq!(lengths("format: mooncake, limit: 1"), (vec![(900, 0)], 0, 0));
     let message = |result: Result<Source, WorkloadError>| {
-        result
-            .unwrap_err()
-            .to_string()
-            .replace(folder.0.path().to_str().unwrap(), "FOLDER")
+        result.unwrap_err().to_string().replace(folder.0.path().to_str().unwrap(), "FOLDER")
     };
     assert_eq!(
         message(folder.open("format: mooncake", 1000)),
@@ -209,10 +169,7 @@ fn malformed_mooncake_lines_are_named() {
     let needs = "each line must be a JSON object with timestamp (ms), input_length, output_length \
                  and hash_ids";
     let cases = [
-        (
-            "TIMESTAMP,x",
-            format!("is not a Mooncake request: expected value (column 1); {needs}"),
-        ),
+        ("TIMESTAMP,x", format!("is not a Mooncake request: expected value (column 1); {needs}")),
         (
             r#"{"timestamp": 4, "input_length": 9, "output_length": 1}"#,
             format!("is not a Mooncake request: missing field `hash_ids` (column 55); {needs}"),
@@ -273,31 +230,17 @@ fn absent_and_empty_files_are_named() {
          https://github.com/kvcache-ai/Mooncake, and point to it with \
          `--set workload.trace.path=FILE`"
     );
-    assert!(
-        folder
-            .error("format: azure2023")
-            .contains("AzurePublicDataset")
-    );
+    assert!(folder.error("format: azure2023").contains("AzurePublicDataset"));
     let inside = Folder::with("");
     std::fs::remove_file(inside.0.path().join("trace")).unwrap();
     std::fs::create_dir(inside.0.path().join("trace")).unwrap();
-    assert!(
-        inside
-            .error("format: mooncake")
-            .contains("line 1: cannot read the trace")
-    );
-    assert!(
-        inside
-            .error("format: azure2023")
-            .contains("cannot read the trace")
-    );
+    assert!(inside.error("format: mooncake").contains("line 1: cannot read the trace"));
+    assert!(inside.error("format: azure2023").contains("cannot read the trace"));
 }
 
 #[test]
 fn a_file_that_changes_ends_the_source_with_an_error() {
-    let lines: String = (0..5000)
-        .map(|i| mooncake_line(f64::from(i), 600, 1, &[1, 2]))
-        .collect();
+    let lines: String = (0..5000).map(|i| mooncake_line(f64::from(i), 600, 1, &[1, 2])).collect();
     let folder = Folder::with(&lines);
     let mut source = folder.open("format: mooncake", 40_960).unwrap();
     assert_eq!(take(&mut source, 10).len(), 10);
@@ -319,14 +262,8 @@ fn an_azure_request_is_content_of_its_own() {
     assert_eq!(sessions[0].start, Some(Nanos::ZERO));
     assert_eq!(sessions[1].start, Some(Nanos::from_millis(52)));
     let (first, second) = (&sessions[0].turns[0], &sessions[1].turns[0]);
-    assert_eq!(
-        (first.prompt.tokens(), first.output_tokens),
-        (Tokens(4808), Tokens(10))
-    );
-    assert_eq!(
-        (second.seen_tokens, second.output_tokens),
-        (Tokens(0), Tokens(1))
-    );
+    assert_eq!((first.prompt.tokens(), first.output_tokens), (Tokens(4808), Tokens(10)));
+    assert_eq!((second.seen_tokens, second.output_tokens), (Tokens(0), Tokens(1)));
     assert_ne!(first.prompt, second.prompt);
 }
 
@@ -377,11 +314,7 @@ fn published(file: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let named = std::env::var_os("WEIR_TRACES").map(PathBuf::from);
     let near = ["traces", "../traces"].map(|near| workspace.join(near));
-    let found = named
-        .into_iter()
-        .chain(near)
-        .map(|folder| folder.join(file))
-        .find(|f| f.is_file());
+    let found = named.into_iter().chain(near).map(|folder| folder.join(file)).find(|f| f.is_file());
     if found.is_none() {
         let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
         assert!(!in_ci, "no {file}, and CI must have it: set WEIR_TRACES to its folder");
@@ -391,14 +324,9 @@ fn published(file: &str) -> Option<PathBuf> {
 }
 
 fn open_published(format: &str, path: &Path, over: &str, context: u32) -> Source {
-    let yaml = format!(
-        "trace: {{format: {format}, path: {}, over_context: {over}}}",
-        path.display()
-    );
-    let options = SourceOptions {
-        max_model_len: Tokens(context),
-        ..options(1)
-    };
+    let yaml =
+        format!("trace: {{format: {format}, path: {}, over_context: {over}}}", path.display());
+    let options = SourceOptions { max_model_len: Tokens(context), ..options(1) };
     open(&workload(&yaml), &options).unwrap()
 }
 
@@ -467,16 +395,9 @@ fn the_azure_traces_are_read_to_their_end() {
     for (file, requests) in [("code", 8819), ("conv", 19_366)] {
         let name = format!("azure2023/AzureLLMInferenceTrace_{file}.csv");
         let Some(path) = published(&name) else { return };
-        let sessions = take(
-            &mut open_published("azure2023", &path, "reject", 40_960),
-            usize::MAX,
-        );
+        let sessions = take(&mut open_published("azure2023", &path, "reject", 40_960), usize::MAX);
         assert_eq!(sessions.len(), requests);
-        assert!(
-            sessions
-                .iter()
-                .all(|session| session.turns[0].seen_tokens == Tokens(0))
-        );
+        assert!(sessions.iter().all(|session| session.turns[0].seen_tokens == Tokens(0)));
         assert!(sessions.is_sorted_by_key(|session| session.start));
     }
 }

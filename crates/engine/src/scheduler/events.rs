@@ -2,11 +2,11 @@
 
 use weir_model::{KvChange, KvEvent, TierKind};
 
-use crate::scheduler::Engine;
+use super::Engine;
 
 impl Engine {
     /// Notes that the blocks `from..to` of a sequence can be hit from now on.
-    pub(crate) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
+    pub(super) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
         let sequence = &self.sequences[slot as usize];

@@ -1,0 +1,214 @@
+//! The waiting sequences of a pass: who fits, what is loaded for it, who runs.
+
+use weir_model::TierKind;
+
+use super::Engine;
+use crate::config::LoadMode;
+use crate::effects::{Lookup, Slot};
+use crate::offload::{Answer, Segment};
+use crate::sequence::Phase;
+
+/// What became of a waiting sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// It runs.
+    Admitted,
+    /// It waits for a lookup or a load, outside the queue.
+    Elsewhere,
+    /// It cannot be decided yet; others may go on.
+    Skipped,
+    /// It does not fit; nobody behind it may overtake.
+    NoRoom,
+}
+
+impl Engine {
+    pub(super) fn schedule_waiting(&mut self) {
+        let mut skipped: Vec<u32> = Vec::new();
+        while self.budget() > 0 && self.running.len() < self.config.max_num_seqs {
+            let from_resumed = !self.resumed.is_empty();
+            let queue = if from_resumed { &mut self.resumed } else { &mut self.waiting };
+            let Some(slot) = queue.pop_front() else { break };
+            match self.admit(slot) {
+                Admission::Admitted | Admission::Elsewhere => {}
+                Admission::Skipped => skipped.push(slot),
+                Admission::NoRoom => {
+                    let queue = if from_resumed { &mut self.resumed } else { &mut self.waiting };
+                    queue.push_front(slot);
+                    break;
+                }
+            }
+        }
+        for slot in skipped.into_iter().rev() {
+            self.waiting.push_front(slot);
+        }
+    }
+
+    fn admit(&mut self, slot: u32) -> Admission {
+        if self.sequences[slot as usize].holding.blocks() > 0 {
+            // Its loads have ended, and it holds its blocks already.
+            let admission = self.start_running(slot);
+            if admission == Admission::Admitted {
+                self.loading.retain(|loading| *loading != slot);
+            }
+            return admission;
+        }
+        let block = self.config.block_size;
+        let sequence = &self.sequences[slot as usize];
+        let known = sequence.known;
+        let limit = if self.config.prefix_caching { (known - 1) / block } else { 0 };
+        let hit = self.pool.lookup(sequence.tokens.pieces(), limit);
+        let local = hit.blocks * block;
+        let needed = known.div_ceil(block) - hit.blocks;
+        if needed > self.room_for_waiting().saturating_sub(hit.free_blocks) {
+            return Admission::NoRoom;
+        }
+        let segments = match self.external(slot, local) {
+            Ok(segments) => segments,
+            Err(elsewhere) => return elsewhere,
+        };
+        let external = self.external_tokens(&segments, local, known);
+        self.count_admission(slot, local, external, &segments);
+        let sequence = &mut self.sequences[slot as usize];
+        let holding = self.pool.admit(sequence.tokens.pieces(), hit);
+        sequence.holding = holding;
+        sequence.computed = local + external;
+        sequence.offered_chunks = 0;
+        if external == 0 {
+            return self.start_running(slot);
+        }
+        let blocks = (local + external).div_ceil(block) - hit.blocks;
+        let taken = self.pool.allocate(&mut self.sequences[slot as usize].holding, blocks);
+        assert!(taken, "the whole sequence was found to fit");
+        self.start_load(slot, segments)
+    }
+
+    /// Blocks that a waiting sequence may take.
+    fn room_for_waiting(&self) -> u32 {
+        let watermark = if self.running.len() == 0 {
+            0
+        } else {
+            (self.config.watermark * f64::from(self.config.blocks)) as u32
+        };
+        // What admitted sequences have yet to take for their known tokens is spoken for: without
+        // this, loaded sequences could block each other for ever.
+        let owed: u32 = self
+            .prefilling
+            .iter()
+            .chain(&self.loading)
+            .map(|slot| {
+                let sequence = &self.sequences[*slot as usize];
+                sequence.known.div_ceil(self.config.block_size) - sequence.holding.blocks()
+            })
+            .sum();
+        self.pool.free_blocks().saturating_sub(watermark + owed)
+    }
+
+    /// Asks the offload mechanism what it can add to the GPU's own hit.
+    fn external(&mut self, slot: u32, local: u32) -> Result<Vec<Segment>, Admission> {
+        let Some(offload) = &mut self.offload else { return Ok(Vec::new()) };
+        let sequence = &mut self.sequences[slot as usize];
+        let pieces = sequence.tokens.pieces();
+        match offload.query(pieces, local, sequence.known, sequence.remote) {
+            Answer::Found(segments) => Ok(segments),
+            Answer::Pending => Err(Admission::Skipped),
+            Answer::AskRemote { from, to } => {
+                sequence.phase = Phase::LookingUp;
+                let tokens = sequence.tokens.clone();
+                let (slot, from_chunk, to_chunk) = (Slot(slot), from, to);
+                self.lookups.push(Lookup { slot, tokens, from_chunk, to_chunk });
+                Err(Admission::Elsewhere)
+            }
+        }
+    }
+
+    /// Tokens that the segments add to the GPU's hit; at least one token is always computed.
+    fn external_tokens(&self, segments: &[Segment], local: u32, known: u32) -> u32 {
+        let Some(offload) = &self.offload else { return 0 };
+        let end = segments.last().map_or(0, |last| last.to * offload.config().chunk_tokens);
+        end.min(known - 1).saturating_sub(local)
+    }
+
+    fn count_admission(&mut self, slot: u32, local: u32, external: u32, segments: &[Segment]) {
+        let has_offload = self.offload.is_some();
+        let chunk = self.offload.as_ref().map_or(1, |offload| offload.config().chunk_tokens);
+        let sequence = &mut self.sequences[slot as usize];
+        if sequence.admitted {
+            return;
+        }
+        sequence.admitted = true;
+        sequence.cached[TierKind::Gpu.index()] = local;
+        let mut at = local;
+        for segment in segments {
+            let to = (segment.to * chunk).min(local + external);
+            sequence.cached[segment.tier.index()] += to.saturating_sub(at);
+            at = at.max(to);
+        }
+        self.counters.prompt_tokens += u64::from(sequence.prompt_tokens);
+        self.counters.gpu_hit_tokens += u64::from(local);
+        if has_offload {
+            self.counters.external_query_tokens += u64::from(sequence.known - local);
+        }
+        for tier in TierKind::ALL {
+            self.counters.tier_hit_tokens[tier.index()] += u64::from(sequence.cached[tier.index()]);
+        }
+    }
+
+    /// Starts the loads of a sequence that was just admitted.
+    fn start_load(&mut self, slot: u32, segments: Vec<Segment>) -> Admission {
+        let offload = self.offload.as_mut().expect("segments come from the offload mechanism");
+        let mode = offload.config().load;
+        let sequence = &mut self.sequences[slot as usize];
+        let transfers = offload.load(slot, &sequence.tokens, &segments);
+        sequence.loads_open = transfers.len() as u32;
+        sequence.load_failed = false;
+        sequence.offered_chunks = 0;
+        sequence.loading = segments;
+        self.counters.loaded_bytes += transfers.iter().map(|load| load.bytes.0).sum::<u64>();
+        self.transfers.extend(transfers);
+        match mode {
+            LoadMode::Async => {
+                sequence.phase = Phase::Loading;
+                self.loading.push(slot);
+                Admission::Elsewhere
+            }
+            LoadMode::InPass => self.start_running(slot),
+        }
+    }
+
+    /// All loads of a sequence have ended: it is next in line.
+    pub(super) fn finish_load(&mut self, slot: u32) {
+        let block = self.config.block_size;
+        let failed = {
+            let sequence = &mut self.sequences[slot as usize];
+            sequence.phase = Phase::Waiting;
+            sequence.load_failed
+        };
+        if failed {
+            // What did not come is computed: only the GPU's own hit counts.
+            let sequence = &mut self.sequences[slot as usize];
+            sequence.computed = sequence.holding.cached_blocks() * block;
+        } else {
+            let full = self.sequences[slot as usize].computed / block;
+            self.cache_blocks(slot, full);
+        }
+        self.resumed.push_back(slot);
+    }
+
+    /// Gives an admitted sequence its first chunk.
+    fn start_running(&mut self, slot: u32) -> Admission {
+        let block = self.config.block_size;
+        let budget = self.budget();
+        let sequence = &mut self.sequences[slot as usize];
+        let new = (sequence.known - sequence.computed).min(budget);
+        let target = (sequence.computed + new).div_ceil(block);
+        let missing = target.saturating_sub(sequence.holding.blocks());
+        if !self.pool.allocate(&mut sequence.holding, missing) {
+            return Admission::NoRoom;
+        }
+        sequence.phase = Phase::Prefill;
+        sequence.order = self.running.push(slot);
+        self.prefilling.push(slot);
+        self.schedule_chunk(slot, new);
+        Admission::Admitted
+    }
+}

@@ -1,0 +1,144 @@
+//! Calls of the binary, and what they answer.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The binary under test.
+pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+
+/// Longer than anything here takes, shorter than a patience.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a call answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The exit code; nothing when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Answer {
+    /// The answer of a call that has to succeed.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// The one line of a call that has to fail, without the name of the folder it ran in.
+    #[track_caller]
+    pub(crate) fn refusal(&self, code: i32, folder: &Path) -> String {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_eq!(self.out, "", "a refused call has no result");
+        let line = self.err.strip_suffix('\n').expect("the message ends its line");
+        assert!(!line.contains('\n'), "more than one line:\n{line}");
+        assert!(line.starts_with("weir: "), "{line}");
+        line.replace(&*folder.to_string_lossy(), "[folder]")
+    }
+}
+
+/// Calls the binary in a folder.
+pub(crate) fn weir(folder: &Path, args: &[&str]) -> Answer {
+    let output = Command::new(WEIR)
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    Answer {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+        err: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+    }
+}
+
+/// A call under way; killed when dropped, so that a failed test leaves no process.
+pub(crate) struct Running {
+    child: Child,
+    err: PathBuf,
+}
+
+impl Running {
+    /// Starts the binary in a folder. Its stderr goes to a file beside the folder's content.
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        let err = folder.join("stderr");
+        let child = Command::new(WEIR)
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&err).unwrap())
+            .spawn()
+            .expect("the binary starts");
+        Self { child, err }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until something is so; fails when the call ends before.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{what}: the call ended before: {}", self.words());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process is there, dead or alive");
+    }
+
+    /// Sends a signal again and again until the call has ended.
+    pub(crate) fn signal_to_death(&mut self, signal: Signal) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
+            self.signal(signal);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What it has said on stderr.
+    pub(crate) fn words(&self) -> String {
+        std::fs::read_to_string(&self.err).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, or nothing more can be done.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

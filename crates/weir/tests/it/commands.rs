@@ -1,0 +1,207 @@
+//! Commands that answer at once: plan, size, list, spec, completions, help.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use insta::assert_snapshot;
+
+use crate::binary::{WEIR, weir};
+use crate::folder::{files, with_small};
+
+#[test]
+fn a_plan_shows_tiers_working_sets_and_predictions() {
+    let folder = with_small();
+    let answer = weir(folder.path(), &["plan", "small.yaml"]).done();
+    assert_eq!(answer.err, "");
+    insta::with_settings!({ filters => [(r"plan [0-9a-f]{32}", "plan [hash]")] }, {
+        assert_snapshot!(answer.out, @"
+    small: 2 cells on the simulated target (plan [hash], seed 0); some seconds of simulation
+
+    Qwen/Qwen3-8B on 2x-l40s, 1 x TP 2, vLLM 0.32.0
+      GPU pool 430144 tokens (59.1 GiB, 144 KiB per token), at most 256 sequences and 2048 tokens per pass
+
+      Arms
+      arm             tier      capacity  tokens  x GPU pool
+      no-offload      GPU only
+      native-offload  host        64 GiB  466033        1.08
+
+      Cells (per repeat)
+      arm             level  working set  regime    predicted verdict
+      no-offload      c2       562.5 MiB  fits-gpu  control
+      native-offload  c2       562.5 MiB  fits-gpu  overhead-only (fits-gpu)
+      - native-offload: more prefixes or users, or a lower gpu_memory_utilization, so that the working
+      set exceeds the GPU pool
+    ");
+    });
+    let dry = weir(folder.path(), &["run", "small.yaml", "--dry-run", "--out", "run"]).done();
+    assert_eq!(dry.out, answer.out);
+    assert_eq!(files(folder.path()).len(), 1, "a plan writes nothing");
+}
+
+#[test]
+fn a_plan_as_json_is_the_plan_of_the_run() {
+    let folder = with_small();
+    let answer = weir(folder.path(), &["plan", "small.yaml", "--json"]).done();
+    weir(folder.path(), &["run", "small.yaml", "--out", "run", "--quiet"]).done();
+    assert_eq!(answer.out, fs::read_to_string(folder.path().join("run/plan.json")).unwrap());
+}
+
+#[test]
+fn sizes_are_the_arithmetic_of_one_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["size", "--model", "Qwen/Qwen3-8B", "--hardware", "2x-l40s", "--tp", "2"];
+    let answer = weir(folder.path(), &args).done();
+    assert_snapshot!(answer.out, @"
+    Qwen/Qwen3-8B on 2x-l40s, TP 2
+      KV bytes per token                 147456
+      weights                            15.3 GiB
+      GPU pool                           430144 tokens in 26884 blocks
+      one prefix of 10000 tokens         1.4 GiB
+      prefixes in the GPU pool           43
+      time to compute one                859.8ms
+      loading beats computing from       1.71 GB/s on
+
+      native-offload (computing a prefix takes 859.8ms)
+      tier  capacity  tokens  prefixes  load one prefix
+      host    64 GiB  466033        46           32.9ms
+
+      lmcache-redis (computing a prefix takes 859.8ms)
+      tier   capacity  tokens  prefixes  load one prefix
+      host    4.7 GiB   33908         3           30.9ms
+      redis    64 GiB  466033        46            1.14s
+    ");
+    // 2 (K and V) x 36 layers x 8 heads x 128 x 2 bytes.
+    assert!(answer.out.contains(&format!(" {}\n", 2 * 36 * 8 * 128 * 2)));
+}
+
+#[test]
+fn lists_name_what_files_may_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = weir(folder.path(), &["list"]).done().out;
+    let parts =
+        ["models", "hardware", "arms"].map(|what| weir(folder.path(), &["list", what]).done().out);
+    assert_eq!(all, parts.join("\n"));
+    let [models, hardware, arms] = parts;
+    for (text, names) in [
+        (&models, &["Qwen/Qwen3-0.6B", "Qwen/Qwen3-32B-AWQ", "meta-llama/Llama-3.1-70B"][..]),
+        (&hardware, &["l40s", "h100"]),
+        (&arms, &["no-offload", "native-offload", "lmcache-redis", "llm-d-valkey"]),
+    ] {
+        for name in names {
+            let is_first = |line: &str| line.split_whitespace().next() == Some(name);
+            assert!(text.lines().any(is_first), "{name} is not in\n{text}");
+        }
+    }
+}
+
+/// A reader that leaves after the first bytes, as `head -1` does.
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    for args in [&["list"][..], &["spec", "schema"], &["completions", "bash"], &["--help"]] {
+        let mut child = Command::new(WEIR)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Gone before the first byte is written: each write meets a broken pipe.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), words.as_str()), (Some(0), ""), "{args:?}");
+    }
+    let mut child = Command::new("sh")
+        .args(["-c", "\"$0\" list | head -1", WEIR])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut first).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(first.lines().count(), 1, "{first}");
+}
+
+#[test]
+fn a_new_experiment_file_is_valid_and_commented() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = weir(folder.path(), &["spec", "new"]).done();
+    assert_snapshot!(made.err.trim_end(), @"wrote experiment.yaml; `weir plan experiment.yaml` shows what it would run");
+    let text = fs::read_to_string(folder.path().join("experiment.yaml")).unwrap();
+    assert_eq!(weir(folder.path(), &["spec", "new", "-"]).done().out, text);
+    assert!(text.lines().filter(|line| line.contains('#')).count() >= 5, "{text}");
+    let checked = weir(folder.path(), &["spec", "check", "experiment.yaml"]).done();
+    assert_snapshot!(checked.out.trim_end(), @"my-experiment: valid, 12 cells in 1 deployments");
+}
+
+#[test]
+fn the_schema_is_json_with_the_files_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = weir(folder.path(), &["spec", "schema"]).done();
+    let schema: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    for key in ["name", "models", "hardware", "engine", "arms", "workload", "load", "repeats"] {
+        assert!(schema["properties"].get(key).is_some(), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn completions_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = weir(folder.path(), &["completions", shell]).done().out;
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    let script = weir(folder.path(), &["completions", "bash"]).done().out;
+    let checked = Command::new("bash").args(["-n", "-c", &script]).status().unwrap();
+    assert!(checked.success(), "bash does not take its completions");
+}
+
+const COMMANDS: [&str; 8] =
+    ["run", "plan", "list", "size", "report", "compare", "spec", "completions"];
+
+#[test]
+fn every_command_has_help_and_examples_that_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = weir(folder.path(), &["--help"]).done().out;
+    assert_snapshot!(help, @"
+    Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with proof
+    that its mechanism acted
+
+    Usage: weir [OPTIONS] <COMMAND>
+
+    Commands:
+      run          Run an experiment and write its report
+      plan         Print what would run: cells, working sets, tiers, predicted verdicts, time
+      list         List known models, hardware, arms
+      size         Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even
+      report       Write the report of a run folder again
+      compare      Compare two runs cell by cell
+      spec         Write, check or describe experiment files
+      completions  Print shell completions
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -q, --quiet    Say nothing on stderr but errors
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Exit codes: 0 done; 1 done, and some cell failed or is void or unverified against the plan's
+    prediction; 2 a mistake in the input; 3 a fault of the environment; 101 a defect of Weir.
+    ");
+    for command in COMMANDS {
+        let line = help.lines().find(|line| line.trim_start().starts_with(command));
+        let about = line.and_then(|line| line.trim_start().strip_prefix(command)).unwrap().trim();
+        let own = weir(folder.path(), &[command, "--help"]).done();
+        assert!(own.out.starts_with(about), "{command}:\n{}", own.out);
+        assert!(own.out.contains(&format!("Usage: weir {command}")), "{command}:\n{}", own.out);
+        assert_eq!(own.err, "");
+    }
+    let usage = weir(folder.path(), &["runn"]);
+    assert_eq!(usage.code, Some(2));
+    assert!(usage.err.contains("a similar subcommand exists: 'run'"), "{}", usage.err);
+    assert!(weir(folder.path(), &["--version"]).done().out.starts_with("weir "));
+}

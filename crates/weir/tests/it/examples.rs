@@ -1,0 +1,105 @@
+//! The experiments that come with Weir, in short forms, and what each is there to show.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::binary::weir;
+use crate::folder::{Row, example, json, metrics};
+
+/// Runs an example into `run` below the folder and gives its rows.
+#[track_caller]
+fn run(folder: &Path, name: &str, sets: &[&str]) -> Vec<Row> {
+    let file = example(name);
+    let mut args = vec!["run", file.to_str().unwrap(), "--quiet", "--out", "run"];
+    for set in sets {
+        args.extend(["--set", set]);
+    }
+    let answer = weir(folder, &args).done();
+    assert_eq!(answer.err, "");
+    let rows = metrics(&folder.join("run"));
+    let counts = &json(&folder.join("run/analysis/summary.json"))["cells"];
+    assert_eq!(counts["planned"], rows.len());
+    assert_eq!(counts["run"], rows.len());
+    rows
+}
+
+/// The verdicts of an arm over all its cells.
+fn verdicts<'a>(rows: &'a [Row], arm: &str) -> BTreeSet<&'a str> {
+    let of_arm = rows.iter().filter(|row| row["arm"] == arm);
+    let found: BTreeSet<&str> = of_arm.map(|row| row["verdict"].as_str()).collect();
+    assert!(!found.is_empty(), "no row of {arm}");
+    found
+}
+
+#[test]
+fn the_published_evaluation_measured_no_offloading() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets =
+        ["load.duration=20s", "load.users=[1, 300]", "models=[Qwen/Qwen3-8B, Qwen/Qwen3-0.6B]"];
+    let rows = run(folder.path(), "published-evaluation.yaml", &sets);
+    assert_eq!(rows.len(), 2 * 7 * 2);
+    assert_eq!(verdicts(&rows, "no-offload"), BTreeSet::from(["control"]));
+    for arm in ["native-offload", "lmcache-local", "lmcache-redis", "lmcache-valkey"] {
+        let expected = BTreeSet::from(["overhead-only (fits-gpu)"]);
+        assert_eq!(verdicts(&rows, arm), expected, "{arm}");
+    }
+    for arm in ["llm-d-redis", "llm-d-valkey"] {
+        assert_eq!(verdicts(&rows, arm), BTreeSet::from(["void (no-choice)"]), "{arm}");
+    }
+    // A void cell enters no figure that is compared.
+    let of_void = rows.iter().filter(|row| row["verdict"].starts_with("void"));
+    assert!(of_void.clone().count() > 0 && of_void.into_iter().all(|row| row["counts"] == "no"));
+    let changes =
+        std::fs::read(folder.path().join("run/analysis/performance_comparisons.csv")).unwrap();
+    let mut reader = csv::Reader::from_reader(changes.as_slice());
+    let changes: Vec<Row> = reader.deserialize().map(Result::unwrap).collect();
+    let llm_d = changes.iter().filter(|row| row["arm"].starts_with("llm-d"));
+    for row in llm_d {
+        assert_eq!(row["change_percent"], "", "{row:?}");
+    }
+}
+
+#[test]
+fn a_tier_larger_than_the_pool_is_effective() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["load.duration=60s", "load.users=[50]", "models=[Qwen/Qwen3-0.6B]"];
+    let rows = run(folder.path(), "capacity-bound.yaml", &sets);
+    // At the GPUs' full memory and under pressure.
+    assert_eq!(rows.len(), 2 * 9);
+    assert!(verdicts(&rows, "native-large").contains("effective"), "{rows:?}");
+    assert!(verdicts(&rows, "llm-d-redis").contains("void (no-choice)"));
+}
+
+/// The Mooncake trace, below the folder of traces or below a folder beside the repository.
+fn trace() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
+    let folder = std::env::var_os("WEIR_TRACES").map_or(beside, PathBuf::from);
+    let file = folder.join("mooncake/conversation_trace.jsonl");
+    if file.is_file() {
+        return Some(file.canonicalize().unwrap());
+    }
+    // The file is 3 MB of somebody else's data and comes with no machine: its absence is no
+    // failure, also under CI, unless a folder was named.
+    let named = std::env::var_os("WEIR_TRACES").is_some();
+    assert!(!named, "WEIR_TRACES has no {}", file.display());
+    println!(
+        "SKIPPED: mooncake on its trace: {} is not there; set WEIR_TRACES to a folder that has it",
+        file.display()
+    );
+    None
+}
+
+#[test]
+fn mooncake_runs_on_its_trace() {
+    let Some(trace) = trace() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("workload.trace.path={}", trace.display());
+    let rows = run(folder.path(), "mooncake.yaml", &[&path, "workload.trace.limit=1000"]);
+    assert_eq!(rows.len(), 15);
+    assert_eq!(verdicts(&rows, "native-offload"), BTreeSet::from(["effective"]));
+    // Four replicas: here routing has a choice.
+    for row in &rows {
+        assert!(!row["verdict"].starts_with("void"), "{row:?}");
+        assert!(!row["verdict"].starts_with("failed"), "{row:?}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Bad input: one line that says what to do, the right exit code, and nothing left behind.
+
+use std::fs;
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use crate::binary::weir;
+use crate::folder::{assert_same, example, files, with_small};
+
+/// Calls `weir run ... --out run` in the folder and checks that the refusal left nothing there.
+#[track_caller]
+fn refused(folder: &Path, code: i32, args: &[&str]) -> String {
+    let before = files(folder);
+    let args = [&["run"], args, &["--out", "run"]].concat();
+    let message = weir(folder, &args).refusal(code, folder);
+    assert!(!folder.join("run").exists(), "a folder was left behind");
+    assert_same(&before, &files(folder));
+    message
+}
+
+/// The refusal of the small experiment with one value changed.
+#[track_caller]
+fn refused_set(set: &str) -> String {
+    let folder = with_small();
+    refused(folder.path(), 2, &["small.yaml", "--set", set])
+}
+
+#[test]
+fn wrong_yaml_is_named_by_file_line_and_column() {
+    let folder = with_small();
+    let refused_file = |text: &str| {
+        fs::write(folder.path().join("bad.yaml"), text).unwrap();
+        refused(folder.path(), 2, &["bad.yaml"])
+    };
+    let small = crate::folder::SMALL;
+    assert_snapshot!(refused_file(&small.replace("users", "usrs")), @"weir: bad.yaml:7:8: unknown field `usrs`, expected one of users, constant, poisson, gamma, trace, duration, warmup, max_requests");
+    assert_snapshot!(refused_file(&small.replace("duration: 10s", "duration: 10")), @"weir: bad.yaml:7:20: invalid type: integer `10`, expected a duration with its unit, such as `100ms` or `120s`");
+    assert_snapshot!(refused_file(&format!("{small}name: twice\n")), @"weir: bad.yaml:8:1: duplicate mapping key: name not allowed here");
+    for text in ["", "name: [", "\t", "- a\n- b\n", "name: \u{0}", "just words"] {
+        let message = refused_file(text);
+        assert!(message.starts_with("weir: bad.yaml:"), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = with_small();
+    assert_snapshot!(refused(folder.path(), 2, &["nowhere.yaml"]), @"weir: cannot read experiment file nowhere.yaml: No such file or directory (os error 2); check the path");
+    assert_snapshot!(refused(folder.path(), 2, &["."]), @"weir: cannot read experiment file .: Is a directory (os error 21); check the path");
+}
+
+#[test]
+fn unknown_names_bring_the_nearest_known_one() {
+    assert_snapshot!(refused_set("models=[Qwen/Qwen3-8b-AWQ2]"), @"weir: models: unknown model `Qwen/Qwen3-8b-AWQ2` (did you mean `Qwen/Qwen3-32B-AWQ`?); `weir list models` prints the known ones");
+    assert_snapshot!(refused_set("models=[somebody/else]"), @"weir: models: unknown model `somebody/else`; `weir list models` prints the known ones");
+    assert_snapshot!(refused_set("hardware=2x-l40z"), @"weir: hardware: unknown accelerator `l40z` (did you mean `l40s`?); `weir list hardware` prints the known ones");
+    assert_snapshot!(refused_set("arms=[no-offload, native-ofload]"), @"weir: arms: unknown arm `native-ofload` (did you mean `native-offload`?); `weir list arms` prints the known ones");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_with_what_to_write() {
+    assert_snapshot!(refused_set("load.users=[]"), @"weir: load.users: the list is empty; write at least one level");
+    assert_snapshot!(refused_set("load.users=[0]"), @"weir: load.users: 0 users; write a number from 1 to 1000000");
+    assert_snapshot!(refused_set("workload.shared-prefix.prefix_tokens=50000"), @"weir: workload.shared-prefix: a request can have 50120 tokens with its answer, and the engine takes 40960; shorten it, or use a model with a longer context");
+    assert_snapshot!(refused_set("arms=[no-offload, {preset: native-offload, bytes: 1MB}]"), @"weir: arms.native-offload.bytes: 976.6 KiB are less than one chunk of 16 tokens, which has 2.2 MiB; raise it, or lower chunk_tokens");
+}
+
+#[test]
+fn overrides_that_cannot_be_applied_are_named_by_their_flag() {
+    assert_snapshot!(refused_set("load.usrs=[1]"), @"weir: --set load.usrs=[1]: unknown field `usrs`, expected one of `users`, `constant`, `poisson`, `gamma`, `trace`, `duration`, `warmup`, `max_requests`");
+    assert_snapshot!(refused_set("load.users"), @"weir: --set load.users: no `=`; write for example `--set load.duration=60s`");
+    assert_snapshot!(refused_set("load.duration=[1"), @"weir: --set load.duration=[1: the value is not YAML: value:1:1: unclosed bracket '['");
+    let folder = with_small();
+    assert_snapshot!(refused(folder.path(), 2, &["--jobs", "0"]), @"weir: --jobs 0: no cell would ever run; write 1 or more, or leave it out");
+}
+
+/// A trace experiment on `trace.jsonl` beside it.
+const TRACE: [&str; 4] = [
+    "--set",
+    "workload={trace: {format: mooncake, path: trace.jsonl}}",
+    "--set",
+    "load={trace: {speed: 10}}",
+];
+
+fn request(at: u64, ids: &str) -> String {
+    format!(
+        "{{\"timestamp\": {at}, \"input_length\": 1000, \"output_length\": 10, \"hash_ids\": {ids}}}\n"
+    )
+}
+
+#[test]
+fn a_malformed_line_of_a_trace_is_named_by_file_and_line() {
+    let folder = with_small();
+    let args = [&["small.yaml"][..], &TRACE].concat();
+    assert_snapshot!(refused(folder.path(), 2, &args), @"weir: workload: cannot open the trace `trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
+    let trace = folder.path().join("trace.jsonl");
+    let refused_trace = |text: &str| {
+        fs::write(&trace, text).unwrap();
+        refused(folder.path(), 2, &args)
+    };
+    let good = request(0, "[1, 2]");
+    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(""), @"weir: workload: the trace `trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
+}
+
+#[test]
+fn a_trace_that_is_damaged_after_the_plan_stops_a_resume_with_file_and_line() {
+    let folder = with_small();
+    let trace = folder.path().join("trace.jsonl");
+    let good: String = (0..20).map(|i| request(i * 500, "[1, 2]")).collect();
+    fs::write(&trace, &good).unwrap();
+    let args = [&["run", "small.yaml", "--out", "run"][..], &TRACE].concat();
+    weir(folder.path(), &args).done();
+    let cell =
+        folder.path().join("run/cells/Qwen--Qwen3-8B/2x-l40s/no-offload/trace-x10/0/cell.json");
+    fs::remove_file(&cell).unwrap();
+    fs::write(&trace, good.replacen("\"output_length\": 10", "\"output_length\": ten", 3)).unwrap();
+    let message = weir(folder.path(), &["run", "--resume", "run"]);
+    // The note with the number of cells stands before it.
+    assert_eq!(message.code, Some(2), "{}", message.err);
+    let line =
+        message.err.lines().last().unwrap().replace(folder.path().to_str().unwrap(), "[folder]");
+    assert_snapshot!(line, @"weir: cell Qwen--Qwen3-8B/2x-l40s/no-offload/trace-x10/0: `trace.jsonl`, line 1: is not a Mooncake request: expected ident (column 58); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert!(!cell.exists());
+    fs::write(&trace, &good).unwrap();
+    weir(folder.path(), &["run", "--resume", "run"]).done();
+    assert!(cell.exists());
+}
+
+#[test]
+fn a_second_run_in_a_folder_is_refused_and_the_first_stays() {
+    let folder = with_small();
+    weir(folder.path(), &["run", "small.yaml", "--out", "run"]).done();
+    let before = files(folder.path());
+    let call = |args: &[&str]| weir(folder.path(), args).refusal(2, folder.path());
+    assert_snapshot!(call(&["run", "small.yaml", "--out", "run"]), @"weir: run: the folder is not empty; pick another `--out`, or continue the run in it with `--resume`");
+    // Also a folder that is no run.
+    assert_snapshot!(call(&["run", "small.yaml", "--out", "."]), @"weir: .: the folder is not empty; pick another `--out`, or continue the run in it with `--resume`");
+    assert_same(&before, &files(folder.path()));
+}
+
+#[test]
+fn a_resumed_run_whose_plan_changed_is_refused_and_stays() {
+    let folder = with_small();
+    weir(folder.path(), &["run", "small.yaml", "--out", "run"]).done();
+    let run = folder.path().join("run");
+    fs::remove_dir_all(run.join("cells")).unwrap();
+    let without_lock = || {
+        let mut files = files(&run);
+        // Who looked last stands in it.
+        files.remove("lock");
+        files
+    };
+    let before = without_lock();
+    let call = |args: &[&str]| weir(folder.path(), args).refusal(2, folder.path());
+    let changed = call(&["run", "small.yaml", "--resume", "run", "--set", "seed=7"]);
+    insta::with_settings!({ filters => [(r"[0-9a-f]{32}", "[hash]")] }, {
+        assert_snapshot!(changed, @"weir: run: the plan has changed since this run was started (was [hash], is [hash]); undo the change, or start a new run with another `--out`");
+    });
+    assert_snapshot!(call(&["run", "--resume", "run", "--set", "seed=7"]), @"weir: --set changes the plan, and a resumed run keeps its own; start a new run");
+    assert_same(&before, &without_lock());
+    // The same plan is no change, wherever it is written.
+    fs::copy(folder.path().join("small.yaml"), folder.path().join("copy.yaml")).unwrap();
+    weir(folder.path(), &["run", "copy.yaml", "--resume", "run"]).done();
+}
+
+#[test]
+fn what_is_no_run_cannot_be_resumed_reported_or_compared() {
+    let folder = with_small();
+    let before = files(folder.path());
+    let call = |args: &[&str]| weir(folder.path(), args).refusal(2, folder.path());
+    assert_snapshot!(call(&["run", "--resume", "."]), @"weir: .: no environment.json, so this is not the folder of a run; check the path, or start a new run with `--out`");
+    assert_snapshot!(call(&["report", "nowhere"]), @"weir: nowhere: no environment.json, so this is not the folder of a run; check the path, or start a new run with `--out`");
+    assert_snapshot!(call(&["compare", "nowhere", "."]), @"weir: nowhere: no environment.json, so this is not the folder of a run; check the path, or start a new run with `--out`");
+    assert_same(&before, &files(folder.path()));
+}
+
+#[test]
+fn an_example_without_its_trace_says_where_to_get_one() {
+    let folder = with_small();
+    // Beside a copy of the example, so that a trace put beside the original is not found.
+    fs::copy(example("mooncake.yaml"), folder.path().join("mooncake.yaml")).unwrap();
+    assert_snapshot!(refused(folder.path(), 2, &["mooncake.yaml"]), @"weir: workload: cannot open the trace `traces/conversation_trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
+}
+
+#[test]
+fn other_commands_refuse_in_one_line_too() {
+    let folder = with_small();
+    let before = files(folder.path());
+    let call = |args: &[&str]| weir(folder.path(), args).refusal(2, folder.path());
+    assert_snapshot!(call(&["spec", "new", "small.yaml"]), @"weir: small.yaml exists; name another file");
+    assert_snapshot!(call(&["spec", "new", "no/folder.yaml"]), @"weir: cannot create no/folder.yaml: no folder no; make it first, or name another file");
+    assert_snapshot!(call(&["spec", "check", "nowhere.yaml"]), @"weir: cannot read experiment file nowhere.yaml: No such file or directory (os error 2); check the path");
+    assert_snapshot!(call(&["plan", "small.yaml", "--set", "repeats=0"]), @"weir: repeats: 0 repeats; write a number from 1 to 10000");
+    let size = ["size", "--hardware", "2x-l40s", "--model"];
+    let sized = |more: &[&str]| call(&[&size[..], more].concat());
+    assert_snapshot!(sized(&["Qwen/Qwen3-8B", "--tp", "3"]), @"weir: engine.tensor_parallel: 3 ranks on the 2 accelerators of 2x-l40s; write a number from 1 to 2");
+    assert_snapshot!(sized(&["Qwen/Qwen3-8B", "--prefix", "0"]), @"weir: --prefix 0: a prefix has at least one token");
+    assert_snapshot!(sized(&["Qwen/Qwen3-8B", "--arm", "nope"]), @"weir: arms: unknown arm `nope`; `weir list arms` prints the known ones");
+    assert_snapshot!(sized(&["nowhere.json"]), @"weir: cannot read model configuration nowhere.json: No such file or directory (os error 2); check the path");
+    assert_same(&before, &files(folder.path()));
+}

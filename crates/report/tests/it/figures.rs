@@ -66,7 +66,8 @@ fn measure<'a>(window: Window, slo: &'a Slo, prices: &'a Prices) -> Measure<'a> 
 
 #[test]
 fn two_requests_by_hand() {
-    // A: 0..1000 ms, first at 200, 5 tokens (gaps of 200 ms). B: 500..1500, first at 1100, 3 tokens.
+    // A: 0..1000 ms, first at 200, 5 tokens (gaps of 200 ms).
+    // B: 500..1500, first at 1100, 3 tokens.
     let rows = [row(0, 0, 200, 1000, 5), row(1, 500, 1100, 1500, 3)];
     let columns: RequestColumns = rows.iter().collect();
     let steps = [

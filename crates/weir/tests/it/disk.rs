@@ -20,9 +20,13 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// Calls the binary as somebody who does not own the folder.
 fn weir_without_rights(folder: &Path, args: &[&str]) -> Answer {
-    // A copy that anybody may reach: the build's own folder may be closed to others.
+    // A copy that anybody may reach: the build's own folder may be closed to others. By `cp`,
+    // because a file that this process has open for writing is inherited by the children of other
+    // tests, and cannot be executed until they let go of it.
     let copy = folder.join("weir");
-    fs::copy(WEIR, &copy).unwrap();
+    if !copy.exists() {
+        assert!(Command::new("cp").arg(WEIR).arg(&copy).status().unwrap().success());
+    }
     let mut command = Command::new(&copy);
     command.args(args).current_dir(folder).stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {

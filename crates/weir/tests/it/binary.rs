@@ -113,7 +113,7 @@ impl Running {
             }
             assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
             self.signal(signal);
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -181,7 +181,7 @@ impl Engine {
         let failed = {
             let sequence = &mut self.sequences[slot as usize];
             sequence.phase = Phase::Waiting;
-            sequence.load_failed
+            std::mem::take(&mut sequence.load_failed)
         };
         if failed {
             // What did not come is computed: only the GPU's own hit counts.

@@ -2,3 +2,4 @@
 
 mod plain_pool;
 mod pool_equivalence;
+mod scheduling;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 
 /// Longer than anything here takes, shorter than a patience.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// What a call answered.
 #[derive(Debug)]

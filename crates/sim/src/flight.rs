@@ -73,8 +73,18 @@ impl Flight {
     }
 
     /// The row of a request that was in flight when the cell ended, with the tokens it had.
-    pub(crate) fn unfinished(&self, replica: u16, end: Nanos, tokens: u32) -> RequestRow {
-        RequestRow { output_tokens: Tokens(tokens), ..self.row(replica, end, Outcome::Unfinished) }
+    pub(crate) fn unfinished(
+        &self,
+        replica: u16,
+        end: Nanos,
+        tokens: u32,
+        cached: [Tokens; 4],
+    ) -> RequestRow {
+        RequestRow {
+            output_tokens: Tokens(tokens),
+            cached_tokens: cached,
+            ..self.row(replica, end, Outcome::Unfinished)
+        }
     }
 
     /// The row of a request that the engine refused.

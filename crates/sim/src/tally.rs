@@ -1,6 +1,6 @@
 //! The signals of a cell, from the block movements that the simulation conserves.
 
-use weir_model::{RequestRow, SignalKind, Signals, TierKind};
+use weir_model::{Request, SignalKind, Signals, TierKind, Tokens};
 use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
 use weir_tier::remote::RemoteStore;
@@ -26,9 +26,9 @@ struct Totals {
     index_hits: u64,
 }
 
-/// Sums over the requests that ended in the window.
+/// Sums over the requests whose first token came in the window.
 #[derive(Debug, Clone, Copy, Default)]
-struct Ended {
+struct Started {
     prompt: u64,
     seen: u64,
     cached: [u64; 4],
@@ -41,7 +41,7 @@ pub(crate) struct Tally {
     has_offload: bool,
     has_store: bool,
     start: Option<Totals>,
-    ended: Ended,
+    started: Started,
     decisions: Vec<u64>,
     routed: f64,
     uniform: f64,
@@ -58,7 +58,7 @@ impl Tally {
             has_offload: config.offload.is_some(),
             has_store: config.offload.as_ref().is_some_and(|offload| offload.store.is_some()),
             start: None,
-            ended: Ended::default(),
+            started: Started::default(),
             decisions: vec![0; usize::from(config.replicas)],
             routed: 0.0,
             uniform: 0.0,
@@ -95,20 +95,22 @@ impl Tally {
         }
     }
 
-    /// A request has ended.
-    pub(crate) fn ended(&mut self, row: &RequestRow, block_tokens: u32) {
+    /// A request got its first token: what it was served is known.
+    pub(crate) fn started(&mut self, request: &Request, cached: [Tokens; 4], block_tokens: u32) {
         if !self.is_open() {
             return;
         }
-        self.ended.prompt += u64::from(row.prompt_tokens.0);
-        self.ended.seen += u64::from(row.seen_tokens.0);
-        for (sum, tokens) in self.ended.cached.iter_mut().zip(row.cached_tokens) {
+        let prompt = request.prompt.tokens().0;
+        self.started.prompt += u64::from(prompt);
+        self.started.seen += u64::from(request.seen_tokens.0);
+        for (sum, tokens) in self.started.cached.iter_mut().zip(cached) {
             *sum += u64::from(tokens.0);
         }
         // A cache serves whole blocks and leaves at least one token to compute.
-        let most = row.seen_tokens.0.min(row.prompt_tokens.0.saturating_sub(1));
+        let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
         let whole = most / block_tokens * block_tokens;
-        self.ended.eligible += u64::from(whole.saturating_sub(row.gpu_hit_tokens().0));
+        let gpu_hit = cached[TierKind::Gpu.index()].0;
+        self.started.eligible += u64::from(whole.saturating_sub(gpu_hit));
     }
 
     fn totals(
@@ -156,12 +158,12 @@ impl Tally {
         let now = self.totals(replicas, store, stats);
         let mut signals = Signals::default();
         let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
-        let ended = &self.ended;
-        let external: u64 = ended.cached[TierKind::Host.index()..].iter().sum();
-        add(SignalKind::PromptTokens, ended.prompt);
-        add(SignalKind::SeenTokens, ended.seen);
-        add(SignalKind::GpuHitTokens, ended.cached[TierKind::Gpu.index()]);
-        add(SignalKind::EligibleTokens, ended.eligible);
+        let started = &self.started;
+        let external: u64 = started.cached[TierKind::Host.index()..].iter().sum();
+        add(SignalKind::PromptTokens, started.prompt);
+        add(SignalKind::SeenTokens, started.seen);
+        add(SignalKind::GpuHitTokens, started.cached[TierKind::Gpu.index()]);
+        add(SignalKind::EligibleTokens, started.eligible);
         add(SignalKind::ExternalHitTokens, external);
         add(SignalKind::Preemptions, now.preemptions - start.preemptions);
         add(SignalKind::GpuEvictedBytes, now.gpu_evicted_bytes - start.gpu_evicted_bytes);
@@ -169,9 +171,9 @@ impl Tally {
         if self.has_offload {
             let asked = now.external_query_tokens - start.external_query_tokens;
             add(SignalKind::ExternalQueryTokens, asked);
-            add(SignalKind::HostHitTokens, ended.cached[TierKind::Host.index()]);
-            add(SignalKind::DiskHitTokens, ended.cached[TierKind::Disk.index()]);
-            add(SignalKind::RemoteHitTokens, ended.cached[TierKind::Remote.index()]);
+            add(SignalKind::HostHitTokens, started.cached[TierKind::Host.index()]);
+            add(SignalKind::DiskHitTokens, started.cached[TierKind::Disk.index()]);
+            add(SignalKind::RemoteHitTokens, started.cached[TierKind::Remote.index()]);
             add(SignalKind::StoredBytes, now.stored_bytes - start.stored_bytes);
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
             add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);

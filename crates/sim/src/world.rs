@@ -424,8 +424,11 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             used_blocks: replica.engine.pool().used_blocks(),
         };
         for slot in &effects.first_tokens {
+            let cached = replica.engine.cached_tokens(*slot);
             let flight = replica.flights[slot.0 as usize].as_mut();
-            flight.expect("a token belongs to a request in flight").first_token = Some(now);
+            let flight = flight.expect("a token belongs to a request in flight");
+            flight.first_token = Some(now);
+            self.tally.started(&flight.request, cached, self.config.engine.block_size);
         }
         self.recorder.step(&step).map_err(SimError::Record)?;
         for finished in &effects.finished {
@@ -433,7 +436,6 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             let flight = replica.flights[finished.slot.0 as usize].take();
             let flight = flight.expect("a request in flight ends once");
             let row = flight.done(number, now, finished);
-            self.tally.ended(&row, self.config.engine.block_size);
             self.recorder.request(&row).map_err(SimError::Record)?;
             self.end_flight(number, &flight);
         }
@@ -516,7 +518,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             for (slot, flight) in replica.flights.iter().enumerate() {
                 if let Some(flight) = flight {
                     let tokens = replica.engine.generated_tokens(Slot(slot as u32));
-                    let row = flight.unfinished(number as u16, end, tokens);
+                    let cached = replica.engine.cached_tokens(Slot(slot as u32));
+                    let row = flight.unfinished(number as u16, end, tokens, cached);
                     rows.push((row, flight.due));
                 }
             }
@@ -524,7 +527,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         // Requests that had not reached an engine are in the event queue.
         while let Some(event) = self.clock.next_unticked() {
             if let Event::Submit(number, flight) = event {
-                rows.push((flight.unfinished(number, end, 0), flight.due));
+                rows.push((flight.unfinished(number, end, 0, [Tokens::ZERO; 4]), flight.due));
             }
         }
         rows.sort_by_key(|(row, _)| row.request);

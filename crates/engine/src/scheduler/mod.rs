@@ -271,6 +271,12 @@ impl Engine {
         }
     }
 
+    /// Prompt tokens of the request in this place that each tier served, indexed by
+    /// [`weir_model::TierKind::index`].
+    pub fn cached_tokens(&self, slot: Slot) -> [Tokens; 4] {
+        self.sequences[slot.0 as usize].cached.map(Tokens)
+    }
+
     /// True when nothing can happen without a call from outside: no pass is possible, and each
     /// unfinished request waits for a lookup or a transfer that was handed out. An engine that
     /// is stuck otherwise has lost a wake-up, which is a defect.

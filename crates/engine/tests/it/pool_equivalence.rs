@@ -146,7 +146,7 @@ fn run(actions: Vec<Action>, blocks: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn extents_equal_blocks(

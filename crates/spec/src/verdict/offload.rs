@@ -38,6 +38,14 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     ) else {
         return unverified(claims, "what the mechanism served or could have served");
     };
+    if prompt == 0.0 {
+        return Decision {
+            verdict: Verdict::Unverified,
+            claims,
+            explanation: "No request got its first token in the window.".to_owned(),
+            remedy: Some("a longer duration, or fewer users".to_owned()),
+        };
+    }
     let seen = Seen { prompt, eligible, served };
     let enough = served > 0.0 && served >= facts.effective_share * eligible;
     claims.push(Claim {

@@ -92,6 +92,20 @@ fn verdict(arm: &Arm, replicas: u32, signals: &Signals) -> Verdict {
 }
 
 #[test]
+fn a_window_without_a_first_token_shows_nothing() {
+    let seen = signals(&[
+        (SignalKind::StoredBytes, 5e9),
+        (SignalKind::ExternalQueryTokens, 1e6),
+        (SignalKind::PromptTokens, 0.0),
+        (SignalKind::EligibleTokens, 0.0),
+        (SignalKind::ExternalHitTokens, 0.0),
+    ]);
+    let decision = decide(&offloading(), &facts(1), &seen);
+    assert_eq!(decision.verdict, Verdict::Unverified);
+    assert!(decision.explanation.contains("No request got its first token"));
+}
+
+#[test]
 fn controls_are_controls_unless_something_served_them() {
     let none = Signals::default();
     assert_eq!(verdict(&arm(ArmRole::Control), 1, &none), Verdict::Control);

@@ -142,7 +142,7 @@ impl ChunkCache {
 
     /// Makes room for those of the chunks `from..to` that are not here and marks them pending and
     /// pinned; the whole chain counts as used. Stops at the first that finds no room (chunks
-    /// behind a hole could not be found) and, once it has some, at one that is pending already.
+    /// behind a hole could not be found) and, once it has some, at one that is here already.
     pub fn reserve(&mut self, sequence: &[Piece], from: u32, to: u32) -> Reserved {
         let mut reserved = Reserved { from: to, to: from, ..Reserved::default() };
         if from >= to {
@@ -162,8 +162,9 @@ impl ChunkCache {
                 }
                 Some(step) => match self.tree.payload(step.node).presence {
                     Presence::Absent => (step.units, Some(step.node)),
-                    // Another transfer's: the span would settle it too.
-                    Presence::Pending if reserved.chunks > 0 => break,
+                    // The span stays in one piece: it must not settle another transfer's chunks,
+                    // now or after this one was evicted and stored again.
+                    Presence::Pending | Presence::Ready if reserved.chunks > 0 => break,
                     Presence::Pending | Presence::Ready => continue,
                 },
                 None if start < from => {
@@ -202,6 +203,7 @@ impl ChunkCache {
         }
         self.touch_path(&path);
         self.prune(sequence, to);
+        self.trim_ghosts();
         reserved
     }
 
@@ -294,7 +296,6 @@ impl ChunkCache {
         self.used -= taken;
         self.evicted += u64::from(taken);
         self.remove_dead(node);
-        self.trim_ghosts();
         Some(taken)
     }
 
@@ -306,7 +307,8 @@ impl ChunkCache {
         self.used -= units;
     }
 
-    /// Ghosts beyond the policy's limit are forgotten.
+    /// Ghosts beyond the policy's limit are forgotten, once a store has made its room: not
+    /// earlier, because cutting a ghost may cut a run that the store is looking at.
     fn trim_ghosts(&mut self) {
         while let Some((index, surplus)) = self.order.surplus_ghost() {
             let node = NodeId::from_index(index);

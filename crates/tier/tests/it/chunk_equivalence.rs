@@ -149,7 +149,7 @@ fn run(actions: Vec<Action>, capacity: u32, policy: EvictionPolicy) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn runs_equal_chunks_lru(

@@ -131,9 +131,6 @@ impl PlainCache {
         if self.policy == EvictionPolicy::Arc {
             let ghosts = if was_once { &mut self.ghost_once } else { &mut self.ghost_again };
             ghosts.0.push(key);
-            if ghosts.0.len() > self.capacity {
-                ghosts.0.remove(0);
-            }
         }
         true
     }
@@ -151,7 +148,7 @@ impl PlainCache {
         let mut new = Vec::new();
         for (index, key) in keys.iter().enumerate().skip(from) {
             match self.chunks.get(key) {
-                Some(chunk) if !chunk.ready && !new.is_empty() => break,
+                Some(_) if !new.is_empty() => break,
                 Some(_) => continue,
                 None => {}
             }
@@ -168,6 +165,11 @@ impl PlainCache {
             self.chunks.get_mut(&key).expect("pinned chunks stay").pins -= 1;
         }
         self.touch(tokens, to);
+        for ghosts in [&mut self.ghost_once, &mut self.ghost_again] {
+            while ghosts.0.len() > self.capacity {
+                ghosts.0.remove(0);
+            }
+        }
         new
     }
 

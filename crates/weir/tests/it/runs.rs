@@ -13,13 +13,13 @@ fn a_run_without_a_file_writes_the_whole_folder() {
     let answer = weir(folder.path(), &["run", "--out", "runs/first"]).done();
     assert!(answer.out.ends_with("\nReport: runs/first/report/report.html\n"), "{}", answer.out);
     assert!(answer.out.contains("\nDecision\n"), "{}", answer.out);
-    assert!(answer.err.ends_with("9/9 cells\n"), "{}", answer.err);
+    assert!(answer.err.ends_with("27/27 cells\n"), "{}", answer.err);
 
     let run = folder.path().join("runs/first");
     let files = files(&run);
     let cells = complete_cells(&run);
     assert_eq!(cells.len(), planned_cells(&run));
-    assert_eq!(cells.len(), 9);
+    assert_eq!(cells.len(), 27);
     let mut expected: Vec<String> = [
         "lock",
         "experiment.yaml",

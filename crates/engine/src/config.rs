@@ -58,8 +58,9 @@ pub struct OffloadConfig {
     pub prompt_only: bool,
     /// When loads happen.
     pub load: LoadMode,
-    /// Whether stores hold up the pass that issues them (their copies are issued on its stream).
-    pub stores_block_pass: bool,
+    /// Time by which storing a chunk lengthens the pass after the one that filled it: work of the
+    /// connector that does not overlap.
+    pub store_cost_per_chunk: Nanos,
     /// Contiguous copies per chunk and direction.
     pub copies_per_chunk: u32,
     /// Local tiers, nearest first.

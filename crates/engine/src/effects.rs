@@ -40,7 +40,7 @@ pub struct Transfer {
     pub copies: u64,
     /// The next pass cannot start before the transfer is done.
     pub holds_pass: bool,
-    /// Time by which issuing the copies lengthens the next pass (stores of old vLLM versions).
+    /// Time by which it lengthens the next pass.
     pub issue_cost: Nanos,
 }
 

@@ -5,9 +5,9 @@ use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
 use weir_tier::remote::RemoteStore;
 
+use crate::config::WorldConfig;
 use crate::flight::Flight;
 use crate::replica::Replica;
-use crate::world::WorldConfig;
 
 const SOURCE: &str = "simulator";
 

@@ -4,52 +4,18 @@
 //! world owns all virtual time; engines, router and tiers only answer.
 
 use weir_engine::timing::{Timing, TimingError};
-use weir_engine::{EngineConfig, Lookup, OffloadConfig, Slot, TimingConfig, TransferId};
+use weir_engine::{Lookup, Slot, TransferId};
 use weir_model::{Bytes, KvEvent, Nanos, Request, RequestRow, Signals, StepRow, Tokens};
-use weir_router::{PolicyConfig, Router, RouterConfig};
+use weir_router::{PolicyConfig, Router};
 use weir_tier::remote::RemoteStore;
-use weir_workload::{Schedule, Session, SessionSource};
+use weir_workload::{Session, SessionSource};
 
 use crate::clock::Clock;
+use crate::config::{Load, WorldConfig};
 use crate::flight::Flight;
 use crate::replica::{Planned, Replica};
 use crate::sessions::{SessionSlot, Sessions};
 use crate::tally::Tally;
-
-/// How sessions arrive.
-#[derive(Debug, Clone)]
-pub enum Load {
-    /// Closed loop: so many users, each with one session at a time.
-    Users(u32),
-    /// Open loop: a session at each due time.
-    Open(Schedule),
-    /// Each session brings its start.
-    SessionTimes,
-}
-
-/// Everything a cell needs.
-#[derive(Debug, Clone)]
-pub struct WorldConfig {
-    /// Scheduler and pool of each replica.
-    pub engine: EngineConfig,
-    /// Pass durations.
-    pub timing: TimingConfig,
-    /// Offload mechanism of each replica.
-    pub offload: Option<OffloadConfig>,
-    /// Routing.
-    pub router: RouterConfig,
-    /// Replicas.
-    pub replicas: u16,
-    /// Arrivals.
-    pub load: Load,
-    /// The cell ends here; what is in flight is recorded as unfinished. Nothing: it ends when
-    /// everything is answered.
-    pub duration: Option<Nanos>,
-    /// Signals count from here.
-    pub warmup: Nanos,
-    /// Most requests to issue.
-    pub max_requests: Option<u64>,
-}
 
 /// Where rows go.
 pub trait Recorder {

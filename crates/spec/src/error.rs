@@ -28,6 +28,12 @@ pub enum SpecError {
         /// What is wrong, with the accepted keys where a key is.
         message: String,
     },
+    /// A trace that is not what it was when the run was planned.
+    #[error("{path} has changed since the run was planned; restore it, or start a new run")]
+    InputChanged {
+        /// The trace.
+        path: String,
+    },
     /// A `--set` that cannot be applied.
     #[error("--set {flag}: {message}")]
     Set {

@@ -263,6 +263,9 @@ pub struct Plan {
     pub slo: Slo,
     /// Prices.
     pub prices: Prices,
+    /// Files that the workload is read from while running, with the xxh3-128 of their content:
+    /// a resumed run must be asked the same.
+    pub inputs: BTreeMap<String, String>,
     /// Model x hardware.
     pub deployments: Vec<Deployment>,
     /// In execution order.

@@ -4,13 +4,14 @@
 mod arm;
 mod deployment;
 mod engine;
+mod input;
 mod level;
 mod offload;
 mod origin;
 mod routing;
 mod warning;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::Nanos;
 use weir_workload::WorkloadError;
@@ -62,10 +63,13 @@ impl Plan {
             prices: prices(spec),
             origins: origin::all(experiment, &deployments),
             warnings: warning::all(spec, &deployments),
+            inputs: BTreeMap::new(),
             deployments,
             cells: Vec::new(),
         };
         plan.cells = cells(&plan)?;
+        // After the predictions, which say better what is wrong with a trace.
+        plan.inputs = input::digests(&plan.deployments)?;
         Ok(plan)
     }
 

@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod host;
 mod interrupt;
+mod planned;
 mod printer;
 mod progress;
 mod results;

@@ -112,7 +112,7 @@ pub(super) fn shared_prefix(lab: &Lab) -> anyhow::Result<Vec<Table>> {
             let of = |arm| cells.figure((row.model, "", arm, &level), "output_tokens_per_s");
             let predicted = change(of(row.arm)?, of("no-offload")?);
             let published = change(row.output_tokens_per_s, control.output_tokens_per_s);
-            cost.push(format!("{} c{}", row.model, row.users), published, predicted, false);
+            cost.push(format!("{} c{}", row.model, row.users), published, predicted, row.fitted);
         }
     }
     Ok(vec![throughput, ttft, itl, cost])

@@ -301,21 +301,11 @@ impl Offload {
             bytes: Bytes(self.chunk_bytes.0 * chunks),
             copies,
             holds_pass: in_pass,
-            issue_cost: match kind {
-                TransferKind::Store => self.issue_cost(tier, copies),
-                TransferKind::Load => Nanos::ZERO,
+            issue_cost: if kind == TransferKind::Store && !self.is_behind(tier) {
+                self.config.store_cost_per_chunk * chunks
+            } else {
+                Nanos::ZERO
             },
-        }
-    }
-
-    /// Copies between GPU and host are issued once, for the nearest tier, on the pass's stream.
-    fn issue_cost(&self, tier: TierKind, copies: u64) -> Nanos {
-        let nearest = self.config.tiers.first();
-        match nearest {
-            Some(near) if self.config.stores_block_pass && near.kind == tier => {
-                near.link.per_copy * copies
-            }
-            _ => Nanos::ZERO,
         }
     }
 }

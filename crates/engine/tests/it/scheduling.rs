@@ -37,7 +37,7 @@ fn native(tokens: u64) -> OffloadConfig {
         chunk_tokens: 16,
         prompt_only: true,
         load: LoadMode::Async,
-        stores_block_pass: false,
+        store_cost_per_chunk: Nanos::ZERO,
         copies_per_chunk: 1,
         tiers: vec![TierConfig {
             kind: TierKind::Host,

@@ -149,6 +149,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         effective_share: 0.1,
         slo: Slo { ttft: Some(Nanos::from_secs(2)), tpot: None, e2e: None },
         prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
+        inputs: BTreeMap::new(),
         deployments: vec![deployment],
         cells,
         warnings: vec!["lmcache-redis: the store is smaller than the GPU pool".to_owned()],

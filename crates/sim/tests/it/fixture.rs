@@ -82,7 +82,7 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
         chunk_tokens: 16,
         prompt_only: true,
         load: LoadMode::Async,
-        stores_block_pass: false,
+        store_cost_per_chunk: Nanos::ZERO,
         copies_per_chunk: 1,
         tiers: vec![host_tier(tokens)],
         store: None,

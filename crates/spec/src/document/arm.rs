@@ -112,9 +112,9 @@ pub struct ArmSection {
     /// When loads happen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadWhen>,
-    /// Whether stores hold up the pass that issues them.
+    /// Time by which storing a chunk lengthens a pass.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stores_block_pass: Option<bool>,
+    pub store_cost_per_chunk: Option<Span>,
     /// Contiguous copies per chunk and direction, on one rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies_per_chunk: Option<u32>,
@@ -145,7 +145,7 @@ impl ArmSection {
             policy: of.policy.or(base.policy),
             prompt_only: of.prompt_only.or(base.prompt_only),
             load: of.load.or(base.load),
-            stores_block_pass: of.stores_block_pass.or(base.stores_block_pass),
+            store_cost_per_chunk: of.store_cost_per_chunk.or(base.store_cost_per_chunk),
             copies_per_chunk: of.copies_per_chunk.or(base.copies_per_chunk),
             link: overlaid(base.link, of.link, |base, of| of.over(&base)),
             disk: overlaid(base.disk, of.disk, |base, of| DiskSection {

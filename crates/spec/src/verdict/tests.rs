@@ -44,7 +44,7 @@ fn offloading() -> Arm {
         chunk_tokens: 16,
         prompt_only: true,
         load: LoadMode::Async,
-        stores_block_pass: false,
+        store_cost_per_chunk: Nanos::ZERO,
         copies_per_chunk: 1,
         tiers: vec![tier],
         store: None,

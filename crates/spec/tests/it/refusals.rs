@@ -34,8 +34,8 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
             "arms: [no-offload, native-offload]",
             "arms:\n  - no-offload\n  - {preset: native-offload, byte: 1GiB}",
             "test.yaml:7:30: unknown field `byte`, expected one of preset, name, bytes, \
-             chunk_tokens, policy, prompt_only, load, stores_block_pass, copies_per_chunk, link, \
-             disk, store, routing",
+             chunk_tokens, policy, prompt_only, load, store_cost_per_chunk, copies_per_chunk, \
+             link, disk, store, routing",
         ),
         (
             "name: small",

@@ -26,7 +26,7 @@ fn vllm_defaults_follow_the_version() {
         };
         (
             offload.copies_per_chunk,
-            offload.stores_block_pass,
+            offload.store_cost_per_chunk > Nanos::ZERO,
             offload.prompt_only,
             timing.async_scheduling,
             timing.cascade_attention,

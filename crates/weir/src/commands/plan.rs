@@ -7,8 +7,8 @@ use weir_report::tables::{Table, text, wrapped};
 use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan};
 
 use crate::cli::PlanArgs;
-use crate::commands::run::planned;
 use crate::exit::Exit;
+use crate::planned::planned;
 use crate::printer::Printer;
 
 /// Wall time of one simulated second of one replica, in seconds: measured on the published

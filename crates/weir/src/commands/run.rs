@@ -6,40 +6,17 @@ use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
 use weir_report::results::Results;
 use weir_report::terminal;
-use weir_spec::{Experiment, Plan, SpecError};
+use weir_spec::Plan;
 
 use crate::cli::{ExperimentArgs, RunArgs};
 use crate::commands::plan;
 use crate::exit::{Exit, Mistake};
 use crate::host;
 use crate::interrupt::Interrupt;
+use crate::planned::{Planned, planned};
 use crate::printer::Printer;
 use crate::results;
 use crate::sweep::{is_surprising, run_missing};
-
-/// An experiment that was read and resolved.
-pub(crate) struct Planned {
-    /// The file's text, as written.
-    pub(crate) text: String,
-    /// What will run.
-    pub(crate) plan: Plan,
-}
-
-/// Reads and resolves an experiment; without a file, the built-in one.
-pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, SpecError> {
-    let Some(file) = &args.file else {
-        let text = weir_spec::builtin();
-        let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
-        return Ok(Planned { plan: Plan::resolve(&experiment)?, text: text.to_owned() });
-    };
-    let experiment = Experiment::read(file, &args.sets)?;
-    let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
-        what: "experiment file",
-        path: file.clone(),
-        source,
-    })?;
-    Ok(Planned { plan: Plan::resolve(&experiment)?, text })
-}
 
 pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if args.dry_run {
@@ -127,6 +104,7 @@ fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, P
         let message = "--set changes the plan, and a resumed run keeps its own; start a new run";
         return Err(Mistake(message.to_owned()).into());
     }
+    plan.check_inputs()?;
     let run = RunFolder::resume(folder, &given.plan_hash())?;
     Ok((run, plan))
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::{SpecArgs, SpecCommand};
-use crate::commands::run::planned;
 use crate::exit::{Exit, Mistake};
+use crate::planned::planned;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &SpecArgs, printer: &mut Printer) -> anyhow::Result<Exit> {

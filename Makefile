@@ -36,7 +36,7 @@ bench: bench-sim bench-record ## all benchmarks
 
 bench-sim: ## requests per second of the simulator, alone and beside its peer
 	$(CARGO) bench --locked --package weir-sim --bench world
-	$(CARGO) run --release --locked --manifest-path bench/peers/Cargo.toml
+	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml
 
 bench-record: ## rows per second of the run folder's writer
 	$(CARGO) bench --locked --package weir-record

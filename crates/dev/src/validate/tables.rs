@@ -50,7 +50,7 @@ impl Table {
             let mark = if row.fitted { "fitted" } else { "" };
             let _ = writeln!(
                 out,
-                "  {:<44} published {:>9.1}  predicted {:>9.1}  error {:>+7.1} {sign:<6} {mark}",
+                "  {:<58} published {:>9.1}  predicted {:>9.1}  error {:>+7.1} {sign:<6} {mark}",
                 row.name,
                 row.published,
                 row.predicted,

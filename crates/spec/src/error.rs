@@ -28,6 +28,14 @@ pub enum SpecError {
         /// What is wrong, with the accepted keys where a key is.
         message: String,
     },
+    /// An experiment file whose text is sound and whose values cannot be planned.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// The experiment file.
+        path: PathBuf,
+        /// What is wrong in it, by key.
+        source: Box<SpecError>,
+    },
     /// A trace that is not what it was when the run was planned.
     #[error("{path} has changed since the run was planned; restore it, or start a new run")]
     InputChanged {

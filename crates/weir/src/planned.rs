@@ -27,5 +27,6 @@ pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, SpecError> {
         path: file.clone(),
         source,
     })?;
-    Ok(Planned { plan: Plan::resolve(&experiment)?, text })
+    let in_file = |source| SpecError::InFile { path: file.clone(), source: Box::new(source) };
+    Ok(Planned { plan: Plan::resolve(&experiment).map_err(in_file)?, text })
 }

@@ -52,18 +52,18 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn unknown_names_bring_the_nearest_known_one() {
-    assert_snapshot!(refused_set("models=[Qwen/Qwen3-8b-AWQ2]"), @"weir: models: unknown model `Qwen/Qwen3-8b-AWQ2` (did you mean `Qwen/Qwen3-32B-AWQ`?); `weir list models` prints the known ones");
-    assert_snapshot!(refused_set("models=[somebody/else]"), @"weir: models: unknown model `somebody/else`; `weir list models` prints the known ones");
-    assert_snapshot!(refused_set("hardware=2x-l40z"), @"weir: hardware: unknown accelerator `l40z` (did you mean `l40s`?); `weir list hardware` prints the known ones");
-    assert_snapshot!(refused_set("arms=[no-offload, native-ofload]"), @"weir: arms: unknown arm `native-ofload` (did you mean `native-offload`?); `weir list arms` prints the known ones");
+    assert_snapshot!(refused_set("models=[Qwen/Qwen3-8b-AWQ2]"), @"weir: small.yaml: models: unknown model `Qwen/Qwen3-8b-AWQ2` (did you mean `Qwen/Qwen3-32B-AWQ`?); `weir list models` prints the known ones");
+    assert_snapshot!(refused_set("models=[somebody/else]"), @"weir: small.yaml: models: unknown model `somebody/else`; `weir list models` prints the known ones");
+    assert_snapshot!(refused_set("hardware=2x-l40z"), @"weir: small.yaml: hardware: unknown accelerator `l40z` (did you mean `l40s`?); `weir list hardware` prints the known ones");
+    assert_snapshot!(refused_set("arms=[no-offload, native-ofload]"), @"weir: small.yaml: arms: unknown arm `native-ofload` (did you mean `native-offload`?); `weir list arms` prints the known ones");
 }
 
 #[test]
 fn values_that_cannot_be_are_refused_with_what_to_write() {
-    assert_snapshot!(refused_set("load.users=[]"), @"weir: load.users: the list is empty; write at least one level");
-    assert_snapshot!(refused_set("load.users=[0]"), @"weir: load.users: 0 users; write a number from 1 to 1000000");
-    assert_snapshot!(refused_set("workload.shared-prefix.prefix_tokens=50000"), @"weir: workload.shared-prefix: a request can have 50120 tokens with its answer, and the engine takes 40960; shorten it, or use a model with a longer context");
-    assert_snapshot!(refused_set("arms=[no-offload, {preset: native-offload, bytes: 1MB}]"), @"weir: arms.native-offload.bytes: 976.6 KiB are less than one chunk of 16 tokens, which has 2.2 MiB; raise it, or lower chunk_tokens");
+    assert_snapshot!(refused_set("load.users=[]"), @"weir: small.yaml: load.users: the list is empty; write at least one level");
+    assert_snapshot!(refused_set("load.users=[0]"), @"weir: small.yaml: load.users: 0 users; write a number from 1 to 1000000");
+    assert_snapshot!(refused_set("workload.shared-prefix.prefix_tokens=50000"), @"weir: small.yaml: workload.shared-prefix: a request can have 50120 tokens with its answer, and the engine takes 40960; shorten it, or use a model with a longer context");
+    assert_snapshot!(refused_set("arms=[no-offload, {preset: native-offload, bytes: 1MB}]"), @"weir: small.yaml: arms.native-offload.bytes: 976.6 KiB are less than one chunk of 16 tokens, which has 2.2 MiB; raise it, or lower chunk_tokens");
 }
 
 #[test]
@@ -93,17 +93,17 @@ fn request(at: u64, ids: &str) -> String {
 fn a_malformed_line_of_a_trace_is_named_by_file_and_line() {
     let folder = with_small();
     let args = [&["small.yaml"][..], &TRACE].concat();
-    assert_snapshot!(refused(folder.path(), 2, &args), @"weir: workload: cannot open the trace `trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
+    assert_snapshot!(refused(folder.path(), 2, &args), @"weir: small.yaml: workload: cannot open the trace `trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
     let trace = folder.path().join("trace.jsonl");
     let refused_trace = |text: &str| {
         fs::write(&trace, text).unwrap();
         refused(folder.path(), 2, &args)
     };
     let good = request(0, "[1, 2]");
-    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(""), @"weir: workload: the trace `trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
+    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: small.yaml: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(""), @"weir: small.yaml: workload: the trace `trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_example_without_its_trace_says_where_to_get_one() {
     let folder = with_small();
     // Beside a copy of the example, so that a trace put beside the original is not found.
     fs::copy(example("mooncake.yaml"), folder.path().join("mooncake.yaml")).unwrap();
-    assert_snapshot!(refused(folder.path(), 2, &["mooncake.yaml"]), @"weir: workload: cannot open the trace `traces/conversation_trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
+    assert_snapshot!(refused(folder.path(), 2, &["mooncake.yaml"]), @"weir: mooncake.yaml: workload: cannot open the trace `traces/conversation_trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn other_commands_refuse_in_one_line_too() {
     assert_snapshot!(call(&["spec", "new", "small.yaml"]), @"weir: small.yaml exists; name another file");
     assert_snapshot!(call(&["spec", "new", "no/folder.yaml"]), @"weir: cannot create no/folder.yaml: no folder no; make it first, or name another file");
     assert_snapshot!(call(&["spec", "check", "nowhere.yaml"]), @"weir: cannot read experiment file nowhere.yaml: No such file or directory (os error 2); check the path");
-    assert_snapshot!(call(&["plan", "small.yaml", "--set", "repeats=0"]), @"weir: repeats: 0 repeats; write a number from 1 to 10000");
+    assert_snapshot!(call(&["plan", "small.yaml", "--set", "repeats=0"]), @"weir: small.yaml: repeats: 0 repeats; write a number from 1 to 10000");
     let size = ["size", "--hardware", "2x-l40s", "--model"];
     let sized = |more: &[&str]| call(&[&size[..], more].concat());
     assert_snapshot!(sized(&["Qwen/Qwen3-8B", "--tp", "3"]), @"weir: engine.tensor_parallel: 3 ranks on the 2 accelerators of 2x-l40s; write a number from 1 to 2");

@@ -34,6 +34,7 @@ fn all(lab: &Lab) -> anyhow::Result<Vec<Table>> {
     let mut made = tables::shared_prefix(lab)?;
     made.extend(tables::capacity_bound(lab)?);
     made.push(tables::offload_ttft(lab)?);
+    made.push(tables::prefill_hits(lab)?);
     Ok(made)
 }
 

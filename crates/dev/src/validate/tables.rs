@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use weir_engine::timing::validation::{
-    CAPACITY_L40S, CAPACITY_MODELS, CapacityRow, OFFLOAD_TTFT_H100, SHARED_PREFIX_L40S, ServingRow,
+    CAPACITY_L40S, CAPACITY_MODELS, CAPACITY_POOL_TOKENS, CAPACITY_POOL_TOKENS_PRESSURE,
+    CapacityRow, OFFLOAD_HITS_H100, OFFLOAD_TTFT_H100, SHARED_PREFIX_L40S, ServingRow,
 };
 
 use super::cells::{Cells, Lab};
@@ -149,62 +150,103 @@ fn compare_serving(
 pub(super) fn capacity_bound(lab: &Lab) -> anyhow::Result<Vec<Table>> {
     let title = "Two prefixes per user, 2x L40S: ";
     let mut throughput = Table::new(&format!("{title}peak output throughput"), "tok/s");
-    let mut gain = Table::new(&format!("{title}gain of native offloading"), "% of throughput");
+    let mut gain = Table::new(&format!("{title}gain of offloading"), "% of throughput");
     gain.in_points = true;
     let mut controls: Vec<(CapacityRow, usize, f64)> = Vec::new();
     for (index, row) in CAPACITY_L40S.iter().enumerate() {
+        let is_again = row.arm.starts_with("llm-d");
         for (place, model) in CAPACITY_MODELS.iter().enumerate() {
-            let predicted = capacity_cell(lab, index, row, place)?;
-            let published = row.output_tokens_per_s[place];
-            let gmu = row.gpu_memory_utilization[place];
-            let size = match row.host_blocks[place] {
-                0 => String::new(),
-                blocks => format!(" {blocks} blocks"),
-            };
-            let name = format!("{} gmu{gmu} {}{size}, {}", short(model), row.arm, row.vllm);
-            throughput.push(name.clone(), published, predicted, row.fitted);
-            if row.arm == "no-offload" {
-                controls.push((*row, place, predicted));
-                continue;
-            }
             let control = controls.iter().find(|(of, at, _)| {
-                of.vllm == row.vllm
-                    && *at == place
+                (of.vllm, *at) == (row.vllm, place)
                     && of.gpu_memory_utilization == row.gpu_memory_utilization
             });
-            // A connector defect (vllm-project/vllm#44294) puts the 8B rows below what the
+            // The llm-d rows repeat the control.
+            let predicted = match control {
+                Some((_, _, without)) if is_again => *without,
+                _ => capacity_cell(lab, index, row, place)?,
+            };
+            let published = row.output_tokens_per_s[place];
+            let name = capacity_name(row, place);
+            throughput.push(name.clone(), published, predicted, row.fitted);
+            // A connector defect (vllm-project/vllm#44294) puts the native 8B rows below what the
             // hardware allows; they are no measure of a prediction.
-            if let Some((of, _, without)) = control
-                && !model.ends_with("-8B")
-            {
-                let published = 100.0 * (published / of.output_tokens_per_s[place] - 1.0);
-                gain.push(name, published, 100.0 * (predicted / without - 1.0), row.fitted);
+            let is_defect = row.arm == "native-offload" && model.ends_with("-8B");
+            match control {
+                Some((of, _, without)) if !is_again && !is_defect => {
+                    let published = 100.0 * (published / of.output_tokens_per_s[place] - 1.0);
+                    gain.push(name, published, 100.0 * (predicted / without - 1.0), row.fitted);
+                }
+                Some(_) => {}
+                None => controls.push((*row, place, predicted)),
             }
         }
     }
     Ok(vec![throughput, gain])
 }
 
-/// Peak of the tokens of finished requests over the duration: the publication's definition.
+fn capacity_name(row: &CapacityRow, place: usize) -> String {
+    let size = match (row.arm, row.host_blocks[place]) {
+        ("native-offload", blocks) => format!(" {blocks} blocks"),
+        (arm, _) if arm.starts_with("llm-d") => " (A/A in truth)".to_owned(),
+        _ => String::new(),
+    };
+    let (model, gmu) = (short(CAPACITY_MODELS[place]), row.gpu_memory_utilization[place]);
+    format!("{model} gmu{gmu} {}{size}, {}", row.arm, row.vllm)
+}
+
+/// Peak of the tokens of finished requests over the duration: the publication's definition. The
+/// pool has the tokens that the engine reported.
 fn capacity_cell(lab: &Lab, index: usize, row: &CapacityRow, place: usize) -> anyhow::Result<f64> {
     let model = CAPACITY_MODELS[place];
-    let arm = match row.host_blocks[place] {
-        0 => "no-offload".to_owned(),
-        blocks => format!("{{preset: {}, bytes: {blocks} blocks}}", row.arm),
+    let bytes = row.host_blocks[place];
+    let arm = match row.arm {
+        "no-offload" => "no-offload".to_owned(),
+        arm @ ("lmcache-redis" | "lmcache-valkey") => {
+            format!("{{preset: {arm}, bytes: {bytes} blocks, store: {{bytes: 512MB}}}}")
+        }
+        arm => format!("{{preset: {arm}, bytes: {bytes} blocks}}"),
     };
+    let gmu = row.gpu_memory_utilization[place];
+    let pool = if gmu == 0.9 { CAPACITY_POOL_TOKENS } else { CAPACITY_POOL_TOKENS_PRESSURE };
     let cells = lab.run(
         &format!("capacity-{index}-{place}"),
         "examples/capacity-bound.yaml",
         &[
             format!("models=[{model}]"),
             format!("engine.vllm={}", row.vllm),
-            format!("engine.gpu_memory_utilization={}", row.gpu_memory_utilization[place]),
+            format!("engine.gpu_memory_utilization={gmu}"),
+            format!("engine.kv_tokens={}", pool[place]),
             format!("arms=[{arm}]"),
             "load.users=[1,50,100]".to_owned(),
             "overrides={}".to_owned(),
         ],
     )?;
     cells.peak((model, "", row.arm), "completed_output_tokens_per_s")
+}
+
+/// Prefill of short prompts of which a share is in host memory.
+pub(super) fn prefill_hits(lab: &Lab) -> anyhow::Result<Table> {
+    let title = "Prompts of 512 tokens, a share of them in host memory, H100, Llama-3.1-8B";
+    let mut table = Table::new(title, "prompt tok/s");
+    for row in &OFFLOAD_HITS_H100 {
+        // Whole blocks; at 0 % no prefix comes again, at 100 % the last block is computed.
+        let shared = (512 * row.hit_percent / 100 / 16 * 16).clamp(16, 496);
+        let prefixes = if row.hit_percent == 0 { 10_000_000 } else { 1000 };
+        let cells = lab.run(
+            &format!("hits-{}", row.hit_percent),
+            "validation/prefill-hits.yaml",
+            &[
+                format!("workload.shared-prefix.prefixes={prefixes}"),
+                format!("workload.shared-prefix.prefix_tokens={shared}"),
+                format!("workload.shared-prefix.prompt_tokens={}", 512 - shared),
+            ],
+        )?;
+        let cell = ("meta-llama/Llama-3.1-8B", "1x-h100", "native-offload", "c128");
+        let predicted = cells.figure(cell, "prompt_tokens_per_s")?;
+        let name = format!("{} % in host memory", row.hit_percent);
+        table.push(name, row.prompt_tokens_per_s, predicted, row.fitted);
+    }
+    Ok(table)
 }
 
 /// One request, computed or loaded from host memory.

@@ -166,7 +166,9 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts)
                 "It stored, evicted nothing, and yet served only {share:.1} % of the reuse: the \
                  signals do not say why."
             ),
-            "check that stored and asked keys agree (hash seed, block size, model name)".to_owned(),
+            "run it longer, for what is asked again may still have been in flight; or check that \
+             stored and asked keys agree (hash seed, block size, model name)"
+                .to_owned(),
         ),
     };
     Decision { verdict, claims, explanation, remedy: Some(remedy) }

@@ -39,7 +39,8 @@ pub enum SignalKind {
     DiskHitTokens,
     /// The part that came from a remote store.
     RemoteHitTokens,
-    /// Tokens an unlimited mechanism could have served: seen, but not in the GPU cache.
+    /// Tokens that the mechanism could have served had its tiers no limits, and that the GPU's
+    /// cache did not; without a mechanism, all that was seen and not in the GPU's cache.
     EligibleTokens,
     /// Bytes written from the GPU to tiers.
     StoredBytes,

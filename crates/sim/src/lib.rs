@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 mod flight;
+mod reach;
 mod replica;
 mod sessions;
 mod tally;

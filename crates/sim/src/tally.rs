@@ -7,6 +7,7 @@ use weir_tier::remote::RemoteStore;
 
 use crate::config::WorldConfig;
 use crate::flight::Flight;
+use crate::reach::Reach;
 use crate::replica::Replica;
 
 const SOURCE: &str = "simulator";
@@ -39,6 +40,7 @@ struct Started {
 pub(crate) struct Tally {
     block_bytes: u64,
     has_offload: bool,
+    reach: Option<Reach>,
     has_store: bool,
     start: Option<Totals>,
     started: Started,
@@ -56,6 +58,7 @@ impl Tally {
         Self {
             block_bytes: kv_bytes_per_token * u64::from(config.engine.block_size),
             has_offload: config.offload.is_some(),
+            reach: config.offload.as_ref().map(|offload| Reach::new(offload, config.replicas)),
             has_store: config.offload.as_ref().is_some_and(|offload| offload.store.is_some()),
             start: None,
             started: Started::default(),
@@ -96,21 +99,38 @@ impl Tally {
     }
 
     /// A request got its first token: what it was served is known.
-    pub(crate) fn started(&mut self, request: &Request, cached: [Tokens; 4], block_tokens: u32) {
+    pub(crate) fn started(
+        &mut self,
+        replica: u16,
+        request: &Request,
+        cached: [Tokens; 4],
+        block_tokens: u32,
+    ) {
+        let prompt = request.prompt.tokens().0;
+        let gpu_hit = cached[TierKind::Gpu.index()].0;
+        let eligible = if let Some(reach) = &mut self.reach {
+            reach.started(replica, request, gpu_hit)
+        } else {
+            // Any mechanism: whole blocks, and at least one token is computed.
+            let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
+            (most / block_tokens * block_tokens).saturating_sub(gpu_hit)
+        };
         if !self.is_open() {
             return;
         }
-        let prompt = request.prompt.tokens().0;
+        self.started.eligible += u64::from(eligible);
         self.started.prompt += u64::from(prompt);
         self.started.seen += u64::from(request.seen_tokens.0);
         for (sum, tokens) in self.started.cached.iter_mut().zip(cached) {
             *sum += u64::from(tokens.0);
         }
-        // A cache serves whole blocks and leaves at least one token to compute.
-        let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
-        let whole = most / block_tokens * block_tokens;
-        let gpu_hit = cached[TierKind::Gpu.index()].0;
-        self.started.eligible += u64::from(whole.saturating_sub(gpu_hit));
+    }
+
+    /// A request has ended.
+    pub(crate) fn ended(&mut self, replica: u16, request: &Request) {
+        if let Some(reach) = &mut self.reach {
+            reach.ended(replica, request);
+        }
     }
 
     fn totals(

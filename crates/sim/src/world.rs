@@ -394,7 +394,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             let flight = replica.flights[slot.0 as usize].as_mut();
             let flight = flight.expect("a token belongs to a request in flight");
             flight.first_token = Some(now);
-            self.tally.started(&flight.request, cached, self.config.engine.block_size);
+            let block = self.config.engine.block_size;
+            self.tally.started(number, &flight.request, cached, block);
         }
         self.recorder.step(&step).map_err(SimError::Record)?;
         for finished in &effects.finished {
@@ -402,6 +403,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             let flight = replica.flights[finished.slot.0 as usize].take();
             let flight = flight.expect("a request in flight ends once");
             let row = flight.done(number, now, finished);
+            self.tally.ended(number, &flight.request);
             self.recorder.request(&row).map_err(SimError::Record)?;
             self.end_flight(number, &flight);
         }

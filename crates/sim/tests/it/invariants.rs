@@ -145,3 +145,21 @@ fn a_prompt_longer_than_the_pool_fails_alone() {
     let error = kept.requests[0].error.clone().expect("a failure has a cause");
     assert!(error.contains("blocks are needed, and the pool has 30"), "{error}");
 }
+
+#[test]
+fn what_another_replica_computed_is_not_eligible_for_a_tier_of_ones_own() {
+    let eligible = |offload| {
+        let mut config = world(200, 1, 4);
+        config.replicas = 2;
+        config.router.policy = PolicyConfig::RoundRobin;
+        config.offload = Some(offload);
+        // The prefixes of a replica never leave its GPU, so all that a tier could add is what the
+        // other one has.
+        let (_, summary) = run(config, &workload(1, 512, 1), 8);
+        let signal = |kind| summary.signals.get(kind).expect("the simulator sees it");
+        assert!(signal(SignalKind::SeenTokens) >= 3.0 * 512.0);
+        signal(SignalKind::EligibleTokens)
+    };
+    assert_eq!(eligible(native(50_000)), 0.0);
+    assert_eq!(eligible(lmcache_with_store(2_000, 50_000)), 512.0);
+}

@@ -7,6 +7,7 @@ mod decision;
 mod deltas;
 mod estimate;
 mod noise;
+mod overload;
 mod peaks;
 mod runs;
 
@@ -178,6 +179,7 @@ impl Comparison {
         let counted = results.cells.iter().filter(|cell| cell.counts()).count();
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
+        warnings.extend(overload::warnings(results));
         Ok(Self {
             format: SUMMARY_FORMAT,
             experiment: plan.name.clone(),

@@ -256,6 +256,29 @@ fn open_loop_levels_are_decided_by_latency_or_goodput() {
 }
 
 #[test]
+fn an_overloaded_open_loop_is_warned_about_and_a_closed_one_is_not() {
+    let mut deployment = fixture::deployment();
+    deployment.levels[2].load = LevelLoad::Poisson(10.0);
+    deployment.levels[2].name = "r10".to_owned();
+    let plan = fixture::plan_of(deployment, 2);
+    let mut results = fixture::results(&plan);
+    for level in [1, 2] {
+        edit(&mut results, "no-offload", Some(level), |result| {
+            result.record.figures.completed = 60;
+            result.record.figures.unfinished = 40;
+        });
+    }
+    let seen = comparison(&results);
+    let warned: Vec<&String> =
+        seen.warnings.iter().filter(|text| text.contains("was asked than served")).collect();
+    assert_eq!(warned.len(), 1, "{:?}", seen.warnings);
+    assert!(
+        warned[0].contains("at r10: ") && warned[0].contains("(no-offload 40 %)"),
+        "{warned:?}"
+    );
+}
+
+#[test]
 fn routing_arms_are_compared_with_chance_and_with_the_control() {
     let mut deployment = fixture::deployment();
     deployment.arms[3] = fixture::arm("llm-d-random", ArmRole::RoutingControl);

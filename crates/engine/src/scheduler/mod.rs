@@ -185,7 +185,9 @@ impl Engine {
         self.ending.clear();
         self.pass += 1;
         let preempted = self.schedule_decodes() | self.schedule_prefills();
-        if !preempted {
+        // A pass that preempted admits nobody. One that preempted everybody would be empty and take
+        // no time, so the next one's admissions are made at once.
+        if !preempted || self.running.len() == 0 {
             self.schedule_waiting();
         }
         if self.running.len() == 0 {

@@ -53,7 +53,7 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn nothing_is_lost(
@@ -162,4 +162,12 @@ fn what_another_replica_computed_is_not_eligible_for_a_tier_of_ones_own() {
     };
     assert_eq!(eligible(native(50_000)), 0.0);
     assert_eq!(eligible(lmcache_with_store(2_000, 50_000)), 512.0);
+}
+
+#[test]
+fn loaded_sequences_never_block_each_other() {
+    let mut config = world(73, 3, 120);
+    config.offload = Some(native(560));
+    let (_, summary) = run(config, &workload(7, 512, 1), 202);
+    assert_eq!(summary.unfinished, 0);
 }

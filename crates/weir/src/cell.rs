@@ -1,7 +1,8 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{Nanos, Verdict};
-use weir_record::{CellFigures, CellRecord, CellStatus, CellTables, Claim, Evidence, RunFolder};
+use weir_record::{CellFigures, CellStatus, CellTables, Claim, Evidence, RunFolder};
+use weir_report::comparison::REMEDY_MARK;
 use weir_report::figures::{Measure, RequestColumns, Window, summarise};
 use weir_sim::Summary;
 use weir_spec::plan::{Cell, Level, Plan};
@@ -10,16 +11,16 @@ use weir_spec::verdict::{Facts, decide};
 use crate::interrupt::Interrupt;
 use crate::simulated::simulate;
 
-/// Runs a cell. Nothing when it was interrupted: it has no `cell.json` then, and a resume runs it.
+/// Runs a cell. False when it was interrupted: it has no `cell.json` then, and a resume runs it.
 pub(crate) fn run_cell(
     run: &RunFolder,
     plan: &Plan,
     cell: &Cell,
     interrupt: &Interrupt,
-) -> anyhow::Result<Option<(CellRecord, Verdict)>> {
+) -> anyhow::Result<bool> {
     let mut writer = run.begin_cell(&cell.path)?;
     let Some(simulated) = simulate(plan, cell, &mut writer, interrupt)? else {
-        return Ok(None);
+        return Ok(false);
     };
     let summary = simulated.summary;
     let mut closed = writer.close_tables()?;
@@ -43,8 +44,8 @@ pub(crate) fn run_cell(
     let status = check_flow(&summary, status);
     let evidence = evidence(plan, cell, &summary, &status);
     closed.write_evidence(&evidence)?;
-    let record = closed.finish(figures, status, 1)?;
-    Ok(Some((record, evidence.verdict)))
+    closed.finish(figures, status, 1)?;
+    Ok(true)
 }
 
 /// The simulator's own books must balance: Little's law, without a rounding error.
@@ -71,7 +72,7 @@ fn evidence(plan: &Plan, cell: &Cell, summary: &Summary, status: &CellStatus) ->
         CellStatus::Failed(cause) => Verdict::Failed(cause.clone()),
     };
     let explanation = match decision.remedy {
-        Some(remedy) => format!("{} To see an effect: {remedy}.", decision.explanation),
+        Some(remedy) => format!("{} {REMEDY_MARK} {remedy}.", decision.explanation),
         None => decision.explanation,
     };
     let claims = decision

@@ -60,8 +60,8 @@ pub(crate) fn run_missing(
                         return;
                     }
                     match run_cell(run, plan, cell, interrupt) {
-                        Ok(Some(_)) => drop(done.send(*cell)),
-                        Ok(None) => return,
+                        Ok(true) => drop(done.send(*cell)),
+                        Ok(false) => return,
                         Err(error) => {
                             let error = error.context(format!("cell {}", cell.path));
                             if let Ok(mut first) = failed.lock() {

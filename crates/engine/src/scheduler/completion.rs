@@ -3,7 +3,7 @@
 use weir_model::Tokens;
 
 use super::Engine;
-use crate::effects::{Effects, Finished, Slot, TransferKind};
+use crate::effects::{Effects, Finished, Slot};
 use crate::pool::Holding;
 use crate::running::WakeUp;
 use crate::sequence::Phase;
@@ -93,7 +93,7 @@ impl Engine {
         sequence.offered_chunks = to;
         let stores = offload.store(slot, &sequence.tokens, from, to);
         // The bytes leave the GPU once, however many tiers they go to.
-        if let Some(first) = stores.iter().find(|store| store.kind == TransferKind::Store) {
+        if let Some(first) = stores.first() {
             self.counters.stored_bytes += first.bytes.0;
         }
         self.counters.refused_chunks = offload.refused_chunks();

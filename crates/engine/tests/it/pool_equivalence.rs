@@ -70,25 +70,23 @@ impl Pair {
         self.live.push(Live { prompt, tokens, ours, plain });
     }
 
-    fn allocate(&mut self, which: usize, blocks: u32) {
+    /// True when the request was given its blocks.
+    fn allocate(&mut self, which: usize, blocks: u32) -> bool {
         let count = self.live.len();
-        let Some(live) = self.live.get_mut(which % count.max(1)) else { return };
+        let Some(live) = self.live.get_mut(which % count.max(1)) else { return false };
         let whole = live.prompt.tokens().0.div_ceil(UNIT);
         let wanted = blocks.min(whole - live.ours.blocks());
         let got = self.ours.allocate(&mut live.ours, wanted);
         assert_eq!(got, self.plain.allocate(&mut live.plain, wanted as usize));
+        got
     }
 
     fn compute(&mut self, which: usize, blocks: u32) {
-        let count = self.live.len();
-        let Some(live) = self.live.get_mut(which % count.max(1)) else { return };
-        let whole = live.prompt.tokens().0.div_ceil(UNIT);
-        let wanted = blocks.min(whole - live.ours.blocks());
-        let got = self.ours.allocate(&mut live.ours, wanted);
-        assert_eq!(got, self.plain.allocate(&mut live.plain, wanted as usize));
-        if !got {
+        if !self.allocate(which, blocks) {
             return;
         }
+        let count = self.live.len();
+        let live = &mut self.live[which % count];
         let full = (live.prompt.tokens().0 / UNIT).min(live.ours.blocks());
         let new = full - live.ours.cached_blocks();
         self.ours.cache(&mut live.ours, live.prompt.pieces(), new);
@@ -131,7 +129,7 @@ fn run(actions: Vec<Action>, blocks: u32) {
         match action {
             Action::Submit(pieces) => pair.submit(&pieces),
             Action::Compute(which, blocks) => pair.compute(which, blocks),
-            Action::Allocate(which, blocks) => pair.allocate(which, blocks),
+            Action::Allocate(which, blocks) => drop(pair.allocate(which, blocks)),
             Action::Release(which) => pair.release(which),
         }
         pair.check();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_record::{CellReader, CellState, RunFolder};
+use weir_record::{CellReader, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
 use weir_report::figures::throughput_batches;
@@ -23,15 +23,16 @@ pub(crate) fn read<'a>(
     let mut cells = Vec::new();
     let mut left_out = Vec::new();
     for (index, cell) in plan.cells.iter().enumerate() {
-        match run.cell_state(&cell.path)? {
-            CellState::Complete(_) => {}
-            CellState::Damaged(why) => {
-                left_out.push(format!("{}: {why}", cell.path));
+        // Opening verifies all of the cell's files: once is enough.
+        let reader = match CellReader::open(run, &cell.path) {
+            Ok(reader) => reader,
+            Err(RecordError::Incomplete { .. }) => continue,
+            Err(RecordError::Damaged { path, why }) => {
+                left_out.push(format!("{}: {}: {why}", cell.path, path.display()));
                 continue;
             }
-            CellState::Missing | CellState::Incomplete => continue,
-        }
-        let reader = CellReader::open(run, &cell.path)?;
+            Err(other) => return Err(other.into()),
+        };
         let columns = request_columns(reader.tables())?;
         let steps = step_rows(reader.tables())?;
         let level = &plan.deployments[cell.deployment].levels[cell.level];

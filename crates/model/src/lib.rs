@@ -5,6 +5,7 @@
 
 pub mod accelerator;
 pub mod block;
+pub mod certificate;
 pub mod kv_event;
 pub mod prefix_tree;
 pub mod prompt;
@@ -17,6 +18,7 @@ pub mod units;
 pub mod verdict;
 
 pub use accelerator::{Accelerator, KernelFit};
+pub use certificate::{Certificate, Spread};
 pub use kv_event::{KvChange, KvEvent};
 pub use prompt::{ContentId, Piece, Prompt};
 pub use request::{Outcome, Request, RequestRow};

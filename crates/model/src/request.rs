@@ -88,6 +88,9 @@ pub struct RequestRow {
     /// Simulated: the pass of its replica that gave the first token; token `i` came with pass
     /// `first_step + i` unless it was preempted.
     pub first_step: u64,
+    /// Live: time between the stream's events that brought output, the first one after the first
+    /// token; empty in simulation, where the passes say it. An event can bring several tokens.
+    pub chunk_gaps: Vec<Nanos>,
     /// Live: events per read, on average.
     pub events_per_read: Option<f32>,
     /// How it ended.

@@ -50,6 +50,7 @@ fn request(index: u64) -> RequestRow {
         cached_tokens: [hit, Tokens(10_000 - hit.0), Tokens(0), Tokens(0)],
         preemptions: 0,
         first_step: index * 3,
+        chunk_gaps: Vec::new(),
         events_per_read: None,
         outcome: Outcome::Done,
         error: None,

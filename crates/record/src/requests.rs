@@ -61,6 +61,7 @@ table! {
             cached_tokens,
             preemptions: table.preemptions[i],
             first_step: table.first_step[i],
+            chunk_gaps: Vec::new(),
             events_per_read: table.events_per_read[i],
             outcome: table.outcome[i],
             error: table.error[i].clone(),

@@ -50,6 +50,7 @@ impl Flight {
             cached_tokens: [Tokens::ZERO; 4],
             preemptions: 0,
             first_step: 0,
+            chunk_gaps: Vec::new(),
             events_per_read: None,
             outcome,
             error: None,

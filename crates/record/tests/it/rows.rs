@@ -44,7 +44,7 @@ prop_compose! {
             first_token, end, prompt_tokens: tokens[0], output_tokens: tokens[1],
             seen_tokens: tokens[2],
             cached_tokens: [tokens[3], tokens[4], tokens[5], tokens[6]],
-            preemptions, first_step, events_per_read, outcome, error, output_digest, error_bound,
+            preemptions, first_step, chunk_gaps: Vec::new(), events_per_read, outcome, error, output_digest, error_bound,
             routed_hit_tokens: tokens[7], uniform_hit_tokens, best_hit_tokens: tokens[8],
         }
     }

@@ -31,6 +31,7 @@ fn row(request: u64, due_ms: u64, first_ms: u64, end_ms: u64, tokens: u32) -> Re
         cached_tokens: [Tokens(400), Tokens(100), Tokens(0), Tokens(0)],
         preemptions: 0,
         first_step: 0,
+        chunk_gaps: Vec::new(),
         events_per_read: None,
         outcome: Outcome::Done,
         error: None,

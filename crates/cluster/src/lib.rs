@@ -1,0 +1,1 @@
+//! Engines behind a router, stepped on whatever clock the caller has.

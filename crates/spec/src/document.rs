@@ -5,12 +5,14 @@
 //! error keeps its line and column.
 
 pub mod arm;
+pub mod client;
 pub mod engine;
 pub mod hardware;
 pub mod load;
 pub mod model_file;
 pub mod quantity;
 pub mod routing;
+pub mod target;
 pub mod written;
 
 use std::collections::BTreeMap;
@@ -21,15 +23,16 @@ use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use weir_workload::WorkloadConfig;
 
 use self::arm::ArmSection;
+use self::client::ClientSection;
 use self::engine::EngineSection;
 use self::hardware::HardwareSection;
 use self::load::LoadSection;
 use self::model_file::ModelFile;
 use self::quantity::{Money, Size, Span};
 use self::routing::RoutingSection;
+use self::target::Target;
 use self::written::{NameOr, OneOrMany};
 use crate::error::SpecError;
-use crate::plan::Target;
 
 /// Objectives; goodput is counted against them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,6 +125,9 @@ pub struct Spec {
     pub workload: WorkloadConfig,
     /// How it arrives.
     pub load: LoadSection,
+    /// How live targets are asked.
+    #[serde(default)]
+    pub client: ClientSection,
     /// What is different per model, by the model's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, ModelOverride>,

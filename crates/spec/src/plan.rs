@@ -13,13 +13,59 @@ use weir_workload::WorkloadConfig;
 /// Version of the plan's own format; a reader refuses another.
 pub const PLAN_FORMAT: u32 = 1;
 
-/// Where arms run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// Virtual time, modelled engines and tiers.
-    #[default]
-    Simulated,
+pub use crate::document::client::{Answers, Api};
+pub use crate::document::target::{EndpointTarget, Target};
+
+/// How live targets are asked, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Which interface.
+    pub api: Api,
+    /// Whether answers are streamed.
+    pub stream: bool,
+    /// A `tokenizer.json`: prompts go as text; without it as token ids.
+    pub tokenizer: Option<String>,
+    /// Token ids are below this; nothing: the model's vocabulary.
+    pub vocabulary: Option<u32>,
+    /// What later turns quote.
+    pub answers: Answers,
+    /// Ask for exactly the output length.
+    pub ignore_eos: bool,
+    /// Keep connections open between requests.
+    pub reuse_connections: bool,
+    /// Longest wait for a connection.
+    pub connect_timeout: Nanos,
+    /// Longest request.
+    pub request_timeout: Nanos,
+    /// What is in flight at the end of a level may take this much longer.
+    pub drain: Nanos,
+    /// Threads that send and time requests.
+    pub workers: u32,
+    /// Processor that the first worker is pinned to.
+    pub pin: Option<u32>,
+    /// Further keys of each request's body.
+    pub body: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            api: Api::Completions,
+            stream: true,
+            tokenizer: None,
+            vocabulary: None,
+            answers: Answers::Canned,
+            ignore_eos: true,
+            reuse_connections: true,
+            connect_timeout: Nanos::from_secs(10),
+            request_timeout: Nanos::from_secs(600),
+            drain: Nanos::from_secs(30),
+            workers: 1,
+            pin: None,
+            body: serde_json::Map::new(),
+        }
+    }
 }
 
 /// Where a value of the plan came from.
@@ -84,6 +130,8 @@ pub enum ArmRole {
     RoutingControl,
     /// A mechanism under test.
     Treatment,
+    /// Whatever an endpoint has: nothing is claimed of it.
+    AsDeployed,
 }
 
 /// One arm for one deployment, resolved.
@@ -145,6 +193,9 @@ pub struct Level {
     pub duration: Option<Nanos>,
     /// The measured window starts here.
     pub warmup: Nanos,
+    /// Users start evenly over this time.
+    #[serde(default)]
+    pub ramp: Nanos,
     /// Most requests to issue.
     pub max_requests: Option<u64>,
 }
@@ -263,6 +314,9 @@ pub struct Plan {
     pub slo: Slo,
     /// Prices.
     pub prices: Prices,
+    /// How live targets are asked.
+    #[serde(default)]
+    pub client: Client,
     /// Files that the workload is read from while running, with the xxh3-128 of their content:
     /// a resumed run must be asked the same.
     pub inputs: BTreeMap<String, String>,

@@ -2,6 +2,7 @@
 //! combination that cannot work refused.
 
 mod arm;
+mod client;
 mod deployment;
 mod engine;
 mod input;
@@ -9,6 +10,7 @@ mod level;
 mod offload;
 mod origin;
 mod routing;
+mod target;
 mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,10 +50,12 @@ impl Plan {
         check_top(spec)?;
         let effective_share = effective_share(spec)?;
         let deployments = deployment::all(experiment)?;
+        let client = client::resolve(&spec.client, &experiment.base)?;
+        let target = target::resolve(&spec.target, &experiment.base, &client, &deployments)?;
         let mut plan = Self {
             format: PLAN_FORMAT,
             name: spec.name.clone(),
-            target: spec.target.clone(),
+            target,
             seed: spec.seed,
             repeats: spec.repeats,
             effective_share,
@@ -61,6 +65,7 @@ impl Plan {
                 e2e: spec.slo.e2e.map(|span| span.0),
             },
             prices: prices(spec),
+            client,
             origins: origin::all(experiment, &deployments),
             warnings: warning::all(spec, &deployments),
             inputs: BTreeMap::new(),
@@ -135,7 +140,8 @@ fn prices(spec: &Spec) -> Prices {
 }
 
 /// All cells: per deployment, level and repeat, all arms after another, so that what is compared
-/// is run together. Virtual time has no drift, hence no random order.
+/// is run together. Virtual time has no drift; on live targets, which have, the levels of a
+/// deployment and repeat come in random order, and the arms of a level as well.
 fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
     let mut cells = Vec::new();
     for (d, deployment) in plan.deployments.iter().enumerate() {
@@ -156,6 +162,17 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
                 }
             }
         }
+    }
+    if plan.target.is_live() {
+        let place = |cell: &Cell| {
+            let deployment = &plan.deployments[cell.deployment];
+            let level = &deployment.levels[cell.level].name;
+            let arm = &deployment.arms[cell.arm].name;
+            let round = derived_seed(plan.seed, &format!("order/{level}/{}", cell.repeat));
+            let turn = derived_seed(plan.seed, &format!("order/{level}/{}/{arm}", cell.repeat));
+            (cell.deployment, cell.repeat, round, turn)
+        };
+        cells.sort_by_key(place);
     }
     Ok(cells)
 }

@@ -8,6 +8,7 @@
 mod offload;
 mod routing;
 
+pub use weir_model::Claim;
 use weir_model::{Bytes, SignalKind, Signals, Verdict};
 
 use crate::plan::{Arm, ArmRole};
@@ -27,17 +28,6 @@ pub struct Facts {
     pub working_set: Option<Bytes>,
 }
 
-/// One claim of an arm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// What is claimed.
-    pub claim: String,
-    /// Whether the signals bear it out; nothing where they could not be seen.
-    pub held: Option<bool>,
-    /// The figures.
-    pub seen: String,
-}
-
 /// A verdict with its reasons.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -53,6 +43,9 @@ pub struct Decision {
 
 /// Judges one cell.
 pub fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+    if arm.role == ArmRole::AsDeployed {
+        return as_deployed();
+    }
     if arm.role != ArmRole::Treatment {
         return control(arm, facts, signals);
     }
@@ -62,6 +55,17 @@ pub fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
         (Some(one), Some(other)) => both(one, other),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => control(arm, facts, signals),
+    }
+}
+
+/// An endpoint of which nothing is claimed.
+fn as_deployed() -> Decision {
+    Decision {
+        verdict: Verdict::Control,
+        claims: Vec::new(),
+        explanation: "Nothing is claimed of this deployment: its figures stand for themselves."
+            .to_owned(),
+        remedy: None,
     }
 }
 

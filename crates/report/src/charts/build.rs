@@ -89,7 +89,7 @@ fn places(arms: &[ArmNote]) -> Vec<usize> {
     let place = |arm: &ArmNote| match arm.role {
         ArmRole::Control => 0,
         ArmRole::ControlAgain => 1,
-        ArmRole::RoutingControl | ArmRole::Treatment => next.next().unwrap_or(2),
+        ArmRole::RoutingControl | ArmRole::Treatment | ArmRole::AsDeployed => next.next().unwrap_or(2),
     };
     arms.iter().map(place).collect()
 }
@@ -98,7 +98,7 @@ fn stroke(arm: &ArmNote) -> Stroke {
     match arm.role {
         ArmRole::Control => Stroke::Wide,
         ArmRole::ControlAgain | ArmRole::RoutingControl => Stroke::Dashed,
-        ArmRole::Treatment => Stroke::Solid,
+        ArmRole::Treatment | ArmRole::AsDeployed => Stroke::Solid,
     }
 }
 

@@ -185,7 +185,7 @@ impl Comparison {
             experiment: plan.name.clone(),
             run: results.provenance.run.clone(),
             plan_hash: results.provenance.plan_hash.clone(),
-            target: target_name(&plan.target).to_owned(),
+            target: plan.target.name().to_owned(),
             simulated,
             seed: plan.seed,
             repeats: plan.repeats,
@@ -362,7 +362,7 @@ pub(crate) fn reference(deployment: &Deployment, arm: usize) -> Option<usize> {
     let find = |role| deployment.arms.iter().position(|other| other.role == role);
     let of = &deployment.arms[arm];
     match of.role {
-        ArmRole::Control => None,
+        ArmRole::Control | ArmRole::AsDeployed => None,
         ArmRole::Treatment if of.routing_is_claim => {
             find(ArmRole::RoutingControl).or_else(|| find(ArmRole::Control))
         }
@@ -412,12 +412,6 @@ fn level_note(index: usize, level: &Level) -> LevelNote {
         LevelLoad::Trace { .. } => ("the trace's load".to_owned(), None, true),
     };
     LevelNote { name: level.name.clone(), index, load, value, open_loop }
-}
-
-fn target_name(target: &Target) -> &'static str {
-    match target {
-        Target::Simulated => "simulated",
-    }
 }
 
 fn doubt(simulated: bool, repeats: u32) -> String {

@@ -48,6 +48,7 @@ pub(crate) fn level(users: u32) -> Level {
         workload: WorkloadConfig::Trace(trace),
         duration: Some(Nanos::from_secs(120)),
         warmup: Nanos::from_secs(20),
+        ramp: Nanos::ZERO,
         max_requests: None,
     }
 }
@@ -149,6 +150,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         effective_share: 0.1,
         slo: Slo { ttft: Some(Nanos::from_secs(2)), tpot: None, e2e: None },
         prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
+        client: weir_spec::plan::Client::default(),
         inputs: BTreeMap::new(),
         deployments: vec![deployment],
         cells,

@@ -55,6 +55,9 @@ pub struct LoadSection {
     /// The measured window starts here (a tenth of the duration).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
+    /// Users start evenly over this time, so that they do not begin in step (0 s).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Span>,
     /// Most requests to issue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<u64>,
@@ -88,6 +91,7 @@ impl LoadSection {
             trace: form.trace.clone(),
             duration: self.duration.or(base.duration),
             warmup: self.warmup.or(base.warmup),
+            ramp: self.ramp.or(base.ramp),
             max_requests: self.max_requests.or(base.max_requests),
         }
     }

@@ -31,6 +31,7 @@ pub(super) fn all(
     let timed = load.trace.is_none();
     let duration = load.duration.map(|span| span.0).or(timed.then_some(DURATION));
     let warmup = warmup(&load, duration)?;
+    let ramp = ramp(&load, warmup, duration)?;
     if load.max_requests == Some(0) {
         return Err(SpecError::value("load.max_requests", "0 requests", "raise it or remove it"));
     }
@@ -42,6 +43,7 @@ pub(super) fn all(
             load: at,
             duration,
             warmup,
+            ramp,
             max_requests: load.max_requests,
         })
         .collect();
@@ -176,6 +178,26 @@ fn check_match(
         )),
         _ => Ok(()),
     }
+}
+
+/// Users that start after the warm-up would be measured while they come.
+fn ramp(load: &LoadSection, warmup: Nanos, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
+    let Some(ramp) = load.ramp.map(|span| span.0) else { return Ok(Nanos::ZERO) };
+    if load.users.is_none() {
+        return Err(SpecError::value(
+            "load.ramp",
+            "only users start one after the other, and the load has none",
+            "remove it, or write `load: {users: ...}`",
+        ));
+    }
+    if ramp > warmup && duration.is_some() {
+        return Err(SpecError::value(
+            "load.ramp",
+            format!("{ramp} reaches into the measured window, which starts at {warmup}"),
+            "lower it, or raise load.warmup",
+        ));
+    }
+    Ok(ramp)
 }
 
 fn warmup(load: &LoadSection, duration: Option<Nanos>) -> Result<Nanos, SpecError> {

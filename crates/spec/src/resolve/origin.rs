@@ -7,7 +7,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Deployment, Origin};
 
 /// Keys with a default, whether the file names them or not.
-const DEFAULTED: [&str; 28] = [
+const DEFAULTED: [&str; 34] = [
     "target",
     "replicas",
     "routing",
@@ -16,7 +16,13 @@ const DEFAULTED: [&str; 28] = [
     "verdict.effective_share",
     "load.duration",
     "load.warmup",
+    "load.ramp",
     "load.max_requests",
+    "client.api",
+    "client.stream",
+    "client.answers",
+    "client.drain",
+    "client.workers",
     "slo.ttft",
     "slo.tpot",
     "prices.gpu_hour",

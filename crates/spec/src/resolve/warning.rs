@@ -7,7 +7,7 @@ use weir_model::{Bytes, TierKind};
 use crate::catalogue::links;
 use crate::document::Spec;
 use crate::document::written::NameOr;
-use crate::plan::{Arm, ArmRole, Deployment};
+use crate::plan::{Arm, ArmRole, Deployment, Target};
 
 /// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
@@ -15,16 +15,18 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
     for deployment in deployments {
         hardware(deployment, &mut warnings);
         for arm in &deployment.arms {
-            sources(arm, &mut warnings);
+            sources(spec, arm, &mut warnings);
         }
     }
     small_tiers(deployments, &mut warnings);
     for entry in &spec.arms {
         if let NameOr::Map(section) = entry
+            && !matches!(spec.target, Target::Endpoint(_))
             && let Some(address) = section.store.as_ref().and_then(|store| store.address.as_ref())
         {
             warnings.push(format!(
-                "The store at {address} is not contacted: the simulated target models one."
+                "The store at {address} is not contacted: the {} target models one.",
+                spec.target.name()
             ));
         }
     }
@@ -105,8 +107,11 @@ fn largest_tier(deployment: &Deployment, arm: &Arm) -> Option<Bytes> {
     offload.tiers.iter().map(|tier| tier.capacity).chain(shared).max()
 }
 
-fn sources(arm: &Arm, warnings: &mut Vec<String>) {
-    if arm.role == ArmRole::ControlAgain {
+fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
+    if matches!(spec.target, Target::Endpoint(_)) {
+        return;
+    }
+    if arm.role == ArmRole::ControlAgain && !spec.target.is_live() {
         warnings.push(format!(
             "In simulation {} gives the same figures as its control: there is no noise to show.",
             arm.name

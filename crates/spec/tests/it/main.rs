@@ -7,6 +7,7 @@ mod resolution;
 mod schema;
 mod sets;
 mod sizes;
+mod targets;
 
 use std::path::Path;
 

@@ -28,7 +28,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
             "duration: 10s",
             "durations: 10s",
             "test.yaml:8:20: unknown field `durations`, expected one of users, constant, \
-             poisson, gamma, trace, duration, warmup, max_requests",
+             poisson, gamma, trace, duration, warmup, ramp, max_requests",
         ),
         (
             "arms: [no-offload, native-offload]",
@@ -70,7 +70,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "hardware: 2x-l40s",
             "hardware: 2x-l40s\ntarget: local",
-            "test.yaml:4:9: unknown variant `local`, expected one of simulated",
+            "test.yaml:4:9: unknown variant `local`, expected one of simulated, emulated, endpoint",
         ),
     ]);
 }

@@ -1,0 +1,76 @@
+//! `client`: how live targets are asked. The simulator has no client.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::quantity::Span;
+
+/// Which of `OpenAI`'s interfaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Api {
+    /// `/v1/completions`.
+    #[default]
+    Completions,
+    /// `/v1/chat/completions`.
+    Chat,
+}
+
+/// What later turns of a session quote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// Answers made beforehand: the prompt is the same whatever the server said, hence also what a
+    /// cache can hold of it.
+    #[default]
+    Canned,
+    /// The server's own, as token ids.
+    Own,
+}
+
+/// The client section.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientSection {
+    /// `completions` or `chat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<Api>,
+    /// Whether answers are streamed (true).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    /// A `tokenizer.json`: prompts are sent as text of exactly the length asked for. Without it
+    /// they are sent as token ids, which `/v1/completions` takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// Token ids are drawn below this (the model's vocabulary).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u32>,
+    /// What later turns quote: `canned` or `own`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+    /// Ask for exactly the output length (`ignore_eos` and `min_tokens`; true).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
+    /// Keep connections open between requests (true).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse_connections: Option<bool>,
+    /// Longest wait for a connection (10 s).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Span>,
+    /// Longest request (600 s).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Span>,
+    /// What is in flight at the end of a level may take this much longer (30 s).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Span>,
+    /// Threads that send and time requests (1; one carries some 100,000 paced tokens/s).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u32>,
+    /// Processor that the first worker is pinned to; the next ones follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<u32>,
+    /// Further keys of each request's body.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub body: Map<String, Value>,
+}

@@ -1,0 +1,82 @@
+//! The target, with what an endpoint must say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::document::target::{EndpointTarget, Target};
+use crate::error::SpecError;
+use crate::plan::{ArmRole, Client, Deployment};
+
+pub(super) fn resolve(
+    target: &Target,
+    base: &Path,
+    client: &Client,
+    deployments: &[Deployment],
+) -> Result<Target, SpecError> {
+    match target {
+        Target::Simulated => Ok(Target::Simulated),
+        Target::Emulated => {
+            if client.tokenizer.is_some() {
+                return Err(SpecError::value(
+                    "client.tokenizer",
+                    "the emulated engine takes token ids",
+                    "remove it",
+                ));
+            }
+            Ok(Target::Emulated)
+        }
+        Target::Endpoint(endpoint) => {
+            check(endpoint, deployments)?;
+            let file = |path: &String| base.join(path).display().to_string();
+            Ok(Target::Endpoint(EndpointTarget {
+                bearer_file: endpoint.bearer_file.as_ref().map(file),
+                ca_file: endpoint.ca_file.as_ref().map(file),
+                ..endpoint.clone()
+            }))
+        }
+    }
+}
+
+fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), SpecError> {
+    let arms: Vec<_> = deployments.first().map_or(Vec::new(), |first| first.arms.iter().collect());
+    for name in endpoint.arms.keys() {
+        if !arms.iter().any(|arm| arm.name == *name) {
+            return Err(SpecError::value(
+                format!("target.endpoint.arms.{name}"),
+                "there is no such arm",
+                "write the name of an arm of the experiment",
+            ));
+        }
+    }
+    if deployments.len() > 1 {
+        return Err(SpecError::value(
+            "target.endpoint",
+            format!("{} deployments (models x hardware), and one endpoint", deployments.len()),
+            "write one model and one kind of hardware: those that are deployed there",
+        ));
+    }
+    let mut at: BTreeMap<&[String], &str> = BTreeMap::new();
+    for arm in arms {
+        let urls = endpoint.urls(&arm.name);
+        if urls.is_empty() {
+            let key = "target.endpoint.url";
+            return Err(SpecError::value(key, "no URL", "write for example `http://host:8000`"));
+        }
+        // A control and its repetition may be one deployment; anything else would be compared
+        // with itself.
+        if arm.role == ArmRole::ControlAgain {
+            continue;
+        }
+        if let Some(other) = at.insert(urls, &arm.name) {
+            return Err(SpecError::value(
+                "target.endpoint",
+                format!("`{other}` and `{}` are the same deployment, {}", arm.name, urls[0]),
+                format!(
+                    "write where `{0}` is deployed: `arms: {{{0}: http://...}}`, or remove it",
+                    arm.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

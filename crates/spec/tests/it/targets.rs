@@ -1,0 +1,84 @@
+//! Live targets: what an endpoint must say, the client's defaults, and the order of live cells.
+
+use weir_model::Nanos;
+use weir_spec::plan::{Api, Target};
+
+use crate::{SMALL, error};
+
+fn plan(text: &str, sets: &[&str]) -> weir_spec::Plan {
+    crate::plan(text, sets).expect("a valid experiment")
+}
+
+fn at_endpoint(section: &str) -> String {
+    format!("{SMALL}\ntarget: {{endpoint: {section}}}\n")
+}
+
+#[test]
+fn an_endpoint_says_where_each_arm_is() {
+    let one_place = at_endpoint("{url: 'http://host:8000'}");
+    assert_eq!(
+        error(&one_place, &[]),
+        "target.endpoint: `no-offload` and `native-offload` are the same deployment, \
+         http://host:8000; write where `native-offload` is deployed: `arms: {native-offload: \
+         http://...}`, or remove it"
+    );
+    let two = at_endpoint("{url: 'http://a:1', arms: {native-offload: 'http://b:2'}}");
+    let Target::Endpoint(endpoint) = plan(&two, &[]).target else { panic!("an endpoint") };
+    assert_eq!(endpoint.urls("no-offload"), ["http://a:1"]);
+    assert_eq!(endpoint.urls("native-offload"), ["http://b:2"]);
+    let unknown = at_endpoint("{url: 'http://a:1', arms: {other: 'http://b:2'}}");
+    assert_eq!(
+        error(&unknown, &[]),
+        "target.endpoint.arms.other: there is no such arm; write the name of an arm of the \
+         experiment"
+    );
+}
+
+#[test]
+fn the_client_has_defaults_and_limits() {
+    let client = plan(SMALL, &["target=emulated"]).client;
+    assert_eq!((client.api, client.stream, client.workers), (Api::Completions, true, 1));
+    assert_eq!(client.drain, Nanos::from_secs(30));
+    for (set, message) in [
+        (
+            "client.api=chat",
+            "client.api: chat takes text, and there is no tokenizer to make text of exact length \
+             with; write `client.tokenizer: path/to/tokenizer.json`, or `api: completions`",
+        ),
+        ("client.workers=0", "client.workers: 0 workers; write a number from 1 to 1024"),
+        ("client.request_timeout=0s", "client.request_timeout: no time at all; write e.g. `10s`"),
+        (
+            "client.body={max_tokens: 3}",
+            "client.body.max_tokens: the load itself decides it; remove it",
+        ),
+        (
+            "load.ramp=5s",
+            "load.ramp: 5s reaches into the measured window, which starts at 1s; lower \
+             it, or raise load.warmup",
+        ),
+    ] {
+        assert_eq!(error(SMALL, &["target=emulated", set]), message);
+    }
+}
+
+#[test]
+fn live_cells_come_in_random_order_and_always_the_same_one() {
+    let sets = ["repeats=3", "load.users=[1, 2, 4, 8]"];
+    let simulated = plan(SMALL, &sets);
+    let live = plan(SMALL, &[&sets[..], &["target=emulated"]].concat());
+    let paths = |plan: &weir_spec::Plan| -> Vec<String> {
+        plan.cells.iter().map(|cell| cell.path.clone()).collect()
+    };
+    assert_ne!(paths(&simulated), paths(&live));
+    let (mut one, mut other) = (paths(&simulated), paths(&live));
+    one.sort();
+    other.sort();
+    assert_eq!(one, other, "the same cells");
+    assert_eq!(paths(&live), paths(&plan(SMALL, &[&sets[..], &["target=emulated"]].concat())));
+    // What is compared is run together: both arms of a level and repeat one after the other.
+    for pair in live.cells.chunks(2) {
+        assert_eq!((pair[0].level, pair[0].repeat), (pair[1].level, pair[1].repeat));
+    }
+    // A repeat is a round: none begins before the one before has ended.
+    assert!(live.cells.windows(2).all(|pair| pair[0].repeat <= pair[1].repeat));
+}

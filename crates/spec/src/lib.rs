@@ -22,6 +22,7 @@ pub use document::Spec;
 pub use error::SpecError;
 pub use experiment::Experiment;
 pub use plan::Plan;
+pub use resolve::AsDeployed;
 pub use schema::schema;
 pub use starter::{builtin, starter};
 pub use verdict::{Decision, decide};

@@ -2,6 +2,7 @@
 //! combination that cannot work refused.
 
 mod arm;
+mod as_deployed;
 mod client;
 mod deployment;
 mod engine;
@@ -13,13 +14,15 @@ mod routing;
 mod target;
 mod warning;
 
+pub use as_deployed::AsDeployed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::Nanos;
 use weir_workload::WorkloadError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::document::Spec;
+use crate::document::{SloSection, Spec};
 use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
@@ -59,11 +62,7 @@ impl Plan {
             seed: spec.seed,
             repeats: spec.repeats,
             effective_share,
-            slo: Slo {
-                ttft: spec.slo.ttft.map(|span| span.0),
-                tpot: spec.slo.tpot.map(|span| span.0),
-                e2e: spec.slo.e2e.map(|span| span.0),
-            },
+            slo: Slo::of(&spec.slo),
             prices: prices(spec),
             client,
             origins: origin::all(experiment, &deployments),
@@ -89,18 +88,22 @@ impl Plan {
     }
 }
 
+impl Slo {
+    fn of(section: &SloSection) -> Self {
+        Self {
+            ttft: section.ttft.map(|span| span.0),
+            tpot: section.tpot.map(|span| span.0),
+            e2e: section.e2e.map(|span| span.0),
+        }
+    }
+}
+
 /// Values of the top level that no other module looks at.
 fn check_top(spec: &Spec) -> Result<(), SpecError> {
     if spec.name.trim().is_empty() {
         return Err(SpecError::value("name", "it is empty", "write a name for the reports"));
     }
-    if !(1..=MOST_REPEATS).contains(&spec.repeats) {
-        return Err(SpecError::value(
-            "repeats",
-            format!("{} repeats", spec.repeats),
-            format!("write a number from 1 to {MOST_REPEATS}"),
-        ));
-    }
+    check_repeats(spec.repeats)?;
     if !(1..=MOST_REPLICAS).contains(&spec.replicas) {
         return Err(SpecError::value(
             "replicas",
@@ -118,6 +121,17 @@ fn check_top(spec: &Spec) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+fn check_repeats(repeats: u32) -> Result<(), SpecError> {
+    if (1..=MOST_REPEATS).contains(&repeats) {
+        return Ok(());
+    }
+    Err(SpecError::value(
+        "repeats",
+        format!("{repeats} repeats"),
+        format!("write a number from 1 to {MOST_REPEATS}"),
+    ))
 }
 
 fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
@@ -164,17 +178,21 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
         }
     }
     if plan.target.is_live() {
-        let place = |cell: &Cell| {
-            let deployment = &plan.deployments[cell.deployment];
-            let level = &deployment.levels[cell.level].name;
-            let arm = &deployment.arms[cell.arm].name;
-            let round = derived_seed(plan.seed, &format!("order/{level}/{}", cell.repeat));
-            let turn = derived_seed(plan.seed, &format!("order/{level}/{}/{arm}", cell.repeat));
-            (cell.deployment, cell.repeat, round, turn)
-        };
-        cells.sort_by_key(place);
+        in_random_order(plan, &mut cells);
     }
     Ok(cells)
+}
+
+/// Repeat by repeat the levels in random order, and the arms of each; from the seed alone.
+fn in_random_order(plan: &Plan, cells: &mut [Cell]) {
+    cells.sort_by_key(|cell| {
+        let deployment = &plan.deployments[cell.deployment];
+        let level = &deployment.levels[cell.level].name;
+        let arm = &deployment.arms[cell.arm].name;
+        let round = derived_seed(plan.seed, &format!("order/{level}/{}", cell.repeat));
+        let turn = derived_seed(plan.seed, &format!("order/{level}/{}/{arm}", cell.repeat));
+        (cell.deployment, cell.repeat, round, turn)
+    });
 }
 
 fn cell_path(deployment: &Deployment, arm: usize, level: &str, repeat: u32) -> String {

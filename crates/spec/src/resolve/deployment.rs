@@ -72,7 +72,9 @@ fn one(
     let spec = &experiment.spec;
     let engine = engine::resolve(section, model, hardware, point)?;
     let arms = arm::all(spec, change, &engine, hardware, point)?;
-    let levels = level::all(experiment, change, engine.config.max_model_len)?;
+    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
+    let longest = engine.config.max_model_len;
+    let levels = level::all(&spec.workload, &load, &experiment.base, longest)?;
     Ok(Deployment {
         model: engine.model,
         hardware: hardware.clone(),

@@ -1,13 +1,13 @@
 //! Levels of the load.
 
+use std::path::Path;
+
 use weir_model::Nanos;
 use weir_workload::WorkloadConfig;
 
 use super::{check_span, check_unique};
-use crate::document::ModelOverride;
 use crate::document::load::LoadSection;
 use crate::error::SpecError;
-use crate::experiment::Experiment;
 use crate::plan::{Level, LevelLoad};
 
 /// Duration where the file says nothing.
@@ -17,21 +17,20 @@ const LONGEST: Nanos = Nanos::from_secs(366 * 86_400);
 /// Most users of a level.
 const MOST_USERS: u32 = 1_000_000;
 
-/// All levels of one model, with the workload resolved for each.
+/// All levels, with the workload resolved for each.
 pub(super) fn all(
-    experiment: &Experiment,
-    change: &ModelOverride,
+    workload: &WorkloadConfig,
+    load: &LoadSection,
+    base: &Path,
     max_model_len: u32,
 ) -> Result<Vec<Level>, SpecError> {
-    let spec = &experiment.spec;
-    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
-    let loads = loads(&load)?;
-    spec.workload.validate()?;
-    check_match(&spec.workload, &load, max_model_len)?;
+    let loads = loads(load)?;
+    workload.validate()?;
+    check_match(workload, load, max_model_len)?;
     let timed = load.trace.is_none();
     let duration = load.duration.map(|span| span.0).or(timed.then_some(DURATION));
-    let warmup = warmup(&load, duration)?;
-    let ramp = ramp(&load, warmup, duration)?;
+    let warmup = warmup(load, duration)?;
+    let ramp = ramp(load, warmup, duration)?;
     if load.max_requests == Some(0) {
         return Err(SpecError::value("load.max_requests", "0 requests", "raise it or remove it"));
     }
@@ -39,7 +38,7 @@ pub(super) fn all(
         .into_iter()
         .map(|(name, at)| Level {
             name,
-            workload: workload(experiment, &at),
+            workload: at_level(workload, &at, base),
             load: at,
             duration,
             warmup,
@@ -53,13 +52,13 @@ pub(super) fn all(
 }
 
 /// The workload at a level: counts per user multiplied out, trace paths from the file's folder.
-fn workload(experiment: &Experiment, load: &LevelLoad) -> WorkloadConfig {
+fn at_level(workload: &WorkloadConfig, load: &LevelLoad, base: &Path) -> WorkloadConfig {
     let mut workload = match load {
-        LevelLoad::Users(users) => experiment.spec.workload.resolve_users(*users),
-        _ => experiment.spec.workload.clone(),
+        LevelLoad::Users(users) => workload.resolve_users(*users),
+        _ => workload.clone(),
     };
     if let WorkloadConfig::Trace(file) = &mut workload {
-        file.path = experiment.base.join(&file.path).display().to_string();
+        file.path = base.join(&file.path).display().to_string();
     }
     workload
 }

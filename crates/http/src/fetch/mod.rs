@@ -1,0 +1,211 @@
+//! One blocking request with bounds on everything: for scrapes, health checks and commands, never
+//! for what is measured.
+
+mod error;
+mod wire;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::quote::Quoted;
+use crate::request::{self, Method};
+use crate::response::{Framing, Head, HttpError, Limits, Progress, ResponseParser};
+use crate::tls::TlsClient;
+use crate::url::Url;
+
+pub use error::FetchError;
+use wire::{Bounds, Wire};
+
+const YEAR: Duration = Duration::from_hours(365 * 24);
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// GET by default.
+    pub method: Method,
+    /// The endpoint.
+    pub url: Url,
+    /// What is asked of it, beginning with a slash: see [`Url::target`].
+    pub target: String,
+    /// Headers besides those that [`request::head`] adds.
+    pub headers: Vec<(String, String)>,
+    /// The body, if there is one.
+    pub body: Option<Vec<u8>>,
+    /// Trusted certificates for `https`, where several requests share them; those of the system
+    /// are loaded where there are none.
+    pub tls: Option<TlsClient>,
+    /// The most time to connect to one address; a name may have several.
+    pub connect_timeout: Duration,
+    /// The most time for everything together, the name lookup included.
+    pub timeout: Duration,
+    /// The most bytes of a body.
+    pub max_body_bytes: usize,
+}
+
+impl Fetch {
+    /// A GET of `path` below `url`, with 2 s to connect, 10 s in all and 64 MiB of body.
+    pub fn get(url: &Url, path: &str) -> Self {
+        Self {
+            method: Method::Get,
+            url: url.clone(),
+            target: url.target(path),
+            headers: Vec::new(),
+            body: None,
+            tls: None,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(10),
+            max_body_bytes: 64 << 20,
+        }
+    }
+
+    /// A POST of `body` to `path` below `url`, with the same bounds.
+    pub fn post(url: &Url, path: &str, content_type: &str, body: Vec<u8>) -> Self {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Self { method: Method::Post, headers, body: Some(body), ..Self::get(url, path) }
+    }
+}
+
+/// A response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its head. Any status is a response: see [`Fetched::success`].
+    pub head: Head,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Who answered.
+    pub peer: SocketAddr,
+    /// What was fetched, for messages.
+    what: String,
+}
+
+impl Fetched {
+    /// The response itself if its status is one of success (2xx).
+    pub fn success(self) -> Result<Self, FetchError> {
+        let status = self.head.status;
+        let hint = match status {
+            200..=299 => return Ok(self),
+            300..=399 => match &self.head.location {
+                Some(location) => format!(" (redirects are not followed: use {location:?})"),
+                None => String::new(),
+            },
+            401 | 403 => " (check the bearer token)".to_owned(),
+            404 => " (check the path in the URL)".to_owned(),
+            _ => String::new(),
+        };
+        let body = Quoted::new(&self.body);
+        Err(FetchError::Status { what: self.what, status, hint, body })
+    }
+
+    /// The body as text; bytes that are no UTF-8 are replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+/// Sends a request on a connection of its own and waits for the whole response.
+///
+/// Blocks for at most the request's time-out. Redirects are not followed, nothing is retried, and
+/// proxies of the environment are not used.
+pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
+    let what = what(request);
+    let mut headers: Vec<(&str, &str)> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    headers.push(("Connection", "close"));
+    let length = request.body.as_ref().map(Vec::len);
+    let mut bytes = request::head(request.method, &request.url, &request.target, &headers, length)
+        .map_err(|error| FetchError::Request { what: what.clone(), error })?;
+    bytes.extend_from_slice(request.body.as_deref().unwrap_or_default());
+
+    let now = Instant::now();
+    // A time-out beyond what a clock can hold is none: a year stands for it.
+    let deadline = now.checked_add(request.timeout).unwrap_or(now + YEAR);
+    let bounds = Bounds { what, timeout: request.timeout, deadline };
+    let mut wire = Wire::open(request, &bounds)?;
+    // A server may refuse a request before it has read it all: its answer says more than the
+    // broken pipe.
+    let sent = wire.send(&bytes);
+    if !matches!(sent, Ok(()) | Err(FetchError::Broken { .. })) {
+        sent.clone()?;
+    }
+    let response = read_response(request, &mut wire, &bounds);
+    let peer = wire.peer;
+    match (sent, response) {
+        (_, Ok((head, body))) => Ok(Fetched { head, body, peer, what: bounds.what }),
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+    }
+}
+
+/// Reads until the response is complete.
+fn read_response(
+    request: &Fetch,
+    wire: &mut Wire<'_>,
+    bounds: &Bounds,
+) -> Result<(Head, Vec<u8>), FetchError> {
+    let failed = |error| FetchError::Http { what: bounds.what.clone(), error };
+    let too_large =
+        || FetchError::TooLarge { what: bounds.what.clone(), limit: request.max_body_bytes };
+    let mut parser = ResponseParser::new(Limits::default());
+    parser.reset_for(request.method);
+    let mut body = Vec::new();
+    loop {
+        let doing = match parser.head() {
+            None if wire.is_handshaking() => "setting up TLS".to_owned(),
+            None => "waiting for an answer".to_owned(),
+            Some(_) => format!("reading the body, after {} bytes of it", body.len()),
+        };
+        let mut fed = Ok(Progress::Head);
+        let mut overflow = false;
+        let more = wire.receive(&doing, &mut |plain: &[u8]| {
+            if fed.is_ok() && !overflow {
+                fed = parser.feed(plain, &mut |span: &[u8]| {
+                    overflow |= body.len() + span.len() > request.max_body_bytes;
+                    if !overflow {
+                        body.extend_from_slice(span);
+                    }
+                });
+            }
+        });
+        let mut progress = fed.map_err(failed)?;
+        let more = match (more, progress) {
+            // Complete all the same: how the connection ended does not matter.
+            (_, Progress::Complete { .. }) => true,
+            (more, _) => more?,
+        };
+        if !more {
+            progress = parser.end_of_input().map_err(failed)?;
+        }
+        if let Some(head) = parser.head() {
+            check_encoding(head).map_err(failed)?;
+            let announced = match head.framing {
+                Framing::Length(length) => length,
+                _ => 0,
+            };
+            if overflow || announced > request.max_body_bytes as u64 {
+                return Err(too_large());
+            }
+            if let Progress::Complete { .. } = progress {
+                return Ok((head.clone(), body));
+            }
+        }
+    }
+}
+
+/// No compression is asked for, so none is understood.
+fn check_encoding(head: &Head) -> Result<(), HttpError> {
+    match &head.content_encoding {
+        Some(value) if !value.trim().eq_ignore_ascii_case("identity") => Err(HttpError::Header {
+            name: "content-encoding",
+            value: Quoted::new(value.as_bytes()),
+            why: "no compression was asked for",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Method and URL, for messages.
+fn what(request: &Fetch) -> String {
+    let scheme = if request.url.scheme_is_tls { "https" } else { "http" };
+    let (method, host) = (request.method.name(), request.url.authority());
+    format!("{method} {scheme}://{host}{}", request.target)
+}

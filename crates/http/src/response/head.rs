@@ -1,0 +1,202 @@
+//! The head of a response: status line, the headers that matter here, and where the body ends.
+
+use httparse::{EMPTY_HEADER, Header, Status};
+
+use super::{HttpError, Limits};
+use crate::quote::Quoted;
+use crate::request::Method;
+
+/// How the end of the body is known (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body: an answer to HEAD, 204 or 304.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// When the server closes the connection.
+    UntilClose,
+}
+
+/// The head of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The status code, 200 to 999.
+    pub status: u16,
+    /// The `Content-Type`, as sent.
+    pub content_type: Option<String>,
+    /// The `Content-Encoding`, as sent. None is asked for: a value other than `identity` means that
+    /// the body is not what it seems.
+    pub content_encoding: Option<String>,
+    /// The `Location` of a redirect, as sent.
+    pub location: Option<String>,
+    /// Whether the connection may be used again once the response is complete.
+    pub keep_alive: bool,
+    /// How the end of the body is known.
+    pub framing: Framing,
+}
+
+/// The bytes that every response begins with.
+const START: &[u8] = b"HTTP/1.";
+
+/// Refuses what cannot become a response by its first bytes, so that a peer that speaks something
+/// else is named at once and not at a time-out.
+pub(super) fn check_start(bytes: &[u8]) -> Result<(), HttpError> {
+    let compared = bytes.len().min(START.len());
+    if bytes[..compared] == START[..compared] {
+        return Ok(());
+    }
+    let hint = match bytes {
+        // A TLS record: an alert or a handshake message, version 3.x.
+        [0x15 | 0x16, 0x03, ..] => ", which is TLS: write https:// in the URL",
+        // A SETTINGS frame of HTTP/2: its length is a small multiple of six.
+        [0, 0, _, 4, ..] => ", which is HTTP/2: only HTTP/1.1 is spoken",
+        [b'H', b'T', b'T', b'P', b'/', ..] => ": only HTTP/1.0 and HTTP/1.1 are spoken",
+        _ => "",
+    };
+    Err(HttpError::NotHttp { seen: Quoted::new(bytes), hint })
+}
+
+/// The length of the head with its empty line, if that is there; line ends before `from` are known
+/// not to begin it.
+pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|at| {
+        let at = from + at;
+        match bytes[at + 1..] {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        }
+    })
+}
+
+impl Head {
+    /// Parses a whole head; none if it is that of an interim response.
+    pub(super) fn read(
+        bytes: &[u8],
+        method: Method,
+        most_headers: usize,
+    ) -> Result<Option<Self>, HttpError> {
+        let mut table = [EMPTY_HEADER; Limits::MOST_HEADERS];
+        let limit = most_headers.min(Limits::MOST_HEADERS);
+        let mut response = httparse::Response::new(&mut table[..limit]);
+        match response.parse(bytes) {
+            Ok(Status::Complete(_)) => {}
+            Ok(Status::Partial) => return Err(status_line(bytes, "it ends too early".to_owned())),
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(HttpError::TooManyHeaders { limit });
+            }
+            Err(error) => return Err(malformed(bytes, error)),
+        }
+        let status = response.code.unwrap_or(0);
+        let is_http_1_1 = response.version == Some(1);
+        match status {
+            101 => return Err(HttpError::Upgrade),
+            100..=199 => return Ok(None),
+            200..=999 => {}
+            _ => return Err(status_line(bytes, "the status is below 100".to_owned())),
+        }
+        let headers = &*response.headers;
+        let framing = if method == Method::Head || matches!(status, 204 | 304) {
+            Framing::None
+        } else {
+            framing(headers, is_http_1_1)?
+        };
+        let keep_alive = keeps_alive(headers, is_http_1_1) && framing != Framing::UntilClose;
+        Ok(Some(Self {
+            status,
+            content_type: text(headers, "content-type"),
+            content_encoding: text(headers, "content-encoding"),
+            location: text(headers, "location"),
+            keep_alive,
+            framing,
+        }))
+    }
+}
+
+fn values<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value)
+}
+
+/// The items of a comma-separated header, over all its lines.
+fn items<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    values(headers, name)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+fn text(headers: &[Header<'_>], name: &str) -> Option<String> {
+    values(headers, name).next().map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+fn framing(headers: &[Header<'_>], is_http_1_1: bool) -> Result<Framing, HttpError> {
+    let coding = "transfer-encoding";
+    if let Some(value) = values(headers, coding).next() {
+        let refuse = |why| Err(HttpError::Header { name: coding, value: Quoted::new(value), why });
+        if !is_http_1_1 {
+            return refuse("HTTP/1.0 has no such header, so the end of the body is unknown");
+        }
+        let mut codings = items(headers, coding);
+        let chunked = codings.next().is_some_and(|item| item.eq_ignore_ascii_case(b"chunked"));
+        if !chunked || codings.next().is_some() {
+            return refuse("only chunked is understood, and no compression was asked for");
+        }
+        return Ok(Framing::Chunked);
+    }
+    let name = "content-length";
+    let mut length = None;
+    for item in items(headers, name) {
+        let refuse = |why| Err(HttpError::Header { name, value: Quoted::new(item), why });
+        let Some(value) = decimal(item) else {
+            return refuse("it is no number of bytes");
+        };
+        if length.is_some_and(|earlier| earlier != value) {
+            return refuse("it contradicts an earlier one");
+        }
+        length = Some(value);
+    }
+    Ok(length.map_or(Framing::UntilClose, Framing::Length))
+}
+
+/// A decimal number of digits alone that fits 64 bits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn keeps_alive(headers: &[Header<'_>], is_http_1_1: bool) -> bool {
+    let has =
+        |option: &[u8]| items(headers, "connection").any(|item| item.eq_ignore_ascii_case(option));
+    if is_http_1_1 { !has(b"close") } else { has(b"keep-alive") && !has(b"close") }
+}
+
+fn status_line(bytes: &[u8], why: String) -> HttpError {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
+    HttpError::StatusLine { line: Quoted::new(line.trim_ascii_end()), why }
+}
+
+/// Names the line that the parser stumbled over, which it does not tell itself.
+fn malformed(bytes: &[u8], error: httparse::Error) -> HttpError {
+    let is_status = matches!(
+        error,
+        httparse::Error::Status | httparse::Error::Version | httparse::Error::NewLine
+    );
+    let why = error.to_string();
+    if is_status {
+        return status_line(bytes, why);
+    }
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').skip(1).find(|line| {
+        let alone = [line, b"\r\n".as_slice()].concat();
+        httparse::parse_headers(&alone, &mut [EMPTY_HEADER; 1]).is_err()
+    });
+    HttpError::HeaderLine { line: Quoted::new(line.unwrap_or(bytes).trim_ascii_end()), why }
+}

@@ -1,0 +1,65 @@
+//! TLS for a client without any input or output: bytes from the socket go in, bytes for it come
+//! out. One provider of cryptography (`ring`), given explicitly, because two of them in one process
+//! make rustls panic when it has to choose.
+
+mod error;
+mod roots;
+mod session;
+mod trust;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+
+pub use error::TlsError;
+pub use session::{TlsProgress, TlsSession};
+
+/// Whom to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// PEM file with the certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate, as `curl --insecure` does.
+    pub insecure: bool,
+}
+
+/// The trusted certificates, loaded: makes sessions. Clones share them.
+#[derive(Debug, Clone)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+}
+
+impl TlsClient {
+    /// Loads the certificates to trust. Reads files: not for the timed path.
+    pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Provider(error.to_string()))?;
+        let mut client = if config.insecure {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(trust::AnyCertificate::new(&provider)))
+                .with_no_client_auth()
+        } else {
+            let roots = match &config.ca_file {
+                Some(path) => roots::from_file(path)?,
+                None => roots::of_the_system()?,
+            };
+            builder.with_root_certificates(roots).with_no_client_auth()
+        };
+        // A server that also speaks HTTP/2 must not choose it.
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(client) })
+    }
+
+    /// A session with the server of this name or IP address (without brackets).
+    pub fn session(&self, host: &str) -> Result<TlsSession, TlsError> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| TlsError::ServerName { host: host.to_owned() })?;
+        TlsSession::new(Arc::clone(&self.config), name, host)
+    }
+}

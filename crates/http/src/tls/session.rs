@@ -1,0 +1,140 @@
+//! One TLS session between the bytes of a socket and plain bytes.
+
+use std::fmt;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use super::TlsError;
+
+/// Where a session stands after bytes were fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsProgress {
+    /// The handshake is not complete. What was written meanwhile is kept and sent after it.
+    pub is_handshaking: bool,
+    /// There are bytes for [`TlsSession::take_tls`].
+    pub wants_write: bool,
+    /// The server said farewell: nothing more will come.
+    pub peer_has_closed: bool,
+}
+
+/// A client's session. A loop feeds what it received with [`read_tls`](Self::read_tls), writes with
+/// [`write_plain`](Self::write_plain), and after either one sends what
+/// [`take_tls`](Self::take_tls) gives.
+pub struct TlsSession {
+    connection: ClientConnection,
+    host: String,
+    peer_has_closed: bool,
+}
+
+impl fmt::Debug for TlsSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSession")
+            .field("host", &self.host)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TlsSession {
+    pub(super) fn new(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        host: &str,
+    ) -> Result<Self, TlsError> {
+        let mut connection = ClientConnection::new(config, name)
+            .map_err(|error| TlsError::of_session(host, true, &error))?;
+        // A request is handed over whole; the caller bounds it.
+        connection.set_buffer_limit(None);
+        Ok(Self { connection, host: host.to_owned(), peer_has_closed: false })
+    }
+
+    /// Takes all of `bytes`, received from the socket; `plain` gets what they say, in order. After
+    /// an error, [`take_tls`](Self::take_tls) may still have an alert that tells the server why.
+    pub fn read_tls(
+        &mut self,
+        mut bytes: &[u8],
+        plain: &mut impl FnMut(&[u8]),
+    ) -> Result<TlsProgress, TlsError> {
+        while !bytes.is_empty() && !self.peer_has_closed {
+            let handshaking = self.connection.is_handshaking();
+            // Its buffers are drained below each time, so that an error cannot mean "full".
+            self.connection.read_tls(&mut bytes).map_err(|error| TlsError::Protocol {
+                host: self.host.clone(),
+                why: error.to_string(),
+            })?;
+            let state = self
+                .connection
+                .process_new_packets()
+                .map_err(|error| TlsError::of_session(&self.host, handshaking, &error))?;
+            self.peer_has_closed = state.peer_has_closed();
+            let mut reader = self.connection.reader();
+            // An error means that nothing is there yet; an empty buffer, that nothing will come.
+            while let Ok(span) = reader.fill_buf() {
+                let length = span.len();
+                if length == 0 {
+                    break;
+                }
+                plain(span);
+                reader.consume(length);
+            }
+        }
+        Ok(self.progress())
+    }
+
+    /// Tells that the socket reached its end: an error unless the server said farewell before, since
+    /// anybody on the way can cut a connection.
+    pub fn end_of_input(&self) -> Result<(), TlsError> {
+        if self.peer_has_closed {
+            return Ok(());
+        }
+        let handshaking = self.connection.is_handshaking();
+        Err(TlsError::CutOff { host: self.host.clone(), handshaking })
+    }
+
+    /// Takes plain bytes to be sent.
+    pub fn write_plain(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        self.connection
+            .writer()
+            .write_all(bytes)
+            .map_err(|error| TlsError::Protocol { host: self.host.clone(), why: error.to_string() })
+    }
+
+    /// Appends the bytes that have to be sent now to `out`; how many.
+    pub fn take_tls(&mut self, out: &mut Vec<u8>) -> usize {
+        let before = out.len();
+        while self.connection.wants_write() {
+            // Writing into memory does not fail, and a session that wants to write has something.
+            if !matches!(self.connection.write_tls(out), Ok(1..)) {
+                break;
+            }
+        }
+        out.len() - before
+    }
+
+    /// Says farewell: [`take_tls`](Self::take_tls) has it.
+    pub fn close(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// Where the session stands.
+    pub fn progress(&self) -> TlsProgress {
+        TlsProgress {
+            is_handshaking: self.connection.is_handshaking(),
+            wants_write: self.connection.wants_write(),
+            peer_has_closed: self.peer_has_closed,
+        }
+    }
+
+    /// Whether the handshake is not complete.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Whether there are bytes for [`take_tls`](Self::take_tls).
+    pub fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+}

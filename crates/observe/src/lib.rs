@@ -1,1 +1,31 @@
-//! Samples of the world: OpenMetrics, processes, the host; from them signals and series.
+//! Samples of the world: metrics endpoints, processes, the machine; from them series and signals.
+//!
+//! Owns how a counter becomes a figure: what is a difference and what a level, when a process
+//! restarted in between, and which family of which software says what about the mechanism under
+//! test. A quantity that nobody exposed gives nothing, which is not zero; a quantity that is not
+//! known because a process began anew is a gap with its cause.
+
+pub mod clock;
+pub mod difference;
+pub mod exposition;
+pub mod histogram;
+pub mod host;
+pub mod labels;
+pub mod sampler;
+pub mod scrape;
+pub mod selection;
+pub mod series;
+pub mod signals;
+pub mod snapshot;
+
+pub use clock::{Clock, UnixNanos};
+pub use difference::{Difference, GapError};
+pub use exposition::{Exposition, ExpositionError, Format};
+pub use histogram::{Histogram, Quantile};
+pub use host::{HostProbe, HostSample, HostUse};
+pub use labels::Labels;
+pub use sampler::{Gap, Observation, Sample, Sampler, SamplerConfig, SamplerError, Source};
+pub use scrape::{ScrapeError, Scraper};
+pub use selection::Selection;
+pub use series::Row;
+pub use snapshot::{Snapshot, SnapshotError};

@@ -1,0 +1,235 @@
+//! What happened between two snapshots of one endpoint.
+//!
+//! Counters and histograms are taken as differences, series by series, before anything is summed:
+//! the sum over labels of a process that restarted in between could still have grown. A restart is
+//! an error, never a correction: what the process counted before it died is lost, so the difference
+//! is not known. It is told by a value that fell, a series that went, a `_created` time or a
+//! `process_start_time_seconds` that changed.
+//!
+//! A series that is there only in the second snapshot began at zero: client libraries make the
+//! series of a counter at its first increment (OpenTelemetry) or with its labels (Prometheus).
+
+use weir_model::Nanos;
+
+use crate::exposition::Kind;
+use crate::histogram::Histogram;
+use crate::labels::Labels;
+use crate::selection::without_suffix;
+use crate::snapshot::{SeriesOf, Snapshot, named};
+
+const START_TIME: &str = "process_start_time_seconds";
+
+/// Why a difference is not known.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GapError {
+    /// The process began anew.
+    #[error(
+        "{endpoint}: {evidence}: the process restarted inside the window, so what it counted is \
+         not known; look for the cause in its log and run the cell again"
+    )]
+    Restarted {
+        /// Whose counters they are.
+        endpoint: String,
+        /// What showed it.
+        evidence: String,
+    },
+    /// A value that is no number.
+    #[error("{endpoint}: `{series}` is {value}, which is no count; report it to its authors")]
+    NotFinite {
+        /// Whose value it is.
+        endpoint: String,
+        /// Name and labels.
+        series: String,
+        /// The value.
+        value: f64,
+    },
+    /// Buckets that do not nest or do not agree between series.
+    #[error("{endpoint}: the buckets of `{name}` contradict each other: {detail}")]
+    Buckets {
+        /// Whose buckets they are.
+        endpoint: String,
+        /// The histogram.
+        name: String,
+        /// How.
+        detail: String,
+    },
+    /// The snapshots are not two moments of one endpoint.
+    #[error("snapshots of `{before}` and `{after}` cannot be compared: {detail}")]
+    Unrelated {
+        /// Endpoint of the first.
+        before: String,
+        /// Endpoint of the second.
+        after: String,
+        /// Why.
+        detail: &'static str,
+    },
+}
+
+/// Two snapshots of one endpoint, the earlier one first.
+#[derive(Debug, Clone, Copy)]
+pub struct Difference<'a> {
+    before: &'a Snapshot,
+    after: &'a Snapshot,
+}
+
+impl<'a> Difference<'a> {
+    /// Pairs two snapshots; an error when they are of different endpoints, in the wrong order, or
+    /// of different lives of the process.
+    pub fn new(before: &'a Snapshot, after: &'a Snapshot) -> Result<Self, GapError> {
+        let unrelated = |detail| GapError::Unrelated {
+            before: before.endpoint.clone(),
+            after: after.endpoint.clone(),
+            detail,
+        };
+        if before.endpoint != after.endpoint {
+            return Err(unrelated("they are of different endpoints"));
+        }
+        if after.at < before.at {
+            return Err(unrelated("the second was taken before the first"));
+        }
+        let started = (before.gauge_sum(START_TIME, &[]), after.gauge_sum(START_TIME, &[]));
+        if let (Some(first), Some(second)) = started
+            && first != second
+        {
+            let evidence = format!("`{START_TIME}` went from {first} to {second}");
+            return Err(GapError::Restarted { endpoint: after.endpoint.clone(), evidence });
+        }
+        Ok(Self { before, after })
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &'a str {
+        &self.after.endpoint
+    }
+
+    /// The later snapshot: levels are read from it.
+    pub const fn after(&self) -> &'a Snapshot {
+        self.after
+    }
+
+    /// The time between the two.
+    pub fn span(&self) -> Nanos {
+        self.after.at.since(self.before.at).unwrap_or_default()
+    }
+
+    /// How much a counter grew, over all series with these labels. Nothing when the endpoint does
+    /// not have it, or has no series with these labels; zero when it is declared and has no series
+    /// yet. The name may be given with or without `_total`.
+    pub fn counter(&self, name: &str, filter: &[(&str, &str)]) -> Result<Option<f64>, GapError> {
+        let grown = self.counter_by(name, filter)?;
+        Ok(grown.map(|series| series.iter().fold(0.0, |sum, (_, value)| sum + value)))
+    }
+
+    /// The same, series by series.
+    pub fn counter_by(
+        &self,
+        name: &str,
+        filter: &[(&str, &str)],
+    ) -> Result<Option<Vec<(&'a Labels, f64)>>, GapError> {
+        let Some(name) = self.counter_name(name) else {
+            let declared = self.after.kind(name) == Some(Kind::Counter);
+            return Ok(declared.then(Vec::new));
+        };
+        let grown = self.grown(&name, filter)?;
+        Ok((!grown.is_empty()).then_some(grown))
+    }
+
+    /// How a histogram grew, over all series with these labels. `name` is the family's, without
+    /// suffix.
+    pub fn histogram(
+        &self,
+        name: &str,
+        filter: &[(&str, &str)],
+    ) -> Result<Option<Histogram>, GapError> {
+        let buckets = self.grown(&format!("{name}_bucket"), filter)?;
+        if buckets.is_empty() {
+            return Ok(None);
+        }
+        let total = |suffix| -> Result<f64, GapError> {
+            let grown = self.grown(&format!("{name}{suffix}"), filter)?;
+            Ok(grown.iter().map(|(_, value)| value).sum())
+        };
+        let (sum, count) = (total("_sum")?, total("_count")?);
+        let histogram = Histogram::sum_of(&buckets, sum, count);
+        histogram.map(Some).map_err(|detail| GapError::Buckets {
+            endpoint: self.after.endpoint.clone(),
+            name: name.to_owned(),
+            detail,
+        })
+    }
+
+    /// The name under which either snapshot has the counter.
+    fn counter_name(&self, name: &str) -> Option<String> {
+        let has =
+            |name: &str| self.after.series(name).is_some() || self.before.series(name).is_some();
+        if has(name) {
+            return Some(name.to_owned());
+        }
+        let other = match name.strip_suffix("_total") {
+            Some(bare) => bare.to_owned(),
+            None => format!("{name}_total"),
+        };
+        has(&other).then_some(other)
+    }
+
+    /// The growth of each series with these labels.
+    fn grown(
+        &self,
+        name: &str,
+        filter: &[(&str, &str)],
+    ) -> Result<Vec<(&'a Labels, f64)>, GapError> {
+        let none = SeriesOf::new();
+        let first = self.before.series(name).unwrap_or(&none);
+        let second = self.after.series(name);
+        let gone = first.keys().find(|labels| {
+            labels.matches(filter) && second.is_none_or(|series| !series.contains_key(labels))
+        });
+        if let Some(labels) = gone {
+            return Err(self.restarted(&format!("`{}` is gone", named(name, labels))));
+        }
+        let created = self.created(name);
+        let mut grown = Vec::new();
+        for (labels, &after) in second.into_iter().flatten() {
+            if !labels.matches(filter) {
+                continue;
+            }
+            let before = first.get(labels).copied();
+            for value in [before, Some(after)].into_iter().flatten() {
+                if !value.is_finite() {
+                    let series = named(name, labels);
+                    let endpoint = self.after.endpoint.clone();
+                    return Err(GapError::NotFinite { endpoint, series, value });
+                }
+            }
+            if let Some(before) = before
+                && after < before
+            {
+                let series = named(name, labels);
+                return Err(self.restarted(&format!("`{series}` fell from {before} to {after}")));
+            }
+            // Buckets share the creation time of their histogram.
+            if let Some((first, second)) = created
+                && let of_histogram = labels.without("le")
+                && let (Some(was), Some(is)) = (first.get(&of_histogram), second.get(&of_histogram))
+                && was != is
+            {
+                let series = named(name, labels);
+                return Err(self.restarted(&format!(
+                    "`{series}` was created at {is} s, and before that at {was} s"
+                )));
+            }
+            grown.push((labels, after - before.unwrap_or(0.0)));
+        }
+        Ok(grown)
+    }
+
+    /// The creation times of a name's family in both snapshots.
+    fn created(&self, name: &str) -> Option<(&'a SeriesOf, &'a SeriesOf)> {
+        let name = format!("{}_created", without_suffix(name));
+        Some((self.before.series(&name)?, self.after.series(&name)?))
+    }
+
+    fn restarted(&self, evidence: &str) -> GapError {
+        GapError::Restarted { endpoint: self.after.endpoint.clone(), evidence: evidence.to_owned() }
+    }
+}

@@ -1,0 +1,432 @@
+//! Reads Prometheus text 0.0.4 and `OpenMetrics` 1.0, line by line, borrowing from the text.
+//!
+//! Owns the grammar only: what a line says, not what its family means. A line at a time, because
+//! both formats are defined that way and because an error must name the line it stands in. Where
+//! the formats differ from what exporters really write, the reader accepts (spaces around labels, a
+//! trailing comma, exemplars under either format, free comments) and refuses only what it cannot
+//! give a meaning to.
+//!
+//! Grammar: <https://prometheus.io/docs/instrumenting/exposition_formats/> and the `OpenMetrics`
+//! 1.0.0 specification, section 4.1.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Characters of a line that an error quotes.
+const QUOTED_CHARS: usize = 120;
+
+/// Which of the two text formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4: times in milliseconds, no end mark.
+    Text,
+    /// `OpenMetrics` 1.0: times in seconds, `# EOF` at the end.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format that a `Content-Type` announces; nothing for what is neither. A missing header
+    /// and any plain text mean Prometheus text.
+    pub fn of_content_type(content_type: Option<&str>) -> Option<Self> {
+        let Some(value) = content_type else { return Some(Self::Text) };
+        let media = value.split(';').next().unwrap_or_default().trim();
+        if media.eq_ignore_ascii_case("application/openmetrics-text") {
+            Some(Self::OpenMetrics)
+        } else if media.eq_ignore_ascii_case("text/plain") || media.is_empty() {
+            Some(Self::Text)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a family measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process restarts.
+    Counter,
+    /// A level.
+    Gauge,
+    /// Cumulative buckets, a sum and a count.
+    Histogram,
+    /// Buckets of levels.
+    GaugeHistogram,
+    /// Quantiles computed by the exporter, a sum and a count.
+    Summary,
+    /// Labels whose value is always 1.
+    Info,
+    /// One sample per state, 0 or 1.
+    StateSet,
+    /// `untyped` or `unknown`.
+    Unknown,
+}
+
+impl Kind {
+    fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "counter" => Self::Counter,
+            "gauge" => Self::Gauge,
+            "histogram" => Self::Histogram,
+            "gaugehistogram" => Self::GaugeHistogram,
+            "summary" => Self::Summary,
+            "info" => Self::Info,
+            "stateset" => Self::StateSet,
+            "untyped" | "unknown" => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+/// One line that says something.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line<'a> {
+    /// `# HELP family text`.
+    Help {
+        /// The family.
+        family: &'a str,
+        /// Its description, unescaped.
+        text: Cow<'a, str>,
+    },
+    /// `# TYPE family kind`.
+    Type {
+        /// The family.
+        family: &'a str,
+        /// What it measures.
+        kind: Kind,
+    },
+    /// `# UNIT family unit`.
+    Unit {
+        /// The family.
+        family: &'a str,
+        /// Its unit.
+        unit: &'a str,
+    },
+    /// A value.
+    Sample(Sample<'a>),
+    /// `# EOF`: the end of an `OpenMetrics` text.
+    End,
+}
+
+/// Labels as written: names in their order, values unescaped.
+pub type LabelPairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
+/// A sample line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample<'a> {
+    /// Its full name, suffix (`_total`, `_bucket`) included.
+    pub name: &'a str,
+    /// Its labels.
+    pub labels: LabelPairs<'a>,
+    /// The value; may be NaN or infinite.
+    pub value: f64,
+    /// The exporter's own time in seconds since 1970, where it gave one.
+    pub seconds: Option<f64>,
+    /// The exemplar, where there is one.
+    pub exemplar: Option<Exemplar<'a>>,
+}
+
+/// `# {labels} value time` behind a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar<'a> {
+    /// Its labels.
+    pub labels: LabelPairs<'a>,
+    /// Its value.
+    pub value: f64,
+    /// Its time in seconds since 1970.
+    pub seconds: Option<f64>,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The bytes are not UTF-8.
+    #[error("bytes that are not UTF-8")]
+    NotUtf8,
+    /// The line does not begin with a name.
+    #[error("no metric name (letters, digits, `_` and `:`)")]
+    NoName,
+    /// A label has no name.
+    #[error("no label name (letters, digits and `_`)")]
+    NoLabelName,
+    /// No `=` behind a label's name.
+    #[error("no `=` behind a label's name")]
+    NoEquals,
+    /// A label's value is not quoted.
+    #[error("a label's value without opening quote")]
+    NoQuote,
+    /// A label's value does not end.
+    #[error("a label's value without closing quote")]
+    OpenQuote,
+    /// Neither `,` nor `}` behind a label.
+    #[error("neither `,` nor `}}` behind a label")]
+    NoComma,
+    /// The value is missing or no number.
+    #[error("no number where the value should stand")]
+    NoValue,
+    /// The time is no number.
+    #[error("no number where the time should stand")]
+    BadTime,
+    /// Something stands behind the sample.
+    #[error("text behind the end of the sample")]
+    Trailing,
+    /// An unknown type.
+    #[error("an unknown type (counter, gauge, histogram, summary, ...)")]
+    BadType,
+    /// Something stands behind `# EOF`.
+    #[error("text behind `# EOF`")]
+    AfterEnd,
+    /// An `OpenMetrics` text without its end.
+    #[error("the text ends without `# EOF`: it was cut short")]
+    NoEnd,
+}
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpositionError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub fault: Fault,
+    /// The line, cut to a readable length.
+    pub quote: String,
+}
+
+impl fmt::Display for ExpositionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.fault)?;
+        if self.quote.is_empty() { Ok(()) } else { write!(f, ", in `{}`", self.quote) }
+    }
+}
+
+impl std::error::Error for ExpositionError {}
+
+/// The text of a body, or an error at the line with the first bad byte.
+pub fn text_of(body: &[u8]) -> Result<&str, ExpositionError> {
+    std::str::from_utf8(body).map_err(|error| {
+        let good = &body[..error.valid_up_to()];
+        let line = good.split(|byte| *byte == b'\n').count();
+        let start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = body[start..].iter().position(|b| *b == b'\n').map_or(body.len(), |n| start + n);
+        let quote = quote(&String::from_utf8_lossy(&body[start..end]));
+        ExpositionError { line, fault: Fault::NotUtf8, quote }
+    })
+}
+
+/// The lines of a text. After an error nothing more comes.
+#[derive(Debug, Clone)]
+pub struct Exposition<'a> {
+    rest: &'a str,
+    format: Format,
+    line: usize,
+    ended: bool,
+    over: bool,
+}
+
+impl<'a> Exposition<'a> {
+    /// Reads `text`.
+    pub const fn new(text: &'a str, format: Format) -> Self {
+        Self { rest: text, format, line: 0, ended: false, over: false }
+    }
+
+    fn fail(&mut self, fault: Fault, line: &str) -> ExpositionError {
+        self.over = true;
+        ExpositionError { line: self.line, fault, quote: quote(line) }
+    }
+}
+
+impl<'a> Iterator for Exposition<'a> {
+    type Item = Result<Line<'a>, ExpositionError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.over && !self.rest.is_empty() {
+            let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+            self.rest = rest;
+            self.line += 1;
+            let line = line.trim_matches([' ', '\t', '\r']);
+            if line.is_empty() {
+                continue;
+            }
+            if self.ended {
+                return Some(Err(self.fail(Fault::AfterEnd, line)));
+            }
+            let read = match line.strip_prefix('#') {
+                Some(comment) => read_comment(comment, self.format),
+                None => read_sample(line, self.format).map(|sample| Some(Line::Sample(sample))),
+            };
+            match read {
+                Ok(Some(Line::End)) => {
+                    self.ended = true;
+                    return Some(Ok(Line::End));
+                }
+                Ok(Some(line)) => return Some(Ok(line)),
+                Ok(None) => {}
+                Err(fault) => return Some(Err(self.fail(fault, line))),
+            }
+        }
+        if self.format == Format::OpenMetrics && !self.ended && !self.over {
+            return Some(Err(self.fail(Fault::NoEnd, "")));
+        }
+        None
+    }
+}
+
+fn quote(line: &str) -> String {
+    let mut quoted: String = line.chars().take(QUOTED_CHARS).collect();
+    if quoted.len() < line.len() {
+        quoted.push_str("...");
+    }
+    quoted
+}
+
+/// A comment that says something, or nothing for a free one.
+fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, Fault> {
+    let comment = comment.trim_start_matches([' ', '\t']);
+    if comment == "EOF" {
+        return Ok((format == Format::OpenMetrics).then_some(Line::End));
+    }
+    let (word, rest) = split_word(comment);
+    if !matches!(word, "HELP" | "TYPE" | "UNIT") {
+        return Ok(None);
+    }
+    let (family, rest) = split_word(rest);
+    if name_length(family, true) != family.len() || family.is_empty() {
+        return Err(Fault::NoName);
+    }
+    Ok(Some(match word {
+        "HELP" => Line::Help { family, text: unescape(rest) },
+        "TYPE" => Line::Type { family, kind: Kind::parse(rest).ok_or(Fault::BadType)? },
+        _ => Line::Unit { family, unit: rest },
+    }))
+}
+
+/// The first word and what stands behind the blanks after it.
+fn split_word(text: &str) -> (&str, &str) {
+    let end = text.find([' ', '\t']).unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start_matches([' ', '\t']))
+}
+
+fn read_sample(line: &str, format: Format) -> Result<Sample<'_>, Fault> {
+    let end = name_length(line, true);
+    if end == 0 {
+        return Err(Fault::NoName);
+    }
+    let (name, rest) = line.split_at(end);
+    let rest = skip_blanks(rest);
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(inside) => read_labels(inside)?,
+        None if rest.len() == line.len() - end => return Err(Fault::NoValue),
+        None => (Vec::new(), rest),
+    };
+    let (value, rest) = read_value(rest)?;
+    let (seconds, rest) = read_time(rest, format)?;
+    let exemplar = match rest.strip_prefix('#') {
+        Some(behind) => Some(read_exemplar(behind)?),
+        None if rest.is_empty() => None,
+        None => return Err(Fault::Trailing),
+    };
+    Ok(Sample { name, labels, value, seconds, exemplar })
+}
+
+fn read_exemplar(text: &str) -> Result<Exemplar<'_>, Fault> {
+    let inside = skip_blanks(text).strip_prefix('{').ok_or(Fault::Trailing)?;
+    let (labels, rest) = read_labels(inside)?;
+    let (value, rest) = read_value(rest)?;
+    // Exemplars exist in OpenMetrics only, so their times are seconds wherever they are met.
+    let (seconds, rest) = read_time(rest, Format::OpenMetrics)?;
+    if rest.is_empty() { Ok(Exemplar { labels, value, seconds }) } else { Err(Fault::Trailing) }
+}
+
+fn read_value(text: &str) -> Result<(f64, &str), Fault> {
+    let (word, rest) = split_word(skip_blanks(text));
+    Ok((number(word).ok_or(Fault::NoValue)?, rest))
+}
+
+/// A time in seconds, where one stands before the end of the line or an exemplar.
+fn read_time(text: &str, format: Format) -> Result<(Option<f64>, &str), Fault> {
+    if text.is_empty() || text.starts_with('#') {
+        return Ok((None, text));
+    }
+    let (word, rest) = split_word(text);
+    let time = number(word).filter(|time| time.is_finite()).ok_or(Fault::BadTime)?;
+    let seconds = if format == Format::Text { time / 1000.0 } else { time };
+    Ok((Some(seconds), rest))
+}
+
+/// A number as Go and Python write it: decimal, exponent, `NaN`, `Inf` with or without sign.
+fn number(word: &str) -> Option<f64> {
+    // `parse` takes these spellings in any case, and no other words.
+    word.parse().ok()
+}
+
+/// The labels up to `}`, and what stands behind it.
+fn read_labels(text: &str) -> Result<(LabelPairs<'_>, &str), Fault> {
+    let mut labels = Vec::new();
+    let mut rest = skip_blanks(text);
+    loop {
+        if let Some(behind) = rest.strip_prefix('}') {
+            return Ok((labels, behind));
+        }
+        let end = name_length(rest, false);
+        if end == 0 {
+            return Err(Fault::NoLabelName);
+        }
+        let (name, behind) = rest.split_at(end);
+        let behind = skip_blanks(behind).strip_prefix('=').ok_or(Fault::NoEquals)?;
+        let behind = skip_blanks(behind).strip_prefix('"').ok_or(Fault::NoQuote)?;
+        let close = closing_quote(behind).ok_or(Fault::OpenQuote)?;
+        labels.push((name, unescape(&behind[..close])));
+        rest = skip_blanks(&behind[close + 1..]);
+        match rest.strip_prefix(',') {
+            Some(behind) => rest = skip_blanks(behind),
+            None if rest.starts_with('}') => {}
+            None => return Err(Fault::NoComma),
+        }
+    }
+}
+
+fn skip_blanks(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t'])
+}
+
+/// Bytes of the name that `text` begins with. Only metric names have colons.
+fn name_length(text: &str, colons: bool) -> usize {
+    let is_part = |(at, byte): (usize, u8)| {
+        byte.is_ascii_alphabetic()
+            || byte == b'_'
+            || (colons && byte == b':')
+            || (at > 0 && byte.is_ascii_digit())
+    };
+    text.bytes().enumerate().take_while(|part| is_part(*part)).count()
+}
+
+/// Where the quoted text ends: the first quote that no backslash precedes.
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })
+}
+
+/// `\\`, `\"` and `\n` replaced; any other backslash stands for itself, as `OpenMetrics` says.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        if char != '\\' {
+            plain.push(char);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => plain.push('\n'),
+            Some(escaped @ ('\\' | '"')) => plain.push(escaped),
+            Some(other) => plain.extend(['\\', other]),
+            None => plain.push('\\'),
+        }
+    }
+    Cow::Owned(plain)
+}

@@ -1,0 +1,189 @@
+//! The machine and processes on it: processor time, memory, throttling, pressure.
+//!
+//! Every file is opened once and read again in place, because opening costs more than reading and
+//! because an open `/proc/<pid>` file cannot come to mean another process. Every value is optional:
+//! containers hide some files, kernels lack others, and a value that is not there is not zero.
+//!
+//! *Foreign load* is processor time of the machine that none of the named processes used: what
+//! disturbs a measurement without showing in it.
+
+mod cgroup;
+mod kernel_file;
+mod machine;
+mod pressure;
+mod process;
+
+use std::path::Path;
+
+use weir_model::{Bytes, Nanos};
+
+use crate::clock::{Clock, UnixNanos};
+use crate::series::Row;
+
+pub use cgroup::Throttling;
+pub use machine::MachineTimes;
+pub use pressure::Pressure;
+pub use process::{ProcessTimes, ProcessUse};
+
+use cgroup::CgroupFiles;
+use machine::MachineFiles;
+use pressure::PressureFiles;
+use process::ProcessFiles;
+
+/// The name of the series that come from here.
+pub const SOURCE: &str = "host";
+
+/// Open files of the machine and of some processes.
+#[derive(Debug)]
+pub struct HostProbe {
+    processes: Vec<ProcessFiles>,
+    machine: MachineFiles,
+    cgroup: CgroupFiles,
+    pressure: PressureFiles,
+}
+
+/// What was read at one moment. All times count since boot or since the process began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostSample {
+    /// When.
+    pub at: UnixNanos,
+    /// The named processes, in their order; nothing for one that is gone.
+    pub processes: Vec<Option<ProcessTimes>>,
+    /// The machine's processors together.
+    pub machine: Option<MachineTimes>,
+    /// Throttling of this process's control group.
+    pub throttling: Option<Throttling>,
+    /// Time in which at least one task waited for a processor.
+    pub cpu_pressure: Option<Pressure>,
+    /// The same for memory.
+    pub memory_pressure: Option<Pressure>,
+    /// The same for disks.
+    pub io_pressure: Option<Pressure>,
+}
+
+/// What happened between two samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostUse {
+    /// The time between them.
+    pub span: Nanos,
+    /// The named processes; nothing for one that is gone or began anew.
+    pub processes: Vec<Option<ProcessUse>>,
+    /// Processors busy, on average, with anything.
+    pub busy_cpus: Option<f64>,
+    /// Processors busy, on average, with what none of the named processes did; nothing unless every
+    /// one of them is known.
+    pub foreign_cpus: Option<f64>,
+    /// Processors that the hypervisor gave to others, on average.
+    pub stolen_cpus: Option<f64>,
+    /// Time in which this control group was not let run.
+    pub throttled: Option<Nanos>,
+    /// Share of the time in which at least one task waited for a processor.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
+    /// The same for disks.
+    pub io_pressure: Option<f64>,
+}
+
+impl HostProbe {
+    /// Opens the files of this machine: of this process first, then of `pids`.
+    pub fn open(pids: &[u32]) -> Self {
+        Self::open_at(Path::new("/"), pids)
+    }
+
+    /// The same below another root, as tests and containers with a mounted `/proc` need it.
+    pub fn open_at(root: &Path, pids: &[u32]) -> Self {
+        let proc = root.join("proc");
+        let others = pids.iter().map(|pid| ProcessFiles::open(&proc, &pid.to_string()));
+        let processes = std::iter::once(ProcessFiles::open(&proc, "self")).chain(others).collect();
+        Self {
+            processes,
+            machine: MachineFiles::open(&proc),
+            cgroup: CgroupFiles::open(root, &proc),
+            pressure: PressureFiles::open(&proc),
+        }
+    }
+
+    /// Reads everything once.
+    pub fn sample(&mut self, clock: &Clock) -> HostSample {
+        let at = clock.now();
+        let [cpu, memory, io] = self.pressure.read();
+        HostSample {
+            at,
+            processes: self.processes.iter_mut().map(ProcessFiles::read).collect(),
+            machine: self.machine.read(),
+            throttling: self.cgroup.read(),
+            cpu_pressure: cpu,
+            memory_pressure: memory,
+            io_pressure: io,
+        }
+    }
+}
+
+impl HostSample {
+    /// What happened since an earlier sample of the same probe.
+    pub fn since(&self, earlier: &Self) -> HostUse {
+        let span = self.at.since(earlier.at).unwrap_or_default();
+        let pairs = earlier.processes.iter().zip(&self.processes);
+        let processes: Vec<Option<ProcessUse>> =
+            pairs.map(|(before, after)| after.as_ref()?.since(before.as_ref()?)).collect();
+        let cpus = |time: Nanos| (span.0 > 0).then(|| time.0 as f64 / span.0 as f64);
+        let machine = both(earlier.machine, self.machine);
+        let busy = machine.and_then(|(before, after)| after.busy.0.checked_sub(before.busy.0));
+        let own: Option<u64> = processes.iter().map(|one| one.as_ref().map(|own| own.cpu.0)).sum();
+        let foreign = busy.zip(own).map(|(busy, own)| busy.saturating_sub(own));
+        let share = |before: Option<Pressure>, after: Option<Pressure>| {
+            let (before, after) = both(before, after)?;
+            cpus(Nanos(after.waited.0.checked_sub(before.waited.0)?))
+        };
+        HostUse {
+            span,
+            processes,
+            busy_cpus: busy.and_then(|time| cpus(Nanos(time))),
+            foreign_cpus: foreign.and_then(|time| cpus(Nanos(time))),
+            stolen_cpus: machine
+                .and_then(|(before, after)| after.stolen.0.checked_sub(before.stolen.0))
+                .and_then(|time| cpus(Nanos(time))),
+            throttled: both(earlier.throttling, self.throttling)
+                .and_then(|(before, after)| after.time.0.checked_sub(before.time.0))
+                .map(Nanos),
+            cpu_pressure: share(earlier.cpu_pressure, self.cpu_pressure),
+            memory_pressure: share(earlier.memory_pressure, self.memory_pressure),
+            io_pressure: share(earlier.io_pressure, self.io_pressure),
+        }
+    }
+
+    /// The sample as rows of a series; times in seconds, counting as the kernel does. Nothing for a
+    /// sample from before the start of the cell.
+    pub fn rows(&self, start: UnixNanos) -> Vec<Row> {
+        let Some(time) = self.at.since(start) else { return Vec::new() };
+        let mut rows = Vec::new();
+        let mut push = |metric: &str, labels: String, value: Option<f64>| {
+            let (source, metric) = (SOURCE.to_owned(), metric.to_owned());
+            rows.extend(value.map(|value| Row { time, source, metric, labels, value }));
+        };
+        let seconds = |time: Nanos| time.as_secs_f64();
+        for process in self.processes.iter().flatten() {
+            let labels = format!("pid=\"{}\"", process.pid);
+            push("process_cpu_seconds_total", labels.clone(), Some(seconds(process.cpu)));
+            let resident = process.resident.map(|Bytes(bytes)| bytes as f64);
+            push("process_resident_memory_bytes", labels, resident);
+        }
+        let plain = [
+            ("cpu_busy_seconds_total", self.machine.map(|times| seconds(times.busy))),
+            ("cpu_stolen_seconds_total", self.machine.map(|times| seconds(times.stolen))),
+            ("cgroup_throttled_seconds_total", self.throttling.map(|t| seconds(t.time))),
+            ("pressure_cpu_seconds_total", self.cpu_pressure.map(|p| seconds(p.waited))),
+            ("pressure_memory_seconds_total", self.memory_pressure.map(|p| seconds(p.waited))),
+            ("pressure_io_seconds_total", self.io_pressure.map(|p| seconds(p.waited))),
+        ];
+        for (metric, value) in plain {
+            push(metric, String::new(), value);
+        }
+        rows
+    }
+}
+
+fn both<T>(first: Option<T>, second: Option<T>) -> Option<(T, T)> {
+    first.zip(second)
+}

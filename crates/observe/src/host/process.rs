@@ -1,0 +1,117 @@
+//! Processor time and memory of one process.
+
+use std::path::Path;
+
+use weir_model::{Bytes, Nanos};
+
+use super::kernel_file::KernelFile;
+
+/// One process at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessTimes {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, in the kernel's ticks since boot: tells one life of a number from the next.
+    pub began_ticks: u64,
+    /// Processor time of all its threads, in steps of a tick (10 ms).
+    pub cpu: Nanos,
+    /// Memory that is resident.
+    pub resident: Option<Bytes>,
+}
+
+/// What one process used between two moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// Its number.
+    pub pid: u32,
+    /// Processor time.
+    pub cpu: Nanos,
+    /// Memory that is resident at the end.
+    pub resident: Option<Bytes>,
+}
+
+impl ProcessTimes {
+    /// What was used since; nothing when the process is another one.
+    pub(super) fn since(&self, earlier: &Self) -> Option<ProcessUse> {
+        let same = (self.pid, self.began_ticks) == (earlier.pid, earlier.began_ticks);
+        let cpu = self.cpu.0.checked_sub(earlier.cpu.0)?;
+        same.then_some(ProcessUse { pid: self.pid, cpu: Nanos(cpu), resident: self.resident })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ProcessFiles {
+    stat: KernelFile,
+    statm: KernelFile,
+    tick: Nanos,
+    page: u64,
+}
+
+impl ProcessFiles {
+    pub(super) fn open(proc: &Path, pid: &str) -> Self {
+        let folder = proc.join(pid);
+        Self {
+            stat: KernelFile::open(&folder.join("stat")),
+            statm: KernelFile::open(&folder.join("statm")),
+            tick: tick(),
+            page: rustix::param::page_size() as u64,
+        }
+    }
+
+    pub(super) fn read(&mut self) -> Option<ProcessTimes> {
+        let resident = self.statm.read().and_then(resident_pages).map(|n| Bytes(n * self.page));
+        let (pid, began_ticks, ticks) = parse_stat(self.stat.read()?)?;
+        Some(ProcessTimes { pid, began_ticks, cpu: self.tick * ticks, resident })
+    }
+}
+
+/// The length of the kernel's tick.
+pub(super) fn tick() -> Nanos {
+    Nanos(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// Number, beginning and processor ticks of `/proc/<pid>/stat` (proc(5): fields 1, 22, 14 + 15).
+/// The name in field 2 may hold blanks and parentheses: fields count from the last one.
+fn parse_stat(text: &str) -> Option<(u32, u64, u64)> {
+    let (pid, _) = text.split_once(' ')?;
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    // The first field behind the name is the third.
+    let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let began = fields.nth(22 - 16)?.parse().ok()?;
+    Some((pid.parse().ok()?, began, user.checked_add(system)?))
+}
+
+/// The second field of `/proc/<pid>/statm`.
+fn resident_pages(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_count_from_behind_the_name() {
+        // Fields 3 to 24 carry their own number, so that a slip shows.
+        let fields: Vec<String> = (3..25).map(|field| field.to_string()).collect();
+        let text = format!("4711 (a) b) {}", fields.join(" "));
+        assert_eq!(parse_stat(&text), Some((4711, 22, 14 + 15)));
+        assert_eq!(parse_stat("4711 (cut) S 1 2"), None);
+        assert_eq!(parse_stat(""), None);
+        assert_eq!(resident_pages("100 42 7"), Some(42));
+    }
+
+    #[test]
+    fn another_life_of_a_number_is_another_process() {
+        let at = |began_ticks, cpu| ProcessTimes {
+            pid: 7,
+            began_ticks,
+            cpu: Nanos(cpu),
+            resident: None,
+        };
+        assert_eq!(at(5, 30).since(&at(5, 10)).unwrap().cpu, Nanos(20));
+        assert_eq!(at(6, 30).since(&at(5, 10)), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Labels of a series, owned and in one order, so that the same labels are the same key.
+
+use std::fmt;
+
+use crate::exposition::LabelPairs;
+
+/// Labels sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    /// Labels from what a line says.
+    pub fn of(pairs: &LabelPairs<'_>) -> Self {
+        let own =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()));
+        let mut labels: Vec<_> = own.collect();
+        labels.sort_unstable();
+        Self(labels)
+    }
+
+    /// The value of a label.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+    }
+
+    /// True when every label of the filter has that value.
+    pub fn matches(&self, filter: &[(&str, &str)]) -> bool {
+        filter.iter().all(|(name, value)| self.get(name) == Some(*value))
+    }
+
+    /// The same without one label.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(label, _)| label != name).cloned().collect())
+    }
+
+    /// True without labels.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// As in an exposition: `a="1",b="2"`, escaped; empty without labels.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{name}=\"")?;
+            for char in value.chars() {
+                match char {
+                    '\\' => f.write_str("\\\\")?,
+                    '"' => f.write_str("\\\"")?,
+                    '\n' => f.write_str("\\n")?,
+                    other => write!(f, "{other}")?,
+                }
+            }
+            f.write_str("\"")?;
+        }
+        Ok(())
+    }
+}

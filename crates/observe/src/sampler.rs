@@ -1,0 +1,300 @@
+//! Samples sources at an interval, beside a running cell.
+//!
+//! One thread per source, so that a slow endpoint delays nobody else's samples; each sample has a
+//! budget, so that it delays its own next one by no more than that. Due times are absolute: a late
+//! sample does not shift those after it, and due times that pass in the meantime are missed, not
+//! made up for. Whatever is missing is said as a [`Gap`], never left to be guessed from the times.
+//! A receiver that does not keep up loses samples, also as gaps: sampling never waits for it.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use weir_model::Nanos;
+
+use crate::clock::{Clock, UnixNanos};
+use crate::host::{HostProbe, HostSample, SOURCE};
+use crate::scrape::Scraper;
+use crate::series::{Row, rows};
+use crate::snapshot::Snapshot;
+
+/// Something that can be sampled. It must return within the budget.
+pub trait Source: Send {
+    /// Its name in gaps and series.
+    fn name(&self) -> &str;
+    /// Takes one sample, or says in one line why there is none.
+    fn sample(&mut self, clock: &Clock, budget: Duration) -> Result<Sample, String>;
+}
+
+/// What a source gives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sample {
+    /// An endpoint's metrics.
+    Metrics(Snapshot),
+    /// The machine.
+    Host(HostSample),
+}
+
+impl Sample {
+    /// When it was taken.
+    pub const fn at(&self) -> UnixNanos {
+        match self {
+            Self::Metrics(snapshot) => snapshot.at,
+            Self::Host(sample) => sample.at,
+        }
+    }
+
+    /// Its rows for `series.parquet`, in time from the start of the cell.
+    pub fn rows(&self, start: UnixNanos) -> Vec<Row> {
+        match self {
+            Self::Metrics(snapshot) => rows(snapshot, start),
+            Self::Host(sample) => sample.rows(start),
+        }
+    }
+}
+
+impl Source for Scraper {
+    fn name(&self) -> &str {
+        self.endpoint()
+    }
+
+    fn sample(&mut self, clock: &Clock, budget: Duration) -> Result<Sample, String> {
+        self.scrape(clock, budget).map(Sample::Metrics).map_err(|error| error.to_string())
+    }
+}
+
+impl Source for HostProbe {
+    fn name(&self) -> &'static str {
+        SOURCE
+    }
+
+    fn sample(&mut self, clock: &Clock, _budget: Duration) -> Result<Sample, String> {
+        Ok(Sample::Host(Self::sample(self, clock)))
+    }
+}
+
+/// How to sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SamplerConfig {
+    /// The time between two samples of a source.
+    pub interval: Nanos,
+    /// The most time that one sample may take.
+    pub budget: Nanos,
+    /// Observations that may wait for the receiver, of all sources together.
+    pub waiting: usize,
+}
+
+impl Default for SamplerConfig {
+    /// A sample per second, half a second for each, 4,096 waiting: some 40 MB of vLLM's families.
+    fn default() -> Self {
+        Self { interval: Nanos::from_secs(1), budget: Nanos::from_millis(500), waiting: 4096 }
+    }
+}
+
+/// Samples that are not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The source.
+    pub source: String,
+    /// When the first of them was due.
+    pub due: UnixNanos,
+    /// How many.
+    pub missed: u64,
+    /// Why, in one line.
+    pub cause: String,
+}
+
+/// What the sampler says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// A sample.
+    Sample(Sample),
+    /// Samples that are missing.
+    Gap(Gap),
+}
+
+/// Why no sampler runs.
+#[derive(Debug, thiserror::Error)]
+pub enum SamplerError {
+    /// An interval of zero.
+    #[error("samples every 0 s cannot be taken; give an interval above zero")]
+    NoInterval,
+    /// No thread.
+    #[error("no thread to sample {source_name}: {error}; lower the number of threads in use")]
+    Thread {
+        /// The source.
+        source_name: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Whether to stop, and the call to those who wait.
+#[derive(Debug, Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    called: Condvar,
+}
+
+impl Stop {
+    fn ask(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.called.notify_all();
+    }
+
+    /// Waits until a point in time; true when asked to stop.
+    fn wait_until(&self, clock: &Clock, point: UnixNanos) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = clock.until(point);
+            if *asked || left.is_zero() {
+                return *asked;
+            }
+            let waited = self.called.wait_timeout(asked, left);
+            asked = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Running samplers. Dropping it stops them too.
+#[derive(Debug)]
+pub struct Sampler {
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<Option<Gap>>>,
+}
+
+impl Sampler {
+    /// Starts to sample, the first time at once. The observations come in no order between sources.
+    pub fn start(
+        sources: Vec<Box<dyn Source>>,
+        config: SamplerConfig,
+        clock: Clock,
+    ) -> Result<(Self, Receiver<Observation>), SamplerError> {
+        if config.interval == Nanos::ZERO {
+            return Err(SamplerError::NoInterval);
+        }
+        let (sender, receiver) = sync_channel(config.waiting);
+        let mut sampler = Self { stop: Arc::default(), threads: Vec::new() };
+        let first = clock.now();
+        for source in sources {
+            let source_name = source.name().to_owned();
+            let outlet = Outlet { sender: sender.clone(), lost: None };
+            let watch = Watch { source, config, clock, stop: Arc::clone(&sampler.stop), outlet };
+            let builder = std::thread::Builder::new().name("weir-sampler".to_owned());
+            let thread = builder
+                .spawn(move || watch.run(first))
+                .map_err(|error| SamplerError::Thread { source_name, error })?;
+            sampler.threads.push(thread);
+        }
+        Ok((sampler, receiver))
+    }
+
+    /// Stops, waiting for samples under way (no longer than their budget). Returns the gaps that
+    /// the receiver had no room for; all else is in the channel.
+    pub fn stop(mut self) -> Vec<Gap> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Vec<Gap> {
+        self.stop.ask();
+        let threads = std::mem::take(&mut self.threads);
+        let ended = threads.into_iter().map(JoinHandle::join);
+        let gaps = ended.filter_map(|ended| match ended {
+            Ok(gap) => gap,
+            Err(panic) if !std::thread::panicking() => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        });
+        gaps.collect()
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// One source's thread.
+struct Watch {
+    source: Box<dyn Source>,
+    config: SamplerConfig,
+    clock: Clock,
+    stop: Arc<Stop>,
+    outlet: Outlet,
+}
+
+impl Watch {
+    fn run(mut self, first: UnixNanos) -> Option<Gap> {
+        let budget = Duration::from_nanos(self.config.budget.0);
+        let mut due = first;
+        while !self.stop.wait_until(&self.clock, due) {
+            match self.source.sample(&self.clock, budget) {
+                Ok(sample) => self.outlet.put(due, self.source.name(), sample),
+                Err(cause) => self.outlet.say(self.gap(due, 1, cause)),
+            }
+            due = due.after(self.config.interval);
+            // Due times that passed while the sample was taken; the last of them is still served.
+            let late = self.clock.now().since(due).unwrap_or_default();
+            let missed = late.0 / self.config.interval.0;
+            if missed > 0 {
+                let cause = format!("the sample before it ended {late} after it was due");
+                self.outlet.say(self.gap(due, missed, cause));
+                due = due.after(self.config.interval * missed);
+            }
+        }
+        self.outlet.lost
+    }
+
+    fn gap(&self, due: UnixNanos, missed: u64, cause: String) -> Gap {
+        Gap { source: self.source.name().to_owned(), due, missed, cause }
+    }
+}
+
+/// The way to the receiver, which never waits.
+struct Outlet {
+    sender: SyncSender<Observation>,
+    /// What the receiver had no room for.
+    lost: Option<Gap>,
+}
+
+impl Outlet {
+    fn put(&mut self, due: UnixNanos, source: &str, sample: Sample) {
+        if !self.make_up() || !self.send(Observation::Sample(sample)) {
+            let cause = "the receiver fell behind".to_owned();
+            self.lose(Gap { source: source.to_owned(), due, missed: 1, cause });
+        }
+    }
+
+    fn say(&mut self, gap: Gap) {
+        if !self.make_up() || !self.send(Observation::Gap(gap.clone())) {
+            self.lose(gap);
+        }
+    }
+
+    /// Sends what was lost before; false when there is still no room.
+    fn make_up(&mut self) -> bool {
+        match self.lost.take() {
+            None => true,
+            Some(gap) => {
+                let sent = self.send(Observation::Gap(gap.clone()));
+                if !sent {
+                    self.lost = Some(gap);
+                }
+                sent
+            }
+        }
+    }
+
+    fn lose(&mut self, gap: Gap) {
+        match &mut self.lost {
+            Some(lost) => lost.missed += gap.missed,
+            None => self.lost = Some(gap),
+        }
+    }
+
+    fn send(&self, observation: Observation) -> bool {
+        // A receiver that is gone wants nothing more: no loss to speak of.
+        !matches!(self.sender.try_send(observation), Err(TrySendError::Full(_)))
+    }
+}

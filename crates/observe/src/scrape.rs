@@ -1,0 +1,107 @@
+//! One endpoint's metrics over HTTP: asked with a budget, read into a snapshot.
+//!
+//! Prefers `OpenMetrics`, the only format in which creation times belong to their counters and
+//! exemplars are legal, and takes Prometheus text; what came is told by its `Content-Type`, not by
+//! what was asked for.
+
+use std::time::Duration;
+
+use weir_http::{Fetch, FetchError, TlsClient, Url, fetch};
+use weir_model::Nanos;
+
+use crate::clock::{Clock, UnixNanos};
+use crate::exposition::Format;
+use crate::selection::Selection;
+use crate::snapshot::{Snapshot, SnapshotError};
+
+/// What is asked for, best first.
+const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+
+/// The longest text read. vLLM's is 45 to 60 KB per engine, a large exporter's some megabytes.
+const MAX_BODY_BYTES: usize = 16 << 20;
+
+/// A scrape that gave no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScrapeError {
+    /// No usable response in time.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The response is no metrics text.
+    #[error(
+        "{endpoint} answered with {content_type}, not with metrics text; check the port and the \
+         path (vLLM: /metrics on its API port)"
+    )]
+    NotMetrics {
+        /// What was asked.
+        endpoint: String,
+        /// What it said it is.
+        content_type: String,
+    },
+    /// The text cannot be read.
+    #[error(transparent)]
+    Text(#[from] SnapshotError),
+}
+
+/// An endpoint to scrape again and again.
+#[derive(Debug, Clone)]
+pub struct Scraper {
+    request: Fetch,
+    endpoint: String,
+    selection: Selection,
+}
+
+impl Scraper {
+    /// Scrapes `path` (as a rule `/metrics`) below `url`, and keeps what the selection names.
+    pub fn new(url: &Url, path: &str, selection: Selection) -> Self {
+        let mut request = Fetch::get(url, path);
+        request.headers.push(("Accept".to_owned(), ACCEPT.to_owned()));
+        request.max_body_bytes = MAX_BODY_BYTES;
+        let scheme = if url.scheme_is_tls { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}{}", url.authority(), request.target);
+        Self { request, endpoint, selection }
+    }
+
+    /// With a bearer token.
+    #[must_use]
+    pub fn with_bearer(mut self, token: &str) -> Self {
+        self.request.headers.push(("Authorization".to_owned(), format!("Bearer {token}")));
+        self
+    }
+
+    /// With certificates other than the system's.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsClient) -> Self {
+        self.request.tls = Some(tls);
+        self
+    }
+
+    /// The full address, which is also the name of its snapshots and series.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Asks once; returns within the budget.
+    pub fn scrape(&self, clock: &Clock, budget: Duration) -> Result<Snapshot, ScrapeError> {
+        let mut request = self.request.clone();
+        request.timeout = budget;
+        request.connect_timeout = request.connect_timeout.min(budget);
+        let begin = clock.now();
+        let fetched = fetch(&request)?;
+        let moment = middle(begin, clock.now());
+        let fetched = fetched.success()?;
+        let content_type = fetched.head.content_type.as_deref();
+        let Some(format) = Format::of_content_type(content_type) else {
+            return Err(ScrapeError::NotMetrics {
+                endpoint: self.endpoint.clone(),
+                content_type: content_type.unwrap_or_default().to_owned(),
+            });
+        };
+        Ok(Snapshot::parse(&self.endpoint, moment, &fetched.body, format, &self.selection)?)
+    }
+}
+
+/// The middle of a scrape and how long it took: the source read its counters somewhere in between.
+fn middle(begin: UnixNanos, end: UnixNanos) -> (UnixNanos, Nanos) {
+    let took = end.since(begin).unwrap_or_default();
+    (begin.after(Nanos(took.0 / 2)), took)
+}

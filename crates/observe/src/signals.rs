@@ -1,0 +1,105 @@
+//! Signals from what the parts of a live stack expose.
+//!
+//! Each module below is a table: which family, of which labels, gives which signal, most direct
+//! source first, because a verdict takes the first. What a stack does not expose gives no signal,
+//! which is not zero; nor does a counter whose process restarted, which is a gap. Signals of
+//! several replicas are added up, and only when every one of them has the family: a sum over some
+//! replicas would be a wrong figure, not a smaller one.
+
+mod client;
+mod epp;
+mod lmcache;
+mod vllm;
+
+use weir_model::{SignalKind, Signals};
+
+use crate::difference::{Difference, GapError};
+
+pub use client::{Asked, add_client};
+pub use epp::add_epp;
+pub use lmcache::{Objects, add_lmcache_in_process, add_lmcache_server};
+pub use vllm::add_vllm;
+
+/// How a counter's growth becomes a signal.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    kind: SignalKind,
+    metric: &'static str,
+    filter: &'static [(&'static str, &'static str)],
+}
+
+impl Reading {
+    const fn new(kind: SignalKind, metric: &'static str) -> Self {
+        Self { kind, metric, filter: &[] }
+    }
+
+    const fn of(
+        kind: SignalKind,
+        metric: &'static str,
+        filter: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { kind, metric, filter }
+    }
+
+    /// Growth over all windows; nothing when one of them does not have it.
+    fn read(&self, windows: &[Difference<'_>]) -> Result<Option<f64>, GapError> {
+        grown(windows, self.metric, self.filter)
+    }
+
+    /// `vLLM's /metrics (name{label="value"})`.
+    fn source(&self, part: &str) -> String {
+        let labels: Vec<String> =
+            self.filter.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        format!("{part} ({}{labels})", self.metric)
+    }
+}
+
+/// How a counter grew over all windows; nothing without windows or when one does not have it.
+fn grown(
+    windows: &[Difference<'_>],
+    metric: &str,
+    filter: &[(&str, &str)],
+) -> Result<Option<f64>, GapError> {
+    let mut sum = None;
+    for window in windows {
+        match window.counter(metric, filter)? {
+            Some(value) => sum = Some(sum.unwrap_or(0.0) + value),
+            None => return Ok(None),
+        }
+    }
+    Ok(sum)
+}
+
+/// A gauge at the end of the windows, summed; nothing when one does not have it.
+fn level(windows: &[Difference<'_>], metric: &str) -> Option<f64> {
+    let levels: Option<Vec<f64>> =
+        windows.iter().map(|window| window.after().gauge_sum(metric, &[])).collect();
+    levels.filter(|levels| !levels.is_empty()).map(|levels| levels.iter().sum())
+}
+
+/// Adds what a table reads. A gap is kept once per cause.
+fn add_readings(
+    readings: &[Reading],
+    part: &str,
+    windows: &[Difference<'_>],
+    signals: &mut Signals,
+) -> Vec<GapError> {
+    let mut gaps = Vec::new();
+    for reading in readings {
+        match reading.read(windows) {
+            Ok(Some(value)) => signals.add(reading.kind, value, &reading.source(part)),
+            Ok(None) => {}
+            Err(gap) => note(&mut gaps, gap),
+        }
+    }
+    gaps
+}
+
+/// Keeps a gap unless it is known.
+fn note(gaps: &mut Vec<GapError>, gap: GapError) {
+    if !gaps.contains(&gap) {
+        gaps.push(gap);
+    }
+}

@@ -1,0 +1,157 @@
+//! Signals from `LMCache`: its server ("MP") and its connector inside vLLM.
+//!
+//! `LMCache` counts tokens at lookups and chunks at transfers, and knows nothing of the GPU's
+//! cache: a lookup is over the whole prompt, so what it found includes what the GPU held as well.
+//! Its figures are therefore added behind vLLM's, as an independent source. Read in `LMCache`
+//! 0.5.6.
+//!
+//! Its server exports through OpenTelemetry, where a counter appears with its first increment: an
+//! operation that never happened is absent, not zero.
+
+use weir_model::{SignalKind, Signals, TierKind};
+
+use super::{Reading, add_readings, grown, level, note};
+use crate::difference::{Difference, GapError};
+
+/// What is stored, as far as the plan knows it: `LMCache` counts objects, signals are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objects {
+    /// Tokens of a chunk (`chunk_size`).
+    pub chunk_tokens: u32,
+    /// KV bytes of a token over all ranks and layers, as stored; compression lowers it.
+    pub token_bytes: u64,
+    /// Ranks of an engine that each hold a part of every chunk (tensor parallelism).
+    pub ranks: u32,
+    /// What the second level is, where the deployment has one.
+    pub second_level: Option<TierKind>,
+}
+
+impl Objects {
+    /// Bytes of one object: the part of a chunk that one rank holds.
+    fn bytes(&self) -> f64 {
+        self.chunk_tokens as f64 * self.token_bytes as f64 / self.ranks.max(1) as f64
+    }
+
+    /// Tokens of one object, so that the ranks' objects of a chunk add up to the chunk.
+    fn tokens(&self) -> f64 {
+        self.chunk_tokens as f64 / self.ranks.max(1) as f64
+    }
+}
+
+const SERVER: &str = "LMCache server's /metrics";
+
+const SERVER_READINGS: &[Reading] = &[
+    Reading::new(SignalKind::ExternalQueryTokens, "lmcache_mp_lookup_requested_tokens_total"),
+    Reading::new(SignalKind::HostHitTokens, "lmcache_mp_lookup_hit_l1_tokens_total"),
+    Reading::of(
+        SignalKind::StoreFailures,
+        "lmcache_mp_l1_allocation_failure_chunks_total",
+        &[("during", "l1_store")],
+    ),
+];
+
+const SECOND_LEVEL: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
+const LOADED: &str = "lmcache_mp_num_chunks_loaded_total";
+const WRITTEN: &str = "lmcache_mp_l1_write_chunks_total";
+const PROMOTED: &str = "lmcache_mp_l2_prefetch_load_completed_chunks_total";
+const EVICTED: [&str; 2] =
+    ["lmcache_mp_l1_evicted_chunks_total", "lmcache_mp_l2_evicted_objects_chunks_total"];
+const USED: [&str; 2] = ["lmcache_mp_l1_memory_usage_bytes", "lmcache_mp_l2_usage_bytes"];
+
+/// Adds the signals of `LMCache` servers, one window per server.
+pub fn add_lmcache_server(
+    windows: &[Difference<'_>],
+    objects: &Objects,
+    signals: &mut Signals,
+) -> Vec<GapError> {
+    let mut gaps = add_readings(SERVER_READINGS, SERVER, windows, signals);
+    let mut read = |metric: &str| {
+        grown(windows, metric, &[]).unwrap_or_else(|gap| {
+            note(&mut gaps, gap);
+            None
+        })
+    };
+    let mut add = |kind, value: f64, metrics: &str| {
+        signals.add(kind, value, &format!("{SERVER} ({metrics})"));
+    };
+    let farther = match objects.second_level {
+        Some(TierKind::Disk) => Some(SignalKind::DiskHitTokens),
+        Some(TierKind::Remote) => Some(SignalKind::RemoteHitTokens),
+        Some(TierKind::Gpu | TierKind::Host) | None => None,
+    };
+    if let (Some(kind), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
+        add(kind, tokens, SECOND_LEVEL);
+    }
+    if let Some(loaded) = read(LOADED) {
+        add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), LOADED);
+        add(SignalKind::LoadedBytes, loaded * objects.bytes(), LOADED);
+    }
+    if let Some(written) = read(WRITTEN) {
+        // What was promoted from the second level is written to the first one too, but did not come
+        // from the GPU. Without a second level there is no such counter.
+        let promoted = read(PROMOTED);
+        let source = match promoted {
+            Some(_) => format!("{WRITTEN} - {PROMOTED}"),
+            None => WRITTEN.to_owned(),
+        };
+        let stored = (written - promoted.unwrap_or(0.0)).max(0.0);
+        add(SignalKind::StoredBytes, stored * objects.bytes(), &source);
+    }
+    let evicted: Vec<f64> = EVICTED.iter().filter_map(|metric| read(metric)).collect();
+    if !evicted.is_empty() {
+        let objects_evicted: f64 = evicted.iter().sum();
+        add(SignalKind::EvictedBytes, objects_evicted * objects.bytes(), &EVICTED.join(" + "));
+    }
+    let used: Vec<f64> = USED.iter().filter_map(|metric| level(windows, metric)).collect();
+    if !used.is_empty() {
+        add(SignalKind::TierUsedBytes, used.iter().sum(), &USED.join(" + "));
+    }
+    gaps
+}
+
+const IN_PROCESS: &str = "LMCache's /metrics";
+
+const IN_PROCESS_READINGS: &[Reading] = &[
+    Reading::new(SignalKind::ExternalQueryTokens, "lmcache:num_lookup_tokens_total"),
+    Reading::new(SignalKind::ExternalHitTokens, "lmcache:num_hit_tokens_total"),
+    Reading::new(SignalKind::StoreFailures, "lmcache:local_cpu_evict_failed_count_total"),
+];
+
+/// Counters whose growth, times the bytes or tokens of one of what they count, is a signal.
+const STORED_TOKENS: &str = "lmcache:num_stored_tokens_total";
+const HIT_TOKENS: &str = "lmcache:num_hit_tokens_total";
+const REMOTE_READ_BYTES: &str = "lmcache:num_remote_read_bytes_total";
+const EVICTED_KEYS: &str = "lmcache:local_cpu_evict_keys_count_total";
+const LEVELS: [&str; 3] =
+    ["lmcache:local_cache_usage", "lmcache:local_storage_usage", "lmcache:remote_cache_usage"];
+
+/// Adds the signals of `LMCache` inside vLLM, whose families stand among vLLM's own.
+pub fn add_lmcache_in_process(
+    windows: &[Difference<'_>],
+    objects: &Objects,
+    signals: &mut Signals,
+) -> Vec<GapError> {
+    let mut gaps = add_readings(IN_PROCESS_READINGS, IN_PROCESS, windows, signals);
+    let token_bytes = objects.token_bytes as f64;
+    let scaled = [
+        (SignalKind::StoredBytes, STORED_TOKENS, token_bytes),
+        (SignalKind::LoadedBytes, HIT_TOKENS, token_bytes),
+        (SignalKind::RemoteHitTokens, REMOTE_READ_BYTES, 1.0 / token_bytes.max(1.0)),
+        (SignalKind::EvictedBytes, EVICTED_KEYS, objects.bytes()),
+    ];
+    for (kind, metric, factor) in scaled {
+        match grown(windows, metric, &[]) {
+            Ok(Some(value)) => {
+                signals.add(kind, value * factor, &format!("{IN_PROCESS} ({metric})"));
+            }
+            Ok(None) => {}
+            Err(gap) => note(&mut gaps, gap),
+        }
+    }
+    let used: Vec<f64> = LEVELS.iter().filter_map(|metric| level(windows, metric)).collect();
+    if !used.is_empty() {
+        let source = format!("{IN_PROCESS} ({})", LEVELS.join(" + "));
+        signals.add(SignalKind::TierUsedBytes, used.iter().sum(), &source);
+    }
+    gaps
+}

@@ -1,0 +1,123 @@
+//! Signals from vLLM's `/metrics`.
+//!
+//! What its counters mean (read in vLLM 0.32's source):
+//!
+//! * `prompt_tokens*` and `prompt_tokens_by_source*` count when a request's prefill has ended, as
+//!   the simulator counts at the first token. They are exact and come first.
+//! * `prefix_cache_hits` and `external_prefix_cache_hits` count when a request is admitted, without
+//!   requests that come back from a preemption. A version that counts at the lookup instead counts
+//!   a request again for every pass that it had to wait.
+//! * The hits of the GPU and those of a connector are apart: nothing needs to be subtracted.
+//! * `external_prefix_cache_queries` are the prompt's tokens minus the GPU's hits.
+//! * `prompt_tokens_cached_by_source` splits hits by tier. Connectors that do not say where a hit
+//!   came from (`LMCache`, remote stores) count as `external_unspecified`; while there are such
+//!   hits the split is not known, and zero for a tier would be a false statement.
+//! * `kv_offload_cpu_cache_usage_perc` is the share that transfers pin at the moment, not the share
+//!   that is used: it gives no signal.
+
+use std::collections::BTreeMap;
+
+use weir_model::{SignalKind, Signals};
+
+use super::{Reading, add_readings, grown, note};
+use crate::difference::{Difference, GapError};
+
+const PART: &str = "vLLM's /metrics";
+
+const READINGS: &[Reading] = &[
+    Reading::new(SignalKind::PromptTokens, "vllm:prompt_tokens_total"),
+    Reading::of(
+        SignalKind::GpuHitTokens,
+        "vllm:prompt_tokens_by_source_total",
+        &[("source", "local_cache_hit")],
+    ),
+    Reading::new(SignalKind::GpuHitTokens, "vllm:prefix_cache_hits_total"),
+    Reading::new(SignalKind::GpuHitTokens, "vllm:gpu_prefix_cache_hits_total"),
+    Reading::new(SignalKind::ExternalQueryTokens, "vllm:external_prefix_cache_queries_total"),
+    Reading::of(
+        SignalKind::ExternalHitTokens,
+        "vllm:prompt_tokens_by_source_total",
+        &[("source", "external_kv_transfer")],
+    ),
+    Reading::new(SignalKind::ExternalHitTokens, "vllm:external_prefix_cache_hits_total"),
+    Reading::new(SignalKind::StoredBytes, "vllm:kv_offload_store_bytes_total"),
+    Reading::of(
+        SignalKind::StoredBytes,
+        "vllm:kv_offload_total_bytes_total",
+        &[("transfer_type", "GPU_to_CPU")],
+    ),
+    Reading::new(SignalKind::LoadedBytes, "vllm:kv_offload_load_bytes_total"),
+    Reading::of(
+        SignalKind::LoadedBytes,
+        "vllm:kv_offload_total_bytes_total",
+        &[("transfer_type", "CPU_to_GPU")],
+    ),
+    Reading::new(SignalKind::StoreFailures, "vllm:kv_offload_allocation_failure_total"),
+    Reading::new(SignalKind::Preemptions, "vllm:num_preemptions_total"),
+];
+
+const BY_TIER: &str = "vllm:prompt_tokens_cached_by_source_total";
+
+const TIERS: &[Reading] = &[
+    Reading::of(SignalKind::HostHitTokens, BY_TIER, &[("source", "host")]),
+    Reading::of(SignalKind::DiskHitTokens, BY_TIER, &[("source", "disk")]),
+    // Another engine's memory: not a store of its own, but the only remote source that vLLM names.
+    Reading::of(SignalKind::RemoteHitTokens, BY_TIER, &[("source", "p2p")]),
+];
+
+/// Families of which every engine has one series each.
+const PER_ENGINE: &str = "vllm:num_requests_running";
+const ENDED: &str = "vllm:request_success_total";
+
+/// Adds the signals of vLLM engines, one window per endpoint. Returns what is not known because a
+/// process restarted in between.
+pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapError> {
+    let mut gaps = add_readings(READINGS, PART, windows, signals);
+    match grown(windows, BY_TIER, &[("source", "external_unspecified")]) {
+        Ok(Some(0.0)) => {
+            for gap in add_readings(TIERS, PART, windows, signals) {
+                note(&mut gaps, gap);
+            }
+        }
+        Ok(_) => {}
+        Err(gap) => note(&mut gaps, gap),
+    }
+    if let Some(replicas) = replicas(windows) {
+        signals.add(SignalKind::Replicas, replicas as f64, &format!("{PART} ({PER_ENGINE})"));
+        if replicas > 1
+            && let Err(gap) = add_choices(windows, signals)
+        {
+            note(&mut gaps, gap);
+        }
+    }
+    gaps
+}
+
+/// Engines behind all endpoints, by their labels; nothing when an endpoint names none.
+fn replicas(windows: &[Difference<'_>]) -> Option<usize> {
+    let per_endpoint: Option<Vec<usize>> = windows
+        .iter()
+        .map(|window| window.after().series(PER_ENGINE).map(std::collections::BTreeMap::len))
+        .collect();
+    per_endpoint.map(|engines| engines.iter().sum()).filter(|engines| *engines > 0)
+}
+
+/// Which engine the requests went to, of those that ended in the window.
+fn add_choices(windows: &[Difference<'_>], signals: &mut Signals) -> Result<(), GapError> {
+    let mut per_engine: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    for window in windows {
+        let Some(ended) = window.counter_by(ENDED, &[])? else { return Ok(()) };
+        for (labels, count) in ended {
+            let engine = (window.endpoint(), labels.get("engine").unwrap_or_default());
+            *per_engine.entry(engine).or_default() += count;
+        }
+    }
+    let source = format!("{PART} ({ENDED} per engine)");
+    let all: f64 = per_engine.values().sum();
+    signals.add(SignalKind::RoutingChoices, all, &source);
+    if all > 0.0 {
+        let most = per_engine.values().copied().fold(0.0, f64::max);
+        signals.add(SignalKind::RoutingMaxSharePercent, 100.0 * most / all, &source);
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What one source exposed at one moment, by name and labels.
+//!
+//! A snapshot keeps values as the source gave them; differences between two are `difference`'s.
+
+use std::collections::BTreeMap;
+
+use weir_model::Nanos;
+
+use crate::clock::UnixNanos;
+use crate::exposition::{Exposition, ExpositionError, Format, Kind, Line, text_of};
+use crate::labels::Labels;
+use crate::selection::Selection;
+
+/// The series of one name.
+pub type SeriesOf = BTreeMap<Labels, f64>;
+
+/// A text that is no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// A line cannot be read.
+    #[error("{endpoint}: {error}; check that this address is a metrics endpoint")]
+    Unreadable {
+        /// Whose text it is.
+        endpoint: String,
+        /// The line.
+        error: ExpositionError,
+    },
+    /// Two samples with the same name and labels.
+    #[error(
+        "{endpoint}: `{series}` stands there twice; its sum would be wrong, report it to the \
+         exporter's authors"
+    )]
+    Twice {
+        /// Whose text it is.
+        endpoint: String,
+        /// Name and labels.
+        series: String,
+    },
+}
+
+/// The values of one endpoint at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Whose values they are: a URL or a name.
+    pub endpoint: String,
+    /// When they were taken: the middle of the time that the scrape took.
+    pub at: UnixNanos,
+    /// How long the scrape took; the moment is uncertain by half of it.
+    pub took: Nanos,
+    samples: BTreeMap<String, SeriesOf>,
+    kinds: BTreeMap<String, Kind>,
+}
+
+impl Snapshot {
+    /// Reads a body and keeps what the selection names.
+    pub fn parse(
+        endpoint: &str,
+        (at, took): (UnixNanos, Nanos),
+        body: &[u8],
+        format: Format,
+        selection: &Selection,
+    ) -> Result<Self, SnapshotError> {
+        let unreadable = |error| SnapshotError::Unreadable { endpoint: endpoint.to_owned(), error };
+        let text = text_of(body).map_err(unreadable)?;
+        let mut snapshot = Self {
+            endpoint: endpoint.to_owned(),
+            at,
+            took,
+            samples: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+        };
+        for line in Exposition::new(text, format) {
+            match line.map_err(unreadable)? {
+                Line::Type { family, kind } if selection.keeps(family) => {
+                    snapshot.kinds.insert(family.to_owned(), kind);
+                }
+                Line::Sample(sample) if selection.keeps(sample.name) => {
+                    snapshot.insert(sample.name, Labels::of(&sample.labels), sample.value)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn insert(&mut self, name: &str, labels: Labels, value: f64) -> Result<(), SnapshotError> {
+        let series = match self.samples.get_mut(name) {
+            Some(series) => series,
+            None => self.samples.entry(name.to_owned()).or_default(),
+        };
+        if series.contains_key(&labels) {
+            let series = named(name, &labels);
+            return Err(SnapshotError::Twice { endpoint: self.endpoint.clone(), series });
+        }
+        series.insert(labels, value);
+        Ok(())
+    }
+
+    /// The series of a sample name; nothing when there is none.
+    pub fn series(&self, name: &str) -> Option<&SeriesOf> {
+        self.samples.get(name)
+    }
+
+    /// All names with their series.
+    pub fn samples(&self) -> impl Iterator<Item = (&str, &SeriesOf)> {
+        self.samples.iter().map(|(name, series)| (name.as_str(), series))
+    }
+
+    /// The kind that was declared for a family or for the family of a sample name. Prometheus text
+    /// declares counters with `_total`, `OpenMetrics` without.
+    pub fn kind(&self, name: &str) -> Option<Kind> {
+        let base = || {
+            ["_total", "_bucket", "_sum", "_count", "_gsum", "_gcount", "_info"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .and_then(|family| self.kinds.get(family))
+        };
+        let total = || self.kinds.get(&format!("{name}_total"));
+        self.kinds.get(name).or_else(base).or_else(total).copied()
+    }
+
+    /// The level of a gauge: the sum over the series with these labels.
+    pub fn gauge_sum(&self, name: &str, filter: &[(&str, &str)]) -> Option<f64> {
+        let values = self.levels(name, filter);
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// The level of a gauge: the mean over the series with these labels. For shares, which must not
+    /// be summed.
+    pub fn gauge_mean(&self, name: &str, filter: &[(&str, &str)]) -> Option<f64> {
+        let values = self.levels(name, filter);
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// The finite values of the series with these labels.
+    fn levels(&self, name: &str, filter: &[(&str, &str)]) -> Vec<f64> {
+        let series = self.samples.get(name).into_iter().flatten();
+        let with = series.filter(|(labels, _)| labels.matches(filter));
+        with.map(|(_, value)| *value).filter(|value| value.is_finite()).collect()
+    }
+}
+
+/// `name{labels}`, as it would stand in the text.
+pub(crate) fn named(name: &str, labels: &Labels) -> String {
+    if labels.is_empty() { name.to_owned() } else { format!("{name}{{{labels}}}") }
+}

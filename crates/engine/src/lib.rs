@@ -12,6 +12,6 @@ pub mod timing;
 pub use effects::{
     Counters, Effects, Finished, Lookup, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
 };
-pub use scheduler::{Engine, SubmitError};
+pub use scheduler::{Busy, Engine, SubmitError};
 
 pub use config::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};

@@ -41,6 +41,15 @@ impl RunningList {
         if self.last == NONE { None } else { Some(self.last) }
     }
 
+    /// From the one that started first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        let after = |slot: &u32| {
+            let next = self.links[*slot as usize].after;
+            (next != NONE).then_some(next)
+        };
+        std::iter::successors(self.first(), after)
+    }
+
     /// Appends a sequence; returns its place in the order.
     pub(crate) fn push(&mut self, slot: u32) -> u64 {
         if self.links.len() <= slot as usize {

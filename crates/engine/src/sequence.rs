@@ -18,6 +18,8 @@ pub(crate) enum Phase {
     Prefill,
     /// Running, one token per pass.
     Decode,
+    /// Aborted while a lookup or loads are under way: their end frees blocks and slot.
+    Settling,
     /// The slot is free.
     Done,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Sequence {
     pub(crate) loads_open: u32,
     /// A load failed: what it brought cannot be used.
     pub(crate) load_failed: bool,
+    /// It has run, before a preemption perhaps.
+    pub(crate) has_run: bool,
 }
 
 impl Sequence {
@@ -83,6 +87,7 @@ impl Sequence {
             loading: Vec::new(),
             loads_open: 0,
             load_failed: false,
+            has_run: false,
         }
     }
 

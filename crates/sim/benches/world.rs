@@ -44,7 +44,7 @@ fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,
-        load: Load::Users(500),
+        load: Load::Users { users: 500, ramp: Nanos::ZERO },
         duration: None,
         warmup: Nanos::ZERO,
         max_requests: Some(requests),

@@ -1,20 +1,10 @@
-//! What a world is: engines, tiers, router, load, end.
+//! What a world is: a cluster, its load, its end.
 
+use weir_cluster::ClusterConfig;
 use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
 use weir_model::Nanos;
 use weir_router::RouterConfig;
-use weir_workload::Schedule;
-
-/// How sessions arrive.
-#[derive(Debug, Clone)]
-pub enum Load {
-    /// Closed loop: so many users, each with one session at a time.
-    Users(u32),
-    /// Open loop: a session at each due time.
-    Open(Schedule),
-    /// Each session brings its start.
-    SessionTimes,
-}
+use weir_workload::Load;
 
 /// Everything a cell needs.
 #[derive(Debug, Clone)]
@@ -38,4 +28,18 @@ pub struct WorldConfig {
     pub warmup: Nanos,
     /// Most requests to issue.
     pub max_requests: Option<u64>,
+}
+
+impl WorldConfig {
+    /// The part that serves.
+    pub(crate) fn cluster(&self) -> ClusterConfig {
+        ClusterConfig {
+            engine: self.engine.clone(),
+            timing: self.timing.clone(),
+            offload: self.offload.clone(),
+            router: self.router.clone(),
+            replicas: self.replicas,
+            kv_events: false,
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Requests in flight, and the rows they become.
 
-use weir_engine::Finished;
+use weir_cluster::{Finished, Placement};
 use weir_model::{Nanos, Outcome, Piece, Request, RequestRow, Tokens};
+use weir_workload::{Due, SessionSlot};
 use xxhash_rust::xxh3::Xxh3;
-
-use crate::sessions::SessionSlot;
 
 /// A request between its due time and its end.
 #[derive(Debug, Clone)]
@@ -13,9 +12,7 @@ pub(crate) struct Flight {
     pub(crate) session: SessionSlot,
     pub(crate) due: Nanos,
     pub(crate) first_token: Option<Nanos>,
-    pub(crate) routed_hit: u32,
-    pub(crate) uniform_hit: f32,
-    pub(crate) best_hit: u32,
+    pub(crate) placement: Placement,
 }
 
 /// A digest of a prompt: equal prompts have equal ids.
@@ -30,14 +27,25 @@ fn prompt_id(pieces: &[Piece]) -> u64 {
 }
 
 impl Flight {
-    fn row(&self, replica: u16, end: Nanos, outcome: Outcome) -> RequestRow {
+    /// A request that is due and has no replica yet.
+    pub(crate) fn new(due: Due) -> Self {
+        Self {
+            request: due.request,
+            session: due.slot,
+            due: due.at,
+            first_token: None,
+            placement: Placement::default(),
+        }
+    }
+
+    fn row(&self, end: Nanos, outcome: Outcome) -> RequestRow {
         let request = &self.request;
         RequestRow {
             request: request.id,
             session: request.session,
             turn: request.turn,
             prompt_id: prompt_id(request.prompt.pieces()),
-            replica,
+            replica: self.placement.replica,
             due: self.due,
             start: self.due,
             connected: None,
@@ -56,27 +64,26 @@ impl Flight {
             error: None,
             output_digest: None,
             error_bound: Nanos::ZERO,
-            routed_hit_tokens: Tokens(self.routed_hit),
-            uniform_hit_tokens: self.uniform_hit,
-            best_hit_tokens: Tokens(self.best_hit),
+            routed_hit_tokens: Tokens(self.placement.routed_hit),
+            uniform_hit_tokens: self.placement.uniform_hit,
+            best_hit_tokens: Tokens(self.placement.best_hit),
         }
     }
 
     /// The row of a request that has all its tokens.
-    pub(crate) fn done(&self, replica: u16, end: Nanos, finished: &Finished) -> RequestRow {
+    pub(crate) fn done(&self, end: Nanos, finished: &Finished) -> RequestRow {
         RequestRow {
             output_tokens: finished.output_tokens,
             cached_tokens: finished.cached,
             preemptions: finished.preemptions,
             first_step: finished.first_step,
-            ..self.row(replica, end, Outcome::Done)
+            ..self.row(end, Outcome::Done)
         }
     }
 
     /// The row of a request that was in flight when the cell ended, with the tokens it had.
     pub(crate) fn unfinished(
         &self,
-        replica: u16,
         end: Nanos,
         tokens: u32,
         cached: [Tokens; 4],
@@ -84,12 +91,12 @@ impl Flight {
         RequestRow {
             output_tokens: Tokens(tokens),
             cached_tokens: cached,
-            ..self.row(replica, end, Outcome::Unfinished)
+            ..self.row(end, Outcome::Unfinished)
         }
     }
 
     /// The row of a request that the engine refused.
-    pub(crate) fn refused(&self, replica: u16, end: Nanos, cause: String) -> RequestRow {
-        RequestRow { error: Some(cause), ..self.row(replica, end, Outcome::Failed) }
+    pub(crate) fn refused(&self, end: Nanos, cause: String) -> RequestRow {
+        RequestRow { error: Some(cause), ..self.row(end, Outcome::Failed) }
     }
 }

@@ -1,13 +1,13 @@
-//! Virtual time: the world that wires workload, router, engines and tiers. Same seed, same rows.
+//! Virtual time: the world in which a workload meets a cluster. Same seed, same rows.
 
-mod clock;
+mod books;
 mod config;
 mod flight;
 mod reach;
-mod replica;
-mod sessions;
 mod tally;
 pub mod world;
 
-pub use config::{Load, WorldConfig};
-pub use world::{Recorder, SimError, Summary, World};
+pub use books::Recorder;
+pub use config::WorldConfig;
+pub use weir_workload::Load;
+pub use world::{SimError, Summary, World};

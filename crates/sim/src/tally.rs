@@ -1,14 +1,12 @@
 //! The signals of a cell, from the block movements that the simulation conserves.
 
+use weir_cluster::{Cluster, Placement};
 use weir_model::{Request, SignalKind, Signals, TierKind, Tokens};
 use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
-use weir_tier::remote::RemoteStore;
 
 use crate::config::WorldConfig;
-use crate::flight::Flight;
 use crate::reach::Reach;
-use crate::replica::Replica;
 
 const SOURCE: &str = "simulator";
 
@@ -79,22 +77,17 @@ impl Tally {
     }
 
     /// The window begins.
-    pub(crate) fn open(
-        &mut self,
-        replicas: &[Replica],
-        store: Option<&RemoteStore>,
-        stats: &RouterStats,
-    ) {
-        self.start = Some(self.totals(replicas, store, stats));
+    pub(crate) fn open(&mut self, cluster: &Cluster) {
+        self.start = Some(self.totals(cluster, &cluster.router_stats()));
     }
 
     /// A routing decision between at least two replicas.
-    pub(crate) fn decision(&mut self, replica: u16, flight: &Flight) {
+    pub(crate) fn decision(&mut self, placement: &Placement) {
         if self.is_open() {
-            self.decisions[usize::from(replica)] += 1;
-            self.routed += f64::from(flight.routed_hit);
-            self.uniform += f64::from(flight.uniform_hit);
-            self.best += f64::from(flight.best_hit);
+            self.decisions[usize::from(placement.replica)] += 1;
+            self.routed += f64::from(placement.routed_hit);
+            self.uniform += f64::from(placement.uniform_hit);
+            self.best += f64::from(placement.best_hit);
         }
     }
 
@@ -133,34 +126,29 @@ impl Tally {
         }
     }
 
-    fn totals(
-        &self,
-        replicas: &[Replica],
-        store: Option<&RemoteStore>,
-        stats: &RouterStats,
-    ) -> Totals {
+    fn totals(&self, cluster: &Cluster, stats: &RouterStats) -> Totals {
         let mut totals = Totals {
             index_events: stats.index_events,
             index_lookups: stats.lookups,
             index_hits: stats.lookup_hits,
             ..Totals::default()
         };
-        for replica in replicas {
-            let counters = replica.engine.counters();
+        for replica in cluster.replicas() {
+            let counters = replica.counters();
             totals.external_query_tokens += counters.external_query_tokens;
             totals.stored_bytes += counters.stored_bytes;
             totals.loaded_bytes += counters.loaded_bytes;
             totals.refused += counters.refused_chunks;
             totals.preemptions += counters.preemptions;
-            totals.gpu_evicted_bytes += replica.engine.pool().evicted_blocks() * self.block_bytes;
-            if let Some(offload) = replica.engine.offload() {
+            totals.gpu_evicted_bytes += replica.engine().pool().evicted_blocks() * self.block_bytes;
+            if let Some(offload) = replica.engine().offload() {
                 for tier in TierKind::ALL {
                     let evicted = offload.cache(tier).map_or(0, ChunkCache::evicted);
                     totals.evicted_bytes += evicted * offload.chunk_bytes().0;
                 }
             }
         }
-        if let Some(store) = store {
+        if let Some(store) = cluster.store() {
             totals.evicted_bytes += store.cache().evicted() * store.chunk_bytes().0;
             totals.refused += store.refused();
         }
@@ -168,14 +156,10 @@ impl Tally {
     }
 
     /// The signals of the window.
-    pub(crate) fn signals(
-        &self,
-        replicas: &[Replica],
-        store: Option<&RemoteStore>,
-        stats: &RouterStats,
-    ) -> Signals {
+    pub(crate) fn signals(&self, cluster: &Cluster) -> Signals {
+        let stats = &cluster.router_stats();
         let start = self.start.unwrap_or_default();
-        let now = self.totals(replicas, store, stats);
+        let now = self.totals(cluster, stats);
         let mut signals = Signals::default();
         let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
         let started = &self.started;
@@ -198,11 +182,11 @@ impl Tally {
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
             add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
             add(SignalKind::StoreFailures, now.refused - start.refused);
-            let (capacity, used) = room(replicas, store);
+            let (capacity, used) = room(cluster);
             add(SignalKind::TierCapacityBytes, capacity);
             add(SignalKind::TierUsedBytes, used);
         }
-        if let (true, Some(store)) = (self.has_store, store) {
+        if let (true, Some(store)) = (self.has_store, cluster.store()) {
             add(SignalKind::StoreKeys, u64::from(store.cache().used()));
         }
         self.add_routing(&mut signals, stats, &now, &start);
@@ -239,12 +223,12 @@ impl Tally {
 }
 
 /// Capacity of the largest tier, and bytes that tiers hold.
-fn room(replicas: &[Replica], store: Option<&RemoteStore>) -> (u64, u64) {
+fn room(cluster: &Cluster) -> (u64, u64) {
     let mut capacity = 0;
     let mut used = 0;
     for tier in TierKind::ALL {
-        let caches = replicas.iter().filter_map(|replica| {
-            let offload = replica.engine.offload()?;
+        let caches = cluster.replicas().filter_map(|replica| {
+            let offload = replica.engine().offload()?;
             Some((offload.cache(tier)?, offload.chunk_bytes().0))
         });
         let mut whole = 0;
@@ -254,7 +238,7 @@ fn room(replicas: &[Replica], store: Option<&RemoteStore>) -> (u64, u64) {
         }
         capacity = capacity.max(whole);
     }
-    if let Some(store) = store {
+    if let Some(store) = cluster.store() {
         let bytes = store.chunk_bytes().0;
         capacity = capacity.max(u64::from(store.cache().capacity()) * bytes);
         used += u64::from(store.cache().used()) * bytes;

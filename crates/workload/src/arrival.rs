@@ -65,6 +65,9 @@ pub struct Schedule {
     stream: Stream,
     issued: u64,
     now: Nanos,
+    /// Due times to pass over before the next one, and after each.
+    skip: u32,
+    skip_each: u32,
 }
 
 impl Schedule {
@@ -72,7 +75,17 @@ impl Schedule {
     pub fn new(arrivals: Arrivals, seed: u64) -> Result<Self, WorkloadError> {
         arrivals.validate()?;
         let stream = Stream::new(seed, "arrival gaps", 0);
-        Ok(Self { arrivals, stream, issued: 0, now: Nanos::ZERO })
+        Ok(Self { arrivals, stream, issued: 0, now: Nanos::ZERO, skip: 0, skip_each: 0 })
+    }
+
+    /// Every `parts`-th due time, from the one at `part` (below `parts`) on: the shares of all
+    /// parts together are the whole schedule.
+    #[must_use]
+    pub fn dealt(mut self, part: u32, parts: u32) -> Self {
+        debug_assert!(part < parts, "part {part} of {parts} does not exist");
+        self.skip = part;
+        self.skip_each = parts - 1;
+        self
     }
 
     /// The next gap in seconds.
@@ -88,6 +101,16 @@ impl Iterator for Schedule {
 
     /// Nothing after 2^64 ns (584 years).
     fn next(&mut self) -> Option<Nanos> {
+        for _ in 0..std::mem::replace(&mut self.skip, self.skip_each) {
+            self.advance()?;
+        }
+        self.advance()
+    }
+}
+
+impl Schedule {
+    /// The next due time of the whole process.
+    fn advance(&mut self) -> Option<Nanos> {
         let gap = match self.arrivals {
             Arrivals::Constant { rate } => {
                 // Multiplied and not added up, so that rounding does not drift.
@@ -129,6 +152,17 @@ mod tests {
         let times = take(Arrivals::Constant { rate: 3.0 }, 0, 3_000_001);
         assert_eq!(times[..4], [0, 333_333_333, 666_666_667, 1_000_000_000].map(Nanos));
         assert_eq!(times[3_000_000], Nanos::from_secs(1_000_000));
+    }
+
+    #[test]
+    fn shares_of_a_schedule_make_it_up() {
+        let arrivals = Arrivals::Poisson { rate: 3.0 };
+        let whole = take(arrivals, 5, 300);
+        let mut parts: Vec<Nanos> = (0..3)
+            .flat_map(|part| Schedule::new(arrivals, 5).unwrap().dealt(part, 3).take(100))
+            .collect();
+        parts.sort_unstable();
+        assert_eq!(parts, whole);
     }
 
     #[test]

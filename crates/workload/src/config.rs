@@ -98,7 +98,8 @@ pub struct SharedPrefix {
     /// How a session's prefix is chosen.
     #[serde(default)]
     pub draw: Draw,
-    /// Length of a prefix.
+    /// Length of a prefix; 0 makes prompts that share nothing, the control in which no cache can
+    /// help.
     pub prefix_tokens: u32,
     /// Turns of a session.
     #[serde(default = "one")]

@@ -3,6 +3,7 @@
 
 pub mod arrival;
 pub mod config;
+pub mod demand;
 pub mod error;
 pub mod generator;
 pub mod reuse;
@@ -17,6 +18,7 @@ mod stream;
 
 pub use arrival::{Arrivals, Schedule};
 pub use config::WorkloadConfig;
+pub use demand::{Demand, Due, Load, SessionSlot};
 pub use error::WorkloadError;
 pub use reuse::{ReuseProfile, profile, profile_interleaved};
 pub use session::{Session, SessionSource, Turn};

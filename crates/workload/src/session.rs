@@ -44,3 +44,13 @@ pub trait SessionSource {
         false
     }
 }
+
+impl<S: SessionSource + ?Sized> SessionSource for &mut S {
+    fn next_session(&mut self) -> Option<Session> {
+        (**self).next_session()
+    }
+
+    fn is_finite(&self) -> bool {
+        (**self).is_finite()
+    }
+}

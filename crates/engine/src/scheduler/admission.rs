@@ -207,6 +207,9 @@ impl Engine {
         }
         sequence.phase = Phase::Prefill;
         sequence.order = self.running.push(slot);
+        if !std::mem::replace(&mut sequence.has_run, true) {
+            self.started.push(slot);
+        }
         self.prefilling.push(slot);
         self.schedule_chunk(slot, new);
         Admission::Admitted

@@ -70,6 +70,7 @@ impl Engine {
             first_step: sequence.first_step.unwrap_or(self.pass),
             output_tokens: Tokens(sequence.output_tokens),
         });
+        self.ended.push(slot);
         self.pool.release(holding);
         self.vacant.push(slot);
         self.unfinished -= 1;

@@ -10,6 +10,7 @@
 //! them it reports arrivals, lookups and transfers. After each call it starts what
 //! [`Engine::take_transfers`] and [`Engine::take_lookups`] hand out.
 
+mod abort;
 mod admission;
 mod batch;
 mod completion;
@@ -26,6 +27,8 @@ use crate::pool::BlockPool;
 use crate::running::{RunningList, WakeUp, Wheel};
 use crate::sequence::{Phase, Sequence};
 use crate::timing::PassShape;
+
+pub use abort::Busy;
 
 /// A request that this engine can never run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +80,10 @@ pub struct Engine {
     /// Prompt chunks of the pass: slot and new tokens.
     chunks: Vec<(u32, u32)>,
     ending: Vec<u32>,
+    /// Sequences that run for the first time in the pass.
+    started: Vec<u32>,
+    /// Sequences that finished with the last pass.
+    ended: Vec<u32>,
     awake: Vec<WakeUp>,
     transfers: Vec<Transfer>,
     lookups: Vec<Lookup>,
@@ -109,6 +116,8 @@ impl Engine {
             shape: PassShape::default(),
             chunks: Vec::new(),
             ending: Vec::new(),
+            started: Vec::new(),
+            ended: Vec::new(),
             awake: Vec::new(),
             transfers: Vec::new(),
             lookups: Vec::new(),
@@ -151,6 +160,10 @@ impl Engine {
     /// The answer of a remote lookup: `chunks` consecutive chunks from `from_chunk` on.
     pub fn lookup_done(&mut self, slot: Slot, from_chunk: u32, chunks: u32) {
         let sequence = &mut self.sequences[slot.0 as usize];
+        if sequence.phase == Phase::Settling {
+            self.vacate(slot.0);
+            return;
+        }
         assert_eq!(sequence.phase, Phase::LookingUp, "an answer belongs to a question");
         sequence.remote = Some((from_chunk, chunks));
         sequence.phase = Phase::Waiting;
@@ -168,8 +181,13 @@ impl Engine {
         let sequence = &mut self.sequences[slot as usize];
         sequence.loads_open -= 1;
         sequence.load_failed |= !arrived;
-        if sequence.loads_open == 0 && sequence.phase == Phase::Loading {
-            self.finish_load(slot);
+        if sequence.loads_open > 0 {
+            return;
+        }
+        match sequence.phase {
+            Phase::Loading => self.finish_load(slot),
+            Phase::Settling => self.vacate(slot),
+            _ => {}
         }
     }
 
@@ -183,6 +201,8 @@ impl Engine {
         self.stirred = false;
         self.chunks.clear();
         self.ending.clear();
+        self.started.clear();
+        self.ended.clear();
         self.pass += 1;
         let preempted = self.schedule_decodes() | self.schedule_prefills();
         // A pass that preempted admits nobody. One that preempted everybody would be empty and take
@@ -208,7 +228,8 @@ impl Engine {
         effects.finished.clear();
         effects.pass = self.pass;
         effects.decoding = self.decoding;
-        effects.tokens = self.decoding + self.chunks.iter().map(|(_, new)| *new).sum::<u32>();
+        // What was computed, also for those that were aborted meanwhile.
+        effects.tokens = self.shape.tokens() as u32;
         self.context_tokens += u64::from(self.decoding);
         let ending = std::mem::take(&mut self.ending);
         for slot in &ending {
@@ -231,7 +252,21 @@ impl Engine {
         into.append(&mut self.lookups);
     }
 
-    /// Requests submitted and not finished.
+    /// Requests that run for the first time in the pass that [`Engine::begin`] planned.
+    pub fn started_slots(&self) -> impl Iterator<Item = Slot> {
+        self.started.iter().copied().map(Slot)
+    }
+
+    /// After [`Engine::complete`], and before any other call: the requests that got a token in
+    /// that pass. These are the ones whose first token came, those that decode, those that go on
+    /// after a preemption, and those that finished.
+    pub fn token_slots(&self) -> impl Iterator<Item = Slot> {
+        // Whoever decodes now got a token in this pass, be it at the end of its prompt.
+        let decodes = |slot: &u32| self.sequences[*slot as usize].phase == Phase::Decode;
+        self.ended.iter().copied().chain(self.running.iter().filter(decodes)).map(Slot)
+    }
+
+    /// Requests submitted and neither finished nor aborted.
     pub const fn unfinished(&self) -> u32 {
         self.unfinished
     }

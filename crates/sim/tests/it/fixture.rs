@@ -50,7 +50,7 @@ pub(crate) fn world(blocks: u32, users: u32, requests: u64) -> WorldConfig {
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,
-        load: Load::Users(users),
+        load: Load::Users { users, ramp: Nanos::ZERO },
         duration: None,
         warmup: Nanos::ZERO,
         max_requests: Some(requests),

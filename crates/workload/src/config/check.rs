@@ -228,7 +228,6 @@ fn shared_prefix(config: &SharedPrefix) -> Result<(), WorkloadError> {
     let section = Section("shared-prefix");
     section.count("prefixes", config.prefixes)?;
     section.draw(config.draw)?;
-    section.at_least_one("prefix_tokens", u64::from(config.prefix_tokens))?;
     section.turns("turns", config.turns)?;
     section.tokens("prompt_tokens", config.prompt_tokens)?;
     section.tokens("output_tokens", config.output_tokens)

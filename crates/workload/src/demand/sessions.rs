@@ -1,12 +1,14 @@
 //! Sessions under way: which turns are done, and which become due.
 
 use weir_model::Nanos;
-use weir_workload::Session;
 
-/// A session's place among those under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionSlot(u32);
+use crate::session::Session;
 
+/// A session's place among those under way. Used again once the session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionSlot(u32);
+
+#[derive(Debug)]
 struct Active {
     session: Session,
     ended: Vec<bool>,
@@ -14,8 +16,8 @@ struct Active {
 }
 
 /// The sessions under way.
-#[derive(Default)]
-pub(crate) struct Sessions {
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
     active: Vec<Option<Active>>,
     vacant: Vec<u32>,
     under_way: u32,
@@ -23,7 +25,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Starts a session; `due` gets each turn that waits for no other, with its think time.
-    pub(crate) fn start(
+    pub(super) fn start(
         &mut self,
         session: Session,
         mut due: impl FnMut(SessionSlot, u32, Nanos),
@@ -45,14 +47,14 @@ impl Sessions {
     }
 
     /// The session in a place.
-    pub(crate) fn get(&self, slot: SessionSlot) -> &Session {
+    pub(super) fn get(&self, slot: SessionSlot) -> &Session {
         let active = self.active[slot.0 as usize].as_ref();
         &active.expect("a slot is asked for while its session is under way").session
     }
 
     /// A turn has ended; `due` gets each turn that waited for it last. True when it was the
     /// session's last.
-    pub(crate) fn end_turn(
+    pub(super) fn end_turn(
         &mut self,
         slot: SessionSlot,
         turn: u32,
@@ -60,7 +62,8 @@ impl Sessions {
     ) -> bool {
         let place = &mut self.active[slot.0 as usize];
         let active = place.as_mut().expect("a turn ends while its session is under way");
-        active.ended[turn as usize] = true;
+        let ended = std::mem::replace(&mut active.ended[turn as usize], true);
+        assert!(!ended, "a turn ends once");
         active.left -= 1;
         if active.left == 0 {
             *place = None;
@@ -78,7 +81,7 @@ impl Sessions {
     }
 
     /// Sessions under way.
-    pub(crate) const fn under_way(&self) -> u32 {
+    pub(super) const fn under_way(&self) -> u32 {
         self.under_way
     }
 }

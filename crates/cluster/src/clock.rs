@@ -28,7 +28,7 @@ impl<E> Ord for Planned<E> {
     }
 }
 
-/// A virtual clock with the events that are to come.
+/// The time up to which everything was handled, and the events that are to come.
 pub(crate) struct Clock<E> {
     queue: BinaryHeap<Reverse<Planned<E>>>,
     planned: u64,
@@ -40,6 +40,7 @@ impl<E> Clock<E> {
         Self { queue: BinaryHeap::new(), planned: 0, now: Nanos::ZERO }
     }
 
+    /// The time of the event that was handled last.
     pub(crate) const fn now(&self) -> Nanos {
         self.now
     }
@@ -61,16 +62,5 @@ impl<E> Clock<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.at;
         Some(planned.event)
-    }
-
-    /// Takes the next event without going on to its time: for what is left at the end.
-    pub(crate) fn next_unticked(&mut self) -> Option<E> {
-        self.queue.pop().map(|planned| planned.0.event)
-    }
-
-    /// Goes on to a time before the next event.
-    pub(crate) fn advance_to(&mut self, at: Nanos) {
-        debug_assert!(self.next_at().is_none_or(|next| next >= at));
-        self.now = self.now.max(at);
     }
 }

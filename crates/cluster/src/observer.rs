@@ -1,0 +1,48 @@
+//! What a cluster tells its caller while it is stepped.
+
+use weir_engine::{Finished, SubmitError, Transfer};
+use weir_model::{KvEvent, Nanos, StepRow, Tokens};
+
+use crate::cluster::Placement;
+
+/// Sees what happens, when it happens. Tags are the caller's own, from `submit`. Arrays of tokens
+/// are indexed by [`weir_model::TierKind::index`].
+///
+/// At the end of a pass come first tokens, then each token, then the pass, then the requests that
+/// finished. Nothing is said of a request after its end, its refusal or its abort.
+pub trait Observer {
+    /// Whether [`Observer::token`] is called, which costs a walk over the decoding requests per
+    /// pass.
+    const TOKENS: bool = false;
+
+    /// A request was routed, from within `submit`.
+    fn placed(&mut self, _at: Nanos, _tag: u64, _placement: &Placement) {}
+
+    /// The engine refused a request: it is over.
+    fn refused(&mut self, _at: Nanos, _tag: u64, _why: &SubmitError) {}
+
+    /// A pass begins in which the request runs for the first time. `cached` are the prompt tokens
+    /// that each tier serves.
+    fn scheduled(&mut self, _at: Nanos, _tag: u64, _cached: [Tokens; 4]) {}
+
+    /// A request's first token came.
+    fn first_token(&mut self, _at: Nanos, _tag: u64, _cached: [Tokens; 4]) {}
+
+    /// A token came, the first included. Called only where [`Observer::TOKENS`] says so.
+    fn token(&mut self, _at: Nanos, _tag: u64) {}
+
+    /// A request has all its tokens: it is over.
+    fn finished(&mut self, _at: Nanos, _tag: u64, _finished: &Finished) {}
+
+    /// A pass has ended.
+    fn pass(&mut self, _step: &StepRow) {}
+
+    /// A transfer between GPU and tier has ended, `took` after it was asked for.
+    fn transferred(&mut self, _at: Nanos, _replica: u16, _transfer: &Transfer, _took: Nanos) {}
+
+    /// The engine's cache has changed. Called only where the configuration asks for it.
+    fn kv_event(&mut self, _at: Nanos, _replica: u16, _event: &KvEvent) {}
+}
+
+/// Sees nothing.
+impl Observer for () {}

@@ -27,4 +27,4 @@ pub use signal::{Signal, SignalKind, Signals};
 pub use step::StepRow;
 pub use tier_kind::TierKind;
 pub use units::{Bytes, Nanos, Tokens};
-pub use verdict::{OverheadReason, Verdict, VoidReason};
+pub use verdict::{Claim, OverheadReason, Verdict, VoidReason};

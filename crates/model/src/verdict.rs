@@ -1,4 +1,4 @@
-//! The words of a verdict. The decision table that chooses between them is `weir-spec`'s.
+//! The words of a verdict and the claims it rests on. The decision table that chooses between them is `weir-spec`'s.
 
 use std::fmt;
 
@@ -53,6 +53,18 @@ impl VoidReason {
             Self::NoEvents => "no-events",
         }
     }
+}
+
+/// One claim of an arm, with what was seen of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// What is claimed.
+    pub claim: String,
+    /// Whether the signals bear it out; nothing where it could not be seen.
+    pub held: Option<bool>,
+    /// The figures.
+    pub seen: String,
 }
 
 /// What a cell is worth as evidence (design: the table of verdicts).

@@ -1,0 +1,188 @@
+//! What to ask, of whom, how often: everything a cell of load needs, checked before it starts.
+
+use std::sync::Arc;
+
+use weir_http::{TlsConfig, Url, request};
+use weir_model::Nanos;
+use weir_workload::Arrivals;
+
+use crate::error::LoadError;
+use crate::text::TextMaker;
+
+/// Which interface is asked, of those that `OpenAI` defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/chat/completions`.
+    Chat,
+}
+
+impl Api {
+    /// The path below the endpoint's root.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Completions => "/v1/completions",
+            Self::Chat => "/v1/chat/completions",
+        }
+    }
+}
+
+/// How a symbolic prompt becomes something that can be sent.
+#[derive(Debug, Clone)]
+pub enum PromptForm {
+    /// Token ids below `vocabulary`: exact lengths without a tokenizer, completions only.
+    TokenIds {
+        /// Ids are below it; at least 2.
+        vocabulary: u32,
+    },
+    /// Text that has exactly as many tokens.
+    Text(Arc<dyn TextMaker>),
+}
+
+/// What later turns quote as the earlier answers of their session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// The workload's own content, whatever the server said: the cache behaves as planned.
+    Canned,
+    /// The token ids that the server generated, so that its generated KV blocks can be reused.
+    /// Needs token-id prompts and a server that returns token ids.
+    Own,
+}
+
+/// How sessions arrive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LoadShape {
+    /// Closed loop: so many users, each with one session at a time, started evenly over `ramp`.
+    Users {
+        /// Users.
+        users: u32,
+        /// Time until all have started.
+        ramp: Nanos,
+    },
+    /// Open loop: absolute due times of an arrival process.
+    Open(Arrivals),
+    /// Each session brings its start.
+    SessionTimes,
+}
+
+/// Everything a cell of load needs.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, by its name")]
+pub struct LoadConfig {
+    /// Sessions are dealt to them in turn; a session stays with one.
+    pub endpoints: Vec<Url>,
+    /// The interface.
+    pub api: Api,
+    /// The model's name in requests.
+    pub model: String,
+    /// Answers as streams of events (else as one body, whose first byte counts as first token).
+    pub stream: bool,
+    /// Prompts.
+    pub prompts: PromptForm,
+    /// Earlier answers in later prompts.
+    pub answers: Answers,
+    /// Ask the server to go on past the end-of-text token, so that every answer has the planned
+    /// length; another length is then a failure.
+    pub ignore_eos: bool,
+    /// Send `min_tokens` = `max_tokens`.
+    pub min_tokens: bool,
+    /// Keep each streamed answer until it ends and record a digest of its text or token ids.
+    pub digest_output: bool,
+    /// `Authorization: Bearer ...`.
+    pub bearer: Option<String>,
+    /// More headers.
+    pub headers: Vec<(String, String)>,
+    /// More fields of the request body; they override ours, and `null` leaves a field out.
+    pub body: serde_json::Map<String, serde_json::Value>,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// Most time to connect, TLS included.
+    pub connect_timeout: Nanos,
+    /// Most time from the first byte sent to the end of the answer.
+    pub request_timeout: Nanos,
+    /// Keep connections for later requests.
+    pub reuse_connections: bool,
+    /// One per worker: the core to pin it to.
+    pub workers: Vec<Option<usize>>,
+    /// Arrivals.
+    pub load: LoadShape,
+    /// Of the arrival process.
+    pub seed: u64,
+    /// No new requests after it.
+    pub duration: Option<Nanos>,
+    /// The measured window starts here.
+    pub warmup: Nanos,
+    /// Most time to wait for answers after the last request; the rest is recorded as unfinished.
+    pub drain: Nanos,
+    /// Most requests to send.
+    pub max_requests: Option<u64>,
+}
+
+/// Fields that the generator itself must decide, with what decides them.
+const RESERVED_FIELDS: [(&str, &str); 6] = [
+    ("prompt", "the workload"),
+    ("messages", "the workload"),
+    ("model", "the model's name"),
+    ("stream", "the streaming option"),
+    ("n", "nothing else than 1 answer per request can be timed"),
+    ("return_token_ids", "how answers are quoted"),
+];
+
+impl LoadConfig {
+    /// What contradicts itself, before any connection is opened.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        let refuse = |what: String| Err(LoadError::Config(what));
+        if self.endpoints.is_empty() {
+            return refuse("no endpoint is given: name at least one URL".to_owned());
+        }
+        if self.endpoints.len() > usize::from(u16::MAX) {
+            return refuse(format!("{} endpoints are too many", self.endpoints.len()));
+        }
+        if self.workers.is_empty() {
+            return refuse("no worker is given: at least one thread must send".to_owned());
+        }
+        match (&self.prompts, self.api, self.answers) {
+            (PromptForm::TokenIds { vocabulary: 0 | 1 }, ..) => {
+                return refuse("the vocabulary has fewer than 2 tokens".to_owned());
+            }
+            (PromptForm::TokenIds { .. }, Api::Chat, _) => {
+                return refuse(
+                    "chat takes no token ids: give a tokenizer for text prompts, or use completions"
+                        .to_owned(),
+                );
+            }
+            (PromptForm::Text(_), _, Answers::Own) => {
+                return refuse(
+                    "own answers are quoted as token ids: use token-id prompts on completions"
+                        .to_owned(),
+                );
+            }
+            _ => {}
+        }
+        if matches!(self.load, LoadShape::Users { users: 0, .. }) {
+            return refuse("0 users ask nothing: give at least 1".to_owned());
+        }
+        if self.duration.is_some_and(|duration| duration <= self.warmup) {
+            return refuse(format!(
+                "the warm-up of {} leaves nothing of the duration to measure",
+                self.warmup
+            ));
+        }
+        if let Some((field, by)) = RESERVED_FIELDS.iter().find(|f| self.body.contains_key(f.0)) {
+            return refuse(format!("the body field `{field}` is decided by {by}: leave it out"));
+        }
+        for (name, value) in &self.headers {
+            request::check(name, value).map_err(|error| LoadError::Config(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Workers that have something to do: never more than users.
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.load {
+            LoadShape::Users { users, .. } => self.workers.len().min(users as usize),
+            LoadShape::Open(_) | LoadShape::SessionTimes => self.workers.len(),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One socket: opened without waiting, written from parts, read with the kernel's stamp.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, cmsg_space, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sendmsg, socket_with,
+    sockopt as options,
+};
+use weir_http::events::EventSplitter;
+use weir_http::response::{Limits, ResponseParser};
+use weir_http::tls::TlsSession;
+use weir_model::Nanos;
+
+use crate::exchange::Exchange;
+
+/// Longest event that is taken: a token with its log probabilities is far below.
+const EVENT_BYTES_MAX: usize = 4 << 20;
+/// Parts that one call hands to the kernel.
+const PARTS_PER_SEND: usize = 64;
+/// Room for the kernel's stamp beside the data.
+const STAMP_SPACE: usize = cmsg_space::<TimeSpec>();
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// TCP is not there yet.
+    Connecting,
+    /// TLS is not there yet.
+    Handshaking,
+    /// A request is under way.
+    Busy,
+    /// It waits for the next request.
+    Idle,
+}
+
+/// One connection to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    pub(crate) endpoint: usize,
+    pub(crate) state: State,
+    pub(crate) tls: Option<Box<TlsSession>>,
+    /// TLS bytes that are to be sent.
+    pub(crate) tls_out: Vec<u8>,
+    pub(crate) parser: ResponseParser,
+    pub(crate) splitter: EventSplitter,
+    pub(crate) exchange: Option<Box<Exchange>>,
+    /// A time at which nothing was left to read.
+    pub(crate) empty_since: Nanos,
+    /// The last read left nothing.
+    pub(crate) was_drained: bool,
+    /// The poll tells when it can be written.
+    pub(crate) awaits_writable: bool,
+}
+
+/// What one read brought.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    /// Bytes; 0 at the end of input.
+    pub(crate) bytes: usize,
+    /// Time of day at which the last byte arrived, in nanoseconds since 1970.
+    pub(crate) stamp_ns: Option<u64>,
+}
+
+impl Connection {
+    /// Begins to connect.
+    pub(crate) fn open(address: SocketAddr, endpoint: usize) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        options::set_tcp_nodelay(&socket, true)?;
+        // Where stamps are refused, reads say that they have none.
+        let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &true);
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self {
+            socket: socket.into(),
+            endpoint,
+            state: State::Connecting,
+            tls: None,
+            tls_out: Vec::new(),
+            parser: ResponseParser::new(Limits::default()),
+            splitter: EventSplitter::new(EVENT_BYTES_MAX),
+            exchange: None,
+            empty_since: Nanos::ZERO,
+            was_drained: true,
+            awaits_writable: true,
+        })
+    }
+
+    /// Reads once. `WouldBlock` when nothing is there.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut space = [0u8; STAMP_SPACE];
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message = recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let mut stamp_ns = None;
+        if let Ok(controls) = message.cmsgs() {
+            for control in controls {
+                if let ControlMessageOwned::ScmTimestampns(time) = control {
+                    // Not negative after 1970.
+                    let (seconds, nanos) = (time.tv_sec() as u64, time.tv_nsec() as u64);
+                    stamp_ns = Some(seconds * 1_000_000_000 + nanos);
+                }
+            }
+        }
+        Ok(Received { bytes: message.bytes, stamp_ns })
+    }
+
+    /// What became of the attempt to connect.
+    pub(crate) fn connect_result(&self) -> io::Result<()> {
+        match self.socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sends as much as the kernel takes of what lies behind the first `sent` bytes of the parts;
+/// how much it took. `WouldBlock` when it takes nothing.
+pub(crate) fn send<'a>(
+    socket: &TcpStream,
+    parts: impl Iterator<Item = &'a [u8]>,
+    sent: usize,
+) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); PARTS_PER_SEND];
+    let mut used = 0;
+    let mut skip = sent;
+    for part in parts {
+        if skip >= part.len() {
+            skip -= part.len();
+            continue;
+        }
+        slices[used] = IoSlice::new(&part[skip..]);
+        skip = 0;
+        used += 1;
+        if used == PARTS_PER_SEND {
+            break;
+        }
+    }
+    let mut control = SendAncillaryBuffer::default();
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(sendmsg(socket, &slices[..used], &mut control, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    fn wait(socket: &TcpStream, what: PollFlags) {
+        poll(&mut [PollFd::new(socket, what)], None).unwrap();
+    }
+
+    #[test]
+    fn parts_are_gathered_and_reads_are_stamped() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = Connection::open(listener.local_addr().unwrap(), 0).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        wait(&connection.socket, PollFlags::OUT);
+        connection.connect_result().unwrap();
+
+        let parts: Vec<Vec<u8>> = (0..200u8).map(|n| vec![n; usize::from(n % 7)]).collect();
+        let whole = parts.concat();
+        let mut sent = 0;
+        while sent < whole.len() {
+            let parts = parts.iter().map(Vec::as_slice);
+            sent += send(&connection.socket, parts, sent).unwrap();
+        }
+        let mut got = vec![0; whole.len()];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(got, whole);
+
+        let mut buffer = [0; 64];
+        let nothing = connection.receive(&mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        // The kernel turns stamps on a moment after the first socket asks for them.
+        let mut stamped = false;
+        for _ in 0..1000 {
+            peer.write_all(b"hello").unwrap();
+            wait(&connection.socket, PollFlags::IN);
+            let received = connection.receive(&mut buffer).unwrap();
+            assert_eq!(&buffer[..received.bytes], b"hello");
+            stamped |= received.stamp_ns.is_some();
+        }
+        assert!(stamped, "no read of 1000 was stamped by the kernel");
+        drop(peer);
+        wait(&connection.socket, PollFlags::IN);
+        assert_eq!(connection.receive(&mut buffer).unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn a_refused_connection_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let result = Connection::open(address, 0).and_then(|connection| {
+            wait(&connection.socket, PollFlags::OUT);
+            connection.connect_result()
+        });
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,99 @@
+//! Where requests go: addresses, found once, and the part of the head that never changes.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use weir_http::Url;
+use weir_http::request::{Method, write_head};
+use weir_http::tls::TlsClient;
+
+use crate::config::LoadConfig;
+use crate::error::LoadError;
+
+/// Most time to find out which of several addresses of a name answers.
+const TRY_ADDRESS: Duration = Duration::from_secs(1);
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) url: Url,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<TlsClient>,
+    /// Request line and headers that all requests share, without the empty line.
+    head: Vec<u8>,
+    sends_request_id: bool,
+    sends_session_id: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn open(url: &Url, config: &LoadConfig) -> Result<Self, LoadError> {
+        let client = || TlsClient::new(&config.tls);
+        let tls = url.scheme_is_tls.then(client).transpose();
+        let tls = tls.map_err(|error| LoadError::Tls(error.to_string()))?;
+        let mut headers: Vec<(&str, String)> = Vec::new();
+        let given =
+            |wanted: &str| config.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        for (name, value) in &config.headers {
+            headers.push((name, value.clone()));
+        }
+        let accept = if config.stream { "text/event-stream" } else { "application/json" };
+        for (name, value) in [("Content-Type", "application/json"), ("Accept", accept)] {
+            if !given(name) {
+                headers.push((name, value.to_owned()));
+            }
+        }
+        if let Some(token) = config.bearer.as_ref().filter(|_| !given("authorization")) {
+            headers.push(("Authorization", format!("Bearer {token}")));
+        }
+        if !config.reuse_connections && !given("connection") {
+            headers.push(("Connection", "close".to_owned()));
+        }
+        let mut head = Vec::new();
+        let target = url.target(config.api.path());
+        write_head(&mut head, Method::Post, url, &target, &headers, None)
+            .map_err(|error| LoadError::Config(error.to_string()))?;
+        // The empty line comes behind the headers of each request.
+        head.truncate(head.len() - 2);
+        Ok(Self {
+            address: resolve(url)?,
+            url: url.clone(),
+            tls,
+            head,
+            sends_request_id: !given("x-request-id"),
+            sends_session_id: !given("x-session-id"),
+        })
+    }
+
+    /// The head of one request.
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, request: u64, session: u64, body: usize) {
+        use std::io::Write;
+        out.clear();
+        out.extend_from_slice(&self.head);
+        // Writing into memory does not fail.
+        if self.sends_request_id {
+            let _ = write!(out, "X-Request-Id: weir-{request}\r\n");
+        }
+        if self.sends_session_id {
+            let _ = write!(out, "X-Session-ID: weir-session-{session}\r\n");
+        }
+        let _ = write!(out, "Content-Length: {body}\r\n\r\n");
+    }
+}
+
+/// The address of a host. Where a name has several (`localhost` over IPv6 and IPv4), the first one
+/// that answers; if none does, the first, and the requests will tell.
+fn resolve(url: &Url) -> Result<SocketAddr, LoadError> {
+    let refuse = |cause: String| LoadError::Resolve { endpoint: url.address(), cause };
+    let addresses: Vec<SocketAddr> = (url.host.as_str(), url.port)
+        .to_socket_addrs()
+        .map_err(|error| refuse(error.to_string()))?
+        .collect();
+    if let [_, _, ..] = addresses.as_slice() {
+        let answers =
+            |address: &&SocketAddr| TcpStream::connect_timeout(address, TRY_ADDRESS).is_ok();
+        if let Some(address) = addresses.iter().find(answers) {
+            return Ok(*address);
+        }
+    }
+    addresses.first().copied().ok_or_else(|| refuse("the name has none".to_owned()))
+}

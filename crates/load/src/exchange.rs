@@ -1,0 +1,351 @@
+//! One request from its due time to its row.
+
+use std::ops::Range;
+
+use weir_http::events::EventSplitter;
+use weir_http::response::{HttpError, Progress, ResponseParser};
+use weir_model::{Nanos, Outcome, Piece, RequestRow, TierKind, Tokens};
+use weir_workload::demand::Due;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::answer::{Answer, Asked, Complete, Sighting};
+use crate::body::Body;
+use crate::failure::{Failure, message, quote};
+use crate::spread::SpreadTally;
+
+/// Longest body of a refusal that is read for its message.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// Longest answer in one body.
+const WHOLE_BYTES_MAX: usize = 256 << 20;
+
+/// Between another machine's reading of its clock and the stamp of this one's kernel lie its write
+/// and the way through both kernels. No stamp sees it: over loopback, the mean is 4 us and the 99th
+/// percentile of what exceeds the other bounds was 3 us (64 paced streams, the server's log as
+/// truth). A network adds its own delay, which belongs to the answer.
+const KERNEL_PATH: Nanos = Nanos::from_micros(20);
+
+/// How the body of the answer is read, known from its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// The head is not there.
+    Head,
+    Events,
+    Whole,
+    /// A status other than 200.
+    Refusal(u16),
+    /// A status of 200 with something that is no stream of events.
+    NoEvents,
+}
+
+/// Buffers and tallies that a worker lends to whichever exchange is reading.
+pub(crate) struct Ledger<'a> {
+    pub(crate) spans: &'a mut Vec<Range<usize>>,
+    pub(crate) gap_bound: &'a mut SpreadTally,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) id: u64,
+    pub(crate) endpoint: usize,
+    pub(crate) due: Due,
+    pub(crate) asked: Asked,
+    stream: bool,
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Body,
+    /// Bytes of head and body, and how many of them the kernel has.
+    pub(crate) length: usize,
+    pub(crate) sent: usize,
+    /// Time that it waited for its own connection.
+    pub(crate) connect_began: Option<Nanos>,
+    pub(crate) connected: Option<Nanos>,
+    pub(crate) start: Option<Nanos>,
+    /// When the kernel had all of it.
+    pub(crate) sent_at: Nanos,
+    reading: Reading,
+    pub(crate) answer: Answer,
+    /// A body that is no stream of events.
+    text: Vec<u8>,
+    /// When the worker last knew that nothing of the body in one piece had come.
+    whole_earliest: Nanos,
+}
+
+impl Exchange {
+    /// An exchange without a request, to be reused.
+    pub(crate) fn vacant(due: Due) -> Self {
+        let asked = Asked {
+            prompt_tokens: Tokens::ZERO,
+            output_tokens: Tokens::ZERO,
+            exactly: false,
+            token_ids: false,
+        };
+        Self {
+            id: 0,
+            endpoint: 0,
+            due,
+            asked,
+            stream: true,
+            head: Vec::new(),
+            body: Body::default(),
+            length: 0,
+            sent: 0,
+            connect_began: None,
+            connected: None,
+            start: None,
+            sent_at: Nanos::ZERO,
+            reading: Reading::Head,
+            answer: Answer::default(),
+            text: Vec::new(),
+            whole_earliest: Nanos::ZERO,
+        }
+    }
+
+    /// Makes ready for a request; buffers keep their room.
+    pub(crate) fn reset(&mut self, id: u64, endpoint: usize, due: Due, asked: Asked) {
+        (self.id, self.endpoint, self.due, self.asked) = (id, endpoint, due, asked);
+        self.body = Body::default();
+        (self.length, self.sent) = (0, 0);
+        (self.connect_began, self.connected, self.start) = (None, None, None);
+        self.sent_at = Nanos::ZERO;
+        self.reading = Reading::Head;
+        self.text.clear();
+    }
+
+    /// How its answer is to be read.
+    pub(crate) fn expect(&mut self, stream: bool, keep: bool) {
+        self.stream = stream;
+        self.answer.reset(keep);
+    }
+
+    /// Takes bytes of the answer. True when it is complete.
+    pub(crate) fn take_in(
+        &mut self,
+        parser: &mut ResponseParser,
+        splitter: &mut EventSplitter,
+        bytes: &[u8],
+        sighting: &Sighting,
+        several: impl FnOnce() -> Nanos,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<bool, Failure> {
+        ledger.spans.clear();
+        let spans = &mut *ledger.spans;
+        let base = bytes.as_ptr() as usize;
+        let progress = parser.feed(bytes, &mut |span: &[u8]| {
+            // Slices of `bytes`, by the parser's contract.
+            let start = span.as_ptr() as usize - base;
+            spans.push(start..start + span.len());
+        });
+        if self.reading == Reading::Head {
+            self.read_head(parser)?;
+        }
+        if !ledger.spans.is_empty() {
+            self.take_body(splitter, bytes, sighting, several, ledger)?;
+        }
+        match progress.map_err(|error| of_http(&error))? {
+            Progress::Head | Progress::Body => Ok(false),
+            Progress::Complete { unread: 0 } => Ok(true),
+            Progress::Complete { unread } => {
+                Err(Failure::Protocol(format!("{unread} bytes behind the end of the answer")))
+            }
+        }
+    }
+
+    fn read_head(&mut self, parser: &ResponseParser) -> Result<(), Failure> {
+        let Some(head) = parser.head() else { return Ok(()) };
+        let kind = head.content_type.as_deref().unwrap_or_default();
+        let encoding = head.content_encoding.as_deref().unwrap_or("identity");
+        self.reading = match head.status {
+            200 if !encoding.eq_ignore_ascii_case("identity") => {
+                let what = format!("the answer is encoded as {encoding}, which nobody asked for");
+                return Err(Failure::Protocol(what));
+            }
+            200 if !self.stream => Reading::Whole,
+            200 if kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream") => {
+                Reading::Events
+            }
+            200 => Reading::NoEvents,
+            status => Reading::Refusal(status),
+        };
+        Ok(())
+    }
+
+    fn take_body(
+        &mut self,
+        splitter: &mut EventSplitter,
+        bytes: &[u8],
+        sighting: &Sighting,
+        several: impl FnOnce() -> Nanos,
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(), Failure> {
+        let is_first = self.answer.first_byte.is_none();
+        self.answer.begin_read(sighting.at);
+        if self.reading != Reading::Events {
+            let most = match self.reading {
+                Reading::Whole => WHOLE_BYTES_MAX,
+                _ => REFUSAL_BYTES_MAX,
+            };
+            if is_first {
+                let bound = several();
+                self.answer.first_token_bound = bound;
+                self.whole_earliest = sighting.at.saturating_sub(bound);
+            }
+            for span in ledger.spans.iter() {
+                let room = most.saturating_sub(self.text.len());
+                self.text.extend_from_slice(&bytes[span.clone()][..span.len().min(room)]);
+            }
+            if self.reading == Reading::Whole && self.text.len() >= most {
+                return Err(Failure::Protocol(format!("the body is longer than {most} bytes")));
+            }
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let answer = &mut self.answer;
+        let gap_bound = &mut *ledger.gap_bound;
+        for span in ledger.spans.iter() {
+            let fed = splitter.feed(&bytes[span.clone()], &mut |data: &[u8]| {
+                if result.is_ok() {
+                    result = answer.event(data, gap_bound);
+                }
+            });
+            if let (Err(error), Ok(())) = (fed, &result) {
+                result = Err(Failure::Malformed(error.to_string()));
+            }
+            if result.is_err() {
+                break;
+            }
+        }
+        answer.end_read(sighting, !splitter.is_mid_event(), several, gap_bound);
+        result
+    }
+
+    /// The message is complete: what it amounts to.
+    pub(crate) fn complete(
+        &mut self,
+        splitter: &EventSplitter,
+        last: &Sighting,
+        gap_bound: &mut SpreadTally,
+    ) -> Result<Complete, Failure> {
+        match self.reading {
+            Reading::Events if splitter.is_mid_event() => {
+                let events = self.answer.events;
+                Err(Failure::Truncated(format!("it ended inside event {events}")))
+            }
+            Reading::Events => self.answer.complete(&self.asked, gap_bound),
+            Reading::Whole => {
+                self.answer.complete_whole(&self.text, &self.asked, last, self.whole_earliest)
+            }
+            Reading::Refusal(status) => Err(Failure::Status(status, message(&self.text))),
+            Reading::NoEvents => {
+                let seen = quote(&self.text);
+                Err(Failure::Protocol(format!("the answer is no stream of events: {seen}")))
+            }
+            Reading::Head => Err(Failure::Truncated("no head came".to_owned())),
+        }
+    }
+
+    /// From the due time to the first byte sent, without the time that connecting took.
+    pub(crate) fn send_lag(&self) -> Option<Nanos> {
+        let connecting = match (self.connect_began, self.connected) {
+            (Some(began), Some(connected)) => connected.saturating_sub(began),
+            _ => Nanos::ZERO,
+        };
+        Some(self.start?.saturating_sub(self.due.at + connecting))
+    }
+
+    /// How much later than its start the server can have had the whole request, because sending it
+    /// took so long.
+    fn send_time(&self) -> Nanos {
+        self.start.map_or(Nanos::ZERO, |start| self.sent_at.saturating_sub(start))
+    }
+
+    /// The bound of a time whose event has one of its own.
+    fn bound(&self, event: Nanos) -> Nanos {
+        event + self.send_time() + KERNEL_PATH
+    }
+
+    /// The bound of the time to first token.
+    pub(crate) fn first_token_bound(&self) -> Nanos {
+        self.bound(self.answer.first_token_bound)
+    }
+
+    fn row(&self, outcome: Outcome, end: Nanos) -> RequestRow {
+        let request = &self.due.request;
+        let answer = &self.answer;
+        let reads = answer.reads.max(1) as f32;
+        // A request that never left counts from the moment it was given up.
+        let start = self.start.unwrap_or(end);
+        RequestRow {
+            request: self.id,
+            session: request.session,
+            turn: request.turn,
+            prompt_id: prompt_id(request.prompt.pieces()),
+            replica: self.endpoint as u16,
+            due: self.due.at,
+            start,
+            connected: self.connected,
+            first_byte: answer.first_byte,
+            first_token: answer.first_token,
+            end: end.max(start),
+            prompt_tokens: request.prompt.tokens(),
+            output_tokens: Tokens(answer.output_events()),
+            seen_tokens: request.seen_tokens,
+            cached_tokens: [Tokens::ZERO; 4],
+            preemptions: 0,
+            first_step: 0,
+            chunk_gaps: answer.gaps(),
+            events_per_read: (answer.reads > 0).then_some(answer.events as f32 / reads),
+            outcome,
+            error: None,
+            output_digest: None,
+            error_bound: self.first_token_bound(),
+            routed_hit_tokens: Tokens::ZERO,
+            uniform_hit_tokens: 0.0,
+            best_hit_tokens: Tokens::ZERO,
+        }
+    }
+
+    /// The row of an answer that is complete. `usage` does not tell tiers apart: what a cache
+    /// served stands under the GPU.
+    pub(crate) fn done_row(&self, complete: &Complete) -> RequestRow {
+        let mut row = self.row(Outcome::Done, complete.end);
+        row.prompt_tokens = complete.prompt_tokens;
+        row.output_tokens = complete.output_tokens;
+        row.cached_tokens[TierKind::Gpu.index()] = complete.cached_tokens;
+        row.output_digest = complete.digest;
+        row.error_bound = row.error_bound.max(self.bound(complete.end_bound));
+        row
+    }
+
+    /// The row of a failure at a moment.
+    pub(crate) fn failed_row(&self, failure: &Failure, at: Nanos) -> RequestRow {
+        RequestRow { error: Some(failure.to_string()), ..self.row(Outcome::Failed, at) }
+    }
+
+    /// The row of a request that was given up at the end of the cell, with the tokens it had.
+    pub(crate) fn unfinished_row(&self, at: Nanos) -> RequestRow {
+        self.row(Outcome::Unfinished, at)
+    }
+}
+
+/// A digest of a prompt: equal prompts have equal ids, here as in the simulator.
+fn prompt_id(pieces: &[Piece]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for piece in pieces {
+        hasher.update(&piece.content.0.to_le_bytes());
+        hasher.update(&piece.start.to_le_bytes());
+        hasher.update(&piece.len.to_le_bytes());
+    }
+    hasher.digest()
+}
+
+/// What went wrong with a response, by its kind.
+pub(crate) fn of_http(error: &HttpError) -> Failure {
+    let what = error.to_string();
+    match error {
+        HttpError::NoResponse
+        | HttpError::HeadCutOff { .. }
+        | HttpError::BodyCutOff { .. }
+        | HttpError::ChunksCutOff { .. } => Failure::Truncated(what),
+        _ => Failure::Protocol(what),
+    }
+}

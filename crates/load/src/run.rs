@@ -1,0 +1,162 @@
+//! One cell of load: feeder, workers and the thread that takes the rows.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
+
+use weir_model::{Certificate, Nanos, RequestRow};
+use weir_workload::SessionSource;
+
+use crate::certificate::certify;
+use crate::clock::Clock;
+use crate::config::{LoadConfig, LoadShape};
+use crate::descriptors;
+use crate::endpoint::Endpoint;
+use crate::error::LoadError;
+use crate::feed::Feed;
+use crate::live::Live;
+use crate::worker::{Closed, Worker, WorkerReport};
+
+/// Batches of up to 64 rows that wait to be taken. With 1,024 gaps each they take 32 MiB; a sink
+/// that is slower than that for long makes workers wait, which the certificate shows.
+const BATCHES_WAITING: usize = 64;
+
+/// Takes the rows.
+pub trait Sink: Send {
+    /// One row, in order of end (over several workers: of their arrival here).
+    fn row(&mut self, row: RequestRow) -> Result<(), String>;
+}
+
+/// What a cell of load amounts to, besides its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadReport {
+    /// Time of day of the start, from which all times count; nanoseconds since 1970.
+    pub started_unix_ns: u64,
+    /// Requests, whatever became of them.
+    pub issued: u64,
+    /// Requests that were given up at the end.
+    pub unfinished: u64,
+    /// The measured window: from the end of the warm-up to when no more was asked because of time
+    /// or a stop, else to the last row's end.
+    pub window: (Nanos, Nanos),
+    /// Why nothing more was asked before the time, where everything failed.
+    pub gave_up: Option<String>,
+    /// What the generator says of itself.
+    pub certificate: Certificate,
+}
+
+/// Generates the load and waits for its end. Rows go to the sink on the calling thread.
+pub fn run<S: SessionSource + Send>(
+    config: &LoadConfig,
+    source: S,
+    sink: &mut dyn Sink,
+    live: &Live,
+) -> Result<LoadReport, LoadError> {
+    config.check()?;
+    if let LoadShape::Open(arrivals) = config.load {
+        arrivals.validate()?;
+    }
+    descriptors::make_room(config)?;
+    let endpoints = config
+        .endpoints
+        .iter()
+        .map(|url| Endpoint::open(url, config))
+        .collect::<Result<Vec<_>, _>>()?;
+    let feed = Feed::new(config);
+    // What cannot go on stops the others.
+    let abort = || {
+        live.stop();
+        live.stop();
+    };
+    thread::scope(|scope| {
+        let feeder = scope.spawn(|| feed.run(config, source).inspect_err(|_| abort()));
+        feed.wait_filled();
+        let count = config.worker_count();
+        // The clock starts once all threads run: what is due at once would be late otherwise.
+        let (running, started) = (Arc::new(Barrier::new(count + 1)), Arc::new(OnceLock::new()));
+        let (rows, taken) = sync_channel(BATCHES_WAITING);
+        let workers: Vec<_> = (0..count)
+            .map(|index| {
+                let (queue, rows) = (feed.queue(index), rows.clone());
+                let (running, started) = (running.clone(), started.clone());
+                let (endpoints, abort) = (&endpoints, &abort);
+                scope.spawn(move || {
+                    running.wait();
+                    let clock: Clock = *started.wait();
+                    Worker::new(config, endpoints, index, clock, queue, rows, live)
+                        .and_then(Worker::run)
+                        .inspect_err(|_| abort())
+                })
+            })
+            .collect();
+        drop(rows);
+        running.wait();
+        let (clock, started_unix_ns) = Clock::start();
+        live.begin(clock, count);
+        // Nobody else sets it.
+        let _ = started.set(clock);
+        let sunk = take_rows(&taken, sink, live);
+        drop(taken);
+        let reports: Vec<_> = workers.into_iter().map(join).collect();
+        live.end();
+        feed.abandon();
+        join(feeder)?;
+        let last_end = sunk?;
+        let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(report(config, started_unix_ns, reports, last_end))
+    })
+}
+
+/// The result of a thread; its panic goes on here.
+fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Takes rows until all workers are done; when the last one ended. After an error of the sink the
+/// run is stopped and the other rows are dropped.
+fn take_rows(
+    batches: &Receiver<Vec<RequestRow>>,
+    sink: &mut dyn Sink,
+    live: &Live,
+) -> Result<Nanos, LoadError> {
+    let mut last_end = Nanos::ZERO;
+    let mut result = Ok(());
+    for row in batches.iter().flatten() {
+        last_end = last_end.max(row.end);
+        live.see(&row);
+        if result.is_ok() {
+            result = sink.row(row);
+            if result.is_err() {
+                live.stop();
+                live.stop();
+            }
+        }
+    }
+    result.map(|()| last_end).map_err(LoadError::Sink)
+}
+
+fn report(
+    config: &LoadConfig,
+    started_unix_ns: u64,
+    reports: Vec<WorkerReport>,
+    last_end: Nanos,
+) -> LoadReport {
+    let cut = reports.iter().filter_map(|report| match report.closed {
+        Closed::At(at) => Some(at),
+        Closed::ByItself => None,
+    });
+    let end = cut.max().unwrap_or(last_end).max(config.warmup);
+    let issued = reports.iter().map(|report| report.issued).sum();
+    let unfinished = reports.iter().map(|report| report.unfinished).sum();
+    let gave_up = reports.iter().find_map(|report| report.gave_up.clone());
+    let tallies: Vec<_> = reports.into_iter().map(|report| report.tally).collect();
+    let closed = matches!(config.load, LoadShape::Users { .. });
+    LoadReport {
+        started_unix_ns,
+        issued,
+        unfinished,
+        window: (config.warmup, end),
+        gave_up,
+        certificate: certify(&tallies, closed),
+    }
+}

@@ -1,0 +1,235 @@
+//! Text prompts through a local `tokenizer.json`.
+//!
+//! A prompt is a row of words that are one token each, wherever they stand: a word between words
+//! is cut out by the tokenizer's own rule before anything is merged, so the count is exact by
+//! construction, and equal contents give equal words. Every text is still tokenized once more as a
+//! whole, because a rule that was not thought of would otherwise spoil every figure unnoticed.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+use weir_model::{Prompt, prompt::token_id};
+
+use crate::text::{TextError, TextMaker};
+
+/// Words that are collected at most: more make no prompt more different.
+const WORDS_MAX: usize = 8192;
+/// Words that a vocabulary must have, so that contents differ from their first block on: 16 tokens
+/// of 64 words are 2^96 possibilities.
+const WORDS_MIN: usize = 64;
+
+/// Text of words of one token each.
+#[derive(Debug)]
+pub struct TokenizerText {
+    path: PathBuf,
+    tokenizer: Tokenizer,
+    /// Each with the space before it.
+    words: Vec<String>,
+    /// Whether a text begins with the space of its first word.
+    space_first: bool,
+    /// Tokens that the server puts around a text (the begin-of-text token of some models).
+    special_tokens: u32,
+    add_special_tokens: bool,
+}
+
+impl TokenizerText {
+    /// Opens a `tokenizer.json`. With `add_special_tokens`, as vLLM does for completions, the
+    /// tokens that the tokenizer adds itself are counted; chat templates bring their own.
+    pub fn open(path: &Path, add_special_tokens: bool) -> Result<Self, TextError> {
+        let refuse = |what: String| TextError(format!("{}: {what}", path.display()));
+        let mut tokenizer =
+            Tokenizer::from_file(path).map_err(|error| refuse(format!("no tokenizer: {error}")))?;
+        // A file may ask for padding or truncation; neither is about the text itself.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
+        let candidates = candidates(&tokenizer);
+        let (space_first, words) = [true, false]
+            .map(|space_first| (space_first, lone_words(&tokenizer, &candidates, space_first)))
+            .into_iter()
+            .max_by_key(|(space_first, words)| (words.len(), *space_first))
+            .unwrap_or_default();
+        if words.len() < WORDS_MIN {
+            return Err(refuse(format!(
+                "only {} words are one token wherever they stand, {WORDS_MIN} are needed: use \
+                 token-id prompts",
+                words.len()
+            )));
+        }
+        let special_tokens = count(&tokenizer, "", add_special_tokens).map_err(refuse)?;
+        let path = path.to_path_buf();
+        Ok(Self { path, tokenizer, words, space_first, special_tokens, add_special_tokens })
+    }
+
+    /// Tokens of a text, as a server counts them.
+    pub fn count(&self, text: &str) -> Result<u32, TextError> {
+        count(&self.tokenizer, text, self.add_special_tokens)
+            .map_err(|what| TextError(format!("{}: {what}", self.path.display())))
+    }
+}
+
+impl TextMaker for TokenizerText {
+    fn text(&self, prompt: &Prompt) -> Result<String, TextError> {
+        let wanted = prompt.tokens().get();
+        if wanted <= self.special_tokens {
+            return Err(TextError(format!(
+                "{}: {wanted} tokens leave no room beside the {} that the tokenizer adds",
+                self.path.display(),
+                self.special_tokens
+            )));
+        }
+        let mut text = String::with_capacity(wanted as usize * 8);
+        let words = self.words.len() as u32;
+        let places = prompt.pieces().iter().flat_map(|piece| {
+            (piece.start..piece.start + piece.len).map(|at| token_id(piece.content, at, words))
+        });
+        // The added tokens take the place of the first ones.
+        for word in places.skip(self.special_tokens as usize) {
+            let word = &self.words[word as usize];
+            let skip = usize::from(text.is_empty() && !self.space_first);
+            text.push_str(&word[skip..]);
+        }
+        let found = self.count(&text)?;
+        if found != wanted {
+            return Err(TextError(format!(
+                "{}: a text of {wanted} words came to {found} tokens; use token-id prompts",
+                self.path.display()
+            )));
+        }
+        Ok(text)
+    }
+}
+
+fn count(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<u32, String> {
+    let encoding = tokenizer.encode_fast(text, special).map_err(|error| error.to_string())?;
+    Ok(encoding.len() as u32)
+}
+
+/// Plain words of the vocabulary, each with a space before it, in order of their ids.
+fn candidates(tokenizer: &Tokenizer) -> Vec<String> {
+    let size = tokenizer.get_vocab_size(false) as u32;
+    let mut found = Vec::new();
+    for id in 0..size {
+        let Ok(text) = tokenizer.decode(&[id], true) else { continue };
+        let word = text.trim_start_matches(' ');
+        let plain = (2..=12).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
+        // Two tokens can have one text, with and without the space before it.
+        if plain {
+            found.push(format!(" {word}"));
+        }
+        if found.len() == WORDS_MAX * 4 {
+            break;
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Those that are one token at the start, in the middle and at the end of a text.
+fn lone_words(tokenizer: &Tokenizer, candidates: &[String], space_first: bool) -> Vec<String> {
+    let stands_alone = |word: &&String| {
+        let text = word.repeat(3);
+        let text = if space_first { &text } else { &text[1..] };
+        let Ok(encoding) = tokenizer.encode(text, false) else { return false };
+        let ids = encoding.get_ids();
+        ids.len() == 3 && ids[1] == ids[2]
+    };
+    candidates.iter().filter(stands_alone).take(WORDS_MAX).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::{ContentId, Piece, Tokens};
+
+    use super::*;
+
+    /// A byte-level BPE vocabulary in the shape of GPT-2's: 256 bytes, then merges that build some
+    /// words with and without the space before them.
+    fn tokenizer_file(folder: &Path, post_processor: &str) -> PathBuf {
+        let mut bytes: Vec<char> = ('!'..='~').chain('\u{a1}'..='\u{ac}').collect();
+        bytes.extend('\u{ae}'..='\u{ff}');
+        bytes.extend((0..68).map(|extra| char::from_u32(0x100 + extra).unwrap()));
+        let mut vocabulary: Vec<String> = bytes.iter().map(char::to_string).collect();
+        let mut merges = Vec::new();
+        for first in 'a'..='j' {
+            let spaced = format!("\u{120}{first}");
+            merges.push(serde_json::json!(["\u{120}", first.to_string()]));
+            vocabulary.push(spaced.clone());
+            for second in 'a'..='j' {
+                merges.push(serde_json::json!([spaced, second.to_string()]));
+                vocabulary.push(format!("{spaced}{second}"));
+            }
+        }
+        vocabulary.push("<s>".to_owned());
+        let map: serde_json::Map<_, _> =
+            vocabulary.into_iter().enumerate().map(|(id, token)| (token, id.into())).collect();
+        let bos = map["<s>"].clone();
+        let file = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": [{"id": bos, "content": "<s>", "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+                "trim_offsets": true, "use_regex": true},
+            "post_processor": serde_json::from_str::<serde_json::Value>(
+                &post_processor.replace("BOS", &bos.to_string())).unwrap(),
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "dropout": null, "unk_token": null,
+                "continuing_subword_prefix": null, "end_of_word_suffix": null,
+                "fuse_unk": false, "byte_fallback": false, "vocab": map, "merges": merges}
+        });
+        let path = folder.join("tokenizer.json");
+        std::fs::write(&path, file.to_string()).unwrap();
+        path
+    }
+
+    const BOS: &str = r#"{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>",
+        "type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":
+        {"<s>":{"id":"<s>","ids":[BOS],"tokens":["<s>"]}}}"#;
+
+    fn prompt(parts: &[(u64, u32)]) -> Prompt {
+        Prompt::new(parts.iter().map(|(content, len)| Piece::new(ContentId(*content), *len)))
+    }
+
+    #[test]
+    fn lengths_are_exact_and_prefixes_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        for (post, special) in [("null", 0), (BOS, 1)] {
+            let path = tokenizer_file(folder.path(), post);
+            let maker = TokenizerText::open(&path, true).unwrap();
+            assert_eq!(maker.special_tokens, special);
+            for tokens in [2, 17, 1000] {
+                let text = maker.text(&prompt(&[(1, tokens)])).unwrap();
+                assert_eq!(maker.count(&text).unwrap(), tokens);
+            }
+            let short = maker.text(&prompt(&[(1, 100)])).unwrap();
+            let long = maker.text(&prompt(&[(1, 100), (2, 33)])).unwrap();
+            assert!(long.starts_with(&short));
+            let other = maker.text(&prompt(&[(3, 100)])).unwrap();
+            assert_ne!(short, other);
+        }
+    }
+
+    #[test]
+    fn without_special_tokens_chat_content_is_exact_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = tokenizer_file(folder.path(), BOS);
+        let maker = TokenizerText::open(&path, false).unwrap();
+        let text = maker.text(&prompt(&[(1, 50)])).unwrap();
+        assert_eq!(text.split(' ').filter(|word| !word.is_empty()).count(), 50);
+        assert_eq!(prompt(&[(1, 50)]).tokens(), Tokens(50));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = tokenizer_file(folder.path(), BOS);
+        let maker = TokenizerText::open(&path, true).unwrap();
+        let error = maker.text(&prompt(&[(1, 1)])).unwrap_err().to_string();
+        assert!(error.ends_with("1 tokens leave no room beside the 1 that the tokenizer adds"));
+        let error = TokenizerText::open(&folder.path().join("none"), true).unwrap_err();
+        assert!(error.to_string().contains("no tokenizer"), "{error}");
+        std::fs::write(&path, "{}").unwrap();
+        assert!(TokenizerText::open(&path, true).is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! What one turn of a worker's loop knows about when things arrived.
+//!
+//! The kernel stamps the arrival of a read's last byte. When the first of several events in one
+//! read arrived is not stamped, but bounded from below:
+//!
+//! - A socket that a poll did not report had nothing when the poll looked.
+//! - A read that did not fill its buffer left the socket empty.
+//! - A poll that slept was woken by the first arrival, so nothing came earlier than its return less
+//!   the time that the thread then waited for a processor, which the kernel counts
+//!   (`/proc/thread-self/schedstat`).
+//!
+//! Two things are not seen: a processor taken away by a hypervisor, and an interrupt handled late.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use weir_model::Nanos;
+
+use crate::clock::DayOffset;
+
+/// From the kernel's look at its list, or from the wake-up, to the return of the call: a copy of
+/// the events and a switch to user mode. Generous, as both are a few microseconds.
+const RETURN_SLACK: Nanos = Nanos::from_micros(30);
+
+/// How often the delay is asked even if nobody needs it: what is asked later would have to be
+/// counted from the last time, and asking costs a microsecond.
+const ASK_INTERVAL: Nanos = Nanos::from_millis(1);
+
+/// Time that this thread was ready to run and waited for a processor, as the kernel counts it.
+#[derive(Debug)]
+pub(crate) struct RunDelay {
+    file: Option<File>,
+    last_ns: u64,
+}
+
+impl RunDelay {
+    /// For the calling thread. Without the file the bounds are wider, never wrong.
+    pub(crate) fn of_this_thread() -> Self {
+        let file = File::open("/proc/thread-self/schedstat").ok();
+        let mut delay = Self { file, last_ns: 0 };
+        delay.last_ns = delay.read().unwrap_or_default();
+        delay
+    }
+
+    fn read(&self) -> Option<u64> {
+        let mut text = [0u8; 80];
+        let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(&text[..length]).ok()?;
+        text.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Waited since the last time this was asked.
+    fn since_last(&mut self) -> Option<Nanos> {
+        let now = self.read()?;
+        let since = now.saturating_sub(self.last_ns);
+        self.last_ns = now;
+        Some(Nanos(since))
+    }
+}
+
+/// One call of the poll.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    began: Nanos,
+    ended: Nanos,
+    /// At least as long as the thread waited for a processor within the call, where it was asked.
+    delay: Option<Nanos>,
+}
+
+impl Wait {
+    /// A call that took no longer than its own work neither slept nor was interrupted.
+    fn is_brief(&self) -> bool {
+        self.ended.saturating_sub(self.began) <= RETURN_SLACK
+    }
+
+    /// Its end, less what can have passed between a wake-up or a look and the end.
+    fn end_less(&self, delay: Nanos) -> Nanos {
+        self.ended.saturating_sub(delay + RETURN_SLACK)
+    }
+}
+
+/// The current turn.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    previous: Wait,
+    current: Wait,
+    /// Both clocks, as of this turn.
+    pub(crate) day: DayOffset,
+    run_delay: RunDelay,
+    /// When the delay was last asked as a matter of routine.
+    asked: Nanos,
+}
+
+impl Turn {
+    pub(crate) fn new(now: Nanos, day: DayOffset, run_delay: RunDelay) -> Self {
+        let wait = Wait { began: now, ended: now, delay: None };
+        Self { previous: wait, current: wait, day, run_delay, asked: now }
+    }
+
+    /// A poll begins.
+    pub(crate) fn begin_wait(&mut self, now: Nanos) {
+        if now.saturating_sub(self.asked) >= ASK_INTERVAL {
+            self.current_delay();
+            self.asked = now;
+        }
+        self.previous = self.current;
+        self.current = Wait { began: now, ended: now, delay: None };
+    }
+
+    /// It returned.
+    pub(crate) fn end_wait(&mut self, now: Nanos, day: DayOffset) {
+        self.current.ended = now;
+        self.day = day;
+    }
+
+    /// No byte that the current poll reported on a socket can have arrived before this.
+    /// `empty_since`: a time at which that socket was empty; `was_drained`: the last read left it
+    /// empty, so that earlier polls would have reported what came later.
+    pub(crate) fn earliest(&mut self, empty_since: Nanos, was_drained: bool) -> Nanos {
+        if !was_drained {
+            return empty_since;
+        }
+        empty_since.max(self.looked()).max(self.woken())
+    }
+
+    /// The delay since the last turn in which it was asked, which covers the current call.
+    fn current_delay(&mut self) -> Option<Nanos> {
+        if self.current.delay.is_none() {
+            self.current.delay = self.run_delay.since_last();
+        }
+        self.current.delay
+    }
+
+    /// When the previous poll looked, at the earliest.
+    fn looked(&mut self) -> Nanos {
+        if self.previous.is_brief() {
+            return self.previous.began;
+        }
+        // Not asked in the previous turn, its delay is part of what is counted by now.
+        let delay = self.previous.delay.or_else(|| self.current_delay());
+        let looked = delay.map_or(Nanos::ZERO, |delay| self.previous.end_less(delay));
+        looked.max(self.previous.began)
+    }
+
+    /// When the current poll was woken, at the earliest; zero if it may not have slept.
+    fn woken(&mut self) -> Nanos {
+        if self.current.is_brief() {
+            return Nanos::ZERO;
+        }
+        let delay = self.current_delay();
+        let woken = delay.map_or(Nanos::ZERO, |delay| self.current.end_less(delay));
+        if woken > self.current.began { woken } else { Nanos::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    fn turn() -> Turn {
+        let (clock, _) = Clock::start();
+        let no_delay = RunDelay { file: None, last_ns: 0 };
+        Turn::new(Nanos::ZERO, clock.sample().1, no_delay)
+    }
+
+    fn poll(turn: &mut Turn, began: u64, ended: u64) {
+        let day = turn.day;
+        turn.begin_wait(Nanos::from_micros(began));
+        turn.end_wait(Nanos::from_micros(ended), day);
+    }
+
+    #[test]
+    fn the_poll_before_bounds_what_the_current_one_reports() {
+        let mut turn = turn();
+        poll(&mut turn, 1000, 1010);
+        poll(&mut turn, 1100, 1105);
+        // The poll at 1000 did not sleep: it looked after 1000.
+        assert_eq!(turn.earliest(Nanos::ZERO, true), Nanos::from_micros(1000));
+        // A socket read at 1050 was empty then.
+        assert_eq!(turn.earliest(Nanos::from_micros(1050), true), Nanos::from_micros(1050));
+        // One that was not read to its end says nothing by not being reported.
+        assert_eq!(turn.earliest(Nanos::from_micros(5), false), Nanos::from_micros(5));
+    }
+
+    #[test]
+    fn a_poll_that_slept_looked_just_before_it_returned() {
+        let mut turn = turn();
+        poll(&mut turn, 1000, 9000);
+        turn.current.delay = Some(Nanos::from_micros(200));
+        poll(&mut turn, 9001, 9002);
+        let looked = Nanos::from_micros(9000 - 200) - RETURN_SLACK;
+        assert_eq!(turn.earliest(Nanos::ZERO, true), looked);
+        // Where the delay is not known, only that it looked after it was called.
+        turn.previous.delay = None;
+        assert_eq!(turn.earliest(Nanos::ZERO, true), Nanos::from_micros(1000));
+    }
+
+    #[test]
+    fn a_sleeper_was_woken_by_the_first_arrival() {
+        let mut turn = turn();
+        turn.run_delay = RunDelay::of_this_thread();
+        if turn.run_delay.file.is_none() {
+            println!("SKIPPED a_sleeper_was_woken_by_the_first_arrival: no schedstat");
+            assert!(std::env::var_os("CI").is_none());
+            return;
+        }
+        // As if the poll had slept for 1000 s: this thread has not waited nearly as long.
+        poll(&mut turn, 0, 1_000_000_000);
+        let earliest = turn.earliest(Nanos::ZERO, true);
+        assert!(earliest > Nanos::from_secs(900) && earliest < Nanos::from_secs(1000));
+    }
+}

@@ -1,0 +1,218 @@
+use std::io::Write;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use weir_load::{Live, LoadShape, run};
+use weir_model::{Nanos, Outcome};
+use weir_workload::{Arrivals, Schedule, Session};
+
+use crate::server::*;
+
+fn users(users: u32) -> LoadShape {
+    LoadShape::Users { users, ramp: Nanos::ZERO }
+}
+
+#[test]
+fn a_closed_loop_keeps_its_users_in_flight_and_not_one_more() {
+    for workers in [1, 3] {
+        let gauge = Arc::new(Gauge::default());
+        let seen = gauge.clone();
+        // Each answer waits for seven others: with fewer users in flight nothing would go on.
+        let together = Arc::new(Barrier::new(8));
+        let server = Server::start(move |asked, stream| {
+            seen.enter();
+            together.wait();
+            seen.leave();
+            answer(asked, stream)
+        });
+        let mut config = config(server.address);
+        config.load = users(8);
+        config.workers = vec![None; workers];
+        let (rows, report) = play(&config, single_turns(80, 4));
+        assert_eq!(gauge.most(), 8);
+        assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
+        assert_eq!(report.certificate.offered, 8.0);
+        assert!((2.0..=8.0).contains(&report.certificate.delivered), "{:?}", report.certificate);
+        // Ids are unique, and every session was served once.
+        let mut sessions: Vec<u64> = rows.iter().map(|row| row.session).collect();
+        sessions.sort_unstable();
+        assert_eq!(sessions, (0..80).collect::<Vec<u64>>());
+        assert!(rows.windows(2).all(|pair| pair[0].request < pair[1].request));
+    }
+}
+
+#[test]
+fn users_start_over_the_ramp() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.load = LoadShape::Users { users: 4, ramp: Nanos::from_millis(40) };
+    config.duration = Some(Nanos::from_millis(60));
+    let (rows, report) = play(&config, single_turns(1_000_000, 4));
+    for user in 1..4u64 {
+        let due = Nanos::from_millis(user * 10);
+        assert!(rows.iter().any(|row| row.due == due), "user {user} did not start at {due}");
+    }
+    assert_eq!(report.window, (Nanos::ZERO, Nanos::from_millis(60)));
+    assert!(rows.iter().all(|row| row.due < Nanos::from_millis(60)));
+}
+
+#[test]
+fn an_open_loop_keeps_its_due_times_while_the_server_is_slow() {
+    let arrivals = Arrivals::Poisson { rate: 500.0 };
+    for workers in [1, 2] {
+        let gauge = Arc::new(Gauge::default());
+        let seen = gauge.clone();
+        let server = Server::start(move |asked, stream| {
+            seen.enter();
+            // Slower than requests come: an open loop does not wait for it.
+            std::thread::sleep(Duration::from_millis(100));
+            seen.leave();
+            answer(asked, stream)
+        });
+        let mut config = config(server.address);
+        config.load = LoadShape::Open(arrivals);
+        config.workers = vec![None; workers];
+        config.max_requests = Some(100);
+        let (mut rows, _) = play(&config, single_turns(1000, 4));
+        rows.sort_by_key(|row| row.due);
+        let due: Vec<Nanos> = Schedule::new(arrivals, config.seed).unwrap().take(100).collect();
+        assert_eq!(rows.iter().map(|row| row.due).collect::<Vec<_>>(), due);
+        assert!(gauge.most() > 10, "{}", gauge.most());
+        // Times to first token count from the start and contain no queue of the client.
+        assert!(rows.iter().all(|row| row.start >= row.due && row.outcome == Outcome::Done));
+    }
+}
+
+#[test]
+fn sessions_start_when_the_trace_says() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.load = LoadShape::SessionTimes;
+    config.workers = vec![None; 2];
+    let sessions: Vec<Session> = single_turns(6, 4)
+        .0
+        .enumerate()
+        .map(|(at, session)| Session { start: Some(Nanos::from_millis(at as u64 * 7)), ..session })
+        .collect();
+    let (rows, _) = play(&config, Given(sessions.into_iter()));
+    for row in &rows {
+        assert_eq!(row.due, Nanos::from_millis(row.session * 7));
+        assert!(row.start >= row.due);
+    }
+    assert_eq!(rows.len(), 6);
+}
+
+#[test]
+fn turns_wait_for_those_before_them_and_think() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.load = users(2);
+    let think = Nanos::from_millis(15);
+    let session = |id: u64| Session {
+        id,
+        start: None,
+        // Two turns at once, then one that waits for both.
+        turns: vec![
+            turn(&[piece(id, 8)], piece(100 + id, 4), &[], Nanos::ZERO),
+            turn(&[piece(10 + id, 8)], piece(110 + id, 4), &[], Nanos::ZERO),
+            turn(&[piece(20 + id, 8)], piece(120 + id, 4), &[0, 1], think),
+        ],
+    };
+    let (rows, _) = play(&config, Given((0..6).map(session).collect::<Vec<_>>().into_iter()));
+    assert_eq!(rows.len(), 18);
+    for id in 0..6 {
+        let of = |turn: u32| rows.iter().find(|row| (row.session, row.turn) == (id, turn)).unwrap();
+        let before = of(0).end.max(of(1).end);
+        assert!(of(2).due >= before + think, "{:?} {before:?}", of(2));
+        assert!(of(2).due <= before + think + Nanos::from_secs(5));
+    }
+}
+
+#[test]
+fn what_is_in_flight_at_the_end_is_drained_or_unfinished() {
+    for (drain, unfinished) in [(Nanos::from_secs(30), 0), (Nanos::from_millis(30), 4)] {
+        let server = Server::start(|asked, stream| {
+            let events = events(asked);
+            let first = format!("{STREAM}{}", chunk(&events[..2].concat()));
+            if stream.write_all(first.as_bytes()).is_err() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            let rest = format!("{}{LAST_CHUNK}", chunk(&events[2..].concat()));
+            stream.write_all(rest.as_bytes()).is_ok()
+        });
+        let mut config = config(server.address);
+        config.load = users(4);
+        config.duration = Some(Nanos::from_millis(150));
+        config.drain = drain;
+        let (rows, report) = play(&config, single_turns(1000, 4));
+        assert_eq!((rows.len(), report.issued, report.unfinished), (4, 4, unfinished));
+        for row in rows {
+            let tokens = row.output_tokens.get();
+            match unfinished {
+                0 => assert_eq!((row.outcome, tokens), (Outcome::Done, 4)),
+                _ => assert_eq!((row.outcome, tokens), (Outcome::Unfinished, 2)),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_ends_an_endless_run() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.load = users(2);
+    let live = Arc::new(Live::new());
+    let stopper = live.clone();
+    let watcher = std::thread::spawn(move || {
+        let began = Instant::now();
+        while stopper.snapshot().done < 50 {
+            assert!(began.elapsed() < Duration::from_mins(1), "{:?}", stopper.snapshot());
+            std::thread::yield_now();
+        }
+        stopper.stop();
+    });
+    let mut rows = Rows::default();
+    let report = run(&config, single_turns(u64::MAX >> 40, 4), &mut rows, &live).unwrap();
+    watcher.join().unwrap();
+    let seen = live.snapshot();
+    assert!(rows.0.len() >= 50 && rows.0.iter().all(|row| row.outcome == Outcome::Done));
+    assert_eq!((seen.done, seen.issued, seen.in_flight), (report.issued, report.issued, 0));
+    assert_eq!(seen.output_tokens, report.issued * 4);
+    assert_eq!(seen.first_token.count, report.issued);
+    assert!(report.window.1 < Nanos::from_secs(60));
+}
+
+#[test]
+fn no_more_than_the_most_requests_are_sent() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.load = users(5);
+    config.workers = vec![None; 2];
+    config.max_requests = Some(23);
+    let (rows, report) = play(&config, single_turns(1000, 4));
+    assert_eq!((rows.len(), report.issued, server.seen().len()), (23, 23, 23));
+    assert!(rows.iter().all(|row| row.outcome == Outcome::Done));
+}
+
+/// A feeder that is slower than the load: due requests wait, and the certificate says so.
+#[test]
+fn starving_is_measured_and_refused() {
+    #[derive(Debug)]
+    struct Slow;
+    impl weir_load::TextMaker for Slow {
+        fn text(&self, _: &weir_model::Prompt) -> Result<String, weir_load::TextError> {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok("x".to_owned())
+        }
+    }
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.prompts = weir_load::PromptForm::Text(Arc::new(Slow));
+    let (_, report) = play(&config, single_turns(80, 4));
+    let certificate = report.certificate;
+    // 64 were ready before the start, 16 came late.
+    assert!(certificate.starved >= Nanos::from_millis(100), "{certificate:?}");
+    let refused = certificate.refused.unwrap();
+    assert!(refused.starts_with("due requests waited"), "{refused}");
+}

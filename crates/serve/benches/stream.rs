@@ -1,0 +1,164 @@
+//! Streamed tokens per second of a server in instant mode over loopback, with the server pinned to
+//! core 0 and the client to core 1.
+//!
+//! `cargo bench -p weir-serve --bench stream -- [streams] [tokens] [seconds]` prints tokens per
+//! second of wall time and per second of the server thread's processor time. The second figure is
+//! the one to quote from a machine that others use too.
+//!
+//! `cargo bench -p weir-serve --bench stream -- pace [streams] [tokens]` runs in real time with
+//! passes of 10 ms and prints how far the gaps between tokens are from that, as a client sees them:
+//! what the server and this client are late by.
+
+#![expect(clippy::print_stdout, reason = "the figures are the bench's output")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weir_cluster::ClusterConfig;
+use weir_engine::{EngineConfig, TimingConfig};
+use weir_model::Nanos;
+use weir_router::{PolicyConfig, RouterConfig};
+use weir_serve::{ServeConfig, Server, TimeMode};
+
+/// A pass in real time.
+const PACE: Nanos = Nanos::from_millis(10);
+
+fn config(paced: bool) -> ServeConfig {
+    let cluster = ClusterConfig {
+        engine: EngineConfig {
+            block_size: 16,
+            blocks: 1 << 18,
+            max_num_seqs: 4096,
+            max_num_batched_tokens: 1 << 20,
+            max_model_len: 32_768,
+            prefix_caching: true,
+            watermark: 0.0,
+            kv_bytes_per_token: 131_072,
+        },
+        timing: TimingConfig::Fixed { base: PACE, per_token: Nanos::ZERO },
+        offload: None,
+        router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },
+        replicas: 1,
+        kv_events: false,
+    };
+    let mut config = ServeConfig::new(cluster, "bench");
+    config.time = if paced { TimeMode::Real } else { TimeMode::Instant };
+    config.core = Some(0);
+    config
+}
+
+fn request(tokens: u32, number: u32) -> String {
+    let ids: Vec<String> = (0..32).map(|at| (1000 + number * 32 + at).to_string()).collect();
+    let body = format!(
+        "{{\"model\":\"bench\",\"prompt\":[{}],\"max_tokens\":{tokens},\"stream\":true}}",
+        ids.join(",")
+    );
+    format!(
+        "POST /v1/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// One stream after the other on one connection, at least one, until `until`; answers the number of frames, and
+/// the gaps between them in nanoseconds.
+async fn reader(address: SocketAddr, tokens: u32, number: u32, until: Instant) -> (u64, Vec<u64>) {
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    stream.set_nodelay(true).expect("a fresh socket takes options");
+    let request = request(tokens, number);
+    let mut buffer = vec![0u8; 256 << 10];
+    let (mut frames, mut gaps) = (0, Vec::new());
+    loop {
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut before: Option<Instant> = None;
+        loop {
+            let read = stream.read(&mut buffer).await.expect("the server answers");
+            let now = Instant::now();
+            assert!(read > 0, "the server keeps the connection");
+            // Frames that straddle two reads are counted by their end, which is 3 bytes: at most
+            // a few in a million are missed.
+            let ends = memchr::memmem::find_iter(&buffer[..read], b"}\n\n").count() as u64;
+            frames += ends;
+            if ends > 0 {
+                let since = before.replace(now).map(|it| now.duration_since(it).as_nanos() as u64);
+                gaps.extend(since);
+                // Frames of one read came together: no gap between them.
+                gaps.extend(std::iter::repeat_n(0, ends as usize - 1));
+            }
+            if buffer[..read].ends_with(b"0\r\n\r\n") {
+                break;
+            }
+        }
+        if Instant::now() >= until {
+            return (frames, gaps);
+        }
+    }
+}
+
+/// Processor time of the server's thread so far.
+fn server_seconds() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has /proc");
+    for task in tasks.flatten() {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        if read("comm").trim() == "weir-serve" {
+            let schedstat = read("schedstat");
+            let nanos = schedstat.split_whitespace().next().and_then(|it| it.parse::<u64>().ok());
+            return nanos.unwrap_or(0) as f64 / 1e9;
+        }
+    }
+    0.0
+}
+
+fn main() {
+    let paced = std::env::args().any(|argument| argument == "pace");
+    let numbers: Vec<u64> = std::env::args().filter_map(|it| it.parse().ok()).collect();
+    let given = |at: usize, default: u64| numbers.get(at).copied().unwrap_or(default);
+    let (streams, tokens) = (given(0, 64), given(1, 1024));
+    // Paced: one answer per stream.
+    let span = Duration::from_secs(if paced { 0 } else { given(2, 5) });
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let server = Server::start(config(paced), listener).expect("the configuration is sound");
+    let address = server.addr;
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(1);
+    rustix::thread::sched_setaffinity(None, &cores).expect("the machine has two cores");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime needs little");
+    let (before, start) = (server_seconds(), Instant::now());
+    let until = start + span;
+    let (mut frames, mut gaps) = (0, Vec::new());
+    runtime.block_on(async {
+        let readers: Vec<_> = (0..streams)
+            .map(|number| tokio::spawn(reader(address, tokens as u32, number as u32, until)))
+            .collect();
+        for reader in readers {
+            let (count, own) = reader.await.expect("readers do not panic");
+            frames += count;
+            gaps.extend(own);
+        }
+    });
+    let (wall, busy) = (start.elapsed().as_secs_f64(), server_seconds() - before);
+    println!(
+        "{streams} streams x {tokens} tokens: {frames} frames in {wall:.2} s = {:.0}/s; server \
+         {busy:.2} s of processor time = {:.0}/s per core, {:.2} us per token",
+        frames as f64 / wall,
+        frames as f64 / busy,
+        busy * 1e6 / frames as f64
+    );
+    if paced {
+        let mut errors: Vec<u64> = gaps.iter().map(|gap| gap.abs_diff(PACE.0)).collect();
+        errors.sort_unstable();
+        let at = |share: f64| errors[(share * (errors.len() - 1) as f64) as usize] as f64 / 1e6;
+        println!(
+            "gaps off 10 ms by: p50 {:.3} ms, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, most {:.3}",
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
+    }
+    server.shutdown().expect("the server ends cleanly");
+}

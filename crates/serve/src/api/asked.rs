@@ -1,0 +1,455 @@
+//! From a body to what is asked: prompts as token ids, lengths, options. All checks are here, in
+//! vLLM's order and words where it has them.
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::body::Body;
+use super::error::{ApiError, Fault};
+use super::facts::Facts;
+use super::fields::{Field, boolean, float, integer, list, missing, object, text};
+use super::prompt::PromptField;
+use crate::tokenizer::Message;
+
+/// Prompts in one request; vLLM's default of `VLLM_MAX_COMPLETION_PROMPTS`.
+const MOST_PROMPTS: usize = 1024;
+/// Longer ids and salts are refused, as vLLM refuses salts.
+const MOST_NAME_BYTES: usize = 1024;
+
+/// Which endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Api {
+    Completions,
+    Chat,
+}
+
+/// Which frames of a stream tell the usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UsageFrames {
+    /// None.
+    Never,
+    /// One more at the end.
+    AtEnd,
+    /// Each, and one more at the end.
+    Always,
+}
+
+/// How the answer is to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) api: Api,
+    pub(crate) stream: bool,
+    pub(crate) usage: UsageFrames,
+    pub(crate) return_token_ids: bool,
+}
+
+/// A prompt with the length of its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) output_tokens: u32,
+}
+
+/// A request that passed all checks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) questions: Vec<Question>,
+    pub(crate) options: Options,
+    pub(crate) seed: u64,
+    pub(crate) salt: String,
+    pub(crate) session: Option<u64>,
+    /// The id that the client chose.
+    pub(crate) request_id: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) priority: i64,
+}
+
+/// Checks a body of `/v1/completions`.
+pub(super) fn completion(mut body: Body, facts: &Facts) -> Result<Asked, ApiError> {
+    check_stream_options(&body)?;
+    let no_prompt = matches!(&body.prompt, PromptField::Absent)
+        || matches!(&body.prompt, PromptField::Text(text) if text.is_empty());
+    if no_prompt {
+        let message = "Either prompt or prompt_embeds must be provided and non-empty. \
+                       (parameter=prompt)";
+        return Err(ApiError::bad_request(message, Some("prompt")));
+    }
+    let options = options(&body, Api::Completions)?;
+    check_model(&body.model, facts)?;
+    check_unsupported(&body, Api::Completions)?;
+    if boolean("echo", &body.echo)? {
+        return Err(unsupported("echo", "true"));
+    }
+    let prompts = prompts(std::mem::take(&mut body.prompt), facts)?;
+    // vLLM's default for this endpoint.
+    let asked = integer("max_tokens", &body.max_tokens)?.unwrap_or(16);
+    finish(&body, facts, options, prompts, asked)
+}
+
+/// Checks a body of `/v1/chat/completions`.
+pub(super) fn chat(body: &Body, facts: &Facts) -> Result<Asked, ApiError> {
+    check_stream_options(body)?;
+    let messages = messages(&body.messages, facts)?.ok_or_else(|| missing("messages"))?;
+    let options = options(body, Api::Chat)?;
+    check_model(&body.model, facts)?;
+    check_unsupported(body, Api::Chat)?;
+    if messages.is_empty() {
+        let message = "Cannot apply chat template to an empty conversation. Provide at least one \
+                       message.";
+        return Err(ApiError::bad_request(message, None));
+    }
+    let ids = facts.tokenizer.encode_chat(&messages, generation_prompt(body)?);
+    let asked = match integer("max_completion_tokens", &body.max_completion_tokens)? {
+        Some(tokens) => Some(tokens),
+        None => integer("max_tokens", &body.max_tokens)?,
+    };
+    // The rest of the context is vLLM's default; a model would stop by itself, this one does not.
+    let room = facts.max_model_len.saturating_sub(ids.len() as u32).max(1);
+    let asked = asked.unwrap_or_else(|| i64::from(room.min(facts.chat_default_tokens)));
+    finish(body, facts, options, vec![ids], asked)
+}
+
+/// Whether a conversation is to be continued by the assistant.
+pub(super) fn generation_prompt(body: &Body) -> Result<bool, ApiError> {
+    match &body.add_generation_prompt {
+        None => Ok(true),
+        given => boolean("add_generation_prompt", given),
+    }
+}
+
+fn finish(
+    body: &Body,
+    facts: &Facts,
+    options: Options,
+    prompts: Vec<Vec<u32>>,
+    asked_tokens: i64,
+) -> Result<Asked, ApiError> {
+    let truncate = integer("truncate_prompt_tokens", &body.truncate_prompt_tokens)?;
+    let right = text("truncation_side", &body.truncation_side)? == Some("right");
+    let mut questions = Vec::with_capacity(prompts.len());
+    for ids in prompts {
+        let ids = truncated(ids, truncate, right, facts.max_model_len);
+        let output_tokens = answer_length(ids.len(), asked_tokens, facts.max_model_len)?;
+        check_room(ids.len(), output_tokens, facts)?;
+        questions.push(Question { ids, output_tokens });
+    }
+    check_sampling(body, asked_tokens)?;
+    let salt = text("cache_salt", &body.cache_salt)?.unwrap_or("");
+    let request_id = text("request_id", &body.request_id)?;
+    for (name, value) in [("cache_salt", Some(salt)), ("request_id", request_id)] {
+        if value.is_some_and(|value| value.len() > MOST_NAME_BYTES) {
+            let message = format!("{name} must have at most {MOST_NAME_BYTES} bytes.");
+            return Err(ApiError::bad_request(message, Some(name)));
+        }
+    }
+    Ok(Asked {
+        questions,
+        options,
+        seed: integer("seed", &body.seed)?.unwrap_or(0) as u64,
+        salt: salt.to_owned(),
+        session: text("session_id", &body.session_id)?.map(|name| xxh3_64(name.as_bytes())),
+        request_id: request_id.map(str::to_owned),
+        model: text("model", &body.model)?.map(str::to_owned),
+        priority: integer("priority", &body.priority)?.unwrap_or(0),
+    })
+}
+
+fn truncated(mut ids: Vec<u32>, to: Option<i64>, right: bool, context: u32) -> Vec<u32> {
+    let Some(to) = to else { return ids };
+    let most = usize::try_from(to).unwrap_or(context as usize);
+    if ids.len() > most {
+        if right {
+            ids.truncate(most);
+        } else {
+            ids.drain(..ids.len() - most);
+        }
+    }
+    ids
+}
+
+/// Tokens to generate: what was asked, as far as the context has room.
+fn answer_length(prompt: usize, asked: i64, context: u32) -> Result<u32, ApiError> {
+    if asked > i64::from(context) {
+        let message = format!(
+            "max_tokens={asked} cannot be greater than max_model_len={context}. Please request \
+             fewer output tokens."
+        );
+        return Err(ApiError::value(message, "max_tokens", &asked));
+    }
+    if prompt > context as usize {
+        let message = format!(
+            "This model's maximum context length is {context} tokens. However, your prompt \
+             contains {prompt} input tokens, which exceeds this limit even without any output \
+             tokens. Please reduce the length of the input prompt."
+        );
+        return Err(ApiError::value(message, "input_tokens", &prompt));
+    }
+    if prompt == 0 {
+        return Err(ApiError::bad_request("The decoder prompt cannot be empty", None));
+    }
+    let room = i64::from(context - prompt as u32);
+    match u32::try_from(asked.min(room)) {
+        Ok(tokens) if tokens > 0 => Ok(tokens),
+        _ => {
+            let got = asked.min(room);
+            let message = format!("max_tokens must be at least 1, got {got}.");
+            Err(ApiError::value(message, "max_tokens", &got))
+        }
+    }
+}
+
+/// A sequence that the whole pool could not hold would wait for ever.
+fn check_room(prompt: usize, output_tokens: u32, facts: &Facts) -> Result<(), ApiError> {
+    let tokens = prompt as u64 + u64::from(output_tokens);
+    let blocks = tokens.div_ceil(u64::from(facts.block_tokens));
+    if blocks <= u64::from(facts.pool_blocks) {
+        return Ok(());
+    }
+    let message = format!(
+        "{tokens} tokens of prompt and answer need {blocks} KV blocks, and the engine has {}; ask \
+         for fewer tokens, or give the engine more blocks.",
+        facts.pool_blocks
+    );
+    Err(ApiError::bad_request(message, Some("max_tokens")))
+}
+
+fn prompts(field: PromptField, facts: &Facts) -> Result<Vec<Vec<u32>>, ApiError> {
+    let prompts: Vec<Vec<u32>> = match field {
+        PromptField::Text(text) => vec![facts.tokenizer.encode(&text)],
+        PromptField::Texts(texts) => {
+            check_count(texts.len())?;
+            texts.iter().map(|text| facts.tokenizer.encode(text)).collect()
+        }
+        PromptField::Ids(ids) => vec![ids],
+        PromptField::IdLists(lists) => {
+            check_count(lists.len())?;
+            lists
+        }
+        PromptField::Wrong(fault) => return Err(ApiError::invalid(&[fault])),
+        PromptField::Absent | PromptField::Empty => {
+            return Err(ApiError::bad_request("You must pass at least one prompt", None));
+        }
+    };
+    let vocabulary = facts.tokenizer.vocabulary();
+    if prompts.iter().any(Vec::is_empty) {
+        return Err(ApiError::bad_request("The decoder prompt cannot be empty", None));
+    }
+    match prompts.iter().flatten().find(|id| **id >= vocabulary) {
+        Some(id) => {
+            let message = format!("Token id {id} is out of vocabulary");
+            Err(ApiError::bad_request(message, None))
+        }
+        None => Ok(prompts),
+    }
+}
+
+fn check_count(count: usize) -> Result<(), ApiError> {
+    if count <= MOST_PROMPTS {
+        return Ok(());
+    }
+    let message = format!(
+        "prompt list length {count} exceeds the maximum allowed count of {MOST_PROMPTS}. \
+         (parameter=prompt)"
+    );
+    Err(ApiError::bad_request(message, Some("prompt")))
+}
+
+/// The messages of a conversation, texts of their parts joined by newlines as vLLM joins them.
+pub(super) fn messages(field: &Field, facts: &Facts) -> Result<Option<Vec<Message>>, ApiError> {
+    let Some(items) = list("messages", field)? else { return Ok(None) };
+    let messages = items.iter().enumerate().map(|(index, item)| message(index, item, facts));
+    messages.collect::<Result<_, _>>().map(Some)
+}
+
+fn message(index: usize, item: &Value, facts: &Facts) -> Result<Message, ApiError> {
+    let place = |field: &str| format!("body.messages.{index}{field}");
+    let invalid = |kind, field: &str, text: &str, value: &Value| {
+        Err(ApiError::invalid(&[Fault::new(kind, place(field), text, value)]))
+    };
+    let Value::Object(entries) = item else {
+        return invalid("dict_type", "", "Input should be a valid dictionary", item);
+    };
+    let role = match entries.get("role") {
+        Some(Value::String(role)) => role.clone(),
+        None => return invalid("missing", ".role", "Field required", item),
+        Some(other) => {
+            return invalid("string_type", ".role", "Input should be a valid string", other);
+        }
+    };
+    let content = match entries.get("content") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(content)) => content.clone(),
+        Some(Value::Array(parts)) => {
+            let mut content = String::new();
+            for part in parts {
+                let Some(text) = part_text(part) else {
+                    let message = format!("{} is not a multimodal model", facts.model());
+                    return Err(ApiError::bad_request(message, None));
+                };
+                if !content.is_empty() {
+                    content.push('\n');
+                }
+                content.push_str(text);
+            }
+            content
+        }
+        Some(other) => {
+            return invalid("string_type", ".content", "Input should be a valid string", other);
+        }
+    };
+    Ok(Message { role, content })
+}
+
+fn part_text(part: &Value) -> Option<&str> {
+    match part {
+        Value::String(text) => Some(text),
+        Value::Object(entries) => match entries.get("text") {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn options(body: &Body, api: Api) -> Result<Options, ApiError> {
+    let stream = boolean("stream", &body.stream)?;
+    let mut usage = UsageFrames::Never;
+    if let Some(entries) = object("stream_options", &body.stream_options)? {
+        let flag = |name: &str| {
+            let field = entries.get(name).filter(|value| !value.is_null()).cloned();
+            boolean(&format!("stream_options.{name}"), &field)
+        };
+        usage = match (flag("include_usage")?, flag("continuous_usage_stats")?) {
+            (false, _) => UsageFrames::Never,
+            (true, false) => UsageFrames::AtEnd,
+            (true, true) => UsageFrames::Always,
+        };
+    }
+    let return_token_ids = boolean("return_token_ids", &body.return_token_ids)?;
+    Ok(Options { api, stream, usage, return_token_ids })
+}
+
+fn check_stream_options(body: &Body) -> Result<(), ApiError> {
+    let given = object("stream_options", &body.stream_options)?.is_some_and(|it| !it.is_empty());
+    if given && !boolean("stream", &body.stream)? {
+        let message = "Stream options can only be defined when `stream=True`. \
+                       (parameter=stream_options)";
+        return Err(ApiError::bad_request(message, Some("stream_options")));
+    }
+    Ok(())
+}
+
+/// Refuses a model that is not served; none at all means the one there is.
+pub(super) fn check_model(field: &Field, facts: &Facts) -> Result<(), ApiError> {
+    match text("model", field)? {
+        None | Some("") => Ok(()),
+        Some(model) if facts.models.iter().any(|served| served == model) => Ok(()),
+        Some(model) => Err(ApiError::no_such_model(model, &facts.models)),
+    }
+}
+
+fn unsupported(name: &str, value: &str) -> ApiError {
+    let message = format!(
+        "{name}={value} is not supported by this emulated engine, which computes no \
+         probabilities and one answer per prompt; leave {name} out."
+    );
+    ApiError::bad_request(message, Some(name))
+}
+
+fn check_unsupported(body: &Body, api: Api) -> Result<(), ApiError> {
+    match integer("n", &body.n)? {
+        None | Some(1) => {}
+        Some(n) if n < 1 => {
+            return Err(ApiError::bad_request(format!("n must be at least 1, got {n}."), None));
+        }
+        Some(n) => return Err(unsupported("n", &n.to_string())),
+    }
+    let logprobs = match (&body.logprobs, api) {
+        (None | Some(Value::Bool(false)), _) => false,
+        (Some(_), Api::Chat) => boolean("logprobs", &body.logprobs)?,
+        (Some(_), Api::Completions) => integer("logprobs", &body.logprobs)?.is_some(),
+    };
+    if logprobs {
+        return Err(unsupported("logprobs", "true"));
+    }
+    if integer("prompt_logprobs", &body.prompt_logprobs)?.is_some_and(|count| count != 0) {
+        return Err(unsupported("prompt_logprobs", "true"));
+    }
+    if boolean("use_beam_search", &body.use_beam_search)? {
+        return Err(unsupported("use_beam_search", "true"));
+    }
+    if body.suffix.is_some() {
+        return Err(unsupported("suffix", "text"));
+    }
+    let tools = list("tools", &body.tools)?.is_some_and(|tools| !tools.is_empty());
+    if tools && matches!(&body.tool_choice, Some(Value::String(choice)) if choice == "auto") {
+        let message = "\"auto\" tool choice requires --enable-auto-tool-choice and \
+                       --tool-call-parser to be set";
+        return Err(ApiError::bad_request(message, None));
+    }
+    Ok(())
+}
+
+/// Parameters of sampling: checked, then without effect, because answers are made up.
+fn check_sampling(body: &Body, max_tokens: i64) -> Result<(), ApiError> {
+    let min_tokens = integer("min_tokens", &body.min_tokens)?.unwrap_or(0);
+    if min_tokens < 0 {
+        let message = format!("min_tokens must be greater than or equal to 0, got {min_tokens}.");
+        return Err(ApiError::bad_request(message, None));
+    }
+    if min_tokens > max_tokens {
+        let message = format!(
+            "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}."
+        );
+        return Err(ApiError::bad_request(message, None));
+    }
+    boolean("ignore_eos", &body.ignore_eos)?;
+    if let Some(it) = float("temperature", &body.temperature)?.filter(|it| *it < 0.0) {
+        let message = format!("temperature must be non-negative, got {it:?}.");
+        return Err(ApiError::value(message, "temperature", &format!("{it:?}")));
+    }
+    if let Some(it) = float("top_p", &body.top_p)?.filter(|it| *it <= 0.0 || *it > 1.0) {
+        let message = format!("top_p must be in (0, 1], got {it:?}.");
+        return Err(ApiError::value(message, "top_p", &format!("{it:?}")));
+    }
+    if let Some(it) = integer("top_k", &body.top_k)?.filter(|it| *it < -1) {
+        let message = format!("top_k must be 0 (disable), or at least 1, got {it}.");
+        return Err(ApiError::bad_request(message, None));
+    }
+    let penalties = [
+        ("presence_penalty", &body.presence_penalty),
+        ("frequency_penalty", &body.frequency_penalty),
+    ];
+    for (name, field) in penalties {
+        if let Some(it) = float(name, field)?.filter(|it| !(-2.0..=2.0).contains(it)) {
+            let message = format!("{name} must be in [-2, 2], got {it:?}.");
+            return Err(ApiError::bad_request(message, None));
+        }
+    }
+    match &body.stop {
+        None | Some(Value::String(_)) => {}
+        stop => {
+            list("stop", stop)?;
+        }
+    }
+    for id in list("stop_token_ids", &body.stop_token_ids)?.unwrap_or_default() {
+        integer("stop_token_ids", &Some(id.clone()))?;
+    }
+    check_transfer(body)
+}
+
+/// Limits per request on what an offload mechanism moves: vLLM's, checked and without effect.
+fn check_transfer(body: &Body) -> Result<(), ApiError> {
+    let Some(entries) = object("kv_transfer_params", &body.kv_transfer_params)? else {
+        return Ok(());
+    };
+    for name in ["max_load_tokens", "max_offload_tokens"] {
+        let field = entries.get(name).filter(|value| !value.is_null()).cloned();
+        let path = format!("kv_transfer_params.{name}");
+        if let Some(it) = integer(&path, &field)?.filter(|it| *it < 0) {
+            let message = format!("{path} must not be negative, got {it}.");
+            return Err(ApiError::bad_request(message, Some("kv_transfer_params")));
+        }
+    }
+    Ok(())
+}

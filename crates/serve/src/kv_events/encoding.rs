@@ -1,0 +1,210 @@
+//! Events to msgpack, byte for byte as vLLM's `msgspec` encoder writes them.
+//!
+//! Since vLLM 0.32 an event is a map with the tag `type` that leaves out absent fields; before, it
+//! was an array of all fields in order behind its name. The batch around the events is an array in
+//! both. One KV-cache group is all there is: `group_idx` 0, `full_attention`.
+
+use rmp::encode::{
+    write_array_len, write_bin, write_f64, write_map_len, write_nil, write_str, write_uint,
+};
+use weir_model::block::event_hash;
+
+use super::event::{BlockHash, BlockStored, Event, ExtraKeys};
+
+/// How events are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Maps, as vLLM 0.32 writes them.
+    Map,
+    /// Arrays, as vLLM wrote them before.
+    Array,
+}
+
+/// How block hashes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashForm {
+    /// The last eight bytes as an integer: vLLM's default
+    /// (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
+    Integer,
+    /// All bytes.
+    Bytes,
+}
+
+const SPEC_KIND: &str = "full_attention";
+const ALWAYS: &str = "writing to memory cannot fail";
+
+/// Appends one batch to `out`: `[ts, [event, ...], data_parallel_rank]`. `seconds` counts from
+/// 1970.
+pub fn encode_batch(
+    out: &mut Vec<u8>,
+    layout: Layout,
+    form: HashForm,
+    seconds: f64,
+    events: &[Event],
+    rank: u16,
+) {
+    let mut writer = Writer { out, form };
+    writer.array(3);
+    write_f64(writer.out, seconds).expect(ALWAYS);
+    writer.array(events.len());
+    for event in events {
+        match layout {
+            Layout::Map => writer.event_map(event),
+            Layout::Array => writer.event_array(event),
+        }
+    }
+    writer.unsigned(u64::from(rank));
+}
+
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    form: HashForm,
+}
+
+impl Writer<'_> {
+    fn event_map(&mut self, event: &Event) {
+        match event {
+            Event::Stored(stored) => self.stored_map(stored),
+            Event::Removed { hashes, medium } => {
+                write_map_len(self.out, 4).expect(ALWAYS);
+                self.pair("type", "BlockRemoved");
+                self.text("block_hashes");
+                self.hashes(hashes);
+                self.pair("medium", medium.name());
+                self.text("group_idx");
+                self.unsigned(0);
+            }
+            Event::Cleared => {
+                write_map_len(self.out, 1).expect(ALWAYS);
+                self.pair("type", "AllBlocksCleared");
+            }
+        }
+    }
+
+    fn stored_map(&mut self, stored: &BlockStored) {
+        let extra = u32::from(stored.extra_keys != ExtraKeys::Absent);
+        write_map_len(self.out, 9 + extra + u32::from(stored.has_spec_kind)).expect(ALWAYS);
+        self.pair("type", "BlockStored");
+        self.text("block_hashes");
+        self.hashes(&stored.hashes);
+        self.text("parent_block_hash");
+        self.parent(stored.parent.as_ref());
+        self.text("token_ids");
+        self.tokens(&stored.token_ids);
+        self.text("block_size");
+        self.unsigned(u64::from(stored.block_tokens));
+        self.text("lora_id");
+        self.nil();
+        self.pair("medium", stored.medium.name());
+        self.text("lora_name");
+        self.nil();
+        if stored.extra_keys != ExtraKeys::Absent {
+            self.text("extra_keys");
+            self.extra_keys(&stored.extra_keys, stored.hashes.len());
+        }
+        self.text("group_idx");
+        self.unsigned(0);
+        if stored.has_spec_kind {
+            self.pair("kv_cache_spec_kind", SPEC_KIND);
+        }
+    }
+
+    fn event_array(&mut self, event: &Event) {
+        match event {
+            Event::Stored(stored) => {
+                self.array(12);
+                self.text("BlockStored");
+                self.hashes(&stored.hashes);
+                self.parent(stored.parent.as_ref());
+                self.tokens(&stored.token_ids);
+                self.unsigned(u64::from(stored.block_tokens));
+                self.nil();
+                self.text(stored.medium.name());
+                self.nil();
+                self.extra_keys(&stored.extra_keys, stored.hashes.len());
+                self.unsigned(0);
+                if stored.has_spec_kind {
+                    self.text(SPEC_KIND);
+                } else {
+                    self.nil();
+                }
+                self.nil();
+            }
+            Event::Removed { hashes, medium } => {
+                self.array(4);
+                self.text("BlockRemoved");
+                self.hashes(hashes);
+                self.text(medium.name());
+                self.unsigned(0);
+            }
+            Event::Cleared => {
+                self.array(1);
+                self.text("AllBlocksCleared");
+            }
+        }
+    }
+
+    fn extra_keys(&mut self, keys: &ExtraKeys, blocks: usize) {
+        let ExtraKeys::PerBlock { salt } = keys else { return self.nil() };
+        self.array(blocks);
+        for block in 0..blocks {
+            match salt {
+                Some(salt) if block == 0 => {
+                    self.array(1);
+                    self.text(salt);
+                }
+                _ => self.nil(),
+            }
+        }
+    }
+
+    fn hashes(&mut self, hashes: &[BlockHash]) {
+        self.array(hashes.len());
+        for hash in hashes {
+            self.hash(hash);
+        }
+    }
+
+    fn parent(&mut self, hash: Option<&BlockHash>) {
+        match hash {
+            Some(hash) => self.hash(hash),
+            None => self.nil(),
+        }
+    }
+
+    fn hash(&mut self, hash: &BlockHash) {
+        match self.form {
+            HashForm::Integer => self.unsigned(event_hash(hash)),
+            HashForm::Bytes => write_bin(self.out, hash).expect(ALWAYS),
+        }
+    }
+
+    fn tokens(&mut self, tokens: &[u32]) {
+        self.array(tokens.len());
+        for token in tokens {
+            self.unsigned(u64::from(*token));
+        }
+    }
+
+    fn pair(&mut self, key: &str, value: &str) {
+        self.text(key);
+        self.text(value);
+    }
+
+    fn text(&mut self, text: &str) {
+        write_str(self.out, text).expect(ALWAYS);
+    }
+
+    fn array(&mut self, len: usize) {
+        write_array_len(self.out, len as u32).expect(ALWAYS);
+    }
+
+    /// The shortest form, as `msgspec` writes integers.
+    fn unsigned(&mut self, value: u64) {
+        write_uint(self.out, value).expect(ALWAYS);
+    }
+
+    fn nil(&mut self) {
+        write_nil(self.out).expect(ALWAYS);
+    }
+}

@@ -1,0 +1,305 @@
+//! The sockets: PUB for the stream of batches, ROUTER for those who missed some.
+//!
+//! The driver hands over events and goes on; two tasks do the rest. One encodes batches, numbers
+//! them, sends them and keeps the last ones; the other answers replay requests from what is kept,
+//! so a slow reader of old batches never holds up new ones.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use zeromq::{PubSocket, RouterSocket, Socket as _, SocketEvent, SocketRecv as _, SocketSend as _};
+use zeromq::{RouterSendHalf, ZmqError, ZmqMessage};
+
+use super::config::{Address, EventForm, KvEventsError, PublisherConfig};
+use super::encoding::{HashForm, Layout, encode_batch};
+use super::event::Event;
+
+/// The sequence number of the message that ends a replay.
+const END_OF_REPLAY: [u8; 8] = [0xff; 8];
+/// A reader of a replay that takes no message for this long is given up.
+const REPLAY_SEND_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time before a peer that refused the handshake is tried again.
+const CONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// One batch on its way to the sockets.
+#[derive(Debug)]
+struct Batch {
+    sequence: u64,
+    seconds: f64,
+    events: Vec<Event>,
+}
+
+/// Publishes the events of one engine. Dropping it closes its sockets at once; [`Self::close`]
+/// sends what waits first.
+#[derive(Debug)]
+pub struct Publisher {
+    queue: mpsc::Sender<Batch>,
+    sending: JoinHandle<()>,
+    replaying: Option<JoinHandle<()>>,
+    next_sequence: u64,
+    dropped: Arc<AtomicU64>,
+    endpoint: String,
+    replay_endpoint: Option<String>,
+}
+
+impl Publisher {
+    /// Opens the sockets of data-parallel rank `rank`. Needs a Tokio runtime with I/O and time.
+    pub async fn open(
+        config: &PublisherConfig,
+        form: &EventForm,
+        rank: u16,
+    ) -> Result<Self, KvEventsError> {
+        let address = Address::parse(&config.endpoint, rank)?;
+        let failed = |endpoint: &str, error: &ZmqError| KvEventsError::Address {
+            endpoint: endpoint.to_owned(),
+            why: format!("{error}; choose another port or end what uses it"),
+        };
+        let mut socket = PubSocket::new();
+        let mut endpoint = address.text.clone();
+        if address.binds {
+            let bound = socket.bind(&address.text).await;
+            endpoint = bound.map_err(|error| failed(&address.text, &error))?.to_string();
+        }
+        let kept = Arc::new(Mutex::new(VecDeque::new()));
+        let topic = Bytes::copy_from_slice(config.topic.as_bytes());
+        let (mut replaying, mut replay_endpoint) = (None, None);
+        if let Some(replay) = &config.replay_endpoint {
+            let address = Address::parse(replay, rank)?;
+            let mut router = RouterSocket::new();
+            let bound = router.bind(&address.text).await;
+            let bound = bound.map_err(|error| failed(&address.text, &error))?;
+            replay_endpoint = Some(bound.to_string());
+            replaying = Some(tokio::spawn(answer_replays(router, kept.clone(), topic.clone())));
+        }
+        let (queue, batches) = mpsc::channel(config.max_queue_size);
+        let sender = Sender {
+            socket,
+            batches,
+            topic,
+            archive: Archive {
+                kept,
+                capacity: if replaying.is_some() { config.buffer_steps } else { 0 },
+                layout: form.layout,
+                hashes: form.hashes,
+                rank,
+            },
+            peer: (!address.binds).then(|| address.text.clone()),
+        };
+        Ok(Self {
+            queue,
+            sending: tokio::spawn(sender.run()),
+            replaying,
+            next_sequence: 0,
+            dropped: Arc::new(AtomicU64::new(0)),
+            endpoint,
+            replay_endpoint,
+        })
+    }
+
+    /// Publishes the events of one pass as one batch, stamped `seconds` after 1970. Nothing
+    /// happens without events. Does not wait: when the queue is full the batch is dropped, and its
+    /// sequence number with it.
+    pub fn publish(&mut self, seconds: f64, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let batch = Batch { sequence: self.next_sequence, seconds, events };
+        self.next_sequence += 1;
+        if self.queue.try_send(batch).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Batches published so far, dropped ones included.
+    pub const fn batches(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Batches that found the queue full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The address events come from (the one connected to, where it does not bind).
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The address that answers replay requests.
+    pub fn replay_endpoint(&self) -> Option<&str> {
+        self.replay_endpoint.as_deref()
+    }
+
+    /// Sends what waits and closes the sockets.
+    pub async fn close(mut self) {
+        let (closed, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.queue, closed));
+        // The task ends with the queue; it fails only by panicking, which has been reported then.
+        let _ = (&mut self.sending).await;
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.sending.abort();
+        if let Some(replaying) = &self.replaying {
+            replaying.abort();
+        }
+    }
+}
+
+/// The batches that a replay can ask for.
+type Kept = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
+
+fn locked(kept: &Kept) -> MutexGuard<'_, VecDeque<(u64, Bytes)>> {
+    // Whoever held the lock only pushed or copied: what is there is whole.
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Sender {
+    socket: PubSocket,
+    batches: mpsc::Receiver<Batch>,
+    topic: Bytes,
+    archive: Archive,
+    /// Whom to connect to, for a publisher that does not bind.
+    peer: Option<String>,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        match self.peer.take() {
+            None => {
+                while let Some(batch) = self.batches.recv().await {
+                    self.send(&batch).await;
+                }
+            }
+            Some(peer) => self.run_connected(&peer).await,
+        }
+    }
+
+    /// Connects, and again whenever the peer goes away. As with any PUB socket, what is sent while
+    /// nobody listens is lost to the stream, and kept for replay.
+    async fn run_connected(&mut self, peer: &str) {
+        let mut changes = self.socket.monitor();
+        while self.connect(peer).await {
+            loop {
+                tokio::select! {
+                    batch = self.batches.recv() => match batch {
+                        Some(batch) => self.send(&batch).await,
+                        None => return,
+                    },
+                    change = changes.next() => {
+                        if matches!(change, None | Some(SocketEvent::Disconnected(_))) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// True when connected; false when there is nothing more to send.
+    async fn connect(&mut self, peer: &str) -> bool {
+        let Self { socket, batches, archive, .. } = self;
+        loop {
+            let connecting = socket.connect(peer);
+            let pause = async {
+                // The library tries for ever to reach the peer; it fails when the peer is reached
+                // and is no subscriber.
+                if connecting.await.is_err() {
+                    tokio::time::sleep(CONNECT_PAUSE).await;
+                    return false;
+                }
+                true
+            };
+            tokio::pin!(pause);
+            let connected = loop {
+                tokio::select! {
+                    connected = &mut pause => break connected,
+                    batch = batches.recv() => match batch {
+                        Some(batch) => drop(archive.add(&batch)),
+                        None => return false,
+                    },
+                }
+            };
+            if connected {
+                return true;
+            }
+        }
+    }
+
+    async fn send(&mut self, batch: &Batch) {
+        let payload = self.archive.add(batch);
+        let mut message = ZmqMessage::from(self.topic.clone());
+        message.push_back(Bytes::copy_from_slice(&batch.sequence.to_be_bytes()));
+        message.push_back(payload);
+        // A PUB socket fails only towards single subscribers, who see a gap then.
+        let _ = self.socket.send(message).await;
+    }
+}
+
+/// Encodes batches and keeps the last ones.
+struct Archive {
+    kept: Kept,
+    /// How many; 0 where nobody can ask.
+    capacity: usize,
+    layout: Layout,
+    hashes: HashForm,
+    rank: u16,
+}
+
+impl Archive {
+    fn add(&mut self, batch: &Batch) -> Bytes {
+        let mut payload = Vec::new();
+        let Batch { seconds, events, .. } = batch;
+        encode_batch(&mut payload, self.layout, self.hashes, *seconds, events, self.rank);
+        let payload = Bytes::from(payload);
+        if self.capacity > 0 {
+            let mut kept = locked(&self.kept);
+            if kept.len() == self.capacity {
+                kept.pop_front();
+            }
+            kept.push_back((batch.sequence, payload.clone()));
+        }
+        payload
+    }
+}
+
+/// Answers `[id, "", first sequence number as u64 BE]` with one message per kept batch from that
+/// number on and one that ends the replay. Anything else is ignored, as vLLM does.
+async fn answer_replays(router: RouterSocket, kept: Kept, topic: Bytes) {
+    let (mut answers, mut requests) = router.split();
+    while let Ok(request) = requests.recv().await {
+        let frames = request.into_vec();
+        let [reader, _, start] = frames.as_slice() else { continue };
+        let start = start.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let batches: Vec<(u64, Bytes)> =
+            locked(&kept).iter().filter(|(sequence, _)| *sequence >= start).cloned().collect();
+        let replies = batches.into_iter().map(|(sequence, payload)| {
+            [topic.clone(), Bytes::copy_from_slice(&sequence.to_be_bytes()), payload]
+        });
+        let end = [Bytes::new(), Bytes::from_static(&END_OF_REPLAY), Bytes::new()];
+        for frames in replies.chain([end]) {
+            if !answer(&mut answers, reader, frames).await {
+                break;
+            }
+        }
+    }
+}
+
+/// False when the reader is gone or takes nothing.
+async fn answer(answers: &mut RouterSendHalf, reader: &Bytes, frames: [Bytes; 3]) -> bool {
+    let mut message = ZmqMessage::from(reader.clone());
+    message.push_back(Bytes::new());
+    for frame in frames {
+        message.push_back(frame);
+    }
+    matches!(tokio::time::timeout(REPLAY_SEND_LIMIT, answers.send(message)).await, Ok(Ok(())))
+}

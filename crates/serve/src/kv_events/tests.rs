@@ -1,0 +1,379 @@
+//! Frames against those captured from vLLM, byte for byte, and the sockets against themselves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use weir_model::{ContentId, KvChange, KvEvent, Piece, TierKind};
+use zeromq::{DealerSocket, Socket as _, SocketRecv as _, SocketSend as _, SubSocket, ZmqMessage};
+
+use super::*;
+use crate::token_ids::TokenIds;
+
+const PLAIN: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events.jsonl");
+const OFFLOAD: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-offload.jsonl");
+const DESCRIBED: &str =
+    include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-offload-described.jsonl");
+const ARRAYS: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-array.jsonl");
+const REPLAY: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-replay.jsonl");
+
+/// Contents with their tokens, and the salt of those that have one.
+#[derive(Default)]
+struct Book {
+    tokens: HashMap<ContentId, Vec<u32>>,
+    salts: HashMap<ContentId, String>,
+}
+
+impl TokenIds for Book {
+    fn append_token_ids(&self, pieces: &[Piece], ids: &mut Vec<u32>) -> bool {
+        let before = ids.len();
+        for piece in pieces {
+            let Some(tokens) = self.tokens.get(&piece.content) else {
+                ids.truncate(before);
+                return false;
+            };
+            ids.extend(&tokens[piece.start as usize..(piece.start + piece.len) as usize]);
+        }
+        true
+    }
+
+    fn cache_salt(&self, path: &[Piece]) -> Option<&str> {
+        self.salts.get(&path.first()?.content).map(String::as_str)
+    }
+}
+
+const PROMPT: ContentId = ContentId(1);
+const ANSWER: ContentId = ContentId(2);
+const SALTED: ContentId = ContentId(3);
+
+fn book() -> Book {
+    let mut book = Book::default();
+    book.tokens.insert(PROMPT, (10..110).collect());
+    // The 40 tokens that the captured request generated, as far as a block holds them.
+    let answer = [3095, 3220, 2955].into_iter().chain([3947; 25]).collect();
+    book.tokens.insert(ANSWER, answer);
+    book.tokens.insert(SALTED, (10..80).collect());
+    book.salts.insert(SALTED, "weir".to_owned());
+    for start in [10, 300, 600, 900] {
+        book.tokens.insert(ContentId(u64::from(start)), (start..start + 130).collect());
+    }
+    book
+}
+
+fn event(change: KvChange, tier: TierKind, path: &[Piece], from: u32, to: u32) -> KvEvent {
+    KvEvent { change, tier, path: path.into(), from_token: from, to_token: to }
+}
+
+fn stored(content: ContentId, to: u32) -> KvEvent {
+    event(KvChange::Stored, TierKind::Gpu, &[Piece::new(content, to)], 0, to)
+}
+
+fn cleared() -> KvEvent {
+    event(KvChange::Cleared, TierKind::Gpu, &[], 0, 0)
+}
+
+/// What happened in the batches of `kv-events.jsonl`.
+fn plain_story() -> Vec<Vec<KvEvent>> {
+    let decoded = [Piece::new(PROMPT, 100), Piece::new(ANSWER, 28)];
+    vec![
+        vec![stored(PROMPT, 96)],
+        vec![event(KvChange::Stored, TierKind::Gpu, &decoded, 96, 128)],
+        vec![stored(SALTED, 64)],
+        vec![cleared(), stored(PROMPT, 32)],
+    ]
+}
+
+/// What happened in the batches of `kv-events-offload.jsonl`: prompts of four full blocks in a GPU
+/// pool of eight, over a host tier of twelve. vLLM stores a pass's chunks in an order of its own.
+fn offload_story() -> Vec<Vec<KvEvent>> {
+    let span = |change, tier, start: u64, blocks: std::ops::Range<u32>| {
+        let path = [Piece::new(ContentId(start), blocks.end * 32)];
+        event(change, tier, &path, blocks.start * 32, blocks.end * 32)
+    };
+    let store = |start| span(KvChange::Stored, TierKind::Gpu, start, 0..4);
+    let remove = |start, blocks| span(KvChange::Removed, TierKind::Gpu, start, blocks);
+    let offload = |start, order: [u32; 4]| {
+        let chunks =
+            order.map(|chunk| span(KvChange::Stored, TierKind::Host, start, chunk..chunk + 1));
+        chunks.to_vec()
+    };
+    vec![
+        vec![store(10)],
+        offload(10, [2, 3, 0, 1]),
+        vec![remove(10, 3..4), store(300)],
+        offload(300, [2, 3, 0, 1]),
+        vec![remove(10, 0..3), remove(300, 3..4), store(600)],
+        offload(600, [1, 2, 0, 3]),
+        vec![remove(300, 0..3)],
+        vec![store(10), remove(600, 3..4)],
+        vec![
+            remove(600, 0..3),
+            remove(10, 3..4),
+            store(900),
+            span(KvChange::Removed, TierKind::Host, 300, 0..4),
+        ],
+        offload(900, [1, 3, 0, 2]),
+    ]
+}
+
+fn form(tiers: TierEvents, layout: Layout) -> EventForm {
+    EventForm { hash_seed: Some("0".to_owned()), tiers, layout, ..EventForm::new(32) }
+}
+
+fn frame(line: &str) -> Vec<Vec<u8>> {
+    let parts: Vec<String> = serde_json::from_str(line).unwrap();
+    let byte = |text: &[u8]| u8::from_str_radix(std::str::from_utf8(text).unwrap(), 16).unwrap();
+    parts.iter().map(|part| part.as_bytes().chunks(2).map(byte).collect()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// The time stamp of a batch: nine bytes after the array's head.
+fn seconds(payload: &[u8]) -> f64 {
+    f64::from_be_bytes(payload[2..10].try_into().unwrap())
+}
+
+/// Compares the batches of a story with captured payloads.
+fn assert_story(story: &[Vec<KvEvent>], form: &EventForm, lines: &[&str]) {
+    assert_eq!(story.len(), lines.len());
+    let book = book();
+    let mut expander = form.expander();
+    for (index, (batch, line)) in story.iter().zip(lines).enumerate() {
+        let captured = &frame(line)[2];
+        let mut events = Vec::new();
+        for event in batch {
+            expander.expand(event, &book, &mut events);
+        }
+        let mut payload = Vec::new();
+        encode_batch(&mut payload, form.layout, form.hashes, seconds(captured), &events, 0);
+        assert_eq!(hex(&payload), hex(captured), "batch {index}: {events:?}");
+    }
+    assert_eq!(expander.lost(), 0);
+}
+
+#[test]
+fn prompt_decode_salt_and_reset_equal_the_captured_bytes() {
+    let lines: Vec<&str> = PLAIN.lines().collect();
+    assert_story(&plain_story(), &form(TierEvents::Silent, Layout::Map), &lines);
+}
+
+#[test]
+fn removals_and_placeholders_of_the_host_tier_equal_the_captured_bytes() {
+    let lines: Vec<&str> = OFFLOAD.lines().collect();
+    let tiers = TierEvents::Placeholder { chunk_tokens: 32 };
+    assert_story(&offload_story(), &form(tiers, Layout::Map), &lines);
+}
+
+#[test]
+fn described_events_of_the_host_tier_equal_the_captured_bytes() {
+    let lines: Vec<&str> = DESCRIBED.lines().collect();
+    let tiers = TierEvents::Described { chunk_tokens: 32 };
+    assert_story(&offload_story(), &form(tiers, Layout::Map), &lines);
+}
+
+#[test]
+fn the_older_layout_equals_what_vllms_encoder_writes() {
+    let lines: Vec<&str> = ARRAYS.lines().collect();
+    let (plain, offload) = lines.split_at(PLAIN.lines().count());
+    assert_story(&plain_story(), &form(TierEvents::Silent, Layout::Array), plain);
+    let tiers = TierEvents::Placeholder { chunk_tokens: 32 };
+    assert_story(&offload_story(), &form(tiers, Layout::Array), offload);
+}
+
+#[test]
+fn chunks_of_several_blocks_carry_their_last_hash_or_all_of_them() {
+    let path = [Piece::new(PROMPT, 64)];
+    let event_of = |change| event(change, TierKind::Disk, &path, 0, 64);
+    let expand = |tiers, change| {
+        let mut expander = form(tiers, Layout::Map).expander();
+        let mut events = Vec::new();
+        expander.expand(&event_of(KvChange::Stored), &book(), &mut events);
+        if change == KvChange::Removed {
+            events.clear();
+            expander.expand(&event_of(change), &book(), &mut events);
+        }
+        assert_eq!(events.len(), 1);
+        events.remove(0)
+    };
+    let placeholder = TierEvents::Placeholder { chunk_tokens: 64 };
+    let described = TierEvents::Described { chunk_tokens: 64 };
+    let Event::Stored(full) = expand(described, KvChange::Stored) else { panic!("not stored") };
+    assert_eq!((full.hashes.len(), full.token_ids.len(), full.medium), (2, 64, Medium::Storage));
+    let Event::Stored(bare) = expand(placeholder, KvChange::Stored) else { panic!("not stored") };
+    assert_eq!((bare.hashes, bare.token_ids.len()), (vec![full.hashes[1]], 0));
+    let Event::Removed { hashes, .. } = expand(placeholder, KvChange::Removed) else {
+        panic!("not removed")
+    };
+    assert_eq!(hashes, [full.hashes[1]]);
+    let Event::Removed { hashes, .. } = expand(described, KvChange::Removed) else {
+        panic!("not removed")
+    };
+    assert_eq!(hashes, [full.hashes[1], full.hashes[0]]);
+}
+
+/// The interner may forget tokens that a tier still holds: removals are published all the same,
+/// and what cannot be named is counted.
+#[test]
+fn hashes_outlive_their_token_ids() {
+    let mut expander = form(TierEvents::Silent, Layout::Map).expander();
+    let (mut events, nothing) = (Vec::new(), Book::default());
+    expander.expand(&stored(PROMPT, 96), &book(), &mut events);
+    assert_eq!(expander.remembered_blocks(), 3);
+    let path = [Piece::new(PROMPT, 96)];
+    let removal = event(KvChange::Removed, TierKind::Gpu, &path, 32, 96);
+    events.clear();
+    expander.expand(&removal, &nothing, &mut events);
+    assert_eq!(events.len(), 2);
+    assert_eq!(expander.remembered_blocks(), 1);
+    expander.expand(&stored(SALTED, 64), &nothing, &mut events);
+    assert_eq!((events.len(), expander.lost()), (2, 1));
+    // A block whose parent is remembered needs its own tokens only.
+    let mut tail_only = Book::default();
+    tail_only.tokens.insert(PROMPT, (10..110).collect());
+    let next = event(KvChange::Stored, TierKind::Gpu, &path, 32, 64);
+    expander.expand(&next, &tail_only, &mut events);
+    assert_eq!(events.len(), 3);
+    expander.expand(&cleared(), &nothing, &mut events);
+    assert_eq!(expander.remembered_blocks(), 0);
+}
+
+#[test]
+fn whole_hashes_are_written_as_bytes() {
+    let events = [Event::Removed { hashes: vec![[7; 32]], medium: Medium::Gpu }];
+    let mut payload = Vec::new();
+    encode_batch(&mut payload, Layout::Array, HashForm::Bytes, 1.5, &events, 2);
+    // [1.5, [["BlockRemoved", [bin 32], "GPU", 0]], 2]
+    let mut expected = vec![0x93, 0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0, 0x91, 0x94, 0xac];
+    expected.extend(b"BlockRemoved");
+    expected.extend([0x91, 0xc4, 32]);
+    expected.extend([7; 32]);
+    expected.extend([0xa3, b'G', b'P', b'U', 0, 2]);
+    assert_eq!(payload, expected);
+}
+
+/// Waits at most this long for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(endpoint: &str, keep: usize) -> PublisherConfig {
+    PublisherConfig {
+        enable_kv_cache_events: true,
+        endpoint: endpoint.to_owned(),
+        replay_endpoint: Some("tcp://*:0".to_owned()),
+        buffer_steps: keep,
+        topic: "kv@test".to_owned(),
+        ..PublisherConfig::default()
+    }
+}
+
+fn port(endpoint: &str) -> &str {
+    endpoint.rsplit_once(':').map_or("", |(_, port)| port)
+}
+
+/// Publishes until the subscriber hears something: a PUB socket does not tell who listens.
+async fn first_heard(publisher: &mut Publisher, subscriber: &mut SubSocket) -> ZmqMessage {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        assert!(tokio::time::Instant::now() < deadline, "nothing heard");
+        publisher.publish(1.0, vec![Event::Cleared]);
+        let heard = tokio::time::timeout(Duration::from_millis(20), subscriber.recv()).await;
+        if let Ok(message) = heard {
+            return message.unwrap();
+        }
+    }
+}
+
+fn sequence(message: &ZmqMessage) -> u64 {
+    u64::from_be_bytes(message.get(1).unwrap()[..].try_into().unwrap())
+}
+
+async fn replay(endpoint: &str, start: u64) -> Vec<Vec<Vec<u8>>> {
+    let mut dealer = DealerSocket::new();
+    dealer.connect(&format!("tcp://127.0.0.1:{}", port(endpoint))).await.unwrap();
+    let mut request = ZmqMessage::from(bytes::Bytes::new());
+    request.push_back(bytes::Bytes::copy_from_slice(&start.to_be_bytes()));
+    dealer.send(request).await.unwrap();
+    let mut replies = Vec::new();
+    loop {
+        let reply = tokio::time::timeout(PATIENCE, dealer.recv()).await.unwrap().unwrap();
+        let frames: Vec<Vec<u8>> = reply.into_vec().iter().map(|part| part.to_vec()).collect();
+        let is_end = frames[2] == [0xff; 8];
+        replies.push(frames);
+        if is_end {
+            return replies;
+        }
+    }
+}
+
+#[tokio::test]
+async fn batches_are_numbered_heard_and_replayed() {
+    let form = form(TierEvents::Silent, Layout::Map);
+    let mut publisher = Publisher::open(&config("tcp://*:0", 3), &form, 2).await.unwrap();
+    let mut subscriber = SubSocket::new();
+    let address = format!("tcp://127.0.0.1:{}", port(publisher.endpoint()));
+    subscriber.connect(&address).await.unwrap();
+    subscriber.subscribe("kv@").await.unwrap();
+    let mut last = sequence(&first_heard(&mut publisher, &mut subscriber).await);
+    publisher.publish(1.0, Vec::new());
+    for _ in 0..5 {
+        publisher.publish(2.5, vec![Event::Cleared]);
+    }
+    let end = publisher.batches() - 1;
+    while last < end {
+        let message = tokio::time::timeout(PATIENCE, subscriber.recv()).await.unwrap().unwrap();
+        assert_eq!(message.get(0).unwrap().as_ref(), b"kv@test");
+        assert_eq!(sequence(&message), last + 1);
+        last += 1;
+    }
+    // Three are kept: older ones are no longer there, and the end is marked as vLLM does.
+    let captured_end = frame(REPLAY.lines().last().unwrap());
+    for (start, count) in [(0, 3), (end - 1, 2), (end + 1, 0)] {
+        let replies = replay(publisher.replay_endpoint().unwrap(), start).await;
+        assert_eq!(replies.len(), count + 1, "from {start}");
+        assert_eq!(replies.last(), Some(&captured_end));
+        for (index, reply) in replies[..count].iter().enumerate() {
+            let number = end + 1 - count as u64 + index as u64;
+            assert_eq!(reply[..3], [vec![], b"kv@test".to_vec(), number.to_be_bytes().to_vec()]);
+            assert_eq!(seconds(&reply[3]).to_bits(), 2.5_f64.to_bits());
+            assert_eq!(reply[3].last(), Some(&2), "the rank");
+        }
+    }
+    assert_eq!(publisher.dropped(), 0);
+    publisher.close().await;
+}
+
+/// An endpoint without a wildcard is connected to, and again after the subscriber was away.
+#[tokio::test]
+async fn a_connecting_publisher_finds_its_subscriber_again() {
+    let mut subscriber = SubSocket::new();
+    let bound = subscriber.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+    subscriber.subscribe("").await.unwrap();
+    let form = form(TierEvents::Silent, Layout::Map);
+    let mut publisher = Publisher::open(&config(&bound, 10), &form, 0).await.unwrap();
+    let before = sequence(&first_heard(&mut publisher, &mut subscriber).await);
+    drop(subscriber);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut subscriber = loop {
+        let mut again = SubSocket::new();
+        if again.bind(&bound).await.is_ok() {
+            break again;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{bound} stays taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    subscriber.subscribe("").await.unwrap();
+    assert!(sequence(&first_heard(&mut publisher, &mut subscriber).await) > before);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let endpoint = format!("tcp://*:{}", taken.local_addr().unwrap().port());
+    let form = EventForm::new(16);
+    let error = Publisher::open(&config(&endpoint, 1), &form, 0).await.unwrap_err().to_string();
+    assert!(error.contains(port(&endpoint)) && !error.contains('\n'), "{error}");
+}

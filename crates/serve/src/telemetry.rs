@@ -1,0 +1,138 @@
+//! Who looks on in the server: the metrics page and the publishers of KV events.
+
+use weir_cluster::{Cluster, ReplicaView};
+use weir_engine::{Mechanism, OffloadConfig, Transfer, TransferKind};
+use weir_model::{KvEvent, Nanos, StepRow, TierKind, Tokens};
+
+use crate::clock::unix_seconds;
+use crate::config::{ServeConfig, ServeError};
+use crate::driver::Watcher;
+use crate::kv_events::{Event, Expander, Publisher};
+use crate::metrics::{CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay};
+use crate::token_ids::TokenIds;
+
+/// The KV events of one engine on their way out.
+struct Feed {
+    expander: Expander,
+    publisher: Publisher,
+    /// Events of the pass under way.
+    pending: Vec<Event>,
+}
+
+/// Metrics and KV events of all engines.
+pub(crate) struct Telemetry {
+    metrics: Metrics,
+    cache: CacheConfig,
+    offload: Option<OffloadConfig>,
+    feeds: Vec<Feed>,
+}
+
+impl Telemetry {
+    /// Opens the publishers; needs a runtime.
+    pub(crate) async fn open(config: &ServeConfig) -> Result<Self, ServeError> {
+        let engine = &config.cluster.engine;
+        let replicas = config.cluster.replicas.max(1);
+        let model = config.models.first().map_or("", String::as_str);
+        let block_bytes = engine.kv_bytes_per_token * u64::from(engine.block_size);
+        let cache = CacheConfig {
+            block_tokens: engine.block_size,
+            // vLLM counts its null block.
+            gpu_blocks: u64::from(engine.blocks) + 1,
+            gpu_blocks_override: None,
+            max_model_tokens: engine.max_model_len,
+            prefix_caching: engine.prefix_caching,
+            hash_algorithm: "sha256",
+            gpu_memory_utilization: 0.9,
+            kv_cache_bytes: block_bytes * u64::from(engine.blocks),
+        };
+        let mut feeds = Vec::new();
+        if let Some((publisher, form)) = &config.kv_events
+            && publisher.is_on()
+        {
+            for rank in 0..replicas {
+                let publisher = Publisher::open(publisher, form, rank).await?;
+                feeds.push(Feed { expander: form.expander(), publisher, pending: Vec::new() });
+            }
+        }
+        let metrics = Metrics::new(model, replicas, engine.max_model_len, unix_seconds());
+        Ok(Self { metrics, cache, offload: config.cluster.offload.clone(), feeds })
+    }
+
+    /// The metrics page.
+    pub(crate) fn page(&self, cluster: &Cluster) -> String {
+        let state: Vec<EngineSnapshot> =
+            cluster.replicas().map(|replica| self.snapshot(replica)).collect();
+        self.metrics.page(&self.cache, &state)
+    }
+
+    fn snapshot(&self, replica: ReplicaView<'_>) -> EngineSnapshot {
+        let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);
+        // A request between router and engine waits too.
+        let waiting = replica.in_flight().saturating_sub(replica.running());
+        let mut snapshot = EngineSnapshot {
+            running: u64::from(replica.running()),
+            waiting_for_capacity: u64::from(waiting),
+            kv_usage: replica.kv_usage(),
+            ..EngineSnapshot::default()
+        }
+        .with_counters(&replica.counters(), mechanism);
+        if let Some(offload) = &mut snapshot.offload {
+            for link in replica.links() {
+                let seconds = link.time.as_secs_f64();
+                match link.kind {
+                    TransferKind::Store => offload.store_seconds += seconds,
+                    TransferKind::Load => offload.load_seconds += seconds,
+                }
+            }
+        }
+        snapshot
+    }
+
+    /// The publishers, to be closed.
+    pub(crate) fn take_feeds(&mut self) -> Vec<Publisher> {
+        self.feeds.drain(..).map(|feed| feed.publisher).collect()
+    }
+}
+
+impl Watcher for Telemetry {
+    fn first_token(&mut self, replica: u16, waited: Nanos, prompt: Tokens, cached: &[Tokens; 4]) {
+        self.metrics.engine(replica).first_token(waited, prompt, cached);
+    }
+
+    fn pass(&mut self, step: &StepRow) {
+        self.metrics.engine(step.replica).pass_ended(step.gap, step.decoding);
+        if let Some(feed) = self.feeds.get_mut(usize::from(step.replica))
+            && !feed.pending.is_empty()
+        {
+            feed.publisher.publish(unix_seconds(), std::mem::take(&mut feed.pending));
+        }
+    }
+
+    fn ended(&mut self, _tag: u64, replica: u16, request: &FinishedRequest) {
+        let engine = self.metrics.engine(replica);
+        engine.finished(request);
+        engine.answered(1, request.output_tokens);
+    }
+
+    fn transferred(&mut self, replica: u16, transfer: &Transfer) {
+        let native = self.offload.as_ref().is_some_and(|it| it.mechanism == Mechanism::Native);
+        if !native || transfer.tier != TierKind::Host {
+            return;
+        }
+        let way = match transfer.kind {
+            TransferKind::Store => TransferWay::Store,
+            TransferKind::Load => TransferWay::Load,
+        };
+        let engine = self.metrics.engine(replica);
+        engine.transferred(way, transfer.bytes.0);
+        if way == TransferWay::Store {
+            engine.store_prepared(u64::from(transfer.to_chunk - transfer.from_chunk));
+        }
+    }
+
+    fn kv_event(&mut self, _at: Nanos, replica: u16, event: &KvEvent, tokens: &dyn TokenIds) {
+        if let Some(feed) = self.feeds.get_mut(usize::from(replica)) {
+            feed.expander.expand(event, tokens, &mut feed.pending);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Text to token ids and back: a `tokenizer.json`, or the built-in one.
+
+mod chat;
+#[cfg(feature = "tokenizer")]
+mod file;
+mod words;
+
+use std::path::PathBuf;
+
+pub use self::chat::Message;
+use self::chat::{Part, walk};
+pub use self::words::Words;
+use self::words::{LEAST_VOCABULARY, MESSAGE_END, MESSAGE_START, MOST_VOCABULARY};
+use crate::interner::AnswerVocabulary;
+
+/// Which tokenizer serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerConfig {
+    /// The built-in one with so many ids.
+    BuiltIn {
+        /// Ids, bytes included.
+        vocabulary: u32,
+    },
+    /// A `tokenizer.json` of the `tokenizers` library.
+    File(PathBuf),
+}
+
+impl Default for TokenizerConfig {
+    /// As many ids as Qwen 3 has.
+    fn default() -> Self {
+        Self::BuiltIn { vocabulary: 151_936 }
+    }
+}
+
+/// Why a tokenizer could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The vocabulary has no room for answers, or more ids than there are words.
+    #[error(
+        "the built-in tokenizer cannot have {0} ids; choose from {LEAST_VOCABULARY} to \
+         {MOST_VOCABULARY}"
+    )]
+    Vocabulary(u32),
+    /// The program was built without the feature.
+    #[error(
+        "cannot read {0}: this program was built without the feature `tokenizer`; build it with \
+         `--features tokenizer`, or use the built-in tokenizer"
+    )]
+    NotBuilt(PathBuf),
+    /// The file is not a tokenizer.
+    #[error("cannot read tokenizer {path}: {reason}; give a tokenizer.json of the model")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        reason: String,
+    },
+    /// No answers could be made of it.
+    #[error(
+        "tokenizer {0} has no plain words that survive being decoded and encoded; use another \
+         tokenizer.json, or the built-in tokenizer"
+    )]
+    NoWords(PathBuf),
+}
+
+/// A tokenizer.
+#[derive(Debug)]
+pub enum Tokenizer {
+    /// The built-in one.
+    BuiltIn(Words),
+    /// From a file.
+    #[cfg(feature = "tokenizer")]
+    File(Box<file::FileTokenizer>),
+}
+
+impl Tokenizer {
+    /// Makes the configured tokenizer.
+    pub fn new(config: &TokenizerConfig) -> Result<Self, TokenizerError> {
+        match config {
+            TokenizerConfig::BuiltIn { vocabulary } => {
+                if !(LEAST_VOCABULARY..=MOST_VOCABULARY).contains(vocabulary) {
+                    return Err(TokenizerError::Vocabulary(*vocabulary));
+                }
+                Ok(Self::BuiltIn(Words::new(*vocabulary)))
+            }
+            #[cfg(feature = "tokenizer")]
+            TokenizerConfig::File(path) => {
+                file::FileTokenizer::read(path).map(Box::new).map(Self::File)
+            }
+            #[cfg(not(feature = "tokenizer"))]
+            TokenizerConfig::File(path) => Err(TokenizerError::NotBuilt(path.clone())),
+        }
+    }
+
+    /// Ids are below this.
+    pub fn vocabulary(&self) -> u32 {
+        match self {
+            Self::BuiltIn(words) => words.vocabulary(),
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => file.vocabulary(),
+        }
+    }
+
+    /// The ids that answers are made of. Decoding a sequence of them and encoding the text gives
+    /// the same ids (with a file, as far as its single words show).
+    pub fn answers(&self) -> AnswerVocabulary {
+        match self {
+            Self::BuiltIn(words) => {
+                let first = words.first_word();
+                AnswerVocabulary::Range { first, span: words.vocabulary() - first }
+            }
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => file.answers(),
+        }
+    }
+
+    /// Appends the text of an id that answers are made of, escaped for a JSON string.
+    pub fn append_answer_text(&self, id: u32, json: &mut Vec<u8>) {
+        match self {
+            // Words are a space and letters: nothing to escape.
+            Self::BuiltIn(words) => words.append(id, json),
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => json.extend_from_slice(file.escaped(id)),
+        }
+    }
+
+    /// Text to ids, with the special tokens that the tokenizer itself adds (the built-in one: none).
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        match self {
+            Self::BuiltIn(words) => {
+                let mut ids = Vec::new();
+                words.encode(text, &mut ids);
+                ids
+            }
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => file.encode(text, true),
+        }
+    }
+
+    /// A conversation to ids, by the fixed template.
+    pub fn encode_chat(&self, messages: &[Message], generation_prompt: bool) -> Vec<u32> {
+        match self {
+            Self::BuiltIn(words) => {
+                let mut ids = Vec::new();
+                walk(messages, generation_prompt, &mut |part| match part {
+                    Part::Start => ids.push(MESSAGE_START),
+                    Part::End => ids.push(MESSAGE_END),
+                    Part::Text(text) => words.encode(text, &mut ids),
+                });
+                ids
+            }
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => {
+                let mut text = String::new();
+                walk(messages, generation_prompt, &mut |part| {
+                    text.push_str(match part {
+                        Part::Start => "<|im_start|>",
+                        Part::End => "<|im_end|>",
+                        Part::Text(text) => text,
+                    });
+                });
+                file.encode(&text, false)
+            }
+        }
+    }
+
+    /// Ids to text; what is no UTF-8 becomes U+FFFD, ids outside the vocabulary nothing.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        match self {
+            Self::BuiltIn(words) => {
+                let mut bytes = Vec::new();
+                for id in ids {
+                    words.append(*id, &mut bytes);
+                }
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            #[cfg(feature = "tokenizer")]
+            Self::File(file) => file.decode(ids),
+        }
+    }
+}

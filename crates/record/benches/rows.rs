@@ -12,6 +12,10 @@ use weir_model::{Nanos, Outcome, RequestRow, Tokens};
 use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder, StepRow};
 
 const ROWS: u64 = 500_000;
+/// Rows where each has a list.
+const STREAMED: u64 = 50_000;
+/// Gaps of such a row.
+const GAPS: u64 = 128;
 const CELL: &str = "model/hardware/arm/level/0";
 
 fn main() {
@@ -62,6 +66,12 @@ fn request(index: u64) -> RequestRow {
     }
 }
 
+/// A row of a live target: a token every 10 ms, with a little noise.
+fn streamed(index: u64) -> RequestRow {
+    let gap = |at| Nanos(10_000_000 + mixed(index * GAPS + at) % 400_000);
+    RequestRow { chunk_gaps: (0..GAPS).map(gap).collect(), ..request(index) }
+}
+
 fn step(index: u64) -> StepRow {
     let gap = 20_000_000 + mixed(index) % 2_000_000;
     StepRow {
@@ -100,6 +110,36 @@ fn push_request(bencher: Bencher) {
     let bytes =
         run.completed(CELL).expect("readable").expect("complete").files["requests.parquet"].0;
     eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / ROWS as f64);
+}
+
+#[divan::bench(sample_count = 10)]
+fn push_request_with_128_gaps(bencher: Bencher) {
+    let (_kept, run) = run();
+    let rows: Vec<RequestRow> = (0..STREAMED).map(streamed).collect();
+    bencher.counter(ItemsCount::new(STREAMED)).bench_local(|| {
+        let mut cell = run.begin_cell(CELL).expect("a cell");
+        for row in &rows {
+            cell.push_request(row).expect("a row");
+        }
+        cell.finish(CellFigures::default(), CellStatus::Complete, 1).expect("a record")
+    });
+    let bytes =
+        run.completed(CELL).expect("readable").expect("complete").files["requests.parquet"].0;
+    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / STREAMED as f64);
+}
+
+#[divan::bench(sample_count = 10)]
+fn read_128_gaps(bencher: Bencher) {
+    let (_kept, run) = run();
+    let mut cell = run.begin_cell(CELL).expect("a cell");
+    for index in 0..STREAMED {
+        cell.push_request(&streamed(index)).expect("a row");
+    }
+    let closed = cell.close_tables().expect("tables");
+    bencher.counter(ItemsCount::new(STREAMED)).bench_local(|| {
+        let groups = closed.tables().request_groups(&[RequestColumn::ChunkGaps]).expect("a table");
+        groups.map(|group| group.expect("a group").len()).sum::<usize>()
+    });
 }
 
 #[divan::bench(sample_count = 10)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_model::{Signals, Verdict};
+use weir_model::{Certificate, Signals, Verdict};
 
-pub use weir_model::StepRow;
+pub use weir_model::{Claim, StepRow};
 
 /// A distribution in one unit, from exact quantiles (type 7).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,9 @@ pub struct CellFigures {
     /// Requests of a trace that were cut to fit the context.
     #[serde(default)]
     pub truncated_requests: u64,
+    /// Live cells: what the load generator says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
 }
 
 /// Claims of an arm with the signals seen for them, and the verdict.
@@ -100,18 +103,6 @@ pub struct Evidence {
     pub claims: Vec<Claim>,
     /// Why, in one sentence, and what to change.
     pub explanation: String,
-}
-
-/// One claim of an arm.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Claim {
-    /// What is claimed.
-    pub claim: String,
-    /// Whether the signals bear it out; nothing where it could not be seen.
-    pub held: Option<bool>,
-    /// The figures.
-    pub seen: String,
 }
 
 /// How far a cell came.

@@ -11,7 +11,7 @@ use parquet::data_type::{
     ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
 };
 use parquet::errors::{ParquetError, Result};
-use parquet::schema::types::Type;
+use parquet::schema::types::{ColumnPath, Type};
 use weir_model::{Nanos, Outcome, Tokens};
 
 /// What the documentation and the file say of one column.
@@ -19,7 +19,8 @@ use weir_model::{Nanos, Outcome, Tokens};
 pub struct ColumnSpec {
     /// Name in the file; ends with the unit where there is one.
     pub name: &'static str,
-    /// Type as SQL engines call it: `uint64`, `uint32`, `uint16`, `float`, `double`, `text`.
+    /// Type as SQL engines call it: `uint64`, `uint32`, `uint16`, `float`, `double`, `text`,
+    /// `int64[]`.
     pub kind: &'static str,
     /// Whether it can be null.
     pub nullable: bool,
@@ -143,8 +144,8 @@ impl Scalar for Outcome {
 /// In the order of their discriminants.
 const OUTCOMES: [Outcome; 3] = [Outcome::Done, Outcome::Unfinished, Outcome::Failed];
 
-/// A vector of a table, as a column.
-pub(crate) trait Column: Sized {
+/// The values of a table in one place, as a column.
+pub(crate) trait Column {
     /// The name of the type in documentation.
     const KIND: &'static str;
     /// Whether it can be null.
@@ -153,11 +154,23 @@ pub(crate) trait Column: Sized {
     /// The column's place in the schema.
     fn schema(name: &str) -> Result<Type>;
 
+    /// The path of its values in the schema.
+    fn path(name: &str) -> ColumnPath {
+        ColumnPath::from(name)
+    }
+
+    /// Fills in the rows of a file that was written before there was such a column; false where
+    /// every file must have it.
+    fn fill_absent(&mut self, rows: usize) -> bool {
+        let _ = rows;
+        false
+    }
+
     /// Writes all values as one column chunk.
-    fn write(values: &[Self], to: &mut ColumnWriter<'_>) -> Result<()>;
+    fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()>;
 
     /// Appends `rows` values of one column chunk.
-    fn read(from: ColumnReader, rows: usize, into: &mut Vec<Self>) -> Result<()>;
+    fn read(&mut self, from: ColumnReader, rows: usize) -> Result<()>;
 }
 
 fn schema_of<S: Scalar>(name: &str, repetition: Repetition) -> Result<Type> {
@@ -168,15 +181,15 @@ fn schema_of<S: Scalar>(name: &str, repetition: Repetition) -> Result<Type> {
         .build()
 }
 
-fn mismatch() -> ParquetError {
+pub(crate) fn mismatch() -> ParquetError {
     ParquetError::General("a column has another type than this version writes".to_owned())
 }
 
-fn short(expected: usize, found: usize) -> ParquetError {
+pub(crate) fn short(expected: usize, found: usize) -> ParquetError {
     ParquetError::General(format!("a column holds {found} of {expected} values"))
 }
 
-impl<S: Scalar> Column for S {
+impl<S: Scalar> Column for Vec<S> {
     const KIND: &'static str = S::KIND;
     const NULLABLE: bool = false;
 
@@ -184,30 +197,30 @@ impl<S: Scalar> Column for S {
         schema_of::<S>(name, Repetition::REQUIRED)
     }
 
-    fn write(values: &[Self], to: &mut ColumnWriter<'_>) -> Result<()> {
+    fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()> {
         let writer = S::Stored::get_column_writer_mut(to).ok_or_else(mismatch)?;
-        let mut stored = Vec::with_capacity(values.len());
-        S::store(values.iter(), &mut stored);
+        let mut stored = Vec::with_capacity(self.len());
+        S::store(self.iter(), &mut stored);
         writer.write_batch(&stored, None, None)?;
         Ok(())
     }
 
-    fn read(from: ColumnReader, rows: usize, into: &mut Vec<Self>) -> Result<()> {
+    fn read(&mut self, from: ColumnReader, rows: usize) -> Result<()> {
         let mut reader = S::Stored::get_column_reader(from).ok_or_else(mismatch)?;
         let mut stored = Vec::with_capacity(rows);
         let (records, _, _) = reader.read_records(rows, None, None, &mut stored)?;
         if records != rows || stored.len() != rows {
             return Err(short(rows, stored.len()));
         }
-        into.reserve(rows);
+        self.reserve(rows);
         for value in &stored {
-            into.push(S::load(value)?);
+            self.push(S::load(value)?);
         }
         Ok(())
     }
 }
 
-impl<S: Scalar> Column for Option<S> {
+impl<S: Scalar> Column for Vec<Option<S>> {
     const KIND: &'static str = S::KIND;
     const NULLABLE: bool = true;
 
@@ -215,16 +228,16 @@ impl<S: Scalar> Column for Option<S> {
         schema_of::<S>(name, Repetition::OPTIONAL)
     }
 
-    fn write(values: &[Self], to: &mut ColumnWriter<'_>) -> Result<()> {
+    fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()> {
         let writer = S::Stored::get_column_writer_mut(to).ok_or_else(mismatch)?;
-        let levels: Vec<i16> = values.iter().map(|value| i16::from(value.is_some())).collect();
-        let mut stored = Vec::with_capacity(values.len());
-        S::store(values.iter().flatten(), &mut stored);
+        let levels: Vec<i16> = self.iter().map(|value| i16::from(value.is_some())).collect();
+        let mut stored = Vec::with_capacity(self.len());
+        S::store(self.iter().flatten(), &mut stored);
         writer.write_batch(&stored, Some(&levels), None)?;
         Ok(())
     }
 
-    fn read(from: ColumnReader, rows: usize, into: &mut Vec<Self>) -> Result<()> {
+    fn read(&mut self, from: ColumnReader, rows: usize) -> Result<()> {
         let mut reader = S::Stored::get_column_reader(from).ok_or_else(mismatch)?;
         let mut stored = Vec::with_capacity(rows);
         let mut levels = Vec::with_capacity(rows);
@@ -232,10 +245,10 @@ impl<S: Scalar> Column for Option<S> {
         if records != rows || levels.len() != rows {
             return Err(short(rows, levels.len()));
         }
-        into.reserve(rows);
+        self.reserve(rows);
         let mut present = stored.iter();
         for level in levels {
-            into.push(match level {
+            self.push(match level {
                 0 => None,
                 _ => Some(S::load(present.next().ok_or_else(|| short(rows, stored.len()))?)?),
             });

@@ -9,6 +9,7 @@ mod column;
 mod durable;
 pub mod environment;
 pub mod error;
+mod lists;
 mod lock;
 mod name;
 pub mod reader;
@@ -24,6 +25,7 @@ pub use cell::{CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidenc
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};
 pub use error::{Fault, RecordError};
+pub use lists::TimeLists;
 pub use reader::{CellReader, CellState};
 pub use requests::{RequestColumn, RequestTable};
 pub use run::RunFolder;

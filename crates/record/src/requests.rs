@@ -2,11 +2,13 @@
 
 use weir_model::{Nanos, Outcome, RequestRow, TierKind, Tokens};
 
+use crate::lists::TimeLists;
 use crate::table::table;
 
 table! {
     /// The columns of `requests.parquet`. Times count from the start of the cell.
     RequestTable of RequestRow, columns RequestColumn;
+    lists |row| row.chunk_gaps.len();
     push |table, row| {
         table.request.push(row.request);
         table.session.push(row.session);
@@ -28,6 +30,7 @@ table! {
         table.cached_remote_tokens.push(row.cached_tokens[TierKind::Remote.index()]);
         table.preemptions.push(row.preemptions);
         table.first_step.push(row.first_step);
+        table.chunk_gaps.push(&row.chunk_gaps);
         table.events_per_read.push(row.events_per_read);
         table.outcome.push(row.outcome);
         table.error.push(row.error.clone());
@@ -61,7 +64,7 @@ table! {
             cached_tokens,
             preemptions: table.preemptions[i],
             first_step: table.first_step[i],
-            chunk_gaps: Vec::new(),
+            chunk_gaps: table.chunk_gaps.get(i).unwrap_or_default().to_vec(),
             events_per_read: table.events_per_read[i],
             outcome: table.outcome[i],
             error: table.error[i].clone(),
@@ -72,60 +75,62 @@ table! {
             best_hit_tokens: table.best_hit_tokens[i],
         }
     };
-    Request request: u64, "request", "id", Delta,
+    Request request: Vec<u64>, "request", "id", Delta,
         "The request: unique in the cell, in order of issue";
-    Session session: u64, "session", "id", Delta,
+    Session session: Vec<u64>, "session", "id", Delta,
         "The session it belongs to";
-    Turn turn: u32, "turn", "index", Delta,
+    Turn turn: Vec<u32>, "turn", "index", Delta,
         "Its place in the session, from 0";
-    PromptId prompt_id: u64, "prompt_id", "digest", Plain,
+    PromptId prompt_id: Vec<u64>, "prompt_id", "digest", Plain,
         "Digest of the prompt: equal prompts have equal ids";
-    Replica replica: u16, "replica", "index", Delta,
+    Replica replica: Vec<u16>, "replica", "index", Delta,
         "The replica that served it";
-    Due due: Nanos, "due_ns", "ns", Delta,
+    Due due: Vec<Nanos>, "due_ns", "ns", Delta,
         "When it should have been sent (open loop) or was allowed to be (closed loop)";
-    Start start: Nanos, "start_ns", "ns", Delta,
+    Start start: Vec<Nanos>, "start_ns", "ns", Delta,
         "When it was sent";
-    Connected connected: Option<Nanos>, "connected_ns", "ns", Delta,
+    Connected connected: Vec<Option<Nanos>>, "connected_ns", "ns", Delta,
         "When the connection was there; live targets";
-    FirstByte first_byte: Option<Nanos>, "first_byte_ns", "ns", Delta,
+    FirstByte first_byte: Vec<Option<Nanos>>, "first_byte_ns", "ns", Delta,
         "When the first byte of the body came; live targets";
-    FirstToken first_token: Option<Nanos>, "first_token_ns", "ns", Delta,
+    FirstToken first_token: Vec<Option<Nanos>>, "first_token_ns", "ns", Delta,
         "When the first token came";
-    End end: Nanos, "end_ns", "ns", Delta,
+    End end: Vec<Nanos>, "end_ns", "ns", Delta,
         "When the last token came, or the request was given up";
-    PromptTokens prompt_tokens: Tokens, "prompt_tokens", "tokens", Delta,
+    PromptTokens prompt_tokens: Vec<Tokens>, "prompt_tokens", "tokens", Delta,
         "Length of the prompt";
-    OutputTokens output_tokens: Tokens, "output_tokens", "tokens", Delta,
+    OutputTokens output_tokens: Vec<Tokens>, "output_tokens", "tokens", Delta,
         "Tokens that came";
-    SeenTokens seen_tokens: Tokens, "seen_tokens", "tokens", Delta,
+    SeenTokens seen_tokens: Vec<Tokens>, "seen_tokens", "tokens", Delta,
         "Leading prompt tokens that a cache without limits would hold";
-    CachedGpuTokens cached_gpu_tokens: Tokens, "cached_gpu_tokens", "tokens", Delta,
+    CachedGpuTokens cached_gpu_tokens: Vec<Tokens>, "cached_gpu_tokens", "tokens", Delta,
         "Prompt tokens served by the GPU's prefix cache";
-    CachedHostTokens cached_host_tokens: Tokens, "cached_host_tokens", "tokens", Delta,
+    CachedHostTokens cached_host_tokens: Vec<Tokens>, "cached_host_tokens", "tokens", Delta,
         "Prompt tokens served from host memory";
-    CachedDiskTokens cached_disk_tokens: Tokens, "cached_disk_tokens", "tokens", Delta,
+    CachedDiskTokens cached_disk_tokens: Vec<Tokens>, "cached_disk_tokens", "tokens", Delta,
         "Prompt tokens served from disk";
-    CachedRemoteTokens cached_remote_tokens: Tokens, "cached_remote_tokens", "tokens", Delta,
+    CachedRemoteTokens cached_remote_tokens: Vec<Tokens>, "cached_remote_tokens", "tokens", Delta,
         "Prompt tokens served from a remote store";
-    Preemptions preemptions: u16, "preemptions", "count", Delta,
+    Preemptions preemptions: Vec<u16>, "preemptions", "count", Delta,
         "Times it was preempted and recomputed";
-    FirstStep first_step: u64, "first_step", "index", Delta,
+    FirstStep first_step: Vec<u64>, "first_step", "index", Delta,
         "Simulated: the pass of its replica that gave the first token (`step` of steps.parquet)";
-    EventsPerRead events_per_read: Option<f32>, "events_per_read", "count", Plain,
+    ChunkGaps chunk_gaps: TimeLists, "chunk_gaps_ns", "ns", Delta,
+        "Live: time between stream events that brought output, from the first token on";
+    EventsPerRead events_per_read: Vec<Option<f32>>, "events_per_read", "count", Plain,
         "Mean number of stream events per read of the socket; live targets";
-    Outcome outcome: Outcome, "outcome", "`done`, `unfinished`, `failed`", Dictionary,
+    Outcome outcome: Vec<Outcome>, "outcome", "`done`, `unfinished`, `failed`", Dictionary,
         "How it ended";
-    Error error: Option<String>, "error", "text", Dictionary,
+    Error error: Vec<Option<String>>, "error", "text", Dictionary,
         "Cause, for failed requests";
-    OutputDigest output_digest: Option<u64>, "output_digest", "digest", Plain,
+    OutputDigest output_digest: Vec<Option<u64>>, "output_digest", "digest", Plain,
         "Digest of the output tokens, where they are real";
-    ErrorBound error_bound: Nanos, "error_bound_ns", "ns", Delta,
+    ErrorBound error_bound: Vec<Nanos>, "error_bound_ns", "ns", Delta,
         "Bound of the error of the row's times; 0 in simulation";
-    RoutedHitTokens routed_hit_tokens: Tokens, "routed_hit_tokens", "tokens", Delta,
+    RoutedHitTokens routed_hit_tokens: Vec<Tokens>, "routed_hit_tokens", "tokens", Delta,
         "Prompt tokens in the chosen replica's GPU cache at the routing decision";
-    UniformHitTokens uniform_hit_tokens: f32, "uniform_hit_tokens", "tokens", Plain,
+    UniformHitTokens uniform_hit_tokens: Vec<f32>, "uniform_hit_tokens", "tokens", Plain,
         "The same, averaged over all replicas: the expectation of a uniform choice";
-    BestHitTokens best_hit_tokens: Tokens, "best_hit_tokens", "tokens", Delta,
+    BestHitTokens best_hit_tokens: Vec<Tokens>, "best_hit_tokens", "tokens", Delta,
         "The same, of the best replica";
 }

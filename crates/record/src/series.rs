@@ -36,14 +36,14 @@ table! {
         labels: table.labels[i].clone(),
         value: table.value[i],
     };
-    Time time: Nanos, "time_ns", "ns", Delta,
+    Time time: Vec<Nanos>, "time_ns", "ns", Delta,
         "When the sample was taken";
-    Source source: String, "source", "text", Dictionary,
+    Source source: Vec<String>, "source", "text", Dictionary,
         "Where it was seen";
-    Metric metric: String, "metric", "text", Dictionary,
+    Metric metric: Vec<String>, "metric", "text", Dictionary,
         "The metric's own name";
-    Labels labels: String, "labels", "text", Dictionary,
+    Labels labels: Vec<String>, "labels", "text", Dictionary,
         "Its labels as in an exposition, sorted by name; empty without labels";
-    Value value: f64, "value", "the metric's", Plain,
+    Value value: Vec<f64>, "value", "the metric's", Plain,
         "The value";
 }

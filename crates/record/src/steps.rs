@@ -30,22 +30,22 @@ table! {
         waiting: table.waiting[i],
         used_blocks: table.used_blocks[i],
     };
-    Replica replica: u16, "replica", "index", Delta,
+    Replica replica: Vec<u16>, "replica", "index", Delta,
         "The replica";
-    Step step: u64, "step", "index", Delta,
+    Step step: Vec<u64>, "step", "index", Delta,
         "Number of the pass in its replica, from 0";
-    End end: Nanos, "end_ns", "ns", Delta,
+    End end: Vec<Nanos>, "end_ns", "ns", Delta,
         "When the pass ended";
-    Gap gap: Nanos, "gap_ns", "ns", Delta,
+    Gap gap: Vec<Nanos>, "gap_ns", "ns", Delta,
         "Time since the replica's previous pass ended: the gap of each token counted in `decoding`";
-    Decoding decoding: u32, "decoding", "sequences", Delta,
+    Decoding decoding: Vec<u32>, "decoding", "sequences", Delta,
         "Sequences that got a token and had one before: the gaps that `gap_ns` stands for";
-    Tokens tokens: u32, "tokens", "tokens", Delta,
+    Tokens tokens: Vec<u32>, "tokens", "tokens", Delta,
         "Tokens scheduled, prompt and decode";
-    Running running: u32, "running", "sequences", Delta,
+    Running running: Vec<u32>, "running", "sequences", Delta,
         "Sequences that ran";
-    Waiting waiting: u32, "waiting", "requests", Delta,
+    Waiting waiting: Vec<u32>, "waiting", "requests", Delta,
         "Requests that waited";
-    UsedBlocks used_blocks: u32, "used_blocks", "blocks", Delta,
+    UsedBlocks used_blocks: Vec<u32>, "used_blocks", "blocks", Delta,
         "KV blocks in use (referenced)";
 }

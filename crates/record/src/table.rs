@@ -21,6 +21,10 @@ use crate::error::RecordError;
 /// that the fixed cost of a group (some 30 column chunks) is under 20 ns per row.
 pub(crate) const GROUP_ROWS: usize = 32_768;
 
+/// Values in lists per row group, for rows that carry thousands: 16 MiB in memory, whatever the
+/// number of rows they belong to.
+pub(crate) const GROUP_VALUES: usize = 2 << 20;
+
 /// Cheapest level that still halves the files.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -37,10 +41,16 @@ pub(crate) trait Table: Default {
     fn spec(column: Self::Column) -> ColumnSpec;
     fn layout(column: Self::Column) -> Layout;
     fn schema(column: Self::Column) -> ParquetResult<Type>;
+    fn path(column: Self::Column) -> ColumnPath;
     fn write(&self, column: Self::Column, to: &mut ColumnWriter<'_>) -> ParquetResult<()>;
     fn read(&mut self, column: Self::Column, from: ColumnReader, rows: usize) -> ParquetResult<()>;
 
+    /// Fills a column of a file that has no such column; false where every file must have it.
+    fn fill_absent(&mut self, column: Self::Column, rows: usize) -> bool;
+
     fn push(&mut self, row: &Self::Row);
+    /// Values in lists of the row, which make it longer than the others.
+    fn list_values(row: &Self::Row) -> usize;
     /// The row at `index`; all columns must be filled.
     fn row(&self, index: usize) -> Self::Row;
     /// Rows held, whichever columns are filled.
@@ -55,9 +65,10 @@ pub(crate) trait Table: Default {
 macro_rules! table {
     (
         $(#[$table_doc:meta])* $table:ident of $row:ty, columns $columns:ident;
+        $(lists $lists:expr;)?
         push $push:expr;
         row $build:expr;
-        $($variant:ident $field:ident: $value:ty,
+        $($variant:ident $field:ident: $held:ty,
           $name:literal, $unit:literal, $layout:ident, $meaning:literal;)*
     ) => {
         $(#[$table_doc])*
@@ -66,7 +77,7 @@ macro_rules! table {
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $table {
             rows: usize,
-            $(#[doc = $meaning] #[doc = concat!("Unit: ", $unit, ".")] pub $field: Vec<$value>,)*
+            $(#[doc = $meaning] #[doc = concat!("Unit: ", $unit, ".")] pub $field: $held,)*
         }
 
         /// The columns of the table.
@@ -84,8 +95,8 @@ macro_rules! table {
                 match self {
                     $(Self::$variant => $crate::column::ColumnSpec {
                         name: $name,
-                        kind: <$value as $crate::column::Column>::KIND,
-                        nullable: <$value as $crate::column::Column>::NULLABLE,
+                        kind: <$held as $crate::column::Column>::KIND,
+                        nullable: <$held as $crate::column::Column>::NULLABLE,
                         unit: $unit,
                         meaning: $meaning,
                     },)*
@@ -126,9 +137,28 @@ macro_rules! table {
             ) -> parquet::errors::Result<parquet::schema::types::Type> {
                 match column {
                     $($columns::$variant => {
-                        <$value as $crate::column::Column>::schema($name)
+                        <$held as $crate::column::Column>::schema($name)
                     })*
                 }
+            }
+
+            fn path(column: $columns) -> parquet::schema::types::ColumnPath {
+                match column {
+                    $($columns::$variant => <$held as $crate::column::Column>::path($name),)*
+                }
+            }
+
+            fn fill_absent(&mut self, column: $columns, rows: usize) -> bool {
+                match column {
+                    $($columns::$variant => {
+                        <$held as $crate::column::Column>::fill_absent(&mut self.$field, rows)
+                    })*
+                }
+            }
+
+            fn list_values(row: &$row) -> usize {
+                let _ = row;
+                0 $(+ { let lists: fn(&$row) -> usize = $lists; lists(row) })?
             }
 
             fn write(
@@ -138,7 +168,7 @@ macro_rules! table {
             ) -> parquet::errors::Result<()> {
                 match column {
                     $($columns::$variant => {
-                        $crate::column::Column::write(&self.$field, to)
+                        <$held as $crate::column::Column>::write(&self.$field, to)
                     })*
                 }
             }
@@ -151,7 +181,7 @@ macro_rules! table {
             ) -> parquet::errors::Result<()> {
                 match column {
                     $($columns::$variant => {
-                        $crate::column::Column::read(from, rows, &mut self.$field)
+                        <$held as $crate::column::Column>::read(&mut self.$field, from, rows)
                     })*
                 }
             }
@@ -204,7 +234,7 @@ fn properties<T: Table>() -> ParquetResult<WriterProperties> {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true);
     for &column in T::COLUMNS {
-        let path = ColumnPath::from(T::spec(column).name);
+        let path = T::path(column);
         builder = match T::layout(column) {
             Layout::Dictionary => builder.set_column_dictionary_enabled(path, true),
             layout => builder.set_column_encoding(path, layout.encoding()),
@@ -217,20 +247,25 @@ fn properties<T: Table>() -> ParquetResult<WriterProperties> {
 pub(crate) struct TableWriter<T: Table> {
     path: PathBuf,
     held: T,
+    // Values in lists of the rows held.
+    held_values: usize,
     // Opened with the first full group: a short-lived cell touches the disk once.
     file: Option<SerializedFileWriter<HashedFile>>,
 }
 
 impl<T: Table> TableWriter<T> {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, held: T::default(), file: None }
+        Self { path, held: T::default(), held_values: 0, file: None }
     }
 
-    /// Takes a row; every [`GROUP_ROWS`]th writes a row group.
+    /// Takes a row; a row group is written once [`GROUP_ROWS`] rows or [`GROUP_VALUES`] values in
+    /// lists are held.
     #[inline]
     pub(crate) fn push(&mut self, row: &T::Row) -> Result<(), RecordError> {
         self.held.push(row);
-        if self.held.rows() >= GROUP_ROWS { self.flush() } else { Ok(()) }
+        self.held_values += T::list_values(row);
+        let is_full = self.held.rows() >= GROUP_ROWS || self.held_values >= GROUP_VALUES;
+        if is_full { self.flush() } else { Ok(()) }
     }
 
     /// True if no row was ever pushed.
@@ -246,6 +281,7 @@ impl<T: Table> TableWriter<T> {
         };
         write_group(file, &self.held).map_err(wrong)?;
         self.held.clear();
+        self.held_values = 0;
         Ok(())
     }
 
@@ -324,12 +360,15 @@ impl TableReader {
         // By the table's order, so that a column chosen twice is read once.
         for &column in T::COLUMNS.iter().filter(|column| chosen.contains(column)) {
             let name = T::spec(column).name;
-            let place = reader
-                .metadata()
-                .columns()
-                .iter()
-                .position(|found| found.column_path().string() == name)
-                .ok_or_else(|| RecordError::damaged(&self.path, format!("no column `{name}`")))?;
+            let path = T::path(column);
+            let place =
+                reader.metadata().columns().iter().position(|found| *found.column_path() == path);
+            let Some(place) = place else {
+                if table.fill_absent(column, rows) {
+                    continue;
+                }
+                return Err(RecordError::damaged(&self.path, format!("no column `{name}`")));
+            };
             let values = reader.get_column_reader(place).map_err(wrong)?;
             table
                 .read(column, values, rows)
@@ -339,8 +378,34 @@ impl TableReader {
         Ok(())
     }
 
+    pub(crate) fn into_groups<T: Table>(self, chosen: Vec<T::Column>) -> Groups<T> {
+        Groups { reader: self, chosen, group: 0 }
+    }
+
     pub(crate) fn into_rows<T: Table>(self) -> Rows<T> {
         Rows { reader: self, held: T::default(), next: 0, group: 0, failed: false }
+    }
+}
+
+/// Chosen columns of a table, a row group at a time. After an error it ends.
+pub(crate) struct Groups<T: Table> {
+    reader: TableReader,
+    chosen: Vec<T::Column>,
+    group: usize,
+}
+
+impl<T: Table> Iterator for Groups<T> {
+    type Item = Result<T, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let groups = self.reader.file.num_row_groups();
+        if self.group >= groups {
+            return None;
+        }
+        let mut table = T::default();
+        let read = self.reader.read_group(self.group, &self.chosen, &mut table);
+        self.group = if read.is_ok() { self.group + 1 } else { groups };
+        Some(read.map(|()| table))
     }
 }
 
@@ -374,5 +439,83 @@ impl<T: Table> Iterator for Rows<T> {
         }
         self.next += 1;
         Some(Ok(self.held.row(self.next - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // The macro makes tables for callers outside.
+    #![allow(dead_code, unreachable_pub)]
+
+    use weir_model::Nanos;
+
+    use super::*;
+    use crate::lists::TimeLists;
+
+    table! {
+        /// Rows as an earlier version wrote them.
+        Earlier of u64, columns EarlierColumn;
+        push |table, row| table.id.push(*row);
+        row |table, i| table.id[i];
+        Id id: Vec<u64>, "id", "id", Delta, "A number";
+    }
+
+    table! {
+        /// Rows with a list.
+        Now of (u64, Vec<Nanos>), columns NowColumn;
+        lists |row| row.1.len();
+        push |table, row| {
+            table.id.push(row.0);
+            table.gaps.push(&row.1);
+        };
+        row |table, i| (table.id[i], table.gaps.get(i).unwrap_or_default().to_vec());
+        Id id: Vec<u64>, "id", "id", Delta, "A number";
+        Gaps gaps: TimeLists, "gaps_ns", "ns", Delta, "Times";
+    }
+
+    fn written<T: Table>(rows: impl IntoIterator<Item = T::Row>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("table.parquet");
+        let mut writer = TableWriter::<T>::new(path.clone());
+        for row in rows {
+            writer.push(&row).expect("a row");
+        }
+        writer.close().expect("a file");
+        (folder, path)
+    }
+
+    #[test]
+    fn a_file_from_before_the_lists_has_empty_ones() {
+        let (_kept, path) = written::<Earlier>(0..3);
+        let rows: Vec<_> =
+            TableReader::open(path).expect("open").into_rows::<Now>().map(Result::unwrap).collect();
+        assert_eq!(rows, [(0, vec![]), (1, vec![]), (2, vec![])]);
+        // The other way round nothing may be missing.
+        let (_kept, path) = written::<Now>([(7, vec![Nanos(1)])]);
+        let reader = TableReader::open(path).expect("open");
+        assert_eq!(reader.columns::<Earlier>(EarlierColumn::ALL).expect("columns").id, [7]);
+    }
+
+    #[test]
+    fn long_lists_close_a_row_group() {
+        let per_row = GROUP_VALUES / 4 + 1;
+        let list = |id: u64| -> Vec<Nanos> {
+            (0..per_row as u64).map(|at| Nanos(id * 1000 + at % 997)).collect()
+        };
+        let (_kept, path) = written::<Now>((0..10).map(|id| (id, list(id))));
+        let reader = TableReader::open(path.clone()).expect("open");
+        // Four rows fill a group; the last one holds what is left.
+        assert_eq!(reader.file.num_row_groups(), 3);
+        let groups: Vec<Now> = reader
+            .into_groups(vec![NowColumn::Gaps])
+            .map(|group| group.expect("a group"))
+            .collect();
+        assert_eq!(groups.iter().map(Now::len).collect::<Vec<_>>(), [4, 4, 2]);
+        assert!(groups.iter().all(|group| group.id.is_empty()));
+        assert_eq!(groups[2].gaps.get(1), Some(list(9).as_slice()));
+        let back = TableReader::open(path).expect("open").into_rows::<Now>();
+        for (id, row) in back.enumerate() {
+            assert_eq!(row.expect("a row"), (id as u64, list(id as u64)));
+        }
     }
 }

@@ -46,6 +46,15 @@ impl CellTables {
         self.table(REQUESTS)?.columns(chosen)
     }
 
+    /// The chosen columns of all requests in the order they were pushed, a few thousand requests
+    /// at a time: for columns of lists, which are too large to hold at once.
+    pub fn request_groups(
+        &self,
+        chosen: &[RequestColumn],
+    ) -> Result<impl Iterator<Item = Result<RequestTable, RecordError>> + use<>, RecordError> {
+        Ok(self.table(REQUESTS)?.into_groups::<RequestTable>(chosen.to_vec()))
+    }
+
     /// All request rows in the order they were pushed, decoded a few thousand at a time.
     pub fn rows(
         &self,

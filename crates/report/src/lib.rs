@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod charts;
 pub mod comparison;
 mod error;
+pub mod exports;
 pub mod figures;
 pub mod files;
 pub mod metric;

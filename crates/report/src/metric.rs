@@ -1,7 +1,7 @@
 //! The metrics of a cell: one table from which CSV columns, comparisons, charts and the
 //! definitions in reports are all made, so that they cannot drift apart.
 
-use weir_model::SignalKind;
+use weir_model::{Certificate, SignalKind};
 use weir_record::Distribution;
 
 use crate::results::CellResult;
@@ -79,6 +79,10 @@ fn signal(result: &CellResult, kind: SignalKind) -> Option<f64> {
     result.evidence.as_ref()?.signals.get(kind)
 }
 
+fn certified(result: &CellResult, value: fn(&Certificate) -> f64) -> Option<f64> {
+    result.record.figures.certificate.as_ref().map(value)
+}
+
 macro_rules! figure {
     ($field:ident) => {
         |cell| Some(cell.record.figures.$field as f64)
@@ -148,7 +152,8 @@ metrics! {
     "Time per output token after the first, 99th percentile.", figure!(tpot_ms.p99);
     "itl_mean_ms", "ITL mean", "ms", Lower, true,
     "Inter-token latency: gaps between consecutive tokens of a request, over all gaps that end \
-     inside the window (not averaged per request first).",
+     inside the window (not averaged per request first). On live targets, between stream events \
+     that brought output; one can bring several tokens.",
     figure!(itl_ms.mean);
     "itl_p50_ms", "ITL p50", "ms", Lower, false,
     "Inter-token latency, median.", figure!(itl_ms.p50);
@@ -200,6 +205,22 @@ metrics! {
     "truncated_requests", "Truncated", "count", Neither, false,
     "Requests of a trace that were cut to fit the model's context.",
     figure!(truncated_requests);
+    "ttft_error_bound_ms", "TTFT error bound", "ms", Neither, false,
+    "Live targets: the most by which the load generator can have made the time to first token too \
+     long, 99th percentile over requests. Empty in simulation.",
+    |cell| certified(cell, |seen| seen.first_token_bound.p99.as_millis_f64());
+    "itl_error_bound_ms", "ITL error bound", "ms", Neither, false,
+    "Live targets: the most by which the load generator can have made a gap between stream events \
+     wrong, either way, 99th percentile. Empty in simulation.",
+    |cell| certified(cell, |seen| seen.gap_bound.p99.as_millis_f64());
+    "send_lag_p99_ms", "Sent late", "ms", Neither, false,
+    "Live targets: from a request's due time to its first byte handed to the kernel, 99th \
+     percentile; latencies count from the due time and contain it. Empty in simulation.",
+    |cell| certified(cell, |seen| seen.send_lag.p99.as_millis_f64());
+    "generator_busy_percent", "Generator busy", "%", Neither, false,
+    "Live targets: processor time of the load generator's busiest worker, of the window. Empty in \
+     simulation.",
+    |cell| certified(cell, |seen| 100.0 * seen.busy_share);
     "window_s", "Window", "s", Neither, false,
     "Length of the measured window: from the end of the warm-up to the end of the load.",
     figure!(window_s);

@@ -65,8 +65,17 @@ pub struct CellResult {
 }
 
 impl CellResult {
-    /// The verdict: that of the evidence, unless the cell did not finish.
+    /// Why the cell says nothing about the server: the load generator itself was the limit.
+    pub fn refusal(&self) -> Option<&str> {
+        self.record.figures.certificate.as_ref()?.refused.as_deref()
+    }
+
+    /// The verdict: that of the evidence, unless the cell did not finish or its load generator
+    /// refused the level.
     pub fn verdict(&self) -> Verdict {
+        if let Some(why) = self.refusal() {
+            return Verdict::Failed(why.to_owned());
+        }
         match (&self.record.status, &self.evidence) {
             (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
             (CellStatus::Complete, Some(evidence)) => evidence.verdict.clone(),

@@ -36,6 +36,7 @@ prop_compose! {
         ]),
         error in prop::option::of(".*"),
         output_digest in any::<Option<u64>>(),
+        gaps in prop_oneof![2 => Just(Vec::new()), 3 => vec(any::<u64>(), 0..40)],
     ) -> RequestRow {
         let [request, session, prompt_id, first_step] = ids;
         let tokens = tokens.map(Tokens);
@@ -44,7 +45,8 @@ prop_compose! {
             first_token, end, prompt_tokens: tokens[0], output_tokens: tokens[1],
             seen_tokens: tokens[2],
             cached_tokens: [tokens[3], tokens[4], tokens[5], tokens[6]],
-            preemptions, first_step, chunk_gaps: Vec::new(), events_per_read, outcome, error, output_digest, error_bound,
+            preemptions, first_step, chunk_gaps: gaps.into_iter().map(Nanos).collect(),
+            events_per_read, outcome, error, output_digest, error_bound,
             routed_hit_tokens: tokens[7], uniform_hit_tokens, best_hit_tokens: tokens[8],
         }
     }
@@ -163,6 +165,26 @@ fn only_chosen_columns_are_filled() {
     assert_eq!(steps.len() as u64, MANY);
     assert_eq!(steps.gap[69_999], sample::step(69_999).gap);
     assert!(steps.end.is_empty());
+}
+
+#[test]
+fn gaps_come_by_groups_beside_the_other_columns() {
+    let (_kept, run) = sample::run();
+    push_many(&run, CELL);
+    let cell = run.open_cell(CELL).unwrap();
+    let chosen = [RequestColumn::ChunkGaps, RequestColumn::FirstToken];
+    let (mut index, mut groups) = (0, 0);
+    for table in cell.tables().request_groups(&chosen).unwrap() {
+        let table = table.unwrap();
+        assert!(table.due.is_empty());
+        for (gaps, first_token) in table.chunk_gaps.iter().zip(&table.first_token) {
+            let row = sample::request(index);
+            assert_eq!((gaps, *first_token), (row.chunk_gaps.as_slice(), row.first_token));
+            index += 1;
+        }
+        groups += 1;
+    }
+    assert_eq!((index, groups), (MANY, 3));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(crate) fn request(index: u64) -> RequestRow {
         cached_tokens: [tokens(9), tokens(11), tokens(13), tokens(15)],
         preemptions: (noise >> 40) as u16,
         first_step: noise % 100_000,
-        chunk_gaps: Vec::new(),
+        chunk_gaps: (0..noise % 5).map(|gap| Nanos(mixed(noise ^ gap) % 20_000_000)).collect(),
         events_per_read: noise.is_multiple_of(4).then_some(noise as f32 / 3.0),
         outcome: match noise % 7 {
             0 => Outcome::Failed,

@@ -89,7 +89,9 @@ fn places(arms: &[ArmNote]) -> Vec<usize> {
     let place = |arm: &ArmNote| match arm.role {
         ArmRole::Control => 0,
         ArmRole::ControlAgain => 1,
-        ArmRole::RoutingControl | ArmRole::Treatment | ArmRole::AsDeployed => next.next().unwrap_or(2),
+        ArmRole::RoutingControl | ArmRole::Treatment | ArmRole::AsDeployed => {
+            next.next().unwrap_or(2)
+        }
     };
     arms.iter().map(place).collect()
 }

@@ -14,6 +14,7 @@ mod runs;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use weir_model::Certificate;
 use weir_spec::plan::{Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Target};
 
 pub use decision::{Decision, REMEDY_MARK, Recommendation, WORTH_PERCENT};
@@ -141,6 +142,16 @@ pub struct LevelNote {
     pub open_loop: bool,
 }
 
+/// What the load generator said of itself in one repeat.
+#[derive(Debug, Clone, Serialize)]
+pub struct CertificateNote {
+    /// The repeat.
+    pub repeat: u32,
+    /// The certificate, refusal included.
+    #[serde(flatten)]
+    pub certificate: Certificate,
+}
+
 /// All repeats of one arm at one level.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupNote {
@@ -164,6 +175,9 @@ pub struct GroupNote {
     pub planned: usize,
     /// Means over the repeats that count, by metric key; without those, empty.
     pub metrics: BTreeMap<&'static str, Estimate>,
+    /// Live targets: the load generator, by repeat, whether the repeat counts or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateNote>,
 }
 
 impl Comparison {
@@ -315,6 +329,14 @@ impl Context<'_> {
             .iter()
             .filter_map(|metric| Some((metric.key, Estimate::of(metric, &counted)?)))
             .collect();
+        let certificates = group
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                let certificate = entry.result?.record.figures.certificate.clone()?;
+                Some(CertificateNote { repeat: entry.cell.repeat, certificate })
+            })
+            .collect();
         GroupNote {
             arm: arm.name.clone(),
             level: level.name.clone(),
@@ -326,6 +348,7 @@ impl Context<'_> {
             counted: counted.len(),
             planned: group.entries.len(),
             metrics,
+            certificates,
         }
     }
 

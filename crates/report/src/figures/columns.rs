@@ -1,6 +1,7 @@
 //! Request rows as columns of integers, the working form of all figures.
 
 use weir_model::{Nanos, Outcome, RequestRow};
+use weir_record::{RequestColumn, RequestTable};
 
 /// Stands in the `first_token` column for "no token came".
 pub(super) const NEVER: u64 = u64::MAX;
@@ -53,6 +54,44 @@ impl RequestColumns {
         self.external_hit_tokens.push(row.external_hit_tokens().0);
         self.preemptions.push(row.preemptions);
         self.outcome.push(row.outcome);
+    }
+
+    /// The columns of `requests.parquet` that [`RequestColumns::add_table`] needs.
+    pub const STORED: &'static [RequestColumn] = &[
+        RequestColumn::Request,
+        RequestColumn::Due,
+        RequestColumn::Start,
+        RequestColumn::FirstToken,
+        RequestColumn::End,
+        RequestColumn::PromptTokens,
+        RequestColumn::OutputTokens,
+        RequestColumn::CachedGpuTokens,
+        RequestColumn::CachedHostTokens,
+        RequestColumn::CachedDiskTokens,
+        RequestColumn::CachedRemoteTokens,
+        RequestColumn::Preemptions,
+        RequestColumn::Outcome,
+    ];
+
+    /// Adds the rows of a table that holds [`RequestColumns::STORED`]; without the lists of rows,
+    /// this is the quick way for cells that have them.
+    pub fn add_table(&mut self, table: &RequestTable) {
+        let raw = |times: &[Nanos]| times.iter().map(|time| time.0).collect::<Vec<_>>();
+        self.request.extend(&table.request);
+        self.due.extend(raw(&table.due));
+        self.start.extend(raw(&table.start));
+        self.first_token.extend(table.first_token.iter().map(|at| at.map_or(NEVER, Nanos::get)));
+        self.end.extend(raw(&table.end));
+        self.prompt_tokens.extend(table.prompt_tokens.iter().map(|tokens| tokens.0));
+        self.output_tokens.extend(table.output_tokens.iter().map(|tokens| tokens.0));
+        self.gpu_hit_tokens.extend(table.cached_gpu_tokens.iter().map(|tokens| tokens.0));
+        self.external_hit_tokens.extend((0..table.len()).map(|row| {
+            let tiers =
+                [&table.cached_host_tokens, &table.cached_disk_tokens, &table.cached_remote_tokens];
+            tiers.iter().map(|tier| tier[row].0).fold(0, u32::saturating_add)
+        }));
+        self.preemptions.extend(&table.preemptions);
+        self.outcome.extend(&table.outcome);
     }
 
     /// Requests.

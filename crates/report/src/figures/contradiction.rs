@@ -105,6 +105,41 @@ pub enum Contradiction {
         /// Output tokens of all requests.
         request_tokens: u64,
     },
+    /// Gaps between chunks of a stream that had no first one.
+    #[error(
+        "request {request}: {gaps} gaps between chunks, but first token was never recorded; \
+         the stream was miscounted, run the cell again"
+    )]
+    GapsWithoutFirst {
+        /// The row.
+        request: u64,
+        /// Gaps.
+        gaps: usize,
+    },
+    /// The gaps between chunks lead past the end of the request.
+    #[error(
+        "request {request}: its last chunk came at {last} ns, after its end {end} ns; \
+         check the clock of the load generator and run the cell again"
+    )]
+    GapsBeyondEnd {
+        /// The row.
+        request: u64,
+        /// First token plus all gaps.
+        last: u64,
+        /// Recorded end.
+        end: u64,
+    },
+    /// Figures were asked for without the streams of all requests.
+    #[error(
+        "the streams of {streams} requests were read, there are {rows}; rows are lost or doubled, \
+         run the cell again"
+    )]
+    StreamsLost {
+        /// Streams.
+        streams: u64,
+        /// Rows.
+        rows: u64,
+    },
     /// Nothing can be measured.
     #[error(
         "the measured window is empty: it starts at {start_ns} ns and ends at {end_ns} ns; \

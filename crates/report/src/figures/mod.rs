@@ -3,12 +3,16 @@
 //! Everything works on columns of integers, because a cell can have a million requests and the
 //! same rows are looked at several times (checks, flow identity, distributions). Figures are
 //! refused, not repaired, when rows contradict each other: a wrong figure is worse than none.
+//! Token times come from the passes in simulation (`summarise`) and from the gaps between stream
+//! events on live targets (`Streams`, `summarise_streams`).
 
 mod bounds;
 mod columns;
 mod contradiction;
 mod distribution;
 mod flow;
+mod sketch;
+mod streams;
 mod summary;
 
 pub use bounds::compute_share;
@@ -16,4 +20,6 @@ pub use columns::RequestColumns;
 pub use contradiction::Contradiction;
 pub use distribution::{distribution, quantile, weighted_distribution};
 pub use flow::{FlowBalance, check_rows, check_tokens, flow_balance};
-pub use summary::{Measure, Window, summarise, throughput_batches};
+pub use sketch::{EXACT_VALUES, TimeSketch};
+pub use streams::{Stream, Streams};
+pub use summary::{Measure, Window, summarise, summarise_streams, throughput_batches};

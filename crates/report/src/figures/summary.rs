@@ -8,6 +8,7 @@ use super::columns::{NEVER, RequestColumns};
 use super::contradiction::Contradiction;
 use super::distribution::{distribution, weighted_distribution};
 use super::flow::{check_rows, check_tokens};
+use super::streams::Streams;
 
 /// The measured window; an event at either border is inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Window {
         Self { start: level.warmup, end }
     }
 
-    fn contains(self, at: u64) -> bool {
+    pub(crate) fn contains(self, at: u64) -> bool {
         (self.start.0..=self.end.0).contains(&at)
     }
 
@@ -65,7 +66,8 @@ impl<'a> Measure<'a> {
     }
 }
 
-/// The figures of a cell, after all rows were checked against each other.
+/// The figures of a simulated cell, after all rows were checked against each other. Without passes,
+/// the tokens between a request's first and last are taken to be evenly spaced.
 ///
 /// Latencies count from `due`, so that a load generator that falls behind does not hide the
 /// wait; residence (in flight) counts from `start`.
@@ -77,16 +79,43 @@ pub fn summarise(
     check_rows(columns)?;
     check_tokens(columns, steps)?;
     let window = measure.window;
-    if window.end <= window.start {
-        return Err(Contradiction::EmptyWindow { start_ns: window.start.0, end_ns: window.end.0 });
-    }
-    let seconds = window.seconds();
-    let mut sums = Sums::over(columns, measure);
     let output_tokens = if steps.is_empty() {
         interpolated_output_tokens(columns, window)
     } else {
         pass_output_tokens(columns, steps, window)
     };
+    let figures = figures(columns, measure, output_tokens)?;
+    let passes = steps.iter().filter(|step| window.contains(step.end.0)).count() as u64;
+    Ok(CellFigures { itl_ms: token_gaps(steps, window), passes, ..figures })
+}
+
+/// The figures of a live cell, after all rows and streams were checked against each other. Each
+/// token counts at the time of the stream event that brought it, each gap at its own end.
+/// `streams` has to hold all requests of `columns`, cut to the window of `measure`.
+pub fn summarise_streams(
+    columns: &RequestColumns,
+    streams: &Streams,
+    measure: &Measure<'_>,
+) -> Result<CellFigures, Contradiction> {
+    check_rows(columns)?;
+    streams.check(columns.len())?;
+    let measure = Measure { window: streams.window(), ..*measure };
+    let figures = figures(columns, &measure, streams.output_tokens())?;
+    Ok(CellFigures { itl_ms: streams.gaps_ms(), ..figures })
+}
+
+/// All figures that need no time of a token but the first.
+fn figures(
+    columns: &RequestColumns,
+    measure: &Measure<'_>,
+    output_tokens: u64,
+) -> Result<CellFigures, Contradiction> {
+    let window = measure.window;
+    if window.end <= window.start {
+        return Err(Contradiction::EmptyWindow { start_ns: window.start.0, end_ns: window.end.0 });
+    }
+    let seconds = window.seconds();
+    let mut sums = Sums::over(columns, measure);
     let mean_in_flight = in_flight_ns(columns, window) as f64 / (seconds * 1e9);
     let output_tokens_per_s = output_tokens as f64 / seconds;
     let share = |part: u64, whole: u64| {
@@ -110,7 +139,6 @@ pub fn summarise(
         requests_per_s: sums.completed as f64 / seconds,
         ttft_ms: distribution(&mut sums.ttft_ms),
         tpot_ms: distribution(&mut sums.tpot_ms),
-        itl_ms: token_gaps(steps, window),
         e2e_ms: distribution(&mut sums.e2e_ms),
         guidellm_tpot_ms: distribution(&mut sums.guidellm_tpot_ms),
         mean_in_flight,
@@ -119,10 +147,9 @@ pub fn summarise(
         gpu_hit_percent: 100.0 * share(sums.gpu_hit_tokens, sums.prompt_tokens),
         external_hit_percent: 100.0 * share(sums.external_hit_tokens, sums.prompt_tokens),
         cost_per_million_output_tokens: cost(measure, output_tokens_per_s),
-        passes: steps.iter().filter(|step| window.contains(step.end.0)).count() as u64,
-        // Requests that were never asked have no rows; whoever fed the trace fills these in.
-        skipped_requests: 0,
-        truncated_requests: 0,
+        // Token gaps, passes and the certificate come from elsewhere; requests that were never
+        // asked have no rows, so whoever fed the trace fills their numbers in.
+        ..CellFigures::default()
     })
 }
 

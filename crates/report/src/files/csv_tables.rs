@@ -178,7 +178,9 @@ fn cell_row(
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];
-    fields.extend(METRICS.iter().map(|metric| number(result.and_then(metric.of))));
+    // Where the load generator was the limit, latencies would be its own and not the server's.
+    let measured = result.filter(|result| result.refusal().is_none());
+    fields.extend(METRICS.iter().map(|metric| number(measured.and_then(metric.of))));
     fields
 }
 

@@ -10,8 +10,9 @@ use crate::charts::{Chart, chart_json, deployment_charts, script};
 use crate::comparison::{Comparison, DeploymentComparison};
 use crate::error::ReportError;
 use crate::tables::{
-    Table, arms_table, definitions_table, equal_level_table, explanations_table, level_table,
-    origins_table, overview_table, peak_table, verdict_matrix,
+    Table, arms_table, definitions_table, equal_level_table, explanations_table,
+    generator_sentence, generator_table, level_table, origins_table, overview_table, peak_table,
+    verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -35,6 +36,9 @@ struct Section {
     peaks: Table,
     equal_levels: Vec<Table>,
     explanations: Table,
+    /// Empty without live cells.
+    generator_sentence: String,
+    generator: Table,
 }
 
 #[derive(Serialize)]
@@ -100,5 +104,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
             .map(|(arm, control)| equal_level_table(of, arm, control))
             .collect(),
         explanations: explanations_table(of),
+        generator_sentence: generator_sentence(of).unwrap_or_default(),
+        generator: generator_table(of),
     }
 }

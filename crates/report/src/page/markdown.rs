@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison};
 use crate::tables::{
-    self, Table, arms_table, definitions_table, equal_level_table, escaped, level_table,
-    origins_table, overview_table, peak_table, verdict_matrix,
+    self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_sentence,
+    generator_table, level_table, origins_table, overview_table, peak_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -75,6 +75,10 @@ fn section(of: &DeploymentComparison) -> String {
     add(&peak_table(of));
     for (arm, control) in of.compared_pairs() {
         add(&equal_level_table(of, arm, control));
+    }
+    if let Some(sentence) = generator_sentence(of) {
+        let _ = writeln!(out, "\n### Load generator\n\n{}\n", escaped(&sentence));
+        out += &tables::markdown(&generator_table(of));
     }
     let charts = deployment_charts(of);
     if !charts.is_empty() {

@@ -2,6 +2,7 @@
 
 mod deployment;
 mod draw;
+mod generator;
 mod run;
 
 use serde::Serialize;
@@ -12,6 +13,9 @@ pub use deployment::{
 };
 pub(crate) use draw::escaped;
 pub use draw::{markdown, text, wrapped};
+pub use generator::{
+    generator_refusals, generator_sentence, generator_short_table, generator_table,
+};
 pub use run::{columns_of, definitions_table, origins_table, overview_table, run_table};
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.

@@ -3,8 +3,12 @@
 // Functions beside the tests unwrap as the tests do; a failure there is the test's failure.
 #![allow(clippy::unwrap_used)]
 
+mod benchmark_report;
 mod comparison;
+mod exports;
 mod figures;
 mod fixture;
+mod live;
 mod outputs;
 mod runs;
+mod streams;

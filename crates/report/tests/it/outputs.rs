@@ -70,6 +70,65 @@ fn markdown_snapshot() {
     insta::assert_snapshot!(before);
 }
 
+/// A latency that is the generator's.
+const NOT_THE_SERVERS: f64 = 7_654_321.0;
+
+/// Live cells: `c1` fine, `c50` fine in two repeats and refused in one, `c300` refused throughout.
+fn live(plan: &weir_spec::plan::Plan) -> weir_report::results::Results<'_> {
+    let mut results = fixture::results(plan);
+    for result in &mut results.cells {
+        let cell = &plan.cells[result.cell];
+        let mut certificate = crate::live::certificate();
+        if cell.level == 2 || (cell.level == 1 && cell.repeat == 1) {
+            certificate.busy_share = 0.99;
+            certificate.refused = Some("its busiest worker was busy 99 % of the time".to_owned());
+            // Whoever records the cell marks it failed; figures that stay there must not count.
+            result.record.figures.ttft_ms.mean = NOT_THE_SERVERS;
+        }
+        result.record.figures.certificate = Some(certificate);
+    }
+    results
+}
+
+#[test]
+fn live_cells_show_their_generator_and_refused_ones_are_no_result() {
+    let plan = fixture::plan();
+    let results = live(&plan);
+    let seen = Comparison::of(&results).unwrap();
+    let terminal = terminal::summary(&seen);
+    let markdown = page::markdown(&seen);
+    let html = page::html(&seen).unwrap();
+    assert!(terminal.lines().all(|line| line.chars().count() <= 112), "{terminal}");
+    for text in [&terminal, &markdown, &html] {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("20 of 45 cells are no result"), "{words}");
+        assert!(words.contains("at most 0.180 ms longer"), "{words}");
+        assert!(words.contains("busy 99 % of the time"), "{words}");
+    }
+    assert!(terminal.contains("failed (its busiest worker"), "{terminal}");
+    let generator = terminal.split("Load generator").nth(2).unwrap();
+    insta::assert_snapshot!("generator", generator.split("Warnings").next().unwrap());
+
+    // The refused level has no figure anywhere.
+    let group = seen.deployments[0].group("no-offload", "c300").unwrap();
+    assert_eq!((group.counted, group.metrics.len(), group.certificates.len()), (0, 0, 3));
+    let group = seen.deployments[0].group("no-offload", "c50").unwrap();
+    assert_eq!((group.counted, group.planned), (2, 3));
+    let mut files = analysis(&results, &seen).unwrap();
+    files.extend(report(&seen).unwrap());
+    for file in &files {
+        let text = String::from_utf8_lossy(&file.bytes);
+        assert!(!text.contains("7654321") && !text.contains("7,654,321"), "{}", file.path);
+    }
+    let summary: serde_json::Value =
+        serde_json::from_str(&text(&files, "analysis/summary.json")).unwrap();
+    let certificates = &summary["deployments"][0]["groups"][1]["certificates"];
+    assert_eq!(certificates[1]["repeat"], 1);
+    assert!(certificates[1]["refused"].is_string());
+    let csv = text(&files, "analysis/Qwen3-8B_no-offload_metrics.csv");
+    assert!(csv.contains("failed (its busiest worker was busy 99 % of the time),no,1,,"), "{csv}");
+}
+
 #[test]
 fn csv_snapshots() {
     let files = all();

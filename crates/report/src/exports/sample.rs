@@ -1,0 +1,91 @@
+//! The requests that an export speaks of, without the times of their chunks.
+
+use weir_model::{Outcome, RequestRow};
+use weir_record::RecordError;
+
+use super::ExportInput;
+use crate::figures::{Stream, Window};
+
+/// What exports need of a request besides its texts and gaps; times in nanoseconds since the start
+/// of the cell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) turn: u32,
+    pub(super) due: u64,
+    pub(super) start: u64,
+    pub(super) first: Option<u64>,
+    /// When its last token came; nothing where none did.
+    pub(super) last: Option<u64>,
+    pub(super) end: u64,
+    pub(super) prompt: u32,
+    pub(super) cached: u32,
+    pub(super) output: u32,
+    /// Stream events that brought output.
+    pub(super) chunks: u64,
+    pub(super) outcome: Outcome,
+}
+
+impl Seen {
+    pub(super) fn of(row: &RequestRow) -> Self {
+        let first = row.first_token.map(|at| at.0);
+        let last = first.map(|first| {
+            // Without gaps nothing says when tokens after the first came, but that the last one
+            // ended a complete request.
+            match row.outcome {
+                Outcome::Done if row.chunk_gaps.is_empty() => row.end.0,
+                _ => row.chunk_gaps.iter().fold(first, |at, gap| at.saturating_add(gap.0)),
+            }
+        });
+        Self {
+            turn: row.turn,
+            due: row.due.0,
+            start: row.start.0,
+            first,
+            last,
+            end: row.end.0,
+            prompt: row.prompt_tokens.0,
+            cached: row.gpu_hit_tokens().0.saturating_add(row.external_hit_tokens().0),
+            output: row.output_tokens.0,
+            chunks: Stream::of(row).chunks(),
+            outcome: row.outcome,
+        }
+    }
+
+    /// From sending to the end, nanoseconds.
+    pub(super) fn latency(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// From sending to the first token, nanoseconds.
+    pub(super) fn ttft(&self) -> Option<u64> {
+        Some(self.first?.saturating_sub(self.start))
+    }
+
+    /// From the first to the last token, per token after the first, nanoseconds.
+    pub(super) fn mean_gap(&self) -> Option<f64> {
+        let span = self.last?.saturating_sub(self.first?);
+        (self.output > 1).then(|| span as f64 / f64::from(self.output - 1))
+    }
+}
+
+/// Whether exports speak of a row.
+pub(super) fn is_exported(row: &RequestRow, window: Window) -> bool {
+    match row.outcome {
+        Outcome::Unfinished => row.start <= window.end,
+        Outcome::Done | Outcome::Failed => window.contains(row.end.0),
+    }
+}
+
+/// The rows that exports speak of.
+pub(super) fn exported<'a>(
+    input: &ExportInput<'a>,
+) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<'a>, RecordError> {
+    let window = input.window;
+    let rows = (input.rows)()?;
+    Ok(rows.filter(move |row| row.as_ref().map_or(true, |row| is_exported(row, window))))
+}
+
+/// The same without texts and gaps.
+pub(super) fn sample(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> {
+    exported(input)?.map(|row| Ok(Seen::of(&row?))).collect()
+}

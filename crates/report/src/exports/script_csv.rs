@@ -1,0 +1,46 @@
+//! The CSV of the published vLLM + `LMCache` scripts: seconds with six decimals, completed requests
+//! only, `avg_itl` the mean gap between stream events, 0 where there is none. `gen_len` is the
+//! number of tokens (the scripts count stream events and take them for tokens).
+
+use std::io::Write;
+
+use weir_model::Outcome;
+
+use super::sample::{Seen, exported};
+use super::{Export, ExportError, ExportInput};
+
+/// The columns.
+const COLUMNS: [&str; 8] =
+    ["request_id", "label", "prompt_len", "gen_len", "total_len", "ttft", "e2e", "avg_itl"];
+
+pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+    let format = Export::ScriptCsv.name();
+    let failed = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(source) => ExportError::Write { format, source },
+        kind => ExportError::Unwritable { format, why: format!("{kind:?}") },
+    };
+    let mut file = csv::Writer::from_writer(out);
+    file.write_record(COLUMNS).map_err(failed)?;
+    for row in exported(input)? {
+        let row = row?;
+        if row.outcome != Outcome::Done {
+            continue;
+        }
+        let seen = Seen::of(&row);
+        let seconds = |ns: f64| format!("{:.6}", ns / 1e9);
+        let gaps: f64 = row.chunk_gaps.iter().map(|gap| gap.0 as f64).sum();
+        let mean_gap = gaps / (row.chunk_gaps.len().max(1)) as f64;
+        file.write_record([
+            &row.request.to_string(),
+            input.level,
+            &seen.prompt.to_string(),
+            &seen.output.to_string(),
+            &(u64::from(seen.prompt) + u64::from(seen.output)).to_string(),
+            &seconds(seen.ttft().unwrap_or_default() as f64),
+            &seconds(seen.latency() as f64),
+            &seconds(mean_gap),
+        ])
+        .map_err(failed)?;
+    }
+    file.flush().map_err(|source| ExportError::Write { format, source })
+}

@@ -1,0 +1,192 @@
+//! When the tokens of live requests came: what the gaps between stream events say of the window.
+//!
+//! The gaps of a cell can be a hundred million numbers. They pass through here once, request by
+//! request, and leave sums and a sketch; nothing of their number stays in memory.
+
+use weir_model::{Nanos, RequestRow};
+use weir_record::{Distribution, RequestColumn, RequestTable};
+
+use super::contradiction::Contradiction;
+use super::sketch::TimeSketch;
+use super::summary::Window;
+
+/// The stream of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream<'a> {
+    /// The request, for messages.
+    pub request: u64,
+    /// When the first chunk came; nothing where none did.
+    pub first_token: Option<Nanos>,
+    /// When the request ended.
+    pub end: Nanos,
+    /// Tokens of all its chunks.
+    pub output_tokens: u32,
+    /// Time between its chunks; one less than there are.
+    pub gaps: &'a [Nanos],
+}
+
+impl<'a> Stream<'a> {
+    /// The stream of a row.
+    pub fn of(row: &'a RequestRow) -> Self {
+        Self {
+            request: row.request,
+            first_token: row.first_token,
+            end: row.end,
+            output_tokens: row.output_tokens.0,
+            gaps: &row.chunk_gaps,
+        }
+    }
+
+    /// Chunks that came.
+    pub fn chunks(&self) -> u64 {
+        if self.first_token.is_some() { self.gaps.len() as u64 + 1 } else { 0 }
+    }
+
+    /// Time and tokens of each chunk. Where there are as many tokens as chunks, each brought one;
+    /// else the tokens are spread evenly, in whole tokens, the first chunk bringing at least one.
+    pub fn arrivals(&self) -> impl Iterator<Item = (Nanos, u32)> + use<'a> {
+        let (gaps, tokens, chunks) = (self.gaps, u64::from(self.output_tokens), self.chunks());
+        let mut at = self.first_token.unwrap_or_default().0;
+        let mut given = 0;
+        (0..chunks as usize).map(move |chunk| {
+            if chunk > 0 {
+                at = at.saturating_add(gaps[chunk - 1].0);
+            }
+            let until = (tokens * (chunk as u64 + 1)).div_ceil(chunks);
+            let brought = until - given;
+            given = until;
+            (Nanos(at), brought as u32)
+        })
+    }
+
+    fn check(&self) -> Result<(), Contradiction> {
+        let request = self.request;
+        let Some(first_token) = self.first_token else {
+            return if self.gaps.is_empty() {
+                Ok(())
+            } else {
+                Err(Contradiction::GapsWithoutFirst { request, gaps: self.gaps.len() })
+            };
+        };
+        let last = self.gaps.iter().fold(first_token.0, |at, gap| at.saturating_add(gap.0));
+        if last > self.end.0 {
+            return Err(Contradiction::GapsBeyondEnd { request, last, end: self.end.0 });
+        }
+        Ok(())
+    }
+}
+
+/// What the streams of a cell say of its window.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    window: Window,
+    requests: u64,
+    gaps: TimeSketch,
+    output_tokens: u64,
+    batches: Vec<u64>,
+    contradiction: Option<Contradiction>,
+}
+
+impl Streams {
+    /// The columns that [`Streams::add_table`] needs.
+    pub const COLUMNS: &'static [RequestColumn] = &[
+        RequestColumn::Request,
+        RequestColumn::FirstToken,
+        RequestColumn::End,
+        RequestColumn::OutputTokens,
+        RequestColumn::ChunkGaps,
+    ];
+
+    /// Nothing yet. `batches` is the number of equal parts of the window that
+    /// [`Streams::throughput_batches`] gives.
+    pub fn new(window: Window, batches: usize) -> Self {
+        Self {
+            window,
+            requests: 0,
+            gaps: TimeSketch::default(),
+            output_tokens: 0,
+            batches: vec![0; batches],
+            contradiction: None,
+        }
+    }
+
+    /// Adds a request, whatever became of it.
+    pub fn add(&mut self, stream: &Stream<'_>) {
+        self.requests += 1;
+        if let Err(contradiction) = stream.check() {
+            self.contradiction.get_or_insert(contradiction);
+            return;
+        }
+        let length = self.window.end.saturating_sub(self.window.start).0;
+        for (chunk, (at, tokens)) in stream.arrivals().enumerate() {
+            if !self.window.contains(at.0) {
+                continue;
+            }
+            if chunk > 0 {
+                self.gaps.add(stream.gaps[chunk - 1]);
+            }
+            self.output_tokens += u64::from(tokens);
+            if length > 0 && !self.batches.is_empty() {
+                let since = u128::from(at.0 - self.window.start.0);
+                let place = since * self.batches.len() as u128 / u128::from(length);
+                let last = self.batches.len() - 1;
+                self.batches[(place as usize).min(last)] += u64::from(tokens);
+            }
+        }
+    }
+
+    /// Adds the requests of a table that holds [`Streams::COLUMNS`]; tables come a row group at a
+    /// time from `CellTables::request_groups`.
+    pub fn add_table(&mut self, table: &RequestTable) {
+        for row in 0..table.len() {
+            self.add(&Stream {
+                request: table.request[row],
+                first_token: table.first_token[row],
+                end: table.end[row],
+                output_tokens: table.output_tokens[row].0,
+                gaps: table.chunk_gaps.get(row).unwrap_or_default(),
+            });
+        }
+    }
+
+    /// Requests added.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Tokens that came inside the window.
+    pub fn output_tokens(&self) -> u64 {
+        self.output_tokens
+    }
+
+    /// Gaps that ended inside the window, milliseconds.
+    pub fn gaps_ms(&self) -> Distribution {
+        self.gaps.distribution_ms()
+    }
+
+    /// Output tokens per second of equal parts of the window, for batch means.
+    pub fn throughput_batches(&self) -> Vec<f64> {
+        let seconds = self.window.seconds() / self.batches.len() as f64;
+        if seconds > 0.0 {
+            self.batches.iter().map(|&tokens| tokens as f64 / seconds).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The window the streams were cut to.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The first stream whose times cannot be true, or that there are not `rows` of them.
+    pub(super) fn check(&self, rows: usize) -> Result<(), Contradiction> {
+        if let Some(contradiction) = &self.contradiction {
+            return Err(contradiction.clone());
+        }
+        if self.requests == rows as u64 {
+            return Ok(());
+        }
+        Err(Contradiction::StreamsLost { streams: self.requests, rows: rows as u64 })
+    }
+}

@@ -1,0 +1,194 @@
+//! How late and how busy the load generator of a live cell was, and how far its latencies can be
+//! wrong because of it.
+
+use std::fmt::Write;
+
+use weir_model::{Certificate, Nanos};
+
+use super::{Table, TableCell, Tone};
+use crate::comparison::{CertificateNote, DeploymentComparison, GroupNote};
+use crate::numerals;
+
+fn noted(of: &DeploymentComparison) -> impl Iterator<Item = (&GroupNote, &CertificateNote)> {
+    of.groups.iter().flat_map(|group| group.certificates.iter().map(move |note| (group, note)))
+}
+
+/// The generator over all live cells in one or two sentences; nothing without live cells.
+pub fn generator_sentence(of: &DeploymentComparison) -> Option<String> {
+    let accepted: Vec<&Certificate> = noted(of)
+        .map(|(_, note)| &note.certificate)
+        .filter(|certificate| certificate.refused.is_none())
+        .collect();
+    let refused = noted(of).count() - accepted.len();
+    if accepted.is_empty() && refused == 0 {
+        return None;
+    }
+    let worst = |bound: fn(&Certificate) -> Nanos| {
+        accepted.iter().map(|certificate| bound(certificate)).max().unwrap_or_default()
+    };
+    let mut sentence = String::new();
+    if !accepted.is_empty() {
+        let busiest = accepted.iter().map(|certificate| certificate.busy_share).fold(0.0, f64::max);
+        sentence = format!(
+            "Load generator: in 99 % of requests it made the time to first token at most {} \
+             longer than it was, in 99 % of gaps between stream events it erred by at most {}; \
+             its busiest worker was busy {:.0} % of the time (the worst of {} cells).",
+            numerals::millis(worst(|seen| seen.first_token_bound.p99).as_millis_f64()),
+            numerals::millis(worst(|seen| seen.gap_bound.p99).as_millis_f64()),
+            100.0 * busiest,
+            accepted.len()
+        );
+    }
+    if refused > 0 {
+        let space = if sentence.is_empty() { "" } else { " " };
+        let _ = write!(
+            sentence,
+            "{space}{refused} of {} cells are no result: the generator itself was the limit.",
+            accepted.len() + refused
+        );
+    }
+    Some(sentence)
+}
+
+/// The worst of a group's repeats, quantity by quantity.
+struct Worst<'g> {
+    arm: &'g str,
+    level: &'g str,
+    busy_share: f64,
+    times: [Nanos; 4],
+    offered: f64,
+    delivered: f64,
+    refused: usize,
+    repeats: usize,
+}
+
+impl<'g> Worst<'g> {
+    fn of(group: &'g GroupNote) -> Option<Self> {
+        let seen = || group.certificates.iter().map(|note| &note.certificate);
+        // Least delivered of what was asked; a generator cannot deliver much more.
+        let (offered, delivered) = seen()
+            .map(|certificate| (certificate.offered, certificate.delivered))
+            .min_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)))?;
+        Some(Self {
+            arm: &group.arm,
+            level: &group.level,
+            busy_share: seen().map(|certificate| certificate.busy_share).fold(0.0, f64::max),
+            times: TIMES.map(|time| seen().map(time).max().unwrap_or_default()),
+            offered,
+            delivered,
+            refused: seen().filter(|certificate| certificate.refused.is_some()).count(),
+            repeats: group.certificates.len(),
+        })
+    }
+}
+
+/// The times of a certificate that are shown: sent late, read late, TTFT error, gap error.
+const TIMES: [fn(&Certificate) -> Nanos; 4] = [
+    |seen| seen.send_lag.p99,
+    |seen| seen.read_lag.p99,
+    |seen| seen.first_token_bound.p99,
+    |seen| seen.gap_bound.p99,
+];
+
+/// Per arm and level the worst of its repeats, for little room.
+pub fn generator_short_table(of: &DeploymentComparison) -> Table {
+    let title = "Load generator, worst of the repeats (99th percentiles; errors are upper bounds)";
+    let heads = [
+        "arm",
+        "level",
+        ">busy %",
+        ">sent late",
+        ">read late",
+        ">TTFT error",
+        ">gap error",
+        ">offered",
+        ">delivered",
+        "no result",
+    ];
+    let mut table = Table::new(title, &heads);
+    let mut last = "";
+    for worst in of.groups.iter().filter_map(Worst::of) {
+        let arm = if worst.arm == last { "" } else { worst.arm };
+        last = worst.arm;
+        let mut row: Vec<TableCell> =
+            vec![arm.into(), worst.level.into(), numerals::plain(100.0 * worst.busy_share).into()];
+        row.extend(worst.times.map(|time| numerals::millis(time.as_millis_f64()).into()));
+        row.push(numerals::plain(worst.offered).into());
+        row.push(numerals::plain(worst.delivered).into());
+        row.push(match worst.refused {
+            0 => "".into(),
+            refused => format!("{refused} of {}", worst.repeats).into(),
+        });
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Refusals that are told one by one where there is little room.
+const TOLD: usize = 5;
+
+/// Why levels are no result, a sentence each; beyond a few only their number.
+pub fn generator_refusals(of: &DeploymentComparison) -> Vec<String> {
+    let refusals: Vec<String> = of
+        .groups
+        .iter()
+        .filter_map(|group| {
+            let why =
+                group.certificates.iter().find_map(|note| note.certificate.refused.as_ref())?;
+            Some(format!("{} at {}: {why}", group.arm, group.level))
+        })
+        .collect();
+    let mut told: Vec<String> = refusals.iter().take(TOLD).cloned().collect();
+    if refusals.len() > TOLD {
+        told.push(format!("and {} more, see the report", refusals.len() - TOLD));
+    }
+    told
+}
+
+/// Per live cell: lateness, error bounds, load offered and delivered; refused ones with the reason.
+pub fn generator_table(of: &DeploymentComparison) -> Table {
+    let title = "Load generator (99th percentiles; errors are upper bounds)";
+    let heads = [
+        "arm",
+        "level",
+        ">repeat",
+        ">busy %",
+        ">sent late",
+        ">read late",
+        ">TTFT error",
+        ">gap error",
+        ">offered",
+        ">delivered",
+        "note",
+    ];
+    let mut table = Table::new(title, &heads);
+    for (group, CertificateNote { repeat, certificate }) in noted(of) {
+        let mut row: Vec<TableCell> = vec![
+            group.arm.as_str().into(),
+            group.level.as_str().into(),
+            repeat.to_string().into(),
+            numerals::plain(100.0 * certificate.busy_share).into(),
+        ];
+        row.extend(TIMES.map(|time| numerals::millis(time(certificate).as_millis_f64()).into()));
+        row.push(numerals::plain(certificate.offered).into());
+        row.push(numerals::plain(certificate.delivered).into());
+        row.push(note(certificate));
+        table.rows.push(row);
+    }
+    table
+}
+
+fn note(certificate: &Certificate) -> TableCell {
+    if let Some(why) = &certificate.refused {
+        return TableCell { text: format!("no result: {why}"), tone: Tone::Out };
+    }
+    let mut notes = Vec::new();
+    if !certificate.kernel_stamps {
+        notes.push("stamped after each read".to_owned());
+    }
+    if certificate.starved > Nanos::ZERO {
+        let waited = numerals::millis(certificate.starved.as_millis_f64());
+        notes.push(format!("{waited} without a prepared prompt"));
+    }
+    notes.join("; ").into()
+}

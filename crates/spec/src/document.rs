@@ -159,6 +159,11 @@ impl Spec {
     }
 }
 
+/// Reads one section of an experiment file on its own; `name` stands in the errors.
+pub fn section<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, SpecError> {
+    read_yaml(text, name)
+}
+
 /// A message of the libraries below without their words for types, on one line.
 pub(crate) fn in_words(message: &str) -> String {
     let whole = "whole number of 0 or more";

@@ -1,15 +1,31 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
-use weir_model::{Nanos, Verdict};
-use weir_record::{CellFigures, CellStatus, CellTables, Claim, Evidence, RunFolder};
+use weir_model::{Certificate, SignalKind, Signals, Verdict};
+use weir_record::{CellFigures, CellStatus, CellWriter, Evidence, RunFolder};
 use weir_report::comparison::REMEDY_MARK;
-use weir_report::figures::{Measure, RequestColumns, Window, summarise};
-use weir_sim::Summary;
-use weir_spec::plan::{Cell, Level, Plan};
+use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
 
 use crate::interrupt::Interrupt;
+use crate::measured::measure;
+use crate::recorded::Recorded;
 use crate::simulated::simulate;
+
+/// What running a cell left besides its tables, whatever the target.
+pub(crate) struct Ran {
+    /// What was seen of the mechanism.
+    pub(crate) signals: Signals,
+    /// Requests of a trace that were left out because they exceed the context.
+    pub(crate) skipped: u64,
+    /// Requests of a trace that were cut to fit it.
+    pub(crate) truncated: u64,
+    /// Why the rows say nothing, where the run itself shows it.
+    pub(crate) contradiction: Option<String>,
+    /// What the load generator says of itself; live targets.
+    pub(crate) certificate: Option<Certificate>,
+    /// What could not be done or seen, one sentence each.
+    pub(crate) notes: Vec<String>,
+}
 
 /// Runs a cell. False when it was interrupted: it has no `cell.json` then, and a resume runs it.
 pub(crate) fn run_cell(
@@ -17,88 +33,83 @@ pub(crate) fn run_cell(
     plan: &Plan,
     cell: &Cell,
     interrupt: &Interrupt,
+    quiet: bool,
 ) -> anyhow::Result<bool> {
     let mut writer = run.begin_cell(&cell.path)?;
-    let Some(simulated) = simulate(plan, cell, &mut writer, interrupt)? else {
-        return Ok(false);
+    let ran = if plan.target == Target::Simulated {
+        simulate(plan, cell, &mut writer, interrupt)?
+    } else {
+        measure(plan, cell, &mut writer, interrupt, quiet)?
     };
-    let summary = simulated.summary;
+    let Some(ran) = ran else { return Ok(false) };
+    close(plan, cell, writer, ran)?;
+    Ok(true)
+}
+
+/// Makes figures and evidence of what was recorded, and completes the cell.
+fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: Ran) -> anyhow::Result<()> {
     let mut closed = writer.close_tables()?;
-    let level = &plan.deployments[cell.deployment].levels[cell.level];
-    let columns = request_columns(closed.tables())?;
-    let window = window(level, &columns);
-    let deployment = &plan.deployments[cell.deployment];
-    let measure = Measure::of(plan, deployment, window);
-    let steps = step_rows(closed.tables())?;
-    let (figures, status) = match summarise(&columns, &steps, &measure) {
-        Ok(figures) => {
-            let (skipped, truncated) = (simulated.skipped, simulated.truncated);
-            let figures =
-                CellFigures { skipped_requests: skipped, truncated_requests: truncated, ..figures };
-            (figures, CellStatus::Complete)
-        }
+    let recorded = Recorded::read(plan, cell, closed.tables())?;
+    let (figures, status) = match recorded.figures(plan, cell) {
+        Ok(figures) => (figures, CellStatus::Complete),
         Err(contradiction) => {
             (CellFigures::default(), CellStatus::Failed(contradiction.to_string()))
         }
     };
-    let status = check_flow(&summary, status);
-    let evidence = evidence(plan, cell, &summary, &status);
-    closed.write_evidence(&evidence)?;
-    closed.finish(figures, status, 1)?;
-    Ok(true)
-}
-
-/// The simulator's own books must balance: Little's law, without a rounding error.
-fn check_flow(summary: &Summary, status: CellStatus) -> CellStatus {
-    if summary.flow_integral == summary.residence_sum {
-        return status;
+    let status = match (status, ran.contradiction.as_ref()) {
+        (CellStatus::Complete, Some(why)) => CellStatus::Failed(why.clone()),
+        (status, _) => status,
+    };
+    let mut figures = CellFigures {
+        skipped_requests: ran.skipped,
+        truncated_requests: ran.truncated,
+        certificate: ran.certificate.clone(),
+        ..figures
+    };
+    if plan.target.is_live() {
+        hits_from_signals(&mut figures, &ran.signals);
     }
-    CellStatus::Failed(format!(
-        "the integral of requests in flight, {} ns, is not the sum of residence times, {} ns",
-        summary.flow_integral, summary.residence_sum
-    ))
+    closed.write_evidence(&evidence(plan, cell, &ran, &status))?;
+    closed.finish(figures, status, 1)?;
+    Ok(())
 }
 
-fn evidence(plan: &Plan, cell: &Cell, summary: &Summary, status: &CellStatus) -> Evidence {
+/// A live server's answers say how much was cached, not where: the engine's counters do.
+fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
+    let Some(prompt) = signals.get(SignalKind::PromptTokens).filter(|tokens| *tokens > 0.0) else {
+        return;
+    };
+    let percent = |kind| signals.get(kind).map(|tokens| (100.0 * tokens / prompt).min(100.0));
+    if let Some(gpu) = percent(SignalKind::GpuHitTokens) {
+        figures.gpu_hit_percent = gpu;
+        figures.external_hit_percent = percent(SignalKind::ExternalHitTokens).unwrap_or(0.0);
+    }
+}
+
+fn evidence(plan: &Plan, cell: &Cell, ran: &Ran, status: &CellStatus) -> Evidence {
     let deployment = &plan.deployments[cell.deployment];
     let facts = Facts {
         replicas: deployment.replicas,
         effective_share: plan.effective_share,
         working_set: Some(cell.prediction.working_set),
     };
-    let decision = decide(&deployment.arms[cell.arm], &facts, &summary.signals);
+    let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
     let verdict = match status {
         CellStatus::Complete => decision.verdict,
         CellStatus::Failed(cause) => Verdict::Failed(cause.clone()),
     };
-    let explanation = match decision.remedy {
-        Some(remedy) => format!("{} {REMEDY_MARK} {remedy}.", decision.explanation),
-        None => decision.explanation,
-    };
-    let claims = decision
-        .claims
-        .into_iter()
-        .map(|claim| Claim { claim: claim.claim, held: claim.held, seen: claim.seen })
-        .collect();
-    let signals = summary.signals.clone();
-    Evidence { signals, verdict, predicted: true, claims, explanation }
-}
-
-/// The request rows of a cell as the columns that figures are made of.
-pub(crate) fn request_columns(tables: &CellTables) -> anyhow::Result<RequestColumns> {
-    let mut columns = RequestColumns::default();
-    for row in tables.rows()? {
-        columns.push(&row?);
+    let mut explanation = decision.explanation;
+    for note in &ran.notes {
+        explanation = format!("{explanation} {note}.");
     }
-    Ok(columns)
-}
-
-/// The passes of a cell.
-pub(crate) fn step_rows(tables: &CellTables) -> anyhow::Result<Vec<weir_model::StepRow>> {
-    Ok(tables.step_rows()?.collect::<Result<Vec<_>, _>>()?)
-}
-
-/// The window of a cell whose rows are known.
-pub(crate) fn window(level: &Level, columns: &RequestColumns) -> Window {
-    Window::of(level, columns.last_end().max(Nanos(1)))
+    if let Some(remedy) = decision.remedy {
+        explanation = format!("{explanation} {REMEDY_MARK} {remedy}.");
+    }
+    Evidence {
+        signals: ran.signals.clone(),
+        verdict,
+        predicted: plan.target == Target::Simulated,
+        claims: decision.claims,
+        explanation,
+    }
 }

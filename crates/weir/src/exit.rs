@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use weir_deploy::DeployError;
 use weir_record::{Fault, RecordError};
 use weir_report::ReportError;
 use weir_spec::SpecError;
+use weir_trial::TrialError;
 use weir_workload::WorkloadError;
 
 /// How the program ends.
@@ -32,6 +34,11 @@ impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         for cause in error.chain() {
             if cause.is::<SpecError>() || cause.is::<WorkloadError>() || cause.is::<Mistake>() {
+                return Self::User;
+            }
+            let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
+                || cause.downcast_ref().is_some_and(TrialError::is_mistake);
+            if is_mistake {
                 return Self::User;
             }
             if let Some(record) = cause.downcast_ref::<RecordError>() {

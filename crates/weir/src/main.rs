@@ -6,12 +6,15 @@ mod commands;
 mod exit;
 mod host;
 mod interrupt;
+mod measured;
 mod planned;
 mod printer;
 mod progress;
+mod recorded;
 mod results;
 mod simulated;
 mod sweep;
+mod view;
 
 use clap::Parser;
 
@@ -25,6 +28,8 @@ fn main() -> std::process::ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args, &mut printer),
         Command::Plan(args) => commands::plan::run(&args, &mut printer),
+        Command::Load(args) => commands::load::run(&args, &mut printer),
+        Command::Serve(args) => commands::serve::run(&args, &mut printer),
         Command::List(args) => commands::list::run(&args, &mut printer),
         Command::Size(args) => commands::size::run(&args, &mut printer),
         Command::Report(args) => commands::report::run(&args, &mut printer),

@@ -16,8 +16,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(total: usize, printer: &Printer) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+    /// `lines`: cells show progress of their own, and only their ends are said here.
+    pub(crate) fn new(total: usize, printer: &Printer, lines: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !lines;
         let bar = ProgressBar::new(total as u64);
         if printer.is_quiet() || !terminal {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -28,7 +29,11 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        let every = if printer.is_quiet() || terminal { 0 } else { (total as u64 / 10).max(1) };
+        let every = match () {
+            () if printer.is_quiet() || terminal => 0,
+            () if lines => 1,
+            () => (total as u64 / 10).max(1),
+        };
         Self { bar, every, total: total as u64 }
     }
 

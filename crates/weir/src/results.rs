@@ -5,15 +5,10 @@ use std::collections::BTreeMap;
 use weir_record::{CellReader, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
-use weir_report::figures::throughput_batches;
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::Plan;
 
-use crate::cell::{request_columns, step_rows, window};
-
-/// Parts of a window for the interval within one run: enough for a t interval, few enough to be
-/// nearly independent.
-const BATCHES: usize = 10;
+use crate::recorded::Recorded;
 
 /// Reads what has been run. Cells that are damaged are left out, with the reason.
 pub(crate) fn read<'a>(
@@ -33,15 +28,12 @@ pub(crate) fn read<'a>(
             }
             Err(other) => return Err(other.into()),
         };
-        let columns = request_columns(reader.tables())?;
-        let steps = step_rows(reader.tables())?;
-        let level = &plan.deployments[cell.deployment].levels[cell.level];
-        let window = window(level, &columns);
+        let recorded = Recorded::read(plan, cell, reader.tables())?;
         cells.push(CellResult {
             cell: index,
             record: reader.record().clone(),
             evidence: reader.evidence()?,
-            throughput_batches: throughput_batches(&columns, &steps, window, BATCHES),
+            throughput_batches: recorded.throughput_batches(),
         });
     }
     let mut versions = BTreeMap::new();

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use weir_model::Tokens;
+use weir_model::{Nanos, Tokens};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, LevelLoad, Plan};
 use weir_workload::{Arrivals, Schedule, SourceOptions, open};
 
+use crate::cell::Ran;
 use crate::interrupt::Interrupt;
 
 /// Rows go to the cell's tables.
@@ -24,22 +25,13 @@ impl Recorder for Rows<'_> {
     }
 }
 
-/// What a simulated cell leaves besides its tables.
-pub(crate) struct Simulated {
-    pub(crate) summary: Summary,
-    /// Requests of a trace that were left out because they exceed the context.
-    pub(crate) skipped: u64,
-    /// Requests of a trace that were cut to fit it.
-    pub(crate) truncated: u64,
-}
-
 /// Simulates a cell into its tables. Nothing when it was interrupted.
 pub(crate) fn simulate(
     plan: &Plan,
     cell: &Cell,
     writer: &mut CellWriter,
     interrupt: &Interrupt,
-) -> anyhow::Result<Option<Simulated>> {
+) -> anyhow::Result<Option<Ran>> {
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     let level = &deployment.levels[cell.level];
@@ -74,13 +66,30 @@ pub(crate) fn simulate(
         return Err(error.clone().into());
     }
     let (skipped, truncated) = (source.skipped(), source.truncated());
-    Ok(summary.map(|summary| Simulated { summary, skipped, truncated }))
+    Ok(summary.map(|summary| Ran {
+        contradiction: unbalanced(&summary),
+        signals: summary.signals,
+        skipped,
+        truncated,
+        certificate: None,
+        notes: Vec::new(),
+    }))
+}
+
+/// The simulator's own books must balance: Little's law, without a rounding error.
+fn unbalanced(summary: &Summary) -> Option<String> {
+    (summary.flow_integral != summary.residence_sum).then(|| {
+        format!(
+            "the integral of requests in flight, {} ns, is not the sum of residence times, {} ns",
+            summary.flow_integral, summary.residence_sum
+        )
+    })
 }
 
 fn load(load: &LevelLoad, seed: u64) -> anyhow::Result<Load> {
     let open = |arrivals| anyhow::Ok(Load::Open(Schedule::new(arrivals, seed)?));
     match *load {
-        LevelLoad::Users(users) => Ok(Load::Users(users)),
+        LevelLoad::Users(users) => Ok(Load::Users { users, ramp: Nanos::ZERO }),
         LevelLoad::Constant(rate) => open(Arrivals::Constant { rate }),
         LevelLoad::Poisson(rate) => open(Arrivals::Poisson { rate }),
         LevelLoad::Gamma { rate, cv } => open(Arrivals::Gamma { rate, cv }),

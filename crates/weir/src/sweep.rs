@@ -46,7 +46,10 @@ pub(crate) fn run_missing(
             CellState::Missing | CellState::Incomplete => missing.push(cell),
         }
     }
-    let progress = Progress::new(missing.len(), printer);
+    let quiet = printer.is_quiet();
+    // A live cell shows its own progress, and has the machine to itself.
+    let jobs = if plan.target.is_live() { 1 } else { jobs };
+    let progress = Progress::new(missing.len(), printer, plan.target.is_live());
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     let (done, finished) = mpsc::channel();
@@ -59,7 +62,7 @@ pub(crate) fn run_missing(
                     if interrupt.is_set() || failed.lock().is_ok_and(|error| error.is_some()) {
                         return;
                     }
-                    match run_cell(run, plan, cell, interrupt) {
+                    match run_cell(run, plan, cell, interrupt, quiet) {
                         Ok(true) => drop(done.send(*cell)),
                         Ok(false) => return,
                         Err(error) => {

@@ -104,6 +104,7 @@ const fn role(role: ArmRole) -> &'static str {
         ArmRole::ControlAgain => "control, again",
         ArmRole::RoutingControl => "control of routing",
         ArmRole::Treatment => "under test",
+        ArmRole::AsDeployed => "as deployed",
     }
 }
 

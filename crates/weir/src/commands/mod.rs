@@ -3,8 +3,10 @@
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod list;
+pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod size;
 pub(crate) mod spec;

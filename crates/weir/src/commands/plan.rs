@@ -14,6 +14,8 @@ use crate::printer::Printer;
 /// Wall time of one simulated second of one replica, in seconds: measured on the published
 /// evaluation on one 3 GHz core, and good for a factor of three either way.
 const COST_OF_A_SIMULATED_SECOND: f64 = 2e-4;
+/// Levels that are given longer than this end by their requests.
+const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
 /// Wall time of opening and closing a cell, mostly waiting for the disk.
 const COST_OF_A_CELL: f64 = 0.03;
 
@@ -32,9 +34,10 @@ pub(crate) fn overview(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{}: {} cells on the simulated target (plan {}, seed {}); {}",
+        "{}: {} cells on the {} target (plan {}, seed {}); {}",
         plan.name,
         plan.cells.len(),
+        plan.target.name(),
         plan.plan_hash(),
         plan.seed,
         time_estimate(plan)
@@ -60,6 +63,9 @@ pub(crate) fn overview(plan: &Plan) -> String {
 
 /// How long it will take, roughly.
 pub(crate) fn time_estimate(plan: &Plan) -> String {
+    if plan.target.is_live() {
+        return live_estimate(plan);
+    }
     let jobs = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let seconds: f64 = plan.cells.iter().map(|cell| cell_cost(plan, cell)).sum::<f64>() / jobs;
     if seconds < 10.0 {
@@ -68,6 +74,22 @@ pub(crate) fn time_estimate(plan: &Plan) -> String {
         format!("about {:.0} s of simulation", (seconds / 10.0).ceil() * 10.0)
     } else {
         format!("about {:.0} min of simulation", (seconds / 60.0).ceil())
+    }
+}
+
+/// Live cells take their time, one after the other.
+fn live_estimate(plan: &Plan) -> String {
+    let levels =
+        plan.cells.iter().map(|cell| &plan.deployments[cell.deployment].levels[cell.level]);
+    let durations: Option<Vec<Nanos>> = levels
+        .map(|level| level.duration.filter(|duration| *duration < NO_LIMIT))
+        .collect();
+    match durations {
+        None => "as long as the server takes for all requests".to_owned(),
+        Some(durations) => {
+            let seconds: f64 = durations.iter().map(|duration| duration.as_secs_f64() + 1.0).sum();
+            format!("about {}", Nanos((seconds.ceil() * 1e9) as u64))
+        }
     }
 }
 

@@ -63,6 +63,16 @@ pub(crate) fn conclude(
     plan: &Plan,
     printer: &mut Printer,
 ) -> anyhow::Result<Exit> {
+    analyse(run, plan, printer, |_, comparison| terminal::summary(comparison))
+}
+
+/// The same with a summary of the caller's.
+pub(crate) fn analyse(
+    run: &RunFolder,
+    plan: &Plan,
+    printer: &mut Printer,
+    summary: impl Fn(&Results<'_>, &Comparison) -> String,
+) -> anyhow::Result<Exit> {
     let (mut results, left_out) = results::read(run, plan)?;
     // The folder's name carries the time of day: with it, equal runs would differ in their bytes.
     results.provenance.run.clone_from(&plan.name);
@@ -71,7 +81,7 @@ pub(crate) fn conclude(
     }
     let comparison = Comparison::of(&results)?;
     results::write(run, &results, &comparison)?;
-    printer.result(&terminal::summary(&comparison))?;
+    printer.result(&summary(&results, &comparison))?;
     let report = run.path().join("report").join("report.html");
     printer.result(&format!("\nReport: {}\n", report.display()))?;
     Ok(verdict_exit(plan, &results))

@@ -60,22 +60,23 @@ pub(crate) fn weir(folder: &Path, args: &[&str]) -> Answer {
 /// A call under way; killed when dropped, so that a failed test leaves no process.
 pub(crate) struct Running {
     child: Child,
+    out: PathBuf,
     err: PathBuf,
 }
 
 impl Running {
-    /// Starts the binary in a folder. Its stderr goes to a file beside the folder's content.
+    /// Starts the binary in a folder. What it says goes to files beside the folder's content.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let err = folder.join("stderr");
+        let (out, err) = (folder.join("stdout"), folder.join("stderr"));
         let child = Command::new(WEIR)
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
             .spawn()
             .expect("the binary starts");
-        Self { child, err }
+        Self { child, out, err }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -127,6 +128,11 @@ impl Running {
             assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// What it has said on stdout.
+    pub(crate) fn results(&self) -> String {
+        std::fs::read_to_string(&self.out).unwrap()
     }
 
     /// What it has said on stderr.

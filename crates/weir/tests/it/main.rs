@@ -9,5 +9,7 @@ mod disk;
 mod examples;
 mod folder;
 mod interruption;
+mod live;
 mod refusals;
 mod runs;
+mod vllm;

@@ -1,9 +1,15 @@
 //! The command line: types and help only. Commands turn them into a plan at once.
 
+mod load;
+mod serve;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use load::{ApiArg, LoadArgs, TraceFormatArg};
+pub(crate) use serve::{EventEncodingArg, ServeArgs};
 
 /// Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with
 /// proof that its mechanism acted.
@@ -30,6 +36,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print what would run: cells, working sets, tiers, predicted verdicts, time.
     Plan(PlanArgs),
+    /// Ask a server, and measure how it answers.
+    Load(Box<LoadArgs>),
+    /// Serve Weir's own engine: an OpenAI-compatible server that looks like vLLM.
+    Serve(ServeArgs),
     /// List known models, hardware, arms.
     List(ListArgs),
     /// Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even.

@@ -1,0 +1,59 @@
+//! Weir's own engine in real time, on a thread of this process, for as long as a cell lasts.
+
+use std::net::TcpListener;
+
+use weir_serve::tokenizer::TokenizerConfig;
+use weir_serve::{ServeConfig, Server, ServerHandle};
+use weir_spec::plan::{Arm, Deployment};
+
+use crate::error::DeployError;
+
+/// A running engine. Dropping it stops it.
+#[derive(Debug)]
+pub struct Emulated {
+    server: ServerHandle,
+}
+
+impl Emulated {
+    /// Starts the engines of an arm on a free port of this machine, pinned to `core` if one is
+    /// named.
+    pub fn start(
+        deployment: &Deployment,
+        arm: &Arm,
+        core: Option<usize>,
+    ) -> Result<Self, DeployError> {
+        let failed = |error: &dyn std::fmt::Display| DeployError::Emulated(error.to_string());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed(&error))?;
+        let mut config = config(deployment, arm)?;
+        config.core = core;
+        let server = Server::start(config, listener).map_err(|error| failed(&error))?;
+        Ok(Self { server })
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.addr)
+    }
+
+    /// Ends it, with whatever it still answers.
+    pub fn stop(self) -> Result<(), DeployError> {
+        self.server.shutdown().map_err(|error| DeployError::Emulated(error.to_string()))
+    }
+}
+
+/// The server of an arm: its engines, tiers and routing, under the model's name.
+pub fn config(deployment: &Deployment, arm: &Arm) -> Result<ServeConfig, DeployError> {
+    let replicas = u16::try_from(deployment.replicas)
+        .map_err(|_| DeployError::Emulated("more replicas than 65,535".to_owned()))?;
+    let cluster = weir_cluster::ClusterConfig {
+        engine: deployment.engine.clone(),
+        timing: deployment.timing.clone(),
+        offload: arm.offload.clone(),
+        router: arm.routing.clone(),
+        replicas,
+        kv_events: false,
+    };
+    let mut config = ServeConfig::new(cluster, deployment.model.name.clone());
+    config.tokenizer = TokenizerConfig::BuiltIn { vocabulary: deployment.model.vocabulary };
+    Ok(config)
+}

@@ -1,0 +1,204 @@
+//! An OpenAI-compatible endpoint, asked for what is not measured: what it serves, whether it is
+//! well, to empty its caches, to warm up.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch, request};
+use weir_spec::plan::{Api, EndpointTarget};
+
+use crate::error::DeployError;
+
+/// Longest a request outside of the measurement may take: the first one compiles kernels.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Ids that every vocabulary has, in an order that no workload asks for.
+const WARM_UP_IDS: [u32; 8] = [7, 7, 7, 1, 7, 7, 1, 7];
+
+/// What every request to an endpoint carries.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The bearer token.
+    pub bearer: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// The same, loaded once; nothing where no URL is `https`.
+    pub client: Option<TlsClient>,
+}
+
+impl Access {
+    /// Reads token and certificates of a target.
+    pub fn of(target: &EndpointTarget) -> Result<Self, DeployError> {
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for (name, value) in &target.headers {
+            request::check(name, value)
+                .map_err(|source| DeployError::Header { name: name.clone(), source })?;
+            headers.push((name.clone(), value.clone()));
+        }
+        let mut bearer = None;
+        if let Some(path) = &target.bearer_file {
+            let what = "the bearer token";
+            let failed = |source| DeployError::File { what, path: path.clone(), source };
+            let token = fs::read_to_string(path).map_err(failed)?.trim().to_owned();
+            let name = "Authorization".to_owned();
+            request::check(&name, &format!("Bearer {token}"))
+                .map_err(|source| DeployError::Header { name, source })?;
+            bearer = Some(token);
+        }
+        let ca_file = target.ca_file.as_ref().map(Into::into);
+        let tls = TlsConfig { ca_file, insecure: target.insecure };
+        let all = target.url.0.iter().chain(target.arms.values().flat_map(|urls| &urls.0));
+        let needs_tls = all.chain(target.metrics.iter().flat_map(|urls| &urls.0));
+        let client = if needs_tls.into_iter().any(|url| url.starts_with("https:")) {
+            Some(TlsClient::new(&tls)?)
+        } else {
+            None
+        };
+        Ok(Self { bearer, headers, tls, client })
+    }
+}
+
+/// A model that an endpoint serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Its name there.
+    pub id: String,
+    /// The longest sequence, where the endpoint says.
+    pub max_model_len: Option<u32>,
+}
+
+/// What came of asking a server to empty its caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// It did.
+    Done,
+    /// It knows no such request (vLLM outside of its development mode).
+    Unknown,
+    /// It refused, as vLLM does while requests run.
+    Refused,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    url: Url,
+    access: Access,
+}
+
+impl Endpoint {
+    /// An endpoint by its base URL; a path that ends in `/v1`, as clients' settings have it, is
+    /// the same place.
+    pub fn new(text: &str, access: Access) -> Result<Self, DeployError> {
+        let failed = |source| DeployError::Url { text: text.to_owned(), source };
+        let mut url = Url::parse(text).map_err(failed)?;
+        if let Some(base) = url.path.strip_suffix("/v1") {
+            url.path = base.to_owned();
+        }
+        Ok(Self { url, access })
+    }
+
+    /// Its base URL.
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What its requests carry.
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The models it serves.
+    pub fn models(&self) -> Result<Vec<Served>, DeployError> {
+        let answer = self.send(Fetch::get(&self.url, "/v1/models"))?;
+        let wrong = |problem: &str| DeployError::Answer {
+            url: format!("{}/v1/models", self.url),
+            problem: problem.to_owned(),
+            remedy: "check that the URL is that of an OpenAI-compatible server".to_owned(),
+        };
+        if answer.head.status != 200 {
+            return Err(wrong(&format!("HTTP {}", answer.head.status)));
+        }
+        let body: Value =
+            serde_json::from_slice(&answer.body).map_err(|_| wrong("the answer is no JSON"))?;
+        let list = body["data"].as_array().ok_or_else(|| wrong("the answer lists no models"))?;
+        let served = |model: &Value| {
+            let longest = model["max_model_len"].as_u64().and_then(|len| u32::try_from(len).ok());
+            Some(Served { id: model["id"].as_str()?.to_owned(), max_model_len: longest })
+        };
+        Ok(list.iter().filter_map(served).collect())
+    }
+
+    /// The model to ask for: the named one, or the only one there is.
+    pub fn choose(&self, model: Option<&str>) -> Result<Served, DeployError> {
+        let mut served = self.models()?;
+        let names: Vec<String> = served.iter().map(|model| format!("`{}`", model.id)).collect();
+        match model {
+            None if served.len() == 1 => Ok(served.remove(0)),
+            None => Err(DeployError::Answer {
+                url: self.url.to_string(),
+                problem: format!("it serves {} models", served.len()),
+                remedy: format!("name one of them: {}", names.join(", ")),
+            }),
+            Some(name) => served.into_iter().find(|model| model.id == name).ok_or_else(|| {
+                let url = self.url.to_string();
+                DeployError::Model { url, model: name.to_owned(), served: names.join(", ") }
+            }),
+        }
+    }
+
+    /// Asks it to empty its prefix cache.
+    pub fn flush(&self) -> Result<Flush, DeployError> {
+        let empty = Vec::new();
+        let request = Fetch::post(&self.url, "/reset_prefix_cache", "application/json", empty);
+        Ok(match self.send(request)?.head.status {
+            200 => Flush::Done,
+            404 | 405 => Flush::Unknown,
+            _ => Flush::Refused,
+        })
+    }
+
+    /// One short request that is not measured.
+    pub fn warm_up(&self, model: &str, api: Api) -> Result<(), DeployError> {
+        let (path, body) = match api {
+            Api::Completions => {
+                let body = json!({"model": model, "prompt": WARM_UP_IDS, "max_tokens": 2});
+                ("/v1/completions", body)
+            }
+            Api::Chat => {
+                let messages = json!([{"role": "user", "content": "Are you well?"}]);
+                let body = json!({"model": model, "messages": messages, "max_tokens": 2});
+                ("/v1/chat/completions", body)
+            }
+        };
+        let text = body.to_string().into_bytes();
+        let mut request = Fetch::post(&self.url, path, "application/json", text);
+        request.timeout = WARM_UP_TIMEOUT;
+        let answer = self.send(request)?;
+        if answer.head.status == 200 {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Err(DeployError::Answer {
+            url: format!("{}{path}", self.url),
+            problem: format!(
+                "HTTP {} to a first request: {}",
+                answer.head.status,
+                words.chars().take(200).collect::<String>()
+            ),
+            remedy: "the server must answer this before it can be measured".to_owned(),
+        })
+    }
+
+    fn send(&self, mut request: Fetch) -> Result<Fetched, DeployError> {
+        let bearer = self.access.bearer.as_ref();
+        let authorization =
+            bearer.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
+        request.headers.extend(self.access.headers.iter().cloned().chain(authorization));
+        request.tls.clone_from(&self.access.client);
+        Ok(fetch(&request)?)
+    }
+}

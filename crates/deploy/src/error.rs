@@ -1,0 +1,73 @@
+//! What can go wrong with a place where things run.
+
+use weir_http::{FetchError, RequestError, TlsError, UrlError};
+
+/// A place that cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The text is no URL.
+    #[error("{text}: {source}")]
+    Url {
+        /// As written.
+        text: String,
+        /// What is wrong with it.
+        source: UrlError,
+    },
+    /// A header that cannot be sent.
+    #[error("header `{name}`: {source}")]
+    Header {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: RequestError,
+    },
+    /// A file that could not be read.
+    #[error("cannot read {what} {path}: {source}; check the path")]
+    File {
+        /// What it was wanted as.
+        what: &'static str,
+        /// Where it was looked for.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Certificates that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server could not be asked.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The server answered with something else than it should.
+    #[error("{url}: {problem}; {remedy}")]
+    Answer {
+        /// What was asked.
+        url: String,
+        /// What is wrong with the answer.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The model is not served there.
+    #[error("{url} serves {served}, not `{model}`; write one of those as the model's name")]
+    Model {
+        /// The endpoint.
+        url: String,
+        /// What was asked for.
+        model: String,
+        /// What it serves.
+        served: String,
+    },
+    /// Weir's own engine could not be brought up.
+    #[error("the emulated engine: {0}")]
+    Emulated(String),
+}
+
+impl DeployError {
+    /// True where the user's own words are wrong, and not what they speak of.
+    pub const fn is_mistake(&self) -> bool {
+        matches!(
+            self,
+            Self::Url { .. } | Self::Header { .. } | Self::File { .. } | Self::Model { .. }
+        )
+    }
+}

@@ -1,0 +1,85 @@
+//! The engines' counters at both edges of the measured window.
+//!
+//! Figures are differences over the window, so both edges are scraped when they come and not at the
+//! nearest tick of a sampler: with ten requests per second, a second's slip is ten requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use weir_load::Live;
+use weir_model::Nanos;
+use weir_observe::{Clock, Difference, Scraper, Snapshot};
+
+/// Longest wait for one scrape: vLLM's takes some milliseconds.
+const BUDGET: Duration = Duration::from_secs(5);
+/// How often the load is asked how far it is.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Snapshots at the edges, one pair per source; sources that failed are left out and noted.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    pairs: Vec<(Snapshot, Snapshot)>,
+    /// What went wrong, one line each.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Edges {
+    /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
+    /// `over` is set when the load has come back.
+    pub(crate) fn watch(
+        scrapers: &[Scraper],
+        (start, end): (Nanos, Option<Nanos>),
+        live: &Live,
+        over: &AtomicBool,
+        clock: &Clock,
+    ) -> Self {
+        let mut notes = Vec::new();
+        wait(live, over, Some(start));
+        let before = scrape(scrapers, clock, &mut notes);
+        wait(live, over, end);
+        let after = scrape(scrapers, clock, &mut notes);
+        let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
+        Self { pairs, notes }
+    }
+
+    /// The differences over the window.
+    pub(crate) fn differences(&self, notes: &mut Vec<String>) -> Vec<Difference<'_>> {
+        let mut differences = Vec::new();
+        for (before, after) in &self.pairs {
+            match Difference::new(before, after) {
+                Ok(difference) => differences.push(difference),
+                Err(gap) => notes.push(gap.to_string()),
+            }
+        }
+        differences
+    }
+}
+
+/// Waits until the load has come so far, or is over.
+fn wait(live: &Live, over: &AtomicBool, until: Option<Nanos>) {
+    while !over.load(Ordering::Acquire) {
+        let elapsed = live.elapsed();
+        if let (Some(elapsed), Some(until)) = (elapsed, until)
+            && elapsed >= until
+        {
+            return;
+        }
+        // The last stretch is waited for exactly.
+        let left = match (elapsed, until) {
+            (Some(elapsed), Some(until)) => Duration::from_nanos((until - elapsed).0),
+            _ => POLL,
+        };
+        std::thread::sleep(left.min(POLL));
+    }
+}
+
+fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<String>) -> Vec<Option<Snapshot>> {
+    let take = |scraper: &Scraper| match scraper.scrape(clock, BUDGET) {
+        Ok(snapshot) => Some(snapshot),
+        Err(error) => {
+            notes.push(error.to_string());
+            None
+        }
+    };
+    scrapers.iter().map(take).collect()
+}

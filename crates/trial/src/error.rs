@@ -1,0 +1,61 @@
+//! Why a live cell could not be run.
+
+use weir_deploy::DeployError;
+use weir_load::LoadError;
+use weir_observe::SamplerError;
+use weir_record::RecordError;
+use weir_workload::WorkloadError;
+
+use crate::journal::JournalError;
+
+/// A live cell that has no result. What it wrote is incomplete, and a resumed run runs it again.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The arm does not stand.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The workload cannot be opened, or broke off.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// The load could not be offered.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Nothing could be sampled.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// What was done could not be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A row could not be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Prompts cannot be made into text.
+    #[error("client.tokenizer {path}: {problem}")]
+    Tokenizer {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What the protocol asks for was not so.
+    #[error("{place}: {problem}; {remedy}")]
+    Protocol {
+        /// The endpoint.
+        place: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl TrialError {
+    /// True where the user's own words are wrong, and not what they speak of.
+    pub const fn is_mistake(&self) -> bool {
+        match self {
+            Self::Deploy(error) => error.is_mistake(),
+            Self::Workload(_) | Self::Tokenizer { .. } | Self::Load(LoadError::Config(_)) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `trial.json`: what was done in a live cell besides asking, beside its tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name in a cell's folder.
+const FILE: &str = "trial.json";
+
+/// A journal that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}; the cell has to be run again", path.display())]
+pub struct JournalError {
+    path: PathBuf,
+    problem: String,
+}
+
+/// What was done in a live cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// When the load began, Unix time: the rows' times count from here.
+    pub started_unix_ns: u64,
+    /// Where requests went.
+    pub endpoints: Vec<String>,
+    /// Whether every cache was empty at the start, as far as that could be seen.
+    pub caches_empty: Option<bool>,
+    /// What could not be done or seen, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Journal {
+    /// Writes it into a cell's folder.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), JournalError> {
+        let path = folder.join(FILE);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| JournalError { path: path.clone(), problem: error.to_string() })?;
+        fs::write(&path, text + "\n")
+            .map_err(|error| JournalError { path, problem: error.to_string() })
+    }
+
+    /// Reads it back.
+    pub fn read(folder: &Path) -> Result<Self, JournalError> {
+        let path = folder.join(FILE);
+        let failed = |problem| JournalError { path: path.clone(), problem };
+        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    }
+}

@@ -1,0 +1,340 @@
+//! One live cell, from bring-up to evidence.
+//!
+//! The protocol is the same for every live target: bring up, warm up the engine, empty its caches
+//! and look whether they are, offer the load, measure a window of it, drain, collect. What a target
+//! cannot do (an endpoint may refuse to empty its cache) is noted in the cell, never passed over.
+
+mod asking;
+mod edges;
+mod error;
+mod journal;
+mod sink;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_deploy::{Endpoint, Flush, Site};
+use weir_load::{Live, LoadReport};
+use weir_model::{Nanos, SignalKind, Signals, TierKind, Tokens};
+use weir_engine::Mechanism;
+use weir_observe::signals::{
+    Asked, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server, add_vllm,
+};
+use weir_observe::{
+    Clock, HostProbe, Observation, Sampler, SamplerConfig, Scraper, Source, UnixNanos,
+};
+use weir_record::{CellWriter, SeriesRow};
+use weir_spec::plan::{Arm, Cell, Deployment, Level, LevelLoad, Plan};
+use weir_workload::{SourceOptions, open};
+
+use crate::edges::Edges;
+pub use crate::error::TrialError;
+pub use crate::journal::{Journal, JournalError};
+use crate::sink::Rows;
+
+/// Longest wait for one scrape outside of the measurement.
+const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
+const RUNNING: &str = "vllm:num_requests_running";
+const WAITING: &str = "vllm:num_requests_waiting";
+const USAGE: &str = "vllm:kv_cache_usage_perc";
+/// Longest wait for an engine to become idle before its caches are emptied.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A window shorter than this many mean residence times holds hardly any request as a whole.
+const RESIDENCES: u128 = 5;
+
+/// Where a cell stands, for people who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The arm is brought up, or looked for.
+    BringUp,
+    /// First requests, not measured.
+    WarmUp,
+    /// Caches are emptied.
+    Flush,
+    /// The load runs; [`Live`] says how far.
+    Load,
+    /// Results are read.
+    Collect,
+}
+
+/// What a live cell leaves besides its tables.
+#[derive(Debug)]
+pub struct Trial {
+    /// What was seen of the mechanism over the window.
+    pub signals: Signals,
+    /// What the generator says of itself.
+    pub load: LoadReport,
+    /// Requests of a trace that were left out because they exceed the context.
+    pub skipped: u64,
+    /// Requests of a trace that were cut to fit it.
+    pub truncated: u64,
+    /// What could not be done or seen, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Runs one live cell into its tables. `live` says how far the load is, and takes the wish to stop.
+pub fn run(
+    plan: &Plan,
+    cell: &Cell,
+    writer: &mut CellWriter,
+    live: &Live,
+    phase: &mut dyn FnMut(Phase),
+) -> Result<Trial, TrialError> {
+    let deployment = &plan.deployments[cell.deployment];
+    let arm = &deployment.arms[cell.arm];
+    phase(Phase::BringUp);
+    let site = Site::stand_up(plan, deployment, arm)?;
+    let trial = measured(plan, cell, &site, writer, live, phase);
+    // Also after a failure: nothing that was brought up stays.
+    let down = site.tear_down();
+    let trial = trial?;
+    down?;
+    Ok(trial)
+}
+
+fn measured(
+    plan: &Plan,
+    cell: &Cell,
+    site: &Site,
+    writer: &mut CellWriter,
+    live: &Live,
+    phase: &mut dyn FnMut(Phase),
+) -> Result<Trial, TrialError> {
+    let deployment = &plan.deployments[cell.deployment];
+    let mut notes = Vec::new();
+    phase(Phase::WarmUp);
+    for endpoint in site.endpoints() {
+        endpoint.warm_up(site.model(), plan.client.api)?;
+    }
+    phase(Phase::Flush);
+    for endpoint in site.endpoints() {
+        notes.extend(emptied(endpoint)?);
+    }
+    phase(Phase::Load);
+    let caches_empty = match (site.is_fresh(), notes.is_empty()) {
+        (true, _) => Some(true),
+        (false, true) => verified(site, &mut notes),
+        (false, false) => None,
+    };
+    let trial = Measurement { plan, cell, deployment, site }.run(writer, live, notes, phase)?;
+    let journal = Journal {
+        started_unix_ns: trial.load.started_unix_ns,
+        endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
+        caches_empty,
+        notes: trial.notes.clone(),
+    };
+    journal.write(writer.folder())?;
+    Ok(trial)
+}
+
+/// Empties an endpoint's cache; a note where that cannot be had.
+fn emptied(endpoint: &Endpoint) -> Result<Option<String>, TrialError> {
+    let begin = Instant::now();
+    loop {
+        match endpoint.flush()? {
+            Flush::Done => return Ok(None),
+            Flush::Unknown => {
+                return Ok(Some(format!(
+                    "{} has no request to empty its prefix cache (vLLM has one where \
+                     VLLM_SERVER_DEV_MODE=1): what it held before the cell can serve the cell",
+                    endpoint.url()
+                )));
+            }
+            // Requests of somebody else, or of a cell before that is not quite over.
+            Flush::Refused if begin.elapsed() < IDLE_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Flush::Refused => {
+                return Err(TrialError::Protocol {
+                    place: endpoint.url().to_string(),
+                    problem: "it does not empty its prefix cache while requests run".to_owned(),
+                    remedy: "keep other clients away while a cell is measured".to_owned(),
+                });
+            }
+        }
+    }
+}
+
+/// Whether the engines' counters say that nothing is held and nobody is served; unknown where
+/// they cannot be read.
+fn verified(site: &Site, notes: &mut Vec<String>) -> Option<bool> {
+    let clock = Clock::anchored();
+    let mut empty = None;
+    for url in site.metrics() {
+        let scraper = site.scraper(url);
+        let Ok(snapshot) = scraper.scrape(&clock, SCRAPE_BUDGET) else { continue };
+        let level = |name| snapshot.gauge_sum(name, &[]);
+        let requests = [RUNNING, WAITING].map(level);
+        let busy = requests.iter().flatten().any(|requests| *requests > 0.0);
+        if busy {
+            notes.push(format!("{url} serves other requests, which are measured with the cell's"));
+        }
+        let held = level(USAGE);
+        if let Some(held) = held {
+            empty = Some(empty.unwrap_or(true) && held == 0.0 && !busy);
+        }
+    }
+    if empty == Some(false) {
+        notes.push("Blocks were in use after the caches were emptied".to_owned());
+    }
+    empty
+}
+
+/// The measured part of a cell.
+struct Measurement<'a> {
+    plan: &'a Plan,
+    cell: &'a Cell,
+    deployment: &'a Deployment,
+    site: &'a Site,
+}
+
+impl Measurement<'_> {
+    fn level(&self) -> &Level {
+        &self.deployment.levels[self.cell.level]
+    }
+
+    fn arm(&self) -> &Arm {
+        &self.deployment.arms[self.cell.arm]
+    }
+
+    fn run(
+        &self,
+        writer: &mut CellWriter,
+        live: &Live,
+        mut notes: Vec<String>,
+        phase: &mut dyn FnMut(Phase),
+    ) -> Result<Trial, TrialError> {
+        let level = self.level();
+        let trace_speed = match level.load {
+            LevelLoad::Trace { speed } => speed,
+            _ => 1.0,
+        };
+        let mut source = open(
+            &level.workload,
+            &SourceOptions {
+                seed: self.cell.seed,
+                max_model_len: Tokens(self.deployment.engine.max_model_len),
+                trace_speed,
+                trace_folder: PathBuf::new(),
+            },
+        )?;
+        let config = asking::config(self.plan, self.deployment, self.cell, self.site)?;
+        let clock = Clock::anchored();
+        let scrapers: Vec<Scraper> = self.scrapers();
+        let (sampler, samples) =
+            Sampler::start(sources(&scrapers), SamplerConfig::default(), clock)?;
+        let end = level.duration.unwrap_or(Nanos(u64::MAX));
+        let block = self.deployment.engine.block_size;
+        let mut rows = Rows::new(writer, (level.warmup, end), block);
+        let over = AtomicBool::new(false);
+        let (scrapers, over) = (&scrapers, &over);
+        let (report, edges) = std::thread::scope(|scope| {
+            let window = (level.warmup, level.duration);
+            let watcher = scope.spawn(move || Edges::watch(scrapers, window, live, over, &clock));
+            let report = weir_load::run(&config, &mut source, &mut rows, live);
+            over.store(true, Ordering::Release);
+            let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (report, edges)
+        });
+        sampler.stop();
+        let report = report?;
+        phase(Phase::Collect);
+        if let Some(error) = source.error() {
+            return Err(error.clone().into());
+        }
+        let (asked, residence) = (rows.asked, rows.residence);
+        notes.extend(edges.notes.iter().cloned());
+        record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
+        let signals = self.signals(&edges, &asked, &mut notes);
+        notes.extend(short_window(report.window, residence));
+        let (skipped, truncated) = (source.skipped(), source.truncated());
+        Ok(Trial { signals, load: report, skipped, truncated, notes })
+    }
+
+    fn scrapers(&self) -> Vec<Scraper> {
+        self.site.metrics().iter().map(|url| self.site.scraper(url)).collect()
+    }
+
+    /// What an object of LMCache's is in this arm; nothing for other mechanisms.
+    fn objects(&self) -> Option<Objects> {
+        let offload = self.arm().offload.as_ref()?;
+        (offload.mechanism == Mechanism::Lmcache).then(|| Objects {
+            chunk_tokens: offload.chunk_tokens,
+            token_bytes: self.deployment.engine.kv_bytes_per_token,
+            ranks: self.deployment.tensor_parallel,
+            second_level: match (&offload.store, offload.tiers.len()) {
+                (Some(_), _) => Some(TierKind::Remote),
+                (None, 2..) => Some(TierKind::Disk),
+                (None, _) => None,
+            },
+        })
+    }
+
+    fn signals(
+        &self,
+        edges: &Edges,
+        asked: &Asked,
+        notes: &mut Vec<String>,
+    ) -> Signals {
+        let mut signals = Signals::default();
+        let differences = edges.differences(notes);
+        let mut gaps = add_vllm(&differences, &mut signals);
+        if let Some(objects) = self.objects() {
+            gaps.extend(add_lmcache_server(&differences, &objects, &mut signals));
+            gaps.extend(add_lmcache_in_process(&differences, &objects, &mut signals));
+        }
+        gaps.extend(add_epp(&differences, &mut signals));
+        notes.extend(gaps.iter().map(ToString::to_string));
+        let gpu_only = self.arm().offload.is_none();
+        add_client(asked, gpu_only, &mut signals);
+        if signals.get(SignalKind::Replicas).is_none() {
+            let replicas = self.site.endpoints().len() as f64;
+            signals.add(SignalKind::Replicas, replicas, "the endpoints given");
+        }
+        signals
+    }
+}
+
+/// What is sampled beside a cell: the engines' metrics, and this machine.
+fn sources(scrapers: &[Scraper]) -> Vec<Box<dyn Source>> {
+    let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
+    engines.chain([Box::new(HostProbe::open(&[])) as Box<dyn Source>]).collect()
+}
+
+/// Samples as rows of `series.parquet`; those before the load began are left out.
+fn record_series(
+    writer: &mut CellWriter,
+    samples: impl Iterator<Item = Observation>,
+    start: UnixNanos,
+) -> Result<(), TrialError> {
+    for observation in samples {
+        let Observation::Sample(sample) = observation else { continue };
+        if sample.at() < start {
+            continue;
+        }
+        for row in sample.rows(start) {
+            writer.push_sample(&SeriesRow {
+                time: row.time,
+                source: row.source,
+                metric: row.metric,
+                labels: row.labels,
+                value: row.value,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn short_window((start, end): (Nanos, Nanos), (sum, count): (u128, u64)) -> Option<String> {
+    let mean = sum / u128::from(count.max(1));
+    let span = u128::from(end.saturating_sub(start).0);
+    (count > 0 && span < RESIDENCES * mean).then(|| {
+        format!(
+            "The window of {} is shorter than {RESIDENCES} times the mean request of {}: lengthen \
+             the duration",
+            end.saturating_sub(start),
+            Nanos(mean as u64)
+        )
+    })
+}

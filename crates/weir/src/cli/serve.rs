@@ -1,0 +1,80 @@
+//! Arguments of `weir serve`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Encodings of KV events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventEncodingArg {
+    /// Maps, as vLLM 0.32 sends them.
+    Map,
+    /// Positional arrays, as older versions did.
+    Array,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir serve --model Qwen/Qwen3-8B --hardware 1x-h100
+  weir serve --model Qwen/Qwen3-8B --hardware 2x-l40s --arm native-offload --port 8001
+  weir serve --model Qwen/Qwen3-0.6B --hardware 1x-l40s --instant
+  weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --replicas 4 --arm llm-d-inmemory
+  weir serve examples/published-evaluation.yaml --arm lmcache-redis
+  weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --kv-events 'tcp://*:5557' \\
+             --kv-replay 'tcp://*:5558'")]
+pub(crate) struct ServeArgs {
+    /// Experiment file whose engine and arm are served; otherwise --model and --hardware say it.
+    #[arg(value_name = "FILE", conflicts_with_all = ["hardware", "replicas", "tp"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Model of the catalogue, or the path of a Hugging Face config.json.
+    #[arg(long, value_name = "MODEL", required_unless_present = "file")]
+    pub(crate) model: Option<String>,
+    /// Hardware of one replica, for example `1x-h100`.
+    #[arg(long, value_name = "HARDWARE", required_unless_present = "file")]
+    pub(crate) hardware: Option<String>,
+    /// Tensor-parallel ranks; the default is all accelerators of the hardware.
+    #[arg(long, value_name = "N")]
+    pub(crate) tp: Option<u32>,
+    /// Arm to serve: a preset, or the name of an arm of FILE.
+    #[arg(long, value_name = "ARM", default_value = "no-offload")]
+    pub(crate) arm: String,
+    /// Engines behind one port, with the arm's routing.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) replicas: u32,
+    /// Override a value of the experiment, for example `engine.max_num_seqs=64`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port; 0 takes a free one, which is printed.
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Name that clients ask for; the default is the model's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) served_model_name: Option<String>,
+    /// Tokenise text with this tokenizer.json instead of the built-in tokenizer.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Run the engine's clock this much faster than real time.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, conflicts_with = "instant")]
+    pub(crate) time_scale: f64,
+    /// Let passes take no time: a server that is never the bottleneck, for load tests.
+    #[arg(long)]
+    pub(crate) instant: bool,
+    /// Publish KV events here, over ZeroMQ (`tcp://*:5557` binds, `tcp://host:5557` connects).
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) kv_events: Option<String>,
+    /// Answer requests for missed KV events here.
+    #[arg(long, value_name = "ENDPOINT", requires = "kv_events")]
+    pub(crate) kv_replay: Option<String>,
+    /// Topic of the events.
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "kv_events")]
+    pub(crate) kv_topic: String,
+    /// Encoding of the events.
+    #[arg(long, value_enum, default_value_t = EventEncodingArg::Map)]
+    pub(crate) kv_encoding: EventEncodingArg,
+    /// Pin the server to this processor.
+    #[arg(long, value_name = "CPU")]
+    pub(crate) pin: Option<u32>,
+}

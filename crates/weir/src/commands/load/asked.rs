@@ -1,0 +1,195 @@
+//! From the arguments of `weir load` to what is planned.
+
+use std::path::{Path, PathBuf};
+
+use weir_deploy::{Access, Endpoint, Served};
+use weir_model::Nanos;
+use weir_spec::AsDeployed;
+use weir_spec::document::client::ClientSection;
+use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
+use weir_spec::document::quantity::Span;
+use weir_spec::document::written::OneOrMany;
+use weir_spec::document::{SloSection, section};
+use weir_spec::plan::{Answers, Api, EndpointTarget};
+use weir_workload::WorkloadConfig;
+use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, TraceFile};
+
+use super::search::{Search, rates};
+use crate::cli::{ApiArg, LoadArgs, TraceFormatArg};
+use crate::exit::Mistake;
+
+/// Duration where nothing else ends a level.
+const DURATION: Nanos = Nanos::from_secs(30);
+/// Limit of a level that ends by its number of requests or by its trace.
+const NO_LIMIT: Nanos = Nanos::from_secs(366 * 86_400);
+
+/// The endpoint of the arguments.
+pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
+    let mut headers = std::collections::BTreeMap::new();
+    for header in &args.client.headers {
+        let (name, value) = header.split_once(':').ok_or_else(|| {
+            Mistake(format!("--header '{header}': no colon; write `--header 'Name: value'`"))
+        })?;
+        headers.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(EndpointTarget {
+        url: OneOrMany(args.urls.clone()),
+        model: args.model.clone(),
+        bearer_file: args.client.bearer_file.clone(),
+        headers,
+        ca_file: args.client.ca_file.clone(),
+        insecure: args.client.insecure,
+        ..EndpointTarget::default()
+    })
+}
+
+/// Asks every URL what it serves; all must serve the model.
+pub(super) fn discover(target: &EndpointTarget) -> anyhow::Result<Served> {
+    let access = Access::of(target)?;
+    let mut found: Option<Served> = None;
+    for url in &target.url.0 {
+        let endpoint = Endpoint::new(url, access.clone())?;
+        let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.id.as_str()));
+        let served = endpoint.choose(wanted)?;
+        found.get_or_insert(served);
+    }
+    found.ok_or_else(|| Mistake("no URL: write where the server is".to_owned()).into())
+}
+
+/// What will be planned.
+pub(super) fn asked(
+    args: &LoadArgs,
+    target: EndpointTarget,
+    served: &Served,
+    search: Option<&Search>,
+) -> anyhow::Result<AsDeployed> {
+    Ok(AsDeployed {
+        name: "load".to_owned(),
+        endpoint: target,
+        model: served.id.clone(),
+        max_model_len: served.max_model_len,
+        workload: workload(args)?,
+        load: load(args, search)?,
+        client: client(args)?,
+        slo: SloSection {
+            ttft: span("--slo-ttft", args.objectives.slo_ttft.as_deref())?,
+            tpot: span("--slo-tpot", args.objectives.slo_tpot.as_deref())?,
+            e2e: span("--slo-e2e", args.objectives.slo_e2e.as_deref())?,
+        },
+        repeats: args.arrival.repeats,
+        seed: args.arrival.seed,
+        base: PathBuf::new(),
+    })
+}
+
+fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
+    let asked = &args.asked;
+    if let Some(text) = &asked.workload {
+        // A map of YAML, or else a file that holds one.
+        let is_file = !text.contains(':') || Path::new(text).is_file();
+        let (text, name) = if is_file {
+            let read = std::fs::read_to_string(text);
+            let why = |error| Mistake(format!("--workload {text}: {error}; check the path"));
+            (read.map_err(why)?, text.as_str())
+        } else {
+            (text.clone(), "--workload")
+        };
+        return Ok(section(&text, name)?);
+    }
+    if let Some(path) = &asked.trace {
+        return Ok(WorkloadConfig::Trace(TraceFile {
+            format: match asked.trace_format {
+                TraceFormatArg::Mooncake => weir_workload::config::TraceFormat::Mooncake,
+                TraceFormatArg::Azure2023 => weir_workload::config::TraceFormat::Azure2023,
+            },
+            path: path.clone(),
+            limit: args.arrival.requests,
+            over_context: OverContext::Skip,
+        }));
+    }
+    Ok(WorkloadConfig::SharedPrefix(SharedPrefix {
+        prefixes: Count::Absolute(asked.prefixes),
+        draw: Draw::Uniform,
+        prefix_tokens: asked.prefix_tokens,
+        turns: asked.turns,
+        prompt_tokens: Length::Fixed(asked.prompt_tokens),
+        output_tokens: Length::Fixed(asked.output_tokens),
+        think: time("--think", &asked.think)?,
+    }))
+}
+
+fn load(args: &LoadArgs, search: Option<&Search>) -> anyhow::Result<LoadSection> {
+    let arrival = &args.arrival;
+    let many = |list: &[f64]| (!list.is_empty()).then(|| OneOrMany(list.to_vec()));
+    let searched = search.map(|search| OneOrMany(rates(search)));
+    let speeds = many(&arrival.trace_speed);
+    let is_open = !(arrival.rate.is_empty() && arrival.poisson.is_empty());
+    let is_given = is_open || !arrival.gamma.is_empty() || !arrival.users.is_empty();
+    let is_trace = args.asked.trace.is_some() && !is_given && searched.is_none();
+    let users = if is_given || is_trace || searched.is_some() || speeds.is_some() {
+        arrival.users.clone()
+    } else {
+        vec![1]
+    };
+    let ends_itself = arrival.requests.is_some() || args.asked.trace.is_some();
+    let given = span("--duration", arrival.duration.as_deref())?;
+    let mut warmup = span("--warmup", arrival.warmup.as_deref())?;
+    let duration = given.unwrap_or(Span(if ends_itself { NO_LIMIT } else { DURATION }));
+    if given.is_none() && ends_itself {
+        // A tenth of no limit is no warm-up.
+        warmup = warmup.or(Some(Span(Nanos::ZERO)));
+    }
+    Ok(LoadSection {
+        users: (!users.is_empty()).then_some(OneOrMany(users)),
+        constant: many(&arrival.rate),
+        poisson: many(&arrival.poisson).or(searched),
+        gamma: many(&arrival.gamma).map(|rates| GammaRates { rates, cv: arrival.cv }),
+        trace: if is_trace || speeds.is_some() {
+            Some(speeds.map_or_else(TraceSpeed::default, |speed| TraceSpeed { speed }))
+        } else {
+            None
+        },
+        duration: (!(is_trace && given.is_none())).then_some(duration),
+        warmup,
+        ramp: span("--ramp", arrival.ramp.as_deref())?,
+        max_requests: arrival.requests,
+    })
+}
+
+fn client(args: &LoadArgs) -> anyhow::Result<ClientSection> {
+    let client = &args.client;
+    let body = match &client.body {
+        None => serde_json::Map::new(),
+        Some(text) => serde_json::from_str(text).map_err(|error| {
+            Mistake(format!("--body: {error}; write a JSON object, for example `{{\"seed\": 1}}`"))
+        })?,
+    };
+    Ok(ClientSection {
+        api: Some(match client.api {
+            ApiArg::Completions => Api::Completions,
+            ApiArg::Chat => Api::Chat,
+        }),
+        stream: Some(!client.no_stream),
+        tokenizer: client.tokenizer.clone(),
+        vocabulary: client.vocabulary,
+        answers: Some(if client.own_answers { Answers::Own } else { Answers::Canned }),
+        ignore_eos: Some(!client.allow_eos),
+        reuse_connections: Some(!client.new_connections),
+        connect_timeout: Some(Span(time("--connect-timeout", &client.connect_timeout)?)),
+        request_timeout: Some(Span(time("--request-timeout", &client.request_timeout)?)),
+        drain: Some(Span(time("--drain", &args.arrival.drain)?)),
+        workers: Some(client.workers),
+        pin: client.pin,
+        body,
+    })
+}
+
+fn span(flag: &str, text: Option<&str>) -> anyhow::Result<Option<Span>> {
+    text.map(|text| time(flag, text).map(Span)).transpose()
+}
+
+fn time(flag: &str, text: &str) -> anyhow::Result<Nanos> {
+    let span: Span =
+        text.parse().map_err(|error: String| Mistake(format!("{flag} {text}: {error}")))?;
+    Ok(span.0)
+}

@@ -1,0 +1,85 @@
+//! `weir load`: ask a server, and measure how it answers.
+
+mod asked;
+mod exports;
+mod search;
+mod summary;
+
+use std::path::PathBuf;
+
+use weir_record::{CellState, CellStatus, RunFolder};
+use weir_spec::Plan;
+
+use self::exports::Wanted;
+use self::search::{Search, bisect};
+use crate::cell::run_cell;
+use crate::cli::LoadArgs;
+use crate::commands::{plan, run};
+use crate::exit::Exit;
+use crate::host;
+use crate::interrupt::Interrupt;
+use crate::printer::Printer;
+use crate::sweep::run_missing;
+
+pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    // Everything that can be wrong with the arguments is found before anything is sent.
+    let search = Search::of(args)?;
+    let wanted = Wanted::parse(&args.formats)?;
+    let target = asked::target(args)?;
+    let served = asked::discover(&target)?;
+    let plan = Plan::as_deployed(&asked::asked(args, target, &served, search.as_ref())?)?;
+    if args.dry_run {
+        printer.result(&summary::planned(&plan))?;
+        return Ok(Exit::Done);
+    }
+    let interrupt = Interrupt::listen()?;
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
+    let text = format!("# weir {}\n", std::env::args().skip(1).collect::<Vec<_>>().join(" "));
+    let run = RunFolder::create(&folder, &text, &plan, &plan.plan_hash(), &host::environment())?;
+    printer.note(&format!("{}; {}", served.id, plan::time_estimate(&plan)));
+    let found = match &search {
+        None => {
+            run_missing(&run, &plan, 1, &interrupt, printer)?;
+            None
+        }
+        Some(search) => Some(searched(&run, &plan, search, &interrupt, printer)?),
+    };
+    let exit = run::analyse(&run, &plan, printer, summary::of)?;
+    if let (Some(found), Some(search)) = (found, &search) {
+        printer.result(&summary::found(&plan, found, search.share()))?;
+    }
+    wanted.write(&run, &plan, printer)?;
+    if interrupt.is_set() {
+        printer.note("interrupted; levels that had ended are kept");
+        return Ok(Exit::DoneWithFaults);
+    }
+    Ok(exit)
+}
+
+/// Runs the levels that a bisection needs; the place of the last one that met the objectives.
+fn searched(
+    run: &RunFolder,
+    plan: &Plan,
+    search: &Search,
+    interrupt: &Interrupt,
+    printer: &mut Printer,
+) -> anyhow::Result<Option<usize>> {
+    let levels = plan.deployments[0].levels.len();
+    bisect(levels, |level| {
+        let mut met = true;
+        for cell in plan.cells.iter().filter(|cell| cell.level == level) {
+            if !run_cell(run, plan, cell, interrupt, printer.is_quiet())? {
+                return Ok(None);
+            }
+            let CellState::Complete(record) = run.cell_state(&cell.path)? else { return Ok(None) };
+            met &= record.status == CellStatus::Complete && search.is_met(&record.figures);
+        }
+        let name = &plan.deployments[0].levels[level].name;
+        let verdict = if met { "meets the objectives" } else { "does not meet them" };
+        printer.note(&format!("{name} {verdict}"));
+        Ok(Some(met))
+    })
+}

@@ -1,0 +1,144 @@
+//! What `weir load` prints: one line per level.
+
+use std::fmt::Write;
+
+use weir_model::Nanos;
+use weir_record::CellStatus;
+use weir_report::comparison::Comparison;
+use weir_report::results::{CellResult, Results};
+use weir_report::tables::{Table, generator_sentence, text, wrapped};
+use weir_spec::plan::{Plan, Target};
+
+/// What would be sent.
+pub(super) fn planned(plan: &Plan) -> String {
+    let deployment = &plan.deployments[0];
+    let mut out = String::new();
+    let Target::Endpoint(target) = &plan.target else { return out };
+    let _ = writeln!(out, "{} at {}", deployment.model.name, target.url.0.join(", "));
+    for level in &deployment.levels {
+        let duration = level.duration.map_or("to its end".to_owned(), |time| format!("for {time}"));
+        let most = level.max_requests.map_or(String::new(), |n| format!(", at most {n} requests"));
+        let _ = writeln!(
+            out,
+            "  {}: {duration}, measured from {}{most}, {} repeats",
+            level.name, level.warmup, plan.repeats
+        );
+    }
+    out
+}
+
+/// The results.
+pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
+    let plan = results.plan;
+    let deployment = &plan.deployments[0];
+    let heads = [
+        "level", ">req", ">fail", ">req/s", ">tok/s", ">TTFT p50", ">p99", ">ITL mean", ">p99",
+        ">E2E p99", ">in flight", ">error <",
+    ];
+    let mut table = Table::new("Times in ms; from the due time of each request", &heads);
+    let mut refused = Vec::new();
+    let mut cells: Vec<&CellResult> = results.cells.iter().collect();
+    cells.sort_by_key(|result| {
+        let cell = &plan.cells[result.cell];
+        (cell.level, cell.repeat)
+    });
+    for result in cells {
+        let cell = &plan.cells[result.cell];
+        let level = &deployment.levels[cell.level].name;
+        if let CellStatus::Failed(why) = &result.record.status {
+            refused.push(format!("{level}: {why}."));
+            continue;
+        }
+        table.rows.push(row(level, result));
+    }
+    let mut out = format!("{}\n\n", deployment.model.name);
+    out += &text(&table);
+    if plan.slo.ttft.is_some() || plan.slo.tpot.is_some() || plan.slo.e2e.is_some() {
+        out.push('\n');
+        out += &text(&goodput(results));
+    }
+    for line in refused {
+        out += &wrapped(&line, "  ");
+    }
+    for deployment in &comparison.deployments {
+        if let Some(sentence) = generator_sentence(deployment) {
+            out += &wrapped(&sentence, "  ");
+        }
+    }
+    for note in notes(results) {
+        out += &wrapped(&note, "  ");
+    }
+    out
+}
+
+fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> {
+    let figures = &result.record.figures;
+    let millis = |value: f64| format!("{value:.2}");
+    let bound = figures.certificate.as_ref().map_or(Nanos::ZERO, |c| c.first_token_bound.p99);
+    vec![
+        level.into(),
+        figures.completed.to_string().into(),
+        figures.failed.to_string().into(),
+        format!("{:.2}", figures.requests_per_s).into(),
+        format!("{:.0}", figures.output_tokens_per_s).into(),
+        millis(figures.ttft_ms.p50).into(),
+        millis(figures.ttft_ms.p99).into(),
+        millis(figures.itl_ms.mean).into(),
+        millis(figures.itl_ms.p99).into(),
+        millis(figures.e2e_ms.p99).into(),
+        format!("{:.1}", figures.mean_in_flight).into(),
+        format!("{:.3}", bound.as_millis_f64()).into(),
+    ]
+}
+
+fn goodput(results: &Results<'_>) -> Table {
+    let mut table = Table::new("Goodput", &["level", ">good req/s", ">share %"]);
+    for result in &results.cells {
+        let cell = &results.plan.cells[result.cell];
+        let figures = &result.record.figures;
+        let (Some(rate), Some(share)) = (figures.goodput_requests_per_s, figures.goodput_share)
+        else {
+            continue;
+        };
+        let level = &results.plan.deployments[cell.deployment].levels[cell.level].name;
+        table.rows.push(vec![
+            level.as_str().into(),
+            format!("{rate:.2}").into(),
+            format!("{:.1}", 100.0 * share).into(),
+        ]);
+    }
+    table
+}
+
+/// What the cells say besides their figures, each thing once.
+fn notes(results: &Results<'_>) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for evidence in results.cells.iter().filter_map(|result| result.evidence.as_ref()) {
+        if !notes.contains(&evidence.explanation) {
+            notes.push(evidence.explanation.clone());
+        }
+    }
+    notes
+}
+
+/// What a search found.
+pub(super) fn found(plan: &Plan, level: Option<usize>, share: f64) -> String {
+    let levels = &plan.deployments[0].levels;
+    match level {
+        None => format!(
+            "No rate of the range meets the objectives in {:.0} % of the requests, not even {}.",
+            100.0 * share,
+            levels[0].name.trim_start_matches('r')
+        ),
+        Some(last) if last + 1 == levels.len() => format!(
+            "All rates up to the end of the range, {} sessions/s, meet the objectives: search \
+             higher.",
+            levels[last].name.trim_start_matches('r')
+        ),
+        Some(level) => format!(
+            "Highest rate that meets the objectives in {:.0} % of the requests: {} sessions/s.",
+            100.0 * share,
+            levels[level].name.trim_start_matches('r')
+        ),
+    }
+}

@@ -1,0 +1,157 @@
+//! `weir serve`: Weir's own engine as a server.
+
+use std::fmt::Write;
+use std::net::TcpListener;
+use std::path::Path;
+
+use anyhow::Context;
+use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
+use weir_serve::tokenizer::TokenizerConfig;
+use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
+use weir_spec::plan::{Arm, Deployment, Plan};
+use weir_spec::{Experiment, SpecError};
+
+use crate::cli::{EventEncodingArg, ExperimentArgs, ServeArgs};
+use crate::exit::{Exit, Mistake};
+use crate::planned::planned;
+use crate::printer::Printer;
+
+pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let plan = plan(args)?;
+    let [deployment] = plan.deployments.as_slice() else {
+        return Err(Mistake(format!(
+            "{} deployments (models x hardware), and a server is one; choose with `--set \
+             'models=[...]'` and `--set hardware=...`",
+            plan.deployments.len()
+        ))
+        .into());
+    };
+    let arm = arm(deployment, &args.arm)?;
+    let config = config(args, deployment, arm)?;
+    let address = (args.host.as_str(), args.port);
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!(
+            "cannot listen on {}:{}; choose a free port, or --port 0 to be given one",
+            args.host, args.port
+        )
+    })?;
+    let local = listener.local_addr().context("cannot read the listener's address")?;
+    for warning in &plan.warnings {
+        printer.note(&format!("warning: {warning}"));
+    }
+    let stopper = Stopper::new();
+    let stop = stopper.clone();
+    let mut interrupted = false;
+    ctrlc::set_handler(move || {
+        if interrupted {
+            std::process::abort();
+        }
+        interrupted = true;
+        stop.stop();
+    })
+    .map_err(|error| anyhow::anyhow!("cannot listen for Ctrl-C: {error}"))?;
+    let mut said = Ok(());
+    let words = banner(deployment, arm, &config, &local.to_string());
+    let ended = Server::run(&config, listener, &stopper, || said = printer.result(&words));
+    said?;
+    ended?;
+    Ok(Exit::Done)
+}
+
+/// The experiment whose engine is served.
+fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
+    if let Some(file) = &args.file {
+        let mut sets = args.sets.clone();
+        sets.extend(args.model.as_ref().map(|model| format!("models=[{}]", quoted(model))));
+        let experiment = ExperimentArgs { file: Some(file.clone()), sets };
+        return Ok(planned(&experiment)?.plan);
+    }
+    let text = text_of(args);
+    let experiment = Experiment::parse(&text, "weir serve", Path::new(""), &args.sets)?;
+    Ok(Plan::resolve(&experiment)?)
+}
+
+/// The smallest experiment with this engine and arm.
+fn text_of(args: &ServeArgs) -> String {
+    let model = args.model.as_deref().unwrap_or_default();
+    let is_file = Path::new(model).extension().is_some_and(|end| end == "json");
+    let model = if is_file { format!("{{config: {}}}", quoted(model)) } else { quoted(model) };
+    let tp = args.tp.map_or(String::new(), |tp| format!("engine: {{tensor_parallel: {tp}}}\n"));
+    let hardware = quoted(args.hardware.as_deref().unwrap_or_default());
+    let arm = quoted(&args.arm);
+    format!(
+        "name: serve\ntarget: emulated\nmodels: [{model}]\nhardware: {hardware}\n{tp}replicas: {}\n\
+         arms: [{arm}]\nworkload: {{shared-prefix: {{prefixes: 1, prefix_tokens: 16, \
+         prompt_tokens: 16, output_tokens: 1}}}}\nload: {{users: [1], duration: 1s}}\n",
+        args.replicas
+    )
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn arm<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a Arm, SpecError> {
+    deployment.arms.iter().find(|arm| arm.name == name).ok_or_else(|| {
+        let names: Vec<&str> = deployment.arms.iter().map(|arm| arm.name.as_str()).collect();
+        SpecError::Value {
+            key: "--arm".to_owned(),
+            problem: format!("the experiment has no arm `{name}`"),
+            remedy: format!("write one of {}", names.join(", ")),
+        }
+    })
+}
+
+fn config(args: &ServeArgs, deployment: &Deployment, arm: &Arm) -> anyhow::Result<ServeConfig> {
+    let mut config = weir_deploy::emulated::config(deployment, arm)?;
+    if let Some(name) = &args.served_model_name {
+        config.models = vec![name.clone()];
+    }
+    if let Some(file) = &args.tokenizer {
+        config.tokenizer = TokenizerConfig::File(file.clone());
+    }
+    config.time = match (args.instant, args.time_scale) {
+        (true, _) => TimeMode::Instant,
+        (false, 1.0) => TimeMode::Real,
+        (false, scale) => TimeMode::Scaled(scale),
+    };
+    config.core = args.pin.map(|core| core as usize);
+    if let Some(endpoint) = &args.kv_events {
+        let publisher = PublisherConfig {
+            enable_kv_cache_events: true,
+            endpoint: endpoint.clone(),
+            replay_endpoint: args.kv_replay.clone(),
+            topic: args.kv_topic.clone(),
+            ..PublisherConfig::default()
+        };
+        let layout = match args.kv_encoding {
+            EventEncodingArg::Map => Layout::Map,
+            EventEncodingArg::Array => Layout::Array,
+        };
+        let form = EventForm { layout, ..EventForm::new(deployment.engine.block_size) };
+        config.kv_events = Some((publisher, form));
+    }
+    Ok(config)
+}
+
+/// Where it is, what it is, how to ask it.
+fn banner(of: &Deployment, arm: &Arm, config: &ServeConfig, address: &str) -> String {
+    let mut out = String::new();
+    let model = &config.models[0];
+    let tokens = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
+    let time = match config.time {
+        TimeMode::Real => "in real time".to_owned(),
+        TimeMode::Scaled(scale) => format!("{scale} times as fast as real time"),
+        TimeMode::Instant => "without time for passes".to_owned(),
+    };
+    let _ = writeln!(out, "http://{address}  {model}");
+    let _ = writeln!(
+        out,
+        "  {} on {}, {} x TP {}, arm {}, {time}; GPU pool {tokens} tokens per replica",
+        of.model.name, of.label, of.replicas, of.tensor_parallel, arm.name
+    );
+    if let Some((publisher, _)) = &config.kv_events {
+        let _ = writeln!(out, "  KV events at {}", publisher.endpoint);
+    }
+    out
+}

@@ -1,0 +1,71 @@
+//! The tables of a cell as what figures are made of: the same for a cell that has just ended and
+//! for a report that is written years later.
+
+use weir_model::{Nanos, StepRow};
+use weir_record::{CellFigures, CellTables};
+use weir_report::figures::{
+    Contradiction, Measure, RequestColumns, Streams, Window, summarise, summarise_streams,
+    throughput_batches,
+};
+use weir_spec::plan::{Cell, Plan};
+
+/// Parts of a window for the interval within one run: enough for a t interval, few enough to be
+/// nearly independent.
+const BATCHES: usize = 10;
+
+/// What was recorded of a cell, as far as figures need it.
+pub(crate) struct Recorded {
+    pub(crate) window: Window,
+    columns: RequestColumns,
+    tokens: Tokens,
+}
+
+/// Where the times of tokens come from.
+enum Tokens {
+    /// The passes of a simulation.
+    Passes(Vec<StepRow>),
+    /// The streams of a live target.
+    Streams(Box<Streams>),
+}
+
+impl Recorded {
+    /// Reads the tables, a row group at a time.
+    pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> anyhow::Result<Self> {
+        let level = &plan.deployments[cell.deployment].levels[cell.level];
+        let mut columns = RequestColumns::default();
+        for group in tables.request_groups(RequestColumns::STORED)? {
+            columns.add_table(&group?);
+        }
+        let window = Window::of(level, columns.last_end().max(Nanos(1)));
+        let tokens = if plan.target.is_live() {
+            let mut streams = Streams::new(window, BATCHES);
+            for group in tables.request_groups(Streams::COLUMNS)? {
+                streams.add_table(&group?);
+            }
+            Tokens::Streams(Box::new(streams))
+        } else {
+            Tokens::Passes(tables.step_rows()?.collect::<Result<Vec<_>, _>>()?)
+        };
+        Ok(Self { window, columns, tokens })
+    }
+
+    /// Its figures, or why its rows cannot all be true.
+    pub(crate) fn figures(&self, plan: &Plan, cell: &Cell) -> Result<CellFigures, Contradiction> {
+        let deployment = &plan.deployments[cell.deployment];
+        let measure = Measure::of(plan, deployment, self.window);
+        match &self.tokens {
+            Tokens::Passes(steps) => summarise(&self.columns, steps, &measure),
+            Tokens::Streams(streams) => summarise_streams(&self.columns, streams, &measure),
+        }
+    }
+
+    /// Output throughput of equal parts of the window.
+    pub(crate) fn throughput_batches(&self) -> Vec<f64> {
+        match &self.tokens {
+            Tokens::Passes(steps) => {
+                throughput_batches(&self.columns, steps, self.window, BATCHES)
+            }
+            Tokens::Streams(streams) => streams.throughput_batches(),
+        }
+    }
+}

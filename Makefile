@@ -3,7 +3,7 @@
 CARGO ?= cargo
 WEIR = target/release/weir
 
-.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record clean-runs
+.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record bench-load clean-runs
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
@@ -40,6 +40,12 @@ bench-sim: ## requests per second of the simulator, alone and beside its peer
 
 bench-record: ## rows per second of the run folder's writer
 	$(CARGO) bench --locked --package weir-record
+
+# An hour on an idle machine; LOAD=--quick takes minutes.
+bench-load: build ## load generators side by side against a server that knows the truth
+	$(CARGO) build --release --locked --manifest-path bench/load/Cargo.toml
+	scripts/peers/clients guidellm aiperf
+	$(CARGO) run --release --locked --manifest-path bench/load/Cargo.toml -- --weir $(WEIR) $(LOAD)
 
 clean-runs: ## remove the run folders made here
 	rm -rf runs

@@ -1,0 +1,73 @@
+//! Plain tables for the terminal.
+
+/// Rows below a header, as text: the first column to the left, the others to the right.
+pub(crate) fn text(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let header = line(header.iter().copied(), &widths);
+    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str), &widths));
+    std::iter::once(header).chain(rows).collect()
+}
+
+fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
+    let cells = cells.zip(widths).enumerate().map(|(place, (cell, &width))| match place {
+        0 => format!("{cell:<width$}"),
+        _ => format!("  {cell:>width$}"),
+    });
+    let line: String = cells.collect();
+    format!("{}\n", line.trim_end())
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The middle value, or the mean of the two in the middle; not a number without values.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.get(middle) {
+        None => f64::NAN,
+        Some(upper) if sorted.len() % 2 == 1 => *upper,
+        Some(upper) => f64::midpoint(sorted[middle - 1], *upper),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{median, text, whole};
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["a", "1"], ["bc", "±234"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(text(&["", "figure"], &rows), "    figure\na        1\nbc    ±234\n");
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(whole(0.4), "0");
+        assert_eq!(whole(999.0), "999");
+        assert_eq!(whole(1_000.0), "1,000");
+        assert_eq!(whole(202_820_000.0), "202,820,000");
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0f64.to_bits());
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5f64.to_bits());
+        assert!(median(&[]).is_nan());
+    }
+}

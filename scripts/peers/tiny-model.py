@@ -21,8 +21,11 @@ def write_weights(folder: pathlib.Path) -> None:
         return (torch.randn(*shape, generator=generator) * 0.02).to(torch.bfloat16)
 
     ones = lambda size: torch.ones(size, dtype=torch.bfloat16)
-    weights = {"model.embed_tokens.weight": normal(VOCABULARY, HIDDEN), "model.norm.weight": ones(HIDDEN),
-               "lm_head.weight": normal(VOCABULARY, HIDDEN)}
+    weights = {
+        "model.embed_tokens.weight": normal(VOCABULARY, HIDDEN),
+        "model.norm.weight": ones(HIDDEN),
+        "lm_head.weight": normal(VOCABULARY, HIDDEN),
+    }
     for layer in range(LAYERS):
         at = f"model.layers.{layer}."
         weights |= {
@@ -44,14 +47,28 @@ def write_weights(folder: pathlib.Path) -> None:
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "config.json", {
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-        "head_dim": HEAD_DIM, "intermediate_size": INTERMEDIATE, "vocab_size": VOCABULARY,
-        "max_position_embeddings": 16384, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
-        "tie_word_embeddings": False, "torch_dtype": "bfloat16", "hidden_act": "silu",
-        "bos_token_id": 0, "eos_token_id": 2,
-    })
+    write(
+        folder / "config.json",
+        {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "hidden_size": HIDDEN,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": KV_HEADS,
+            "head_dim": HEAD_DIM,
+            "intermediate_size": INTERMEDIATE,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 16384,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "tie_word_embeddings": False,
+            "torch_dtype": "bfloat16",
+            "hidden_act": "silu",
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+        },
+    )
     write(folder / "generation_config.json", {"eos_token_id": 2, "pad_token_id": 0})
     write_tokenizer(folder)
     write_weights(folder)

@@ -18,7 +18,9 @@ def write_tokenizer(folder: pathlib.Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     # A corpus of our own making: numbered words, so that the vocabulary fills up.
-    corpus = [f"weir{i} block{i % 97} cache{i % 389} the flow of {i * 7919} tokens" for i in range(40000)]
+    corpus = [
+        f"weir{i} block{i % 97} cache{i % 389} the flow of {i * 7919} tokens" for i in range(40000)
+    ]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
@@ -31,13 +33,16 @@ def write_tokenizer(folder: pathlib.Path) -> None:
         "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    write(folder / "tokenizer_config.json", {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-        "model_max_length": 16384,
-        "chat_template": template,
-    })
+    write(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|endoftext|>",
+            "model_max_length": 16384,
+            "chat_template": template,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 //! HTTP/1.1 for a client, from bytes: responses, server-sent events, TLS, a small blocking fetch.
 //!
-//! Everything but [`mod@fetch`] does no input or output: the caller owns the socket and hands over what
-//! it received, so that a measuring loop can stamp a read before anything is parsed and hold
+//! Everything but [`mod@fetch`] does no input or output: the caller owns the socket and hands over
+//! what it received, so that a measuring loop can stamp a read before anything is parsed and hold
 //! thousands of connections without a thread for each. Bytes of bodies and events are handed out as
-//! slices of what was fed; nothing is copied or allocated per chunk or per event unless it was split
-//! between two reads.
+//! slices of what was fed; nothing is copied or allocated per chunk or per event unless it was
+//! split between two reads.
 //!
 //! No retry, no redirect, no proxy, no connection pool: what goes wrong is an error that says what
 //! was received.

@@ -15,8 +15,11 @@ use crate::config::{Answers, Api, LoadConfig, PromptForm};
 use crate::text::TextError;
 
 /// Encoded pieces that are kept for later prompts, in bytes. A prefix of 10,000 tokens takes
-/// 60 KB, so this holds a thousand.
-const PIECES_BYTES_MAX: usize = 64 << 20;
+/// 60 KB, so this holds five hundred.
+const PIECES_BYTES_MAX: usize = 32 << 20;
+/// Shorter pieces are encoded anew each time: that costs less than the room of the many that no
+/// other prompt has.
+const PIECE_TOKENS_MIN: u32 = 128;
 
 /// Bytes of a body that belong together. Of token ids, each id has a comma before it.
 #[derive(Debug, Clone)]
@@ -247,6 +250,9 @@ impl BodyMaker {
         let ids = Prompt::new([piece]);
         let bytes: Arc<[u8]> = encode_ids(ids.token_ids(vocabulary), piece.len as usize).into();
         self.encoded_bytes += bytes.len();
+        if piece.len < PIECE_TOKENS_MIN {
+            return bytes;
+        }
         if self.pieces_bytes + bytes.len() > PIECES_BYTES_MAX {
             // What is still used will be encoded once more; simple, and rare by the size above.
             self.pieces.clear();

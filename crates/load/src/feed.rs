@@ -227,6 +227,8 @@ pub(crate) struct UnderWay {
     pub(crate) answers: Vec<Option<Vec<u32>>>,
     /// Turns that have not ended.
     pub(crate) left: usize,
+    /// When the last of the others ended. They may be noticed in another order.
+    pub(crate) ended: Nanos,
 }
 
 /// What a worker has taken from the feed.
@@ -264,7 +266,9 @@ impl SessionSource for Taken {
         let Prepared { session, bodies, .. } = prepared?;
         let turns = session.turns.len();
         let answers = vec![None; turns];
-        intake.under_way.insert(session.id, UnderWay { bodies, answers, left: turns });
+        intake
+            .under_way
+            .insert(session.id, UnderWay { bodies, answers, left: turns, ended: Nanos::ZERO });
         Some(session)
     }
 }

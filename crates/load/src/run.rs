@@ -10,6 +10,7 @@ use weir_workload::SessionSource;
 use crate::certificate::certify;
 use crate::clock::Clock;
 use crate::config::{LoadConfig, LoadShape};
+use crate::connection::Stamps;
 use crate::descriptors;
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
@@ -62,6 +63,7 @@ pub fn run<S: SessionSource + Send>(
         .iter()
         .map(|url| Endpoint::open(url, config))
         .collect::<Result<Vec<_>, _>>()?;
+    let _stamps = Stamps::turn_on();
     let feed = Feed::new(config);
     // What cannot go on stops the others.
     let abort = || {

@@ -1,7 +1,7 @@
 //! Text prompts of an exact number of tokens.
 
 #[cfg(feature = "tokenizer")]
-pub mod tokenizer;
+pub(crate) mod tokenizer;
 
 use std::fmt;
 

@@ -301,9 +301,11 @@ impl<'a> Worker<'a> {
         due.into_iter().chain(deadlines).chain([warm, rows]).flatten().min()
     }
 
-    /// Sends all that is due.
+    /// Sends all that is due, but nothing that is due at the end or later: the end may have come
+    /// since this turn looked at the time.
     fn issue_due(&mut self) {
-        while let Some(due) = self.demand.pop(self.now) {
+        let last = self.config.duration.map_or(Nanos::MAX, |end| end.saturating_sub(Nanos(1)));
+        while let Some(due) = self.demand.pop(self.now.min(last)) {
             self.issue(due);
             if self.closed.is_some() {
                 break;
@@ -364,7 +366,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A request has ended, with its row. `at`: when the server was done with it.
-    fn end(&mut self, exchange: Box<Exchange>, row: RequestRow, at: Nanos) {
+    fn end(&mut self, exchange: Box<Exchange>, row: RequestRow, mut at: Nanos) {
         self.live.land();
         self.in_flight -= 1;
         if self.kept_rows.is_empty() {
@@ -379,6 +381,8 @@ impl<'a> Worker<'a> {
             let mut intake = self.taken.0.borrow_mut();
             if let Some(session) = intake.under_way.get_mut(&request.session) {
                 session.left -= 1;
+                session.ended = session.ended.max(at);
+                at = session.ended;
                 if session.left == 0 {
                     intake.under_way.remove(&request.session);
                 }

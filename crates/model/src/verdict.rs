@@ -1,4 +1,5 @@
-//! The words of a verdict and the claims it rests on. The decision table that chooses between them is `weir-spec`'s.
+//! The words of a verdict and the claims it rests on. The decision table that chooses between them
+//! is `weir-spec`'s.
 
 use std::fmt;
 

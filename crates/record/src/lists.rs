@@ -183,7 +183,9 @@ mod tests {
         let rows = [vec![], vec![Nanos(1), Nanos(2)], vec![], vec![Nanos(3)]];
         let mut lists = TimeLists::default();
         assert_eq!(lists.get(0), None);
-        rows.iter().for_each(|row| lists.push(row));
+        for row in &rows {
+            lists.push(row);
+        }
         for (at, row) in rows.iter().enumerate() {
             assert_eq!(lists.get(at), Some(row.as_slice()));
         }

@@ -62,8 +62,8 @@ fn request(tokens: u32, number: u32) -> String {
     )
 }
 
-/// One stream after the other on one connection, at least one, until `until`; answers the number of frames, and
-/// the gaps between them in nanoseconds.
+/// One stream after the other on one connection, at least one, until `until`; answers the number
+/// of frames, and the gaps between them in nanoseconds.
 async fn reader(address: SocketAddr, tokens: u32, number: u32, until: Instant) -> (u64, Vec<u64>) {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.set_nodelay(true).expect("a fresh socket takes options");

@@ -1,8 +1,8 @@
 //! The world: a demand and a cluster in virtual time.
 //!
 //! Loop: go to the next moment at which something happens, and let it happen. At one moment the
-//! cluster goes first, so that what is due meets it as a live request would: with everything
-//! before its arrival done.
+//! cluster goes first, and then all that is due arrives together. A live driver does the same: it
+//! steps what its clock has passed, and then takes in the requests that have come.
 
 use weir_cluster::{Cluster, TimingError};
 use weir_model::{Nanos, Signals};
@@ -77,8 +77,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         if self.config.duration.is_none() && !self.books.demand.is_finite() {
             return Err(SimError::Endless);
         }
-        let mut turns = 0u64;
-        while let Some((at, whose)) = self.next() {
+        let mut moments = 0u64;
+        while let Some(at) = self.next_at() {
             if self.config.duration.is_some_and(|end| at >= end) {
                 break;
             }
@@ -90,35 +90,34 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
                 self.books.tally.open(&self.cluster);
             }
             self.now = at;
-            match whose {
-                Whose::Cluster => {
-                    self.cluster.step(&mut self.books);
-                }
-                Whose::Demand => {
-                    if let Some(due) = self.books.demand.pop(at) {
-                        self.books.depart(due, &mut self.cluster);
-                    }
-                }
-            }
-            if let Some(failure) = self.books.take_failure() {
-                return Err(SimError::Record(failure));
-            }
-            turns += 1;
-            if turns.is_multiple_of(16_384) && !go_on(at, self.books.demand.issued()) {
+            self.let_happen(at)?;
+            moments += 1;
+            if moments.is_multiple_of(4096) && !go_on(at, self.books.demand.issued()) {
                 return Ok(None);
             }
         }
         self.finish().map(Some)
     }
 
-    /// When something happens next, and to whom.
-    fn next(&self) -> Option<(Nanos, Whose)> {
-        match (self.cluster.next_at(), self.books.demand.next_at()) {
-            (Some(event), due) if due.is_none_or(|due| event <= due) => {
-                Some((event, Whose::Cluster))
+    /// When something happens next.
+    fn next_at(&self) -> Option<Nanos> {
+        let (event, due) = (self.cluster.next_at(), self.books.demand.next_at());
+        event.into_iter().chain(due).min()
+    }
+
+    /// What happens in the cluster at this moment, then what is due. What that leads to at once is
+    /// left for the next call.
+    fn let_happen(&mut self, at: Nanos) -> Result<(), SimError<R::Error>> {
+        while self.cluster.next_at() == Some(at) && !self.books.demand.is_served() {
+            self.cluster.step(&mut self.books);
+            if let Some(failure) = self.books.take_failure() {
+                return Err(SimError::Record(failure));
             }
-            (_, due) => due.map(|due| (due, Whose::Demand)),
         }
+        while let Some(due) = self.books.demand.pop(at) {
+            self.books.depart(due, &mut self.cluster);
+        }
+        Ok(())
     }
 
     /// Records what is in flight, and sums up.
@@ -145,11 +144,4 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             residence_sum: flow.residence_sum,
         })
     }
-}
-
-/// Who is next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Demand,
-    Cluster,
 }

@@ -35,7 +35,8 @@ pub(crate) fn config(
                     path: path.clone(),
                     problem: error.to_string(),
                 };
-                let text = TokenizerText::open(path.as_ref(), client.api == plan::Api::Completions).map_err(failed)?;
+                let text = TokenizerText::open(path.as_ref(), client.api == plan::Api::Completions)
+                    .map_err(failed)?;
                 PromptForm::Text(Arc::new(text))
             }
         },

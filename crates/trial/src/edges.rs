@@ -12,8 +12,11 @@ use weir_observe::{Clock, Difference, Scraper, Snapshot};
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
-/// How often the load is asked how far it is.
+/// How often it is asked whether the load has begun.
 const POLL: Duration = Duration::from_millis(2);
+/// Longest sleep while it runs: how late the end of a load is noticed. Each look takes processor
+/// time from the load.
+const NAP: Duration = Duration::from_millis(100);
 
 /// Snapshots at the edges, one pair per source; sources that failed are left out and noted.
 #[derive(Debug, Default)]
@@ -64,12 +67,12 @@ fn wait(live: &Live, over: &AtomicBool, until: Option<Nanos>) {
         {
             return;
         }
-        // The last stretch is waited for exactly.
-        let left = match (elapsed, until) {
-            (Some(elapsed), Some(until)) => Duration::from_nanos((until - elapsed).0),
-            _ => POLL,
+        let nap = match (elapsed, until) {
+            (Some(elapsed), Some(until)) => NAP.min(Duration::from_nanos((until - elapsed).0)),
+            (Some(_), None) => NAP,
+            (None, _) => POLL,
         };
-        std::thread::sleep(left.min(POLL));
+        std::thread::sleep(nap);
     }
 }
 

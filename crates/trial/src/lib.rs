@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_deploy::{Endpoint, Flush, Site};
+use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind, Tokens};
-use weir_engine::Mechanism;
 use weir_observe::signals::{
     Asked, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server, add_vllm,
 };
@@ -271,12 +271,7 @@ impl Measurement<'_> {
         })
     }
 
-    fn signals(
-        &self,
-        edges: &Edges,
-        asked: &Asked,
-        notes: &mut Vec<String>,
-    ) -> Signals {
+    fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
         let mut gaps = add_vllm(&differences, &mut signals);

@@ -52,7 +52,9 @@ pub(crate) fn measure(
         skipped: trial.skipped,
         truncated: trial.truncated,
         contradiction: trial.load.certificate.refused.clone().map(|why| {
-            format!("the load generator was the limit, so this says nothing about the server: {why}")
+            format!(
+                "the load generator was the limit, so this says nothing about the server: {why}"
+            )
         }),
         certificate: Some(trial.load.certificate),
         notes: trial.notes,

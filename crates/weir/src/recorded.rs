@@ -62,9 +62,7 @@ impl Recorded {
     /// Output throughput of equal parts of the window.
     pub(crate) fn throughput_batches(&self) -> Vec<f64> {
         match &self.tokens {
-            Tokens::Passes(steps) => {
-                throughput_batches(&self.columns, steps, self.window, BATCHES)
-            }
+            Tokens::Passes(steps) => throughput_batches(&self.columns, steps, self.window, BATCHES),
             Tokens::Streams(streams) => streams.throughput_batches(),
         }
     }

@@ -1,4 +1,5 @@
-//! One response at a time, from bytes as they come: a head, then the body in slices of what was fed.
+//! One response at a time, from bytes as they come: a head, then the body in slices of what was
+//! fed.
 //!
 //! The parser holds bytes only while a head is split between reads; bodies pass through. Framing
 //! errors are errors here even where browsers guess: a stream that was cut or mixed up must not be

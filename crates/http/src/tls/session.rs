@@ -84,8 +84,8 @@ impl TlsSession {
         Ok(self.progress())
     }
 
-    /// Tells that the socket reached its end: an error unless the server said farewell before, since
-    /// anybody on the way can cut a connection.
+    /// Tells that the socket reached its end: an error unless the server said farewell before,
+    /// since anybody on the way can cut a connection.
     pub fn end_of_input(&self) -> Result<(), TlsError> {
         if self.peer_has_closed {
             return Ok(());

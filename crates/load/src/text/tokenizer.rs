@@ -173,7 +173,8 @@ mod tests {
                 "trim_offsets": true, "use_regex": true},
             "post_processor": serde_json::from_str::<serde_json::Value>(
                 &post_processor.replace("BOS", &bos.to_string())).unwrap(),
-            "decoder": {"type": "ByteLevel"},
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                "use_regex": true},
             "model": {"type": "BPE", "dropout": null, "unk_token": null,
                 "continuing_subword_prefix": null, "end_of_word_suffix": null,
                 "fuse_unk": false, "byte_fallback": false, "vocab": map, "merges": merges}

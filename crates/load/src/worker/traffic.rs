@@ -288,15 +288,16 @@ impl Worker<'_> {
     }
 
     /// When a read's last byte arrived, by the kernel's stamp where that makes sense.
-    fn sight(&self, empty_since: Nanos, stamp_ns: Option<u64>, drained: bool) -> (Sighting, bool) {
+    /// Nothing can have come before `floor`.
+    fn sight(&self, floor: Nanos, stamp_ns: Option<u64>, drained: bool) -> (Sighting, bool) {
         let width = self.turn.day.width;
         let stamped = stamp_ns
             .and_then(|stamp| self.turn.day.convert(stamp))
             // A time of day that was set meanwhile gives nonsense.
-            .filter(|at| *at + width >= empty_since && *at <= self.now + width);
+            .filter(|at| *at + width >= floor && *at <= self.now + width);
         match stamped {
             Some(at) => {
-                let at = at.clamp(empty_since, self.now);
+                let at = at.clamp(floor, self.now);
                 // A read that filled its buffer may carry the stamp of bytes behind its own.
                 (Sighting { at, last_byte_bound: drained.then_some(width) }, true)
             }
@@ -318,7 +319,9 @@ impl Worker<'_> {
         if drained {
             connection.empty_since = before;
         }
-        let (sighting, is_stamped) = self.sight(empty_since, stamp_ns, drained);
+        let start = connection.exchange.as_ref().and_then(|exchange| exchange.start);
+        let floor = empty_since.max(start.unwrap_or_default());
+        let (sighting, is_stamped) = self.sight(floor, stamp_ns, drained);
         if self.pool.get(key).is_some_and(|connection| connection.tls.is_some()) {
             let mut plain = std::mem::take(&mut self.plain);
             plain.clear();
@@ -368,7 +371,9 @@ impl Worker<'_> {
     ) {
         let is_measured = self.is_measured();
         let turn = &mut self.turn;
-        let several = || sighting.at.saturating_sub(turn.earliest(empty_since, was_drained));
+        let width = turn.day.width;
+        let several =
+            || width + sighting.at.saturating_sub(turn.earliest(empty_since, was_drained));
         let gap_bound =
             if is_measured { &mut self.tally.gap_bound } else { &mut self.tally.outside };
         let mut ledger = Ledger { spans: &mut self.spans, gap_bound };

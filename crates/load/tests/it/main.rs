@@ -1,5 +1,8 @@
 //! The generator against servers of threads: good ones, slow ones, and every kind of bad one.
 
+// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 // A server that answers badly and vanishes.
 mod faults;
 // What is asked: bodies, heads, answers quoted later.

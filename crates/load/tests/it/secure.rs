@@ -12,7 +12,7 @@ use crate::server::*;
 
 /// A server with a certificate of its own making, for one connection.
 fn server() -> (SocketAddr, String, JoinHandle<usize>) {
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -66,7 +66,7 @@ fn serve(stream: StreamOwned<ServerConnection, TcpStream>) -> usize {
 
 fn rows_over(tls: TlsConfig, address: SocketAddr, prompt_tokens: u32) -> Vec<RequestRow> {
     let mut config = config(address);
-    config.endpoints = vec![Url::parse(&format!("https://localhost:{}", address.port())).unwrap()];
+    config.endpoints = vec![Url::parse(&format!("https://{address}")).unwrap()];
     config.tls = tls;
     let sessions: Vec<weir_workload::Session> = (0..3)
         .map(|id| weir_workload::Session {
@@ -100,17 +100,17 @@ fn answers_over_tls_are_the_same_and_connections_are_kept() {
 #[test]
 fn a_certificate_that_nobody_trusts_is_a_failure_with_its_cause() {
     let (address, _, server) = server();
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let other = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), other).unwrap();
     let trust = TlsConfig { ca_file: Some(file.path().to_owned()), insecure: false };
     let mut config = config(address);
-    config.endpoints = vec![Url::parse(&format!("https://localhost:{}", address.port())).unwrap()];
+    config.endpoints = vec![Url::parse(&format!("https://{address}")).unwrap()];
     config.tls = trust;
     let (rows, _) = play(&config, single_turns(1, 4));
     let error = rows[0].error.as_deref().unwrap();
-    assert!(error.starts_with("tls: the certificate of localhost is not trusted"), "{error}");
+    assert!(error.starts_with("tls: the certificate of 127.0.0.1 is not trusted"), "{error}");
     assert_eq!(server.join().unwrap(), 0);
 }
 
@@ -124,10 +124,10 @@ fn tls_to_a_plain_server_is_named() {
         let _ = socket.read_to_end(&mut Vec::new());
     });
     let mut config = config(address);
-    config.endpoints = vec![Url::parse(&format!("https://localhost:{}", address.port())).unwrap()];
+    config.endpoints = vec![Url::parse(&format!("https://{address}")).unwrap()];
     config.tls = TlsConfig { ca_file: None, insecure: true };
     let (rows, _) = play(&config, single_turns(1, 4));
     server.join().unwrap();
     let error = rows[0].error.as_deref().unwrap();
-    assert!(error.starts_with("tls: localhost does not speak TLS on this port"), "{error}");
+    assert!(error.starts_with("tls: 127.0.0.1 does not speak TLS on this port"), "{error}");
 }

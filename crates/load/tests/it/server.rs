@@ -68,7 +68,9 @@ impl Server {
                     converse(stream.unwrap(), connection, &log, &*script);
                 }));
             }
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
         Self { address, seen, over, acceptor: Some(acceptor) }
     }
@@ -138,13 +140,15 @@ pub(crate) const LAST_CHUNK: &str = "0\r\n\r\n";
 
 pub(crate) fn token(text: &str) -> String {
     format!(
-        "data: {{\"id\":\"x\",\"choices\":[{{\"index\":0,\"text\":\"{text}\",\"finish_reason\":null}}]}}\n\n"
+        "data: {{\"id\":\"x\",\"choices\":[{{\"index\":0,\"text\":\"{text}\",\
+         \"finish_reason\":null}}]}}\n\n"
     )
 }
 
 pub(crate) fn usage(prompt: usize, output: usize) -> String {
     format!(
-        "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{output},\
+        "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":{prompt},\
+         \"completion_tokens\":{output},\
          \"prompt_tokens_details\":{{\"cached_tokens\":{}}}}}}}\n\n",
         prompt / 2
     )

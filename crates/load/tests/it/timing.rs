@@ -79,7 +79,7 @@ fn check_times(rows: &[RequestRow], log: &[Written], started: u64) {
             if covers(time, row.error_bound, span) {
                 right += 1;
             } else {
-                worst.push((time as i64 - span.0 as i64, row.error_bound));
+                worst.push((time, span, row.error_bound));
             }
         }
     }
@@ -93,10 +93,12 @@ fn reported_times_are_within_their_bounds_of_the_servers_log() {
     let mut config = config(server.address);
     config.load = LoadShape::Users { users: 8, ramp: Nanos::ZERO };
     let (rows, report) = play(&config, single_turns(80, 16));
+    // Its threads write their logs to the end.
+    drop(server);
     check_times(&rows, &log.lock().unwrap(), report.started_unix_ns);
     let certificate = &report.certificate;
     assert!(certificate.kernel_stamps, "{certificate:?}");
-    assert!(certificate.read_lag.count >= 80 * 14, "{certificate:?}");
+    assert!((80..=80 * 18).contains(&certificate.read_lag.count), "{certificate:?}");
     // 15 gaps per answer, each with a bound.
     assert_eq!(certificate.gap_bound.count, 80 * 15);
     // The head came long before the token, so that the first token came alone: its bound is the
@@ -127,6 +129,10 @@ fn bounds_hold_when_the_generator_is_late() {
         .collect();
     let (rows, report) = play(&config, single_turns(96, 16));
     over.store(true, std::sync::atomic::Ordering::Relaxed);
-    spinners.into_iter().for_each(|spinner| spinner.join().unwrap());
+    for spinner in spinners {
+        spinner.join().unwrap();
+    }
+    // Its threads write their logs to the end.
+    drop(server);
     check_times(&rows, &log.lock().unwrap(), report.started_unix_ns);
 }

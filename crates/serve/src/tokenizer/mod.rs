@@ -124,7 +124,8 @@ impl Tokenizer {
         }
     }
 
-    /// Text to ids, with the special tokens that the tokenizer itself adds (the built-in one: none).
+    /// Text to ids, with the special tokens that the tokenizer itself adds (the built-in one:
+    /// none).
     pub fn encode(&self, text: &str) -> Vec<u32> {
         match self {
             Self::BuiltIn(words) => {

@@ -1,6 +1,8 @@
-"""Subscribes to KV events with vLLM's own decoder and hashes: BASE_URL MODEL EVENTS REPLAY BLOCK_TOKENS.
+"""Subscribes to KV events with vLLM's own decoder and hashes: BASE_URL MODEL EVENTS REPLAY
+BLOCK_TOKENS.
 
-Needs an environment with vLLM. `EVENTS` and `REPLAY` are ZeroMQ addresses. PYTHONHASHSEED, if set, must be
+Needs an environment with vLLM. `EVENTS` and `REPLAY` are ZeroMQ addresses. PYTHONHASHSEED, if set,
+must be
 the server's; a vLLM server needs VLLM_SERVER_DEV_MODE=1, for its reset.
 """
 
@@ -23,13 +25,21 @@ init_none_hash(sha256)
 
 
 def post(path: str, body: dict) -> None:
-    request = urllib.request.Request(f"{base}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(
+        f"{base}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 
 
 def ask(prompt: list[int], tokens: int = 1, **more) -> None:
-    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
     post("/v1/completions", body | more)
 
 
@@ -38,7 +48,7 @@ def chain(parent: bytes | None, tokens: list[int], first_extra=None) -> list[byt
     hashes = []
     for start in range(0, len(tokens) - block_tokens + 1, block_tokens):
         extra = first_extra if start == 0 else None
-        parent = hash_block_tokens(sha256, parent, tokens[start:start + block_tokens], extra)
+        parent = hash_block_tokens(sha256, parent, tokens[start : start + block_tokens], extra)
         hashes.append(parent)
     return hashes
 
@@ -64,7 +74,9 @@ def hear(what: str, wanted) -> object:
 
 
 def stored(tokens: list[int], more=lambda event: True):
-    return lambda event: isinstance(event, BlockStored) and event.token_ids == tokens and more(event)
+    return (
+        lambda event: isinstance(event, BlockStored) and event.token_ids == tokens and more(event)
+    )
 
 
 # A PUB socket does not tell when it knows its subscribers: ask until something is heard.
@@ -81,12 +93,18 @@ ask(prompt, block_tokens + 1)
 hashes = chain(None, prompt)
 event = hear("the prompt", stored(prompt))
 assert event.block_hashes == external(hashes), (event.block_hashes, external(hashes))
-assert (event.block_size, event.medium, event.parent_block_hash) == (block_tokens, "GPU", None), event
+assert (event.block_size, event.medium, event.parent_block_hash) == (
+    block_tokens,
+    "GPU",
+    None,
+), event
 assert event.extra_keys == [None] * 3, event
 print("ok vLLM's hashes of the prompt are the server's")
 
 parent = external(hashes)[-1]
-event = hear("the answer", lambda event: isinstance(event, BlockStored) and event.parent_block_hash == parent)
+event = hear(
+    "the answer", lambda event: isinstance(event, BlockStored) and event.parent_block_hash == parent
+)
 assert event.block_hashes == external(chain(hashes[-1], event.token_ids)), event
 print("ok a block of the answer hangs on the prompt")
 
@@ -115,5 +133,5 @@ while True:
     if frame[1] == b"\xff" * 8:
         break
     replies.append(frame)
-assert replies[:len(heard)] == heard, "the replay differs from what was heard"
+assert replies[: len(heard)] == heard, "the replay differs from what was heard"
 print(f"ok replayed {len(replies)} batches")

@@ -135,7 +135,8 @@ proptest! {
             }
             // What is in use, with three nodes per request (its end, its answer, a split), may
             // exceed the limit; nothing else may.
-            let in_use: usize = history.prompts[released..].iter().map(|ids| ids.len() + 40 * 48).sum();
+            let open = history.prompts[released..].iter();
+            let in_use: usize = open.map(|ids| ids.len() + 40 * 48).sum();
             prop_assert!(history.interner.held_tokens() <= limit + in_use as u64 + 48);
         }
         for interned in &history.interned[released..] {

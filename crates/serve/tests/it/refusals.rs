@@ -1,299 +1,231 @@
 //! What is refused, and in which words: vLLM 0.32.0's, captured on 2026-11-20, where it has them.
 
 use serde_json::{Value, json};
-use weir_serve::{ServeError, Server, TimeMode};
+use weir_serve::{ServeError, Server, ServerHandle, TimeMode};
 
 use crate::client::{ask_as, config, get, post, start};
 
-/// Body, status, type, parameter, and a part of the message.
-type Case = (Value, u16, &'static str, Option<&'static str>, &'static str);
+/// Fields of a body, the error's type, its parameter (empty: none), and a part of the message.
+type Case = (&'static str, &'static str, &'static str, &'static str);
 
 const BAD: &str = "BadRequestError";
 const SHAPE: &str = "Bad Request";
+const UNKNOWN: &str = "NotFoundError";
+const COMPLETIONS: &str = "/v1/completions";
+const CHAT: &str = "/v1/chat/completions";
+/// What a body of the tables begins with, where they do not give the prompt themselves.
+const PROMPT: &str = r#""prompt":[100,101,102],"#;
+const MESSAGES: &str = r#""messages":[{"role":"user","content":"x"}],"#;
 
-fn check(path: &str, cases: Vec<Case>) {
-    let server = start(config(TimeMode::Instant));
-    for (body, status, kind, param, says) in cases {
-        let answer = post(server.addr, path, &body);
-        let error = &answer.json()["error"];
-        let short: String = body.to_string().chars().take(120).collect();
-        assert_eq!(answer.status, status, "{short}: {}", answer.body);
-        assert_eq!(error["type"], kind, "{short}: {}", answer.body);
-        assert_eq!(error["param"], json!(param), "{short}: {}", answer.body);
-        assert_eq!(error["code"], status, "{short}");
-        let message = error["message"].as_str().expect("a message");
-        assert!(message.contains(says), "{short}: {message}");
+const MODELS: [Case; 2] = [
+    (
+        r#""model":"nope""#,
+        UNKNOWN,
+        "model",
+        "The model `nope` does not exist. Valid aliases: tiny.",
+    ),
+    (r#""model":5"#, SHAPE, "body.model", "valid string"),
+];
+
+const LENGTHS: [Case; 9] = [
+    (
+        r#""max_tokens":-1"#,
+        BAD,
+        "max_tokens",
+        "max_tokens must be at least 1, got -1. (parameter=max_tokens, value=-1)",
+    ),
+    (r#""max_tokens":0"#, BAD, "max_tokens", "got 0."),
+    (r#""max_tokens":"a""#, SHAPE, "body.max_tokens", "unable to parse string as an integer"),
+    (r#""max_tokens":1.5"#, SHAPE, "body.max_tokens", "got a number with a fractional part"),
+    (r#""max_tokens":[1]"#, SHAPE, "body.max_tokens", "valid integer"),
+    (r#""max_tokens":1e30"#, BAD, "max_tokens", "cannot be greater than max_model_len=4096"),
+    (
+        r#""max_tokens":5000"#,
+        BAD,
+        "max_tokens",
+        "max_tokens=5000 cannot be greater than max_model_len=4096. Please request fewer \
+         output tokens. (parameter=max_tokens, value=5000)",
+    ),
+    (
+        r#""min_tokens":5,"max_tokens":2"#,
+        BAD,
+        "",
+        "min_tokens must be less than or equal to max_tokens=2, got 5.",
+    ),
+    (r#""min_tokens":-5"#, BAD, "", "min_tokens must be greater than or equal to 0, got -5."),
+];
+
+const SAMPLING: [Case; 6] = [
+    (r#""n":0"#, BAD, "", "n must be at least 1, got 0."),
+    (
+        r#""temperature":-1"#,
+        BAD,
+        "temperature",
+        "temperature must be non-negative, got -1.0. (parameter=temperature, value=-1.0)",
+    ),
+    (r#""top_p":2"#, BAD, "top_p", "top_p must be in (0, 1], got 2.0."),
+    (r#""top_k":-5"#, BAD, "", "top_k must be 0 (disable), or at least 1, got -5."),
+    (r#""presence_penalty":9"#, BAD, "", "presence_penalty must be in [-2, 2], got 9.0."),
+    (r#""seed":"x""#, SHAPE, "body.seed", "integer"),
+];
+
+const UNSUPPORTED: [Case; 3] = [
+    (r#""n":2"#, BAD, "n", "n=2 is not supported"),
+    (r#""echo":true"#, BAD, "echo", "not supported"),
+    (r#""logprobs":1"#, BAD, "logprobs", "not supported"),
+];
+
+const OTHER_FIELDS: [Case; 6] = [
+    (
+        r#""stream_options":{"include_usage":true}"#,
+        BAD,
+        "stream_options",
+        "Stream options can only be defined when `stream=True`.",
+    ),
+    (r#""stream":5"#, SHAPE, "body.stream", "valid boolean"),
+    (r#""stop":5"#, SHAPE, "body.stop", "valid list"),
+    (r#""priority":"x""#, SHAPE, "body.priority", "integer"),
+    (r#""kv_transfer_params":5"#, SHAPE, "body.kv_transfer_params", "valid dictionary"),
+    (
+        r#""kv_transfer_params":{"max_load_tokens":-1}"#,
+        BAD,
+        "kv_transfer_params",
+        "must not be negative",
+    ),
+];
+
+const PROMPTS: [Case; 17] = [
+    (r#""prompt":[-1]"#, SHAPE, "body.prompt.0", "greater than or equal to 0"),
+    (r#""prompt":[1,2.5]"#, SHAPE, "body.prompt.1", "fractional"),
+    (r#""prompt":[999999],"max_tokens":1"#, BAD, "", "Token id 999999 is out of vocabulary"),
+    (r#""prompt":[1099511627776],"max_tokens":1"#, BAD, "", "is out of vocabulary"),
+    (r#""prompt":[]"#, BAD, "", "You must pass at least one prompt"),
+    (r#""prompt":"""#, BAD, "prompt", "must be provided and non-empty"),
+    (r#""prompt":null"#, BAD, "prompt", "must be provided and non-empty"),
+    ("", BAD, "prompt", "must be provided and non-empty"),
+    (r#""prompt":[[]]"#, BAD, "", "The decoder prompt cannot be empty"),
+    (r#""prompt":["a",""]"#, BAD, "", "The decoder prompt cannot be empty"),
+    (r#""prompt":{"a":1}"#, SHAPE, "body.prompt", "<dict of"),
+    (r#""prompt":5"#, SHAPE, "body.prompt", "valid string"),
+    (r#""prompt":[1,"a"]"#, SHAPE, "body.prompt.1", "valid integer"),
+    (r#""prompt":["a",1]"#, SHAPE, "body.prompt.1", "valid string"),
+    (r#""prompt":[[1],["a"]]"#, SHAPE, "body.prompt.1", "valid integer"),
+    (r#""prompt":[[[1]]]"#, SHAPE, "body.prompt.0", "valid integer"),
+    (r#""prompt":"a","cache_salt":5"#, SHAPE, "body.cache_salt", "valid string"),
+];
+
+const CONVERSATIONS: [Case; 7] = [
+    (
+        r#""messages":[]"#,
+        BAD,
+        "",
+        "Cannot apply chat template to an empty conversation. Provide at least one message.",
+    ),
+    (r#""messages":"x""#, SHAPE, "body.messages", "valid list"),
+    ("", SHAPE, "body.messages", "Field required"),
+    (r#""messages":[5]"#, SHAPE, "body.messages.0", "valid dictionary"),
+    (r#""messages":[{"content":"x"}]"#, SHAPE, "body.messages.0.role", "Field required"),
+    (
+        r#""messages":[{"role":"user","content":5}]"#,
+        SHAPE,
+        "body.messages.0.content",
+        "valid string",
+    ),
+    (
+        r#""messages":[{"role":"user","content":[{"type":"image_url"}]}]"#,
+        BAD,
+        "",
+        "tiny is not a multimodal model",
+    ),
+];
+
+const CHAT_FIELDS: [Case; 5] = [
+    (r#""max_tokens":5000"#, BAD, "max_tokens", "cannot be greater than max_model_len=4096"),
+    (r#""max_tokens":0"#, BAD, "max_tokens", "got 0."),
+    (r#""model":"zz""#, UNKNOWN, "model", "Valid aliases: tiny."),
+    (r#""logprobs":true"#, BAD, "logprobs", "not supported"),
+    (r#""tools":[{"type":"function"}],"tool_choice":"auto""#, BAD, "", "tool choice requires"),
+];
+
+fn check_one(server: &ServerHandle, path: &str, body: &Value, case: Case) {
+    let (_, kind, param, says) = case;
+    let answer = post(server.addr, path, body);
+    let error = &answer.json()["error"];
+    let status = if kind == UNKNOWN { 404 } else { 400 };
+    let param = if param.is_empty() { Value::Null } else { json!(param) };
+    let short: String = body.to_string().chars().take(120).collect();
+    assert_eq!(answer.status, status, "{short}: {}", answer.body);
+    assert_eq!(error["type"], kind, "{short}: {}", answer.body);
+    assert_eq!(error["param"], param, "{short}: {}", answer.body);
+    assert_eq!(error["code"], status, "{short}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains(says), "{short}: {message}");
+}
+
+/// Checks tables against a server, each body being `start` and the case's fields, and that the
+/// server goes on.
+fn check(path: &str, start: &str, tables: &[&[Case]]) {
+    let server = start_instant();
+    for case in tables.iter().copied().flatten() {
+        let body = format!("{{{start}{}}}", case.0);
+        let body = serde_json::from_str(&body).expect("cases are JSON");
+        check_one(&server, path, &body, *case);
     }
-    let good = post(server.addr, "/v1/completions", &json!({"prompt": "a", "max_tokens": 1}));
+    assert_goes_on(server);
+}
+
+fn start_instant() -> ServerHandle {
+    start(config(TimeMode::Instant))
+}
+
+fn assert_goes_on(server: ServerHandle) {
+    let good = post(server.addr, COMPLETIONS, &json!({"prompt": "a", "max_tokens": 1}));
     assert_eq!(good.status, 200, "the server goes on");
     server.shutdown().expect("it ends cleanly");
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn completions() {
-    let p = || json!([100, 101, 102]);
-    check(
-        "/v1/completions",
-        vec![
-            (
-                json!({"prompt": p(), "model": "nope"}),
-                404,
-                "NotFoundError",
-                Some("model"),
-                "The model `nope` does not exist. Valid aliases: tiny.",
-            ),
-            (json!({"prompt": p(), "model": 5}), 400, SHAPE, Some("body.model"), "valid string"),
-            (
-                json!({"prompt": p(), "max_tokens": -1}),
-                400,
-                BAD,
-                Some("max_tokens"),
-                "max_tokens must be at least 1, got -1. (parameter=max_tokens, value=-1)",
-            ),
-            (json!({"prompt": p(), "max_tokens": 0}), 400, BAD, Some("max_tokens"), "got 0."),
-            (
-                json!({"prompt": p(), "max_tokens": "a"}),
-                400,
-                SHAPE,
-                Some("body.max_tokens"),
-                "unable to parse string as an integer",
-            ),
-            (
-                json!({"prompt": p(), "max_tokens": 1.5}),
-                400,
-                SHAPE,
-                Some("body.max_tokens"),
-                "got a number with a fractional part",
-            ),
-            (
-                json!({"prompt": p(), "max_tokens": [1]}),
-                400,
-                SHAPE,
-                Some("body.max_tokens"),
-                "valid integer",
-            ),
-            (
-                json!({"prompt": p(), "max_tokens": 1e30}),
-                400,
-                BAD,
-                Some("max_tokens"),
-                "cannot be greater than max_model_len=4096",
-            ),
-            (
-                json!({"prompt": p(), "max_tokens": 5000}),
-                400,
-                BAD,
-                Some("max_tokens"),
-                "max_tokens=5000 cannot be greater than max_model_len=4096. Please request fewer \
-             output tokens. (parameter=max_tokens, value=5000)",
-            ),
-            (
-                json!({"prompt": vec![5; 5000], "max_tokens": 1}),
-                400,
-                BAD,
-                Some("input_tokens"),
-                "your prompt contains 5000 input tokens, which exceeds this limit",
-            ),
-            (
-                json!({"prompt": vec![5; 4096], "max_tokens": 1}),
-                400,
-                BAD,
-                Some("max_tokens"),
-                "got 0.",
-            ),
-            (
-                json!({"prompt": [-1]}),
-                400,
-                SHAPE,
-                Some("body.prompt.0"),
-                "greater than or equal to 0",
-            ),
-            (json!({"prompt": [1, 2.5]}), 400, SHAPE, Some("body.prompt.1"), "fractional"),
-            (
-                json!({"prompt": [999_999], "max_tokens": 1}),
-                400,
-                BAD,
-                None,
-                "Token id 999999 is out of vocabulary",
-            ),
-            (
-                json!({"prompt": [1u64 << 40], "max_tokens": 1}),
-                400,
-                BAD,
-                None,
-                "is out of vocabulary",
-            ),
-            (json!({"prompt": []}), 400, BAD, None, "You must pass at least one prompt"),
-            (json!({"prompt": ""}), 400, BAD, Some("prompt"), "must be provided and non-empty"),
-            (json!({"prompt": null}), 400, BAD, Some("prompt"), "must be provided and non-empty"),
-            (json!({}), 400, BAD, Some("prompt"), "must be provided and non-empty"),
-            (json!({"prompt": [[]]}), 400, BAD, None, "The decoder prompt cannot be empty"),
-            (json!({"prompt": ["a", ""]}), 400, BAD, None, "The decoder prompt cannot be empty"),
-            (json!({"prompt": {"a": 1}}), 400, SHAPE, Some("body.prompt"), "<dict of"),
-            (json!({"prompt": 5}), 400, SHAPE, Some("body.prompt"), "valid string"),
-            (json!({"prompt": [1, "a"]}), 400, SHAPE, Some("body.prompt.1"), "valid integer"),
-            (json!({"prompt": ["a", 1]}), 400, SHAPE, Some("body.prompt.1"), "valid string"),
-            (json!({"prompt": [[1], ["a"]]}), 400, SHAPE, Some("body.prompt.1"), "valid integer"),
-            (json!({"prompt": [[[1]]]}), 400, SHAPE, Some("body.prompt.0"), "valid integer"),
-            (json!({"prompt": vec!["a"; 1025]}), 400, BAD, Some("prompt"), "maximum allowed count"),
-            (json!({"prompt": p(), "n": 0}), 400, BAD, None, "n must be at least 1, got 0."),
-            (json!({"prompt": p(), "n": 2}), 400, BAD, Some("n"), "n=2 is not supported"),
-            (json!({"prompt": p(), "echo": true}), 400, BAD, Some("echo"), "not supported"),
-            (json!({"prompt": p(), "logprobs": 1}), 400, BAD, Some("logprobs"), "not supported"),
-            (
-                json!({"prompt": p(), "min_tokens": 5, "max_tokens": 2}),
-                400,
-                BAD,
-                None,
-                "min_tokens must be less than or equal to max_tokens=2, got 5.",
-            ),
-            (
-                json!({"prompt": p(), "min_tokens": -5}),
-                400,
-                BAD,
-                None,
-                "min_tokens must be greater than or equal to 0, got -5.",
-            ),
-            (
-                json!({"prompt": p(), "temperature": -1}),
-                400,
-                BAD,
-                Some("temperature"),
-                "temperature must be non-negative, got -1.0. (parameter=temperature, value=-1.0)",
-            ),
-            (
-                json!({"prompt": p(), "top_p": 2}),
-                400,
-                BAD,
-                Some("top_p"),
-                "top_p must be in (0, 1], got 2.0.",
-            ),
-            (
-                json!({"prompt": p(), "top_k": -5}),
-                400,
-                BAD,
-                None,
-                "top_k must be 0 (disable), or at least 1, got -5.",
-            ),
-            (
-                json!({"prompt": p(), "presence_penalty": 9}),
-                400,
-                BAD,
-                None,
-                "presence_penalty must be in [-2, 2], got 9.0.",
-            ),
-            (
-                json!({"prompt": p(), "stream_options": {"include_usage": true}}),
-                400,
-                BAD,
-                Some("stream_options"),
-                "Stream options can only be defined when `stream=True`.",
-            ),
-            (json!({"prompt": p(), "stream": 5}), 400, SHAPE, Some("body.stream"), "valid boolean"),
-            (json!({"prompt": p(), "stop": 5}), 400, SHAPE, Some("body.stop"), "valid list"),
-            (json!({"prompt": p(), "seed": "x"}), 400, SHAPE, Some("body.seed"), "integer"),
-            (json!({"prompt": p(), "priority": "x"}), 400, SHAPE, Some("body.priority"), "integer"),
-            (
-                json!({"prompt": p(), "kv_transfer_params": 5}),
-                400,
-                SHAPE,
-                Some("body.kv_transfer_params"),
-                "valid dictionary",
-            ),
-            (
-                json!({"prompt": p(), "kv_transfer_params": {"max_load_tokens": -1}}),
-                400,
-                BAD,
-                Some("kv_transfer_params"),
-                "must not be negative",
-            ),
-            (
-                json!({"prompt": p(), "cache_salt": "s".repeat(2000)}),
-                400,
-                BAD,
-                Some("cache_salt"),
-                "at most 1024 bytes",
-            ),
-        ],
-    );
+fn fields_of_completions() {
+    check(COMPLETIONS, PROMPT, &[&MODELS, &LENGTHS, &SAMPLING, &UNSUPPORTED, &OTHER_FIELDS]);
 }
 
 #[test]
-fn chat() {
-    let user = || json!([{"role": "user", "content": "x"}]);
-    check(
-        "/v1/chat/completions",
-        vec![
-            (
-                json!({"messages": []}),
-                400,
-                BAD,
-                None,
-                "Cannot apply chat template to an empty conversation. Provide at least one message.",
-            ),
-            (json!({"messages": "x"}), 400, SHAPE, Some("body.messages"), "valid list"),
-            (json!({}), 400, SHAPE, Some("body.messages"), "Field required"),
-            (json!({"messages": [5]}), 400, SHAPE, Some("body.messages.0"), "valid dictionary"),
-            (
-                json!({"messages": [{"content": "x"}]}),
-                400,
-                SHAPE,
-                Some("body.messages.0.role"),
-                "Field required",
-            ),
-            (
-                json!({"messages": [{"role": "user", "content": 5}]}),
-                400,
-                SHAPE,
-                Some("body.messages.0.content"),
-                "valid string",
-            ),
-            (
-                json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
-                400,
-                BAD,
-                None,
-                "tiny is not a multimodal model",
-            ),
-            (
-                json!({"messages": user(), "max_tokens": 5000}),
-                400,
-                BAD,
-                Some("max_tokens"),
-                "cannot be greater than max_model_len=4096",
-            ),
-            (json!({"messages": user(), "max_tokens": 0}), 400, BAD, Some("max_tokens"), "got 0."),
-            (
-                json!({"messages": [{"role": "user", "content": "§ ".repeat(5000)}]}),
-                400,
-                BAD,
-                Some("input_tokens"),
-                "exceeds this limit",
-            ),
-            (
-                json!({"messages": user(), "model": "zz"}),
-                404,
-                "NotFoundError",
-                Some("model"),
-                "Valid aliases: tiny.",
-            ),
-            (
-                json!({"messages": user(), "logprobs": true}),
-                400,
-                BAD,
-                Some("logprobs"),
-                "not supported",
-            ),
-            (
-                json!({"messages": user(), "tools": [{"type": "function"}], "tool_choice": "auto"}),
-                400,
-                BAD,
-                None,
-                "tool choice requires",
-            ),
-        ],
-    );
+fn prompts_of_completions() {
+    check(COMPLETIONS, "", &[&PROMPTS]);
+}
+
+#[test]
+fn conversations() {
+    check(CHAT, "", &[&CONVERSATIONS]);
+}
+
+#[test]
+fn fields_of_chat() {
+    check(CHAT, MESSAGES, &[&CHAT_FIELDS]);
+}
+
+#[test]
+fn what_is_too_long() {
+    let server = start_instant();
+    for (body, param, says) in [
+        (
+            json!({"prompt": vec![5; 5000], "max_tokens": 1}),
+            "input_tokens",
+            "your prompt contains 5000 input tokens, which exceeds this limit",
+        ),
+        (json!({"prompt": vec![5; 4096], "max_tokens": 1}), "max_tokens", "got 0."),
+        (json!({"prompt": vec!["a"; 1025]}), "prompt", "maximum allowed count"),
+        (
+            json!({"prompt": "a", "cache_salt": "s".repeat(2000)}),
+            "cache_salt",
+            "at most 1024 bytes",
+        ),
+    ] {
+        check_one(&server, COMPLETIONS, &body, ("", BAD, param, says));
+    }
+    let body = json!({"messages": [{"role": "user", "content": "§ ".repeat(5000)}]});
+    check_one(&server, CHAT, &body, ("", BAD, "input_tokens", "exceeds this limit"));
+    assert_goes_on(server);
 }
 
 #[test]

@@ -81,9 +81,8 @@ pub(crate) fn time_estimate(plan: &Plan) -> String {
 fn live_estimate(plan: &Plan) -> String {
     let levels =
         plan.cells.iter().map(|cell| &plan.deployments[cell.deployment].levels[cell.level]);
-    let durations: Option<Vec<Nanos>> = levels
-        .map(|level| level.duration.filter(|duration| *duration < NO_LIMIT))
-        .collect();
+    let durations: Option<Vec<Nanos>> =
+        levels.map(|level| level.duration.filter(|duration| *duration < NO_LIMIT)).collect();
     match durations {
         None => "as long as the server takes for all requests".to_owned(),
         Some(durations) => {

@@ -58,7 +58,8 @@ fn a_load_measures_a_server_and_is_exported() {
     args.extend(["--prompt-tokens", "64", "--output-tokens", "8", "--out", "run"]);
     args.extend(formats.iter().flat_map(|format| ["--format", format]));
     let answer = measured(weir(folder.path(), &args));
-    let record = json(&folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c2/0/cell.json"));
+    let record =
+        json(&folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c2/0/cell.json"));
     assert_eq!(record["figures"]["completed"], 12, "{record}");
     assert_eq!(record["figures"]["failed"], 0, "{record}");
     assert!(folder.path().join("run/report/report.html").is_file());

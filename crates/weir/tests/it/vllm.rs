@@ -107,7 +107,10 @@ fn load(vllm: &Vllm, folder: &Path) {
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
     let cell = folder.join("load/cells/tiny/endpoint/as-deployed/c2/0");
     let record = json(&cell.join("cell.json"));
-    assert_eq!((&record["figures"]["completed"], &record["figures"]["failed"]), (&24.into(), &0.into()));
+    assert_eq!(
+        (&record["figures"]["completed"], &record["figures"]["failed"]),
+        (&24.into(), &0.into())
+    );
     let evidence = json(&cell.join("evidence.json"));
     let signal = |kind: &str| evidence["signals"][kind][0]["value"].as_f64().unwrap();
     // All but the first request of each prefix find its 16 blocks of 32 tokens.

@@ -167,6 +167,20 @@ pub(crate) fn of_vllm(report: &Path) -> Result<Own> {
     })
 }
 
+/// Weir's `cell.json`. It has the figures of a level that Weir refuses to present, too.
+pub(crate) fn of_weir(record: &Path) -> Result<Own> {
+    let value = json(record)?;
+    Ok(Own {
+        ttft_mean_ms: number(&value, "/figures/ttft_ms/mean"),
+        ttft_p99_ms: number(&value, "/figures/ttft_ms/p99"),
+        itl_mean_ms: number(&value, "/figures/itl_ms/mean"),
+        gap_p99_ms: number(&value, "/figures/itl_ms/p99"),
+        tokens_per_s: number(&value, "/figures/output_tokens_per_s"),
+        failed: number(&value, "/figures/failed"),
+        requests: Vec::new(),
+    })
+}
+
 /// Any file in `folder` that has the form of vLLM's benchmarks; nothing where there is none.
 pub(crate) fn of_any_vllm(folder: &Path) -> Option<Own> {
     let mut paths: Vec<_> =

@@ -12,8 +12,7 @@ use crate::weir_rows;
 
 /// How Weir is called. It is the last argument of nothing: words are split before they are filled.
 const WEIR: &str = "load {url} --model {model} --users {streams} --prompt-tokens {prompt_tokens} \
-                    --output-tokens {output_tokens} --duration {duration_s}s --out {out}/run \
-                    --format vllm={out}/vllm.json";
+                    --output-tokens {output_tokens} --duration {duration_s}s --out {out}/run";
 /// Name of the model, for the mock and all tools.
 const MODEL: &str = "mock";
 /// Tokens per second of which the number of requests is made for peers that know no duration.
@@ -135,9 +134,9 @@ impl Tool {
         match self.kind {
             Kind::Bare => own::of_bare(&job.out.join("bare.json"), &job.out.join("bare.csv")),
             Kind::Weir => {
-                let mut own = own::of_vllm(&job.out.join("vllm.json"))?;
-                own.requests = weir_rows::requests(&job.out.join("run"))?;
-                Ok(own)
+                let run = job.out.join("run");
+                let requests = weir_rows::requests(&run)?;
+                Ok(Own { requests, ..own::of_weir(&weir_rows::cell(&run)?)? })
             }
             Kind::Guidellm => own::of_guidellm(&job.out.join("report.json")),
             Kind::Aiperf => own::of_aiperf(&job.out.join("aiperf")),

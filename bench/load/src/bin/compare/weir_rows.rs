@@ -14,6 +14,16 @@ use crate::own::{Key, Request};
 /// The columns that are read.
 const COLUMNS: [&str; 5] = ["request", "start_ns", "first_token_ns", "outcome", "error_bound_ns"];
 
+/// The record of the one cell below `folder`.
+pub(crate) fn cell(folder: &Path) -> Result<PathBuf> {
+    let mut paths = Vec::new();
+    find(folder, &mut paths)?;
+    match paths.as_slice() {
+        [rows] => Ok(rows.with_file_name("cell.json")),
+        _ => bail!("{} holds {} cells instead of one", folder.display(), paths.len()),
+    }
+}
+
 /// All requests below `folder` that got their answer.
 pub(crate) fn requests(folder: &Path) -> Result<Vec<Request>> {
     let mut paths = Vec::new();

@@ -1,9 +1,13 @@
 """Loads a report with guidellm itself and computes its figures anew from the requests in it."""
 
+import asyncio
+import contextlib
+import io
 import json
 import math
 import sys
 
+from guidellm.benchmark.outputs.console import GenerativeBenchmarkerConsole
 from guidellm.benchmark.schemas import GenerativeBenchmarksReport
 from guidellm.schemas import StatusDistributionSummary as Summary
 
@@ -117,5 +121,10 @@ compare(
 )
 if problems:
     sys.exit("\n".join(problems[:20]))
+# Its own tables can be printed from it.
+with contextlib.redirect_stdout(io.StringIO()) as shown:
+    asyncio.run(GenerativeBenchmarkerConsole().finalize(report))
+if "Request Latency" not in shown.getvalue():
+    sys.exit(f"no table of latencies: {shown.getvalue()[:300]}")
 totals = benchmark.metrics.request_totals
 print(f"loaded {totals.successful} {totals.incomplete} {totals.errored}")

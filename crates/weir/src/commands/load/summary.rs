@@ -32,8 +32,18 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
     let plan = results.plan;
     let deployment = &plan.deployments[0];
     let heads = [
-        "level", ">req", ">fail", ">req/s", ">tok/s", ">TTFT p50", ">p99", ">ITL mean", ">p99",
-        ">E2E p99", ">in flight", ">error <",
+        "level",
+        ">req",
+        ">fail",
+        ">req/s",
+        ">tok/s",
+        ">TTFT p50",
+        ">p99",
+        ">ITL mean",
+        ">p99",
+        ">E2E p99",
+        ">in flight",
+        ">error <",
     ];
     let mut table = Table::new("Times in ms; from the due time of each request", &heads);
     let mut refused = Vec::new();

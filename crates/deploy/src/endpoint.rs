@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch, request};
+use weir_observe::{Clock, Labels, Scraper, Selection};
 use weir_spec::plan::{Api, EndpointTarget};
 
 use crate::error::DeployError;
@@ -13,6 +14,10 @@ use crate::error::DeployError;
 /// Longest a request outside of the measurement may take: the first one compiles kernels.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Gauge whose labels are the sizes of vLLM's caches.
+const CACHE_CONFIG: &str = "vllm:cache_config_info";
+/// Longest wait for it.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ids that every vocabulary has, in an order that no workload asks for.
 const WARM_UP_IDS: [u32; 8] = [7, 7, 7, 1, 7, 7, 1, 7];
 
@@ -147,6 +152,24 @@ impl Endpoint {
                 DeployError::Model { url, model: name.to_owned(), served: names.join(", ") }
             }),
         }
+    }
+
+    /// KV tokens that one of its engines holds in GPU memory, as its metrics say; nothing where
+    /// they do not.
+    pub fn kv_tokens(&self) -> Option<u64> {
+        let mut scraper = Scraper::new(&self.url, "/metrics", Selection::of(&[CACHE_CONFIG]));
+        if let Some(token) = &self.access.bearer {
+            scraper = scraper.with_bearer(token);
+        }
+        if let Some(tls) = &self.access.client {
+            scraper = scraper.with_tls(tls.clone());
+        }
+        let snapshot = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT).ok()?;
+        let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();
+        let engines = snapshot.series(CACHE_CONFIG)?.keys();
+        let sizes =
+            engines.filter_map(|of| Some(number(of, "num_gpu_blocks")? * number(of, "block_size")?));
+        sizes.min()
     }
 
     /// Asks it to empty its prefix cache.

@@ -58,15 +58,14 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
 
     /// Notes a request that is due and has been given a replica.
     pub(crate) fn depart(&mut self, due: Due, cluster: &mut Cluster) {
-        self.count_flow(due.at);
+        let (at, request) = (due.at, due.request.clone());
+        self.count_flow(at);
         self.in_flight += 1;
         let place = self.vacant.pop().unwrap_or_else(|| {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
-        let request = due.request.clone();
         self.flights[place as usize] = Some(Flight::new(due));
-        let at = self.flight(place.into()).due;
         cluster.submit(at, place.into(), request, self);
     }
 
@@ -88,9 +87,9 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
                 (seen, flight.expect("what the cluster has in flight is in the books"))
             })
             .collect();
-        left.sort_by_key(|(_, flight)| flight.request.id);
+        left.sort_by_key(|(_, flight)| flight.due.request.id);
         for (seen, flight) in left {
-            self.residence_sum += u128::from((end - flight.due).0);
+            self.residence_sum += u128::from((end - flight.due.at).0);
             self.recorder.request(&flight.unfinished(end, seen.generated, seen.cached))?;
         }
         Ok(Flow {
@@ -120,8 +119,8 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
         self.keep(|recorder| recorder.request(row));
         self.count_flow(at);
         self.in_flight -= 1;
-        self.residence_sum += u128::from((at - flight.due).0);
-        self.demand.ended(flight.session, flight.request.turn, at);
+        self.residence_sum += u128::from((at - flight.due.at).0);
+        self.demand.ended(flight.due.slot, flight.due.request.turn, at);
     }
 
     fn keep(&mut self, row: impl FnOnce(&mut R) -> Result<(), R::Error>) {
@@ -156,7 +155,7 @@ impl<S: SessionSource, R: Recorder> Observer for Books<'_, S, R> {
         let flight = self.flights[tag as usize].as_mut();
         let flight = flight.expect("a token belongs to a request in flight");
         flight.first_token = Some(at);
-        self.tally.started(flight.placement.replica, &flight.request, cached, self.block_tokens);
+        self.tally.started(flight.placement.replica, &flight.due.request, cached, self.block_tokens);
     }
 
     fn pass(&mut self, step: &StepRow) {
@@ -166,7 +165,7 @@ impl<S: SessionSource, R: Recorder> Observer for Books<'_, S, R> {
     fn finished(&mut self, at: Nanos, tag: u64, finished: &Finished) {
         let flight = self.land(tag);
         let row = flight.done(at, finished);
-        self.tally.ended(flight.placement.replica, &flight.request);
+        self.tally.ended(flight.placement.replica, &flight.due.request);
         self.leave(at, &flight, &row);
     }
 }

@@ -1,16 +1,14 @@
 //! Requests in flight, and the rows they become.
 
 use weir_cluster::{Finished, Placement};
-use weir_model::{Nanos, Outcome, Piece, Request, RequestRow, Tokens};
-use weir_workload::{Due, SessionSlot};
+use weir_model::{Nanos, Outcome, Piece, RequestRow, Tokens};
+use weir_workload::Due;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A request between its due time and its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
-    pub(crate) request: Request,
-    pub(crate) session: SessionSlot,
-    pub(crate) due: Nanos,
+    pub(crate) due: Due,
     pub(crate) first_token: Option<Nanos>,
     pub(crate) placement: Placement,
 }
@@ -29,25 +27,19 @@ fn prompt_id(pieces: &[Piece]) -> u64 {
 impl Flight {
     /// A request that is due and has no replica yet.
     pub(crate) fn new(due: Due) -> Self {
-        Self {
-            request: due.request,
-            session: due.slot,
-            due: due.at,
-            first_token: None,
-            placement: Placement::default(),
-        }
+        Self { due, first_token: None, placement: Placement::default() }
     }
 
     fn row(&self, end: Nanos, outcome: Outcome) -> RequestRow {
-        let request = &self.request;
+        let request = &self.due.request;
         RequestRow {
             request: request.id,
             session: request.session,
             turn: request.turn,
             prompt_id: prompt_id(request.prompt.pieces()),
             replica: self.placement.replica,
-            due: self.due,
-            start: self.due,
+            due: self.due.at,
+            start: self.due.at,
             connected: None,
             first_byte: None,
             first_token: self.first_token,

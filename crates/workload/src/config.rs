@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weir_model::Nanos;
+use weir_model::{Nanos, TierKind};
 
 mod check;
 mod duration;
@@ -27,14 +27,16 @@ pub enum WorkloadConfig {
     Trace(TraceFile),
 }
 
-/// A count that is absolute, or proportional to the level's users. Written as `12` or
-/// `{per_user: 2}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A count that is absolute, or proportional to the level's users or to what a tier holds. Written
+/// as `12`, `{per_user: 2}` or `{times_gpu: 1.5}` (`times_host`, `times_disk`, `times_remote`).
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Count {
     /// This many.
     Absolute(u64),
     /// This many for each user of the level.
     PerUser(u64),
+    /// As many as make a working set of so many times what one replica's tier holds.
+    Times(f64, TierKind),
 }
 
 /// A distribution of token counts. Written as `128`, `{fixed: 128}`, `{uniform: {min, max}}`,

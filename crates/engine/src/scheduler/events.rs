@@ -7,6 +7,7 @@ use super::Engine;
 impl Engine {
     /// Notes that the blocks `from..to` of a sequence can be hit from now on.
     pub(super) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
+        self.note_removed();
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
         let sequence = &self.sequences[slot as usize];
@@ -20,19 +21,22 @@ impl Engine {
         });
     }
 
-    /// Events since the last call, evictions included, in order of kind: removals first, since
-    /// what was stored in a pass took the place of what it removed.
-    pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
+    /// Notes what was evicted since the last look, so that it stands before what comes next.
+    fn note_removed(&mut self) {
+        let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
-        for gone in self.pool.take_evictions() {
-            into.push(KvEvent {
-                change: KvChange::Removed,
-                tier: TierKind::Gpu,
-                path: gone.path.into(),
-                from_token: gone.from_block * block,
-                to_token: gone.to_block * block,
-            });
-        }
+        events.extend(self.pool.take_evictions().into_iter().map(|gone| KvEvent {
+            change: KvChange::Removed,
+            tier: TierKind::Gpu,
+            path: gone.path.into(),
+            from_token: gone.from_block * block,
+            to_token: gone.to_block * block,
+        }));
+    }
+
+    /// Events since the last call, in the order in which they happened.
+    pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
+        self.note_removed();
         if let Some(events) = &mut self.events {
             into.append(events);
         }

@@ -1,5 +1,7 @@
 //! Integration tests of the engine.
 
+mod abort;
+mod fixture;
 mod plain_pool;
 mod pool_equivalence;
 mod scheduling;

@@ -1,141 +1,12 @@
 //! The scheduler's rules, one by one, on engines small enough to follow by hand.
 
-use weir_engine::timing::PrefillChunk;
 use weir_engine::{
-    Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot, SubmitError,
-    Transfer, TransferKind, TransferOutcome,
+    Engine, LoadMode, Mechanism, OffloadConfig, SubmitError, TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, ContentId, Nanos, Piece, Prompt, Request, TierKind, Tokens};
-use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
+use weir_model::{Bytes, KvChange, Nanos, Request, TierKind, Tokens};
+use weir_tier::{EvictionPolicy, StoreConfig};
 
-fn config(blocks: u32) -> EngineConfig {
-    EngineConfig {
-        block_size: 16,
-        blocks,
-        max_num_seqs: 8,
-        max_num_batched_tokens: 64,
-        max_model_len: 4096,
-        prefix_caching: true,
-        watermark: 0.0,
-        kv_bytes_per_token: 10,
-    }
-}
-
-fn link() -> LinkConfig {
-    LinkConfig {
-        base_latency: Nanos::ZERO,
-        per_copy: Nanos::ZERO,
-        read_bytes_per_s: 1e9,
-        write_bytes_per_s: 1e9,
-        lanes: 1,
-    }
-}
-
-fn native(tokens: u64) -> OffloadConfig {
-    OffloadConfig {
-        mechanism: Mechanism::Native,
-        chunk_tokens: 16,
-        prompt_only: true,
-        load: LoadMode::Async,
-        store_cost_per_chunk: Nanos::ZERO,
-        copies_per_chunk: 1,
-        tiers: vec![TierConfig {
-            kind: TierKind::Host,
-            capacity: Bytes(tokens * 10),
-            policy: EvictionPolicy::Lru,
-            link: link(),
-        }],
-        store: None,
-    }
-}
-
-/// A request for these (content, tokens) pieces.
-fn request(id: u64, pieces: &[(u64, u32)], output_tokens: u32) -> Request {
-    let pieces = pieces.iter().map(|(content, len)| Piece::new(ContentId(*content), *len));
-    Request {
-        id,
-        session: id,
-        turn: 0,
-        prompt: Prompt::new(pieces),
-        output_tokens: Tokens(output_tokens),
-        output: ContentId(1_000_000 + id),
-        seen_tokens: Tokens::ZERO,
-    }
-}
-
-/// An engine with the transfers and lookups that it handed out and that are still under way.
-struct Bench {
-    engine: Engine,
-    effects: Effects,
-    transfers: Vec<Transfer>,
-    lookups: Vec<Lookup>,
-}
-
-/// What a pass computed: (new, context) of its prompt chunks, and its decoding sequences.
-type Shape = (Vec<(u32, u32)>, u32);
-
-impl Bench {
-    fn new(config: EngineConfig, offload: Option<OffloadConfig>) -> Self {
-        let engine = Engine::new(config, offload, false);
-        let (transfers, lookups) = (Vec::new(), Vec::new());
-        Self { engine, effects: Effects::default(), transfers, lookups }
-    }
-
-    fn submit(&mut self, request: &Request) -> Slot {
-        self.engine.submit(request).expect("the request fits")
-    }
-
-    fn begin(&mut self) -> Option<Shape> {
-        let shape = self.engine.begin().map(|shape| {
-            let chunk = |chunk: &PrefillChunk| (chunk.new_tokens, chunk.context_tokens);
-            (shape.prefill.iter().map(chunk).collect(), shape.decoding)
-        });
-        self.collect();
-        shape
-    }
-
-    fn complete(&mut self) {
-        self.engine.complete(&mut self.effects);
-        self.collect();
-    }
-
-    fn pass(&mut self) -> Option<Shape> {
-        let shape = self.begin()?;
-        self.complete();
-        Some(shape)
-    }
-
-    fn collect(&mut self) {
-        self.engine.take_transfers(&mut self.transfers);
-        self.engine.take_lookups(&mut self.lookups);
-    }
-
-    /// All transfers of a kind arrive (or fail).
-    fn end(&mut self, kind: TransferKind, outcome: TransferOutcome) -> usize {
-        let (ended, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.transfers).into_iter().partition(|t| t.kind == kind);
-        self.transfers = rest;
-        for transfer in &ended {
-            self.engine.transfer_done(transfer.id, outcome);
-        }
-        ended.len()
-    }
-
-    /// Runs to the end of everything; returns what finished, in order.
-    fn drain(&mut self) -> Vec<u64> {
-        let mut finished = Vec::new();
-        while self.engine.unfinished() > 0 {
-            self.end(TransferKind::Store, TransferOutcome::Ok);
-            self.end(TransferKind::Load, TransferOutcome::Ok);
-            if self.pass().is_none() {
-                assert!(!self.transfers.is_empty(), "an unfinished request has a wake-up");
-                continue;
-            }
-            finished.extend(self.effects.finished.iter().map(|done| done.request));
-        }
-        finished
-    }
-}
+use crate::fixture::{Bench, config, evicted, link, native, request};
 
 #[test]
 fn a_long_prompt_is_computed_in_chunks_of_the_budget() {
@@ -199,17 +70,6 @@ fn a_prompt_that_is_cached_whole_computes_its_last_block_again() {
     bench.submit(&request(1, &[(1, 64)], 1));
     assert_eq!(bench.pass(), Some((vec![(16, 48)], 0)));
     assert_eq!(bench.effects.finished[0].cached[TierKind::Gpu.index()], Tokens(48));
-}
-
-/// Prompt 1 was stored in the tier and has left the GPU, whose pool prompt 2 filled.
-fn evicted() -> Bench {
-    let mut bench = Bench::new(config(8), Some(native(1000)));
-    bench.submit(&request(0, &[(1, 97)], 1));
-    bench.drain();
-    bench.submit(&request(1, &[(2, 127)], 1));
-    bench.drain();
-    bench.end(TransferKind::Store, TransferOutcome::Ok);
-    bench
 }
 
 #[test]
@@ -285,6 +145,31 @@ fn an_in_pass_load_holds_its_pass_and_a_failed_one_is_recomputed() {
     bench.end(TransferKind::Load, TransferOutcome::Ok);
     bench.complete();
     assert_eq!(bench.effects.finished.len(), 1);
+}
+
+#[test]
+fn kv_events_are_told_in_the_order_in_which_they_happened() {
+    let offload =
+        OffloadConfig { mechanism: Mechanism::Lmcache, load: LoadMode::InPass, ..native(1000) };
+    let mut bench = Bench::new(config(4), None);
+    bench.engine = Engine::new(config(4), Some(offload), true);
+    bench.submit(&request(0, &[(1, 48)], 1));
+    bench.drain();
+    bench.end(TransferKind::Store, TransferOutcome::Ok);
+    bench.engine.reset().expect("nothing runs");
+    // Loaded blocks are cached when their pass ends, which is this request's end too. The next
+    // pass takes their place before anybody has asked for events.
+    bench.submit(&request(1, &[(1, 48), (2, 8)], 1));
+    assert_eq!(bench.begin(), Some((vec![(8, 48)], 0)));
+    bench.engine.take_events(&mut Vec::new());
+    bench.submit(&request(2, &[(3, 63)], 1));
+    assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);
+    bench.complete();
+    assert_eq!(bench.begin(), Some((vec![(63, 0)], 0)));
+    let mut events = Vec::new();
+    bench.engine.take_events(&mut events);
+    let told: Vec<_> = events.iter().map(|it| (it.change, it.path[0].content.0)).collect();
+    assert_eq!(told, [(KvChange::Stored, 1), (KvChange::Removed, 1), (KvChange::Stored, 3)]);
 }
 
 #[test]

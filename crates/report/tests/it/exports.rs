@@ -207,14 +207,8 @@ fn the_scripts_csv_has_their_columns_in_seconds() {
     assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
 }
 
-#[test]
-fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
-    let seen: Value = serde_json::from_str(&written(Export::VllmBench)).unwrap();
-    let (done, lost) = (count(&rows(), Outcome::Done), count(&rows(), Outcome::Failed));
-    assert_eq!(
-        (seen["completed"].as_u64(), seen["failed"].as_u64()),
-        (Some(done as u64), Some(lost as u64))
-    );
+#[track_caller]
+fn assert_has_vllms_keys(seen: &Value, requests: usize) {
     for list in [
         "input_lens",
         "output_lens",
@@ -226,7 +220,7 @@ fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
         "generated_texts",
         "errors",
     ] {
-        assert_eq!(seen[list].as_array().unwrap().len(), done + lost, "{list}");
+        assert_eq!(seen[list].as_array().unwrap().len(), requests, "{list}");
     }
     for metric in ["ttft", "tpot", "itl", "e2el", "client_queue_time"] {
         for statistic in ["mean", "median", "std", "p99"] {
@@ -257,6 +251,17 @@ fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
     ] {
         assert!(!seen[key].is_null(), "{key}");
     }
+}
+
+#[test]
+fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
+    let seen: Value = serde_json::from_str(&written(Export::VllmBench)).unwrap();
+    let (done, lost) = (count(&rows(), Outcome::Done), count(&rows(), Outcome::Failed));
+    assert_eq!(
+        (seen["completed"].as_u64(), seen["failed"].as_u64()),
+        (Some(done as u64), Some(lost as u64))
+    );
+    assert_has_vllms_keys(&seen, done + lost);
     let of = |list: &str| -> Vec<f64> {
         seen[list].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
     };

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use weir_model::ModelShape;
+use weir_engine::EngineConfig;
+use weir_model::{Bytes, ModelShape, TierKind};
 
 use super::{arm, check_name, check_unique, engine, level, slug};
 use crate::capacity;
@@ -15,7 +16,7 @@ use crate::document::quantity::Size;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Deployment, Hardware, Origin};
+use crate::plan::{Arm, Deployment, Hardware, Origin};
 
 /// vLLM's default share of the GPU's memory.
 const GPU_MEMORY_UTILIZATION: f64 = 0.9;
@@ -74,7 +75,8 @@ fn one(
     let arms = arm::all(spec, change, &engine, hardware, point)?;
     let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let longest = engine.config.max_model_len;
-    let levels = level::all(&spec.workload, &load, &experiment.base, longest)?;
+    let workload = spec.workload.resolve_capacity(|tier| held(&engine.config, &arms, tier))?;
+    let levels = level::all(&workload, &load, &experiment.base, longest)?;
     Ok(Deployment {
         model: engine.model,
         hardware: hardware.clone(),
@@ -87,6 +89,21 @@ fn one(
         arms,
         levels,
     })
+}
+
+/// KV tokens that the tier of one replica holds, in the arm where it is largest.
+fn held(engine: &EngineConfig, arms: &[Arm], tier: TierKind) -> Option<u64> {
+    let tokens = |bytes: Bytes| bytes.0 / engine.kv_bytes_per_token.max(1);
+    if tier == TierKind::Gpu {
+        return Some(u64::from(engine.blocks) * u64::from(engine.block_size));
+    }
+    let offloads = arms.iter().filter_map(|arm| arm.offload.as_ref());
+    let sizes = offloads.flat_map(|offload| {
+        let local = offload.tiers.iter().filter(move |local| local.kind == tier);
+        let store = offload.store.iter().filter(move |_| tier == TierKind::Remote);
+        local.map(|local| local.capacity).chain(store.map(|store| store.capacity))
+    });
+    sizes.map(tokens).max()
 }
 
 /// The points of the sweeps; both lists have one element where nothing is swept.

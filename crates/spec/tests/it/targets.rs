@@ -82,3 +82,28 @@ fn live_cells_come_in_random_order_and_always_the_same_one() {
     // A repeat is a round: none begins before the one before has ended.
     assert!(live.cells.windows(2).all(|pair| pair[0].repeat <= pair[1].repeat));
 }
+
+#[test]
+fn a_working_set_is_dialled_in_multiples_of_a_tier() {
+    let prefixes = |sets: &[&str]| {
+        let plan = plan(SMALL, sets);
+        let deployment = &plan.deployments[0];
+        let workload = serde_json::to_value(&deployment.levels[0].workload).expect("plain data");
+        let pool = u64::from(deployment.engine.blocks) * u64::from(deployment.engine.block_size);
+        let host = deployment.arms[1].offload.as_ref().expect("an offload arm").tiers[0].capacity;
+        let count = workload["shared-prefix"]["prefixes"].as_u64().expect("an absolute count");
+        (count, pool, host.0 / deployment.engine.kv_bytes_per_token)
+    };
+    let key = "workload.shared-prefix.prefixes";
+    let (count, pool, _) = prefixes(&[&format!("{key}={{times_gpu: 1.5}}")]);
+    assert_eq!(count, (1.5 * pool as f64 / 1000.0).ceil() as u64);
+    let (count, _, host) = prefixes(&[&format!("{key}={{times_host: 0.25}}")]);
+    assert_eq!(count, (0.25 * host as f64 / 1000.0).ceil() as u64);
+    for (set, message) in [
+        ("{times_disk: 2}", "is in multiples of the disk tier, and no arm has one: name another"),
+        ("{times_gpu: 0}", "is 0 times a tier; it must be above 0 and at most 1000000"),
+    ] {
+        let error = error(SMALL, &[&format!("{key}={set}")]);
+        assert!(error.contains(message), "{error}");
+    }
+}

@@ -122,6 +122,10 @@ pub(crate) struct AskedArgs {
     /// Number of different prefixes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) prefixes: u64,
+    /// As many prefixes as make so many times what the server's GPU cache holds: below 1 they fit,
+    /// and no offloading can help; above, only offloading can.
+    #[arg(long, value_name = "TIMES", conflicts_with = "prefixes")]
+    pub(crate) working_set: Option<f64>,
     /// Turns of a session; each quotes the ones before.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) turns: u32,
@@ -129,7 +133,7 @@ pub(crate) struct AskedArgs {
     #[arg(long, value_name = "TIME", default_value = "0s")]
     pub(crate) think: String,
     /// Any workload of experiment files, as YAML or as a file that holds it.
-    #[arg(long, value_name = "YAML", conflicts_with_all = ["trace", "prefix_tokens", "prefixes", "turns"])]
+    #[arg(long, value_name = "YAML", conflicts_with_all = ["trace", "prefix_tokens", "prefixes", "turns", "working_set"])]
     pub(crate) workload: Option<String>,
     /// A recorded trace.
     #[arg(long, value_name = "FILE")]

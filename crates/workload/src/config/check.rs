@@ -1,10 +1,14 @@
 //! What a workload's values must satisfy, and what follows from them for a number of users.
 
 use super::{Agentic, Count, Draw, Length, LongContext, SharedPrefix, TraceFile, WorkloadConfig};
+use weir_model::TierKind;
+
 use crate::error::WorkloadError;
 
 /// Most distinct prefixes or documents.
 pub const MAX_DISTINCT: u64 = 1 << 40;
+/// Most multiples of a tier.
+const MAX_TIMES: f64 = 1e6;
 /// Most tokens of a prompt and its answer, several times the longest context there is.
 pub const MAX_REQUEST_TOKENS: u64 = 1 << 26;
 /// Most turns of one user or agent. Prompts grow with the turns, so a session's memory grows with
@@ -47,6 +51,42 @@ impl WorkloadConfig {
             Self::Agentic(_) | Self::Trace(_) => {}
         }
         resolved
+    }
+
+    /// This workload with counts in multiples of a tier worked out. `held` says how many KV tokens
+    /// the tier of one replica holds; nothing where there is no such tier.
+    pub fn resolve_capacity(
+        &self,
+        held: impl Fn(TierKind) -> Option<u64>,
+    ) -> Result<Self, WorkloadError> {
+        self.validate()?;
+        let mut resolved = self.clone();
+        match &mut resolved {
+            Self::SharedPrefix(config) => {
+                let tokens = u64::from(config.prefix_tokens);
+                let key = "workload.shared-prefix.prefixes";
+                config.prefixes = config.prefixes.filling(key, tokens, held)?;
+            }
+            Self::LongContext(config) => {
+                // Of documents of different length, the middle between the shortest and longest.
+                let (least, most) =
+                    (config.document_tokens.smallest(), config.document_tokens.largest());
+                let tokens = u64::from(least).midpoint(u64::from(most));
+                let key = "workload.long-context.documents";
+                config.documents = config.documents.filling(key, tokens, held)?;
+            }
+            Self::Agentic(_) | Self::Trace(_) => {}
+        }
+        Ok(resolved)
+    }
+
+    /// True when a count is in multiples of a tier.
+    pub const fn is_sized_by_a_tier(&self) -> bool {
+        match self {
+            Self::SharedPrefix(config) => matches!(config.prefixes, Count::Times(..)),
+            Self::LongContext(config) => matches!(config.documents, Count::Times(..)),
+            Self::Agentic(_) | Self::Trace(_) => false,
+        }
     }
 
     /// True when a count depends on the level's users, which only a closed loop has.
@@ -118,7 +158,31 @@ impl Count {
         match self {
             Self::Absolute(count) => Self::Absolute(count),
             Self::PerUser(count) => Self::Absolute(count.saturating_mul(users as u64)),
+            Self::Times(..) => self,
         }
+    }
+
+    /// The count of things of `tokens` each that fill so many times a tier.
+    fn filling(
+        self,
+        key: &str,
+        tokens: u64,
+        held: impl Fn(TierKind) -> Option<u64>,
+    ) -> Result<Self, WorkloadError> {
+        let Self::Times(times, tier) = self else { return Ok(self) };
+        let Some(held) = held(tier) else {
+            return Err(WorkloadError::value(
+                key,
+                format!("is in multiples of the {tier} tier, and no arm has one: name another"),
+            ));
+        };
+        if tokens == 0 {
+            let problem = "is in multiples of a tier, and what is counted has no tokens";
+            return Err(WorkloadError::value(key, problem));
+        }
+        // At least one, however small the tier.
+        let count = (times * held as f64 / tokens as f64).ceil().max(1.0);
+        Ok(Self::Absolute(count as u64))
     }
 
     /// The absolute count; an error for a count that no users were given for.
@@ -128,6 +192,10 @@ impl Count {
             Self::PerUser(_) => Err(WorkloadError::value(
                 key,
                 "is per user, but this load has no users: write a plain number",
+            )),
+            Self::Times(..) => Err(WorkloadError::value(
+                key,
+                "is in multiples of a tier whose size is not known here: write a plain number",
             )),
         }
     }
@@ -153,7 +221,16 @@ impl Section {
     }
 
     fn count(&self, key: &str, count: Count) -> Result<(), WorkloadError> {
-        let (Count::Absolute(value) | Count::PerUser(value)) = count;
+        let value = match count {
+            Count::Absolute(value) | Count::PerUser(value) => value,
+            Count::Times(times, _) if times > 0.0 && times <= MAX_TIMES => return Ok(()),
+            Count::Times(times, _) => {
+                return Err(self.error(
+                    key,
+                    format!("is {times} times a tier; it must be above 0 and at most {MAX_TIMES}"),
+                ));
+            }
+        };
         self.at_least_one(key, value)?;
         self.at_most(key, value, MAX_DISTINCT)
     }

@@ -11,6 +11,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use weir_model::TierKind;
+
 use super::{Count, Draw, Length};
 
 /// Refuses a second key after the one that named the form.
@@ -34,6 +36,9 @@ impl Serialize for Count {
         match self {
             Self::Absolute(count) => serializer.serialize_u64(*count),
             Self::PerUser(count) => one_key(serializer, "per_user", count),
+            Self::Times(times, tier) => {
+                one_key(serializer, TIMES_FORMS[tier.index()], times)
+            }
         }
     }
 }
@@ -55,13 +60,18 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// Forms of a count in multiples of a tier, indexed by [`TierKind::index`].
+const TIMES_FORMS: [&str; 4] = ["times_gpu", "times_host", "times_disk", "times_remote"];
+/// Names of all map forms of a count.
+const COUNT_FORMS: &[&str] = &["per_user", "times_gpu", "times_host", "times_disk", "times_remote"];
+
 struct CountVisitor;
 
 impl<'de> Visitor<'de> for CountVisitor {
     type Value = Count;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a count such as `12` or `{per_user: 2}`")
+        f.write_str("a count such as `12`, `{per_user: 2}` or `{times_gpu: 1.5}`")
     }
 
     fn visit_u64<E: de::Error>(self, count: u64) -> Result<Count, E> {
@@ -76,10 +86,12 @@ impl<'de> Visitor<'de> for CountVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
         let form = form_of_map(&mut map, "a count")?;
-        if form != "per_user" {
-            return Err(de::Error::unknown_field(&form, &["per_user"]));
-        }
-        let count = Count::PerUser(map.next_value()?);
+        let tier = TIMES_FORMS.iter().position(|name| *name == form);
+        let count = match tier {
+            Some(tier) => Count::Times(map.next_value()?, TierKind::ALL[tier]),
+            None if form == "per_user" => Count::PerUser(map.next_value()?),
+            None => return Err(de::Error::unknown_field(&form, COUNT_FORMS)),
+        };
         end_of_map(&mut map, &form)?;
         Ok(count)
     }
@@ -92,13 +104,27 @@ impl JsonSchema for Count {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A count: `12`, or `{per_user: 2}` for so many per user of the level.",
+            "description": "A count: `12`, `{per_user: 2}` for so many per user of the level, or \
+                            `{times_gpu: 1.5}` (times_host, times_disk, times_remote) for a \
+                            working set of so many times what the tier of one replica holds.",
             "oneOf": [
                 { "type": "integer", "minimum": 1 },
                 {
                     "type": "object",
                     "properties": { "per_user": { "type": "integer", "minimum": 1 } },
                     "required": ["per_user"],
+                    "additionalProperties": false,
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "times_gpu": { "type": "number", "exclusiveMinimum": 0 },
+                        "times_host": { "type": "number", "exclusiveMinimum": 0 },
+                        "times_disk": { "type": "number", "exclusiveMinimum": 0 },
+                        "times_remote": { "type": "number", "exclusiveMinimum": 0 },
+                    },
+                    "minProperties": 1,
+                    "maxProperties": 1,
                     "additionalProperties": false,
                 },
             ],

@@ -1,8 +1,8 @@
 //! `GuideLLM` 0.8.1's JSON report (schema version 2) with one benchmark.
 //!
 //! Read from the sources of `guidellm` 0.8.1 (`benchmark/schemas/`, `schemas/base/`) and checked in
-//! a test by loading the file with that package. Prompts and outputs are not in it (`sample_size` 0,
-//! as `GuideLLM` writes it then), statistics of words and characters are null.
+//! a test by loading the file with that package. Prompts and outputs are not in it (`sample_size`
+//! 0, as `GuideLLM` writes it then), statistics of words and characters are null.
 
 mod metrics;
 mod record;

@@ -1,7 +1,8 @@
-//! `GuideLLM`'s summaries of distributions, by its definitions (`guidellm/schemas/base/statistics.py`
-//! of 0.8.1): values with weights, quantiles as the smallest value whose cumulated share reaches the
-//! probability, deviation with n. Confidence intervals are left out (`confidence: null`): they take
-//! requests for independent, which under load they are not.
+//! `GuideLLM`'s summaries of distributions, by its definitions
+//! (`guidellm/schemas/base/statistics.py` of 0.8.1): values with weights, quantiles as the smallest
+//! value whose cumulated share reaches the probability, deviation with n. Confidence intervals are
+//! left out (`confidence: null`): they take requests for independent, which under load they are
+//! not.
 
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use weir_deploy::{Access, Endpoint, Served};
-use weir_model::Nanos;
+use weir_model::{Nanos, TierKind};
 use weir_spec::AsDeployed;
 use weir_spec::document::client::ClientSection;
 use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
@@ -65,10 +65,10 @@ pub(super) fn asked(
 ) -> anyhow::Result<AsDeployed> {
     Ok(AsDeployed {
         name: "load".to_owned(),
-        endpoint: target,
         model: served.id.clone(),
         max_model_len: served.max_model_len,
-        workload: workload(args)?,
+        workload: sized(workload(args)?, &target)?,
+        endpoint: target,
         load: load(args, search)?,
         client: client(args)?,
         slo: SloSection {
@@ -80,6 +80,23 @@ pub(super) fn asked(
         seed: args.arrival.seed,
         base: PathBuf::new(),
     })
+}
+
+/// Counts in multiples of the GPU's cache worked out with what the server says it holds.
+fn sized(workload: WorkloadConfig, target: &EndpointTarget) -> anyhow::Result<WorkloadConfig> {
+    if !workload.is_sized_by_a_tier() {
+        return Ok(workload);
+    }
+    let endpoint = Endpoint::new(&target.url.0[0], Access::of(target)?)?;
+    let Some(tokens) = endpoint.kv_tokens() else {
+        return Err(Mistake(format!(
+            "{} does not say how much its GPU cache holds (vllm:cache_config_info at /metrics); \
+             write a plain number of prefixes",
+            endpoint.url()
+        ))
+        .into());
+    };
+    Ok(workload.resolve_capacity(|tier| (tier == TierKind::Gpu).then_some(tokens))?)
 }
 
 fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
@@ -108,7 +125,10 @@ fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
         }));
     }
     Ok(WorkloadConfig::SharedPrefix(SharedPrefix {
-        prefixes: Count::Absolute(asked.prefixes),
+        prefixes: match asked.working_set {
+            Some(times) => Count::Times(times, TierKind::Gpu),
+            None => Count::Absolute(asked.prefixes),
+        },
         draw: Draw::Uniform,
         prefix_tokens: asked.prefix_tokens,
         turns: asked.turns,

@@ -1,0 +1,5 @@
+//! Integration tests of the cluster.
+
+mod behaviour;
+mod fixture;
+mod invariants;

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use weir_engine::timing::{Timing, TimingModel};
-use weir_engine::{
-    Effects, Engine, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
-};
+use weir_engine::{Effects, Engine, Slot, Transfer, TransferId, TransferKind, TransferOutcome};
 use weir_model::{KvEvent, Nanos, Request, StepRow, TierKind, Tokens};
 use weir_tier::link::{Direction, Link};
 use weir_tier::remote::RemoteStore;

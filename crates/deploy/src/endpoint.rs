@@ -12,7 +12,7 @@ use weir_spec::plan::{Api, EndpointTarget};
 use crate::error::DeployError;
 
 /// Longest a request outside of the measurement may take: the first one compiles kernels.
-const WARM_UP_TIMEOUT: Duration = Duration::from_secs(300);
+const WARM_UP_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Gauge whose labels are the sizes of vLLM's caches.
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
@@ -167,8 +167,8 @@ impl Endpoint {
         let snapshot = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT).ok()?;
         let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();
         let engines = snapshot.series(CACHE_CONFIG)?.keys();
-        let sizes =
-            engines.filter_map(|of| Some(number(of, "num_gpu_blocks")? * number(of, "block_size")?));
+        let sizes = engines
+            .filter_map(|of| Some(number(of, "num_gpu_blocks")? * number(of, "block_size")?));
         sizes.min()
     }
 

@@ -155,7 +155,12 @@ impl<S: SessionSource, R: Recorder> Observer for Books<'_, S, R> {
         let flight = self.flights[tag as usize].as_mut();
         let flight = flight.expect("a token belongs to a request in flight");
         flight.first_token = Some(at);
-        self.tally.started(flight.placement.replica, &flight.due.request, cached, self.block_tokens);
+        self.tally.started(
+            flight.placement.replica,
+            &flight.due.request,
+            cached,
+            self.block_tokens,
+        );
     }
 
     fn pass(&mut self, step: &StepRow) {

@@ -74,12 +74,7 @@ impl Flight {
     }
 
     /// The row of a request that was in flight when the cell ended, with the tokens it had.
-    pub(crate) fn unfinished(
-        &self,
-        end: Nanos,
-        tokens: u32,
-        cached: [Tokens; 4],
-    ) -> RequestRow {
+    pub(crate) fn unfinished(&self, end: Nanos, tokens: u32, cached: [Tokens; 4]) -> RequestRow {
         RequestRow {
             output_tokens: Tokens(tokens),
             cached_tokens: cached,

@@ -39,7 +39,7 @@ const RUNNING: &str = "vllm:num_requests_running";
 const WAITING: &str = "vllm:num_requests_waiting";
 const USAGE: &str = "vllm:kv_cache_usage_perc";
 /// Longest wait for an engine to become idle before its caches are emptied.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A window shorter than this many mean residence times holds hardly any request as a whole.
 const RESIDENCES: u128 = 5;
 
@@ -259,7 +259,7 @@ impl Measurement<'_> {
     /// What an object of LMCache's is in this arm; nothing for other mechanisms.
     fn objects(&self) -> Option<Objects> {
         let offload = self.arm().offload.as_ref()?;
-        (offload.mechanism == Mechanism::Lmcache).then(|| Objects {
+        (offload.mechanism == Mechanism::Lmcache).then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
             token_bytes: self.deployment.engine.kv_bytes_per_token,
             ranks: self.deployment.tensor_parallel,

@@ -42,12 +42,12 @@ pub(crate) fn run_cell(
         measure(plan, cell, &mut writer, interrupt, quiet)?
     };
     let Some(ran) = ran else { return Ok(false) };
-    close(plan, cell, writer, ran)?;
+    close(plan, cell, writer, &ran)?;
     Ok(true)
 }
 
 /// Makes figures and evidence of what was recorded, and completes the cell.
-fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: Ran) -> anyhow::Result<()> {
+fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Result<()> {
     let mut closed = writer.close_tables()?;
     let recorded = Recorded::read(plan, cell, closed.tables())?;
     let (figures, status) = match recorded.figures(plan, cell) {
@@ -69,7 +69,7 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: Ran) -> anyhow::Resu
     if plan.target.is_live() {
         hits_from_signals(&mut figures, &ran.signals);
     }
-    closed.write_evidence(&evidence(plan, cell, &ran, &status))?;
+    closed.write_evidence(&evidence(plan, cell, ran, &status))?;
     closed.finish(figures, status, 1)?;
     Ok(())
 }

@@ -7,6 +7,8 @@
 //! waits for an answer counts from when the answer came.
 
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

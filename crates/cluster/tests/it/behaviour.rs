@@ -1,11 +1,10 @@
 //! What a caller can count on, on clusters small enough to follow by hand.
 
 use weir_cluster::{Cluster, Observer};
-use weir_engine::timing::TimingModel;
 use weir_model::{Nanos, StepRow};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 
-use crate::fixture::{Log, config, drain, native, request, step_to};
+use crate::fixture::{Log, analytic, config, drain, native, request, step_to};
 
 #[test]
 fn a_cluster_can_be_moved_to_its_own_thread() {
@@ -144,8 +143,8 @@ fn nobody_is_told_of_tokens_who_does_not_ask() {
 #[test]
 fn the_front_end_takes_one_at_a_time_and_forgets_who_is_gone() {
     let mut config = config(100);
-    config.timing = analytic();
-    let front_end = weir_engine::timing::Timing::new(&config.timing).expect("valid").front_end();
+    let front_end = Nanos::from_millis(12);
+    config.timing = analytic(front_end);
     let mut cluster = Cluster::new(config).expect("the fixture is valid");
     let mut log = Log::default();
     for tag in 0..3 {

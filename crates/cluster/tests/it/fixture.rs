@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use weir_cluster::{Cluster, ClusterConfig, Finished, Observer, SubmitError};
+use weir_engine::config::AnalyticConfig;
 use weir_engine::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig, Transfer};
 use weir_model::{
-    Bytes, ContentId, KvChange, KvEvent, Nanos, Piece, Prompt, Request, StepRow, TierKind, Tokens,
+    Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, ModelShape, Nanos, Piece, Prompt,
+    Request, StepRow, TierKind, Tokens,
 };
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
@@ -33,6 +35,53 @@ pub(crate) fn config(blocks: u32) -> ClusterConfig {
         replicas: 1,
         kv_events: true,
     }
+}
+
+/// Passes timed by the analytic model, behind a front end that takes its time.
+pub(crate) fn analytic(front_end: Nanos) -> TimingConfig {
+    TimingConfig::Analytic(Box::new(AnalyticConfig {
+        model: ModelShape {
+            name: "small".to_owned(),
+            layers: 28,
+            hidden: 1024,
+            heads: 16,
+            kv_heads: 8,
+            head_dim: 128,
+            intermediate: 3072,
+            vocabulary: 151_936,
+            context: 40_960,
+            weight_bytes: Bytes(1_191_968_768),
+            bytes_per_weight: 2.0,
+            kv_bytes_per_element: 2,
+            experts: None,
+            latent: None,
+        },
+        accelerator: Accelerator {
+            name: "some".to_owned(),
+            memory_mib: 46_068,
+            bf16_tflops: 362.0,
+            memory_gb_per_s: 864.0,
+            l2_mib: 96,
+            host_link_gb_per_s: 23.0,
+            fit: KernelFit {
+                gemm_flops_share: 0.644,
+                gemm_bandwidth_share: 0.804,
+                gemm_fixed_us: 1.1,
+                gemm_blend: 2.19,
+                decode_bandwidth_share: 0.84,
+                prefill_flops_share: 0.51,
+                prefill_half_tokens: 450.0,
+                all_reduce: Vec::new(),
+            },
+            calibrated: true,
+        },
+        tensor_parallel: 1,
+        async_scheduling: false,
+        cascade_attention: true,
+        cpu_per_pass: Nanos::from_micros(2_500),
+        cpu_per_sequence: Nanos::from_micros(140),
+        front_end,
+    }))
 }
 
 fn link() -> LinkConfig {

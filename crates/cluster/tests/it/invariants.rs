@@ -7,7 +7,7 @@ use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::Nanos;
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 
-use crate::fixture::{Log, config, drain, lmcache, native, request, step_to};
+use crate::fixture::{Log, analytic, config, drain, lmcache, native, request, step_to};
 
 /// What a client does.
 #[derive(Debug, Clone)]
@@ -111,8 +111,12 @@ proptest! {
         policy in policies(),
         replicas in 1u16..4,
         blocks in 18u32..120,
+        has_front_end: bool,
     ) {
         let mut config = config(blocks);
+        if has_front_end {
+            config.timing = analytic(Nanos::from_millis(3));
+        }
         config.offload = offload;
         config.router.policy = policy;
         config.replicas = replicas;

@@ -191,7 +191,10 @@ impl Engine {
             let full = self.sequences[slot as usize].computed / block;
             self.cache_blocks(slot, full);
         }
-        self.resumed.push_back(slot);
+        // Before those that hold nothing yet: they may be waiting for its blocks.
+        let holds = |slot: &u32| self.sequences[*slot as usize].holding.blocks() > 0;
+        let place = self.resumed.iter().position(|resumed| !holds(resumed));
+        self.resumed.insert(place.unwrap_or(self.resumed.len()), slot);
     }
 
     /// Gives an admitted sequence its first chunk.

@@ -2,8 +2,8 @@
 
 use weir_engine::timing::PrefillChunk;
 use weir_engine::{
-    Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot,
-    Transfer, TransferKind, TransferOutcome,
+    Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot, Transfer,
+    TransferKind, TransferOutcome,
 };
 use weir_model::{Bytes, ContentId, Nanos, Piece, Prompt, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, LinkConfig, TierConfig};

@@ -206,6 +206,34 @@ fn a_remote_store_is_asked_once_and_its_answer_is_loaded() {
 }
 
 #[test]
+fn who_was_loaded_goes_before_who_was_answered_and_needs_its_blocks() {
+    let store = StoreConfig {
+        product: "redis".to_owned(),
+        capacity: Bytes(100_000),
+        policy: EvictionPolicy::Lru,
+        link: link(),
+        client_bytes_per_s: 1e9,
+        lookup_latency: Nanos::ZERO,
+        lookup_per_key: Nanos::ZERO,
+    };
+    let offload =
+        OffloadConfig { mechanism: Mechanism::Lmcache, store: Some(store), ..native(1000) };
+    let mut bench = Bench::new(config(8), Some(offload));
+    let first = bench.submit(&request(0, &[(1, 97)], 1));
+    let second = bench.submit(&request(1, &[(2, 97)], 1));
+    assert_eq!(bench.begin(), None);
+    bench.engine.lookup_done(first, 0, 4);
+    assert_eq!(bench.begin(), None);
+    // The first holds four blocks and needs seven of eight: the second does not fit beside it.
+    bench.engine.lookup_done(second, 0, 4);
+    assert_eq!(bench.begin(), None);
+    assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);
+    assert_eq!(bench.begin(), Some((vec![(33, 64)], 0)));
+    bench.complete();
+    assert_eq!(bench.drain(), [1]);
+}
+
+#[test]
 fn what_can_never_run_is_refused_with_the_limit() {
     let mut engine = Engine::new(config(4), None, false);
     let refuse = |engine: &mut Engine, request: &Request| engine.submit(request).unwrap_err();

@@ -144,6 +144,8 @@ pub(crate) struct AskedArgs {
 }
 
 /// How it is asked.
+// Each switch is a flag of its own to the user.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Client")]
 pub(crate) struct ClientArgs {
@@ -198,6 +200,8 @@ pub(crate) struct ClientArgs {
 }
 
 /// Objectives: goodput is counted against them.
+// The flags' names.
+#[allow(clippy::struct_field_names)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Objectives")]
 pub(crate) struct ObjectiveArgs {

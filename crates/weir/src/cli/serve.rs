@@ -62,7 +62,7 @@ pub(crate) struct ServeArgs {
     /// Let passes take no time: a server that is never the bottleneck, for load tests.
     #[arg(long)]
     pub(crate) instant: bool,
-    /// Publish KV events here, over ZeroMQ (`tcp://*:5557` binds, `tcp://host:5557` connects).
+    /// Publish KV events here, over `ZeroMQ` (`tcp://*:5557` binds, `tcp://host:5557` connects).
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) kv_events: Option<String>,
     /// Answer requests for missed KV events here.

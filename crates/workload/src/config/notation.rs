@@ -36,9 +36,7 @@ impl Serialize for Count {
         match self {
             Self::Absolute(count) => serializer.serialize_u64(*count),
             Self::PerUser(count) => one_key(serializer, "per_user", count),
-            Self::Times(times, tier) => {
-                one_key(serializer, TIMES_FORMS[tier.index()], times)
-            }
+            Self::Times(times, tier) => one_key(serializer, TIMES_FORMS[tier.index()], times),
         }
     }
 }

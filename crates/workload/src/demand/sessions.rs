@@ -8,6 +8,13 @@ use crate::session::Session;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionSlot(u32);
 
+#[cfg(test)]
+impl SessionSlot {
+    pub(super) const fn for_test(place: u32) -> Self {
+        Self(place)
+    }
+}
+
 #[derive(Debug)]
 struct Active {
     session: Session,

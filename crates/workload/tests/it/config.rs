@@ -54,8 +54,8 @@ fn yaml_error(yaml: &str) -> String {
 
 /// Wrong values of three keys of a section, and a part of the message that each must give.
 const WRONG_NOTATION: &[(&str, &str, &str, &str)] = &[
-    ("line 2", "prefixes", "many", "a count such as `12` or `{per_user: 2}`"),
-    ("line 2", "prefixes", "-3", "a count such as `12` or `{per_user: 2}`"),
+    ("line 2", "prefixes", "many", "a count such as `12`, `{per_user: 2}` or `{times_gpu: 1.5}`"),
+    ("line 2", "prefixes", "-3", "a count such as `12`, `{per_user: 2}` or `{times_gpu: 1.5}`"),
     ("line 2", "prefixes", "{per_users: 2}", "per_users"),
     ("line 2", "prefixes", "{per_user: 2, x: 1}", "unexpected key `x`"),
     ("line 2", "prefixes", "{}", "an empty map is not a count"),

@@ -65,17 +65,17 @@ impl Search {
 
 /// The rates of the grid, ascending: evenly spaced in their logarithm, rounded to three digits.
 pub(super) fn rates(search: &Search) -> Vec<f64> {
-    let steps = ((search.high / search.low).ln() / STEP.ln()).ceil().max(1.0);
-    let factor = (search.high / search.low).powf(1.0 / steps);
+    let steps = (libm::log(search.high / search.low) / libm::log(STEP)).ceil().max(1.0);
+    let factor = libm::pow(search.high / search.low, 1.0 / steps);
     let mut rates: Vec<f64> = (0..=steps as u32)
-        .map(|step| three_digits(search.low * factor.powi(step as i32)))
+        .map(|step| three_digits(search.low * libm::pow(factor, f64::from(step))))
         .collect();
     rates.dedup();
     rates
 }
 
 fn three_digits(value: f64) -> f64 {
-    let digits = 2 - value.log10().floor() as i32;
+    let digits = 2 - libm::log10(value).floor() as i32;
     let scale = 10f64.powi(digits.abs());
     if digits >= 0 { (value * scale).round() / scale } else { (value / scale).round() * scale }
 }

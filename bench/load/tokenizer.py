@@ -34,7 +34,8 @@ def main() -> None:
     assert len(tokenizer.encode(" flow flow").ids) == 2
     tokenizer.save(str(folder / "tokenizer.json"))
     template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+        "{% for message in messages %}"
+        "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     (folder / "config.json").write_text(

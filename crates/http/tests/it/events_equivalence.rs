@@ -193,7 +193,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let expected = plain_events::read(&stream, limit);
-        let expected = PlainEvents { is_mid_event: expected.is_mid_event && !expected.too_long, ..expected };
+        let is_mid_event = expected.is_mid_event && !expected.too_long;
+        let expected = PlainEvents { is_mid_event, ..expected };
         let mut splitter = EventSplitter::new(limit);
         prop_assert_eq!(&split(&mut splitter, [&stream[..]]), &expected);
         splitter.reset();

@@ -49,8 +49,8 @@ pub(crate) struct LoadArgs {
     /// Run folder to create; the default is `runs/load-<time>`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Also write results as `guidellm=FILE`, `vllm-bench=FILE`, `benchmark-report=FILE` or `csv=FILE`;
-    /// with several levels, FILE gets the level's name. May be repeated.
+    /// Also write results as `guidellm=FILE`, `vllm-bench=FILE`, `benchmark-report=FILE`
+    /// or `csv=FILE`; with several levels, FILE gets the level's name. May be repeated.
     #[arg(long = "format", value_name = "FORMAT=FILE")]
     pub(crate) formats: Vec<String>,
     /// Print what would be sent and stop.

@@ -145,7 +145,9 @@ proptest! {
     /// Whenever it is asked: each turn once, in its order, no earlier than it is due.
     #[test]
     fn each_turn_is_issued_once_and_never_early(
-        shapes in prop::collection::vec(prop::collection::vec((0u64..20, any::<bool>()), 1..5), 1..20),
+        shapes in prop::collection::vec(
+            prop::collection::vec((0u64..20, any::<bool>()), 1..5), 1..20,
+        ),
         kind in 0..3,
         count in 1u32..6,
         pauses in prop::collection::vec(0u64..30, 200),

@@ -30,7 +30,7 @@ pub struct Placement {
 
 /// Engines behind a router. See the module's header.
 pub struct Cluster {
-    block_tokens: u32,
+    config: ClusterConfig,
     clock: Clock<Event>,
     replicas: Vec<Replica>,
     store: Option<RemoteStore>,
@@ -54,7 +54,6 @@ impl Cluster {
             Some(RemoteStore::new(store, chunk, bytes, replicas))
         });
         Ok(Self {
-            block_tokens: config.engine.block_size,
             clock: Clock::new(),
             replicas: (0..replicas)
                 .map(|number| Replica::new(number, &config, timing.clone(), event_delay))
@@ -62,6 +61,7 @@ impl Cluster {
             store,
             router: Router::new(&config.router, replicas),
             loads: Vec::new(),
+            config,
         })
     }
 
@@ -150,6 +150,11 @@ impl Cluster {
         true
     }
 
+    /// What it was made of.
+    pub const fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
     /// The replicas, in order of their numbers.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView<'_>> {
         self.replicas.iter().map(ReplicaView)
@@ -194,7 +199,7 @@ impl Cluster {
         }));
         let decision = self.router.place(now, prompt, &self.loads);
         let mut placement = Placement { replica: decision.replica, ..Placement::default() };
-        let block = self.block_tokens;
+        let block = self.config.engine.block_size;
         let limit = (prompt.tokens().0.max(1) - 1) / block;
         let mut sum = 0u64;
         for replica in &self.replicas {

@@ -130,10 +130,11 @@ impl Replica {
         around: &mut Surroundings<'_>,
         observer: &mut impl Observer,
     ) {
-        let arriving = self.front_end.pop_front().expect("each arrival is submitted once");
-        let Some(Arriving { tag, request }) = arriving else { return };
-        match self.engine.submit(&request) {
-            Ok(slot) => {
+        let arriving = self.front_end.front().expect("each arrival is submitted once");
+        let submitted = arriving.as_ref().map(|it| (it.tag, self.engine.submit(&it.request)));
+        self.front_end.pop_front();
+        match submitted {
+            Some((tag, Ok(slot))) => {
                 let index = slot.0 as usize;
                 if self.tags.len() <= index {
                     self.tags.resize(index + 1, None);
@@ -141,10 +142,11 @@ impl Replica {
                 self.tags[index] = Some(tag);
                 self.kick(now, around, observer);
             }
-            Err(refusal) => {
+            Some((tag, Err(refusal))) => {
                 self.in_flight -= 1;
                 observer.refused(now, tag, &refusal);
             }
+            None => {}
         }
     }
 

@@ -2,7 +2,8 @@
 //! that are emptied, under every mechanism and policy.
 
 use proptest::prelude::*;
-use weir_cluster::{Cluster, ClusterConfig};
+use weir_cluster::{Cluster, ClusterConfig, ReplicaView};
+use weir_engine::offload::Offload;
 use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::Nanos;
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
@@ -130,7 +131,7 @@ proptest! {
             prop_assert_eq!(replica.waiting() + replica.running(), 0);
             prop_assert_eq!(replica.engine().pool().used_blocks(), 0);
             let offload = replica.engine().offload();
-            prop_assert_eq!(offload.map_or(0, |it| it.open_transfers()), 0);
+            prop_assert_eq!(offload.map_or(0, Offload::open_transfers), 0);
         }
         for (tag, told) in &log.requests {
             prop_assert!(told.is_over(), "{} was left without an end: {:?}", tag, told);
@@ -141,7 +142,7 @@ proptest! {
         let decoded: u64 = log.steps.iter().map(|step| u64::from(step.decoding)).sum();
         prop_assert_eq!(tokens, decoded + firsts);
         prop_assert_eq!(log.cleared, resets * u32::from(replicas));
-        let moved: u64 = cluster.replicas().flat_map(|it| it.links()).map(|it| it.transfers).sum();
+        let moved: u64 = cluster.replicas().flat_map(ReplicaView::links).map(|it| it.transfers).sum();
         prop_assert_eq!(moved, log.transfers);
         // The same deeds are told alike.
         prop_assert_eq!(play(&config, &deeds).0, log);

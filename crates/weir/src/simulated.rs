@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use weir_model::{Nanos, Tokens};
+use weir_model::Tokens;
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
-use weir_spec::plan::{Cell, LevelLoad, Plan};
+use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
 use weir_workload::{Arrivals, Schedule, SourceOptions, open};
 
 use crate::cell::Ran;
@@ -53,7 +53,7 @@ pub(crate) fn simulate(
         offload: arm.offload.clone(),
         router: arm.routing.clone(),
         replicas: u16::try_from(deployment.replicas).context("more replicas than 65,535")?,
-        load: load(&level.load, cell.seed)?,
+        load: load(level, cell.seed)?,
         duration: level.duration,
         warmup: level.warmup,
         max_requests: level.max_requests,
@@ -86,10 +86,10 @@ fn unbalanced(summary: &Summary) -> Option<String> {
     })
 }
 
-fn load(load: &LevelLoad, seed: u64) -> anyhow::Result<Load> {
+fn load(level: &Level, seed: u64) -> anyhow::Result<Load> {
     let open = |arrivals| anyhow::Ok(Load::Open(Schedule::new(arrivals, seed)?));
-    match *load {
-        LevelLoad::Users(users) => Ok(Load::Users { users, ramp: Nanos::ZERO }),
+    match level.load {
+        LevelLoad::Users(users) => Ok(Load::Users { users, ramp: level.ramp }),
         LevelLoad::Constant(rate) => open(Arrivals::Constant { rate }),
         LevelLoad::Poisson(rate) => open(Arrivals::Poisson { rate }),
         LevelLoad::Gamma { rate, cv } => open(Arrivals::Gamma { rate, cv }),

@@ -44,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) exactly: bool,
     /// The answer must have token ids.
     pub(crate) token_ids: bool,
+    /// What the ways through the kernels add to each time at most.
+    pub(crate) kernel_path: Nanos,
 }
 
 /// A complete answer.
@@ -404,6 +406,7 @@ mod tests {
             output_tokens: Tokens(tokens),
             exactly: true,
             token_ids: false,
+            kernel_path: Nanos::ZERO,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::text::TextError;
 
 /// Encoded pieces that are kept for later prompts, in bytes. A prefix of 10,000 tokens takes
 /// 60 KB, so this holds five hundred.
-const PIECES_BYTES_MAX: usize = 32 << 20;
+const PIECES_BYTES_MAX: usize = 8 << 20;
 /// Shorter pieces are encoded anew each time: that costs less than the room of the many that no
 /// other prompt has.
 const PIECE_TOKENS_MIN: u32 = 128;

@@ -84,6 +84,11 @@ impl DayOffset {
     }
 }
 
+/// The time of day, in nanoseconds since 1970.
+pub(crate) fn day_ns() -> u64 {
+    nanos(clock_gettime(ClockId::Realtime))
+}
+
 /// Processor time that the calling thread has used.
 pub(crate) fn thread_processor_time() -> Nanos {
     Nanos(nanos(clock_gettime(ClockId::ThreadCPUTime)))

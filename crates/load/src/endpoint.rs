@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_http::Url;
 use weir_http::request::{Method, write_head};
 use weir_http::tls::TlsClient;
+use weir_model::Nanos;
 
 use crate::config::LoadConfig;
 use crate::error::LoadError;
@@ -19,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) url: Url,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<TlsClient>,
+    /// What the ways through the kernels add to each of its times at most.
+    pub(crate) kernel_path: Nanos,
     /// Request line and headers that all requests share, without the empty line.
     head: Vec<u8>,
     sends_request_id: bool,
@@ -58,6 +61,7 @@ impl Endpoint {
             address: resolve(url)?,
             url: url.clone(),
             tls,
+            kernel_path: Nanos::ZERO,
             head,
             sends_request_id: !given("x-request-id"),
             sends_session_id: !given("x-session-id"),

@@ -18,12 +18,6 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Longest answer in one body.
 const WHOLE_BYTES_MAX: usize = 256 << 20;
 
-/// Between another program's reading of its clock and the stamp of this kernel lie its write and
-/// the way through both kernels. No stamp sees it: over loopback it took 4 us on average, 25 us on
-/// an idle machine with cold caches, and up to 60 us on a busy one (the server's log as truth). A
-/// network adds its own delay, which belongs to the answer.
-const KERNEL_PATH: Nanos = Nanos::from_micros(50);
-
 /// How the body of the answer is read, known from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
@@ -78,6 +72,7 @@ impl Exchange {
             output_tokens: Tokens::ZERO,
             exactly: false,
             token_ids: false,
+            kernel_path: Nanos::ZERO,
         };
         Self {
             id: 0,
@@ -260,7 +255,7 @@ impl Exchange {
 
     /// The bound of a time whose event has one of its own.
     fn bound(&self, event: Nanos) -> Nanos {
-        event + self.send_time() + KERNEL_PATH
+        event + self.send_time() + self.asked.kernel_path
     }
 
     /// The bound of the time to first token.

@@ -326,6 +326,7 @@ impl<'a> Worker<'a> {
             output_tokens: due.request.output_tokens,
             exactly: self.config.ignore_eos,
             token_ids: self.config.answers == Answers::Own,
+            kernel_path: self.endpoints[endpoint].kernel_path,
         };
         let spare = self.spare.pop();
         let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::vacant(due.clone())));

@@ -23,7 +23,7 @@ pub(crate) const GROUP_ROWS: usize = 32_768;
 
 /// Values in lists per row group, for rows that carry thousands: 16 MiB in memory, whatever the
 /// number of rows they belong to.
-pub(crate) const GROUP_VALUES: usize = 2 << 20;
+pub(crate) const GROUP_VALUES: usize = 512 << 10;
 
 /// Cheapest level that still halves the files.
 const ZSTD_LEVEL: i32 = 1;

@@ -6,8 +6,8 @@ use weir_record::Distribution;
 
 use super::distribution::distribution;
 
-/// Values that are kept as they are: 32 MiB. Quantiles are exact up to this many.
-pub const EXACT_VALUES: usize = 4 << 20;
+/// Values that are kept as they are: 8 MiB. Quantiles are exact up to this many.
+pub const EXACT_VALUES: usize = 1 << 20;
 
 /// Significant decimal digits of quantiles beyond [`EXACT_VALUES`]: each is at most 0.01 % above
 /// the true one.

@@ -244,6 +244,8 @@ impl Measurement<'_> {
             return Err(error.clone().into());
         }
         let (asked, residence) = (rows.asked, rows.residence);
+        notes.extend(rows.failures());
+        notes.extend(report.gave_up.clone());
         notes.extend(edges.notes.iter().cloned());
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);

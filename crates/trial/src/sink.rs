@@ -1,9 +1,17 @@
 //! Rows of a live cell on their way to its table, with the sums that its signals need.
 
+use std::collections::BTreeMap;
+
 use weir_load::Sink;
-use weir_model::{Nanos, RequestRow};
+use weir_model::{Nanos, Outcome, RequestRow};
 use weir_observe::signals::Asked;
 use weir_record::CellWriter;
+
+/// Different causes that are counted: a server that gives each failure its own words must not fill
+/// the memory.
+const CAUSES_KEPT: usize = 1000;
+/// Causes that are told.
+const CAUSES_SHOWN: usize = 3;
 
 /// Writes rows and adds up what was asked in the window.
 pub(crate) struct Rows<'a> {
@@ -13,6 +21,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) asked: Asked,
     /// Sum of the residence times of the requests that ended in the window, and their number.
     pub(crate) residence: (u128, u64),
+    /// Causes of failed requests, with how often each came.
+    failures: BTreeMap<String, u64>,
 }
 
 impl<'a> Rows<'a> {
@@ -21,7 +31,25 @@ impl<'a> Rows<'a> {
         window: (Nanos, Nanos),
         block_tokens: u32,
     ) -> Self {
-        Self { writer, window, block_tokens, asked: Asked::default(), residence: (0, 0) }
+        Self {
+            writer,
+            window,
+            block_tokens,
+            asked: Asked::default(),
+            residence: (0, 0),
+            failures: BTreeMap::new(),
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// The commonest causes of failed requests, one sentence each.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut causes: Vec<(&String, &u64)> = self.failures.iter().collect();
+        causes.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+        let sentence =
+            |(cause, times): (&String, &u64)| format!("{times} requests failed: {cause}");
+        causes.into_iter().take(CAUSES_SHOWN).map(sentence).collect()
     }
 }
 
@@ -31,6 +59,11 @@ impl Sink for Rows<'_> {
         if self.window.0 <= row.end && row.end < self.window.1 {
             self.residence.0 += u128::from((row.end - row.start).0);
             self.residence.1 += 1;
+        }
+        if let Some(cause) = row.error.as_ref().filter(|_| row.outcome == Outcome::Failed)
+            && (self.failures.len() < CAUSES_KEPT || self.failures.contains_key(cause))
+        {
+            *self.failures.entry(cause.clone()).or_default() += 1;
         }
         self.writer.push_request(&row).map_err(|error| error.to_string())
     }

@@ -110,3 +110,29 @@ fn the_mooncake_example_resolves_with_a_trace() {
     assert_eq!(verdict("llm-d-inmemory"), Verdict::Effective);
     assert_eq!(verdict("llm-d-random"), Verdict::Control);
 }
+
+#[test]
+fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
+    let plan = example("emulated", &[]).unwrap();
+    let foreseen: Vec<(&str, Verdict)> = plan
+        .cells
+        .iter()
+        .map(|cell| {
+            let arm = &plan.deployments[0].arms[cell.arm];
+            (arm.name.as_str(), cell.prediction.verdict.clone())
+        })
+        .collect();
+    assert_eq!(foreseen.len(), 6);
+    assert!(foreseen.contains(&("native-offload", Verdict::Effective)), "{foreseen:?}");
+    // The controls that may show no effect.
+    let control = |set: &str| {
+        let plan = example("emulated", &[set]).unwrap();
+        let native = plan.cells.iter().find(|cell| cell.path.contains("native-offload")).unwrap();
+        native.prediction.verdict.clone()
+    };
+    let fits = Verdict::OverheadOnly(OverheadReason::FitsGpu);
+    assert_eq!(control("workload.shared-prefix.prefixes={times_gpu: 0.5}"), fits);
+    let none = "workload.shared-prefix={prefixes: 1, prefix_tokens: 0, prompt_tokens: 64, \
+                output_tokens: 32}";
+    assert_eq!(control(none), fits);
+}

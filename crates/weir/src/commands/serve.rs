@@ -13,7 +13,7 @@ use weir_spec::{Experiment, SpecError};
 
 use crate::cli::{EventEncodingArg, ExperimentArgs, ServeArgs};
 use crate::exit::{Exit, Mistake};
-use crate::planned::planned;
+use crate::planned::{minimal, planned, quoted};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -74,21 +74,9 @@ fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
 /// The smallest experiment with this engine and arm.
 fn text_of(args: &ServeArgs) -> String {
     let model = args.model.as_deref().unwrap_or_default();
-    let is_file = Path::new(model).extension().is_some_and(|end| end == "json");
-    let model = if is_file { format!("{{config: {}}}", quoted(model)) } else { quoted(model) };
-    let tp = args.tp.map_or(String::new(), |tp| format!("engine: {{tensor_parallel: {tp}}}\n"));
-    let hardware = quoted(args.hardware.as_deref().unwrap_or_default());
-    let arm = quoted(&args.arm);
-    format!(
-        "name: serve\ntarget: emulated\nmodels: [{model}]\nhardware: {hardware}\n{tp}replicas: {}\n\
-         arms: [{arm}]\nworkload: {{shared-prefix: {{prefixes: 1, prefix_tokens: 16, \
-         prompt_tokens: 16, output_tokens: 1}}}}\nload: {{users: [1], duration: 1s}}\n",
-        args.replicas
-    )
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let hardware = args.hardware.as_deref().unwrap_or_default();
+    let more = format!("target: emulated\nreplicas: {}\n", args.replicas);
+    minimal(model, hardware, args.tp, &[&args.arm], &more)
 }
 
 fn arm<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a Arm, SpecError> {

@@ -12,6 +12,7 @@ use weir_spec::size::{Sizes, sizes};
 
 use crate::cli::SizeArgs;
 use crate::exit::{Exit, Mistake};
+use crate::planned::minimal;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -46,22 +47,9 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
 
 /// The smallest experiment that has these numbers in its plan.
 fn text_of(args: &SizeArgs) -> String {
-    let is_file = Path::new(&args.model).extension().is_some_and(|end| end == "json");
-    let model =
-        if is_file { format!("{{config: {}}}", quoted(&args.model)) } else { quoted(&args.model) };
-    let arms: Vec<String> = args.arms.iter().map(|arm| quoted(arm)).collect();
-    let tp = args.tp.map_or(String::new(), |tp| format!("engine: {{tensor_parallel: {tp}}}\n"));
-    format!(
-        "name: size\nmodels: [{model}]\nhardware: {}\n{tp}arms: [no-offload, {}]\n\
-         workload: {{shared-prefix: {{prefixes: 1, prefix_tokens: 16, prompt_tokens: 16, \
-         output_tokens: 1}}}}\nload: {{users: [1], duration: 1s}}\n",
-        quoted(&args.hardware),
-        arms.join(", "),
-    )
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut arms = vec!["no-offload"];
+    arms.extend(args.arms.iter().map(String::as_str));
+    minimal(&args.model, &args.hardware, args.tp, &arms, "")
 }
 
 fn facts(of: &Deployment, sizes: &Sizes, prefill: &str) -> String {

@@ -142,7 +142,8 @@ proptest! {
         let decoded: u64 = log.steps.iter().map(|step| u64::from(step.decoding)).sum();
         prop_assert_eq!(tokens, decoded + firsts);
         prop_assert_eq!(log.cleared, resets * u32::from(replicas));
-        let moved: u64 = cluster.replicas().flat_map(ReplicaView::links).map(|it| it.transfers).sum();
+        let links = cluster.replicas().flat_map(ReplicaView::links);
+        let moved: u64 = links.map(|it| it.transfers).sum();
         prop_assert_eq!(moved, log.transfers);
         // The same deeds are told alike.
         prop_assert_eq!(play(&config, &deeds).0, log);

@@ -24,9 +24,9 @@ const BATCHES_WAITING: usize = 64;
 
 /// Between another program's reading of its clock and the stamp of this kernel lie its write and
 /// the way through both kernels, once for the request and once for the answer. No stamp sees it.
-/// Over loopback it took 4 us on average, and up to 60 us on a busy machine (the server's log as truth);
-/// with cold caches it takes as long as it takes this process, which is measured at the start. A
-/// network adds its own delay, which belongs to the answer.
+/// Over loopback it took 4 us on average, and up to 60 us on a busy machine (the server's log as
+/// truth); with cold caches it takes as long as it takes this process, which is measured at the
+/// start. A network adds its own delay, which belongs to the answer.
 const LEAST_KERNEL_PATH: Nanos = Nanos::from_micros(50);
 
 fn kernel_path(measured: Nanos) -> Nanos {

@@ -64,6 +64,18 @@ impl Access {
         };
         Ok(Self { bearer, headers, tls, client })
     }
+
+    /// Reads the metrics at `path` below a URL.
+    pub fn scraper(&self, url: &Url, path: &str, selection: Selection) -> Scraper {
+        let mut scraper = Scraper::new(url, path, selection);
+        if let Some(token) = &self.bearer {
+            scraper = scraper.with_bearer(token);
+        }
+        match &self.client {
+            Some(tls) => scraper.with_tls(tls.clone()),
+            None => scraper,
+        }
+    }
 }
 
 /// A model that an endpoint serves.
@@ -157,13 +169,8 @@ impl Endpoint {
     /// KV tokens that one of its engines holds in GPU memory, as its metrics say; nothing where
     /// they do not.
     pub fn kv_tokens(&self) -> Option<u64> {
-        let mut scraper = Scraper::new(&self.url, "/metrics", Selection::of(&[CACHE_CONFIG]));
-        if let Some(token) = &self.access.bearer {
-            scraper = scraper.with_bearer(token);
-        }
-        if let Some(tls) = &self.access.client {
-            scraper = scraper.with_tls(tls.clone());
-        }
+        let selection = Selection::of(&[CACHE_CONFIG]);
+        let scraper = self.access.scraper(&self.url, "/metrics", selection);
         let snapshot = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT).ok()?;
         let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();
         let engines = snapshot.series(CACHE_CONFIG)?.keys();

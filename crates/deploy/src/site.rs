@@ -73,15 +73,7 @@ impl Site {
 
     /// Reads the metrics at one of them.
     pub fn scraper(&self, url: &Url) -> Scraper {
-        let access = self.endpoints[0].access();
-        let mut scraper = Scraper::new(url, "", Selection::relevant());
-        if let Some(token) = &access.bearer {
-            scraper = scraper.with_bearer(token);
-        }
-        match &access.client {
-            Some(tls) => scraper.with_tls(tls.clone()),
-            None => scraper,
-        }
+        self.endpoints[0].access().scraper(url, "", Selection::relevant())
     }
 
     /// The model's name there.

@@ -3,12 +3,13 @@
 //! It is written to the run folder as `plan.json`; its hash guards `--resume`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
-use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Verdict};
+use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, Verdict};
 use weir_router::RouterConfig;
-use weir_workload::WorkloadConfig;
+use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
 /// Version of the plan's own format; a reader refuses another.
 pub const PLAN_FORMAT: u32 = 1;
@@ -178,6 +179,18 @@ pub enum LevelLoad {
     },
 }
 
+impl LevelLoad {
+    /// The arrival process of an open loop with a rate.
+    pub const fn arrivals(&self) -> Option<Arrivals> {
+        match *self {
+            Self::Constant(rate) => Some(Arrivals::Constant { rate }),
+            Self::Poisson(rate) => Some(Arrivals::Poisson { rate }),
+            Self::Gamma { rate, cv } => Some(Arrivals::Gamma { rate, cv }),
+            Self::Users(_) | Self::Trace { .. } => None,
+        }
+    }
+}
+
 /// One level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -292,6 +305,23 @@ pub struct Cell {
     pub seed: u64,
     /// What is foreseen.
     pub prediction: Prediction,
+}
+
+impl Deployment {
+    /// Opens the workload of a level: predictions and all targets ask the same.
+    pub fn open_source(&self, level: &Level, seed: u64) -> Result<Source, WorkloadError> {
+        let options = SourceOptions {
+            seed,
+            max_model_len: Tokens(self.engine.max_model_len),
+            trace_speed: match level.load {
+                LevelLoad::Trace { speed } => speed,
+                _ => 1.0,
+            },
+            // The plan's trace paths are absolute.
+            trace_folder: PathBuf::new(),
+        };
+        open(&level.workload, &options)
+    }
 }
 
 /// Everything that will run.

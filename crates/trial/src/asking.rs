@@ -5,7 +5,6 @@ use std::sync::Arc;
 use weir_deploy::Site;
 use weir_load::{Answers, Api, LoadConfig, LoadShape, PromptForm, TokenizerText};
 use weir_spec::plan::{self, ArmRole, Cell, Deployment, LevelLoad, Plan};
-use weir_workload::Arrivals;
 
 use crate::error::TrialError;
 
@@ -66,11 +65,9 @@ pub(crate) fn config(
 }
 
 fn shape(load: &LevelLoad, ramp: weir_model::Nanos) -> LoadShape {
-    match *load {
-        LevelLoad::Users(users) => LoadShape::Users { users, ramp },
-        LevelLoad::Constant(rate) => LoadShape::Open(Arrivals::Constant { rate }),
-        LevelLoad::Poisson(rate) => LoadShape::Open(Arrivals::Poisson { rate }),
-        LevelLoad::Gamma { rate, cv } => LoadShape::Open(Arrivals::Gamma { rate, cv }),
-        LevelLoad::Trace { .. } => LoadShape::SessionTimes,
+    match (load, load.arrivals()) {
+        (_, Some(arrivals)) => LoadShape::Open(arrivals),
+        (LevelLoad::Users(users), None) => LoadShape::Users { users: *users, ramp },
+        (_, None) => LoadShape::SessionTimes,
     }
 }

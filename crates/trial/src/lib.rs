@@ -10,14 +10,13 @@ mod error;
 mod journal;
 mod sink;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_deploy::{Endpoint, Flush, Site};
 use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
-use weir_model::{Nanos, SignalKind, Signals, TierKind, Tokens};
+use weir_model::{Nanos, SignalKind, Signals, TierKind};
 use weir_observe::signals::{
     Asked, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server, add_vllm,
 };
@@ -25,8 +24,7 @@ use weir_observe::{
     Clock, HostProbe, Observation, Sampler, SamplerConfig, Scraper, Source, UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow};
-use weir_spec::plan::{Arm, Cell, Deployment, Level, LevelLoad, Plan};
-use weir_workload::{SourceOptions, open};
+use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
 
 use crate::edges::Edges;
 pub use crate::error::TrialError;
@@ -206,19 +204,7 @@ impl Measurement<'_> {
         phase: &mut dyn FnMut(Phase),
     ) -> Result<Trial, TrialError> {
         let level = self.level();
-        let trace_speed = match level.load {
-            LevelLoad::Trace { speed } => speed,
-            _ => 1.0,
-        };
-        let mut source = open(
-            &level.workload,
-            &SourceOptions {
-                seed: self.cell.seed,
-                max_model_len: Tokens(self.deployment.engine.max_model_len),
-                trace_speed,
-                trace_folder: PathBuf::new(),
-            },
-        )?;
+        let mut source = self.deployment.open_source(level, self.cell.seed)?;
         let config = asking::config(self.plan, self.deployment, self.cell, self.site)?;
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();

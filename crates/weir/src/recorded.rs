@@ -15,9 +15,28 @@ const BATCHES: usize = 10;
 
 /// What was recorded of a cell, as far as figures need it.
 pub(crate) struct Recorded {
-    pub(crate) window: Window,
+    window: Window,
     columns: RequestColumns,
     tokens: Tokens,
+}
+
+/// The window of a cell, for those who need nothing else of it.
+pub(crate) fn window(plan: &Plan, cell: &Cell, tables: &CellTables) -> anyhow::Result<Window> {
+    Ok(columns(plan, cell, tables)?.1)
+}
+
+fn columns(
+    plan: &Plan,
+    cell: &Cell,
+    tables: &CellTables,
+) -> anyhow::Result<(RequestColumns, Window)> {
+    let level = &plan.deployments[cell.deployment].levels[cell.level];
+    let mut columns = RequestColumns::default();
+    for group in tables.request_groups(RequestColumns::STORED)? {
+        columns.add_table(&group?);
+    }
+    let window = Window::of(level, columns.last_end().max(Nanos(1)));
+    Ok((columns, window))
 }
 
 /// Where the times of tokens come from.
@@ -31,12 +50,7 @@ enum Tokens {
 impl Recorded {
     /// Reads the tables, a row group at a time.
     pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> anyhow::Result<Self> {
-        let level = &plan.deployments[cell.deployment].levels[cell.level];
-        let mut columns = RequestColumns::default();
-        for group in tables.request_groups(RequestColumns::STORED)? {
-            columns.add_table(&group?);
-        }
-        let window = Window::of(level, columns.last_end().max(Nanos(1)));
+        let (columns, window) = columns(plan, cell, tables)?;
         let tokens = if plan.target.is_live() {
             let mut streams = Streams::new(window, BATCHES);
             for group in tables.request_groups(Streams::COLUMNS)? {

@@ -1,13 +1,10 @@
 //! From a planned cell to a simulated world.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
-use weir_model::Tokens;
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
-use weir_workload::{Arrivals, Schedule, SourceOptions, open};
+use weir_workload::Schedule;
 
 use crate::cell::Ran;
 use crate::interrupt::Interrupt;
@@ -35,18 +32,7 @@ pub(crate) fn simulate(
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     let level = &deployment.levels[cell.level];
-    let trace_speed = match level.load {
-        LevelLoad::Trace { speed } => speed,
-        _ => 1.0,
-    };
-    let options = SourceOptions {
-        seed: cell.seed,
-        max_model_len: Tokens(deployment.engine.max_model_len),
-        trace_speed,
-        // The plan's trace paths are absolute.
-        trace_folder: PathBuf::new(),
-    };
-    let mut source = open(&level.workload, &options)?;
+    let mut source = deployment.open_source(level, cell.seed)?;
     let config = WorldConfig {
         engine: deployment.engine.clone(),
         timing: deployment.timing.clone(),
@@ -87,12 +73,9 @@ fn unbalanced(summary: &Summary) -> Option<String> {
 }
 
 fn load(level: &Level, seed: u64) -> anyhow::Result<Load> {
-    let open = |arrivals| anyhow::Ok(Load::Open(Schedule::new(arrivals, seed)?));
-    match level.load {
-        LevelLoad::Users(users) => Ok(Load::Users { users, ramp: level.ramp }),
-        LevelLoad::Constant(rate) => open(Arrivals::Constant { rate }),
-        LevelLoad::Poisson(rate) => open(Arrivals::Poisson { rate }),
-        LevelLoad::Gamma { rate, cv } => open(Arrivals::Gamma { rate, cv }),
-        LevelLoad::Trace { .. } => Ok(Load::SessionTimes),
-    }
+    Ok(match (&level.load, level.load.arrivals()) {
+        (_, Some(arrivals)) => Load::Open(Schedule::new(arrivals, seed)?),
+        (LevelLoad::Users(users), None) => Load::Users { users: *users, ramp: level.ramp },
+        (_, None) => Load::SessionTimes,
+    })
 }

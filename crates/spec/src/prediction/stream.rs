@@ -1,10 +1,9 @@
 //! The requests of a level in the order in which they are likely to be asked.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
-use weir_model::{Nanos, Piece, Tokens};
-use weir_workload::{Session, SessionSource, SourceOptions, Turn, WorkloadConfig};
+use weir_model::{Nanos, Piece};
+use weir_workload::{Session, SessionSource, Turn, WorkloadConfig};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cache::Unit;
@@ -58,17 +57,7 @@ impl Stream {
         level: &Level,
         seed: u64,
     ) -> Result<Self, SpecError> {
-        let speed = match level.load {
-            LevelLoad::Trace { speed } => speed,
-            _ => 1.0,
-        };
-        let options = SourceOptions {
-            seed,
-            max_model_len: Tokens(deployment.engine.max_model_len),
-            trace_speed: speed,
-            trace_folder: PathBuf::new(),
-        };
-        let mut source = weir_workload::open(&level.workload, &options)?;
+        let mut source = deployment.open_source(level, seed)?;
         let slots = sessions(&level.load);
         let most = most_requests(level);
         let mut turns = Interleaved::new(slots);

@@ -12,7 +12,7 @@ use weir_trial::Journal;
 
 use crate::exit::Mistake;
 use crate::printer::Printer;
-use crate::recorded::Recorded;
+use crate::recorded;
 
 /// The files that are wanted.
 pub(super) struct Wanted(Vec<(Export, PathBuf)>);
@@ -99,7 +99,7 @@ fn one(
     let input = ExportInput {
         rows: &rows,
         figures: &reader.record().figures,
-        window: Recorded::read(plan, cell, tables)?.window,
+        window: recorded::window(plan, cell, tables)?,
         level: &level.name,
         load: OfferedLoad::of(level),
         model: &deployment.model.name,

@@ -104,6 +104,8 @@ pub struct Driver<W> {
     at: Nanos,
     /// Passes take no time: there is nothing to catch up with.
     instant: bool,
+    /// When the last request arrived, if nothing was handled since.
+    arriving: Option<Nanos>,
     submitted: u64,
 }
 
@@ -117,7 +119,7 @@ impl<W: Watcher> Driver<W> {
     ) -> Result<Self, TimingError> {
         let cluster = Cluster::new(config)?;
         let desk = Desk { interner, berths: Vec::new(), free: Vec::new(), watcher, passes: 0 };
-        Ok(Self { cluster, desk, at: Nanos::ZERO, instant, submitted: 0 })
+        Ok(Self { cluster, desk, at: Nanos::ZERO, instant, arriving: None, submitted: 0 })
     }
 
     /// When the next thing is due in model time.
@@ -140,6 +142,7 @@ impl<W: Watcher> Driver<W> {
     fn step_if_due(&mut self, now: Nanos) -> bool {
         let due = self.cluster.next_at().filter(|at| *at <= now);
         if let Some(at) = due {
+            self.arriving = None;
             self.at = self.at.max(at);
             self.cluster.step(&mut self.desk);
         }
@@ -147,9 +150,10 @@ impl<W: Watcher> Driver<W> {
     }
 
     /// The model time at which something from outside happens: `now`, but neither before what has
-    /// happened nor after what is planned and not yet handled.
+    /// happened nor after what is planned and not yet handled. Requests that arrive at one moment
+    /// arrive together, before anything that they lead to at that moment: the simulator's rule.
     fn arrival_time(&mut self, now: Nanos) -> Nanos {
-        if !self.instant {
+        if !self.instant && self.arriving != Some(now) {
             for _ in 0..CATCH_UP_EVENTS {
                 if !self.step_if_due(now) {
                     break;
@@ -164,6 +168,7 @@ impl<W: Watcher> Driver<W> {
     /// A request arrives.
     pub fn submit(&mut self, now: Nanos, ask: &Ask) -> Taken {
         let now = self.arrival_time(now);
+        self.arriving = Some(now);
         let interned = self.desk.interner.intern(&ask.ids, &ask.salt, ask.seed, ask.output_tokens);
         let answer = interned.answer;
         let request = Request {

@@ -151,22 +151,24 @@ fn drive(
                 break;
             }
             driver.advance(event);
-        } else if let Some(due) = due {
-            let Some(due) = demand.pop(due) else { continue };
-            let request = due.request;
-            let ids = client.ids(&request.prompt, driver.interner());
-            let ask = Ask {
-                ids,
-                salt: String::new(),
-                seed: 0,
-                output_tokens: request.output_tokens.0,
-                session: request.session,
-                streams: true,
-            };
-            let taken = driver.submit(due.at, &ask);
-            client.answers.insert(request.output, taken.answer);
-            let it = Asked { id: request.id, slot: due.slot, turn: request.turn, due: due.at };
-            asked.insert(taken.tag(), it);
+        } else if let Some(moment) = due {
+            // What is due at one moment arrives together.
+            while let Some(due) = demand.pop(moment) {
+                let request = due.request;
+                let ids = client.ids(&request.prompt, driver.interner());
+                let ask = Ask {
+                    ids,
+                    salt: String::new(),
+                    seed: 0,
+                    output_tokens: request.output_tokens.0,
+                    session: request.session,
+                    streams: true,
+                };
+                let taken = driver.submit(due.at, &ask);
+                client.answers.insert(request.output, taken.answer);
+                let it = Asked { id: request.id, slot: due.slot, turn: request.turn, due: due.at };
+                asked.insert(taken.tag(), it);
+            }
         } else {
             break;
         }
@@ -216,7 +218,7 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn the_driver_decides_what_the_simulator_decides(

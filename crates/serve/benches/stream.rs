@@ -7,7 +7,10 @@
 //!
 //! `cargo bench -p weir-serve --bench stream -- pace [streams] [tokens]` runs in real time with
 //! passes of 10 ms and prints how far the gaps between tokens are from that, as a client sees them:
-//! what the server and this client are late by.
+//! what the server and this client are late by. Other programs take these cores too, and a thread
+//! that waits for its core is late by whole slices of theirs. The kernel counts that time
+//! (`/proc/self/task/*/schedstat`), so gaps of passes in which either thread waited are told apart:
+//! the second line is of the passes in which both had their cores to themselves.
 
 #![expect(clippy::print_stdout, reason = "the figures are the bench's output")]
 
@@ -63,8 +66,13 @@ fn request(tokens: u32, number: u32) -> String {
 }
 
 /// One stream after the other on one connection, at least one, until `until`; answers the number
-/// of frames, and the gaps between them in nanoseconds.
-async fn reader(address: SocketAddr, tokens: u32, number: u32, until: Instant) -> (u64, Vec<u64>) {
+/// of frames, and the gaps between them in nanoseconds, each with the time at which it ended.
+async fn reader(
+    address: SocketAddr,
+    tokens: u32,
+    number: u32,
+    until: Instant,
+) -> (u64, Vec<(Instant, u64)>) {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.set_nodelay(true).expect("a fresh socket takes options");
     let request = request(tokens, number);
@@ -83,9 +91,9 @@ async fn reader(address: SocketAddr, tokens: u32, number: u32, until: Instant) -
             frames += ends;
             if ends > 0 {
                 let since = before.replace(now).map(|it| now.duration_since(it).as_nanos() as u64);
-                gaps.extend(since);
+                gaps.extend(since.map(|gap| (now, gap)));
                 // Frames of one read came together: no gap between them.
-                gaps.extend(std::iter::repeat_n(0, ends as usize - 1));
+                gaps.extend(std::iter::repeat_n((now, 0), ends as usize - 1));
             }
             if buffer[..read].ends_with(b"0\r\n\r\n") {
                 break;
@@ -97,18 +105,73 @@ async fn reader(address: SocketAddr, tokens: u32, number: u32, until: Instant) -
     }
 }
 
-/// Processor time of the server's thread so far.
-fn server_seconds() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has /proc");
-    for task in tasks.flatten() {
+/// What the kernel says of the threads of this process with one of these names, added up: time on
+/// a processor and time waiting for one, in nanoseconds.
+fn schedstat(names: &[&str]) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux has /proc").flatten() {
         let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
-        if read("comm").trim() == "weir-serve" {
+        if names.iter().any(|name| read("comm").trim().starts_with(name)) {
             let schedstat = read("schedstat");
-            let nanos = schedstat.split_whitespace().next().and_then(|it| it.parse::<u64>().ok());
-            return nanos.unwrap_or(0) as f64 / 1e9;
+            let mut fields = schedstat.split_whitespace().map_while(|it| it.parse::<u64>().ok());
+            sum.0 += fields.next().unwrap_or(0);
+            sum.1 += fields.next().unwrap_or(0);
         }
     }
-    0.0
+    sum
+}
+
+const SERVER: &str = "weir-serve";
+/// The bench's own threads are called after its file.
+const CLIENT: &str = "stream-";
+
+/// Processor time of the server's thread so far.
+fn server_seconds() -> f64 {
+    schedstat(&[SERVER]).0 as f64 / 1e9
+}
+
+/// Looks once per pass how long server and client have waited for their cores so far.
+async fn watch_contention(over: &std::cell::Cell<bool>) -> Vec<(Instant, u64)> {
+    let mut seen = Vec::new();
+    while !over.get() {
+        seen.push((Instant::now(), schedstat(&[SERVER, CLIENT]).1));
+        tokio::time::sleep(Duration::from_nanos(PACE.0)).await;
+    }
+    seen
+}
+
+/// A wait for a core that is shorter than this disturbs no figure.
+const WAITED: u64 = 100_000;
+
+/// The gaps that ended while nobody waited for a core, nor within two passes after.
+fn undisturbed(gaps: &[(Instant, u64)], seen: &[(Instant, u64)]) -> Vec<u64> {
+    let disturbed: Vec<Instant> =
+        seen.windows(2).filter(|two| two[1].1 - two[0].1 > WAITED).map(|two| two[0].0).collect();
+    let after = Duration::from_nanos(4 * PACE.0);
+    let is_free = |at: &Instant| {
+        let index = disturbed.partition_point(|it| it <= at);
+        index.checked_sub(1).is_none_or(|last| *at > disturbed[last] + after)
+    };
+    gaps.iter().filter(|(at, _)| is_free(at)).map(|(_, gap)| *gap).collect()
+}
+
+fn print_errors(what: &str, gaps: &[u64]) {
+    if gaps.is_empty() {
+        println!("{what}: no gaps");
+        return;
+    }
+    let mut errors: Vec<u64> = gaps.iter().map(|gap| gap.abs_diff(PACE.0)).collect();
+    errors.sort_unstable();
+    let at = |share: f64| errors[(share * (errors.len() - 1) as f64) as usize] as f64 / 1e6;
+    println!(
+        "{what}: {} gaps off 10 ms by p50 {:.3} ms, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, most {:.3}",
+        errors.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
 }
 
 fn main() {
@@ -129,15 +192,20 @@ fn main() {
     let (before, start) = (server_seconds(), Instant::now());
     let until = start + span;
     let (mut frames, mut gaps) = (0, Vec::new());
-    runtime.block_on(async {
+    let over = std::cell::Cell::new(false);
+    let seen = runtime.block_on(async {
         let readers: Vec<_> = (0..streams)
             .map(|number| tokio::spawn(reader(address, tokens as u32, number as u32, until)))
             .collect();
-        for reader in readers {
-            let (count, own) = reader.await.expect("readers do not panic");
-            frames += count;
-            gaps.extend(own);
-        }
+        let reading = async {
+            for reader in readers {
+                let (count, own) = reader.await.expect("readers do not panic");
+                frames += count;
+                gaps.extend(own);
+            }
+            over.set(true);
+        };
+        tokio::join!(watch_contention(&over), reading).0
     });
     let (wall, busy) = (start.elapsed().as_secs_f64(), server_seconds() - before);
     println!(
@@ -148,17 +216,8 @@ fn main() {
         busy * 1e6 / frames as f64
     );
     if paced {
-        let mut errors: Vec<u64> = gaps.iter().map(|gap| gap.abs_diff(PACE.0)).collect();
-        errors.sort_unstable();
-        let at = |share: f64| errors[(share * (errors.len() - 1) as f64) as usize] as f64 / 1e6;
-        println!(
-            "gaps off 10 ms by: p50 {:.3} ms, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, most {:.3}",
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(0.999),
-            at(1.0)
-        );
+        print_errors("all", &gaps.iter().map(|(_, gap)| *gap).collect::<Vec<_>>());
+        print_errors("nobody waited for a core", &undisturbed(&gaps, &seen));
     }
     server.shutdown().expect("the server ends cleanly");
 }

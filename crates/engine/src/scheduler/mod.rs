@@ -259,11 +259,12 @@ impl Engine {
 
     /// After [`Engine::complete`], and before any other call: the requests that got a token in
     /// that pass. These are the ones whose first token came, those that decode, those that go on
-    /// after a preemption, and those that finished.
+    /// after a preemption, and last those that finished: a server has most work with them, and
+    /// nobody waits for their next token.
     pub fn token_slots(&self) -> impl Iterator<Item = Slot> {
         // Whoever decodes now got a token in this pass, be it at the end of its prompt.
         let decodes = |slot: &u32| self.sequences[*slot as usize].phase == Phase::Decode;
-        self.ended.iter().copied().chain(self.running.iter().filter(decodes)).map(Slot)
+        self.running.iter().filter(decodes).chain(self.ended.iter().copied()).map(Slot)
     }
 
     /// Requests submitted and neither finished nor aborted.

@@ -4,12 +4,14 @@
 //! cluster owns all model time; engines, router and tiers only answer.
 
 use weir_engine::timing::{Timing, TimingError};
+use weir_engine::{Slot, TransferId, TransferOutcome};
 use weir_model::{Bytes, Nanos, Prompt, Request};
 use weir_router::{PolicyConfig, Router, RouterStats};
 use weir_tier::remote::RemoteStore;
 
 use crate::clock::Clock;
 use crate::config::ClusterConfig;
+use crate::errand::Errand;
 use crate::observer::Observer;
 use crate::replica::{Event, Replica, Surroundings};
 use crate::view::{InFlight, ReplicaView};
@@ -65,6 +67,47 @@ impl Cluster {
         })
     }
 
+    /// Leaves transfers and lookups to the caller, who moves real bytes: from now on they are
+    /// [`Errand`]s, and links and store have no model. To be called before anything is submitted.
+    pub fn carry(&mut self) {
+        self.store = None;
+        for replica in &mut self.replicas {
+            replica.carry();
+        }
+    }
+
+    /// Adds what the caller is to do. To be asked after each call that lets something happen.
+    pub fn take_errands(&mut self, into: &mut Vec<Errand>) {
+        for replica in &mut self.replicas {
+            into.append(&mut replica.errands);
+        }
+    }
+
+    /// A transfer that was an errand has ended at `now`. What follows is an event at that time.
+    pub fn transfer_done(
+        &mut self,
+        now: Nanos,
+        replica: u16,
+        id: TransferId,
+        outcome: TransferOutcome,
+    ) {
+        self.clock.plan(now.max(self.clock.now()), Event::TransferEnd(replica, id, outcome));
+    }
+
+    /// A lookup that was an errand is answered at `now`: `found` consecutive chunks from
+    /// `from_chunk` on.
+    pub fn lookup_done(
+        &mut self,
+        now: Nanos,
+        replica: u16,
+        slot: Slot,
+        from_chunk: u32,
+        found: u32,
+    ) {
+        let at = now.max(self.clock.now());
+        self.clock.plan(at, Event::LookupEnd(replica, slot, from_chunk, found));
+    }
+
     /// Routes a request that arrives at `now`. `tag` is the caller's name for it, unique among the
     /// requests in flight, and comes back with everything about it.
     ///
@@ -102,10 +145,9 @@ impl Cluster {
             Event::PassEnd(number) => {
                 self.replicas[usize::from(number)].end_pass(now, around, observer);
             }
-            Event::TransferEnd(number, id) => {
+            Event::TransferEnd(number, id, outcome) => {
                 let replica = &mut self.replicas[usize::from(number)];
-                replica.end_transfer(now, id, around.store.as_deref_mut(), observer);
-                replica.kick(now, around, observer);
+                replica.arrive_transfer(now, id, outcome, around, observer);
             }
             Event::LookupEnd(number, slot, from, found) => {
                 let replica = &mut self.replicas[usize::from(number)];

@@ -6,12 +6,14 @@
 mod clock;
 mod cluster;
 mod config;
+mod errand;
 mod observer;
 mod replica;
 mod view;
 
 pub use cluster::{Cluster, Placement};
 pub use config::ClusterConfig;
+pub use errand::Errand;
 pub use observer::Observer;
 pub use view::{InFlight, LinkTotals, ReplicaView};
 pub use weir_engine::timing::TimingError;

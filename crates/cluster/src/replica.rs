@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 
 use weir_engine::timing::{Timing, TimingModel};
-use weir_engine::{Effects, Engine, Slot, Transfer, TransferId, TransferKind, TransferOutcome};
+use weir_engine::{
+    Effects, Engine, Eviction, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
+};
 use weir_model::{KvEvent, Nanos, Request, StepRow, TierKind, Tokens};
 use weir_tier::link::{Direction, Link};
 use weir_tier::remote::RemoteStore;
 
 use crate::clock::Clock;
 use crate::config::ClusterConfig;
+use crate::errand::Errand;
 use crate::observer::Observer;
 use crate::view::{InFlight, LinkTotals};
 
@@ -19,8 +22,8 @@ pub(crate) enum Event {
     Submit(u16),
     /// The pass ends.
     PassEnd(u16),
-    /// A transfer ends.
-    TransferEnd(u16, TransferId),
+    /// A transfer ends, well or not.
+    TransferEnd(u16, TransferId, TransferOutcome),
     /// A remote lookup is answered: from which chunk on it asked, and how many were found.
     LookupEnd(u16, Slot, u32, u32),
     /// KV events reach the router.
@@ -51,8 +54,17 @@ pub(crate) struct Replica {
     pub(crate) totals: Vec<LinkTotals>,
     /// Transfers under way, by id, and when each was asked for.
     transfers: Vec<Option<(Transfer, Nanos)>>,
-    /// Those that the pass under way waits for.
-    held: Vec<TransferId>,
+    /// Transfers that the next pass waits for and that have not arrived.
+    awaited: u32,
+    /// Those that have, and that the engine hears of at the pass's end.
+    arrived: Vec<(TransferId, TransferOutcome)>,
+    /// The duration of a pass that was planned and waits for its loads.
+    waiting_pass: Option<Nanos>,
+    /// Bytes are moved by the caller.
+    carried: bool,
+    /// What the caller is to do.
+    pub(crate) errands: Vec<Errand>,
+    gone: Vec<(TierKind, Eviction)>,
     /// Time by which copies issued since the last pass lengthen the next one.
     issue_debt: Nanos,
     /// Requests that the front end deals with, first in, first out. An aborted one leaves a hole.
@@ -93,7 +105,12 @@ impl Replica {
             links,
             totals: Vec::new(),
             transfers: Vec::new(),
-            held: Vec::new(),
+            awaited: 0,
+            arrived: Vec::new(),
+            waiting_pass: None,
+            carried: false,
+            errands: Vec::new(),
+            gone: Vec::new(),
             issue_debt: Nanos::ZERO,
             front_end: VecDeque::new(),
             front_end_free: Nanos::ZERO,
@@ -167,8 +184,12 @@ impl Replica {
             }
             let start = self.start_transfers(now, around);
             self.in_pass = true;
-            let end = start + duration + std::mem::take(&mut self.issue_debt);
-            around.clock.plan(end, Event::PassEnd(self.number));
+            let duration = duration + std::mem::take(&mut self.issue_debt);
+            if self.awaited > 0 {
+                self.waiting_pass = Some(duration);
+            } else {
+                around.clock.plan(start + duration, Event::PassEnd(self.number));
+            }
         } else {
             self.start_transfers(now, around);
         }
@@ -184,8 +205,8 @@ impl Replica {
     ) {
         let (running, waiting) = (self.engine.running(), self.engine.waiting());
         self.in_pass = false;
-        for id in std::mem::take(&mut self.held) {
-            self.end_transfer(now, id, around.store.as_deref_mut(), observer);
+        for (id, outcome) in std::mem::take(&mut self.arrived) {
+            self.end_transfer(now, id, outcome, around.store.as_deref_mut(), observer);
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.engine.complete(&mut effects);
@@ -218,11 +239,35 @@ impl Replica {
         self.kick(now, around, observer);
     }
 
-    /// A transfer has arrived.
-    pub(crate) fn end_transfer(
+    /// A transfer has arrived: the engine hears of it, at once or with the pass that waits for it.
+    pub(crate) fn arrive_transfer(
         &mut self,
         now: Nanos,
         id: TransferId,
+        outcome: TransferOutcome,
+        around: &mut Surroundings<'_>,
+        observer: &mut impl Observer,
+    ) {
+        let under_way = self.transfers[id.0 as usize].as_ref();
+        if !under_way.is_some_and(|(transfer, _)| transfer.holds_pass) {
+            self.end_transfer(now, id, outcome, around.store.as_deref_mut(), observer);
+            self.kick(now, around, observer);
+            return;
+        }
+        self.arrived.push((id, outcome));
+        self.awaited -= 1;
+        if self.awaited == 0
+            && let Some(duration) = self.waiting_pass.take()
+        {
+            around.clock.plan(now + duration, Event::PassEnd(self.number));
+        }
+    }
+
+    fn end_transfer(
+        &mut self,
+        now: Nanos,
+        id: TransferId,
+        outcome: TransferOutcome,
         store: Option<&mut RemoteStore>,
         observer: &mut impl Observer,
     ) {
@@ -233,9 +278,11 @@ impl Replica {
         {
             store.stored(transfer.tokens.pieces(), transfer.from_chunk, transfer.to_chunk);
         }
-        self.engine.transfer_done(id, TransferOutcome::Ok);
-        self.count(&transfer, now - asked);
-        observer.transferred(now, self.number, &transfer, now - asked);
+        self.engine.transfer_done(id, outcome);
+        if outcome == TransferOutcome::Ok {
+            self.count(&transfer, now - asked);
+            observer.transferred(now, self.number, &transfer, now - asked);
+        }
     }
 
     /// Gives a request up. False when it is not here.
@@ -275,25 +322,32 @@ impl Replica {
         }
     }
 
-    /// Starts what the engine handed out; returns when a pass that waits for it can start.
+    /// From now on the caller moves the bytes.
+    pub(crate) fn carry(&mut self) {
+        self.carried = true;
+        self.engine.carry();
+    }
+
+    /// Starts what the engine handed out; returns when a pass that waits for it can start, as far
+    /// as that is known now.
     fn start_transfers(&mut self, now: Nanos, around: &mut Surroundings<'_>) -> Nanos {
         self.engine.take_transfers(&mut self.new_transfers);
         self.engine.take_lookups(&mut self.new_lookups);
+        if self.carried {
+            self.send_out(now);
+            return now;
+        }
         let mut start = now;
         for transfer in std::mem::take(&mut self.new_transfers) {
             let done = self.transfer_time(now, &transfer, around.store.as_deref_mut());
-            self.issue_debt += transfer.issue_cost;
-            let id = transfer.id;
+            let (id, ok) = (transfer.id, TransferOutcome::Ok);
             if transfer.holds_pass {
                 start = start.max(done);
-                self.held.push(id);
+                self.arrived.push((id, ok));
             } else {
-                around.clock.plan(done, Event::TransferEnd(self.number, id));
+                around.clock.plan(done, Event::TransferEnd(self.number, id, ok));
             }
-            if self.transfers.len() <= id.0 as usize {
-                self.transfers.resize(id.0 as usize + 1, None);
-            }
-            self.transfers[id.0 as usize] = Some((transfer, now));
+            self.remember(now, transfer);
         }
         for lookup in std::mem::take(&mut self.new_lookups) {
             let store = around.store.as_deref_mut().expect("only a remote store is looked up");
@@ -302,6 +356,31 @@ impl Replica {
             around.clock.plan(at, Event::LookupEnd(self.number, lookup.slot, from, found));
         }
         start
+    }
+
+    /// Makes errands of what the engine handed out.
+    fn send_out(&mut self, now: Nanos) {
+        let replica = self.number;
+        self.engine.take_evictions(&mut self.gone);
+        let gone = self.gone.drain(..);
+        self.errands.extend(gone.map(|(tier, gone)| Errand::Drop { replica, tier, gone }));
+        for transfer in std::mem::take(&mut self.new_transfers) {
+            self.awaited += u32::from(transfer.holds_pass);
+            self.errands.push(Errand::Transfer { replica, transfer: transfer.clone() });
+            self.remember(now, transfer);
+        }
+        let lookups = self.new_lookups.drain(..);
+        self.errands.extend(lookups.map(|lookup| Errand::Lookup { replica, lookup }));
+    }
+
+    /// Keeps a transfer under way, with the time at which it was asked for.
+    fn remember(&mut self, now: Nanos, transfer: Transfer) {
+        self.issue_debt += transfer.issue_cost;
+        let index = transfer.id.0 as usize;
+        if self.transfers.len() <= index {
+            self.transfers.resize(index + 1, None);
+        }
+        self.transfers[index] = Some((transfer, now));
     }
 
     fn transfer_time(

@@ -12,6 +12,8 @@ pub mod timing;
 pub use effects::{
     Counters, Effects, Finished, Lookup, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
 };
+pub use weir_tier::chunk_cache::Eviction;
+
 pub use scheduler::{Busy, Engine, SubmitError};
 
 pub use config::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};

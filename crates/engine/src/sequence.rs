@@ -24,6 +24,17 @@ pub(crate) enum Phase {
     Done,
 }
 
+/// What is known of the prompt tokens that caches serve, decided at the first admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hits {
+    /// It was never admitted.
+    Unknown,
+    /// Decided; where bytes are real, those of tiers count when they have arrived.
+    Decided,
+    /// Those of tiers have arrived, or did not come.
+    Arrived,
+}
+
 /// A sequence: prompt, what was generated so far, and what it holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
@@ -47,7 +58,7 @@ pub(crate) struct Sequence {
     pub(crate) first_step: Option<u64>,
     /// Prompt tokens served per tier at the first admission.
     pub(crate) cached: [u32; 4],
-    pub(crate) admitted: bool,
+    pub(crate) hits: Hits,
     pub(crate) preemptions: u16,
     /// Chunks offered to the offload mechanism so far.
     pub(crate) offered_chunks: u32,
@@ -80,7 +91,7 @@ impl Sequence {
             order: 0,
             first_step: None,
             cached: [0; 4],
-            admitted: false,
+            hits: Hits::Unknown,
             preemptions: 0,
             offered_chunks: 0,
             remote: None,

@@ -6,6 +6,7 @@ use weir_cluster::{ClusterConfig, TimingError};
 use weir_engine::TimingConfig;
 use weir_model::Nanos;
 
+use crate::carrier::CarrierConfig;
 use crate::clock::TimeMode;
 use crate::kv_events::{EventForm, KvEventsError, PublisherConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerError};
@@ -20,6 +21,9 @@ pub struct ServeConfig {
     pub models: Vec<String>,
     /// Text to token ids and back.
     pub tokenizer: TokenizerConfig,
+    /// Tiers that really hold the offload mechanism's bytes. Without it, or without a mechanism,
+    /// nothing is moved and the links' model says how long it would take.
+    pub carrier: Option<CarrierConfig>,
     /// How model time runs.
     pub time: TimeMode,
     /// Where KV events go, and how their blocks are named.
@@ -48,6 +52,7 @@ impl ServeConfig {
             cluster,
             models: vec![model.into()],
             tokenizer: TokenizerConfig::default(),
+            carrier: None,
             time: TimeMode::Real,
             kv_events: None,
             body_limit: 64 << 20,
@@ -115,6 +120,9 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No memory for blocks on their way.
+    #[error("no memory for blocks on their way: {0}")]
+    Memory(String),
     /// The core does not exist or is not ours.
     #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
     Core {

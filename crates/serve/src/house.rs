@@ -8,9 +8,12 @@ use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use weir_cluster::Errand;
+use weir_model::Nanos;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::api::Facts;
+use crate::carrier::{Carrier, Done};
 use crate::clock::ModelClock;
 use crate::config::{ServeConfig, ServeError};
 use crate::driver::{Ask, Driver, Taken};
@@ -31,6 +34,8 @@ pub(crate) enum Command {
 pub(crate) struct House {
     pub(crate) facts: Arc<Facts>,
     driver: RefCell<Driver<Telemetry>>,
+    /// Moves bytes, where they are real.
+    carrier: Option<Carrier>,
     clock: ModelClock,
     /// The driver's loop is to look again: something was submitted or given up.
     knock: Notify,
@@ -48,11 +53,13 @@ impl House {
     pub(crate) fn new(
         facts: Arc<Facts>,
         driver: Driver<Telemetry>,
+        carrier: Option<Carrier>,
         config: &ServeConfig,
     ) -> Rc<Self> {
         Rc::new(Self {
             facts,
             driver: RefCell::new(driver),
+            carrier,
             clock: ModelClock::start(config.time),
             knock: Notify::new(),
             given_up: RefCell::default(),
@@ -85,18 +92,18 @@ impl House {
         self.knock.notify_one();
     }
 
-    /// The driver's loop: steps what is due, then waits for the next event or a knock. After each
-    /// pass the runtime has a turn, so that tokens leave as soon as they are due.
-    pub(crate) async fn drive(&self, timer: Timer) -> Result<(), ServeError> {
+    /// The driver's loop: steps what is due, then waits for the next event, a knock, or bytes that
+    /// have arrived. After each pass the runtime has a turn, so that tokens leave as soon as they
+    /// are due.
+    pub(crate) async fn drive(
+        &self,
+        timer: Timer,
+        mut outcomes: UnboundedReceiver<Done>,
+    ) -> Result<(), ServeError> {
+        let mut errands = Vec::new();
+        let mut arrived = None;
         loop {
-            let now = self.clock.now();
-            let next = {
-                let mut driver = self.driver.borrow_mut();
-                for tag in self.given_up.borrow_mut().drain(..) {
-                    driver.abort(now, tag);
-                }
-                if driver.advance(now) { Some(now) } else { driver.next_at() }
-            };
+            let next = self.step(&mut errands, arrived.take(), &mut outcomes);
             match next {
                 Some(at) if at <= self.clock.now() => tokio::task::yield_now().await,
                 Some(at) => {
@@ -106,11 +113,46 @@ impl House {
                             ServeError::System { what: "wait for the timer", source }
                         })?,
                         () = self.knock.notified() => {}
+                        done = outcomes.recv(), if self.carrier.is_some() => arrived = done,
                     }
                 }
-                None => self.knock.notified().await,
+                None => tokio::select! {
+                    () = self.knock.notified() => {}
+                    done = outcomes.recv(), if self.carrier.is_some() => arrived = done,
+                },
             }
         }
+    }
+
+    /// Handles what is due now, and says when the next thing is.
+    fn step(
+        &self,
+        errands: &mut Vec<Errand>,
+        arrived: Option<Done>,
+        outcomes: &mut UnboundedReceiver<Done>,
+    ) -> Option<Nanos> {
+        let now = self.clock.now();
+        let mut driver = self.driver.borrow_mut();
+        for tag in self.given_up.borrow_mut().drain(..) {
+            driver.abort(now, tag);
+        }
+        let waiting = std::iter::from_fn(|| outcomes.try_recv().ok());
+        for done in arrived.into_iter().chain(waiting) {
+            match done {
+                Done::Transfer { replica, id, outcome } => {
+                    driver.transfer_done(now, replica, id, outcome);
+                }
+                Done::Lookup { replica, slot, from_chunk, found } => {
+                    driver.lookup_done(now, replica, slot, from_chunk, found);
+                }
+            }
+        }
+        let next = if driver.advance(now) { Some(now) } else { driver.next_at() };
+        if let Some(carrier) = &self.carrier {
+            driver.take_errands(errands);
+            carrier.take(errands, driver.interner());
+        }
+        next
     }
 
     /// Answers what control routes ask, until nobody can ask any more.
@@ -126,7 +168,8 @@ impl House {
                 }
                 Command::Scrape(reply) => {
                     let driver = self.driver.borrow();
-                    let page = driver.watcher().page(driver.cluster());
+                    let carried = self.carrier.as_ref().map(Carrier::state);
+                    let page = driver.watcher().page(driver.cluster(), carried.as_ref());
                     let _ = reply.send(page);
                 }
             }

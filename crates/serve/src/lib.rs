@@ -6,6 +6,7 @@
 //! front of that.
 
 mod api;
+pub mod carrier;
 mod clock;
 mod config;
 pub mod driver;

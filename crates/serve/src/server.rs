@@ -19,6 +19,7 @@ use tokio::sync::{mpsc as channel, watch};
 use tokio::task::LocalSet;
 
 use crate::api::{Desk, Facts, answer, router};
+use crate::carrier::Carrier;
 use crate::clock::{TimeMode, unix_seconds};
 use crate::config::{ServeConfig, ServeError};
 use crate::driver::Driver;
@@ -189,15 +190,21 @@ async fn serve(
     let interner = Interner::new(facts.tokenizer.answers(), config.remembered_tokens);
     let telemetry = Telemetry::open(config).await?;
     let instant = config.time == TimeMode::Instant;
-    let driver = Driver::new(config.resolved_cluster(), interner, instant, telemetry)?;
+    let mut driver = Driver::new(config.resolved_cluster(), interner, instant, telemetry)?;
+    let (done, outcomes) = channel::unbounded_channel();
+    let carried = config.carrier.clone().filter(|_| config.cluster.offload.is_some());
+    let carrier = carried.map(|carrier| Carrier::start(carrier, done)).transpose()?;
+    if carrier.is_some() {
+        driver.carry();
+    }
     let timer =
         Timer::new().map_err(|source| ServeError::System { what: "make a timer", source })?;
-    let house = House::new(Arc::clone(&facts), driver, config);
+    let house = House::new(Arc::clone(&facts), driver, carrier, config);
     let (commands, orders) = channel::unbounded_channel();
     let control = TowerToHyperService::new(router(Desk { facts, commands }));
     let driving = tokio::task::spawn_local({
         let house = Rc::clone(&house);
-        async move { house.drive(timer).await }
+        async move { house.drive(timer, outcomes).await }
     });
     let obeying = tokio::task::spawn_local({
         let house = Rc::clone(&house);

@@ -4,11 +4,14 @@ use weir_cluster::{Cluster, ReplicaView};
 use weir_engine::{Mechanism, OffloadConfig, Transfer, TransferKind};
 use weir_model::{KvEvent, Nanos, StepRow, TierKind, Tokens};
 
+use crate::carrier::CarrierState;
 use crate::clock::unix_seconds;
 use crate::config::{ServeConfig, ServeError};
 use crate::driver::Watcher;
 use crate::kv_events::{Event, Expander, Publisher};
-use crate::metrics::{CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay};
+use crate::metrics::{
+    CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay, carried_page,
+};
 use crate::token_ids::TokenIds;
 
 /// The KV events of one engine on their way out.
@@ -22,6 +25,8 @@ struct Feed {
 /// Metrics and KV events of all engines.
 pub(crate) struct Telemetry {
     metrics: Metrics,
+    /// Seconds since 1970 at the start.
+    created: f64,
     cache: CacheConfig,
     offload: Option<OffloadConfig>,
     feeds: Vec<Feed>,
@@ -54,15 +59,20 @@ impl Telemetry {
                 feeds.push(Feed { expander: form.expander(), publisher, pending: Vec::new() });
             }
         }
-        let metrics = Metrics::new(model, replicas, engine.max_model_len, unix_seconds());
-        Ok(Self { metrics, cache, offload: config.cluster.offload.clone(), feeds })
+        let created = unix_seconds();
+        let metrics = Metrics::new(model, replicas, engine.max_model_len, created);
+        Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
     }
 
     /// The metrics page.
-    pub(crate) fn page(&self, cluster: &Cluster) -> String {
+    pub(crate) fn page(&self, cluster: &Cluster, carried: Option<&CarrierState>) -> String {
         let state: Vec<EngineSnapshot> =
             cluster.replicas().map(|replica| self.snapshot(replica)).collect();
-        self.metrics.page(&self.cache, &state)
+        let mut page = self.metrics.page(&self.cache, &state);
+        if let Some(carried) = carried {
+            page.push_str(&carried_page(carried, self.created));
+        }
+        page
     }
 
     fn snapshot(&self, replica: ReplicaView<'_>) -> EngineSnapshot {

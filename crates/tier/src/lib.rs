@@ -4,8 +4,11 @@
 
 pub mod chunk_cache;
 pub mod config;
+pub mod keyed_cache;
 pub mod link;
+mod order;
 pub mod recency;
 pub mod remote;
 
 pub use config::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
+pub use keyed_cache::KeyedCache;

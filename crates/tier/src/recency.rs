@@ -51,7 +51,7 @@ impl RecencyList {
 
     /// Makes an id that is not listed the most recently used one.
     pub fn push(&mut self, id: u32) {
-        self.reserve(id);
+        self.reserve(id + 1);
         debug_assert!(!self.links[id as usize].listed, "an id is listed once");
         self.links[id as usize] = Links { before: self.newest, after: NONE, listed: true };
         if self.newest == NONE {
@@ -64,7 +64,7 @@ impl RecencyList {
 
     /// Puts an id that is not listed right after (more recent than) one that is.
     pub fn insert_after(&mut self, id: u32, place: u32) {
-        self.reserve(id);
+        self.reserve(id + 1);
         debug_assert!(self.contains(place) && !self.contains(id));
         let after = self.links[place as usize].after;
         self.links[id as usize] = Links { before: place, after, listed: true };
@@ -99,9 +99,10 @@ impl RecencyList {
         *self = Self::default();
     }
 
-    fn reserve(&mut self, id: u32) {
-        if self.links.len() <= id as usize {
-            self.links.resize(id as usize + 1, Links::default());
+    /// Makes room for the ids below `ids`, so that none of them allocates later.
+    pub fn reserve(&mut self, ids: u32) {
+        if self.links.len() < ids as usize {
+            self.links.resize(ids as usize, Links::default());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Integration tests of the cluster.
 
 mod behaviour;
+mod carried;
 mod fixture;
 mod invariants;

@@ -7,7 +7,7 @@
 //! while they move, and cannot be hit before they have arrived.
 
 use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
-use weir_tier::chunk_cache::ChunkCache;
+use weir_tier::chunk_cache::{ChunkCache, Eviction};
 
 use crate::config::{LoadMode, Mechanism, OffloadConfig};
 use crate::effects::{Transfer, TransferId, TransferKind};
@@ -56,6 +56,18 @@ struct Job {
     to: u32,
     /// Who waits for it (loads).
     slot: u32,
+}
+
+/// A transfer that has ended, as far as the engine must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Store or load.
+    pub kind: TransferKind,
+    /// Whose blocks it moved.
+    pub slot: u32,
+    /// Bytes over all ranks that left or reached the GPU: none for a store that went on from the
+    /// nearest tier.
+    pub gpu_bytes: Bytes,
 }
 
 /// The mechanism's state.
@@ -114,6 +126,21 @@ impl Offload {
     /// Chunks that found no room in local tiers.
     pub const fn refused_chunks(&self) -> u64 {
         self.refused
+    }
+
+    /// Keeps evictions of local tiers for [`Offload::take_evictions`]: for a driver that moves
+    /// real bytes.
+    pub fn log_evictions(&mut self) {
+        for tier in &mut self.tiers {
+            tier.cache.log_evictions();
+        }
+    }
+
+    /// Adds what local tiers evicted since the last call.
+    pub fn take_evictions(&mut self, into: &mut Vec<(TierKind, Eviction)>) {
+        for tier in &mut self.tiers {
+            into.extend(tier.cache.take_evictions().into_iter().map(|gone| (tier.kind, gone)));
+        }
     }
 
     /// Transfers under way.
@@ -228,8 +255,8 @@ impl Offload {
         self.tiers.first().is_some_and(|nearest| nearest.kind != tier)
     }
 
-    /// A transfer has ended. Returns the slot that waits for it, for loads.
-    pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<u32> {
+    /// A transfer has ended. Nothing is returned for one that is not under way.
+    pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<Ended> {
         let job = self.jobs.get_mut(id.0 as usize).and_then(Option::take)?;
         self.vacant.push(id.0);
         debug_assert_eq!(job.transfer, id);
@@ -244,11 +271,20 @@ impl Offload {
             (TransferKind::Store, Some(local)) => {
                 local.cache.cancel(job.tokens.pieces(), job.from, job.to);
             }
-            (TransferKind::Load, Some(local)) => local.cache.unpin(job.tokens.pieces(), job.to),
+            (TransferKind::Load, Some(local)) => {
+                local.cache.unpin(job.tokens.pieces(), job.to);
+                if !arrived {
+                    // Asked again, they would be missing again.
+                    local.cache.forget(job.tokens.pieces(), job.from, job.to);
+                }
+            }
             (TransferKind::Load, None) if arrived => self.keep_copy(&job),
             (TransferKind::Load | TransferKind::Store, None) => {}
         }
-        (job.kind == TransferKind::Load).then_some(job.slot)
+        let passes_on = job.kind == TransferKind::Store && self.is_behind(job.tier);
+        let chunks = if passes_on { 0 } else { u64::from(job.to - job.from) };
+        let gpu_bytes = Bytes(self.chunk_bytes.0 * chunks);
+        Some(Ended { kind: job.kind, slot: job.slot, gpu_bytes })
     }
 
     /// LMCache keeps what it read from its remote store in host memory.

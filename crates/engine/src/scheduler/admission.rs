@@ -6,7 +6,7 @@ use super::Engine;
 use crate::config::LoadMode;
 use crate::effects::{Lookup, Slot};
 use crate::offload::{Answer, Segment};
-use crate::sequence::Phase;
+use crate::sequence::{Hits, Phase};
 
 /// What became of a waiting sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +132,10 @@ impl Engine {
         let has_offload = self.offload.is_some();
         let chunk = self.offload.as_ref().map_or(1, |offload| offload.config().chunk_tokens);
         let sequence = &mut self.sequences[slot as usize];
-        if sequence.admitted {
+        if sequence.hits != Hits::Unknown {
             return;
         }
-        sequence.admitted = true;
+        sequence.hits = Hits::Decided;
         sequence.cached[TierKind::Gpu.index()] = local;
         let mut at = local;
         for segment in segments {
@@ -148,8 +148,23 @@ impl Engine {
         if has_offload {
             self.counters.external_query_tokens += u64::from(sequence.known - local);
         }
-        for tier in TierKind::ALL {
+        let tiers = if self.carried { &TierKind::ALL[..1] } else { &TierKind::ALL[..] };
+        for tier in tiers {
             self.counters.tier_hit_tokens[tier.index()] += u64::from(sequence.cached[tier.index()]);
+        }
+    }
+
+    /// All loads of a sequence have ended: what they brought counts once, what did not come never.
+    pub(super) fn count_loaded(&mut self, slot: u32) {
+        let sequence = &mut self.sequences[slot as usize];
+        let counted = std::mem::replace(&mut sequence.hits, Hits::Arrived) == Hits::Arrived;
+        for tier in &TierKind::ALL[1..] {
+            let tokens = &mut sequence.cached[tier.index()];
+            if sequence.load_failed {
+                *tokens = 0;
+            } else if !counted {
+                self.counters.tier_hit_tokens[tier.index()] += u64::from(*tokens);
+            }
         }
     }
 
@@ -163,7 +178,9 @@ impl Engine {
         sequence.load_failed = false;
         sequence.offered_chunks = 0;
         sequence.loading = segments;
-        self.counters.loaded_bytes += transfers.iter().map(|load| load.bytes.0).sum::<u64>();
+        if !self.carried {
+            self.counters.loaded_bytes += transfers.iter().map(|load| load.bytes.0).sum::<u64>();
+        }
         self.transfers.extend(transfers);
         match mode {
             LoadMode::Async => {

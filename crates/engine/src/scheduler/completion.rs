@@ -16,7 +16,11 @@ impl Engine {
             let sequence = &mut self.sequences[*slot as usize];
             assert_eq!(sequence.loads_open, 0, "a pass ends after the loads that it waits for");
             if std::mem::take(&mut sequence.load_failed) {
+                let asked = sequence.remote;
                 self.requeue(*slot);
+                // A store that lost the chunks, or is gone, is not asked for them again.
+                let remote = asked.map(|(from, _)| (from, 0));
+                self.sequences[*slot as usize].remote = remote;
                 continue;
             }
             sequence.computed += new;
@@ -94,7 +98,7 @@ impl Engine {
         sequence.offered_chunks = to;
         let stores = offload.store(slot, &sequence.tokens, from, to);
         // The bytes leave the GPU once, however many tiers they go to.
-        if let Some(first) = stores.first() {
+        if let Some(first) = stores.first().filter(|_| !self.carried) {
             self.counters.stored_bytes += first.bytes.0;
         }
         self.counters.refused_chunks = offload.refused_chunks();

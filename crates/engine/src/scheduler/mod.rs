@@ -18,10 +18,13 @@ mod events;
 
 use std::collections::VecDeque;
 
-use weir_model::{KvEvent, Request, Tokens};
+use weir_model::{KvEvent, Request, TierKind, Tokens};
+use weir_tier::chunk_cache::Eviction;
 
 use crate::config::{EngineConfig, OffloadConfig};
-use crate::effects::{Counters, Effects, Lookup, Slot, Transfer, TransferId, TransferOutcome};
+use crate::effects::{
+    Counters, Effects, Lookup, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
+};
 use crate::offload::Offload;
 use crate::pool::BlockPool;
 use crate::running::{RunningList, WakeUp, Wheel};
@@ -91,6 +94,8 @@ pub struct Engine {
     counters: Counters,
     /// Set when something happened that may let a waiting sequence in.
     stirred: bool,
+    /// The driver moves real bytes; see [`Engine::carry`].
+    carried: bool,
     unfinished: u32,
 }
 
@@ -124,6 +129,7 @@ impl Engine {
             events: events.then(Vec::new),
             counters: Counters::default(),
             stirred: false,
+            carried: false,
             unfinished: 0,
             config,
         }
@@ -177,13 +183,27 @@ impl Engine {
         let arrived = outcome == TransferOutcome::Ok;
         let Some(offload) = &mut self.offload else { return };
         self.stirred = true;
-        let Some(slot) = offload.done(id, arrived) else { return };
+        let Some(ended) = offload.done(id, arrived) else { return };
+        if self.carried && arrived {
+            match ended.kind {
+                TransferKind::Store => self.counters.stored_bytes += ended.gpu_bytes.0,
+                TransferKind::Load => self.counters.loaded_bytes += ended.gpu_bytes.0,
+            }
+        }
+        if ended.kind == TransferKind::Store {
+            return;
+        }
+        let slot = ended.slot;
         let sequence = &mut self.sequences[slot as usize];
         sequence.loads_open -= 1;
         sequence.load_failed |= !arrived;
         if sequence.loads_open > 0 {
             return;
         }
+        if self.carried {
+            self.count_loaded(slot);
+        }
+        let sequence = &self.sequences[slot as usize];
         match sequence.phase {
             Phase::Loading => self.finish_load(slot),
             Phase::Settling => self.vacate(slot),
@@ -250,6 +270,23 @@ impl Engine {
     /// Remote lookups to start now.
     pub fn take_lookups(&mut self, into: &mut Vec<Lookup>) {
         into.append(&mut self.lookups);
+    }
+
+    /// Makes this an engine whose driver moves real bytes, before anything is submitted: what
+    /// local tiers evict is kept for [`Engine::take_evictions`], because the driver must let go of
+    /// the same chunks, and hits and bytes count when they have arrived, because loads can fail.
+    pub fn carry(&mut self) {
+        self.carried = true;
+        if let Some(offload) = &mut self.offload {
+            offload.log_evictions();
+        }
+    }
+
+    /// What local tiers evicted since the last call.
+    pub fn take_evictions(&mut self, into: &mut Vec<(TierKind, Eviction)>) {
+        if let Some(offload) = &mut self.offload {
+            offload.take_evictions(into);
+        }
     }
 
     /// Requests that run for the first time in the pass that [`Engine::begin`] planned.

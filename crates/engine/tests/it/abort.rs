@@ -120,10 +120,13 @@ fn blocks_that_are_loaded_are_freed_when_the_load_has_ended() {
         assert_eq!(bench.engine.pool().used_blocks(), 0);
         assert_eq!(bench.drain(), [3]);
         assert_empty(&mut bench);
-        // The tier has the chunks still, and nothing holds them.
+        // The tier has the chunks still, unless they turned out to be gone; nothing holds them.
         bench.submit(&request(4, &[(1, 97)], 1));
-        assert_eq!(bench.pass(), None);
-        assert_eq!(bench.drain(), [4]);
+        let loads = bench.pass().is_none();
+        assert_eq!(loads, outcome == TransferOutcome::Ok);
+        if loads {
+            assert_eq!(bench.drain(), [4]);
+        }
     }
 }
 

@@ -140,9 +140,11 @@ fn an_in_pass_load_holds_its_pass_and_a_failed_one_is_recomputed() {
     bench.end(TransferKind::Load, TransferOutcome::Failed);
     bench.complete();
     assert!(bench.effects.finished.is_empty());
-    // Still in the tier: the next attempt loads again.
-    assert_eq!(bench.begin(), Some((vec![(1, 96)], 0)));
-    bench.end(TransferKind::Load, TransferOutcome::Ok);
+    // The tier lost them: the next attempt computes all.
+    assert_eq!(bench.begin(), Some((vec![(64, 0)], 0)));
+    assert!(bench.transfers.iter().all(|transfer| transfer.kind == TransferKind::Store));
+    bench.complete();
+    assert_eq!(bench.begin(), Some((vec![(33, 64)], 0)));
     bench.complete();
     assert_eq!(bench.effects.finished.len(), 1);
 }

@@ -10,9 +10,9 @@ mod watcher;
 use std::rc::Rc;
 
 use weir_cluster::{
-    Cluster, ClusterConfig, Finished, Observer, Placement, SubmitError, TimingError,
+    Cluster, ClusterConfig, Errand, Finished, Observer, Placement, SubmitError, TimingError,
 };
-use weir_engine::Transfer;
+use weir_engine::{Slot, Transfer, TransferId, TransferOutcome};
 use weir_model::{ContentId, KvEvent, Nanos, Request, StepRow, Tokens};
 
 pub(crate) use self::flow::{Flow, Progress};
@@ -120,6 +120,43 @@ impl<W: Watcher> Driver<W> {
         let cluster = Cluster::new(config)?;
         let desk = Desk { interner, berths: Vec::new(), free: Vec::new(), watcher, passes: 0 };
         Ok(Self { cluster, desk, at: Nanos::ZERO, instant, arriving: None, submitted: 0 })
+    }
+
+    /// Leaves transfers and lookups to the caller, as errands. To be called before anything is
+    /// submitted.
+    pub fn carry(&mut self) {
+        self.cluster.carry();
+    }
+
+    /// Adds what is to be moved and asked. To be called after each call that lets something
+    /// happen.
+    pub fn take_errands(&mut self, into: &mut Vec<Errand>) {
+        self.cluster.take_errands(into);
+    }
+
+    /// A transfer that was an errand has ended.
+    pub fn transfer_done(
+        &mut self,
+        now: Nanos,
+        replica: u16,
+        id: TransferId,
+        outcome: TransferOutcome,
+    ) {
+        let now = self.arrival_time(now);
+        self.cluster.transfer_done(now, replica, id, outcome);
+    }
+
+    /// A lookup that was an errand is answered: `found` consecutive chunks from `from_chunk` on.
+    pub fn lookup_done(
+        &mut self,
+        now: Nanos,
+        replica: u16,
+        slot: Slot,
+        from_chunk: u32,
+        found: u32,
+    ) {
+        let now = self.arrival_time(now);
+        self.cluster.lookup_done(now, replica, slot, from_chunk, found);
     }
 
     /// When the next thing is due in model time.

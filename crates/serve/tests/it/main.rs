@@ -3,6 +3,8 @@
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+/// Offload mechanisms whose bytes really move.
+mod carried;
 /// A plain HTTP client, and servers to ask.
 mod client;
 /// Real clients, where they are installed.

@@ -8,14 +8,12 @@
 //! A chunk is *pending* between [`ChunkCache::reserve`] and [`ChunkCache::commit`]: it takes room
 //! and is pinned, but cannot be read yet.
 
-mod order;
-
 use smallvec::SmallVec;
 use weir_model::Piece;
 use weir_model::prefix_tree::{NodeId, Position, PrefixTree, Step};
 
 use crate::config::EvictionPolicy;
-use order::{Order, Queue};
+use crate::order::{Order, Queue};
 
 /// What a run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +60,17 @@ pub struct Reserved {
     pub evicted: u32,
 }
 
+/// Chunks that were evicted: a span of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// The pieces from the first token of the sequence to the end of the span.
+    pub path: Vec<Piece>,
+    /// First chunk that went.
+    pub from_chunk: u32,
+    /// End.
+    pub to_chunk: u32,
+}
+
 /// The chunks of one tier.
 #[derive(Debug, Clone)]
 pub struct ChunkCache {
@@ -70,6 +79,8 @@ pub struct ChunkCache {
     capacity: u32,
     used: u32,
     evicted: u64,
+    /// What was evicted since the last look, where somebody keeps the bytes.
+    log: Option<Vec<Eviction>>,
 }
 
 impl ChunkCache {
@@ -81,7 +92,20 @@ impl ChunkCache {
             capacity,
             used: 0,
             evicted: 0,
+            log: None,
         }
+    }
+
+    /// Keeps each eviction from now on for [`ChunkCache::take_evictions`]: whoever has the bytes
+    /// must let go of the same chunks.
+    pub fn log_evictions(&mut self) {
+        self.log.get_or_insert_default();
+    }
+
+    /// Evictions since the last call, in the order in which they happened. Nothing unless they
+    /// are logged.
+    pub fn take_evictions(&mut self) -> Vec<Eviction> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Chunks it may hold.
@@ -217,6 +241,20 @@ impl ChunkCache {
         self.settle(sequence, from, to, false);
     }
 
+    /// Forgets those of the chunks `from..to` that can be read and are not in use: their bytes
+    /// turned out to be gone. No eviction, hence not logged.
+    pub fn forget(&mut self, sequence: &[Piece], from: u32, to: u32) {
+        self.path_to(sequence, from);
+        for node in self.path_to(sequence, to) {
+            let run = self.tree.payload(node);
+            let is_idle = run.presence == Presence::Ready && run.pins == 0;
+            if self.tree.start_units(node) >= from && is_idle {
+                self.drop_run(node);
+            }
+        }
+        self.prune(sequence, to);
+    }
+
     /// Protects the first `chunks` chunks from eviction until [`ChunkCache::unpin`].
     pub fn pin_read(&mut self, sequence: &[Piece], chunks: u32) {
         self.pin(sequence, chunks, true);
@@ -289,6 +327,13 @@ impl ChunkCache {
         if taken < units {
             // The node keeps the rest of the run, which is what goes.
             self.front(node, units - taken);
+        }
+        if let Some(log) = &mut self.log {
+            log.push(Eviction {
+                path: self.tree.path(node),
+                from_chunk: self.tree.start_units(node),
+                to_chunk: self.tree.end_units(node),
+            });
         }
         let run = self.tree.payload_mut(node);
         run.presence = Presence::Absent;

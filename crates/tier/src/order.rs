@@ -1,4 +1,4 @@
-//! Orders of eviction: LRU, ARC, none. Over node indices, weighted by chunks.
+//! Orders of eviction: LRU, ARC, none. Over the indices of their user's entries, weighted by chunks.
 //!
 //! ARC follows Megiddo and Modha (FAST 2003) in the form vLLM's offloading uses: T1 holds what was
 //! used once, T2 what was used again; B1 and B2 remember what was evicted from them, and a use of
@@ -9,7 +9,7 @@ use crate::recency::RecencyList;
 
 /// A queue of the policy. LRU uses only `Once`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queue {
+pub(crate) enum Queue {
     /// Used once (T1); with LRU, everything.
     Once,
     /// Used again (T2).
@@ -22,7 +22,7 @@ pub(super) enum Queue {
 
 /// The run to evict from next.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Victim {
+pub(crate) struct Victim {
     /// Its node index.
     pub index: u32,
     /// Chunks after which the choice must be made again.
@@ -37,7 +37,7 @@ struct Weighted {
 
 /// The order of use of a tier's runs.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
+pub(crate) struct Order {
     policy: EvictionPolicy,
     queues: [Weighted; 4],
     /// Target size of `Once` under ARC, chunks.
@@ -46,23 +46,30 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(policy: EvictionPolicy, capacity: u32) -> Self {
+    pub(crate) fn new(policy: EvictionPolicy, capacity: u32) -> Self {
         let queues = std::array::from_fn(|_| Weighted::default());
         Self { policy, queues, target: 0.0, capacity: u64::from(capacity) }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Makes room for indices below `ids`, so that nothing is allocated later.
+    pub(crate) fn reserve(&mut self, ids: u32) {
+        for queue in &mut self.queues {
+            queue.list.reserve(ids);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
         *self = Self::new(self.policy, self.capacity as u32);
     }
 
     /// A run came in; it may have been a ghost.
-    pub(super) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Queue {
+    pub(crate) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Queue {
         self.take(index, chunks, was);
         self.put(index, chunks, Queue::Once)
     }
 
     /// A run was used.
-    pub(super) fn touched(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn touched(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
         let queue = was?;
         let next = match (self.policy, queue) {
             (EvictionPolicy::Arc, Queue::Once) => Queue::Again,
@@ -80,6 +87,14 @@ impl Order {
         Some(self.put(index, chunks, next))
     }
 
+    /// A run is the most recent one of its queue.
+    pub(crate) fn renewed(&mut self, index: u32, chunks: u32, queue: Option<Queue>) {
+        self.take(index, chunks, queue);
+        if let Some(queue) = queue {
+            self.put(index, chunks, queue);
+        }
+    }
+
     /// Moves the target by `max(1, |more| / |less|)` per chunk.
     fn adapt(&mut self, chunks: u32, more: Queue, less: Queue, direction: f64) {
         let ratio = self.chunks(more) as f64 / self.chunks(less).max(1) as f64;
@@ -88,7 +103,7 @@ impl Order {
     }
 
     /// A run was evicted; ARC remembers it.
-    pub(super) fn evicted(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn evicted(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
         self.take(index, chunks, was);
         match (self.policy, was) {
             (EvictionPolicy::Arc, Some(Queue::Once)) => {
@@ -102,20 +117,20 @@ impl Order {
     }
 
     /// A run is forgotten.
-    pub(super) fn dropped(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn dropped(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
         self.take(index, chunks, was);
         None
     }
 
     /// A run was cut: `front` is new and stands before `tail`, hence leaves after it.
-    pub(super) fn divided(&mut self, tail: u32, front: u32, queue: Option<Queue>) {
+    pub(crate) fn divided(&mut self, tail: u32, front: u32, queue: Option<Queue>) {
         if let Some(queue) = queue {
             self.queues[queue as usize].list.insert_after(front, tail);
         }
     }
 
     /// The next run to evict among those that may go.
-    pub(super) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
+    pub(crate) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
         let first = |queue: Queue| {
             let list = &self.queues[queue as usize].list;
             let mut next = list.oldest();
@@ -147,7 +162,7 @@ impl Order {
     }
 
     /// The oldest ghost of a list that is over its capacity, and by how many chunks it is.
-    pub(super) fn surplus_ghost(&self) -> Option<(u32, u32)> {
+    pub(crate) fn surplus_ghost(&self) -> Option<(u32, u32)> {
         [Queue::GhostOnce, Queue::GhostAgain].into_iter().find_map(|queue| {
             let surplus = self.chunks(queue).checked_sub(self.capacity).filter(|over| *over > 0)?;
             let oldest = self.queues[queue as usize].list.oldest()?;

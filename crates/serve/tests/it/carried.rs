@@ -1,0 +1,238 @@
+//! Offload mechanisms whose bytes really move.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_engine::OffloadConfig;
+use weir_model::TierKind;
+use weir_serve::carrier::CarrierConfig;
+use weir_serve::{ServeConfig, ServerHandle, TimeMode};
+use weir_store::memory::{MemoryOptions, MemoryTier};
+use weir_store::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+use weir_tier::EvictionPolicy;
+
+use crate::client::{config, eventually, metric, post, start};
+use crate::fixture::{lmcache_with_store, native};
+
+const BLOCK_BYTES: usize = 64 << 10;
+
+fn memory(capacity: u32) -> MemoryTier {
+    let eviction = EvictionPolicy::Lru;
+    MemoryTier::new(MemoryOptions { capacity, block_bytes: BLOCK_BYTES, eviction })
+        .expect("a few MiB are there")
+}
+
+/// Host memory that plays a remote store, and can fall ill.
+#[derive(Debug)]
+struct Store {
+    memory: MemoryTier,
+    /// Gives the bytes of another chunk.
+    swaps: AtomicBool,
+    /// Does not answer.
+    is_gone: AtomicBool,
+}
+
+impl Store {
+    fn new(capacity: u32) -> Self {
+        let (swaps, is_gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { memory: memory(capacity), swaps, is_gone }
+    }
+
+    fn gone(&self) -> bool {
+        self.is_gone.load(Ordering::SeqCst)
+    }
+}
+
+impl Tier for Store {
+    fn kind(&self) -> TierKind {
+        TierKind::Remote
+    }
+    fn place(&self) -> String {
+        "the test's store".to_owned()
+    }
+    fn block_bytes(&self) -> usize {
+        self.memory.block_bytes()
+    }
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        if self.gone() {
+            return outcomes.fill(Stored::Failed(Fault::Disconnected));
+        }
+        self.memory.put(puts, deadline, outcomes);
+    }
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        if self.gone() {
+            return outcomes.fill(Fetched::Failed(Fault::Disconnected));
+        }
+        self.memory.get(gets, deadline, outcomes);
+        if self.swaps.load(Ordering::SeqCst)
+            && let [first, second, ..] = gets
+        {
+            first.into.swap_with_slice(second.into);
+        }
+    }
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        if self.gone() {
+            let (fault, problem) = (Fault::Disconnected, "gone".to_owned());
+            return Err(TierError { fault, place: self.place(), problem });
+        }
+        self.memory.contains(keys, deadline, present)
+    }
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        self.memory.remove(keys, deadline)
+    }
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        self.memory.clear(deadline)
+    }
+    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+        self.memory.usage(deadline)
+    }
+    fn counters(&self) -> TierCounters {
+        self.memory.counters()
+    }
+}
+
+/// A server with a GPU pool of 3,200 tokens.
+fn serve(
+    offload: OffloadConfig,
+    local: Vec<Vec<Arc<dyn Tier>>>,
+    store: Option<Arc<dyn Tier>>,
+) -> ServerHandle {
+    let mut config: ServeConfig = config(TimeMode::Instant);
+    config.cluster.engine.blocks = 200;
+    config.cluster.replicas = local.len() as u16;
+    config.carrier = Some(CarrierConfig {
+        chunk_tokens: offload.chunk_tokens,
+        block_bytes: BLOCK_BYTES,
+        byte_scale: 1.0,
+        local,
+        store,
+        keeps_copies: true,
+        workers: 2,
+        deadline: Duration::from_secs(10),
+    });
+    config.cluster.offload = Some(offload);
+    start(config)
+}
+
+/// A prompt of 2,048 tokens; each number has a content of its own. The text of its answer, and how
+/// many prompt tokens were cached.
+fn ask(address: SocketAddr, number: u32) -> (String, u64) {
+    let prompt: Vec<u32> = (0..2048).map(|at| 10 + number * 4096 + at).collect();
+    let body = json!({ "model": "tiny", "prompt": prompt, "max_tokens": 2, "ignore_eos": true });
+    let answer = post(address, "/v1/completions", &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let json = answer.json();
+    let text = json["choices"][0]["text"].as_str().expect("a text").to_owned();
+    let cached = &json["usage"]["prompt_tokens_details"]["cached_tokens"];
+    (text, cached.as_u64().unwrap_or(0))
+}
+
+fn blocks(address: SocketAddr, tier: &str, outcome: &str) -> f64 {
+    labelled(address, "weir_tier_blocks_total", &format!("outcome=\"{outcome}\",tier=\"{tier}\""))
+}
+
+fn events(address: SocketAddr, event: &str) -> f64 {
+    labelled(address, "weir_carrier_events_total", &format!("event=\"{event}\""))
+}
+
+fn labelled(address: SocketAddr, name: &str, labels: &str) -> f64 {
+    let page = crate::client::get(address, "/metrics").body;
+    let start = format!("{name}{{{labels}}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&start));
+    line.expect("the family is there").parse().expect("a number")
+}
+
+#[test]
+fn what_left_the_gpu_comes_back_from_host_memory_byte_for_byte() {
+    let server = serve(native(20_000), vec![vec![Arc::new(memory(1300))]], None);
+    let address = server.addr;
+    let first = ask(address, 0);
+    eventually("the first prompt's store", || blocks(address, "host", "stored") >= 128.0);
+    // 2 x 2,048 tokens push the first prompt out of 3,200.
+    for number in 1..3 {
+        ask(address, number);
+    }
+    let again = ask(address, 0);
+    assert_eq!(first.1, 0);
+    assert_eq!(again, (first.0, 2047));
+    assert_eq!(blocks(address, "host", "hit"), 128.0);
+    assert_eq!((events(address, "wrong_block"), events(address, "failed_load")), (0.0, 0.0));
+    assert_eq!(metric(address, "vllm:external_prefix_cache_hits_total"), 2047.0);
+    let bytes = "weir_tier_bytes_total";
+    let loaded = labelled(address, bytes, "direction=\"load\",tier=\"host\"");
+    assert_eq!(loaded, 128.0 * BLOCK_BYTES as f64);
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn a_tier_lets_go_of_what_the_mechanism_evicts() {
+    // Room for 4,096 tokens by the mechanism; the tier itself could hold more.
+    let tier = Arc::new(memory(2000));
+    let server = serve(native(4096), vec![vec![Arc::clone(&tier) as Arc<dyn Tier>]], None);
+    for number in 0..6 {
+        ask(server.addr, number);
+        // What is on its way cannot be evicted, and a store without room is given up.
+        eventually("the store", || tier.counters().stored == 128 * (u64::from(number) + 1));
+    }
+    eventually("the drops", || {
+        tier.usage(Instant::now() + Duration::from_secs(1)).unwrap().chunks == 256
+    });
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn wrong_bytes_are_noticed_and_computed_instead() {
+    let store = Arc::new(Store::new(100));
+    let server = serve(
+        lmcache_with_store(8 * 256, 20_000),
+        vec![vec![Arc::new(memory(8))]],
+        Some(Arc::clone(&store) as Arc<dyn Tier>),
+    );
+    let address = server.addr;
+    let first = ask(address, 0);
+    eventually("the first prompt's store", || store.counters().stored == 8);
+    // 2 x 2,048 tokens push it out of the GPU and of host memory.
+    for number in 1..3 {
+        ask(address, number);
+        eventually("the store", || store.counters().stored == 8 * (u64::from(number) + 1));
+    }
+    store.swaps.store(true, Ordering::SeqCst);
+    let again = ask(address, 0);
+    assert_eq!(again.0, first.0, "an answer is a function of its prompt");
+    assert!(events(address, "wrong_block") >= 2.0);
+    assert_eq!(metric(address, "vllm:external_prefix_cache_hits_total"), 0.0);
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn replicas_share_a_store_and_survive_its_loss() {
+    let store = Arc::new(Store::new(200));
+    let local = || vec![Arc::new(memory(8)) as Arc<dyn Tier>];
+    let server = serve(
+        lmcache_with_store(8 * 256, 60_000),
+        vec![local(), local()],
+        Some(Arc::clone(&store) as Arc<dyn Tier>),
+    );
+    let address = server.addr;
+    let first: Vec<_> = (0..6).map(|number| ask(address, number).0).collect();
+    eventually("all stores", || store.counters().stored >= 48);
+    let again: Vec<_> = (0..6).map(|number| ask(address, number)).collect();
+    assert!(first.iter().zip(&again).all(|(one, other)| *one == other.0));
+    assert!(blocks(address, "remote", "hit") > 0.0);
+    assert_eq!(events(address, "wrong_block"), 0.0);
+    // Without the store, prompts are computed: slower, never wrong, and nothing hangs.
+    store.is_gone.store(true, Ordering::SeqCst);
+    let alone: Vec<_> = (0..12).map(|number| ask(address, number % 6).0).collect();
+    assert!(first.iter().cycle().zip(&alone).all(|(one, other)| one == other));
+    server.shutdown().unwrap();
+}

@@ -1,0 +1,158 @@
+//! Threads with `pread` and `pwrite`, where there is no `io_uring`: as many as requests may be in
+//! flight, shared by all calls.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::io::Errno;
+
+use super::flight::{Ended, Request};
+
+/// The threads. They end when this value is dropped, which must not be before its lanes are idle.
+#[derive(Debug)]
+pub(super) struct ThreadPool {
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
+    lanes: usize,
+    depth: usize,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    work: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    requests: VecDeque<(Request, Arc<Landing>)>,
+    over: bool,
+}
+
+/// Where the results of one lane arrive.
+#[derive(Debug)]
+struct Landing {
+    landed: Mutex<VecDeque<(u16, Ended)>>,
+    arrived: Condvar,
+}
+
+/// A place at the threads.
+#[derive(Debug)]
+pub(super) struct ThreadLane {
+    queue: Arc<Queue>,
+    landing: Arc<Landing>,
+    depth: usize,
+}
+
+impl ThreadPool {
+    /// Starts `depth` threads on one file, for up to `lanes` calls at once.
+    pub(super) fn new(file: &Arc<File>, lanes: usize, depth: usize) -> std::io::Result<Self> {
+        let requests = VecDeque::with_capacity(lanes * depth);
+        let waiting = Mutex::new(Waiting { requests, over: false });
+        let queue = Arc::new(Queue { waiting, work: Condvar::new() });
+        let mut pool = Self { queue, threads: Vec::with_capacity(depth), lanes, depth };
+        for number in 0..depth {
+            let (queue, file) = (Arc::clone(&pool.queue), Arc::clone(file));
+            let thread = std::thread::Builder::new()
+                .name(format!("disk-{number}"))
+                .spawn(move || queue.serve(&file))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// One lane for each call that may be at work.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = ThreadLane> {
+        (0..self.lanes).map(|_| ThreadLane {
+            queue: Arc::clone(&self.queue),
+            landing: Arc::new(Landing {
+                landed: Mutex::new(VecDeque::with_capacity(self.depth)),
+                arrived: Condvar::new(),
+            }),
+            depth: self.depth,
+        })
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        lock(&self.queue.waiting).over = true;
+        self.queue.work.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing more to say here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Queue {
+    fn serve(&self, file: &File) {
+        loop {
+            let mut waiting = lock(&self.waiting);
+            let (request, landing) = loop {
+                if let Some(next) = waiting.requests.pop_front() {
+                    break next;
+                }
+                if waiting.over {
+                    return;
+                }
+                waiting = self.work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(waiting);
+            let ended = perform(file, &request);
+            lock(&landing.landed).push_back((request.token, ended));
+            landing.arrived.notify_one();
+        }
+    }
+}
+
+impl ThreadLane {
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
+    }
+
+    #[expect(unsafe_code, reason = "memory is lent to a thread")]
+    #[expect(clippy::unnecessary_wraps, reason = "the twin of the ring's, which can fail")]
+    /// SAFETY: as `Lane::start`.
+    pub(super) unsafe fn start(&mut self, request: Request) -> Result<(), Errno> {
+        lock(&self.queue.waiting).requests.push_back((request, Arc::clone(&self.landing)));
+        self.queue.work.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn wait(&mut self) -> (u16, Ended) {
+        let mut landed = lock(&self.landing.landed);
+        loop {
+            if let Some(next) = landed.pop_front() {
+                return next;
+            }
+            landed = self.landing.arrived.wait(landed).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn perform(file: &File, request: &Request) -> Ended {
+    let Request { write, offset, address, len, .. } = *request;
+    loop {
+        #[expect(unsafe_code, reason = "memory is lent to a thread")]
+        // SAFETY: who started the request keeps the memory valid and does not touch it (or only
+        // reads what is written) until the result has arrived.
+        let ended = unsafe {
+            if write {
+                rustix::io::pwrite(file, std::slice::from_raw_parts(address, len), offset)
+            } else {
+                rustix::io::pread(file, std::slice::from_raw_parts_mut(address, len), offset)
+            }
+        };
+        if ended != Err(Errno::INTR) {
+            return ended;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Queues are whole after every operation on them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

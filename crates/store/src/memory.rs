@@ -1,0 +1,192 @@
+//! Host memory: blocks in a slab, under the policy core that the simulator's tiers have.
+//!
+//! Bytes are copied without the tier's lock. The policy pins a slot while it is copied, so nobody
+//! else is given it; the lock of the slot itself, always free by that rule, is what makes the
+//! compiler agree.
+//!
+//! A batch counts as a chain of chunks in the order of its tokens: it becomes recent from its end to
+//! its front, so that a chain loses its end first and what is left of it can still be found.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use weir_model::{Bytes, TierKind};
+use weir_tier::EvictionPolicy;
+use weir_tier::keyed_cache::{KeyedCache, Reservation, Slot};
+
+use crate::slab::{Block, Pages, Slab, SlabError};
+use crate::tally::Tally;
+use crate::tier::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+
+/// What a memory tier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Blocks it may hold.
+    pub capacity: u32,
+    /// Bytes of each.
+    pub block_bytes: usize,
+    /// What goes when it is full.
+    pub eviction: EvictionPolicy,
+}
+
+/// Blocks in host memory.
+#[derive(Debug)]
+pub struct MemoryTier {
+    options: MemoryOptions,
+    cache: Mutex<KeyedCache<ChunkHash>>,
+    slots: Box<[RwLock<Block>]>,
+    pages: Pages,
+    tally: Tally,
+}
+
+impl MemoryTier {
+    /// Maps and faults in all of its memory.
+    pub fn new(options: MemoryOptions) -> Result<Self, SlabError> {
+        let slab = Slab::new(options.capacity, options.block_bytes)?;
+        let slots = std::iter::from_fn(|| slab.take()).map(RwLock::new).collect();
+        let cache = Mutex::new(KeyedCache::new(options.capacity, options.eviction));
+        let pages = slab.pages().clone();
+        Ok(Self { options, cache, slots, pages, tally: Tally::default() })
+    }
+
+    /// What backs its memory.
+    pub const fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn cache(&self) -> MutexGuard<'_, KeyedCache<ChunkHash>> {
+        // No operation of the cache can be cut short by a panic of the caller's.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, put: &Put<'_>) -> Stored {
+        // The guard must not live through the copy.
+        let reservation = self.cache().reserve(put.key);
+        let slot = match reservation {
+            Reservation::Reserved(slot) => slot,
+            Reservation::Present | Reservation::Pending => return Stored::Present,
+            Reservation::Full => return Stored::Full,
+        };
+        self.slots[slot as usize]
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .copy_from_slice(put.bytes);
+        let mut cache = self.cache();
+        if !cache.commit(slot) {
+            // Removed while it was being copied: stored, and gone again.
+            cache.cancel(slot);
+        }
+        Stored::Stored
+    }
+
+    fn load(&self, get: &mut Get<'_>) -> Fetched {
+        let pinned: Option<Slot> = self.cache().pin(&get.key);
+        let Some(slot) = pinned else { return Fetched::Miss };
+        get.into.copy_from_slice(
+            &self.slots[slot as usize].read().unwrap_or_else(PoisonError::into_inner),
+        );
+        self.cache().unpin(slot);
+        Fetched::Hit
+    }
+}
+
+impl Tier for MemoryTier {
+    fn kind(&self) -> TierKind {
+        TierKind::Host
+    }
+
+    fn place(&self) -> String {
+        "host memory".to_owned()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.options.block_bytes
+    }
+
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        for (put, outcome) in puts.iter().zip(&mut *outcomes) {
+            *outcome = if Instant::now() >= deadline {
+                Stored::Failed(Fault::Timeout)
+            } else if put.bytes.len() == self.options.block_bytes {
+                self.store(put)
+            } else {
+                Stored::Failed(Fault::Refused)
+            };
+        }
+        let mut cache = self.cache();
+        for put in puts.iter().rev() {
+            cache.renew(&put.key);
+        }
+        drop(cache);
+        self.tally.puts(outcomes);
+    }
+
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        for (get, outcome) in gets.iter_mut().zip(&mut *outcomes) {
+            *outcome = if Instant::now() >= deadline {
+                Fetched::Failed(Fault::Timeout)
+            } else if get.into.len() == self.options.block_bytes {
+                self.load(get)
+            } else {
+                Fetched::Failed(Fault::Refused)
+            };
+        }
+        let mut cache = self.cache();
+        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Fetched::Hit) {
+            cache.touch(&get.key);
+        }
+        drop(cache);
+        self.tally.gets(outcomes);
+    }
+
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        _deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        let mut cache = self.cache();
+        for (key, present) in keys.iter().zip(present).rev() {
+            *present = cache.renew(key);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, keys: &[ChunkHash], _deadline: Instant) -> Result<(), TierError> {
+        let mut cache = self.cache();
+        for key in keys {
+            if let Some(slot) = cache.remove(key) {
+                cache.unpin(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&self, _deadline: Instant) -> Result<(), TierError> {
+        let mut cache = self.cache();
+        let mut next = 0;
+        while let Some(slot) = cache.remove_any(next) {
+            cache.unpin(slot);
+            next = slot + 1;
+        }
+        cache.forget_ghosts();
+        Ok(())
+    }
+
+    fn usage(&self, _deadline: Instant) -> Result<Usage, TierError> {
+        let cache = self.cache();
+        let block = self.options.block_bytes as u64;
+        Ok(Usage {
+            chunks: u64::from(cache.blocks()),
+            used: Bytes(u64::from(cache.used()) * block),
+            capacity: Some(Bytes(u64::from(self.options.capacity) * block)),
+            evicted_chunks: cache.evicted(),
+        })
+    }
+
+    fn counters(&self) -> TierCounters {
+        self.tally.read()
+    }
+}

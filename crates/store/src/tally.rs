@@ -1,0 +1,67 @@
+//! Counting what a tier did, from many threads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::tier::{Fault, Fetched, Stored, TierCounters};
+
+/// The counters of one tier. Blocks are counted by their outcomes, once per call, so the figures
+/// add up to the blocks asked for; failed calls that are not about single blocks count as one.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    stored: AtomicU64,
+    present: AtomicU64,
+    full: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    corrupt: AtomicU64,
+    faults: [AtomicU64; Fault::ALL.len()],
+}
+
+impl Tally {
+    /// Counts the blocks of a batch that was stored.
+    pub(crate) fn puts(&self, outcomes: &[Stored]) {
+        for outcome in outcomes {
+            match outcome {
+                Stored::Stored => add(&self.stored),
+                Stored::Present => add(&self.present),
+                Stored::Full => add(&self.full),
+                Stored::Failed(fault) => self.fault(*fault),
+            }
+        }
+    }
+
+    /// Counts the blocks of a batch that was loaded.
+    pub(crate) fn gets(&self, outcomes: &[Fetched]) {
+        for outcome in outcomes {
+            match outcome {
+                Fetched::Hit => add(&self.hits),
+                Fetched::Miss => add(&self.misses),
+                Fetched::Corrupt => add(&self.corrupt),
+                Fetched::Failed(fault) => self.fault(*fault),
+            }
+        }
+    }
+
+    /// Counts a call that failed.
+    pub(crate) fn fault(&self, fault: Fault) {
+        add(&self.faults[fault as usize]);
+    }
+
+    /// What was counted so far.
+    pub(crate) fn read(&self) -> TierCounters {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TierCounters {
+            stored: get(&self.stored),
+            present: get(&self.present),
+            full: get(&self.full),
+            hits: get(&self.hits),
+            misses: get(&self.misses),
+            corrupt: get(&self.corrupt),
+            faults: std::array::from_fn(|index| get(&self.faults[index])),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,359 @@
+//! Which blocks a live tier holds, and in which of its slots: presence, pins and eviction by key.
+//!
+//! The twin of [`ChunkCache`](crate::chunk_cache::ChunkCache) for tiers that keep real bytes: those
+//! know chunks by name, not by sequence, and must be told *which* slot is theirs. Both take their
+//! order of eviction from the same policies.
+//!
+//! A slot is one place of the tier. Who holds a pin on a slot may read it or, where the pin came
+//! from [`KeyedCache::reserve`], write it; a slot is given to nobody else before its last pin is
+//! gone. Removing a block takes away its name at once and its slot with the last pin, so that a
+//! tier can undo what it keeps of the block elsewhere (a header on a disk) before the slot is used
+//! again.
+//!
+//! Nothing allocates after [`KeyedCache::new`].
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::config::EvictionPolicy;
+use crate::order::{Order, Queue};
+
+const NONE: u32 = u32::MAX;
+
+/// A place of the tier, from 0 to its capacity.
+pub type Slot = u32;
+
+/// Result of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reservation {
+    /// The slot is the caller's to write; give it to [`KeyedCache::commit`] or
+    /// [`KeyedCache::cancel`].
+    Reserved(Slot),
+    /// The block is there.
+    Present,
+    /// Somebody else is storing the block now.
+    Pending,
+    /// Nothing can be evicted.
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not in use.
+    Free,
+    /// Remembered by the policy; has no slot.
+    Ghost,
+    /// Being written.
+    Pending,
+    /// Can be read.
+    Ready,
+    /// Has lost its name, and keeps its slot until the last pin is gone.
+    Doomed,
+}
+
+#[derive(Debug, Clone)]
+struct Entry<K> {
+    key: Option<K>,
+    state: State,
+    slot: Slot,
+    pins: u32,
+    queue: Option<Queue>,
+}
+
+/// The blocks of one tier.
+#[derive(Debug, Clone)]
+pub struct KeyedCache<K> {
+    index: HashMap<K, u32>,
+    entries: Vec<Entry<K>>,
+    free_entries: Vec<u32>,
+    /// The entry in each slot.
+    slots: Vec<u32>,
+    free_slots: Vec<Slot>,
+    order: Order,
+    policy: EvictionPolicy,
+    named: u32,
+    evicted: u64,
+}
+
+impl<K: Copy + Eq + Hash> KeyedCache<K> {
+    /// A tier of `capacity` slots.
+    pub fn new(capacity: u32, policy: EvictionPolicy) -> Self {
+        // ARC remembers as many names again for each of its two queues; one more of each is there
+        // while a block is being evicted.
+        let entries = match policy {
+            EvictionPolicy::Arc => capacity.saturating_mul(3).saturating_add(2),
+            EvictionPolicy::Lru | EvictionPolicy::None => capacity,
+        };
+        let mut order = Order::new(policy, capacity);
+        order.reserve(entries);
+        let blank = Entry { key: None, state: State::Free, slot: NONE, pins: 0, queue: None };
+        Self {
+            // Twice the room, because a table that is more than half full grows where a roomy one
+            // cleans up in place.
+            index: HashMap::with_capacity(entries as usize * 2 + 2),
+            entries: vec![blank; entries as usize],
+            free_entries: (0..entries).rev().collect(),
+            slots: vec![NONE; capacity as usize],
+            free_slots: (0..capacity).rev().collect(),
+            order,
+            policy,
+            named: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Slots in all.
+    pub fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Slots that are not free: readable, being written, or waiting for their last pin.
+    pub fn used(&self) -> u32 {
+        self.capacity() - self.free_slots.len() as u32
+    }
+
+    /// Blocks that can be read or are being written.
+    pub fn blocks(&self) -> u32 {
+        self.named
+    }
+
+    /// Blocks evicted so far.
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// True when the block can be read.
+    pub fn contains(&self, key: &K) -> bool {
+        self.ready(key).is_some()
+    }
+
+    /// Counts a use of a block that can be read: it becomes the most recent one, and ARC counts it
+    /// among those used again. True when there is one.
+    pub fn touch(&mut self, key: &K) -> bool {
+        let Some(index) = self.ready(key) else { return false };
+        self.used_again(index);
+        true
+    }
+
+    /// Makes a block that is here the most recent one, without counting a use. For whoever stores
+    /// or asks for a chain of blocks: renewed from its end to its front, the front goes last.
+    /// True when it can be read.
+    pub fn renew(&mut self, key: &K) -> bool {
+        let Some(index) = self.index.get(key).copied() else { return false };
+        let entry = &mut self.entries[index as usize];
+        if matches!(entry.state, State::Ready | State::Pending) {
+            self.order.renewed(index, 1, entry.queue);
+        }
+        entry.state == State::Ready
+    }
+
+    /// Protects a block that can be read until [`KeyedCache::unpin`].
+    pub fn pin(&mut self, key: &K) -> Option<Slot> {
+        let index = self.ready(key)?;
+        let entry = &mut self.entries[index as usize];
+        entry.pins += 1;
+        Some(entry.slot)
+    }
+
+    /// Ends the protection of [`KeyedCache::pin`] or [`KeyedCache::remove`].
+    pub fn unpin(&mut self, slot: Slot) {
+        let index = self.slots[slot as usize];
+        let entry = &mut self.entries[index as usize];
+        debug_assert!(entry.pins > 0, "a pin is given back once");
+        entry.pins = entry.pins.saturating_sub(1);
+        if entry.pins == 0 && entry.state == State::Doomed {
+            self.release(index);
+        }
+    }
+
+    /// Takes a slot for a block that is not there, evicting another where none is free. The slot is
+    /// pinned.
+    pub fn reserve(&mut self, key: K) -> Reservation {
+        let known = self.index.get(&key).copied();
+        match known.map(|index| self.entries[index as usize].state) {
+            Some(State::Ready) => return Reservation::Present,
+            Some(State::Pending) => return Reservation::Pending,
+            _ => {}
+        }
+        if let Some(ghost) = known {
+            // ARC learns from this first: the choice of what to evict depends on it.
+            self.used_again(ghost);
+        }
+        if self.free_slots.is_empty() && !self.evict() {
+            return Reservation::Full;
+        }
+        let Some(slot) = self.free_slots.pop() else { return Reservation::Full };
+        let index = self.enter(key, slot, State::Pending, known);
+        self.entries[index as usize].pins = 1;
+        if known.is_some() {
+            // What comes back from a ghost list has been used before (ARC's second queue).
+            self.used_again(index);
+        }
+        self.trim_ghosts();
+        Reservation::Reserved(slot)
+    }
+
+    /// What was reserved can be read from now on, and the pin is gone. False when the block was
+    /// removed meanwhile: then the slot is still pinned, and is to be given back with
+    /// [`KeyedCache::cancel`].
+    pub fn commit(&mut self, slot: Slot) -> bool {
+        let entry = &mut self.entries[self.slots[slot as usize] as usize];
+        if entry.state != State::Pending {
+            return false;
+        }
+        entry.state = State::Ready;
+        entry.pins -= 1;
+        true
+    }
+
+    /// What was reserved did not come in: the slot is free again.
+    pub fn cancel(&mut self, slot: Slot) {
+        self.doom(slot);
+        self.unpin(slot);
+    }
+
+    /// Takes away the name of a block that is readable or being written. Its slot stays pinned
+    /// until [`KeyedCache::unpin`].
+    pub fn remove(&mut self, key: &K) -> Option<Slot> {
+        let index = *self.index.get(key)?;
+        let entry = &mut self.entries[index as usize];
+        if entry.state == State::Ghost {
+            return None;
+        }
+        entry.pins += 1;
+        let slot = entry.slot;
+        self.doom(slot);
+        Some(slot)
+    }
+
+    /// Takes away the name of whatever is in a slot that the caller has pinned (it was found
+    /// damaged); true when it still had one.
+    pub fn doom(&mut self, slot: Slot) -> bool {
+        let index = self.slots[slot as usize];
+        let entry = &mut self.entries[index as usize];
+        debug_assert!(entry.pins > 0, "only a pinned slot is surely its holder's");
+        let Some(key) = entry.key.take() else { return false };
+        entry.state = State::Doomed;
+        entry.queue = self.order.dropped(index, 1, entry.queue);
+        self.index.remove(&key);
+        self.named -= 1;
+        true
+    }
+
+    /// Removes some block, for a tier that is being emptied: as [`KeyedCache::remove`].
+    pub fn remove_any(&mut self, from: Slot) -> Option<Slot> {
+        let slot = (from..self.capacity()).find(|slot| {
+            let index = self.slots[*slot as usize];
+            index != NONE && self.entries[index as usize].key.is_some()
+        })?;
+        self.entries[self.slots[slot as usize] as usize].pins += 1;
+        self.doom(slot);
+        Some(slot)
+    }
+
+    /// Forgets what the policy remembers of evicted blocks.
+    pub fn forget_ghosts(&mut self) {
+        for index in 0..self.entries.len() as u32 {
+            if self.entries[index as usize].state == State::Ghost {
+                self.forget(index);
+            }
+        }
+    }
+
+    /// Puts blocks that can be read into given slots, the most recent one last: for a tier that is
+    /// opened with content. Those whose slot is taken or whose name is there already are passed
+    /// over and given to `refused`.
+    pub fn restore(
+        &mut self,
+        blocks: impl IntoIterator<Item = (K, Slot)>,
+        mut refused: impl FnMut(Slot),
+    ) {
+        for (key, slot) in blocks {
+            let taken = self.slots.get(slot as usize).is_none_or(|entry| *entry != NONE);
+            if taken || self.index.contains_key(&key) {
+                refused(slot);
+            } else {
+                self.enter(key, slot, State::Ready, None);
+            }
+        }
+        let slots = &self.slots;
+        self.free_slots.retain(|slot| slots[*slot as usize] == NONE);
+    }
+
+    fn ready(&self, key: &K) -> Option<u32> {
+        let index = *self.index.get(key)?;
+        (self.entries[index as usize].state == State::Ready).then_some(index)
+    }
+
+    fn used_again(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        entry.queue = self.order.touched(index, 1, entry.queue);
+    }
+
+    /// Gives a block its entry, the one of its ghost if it has one, and its place in the order.
+    fn enter(&mut self, key: K, slot: Slot, state: State, ghost: Option<u32>) -> u32 {
+        let index = ghost.unwrap_or_else(|| {
+            self.free_entries.pop().expect("there are entries for all slots and all ghosts")
+        });
+        let entry = &mut self.entries[index as usize];
+        let queue = Some(self.order.entered(index, 1, entry.queue));
+        *entry = Entry { key: Some(key), state, slot, pins: 0, queue };
+        self.slots[slot as usize] = index;
+        self.index.insert(key, index);
+        self.named += 1;
+        index
+    }
+
+    /// Evicts the block that the policy names; its entry stays as a ghost or is free.
+    fn evict(&mut self) -> bool {
+        let entries = &self.entries;
+        let victim = self.order.victim(|index| {
+            let entry = &entries[index as usize];
+            entry.pins == 0 && entry.state == State::Ready
+        });
+        let Some(index) = victim.map(|victim| victim.index) else { return false };
+        let entry = &mut self.entries[index as usize];
+        let slot = std::mem::replace(&mut entry.slot, NONE);
+        entry.state = State::Ghost;
+        entry.queue = self.order.evicted(index, 1, entry.queue);
+        let remembered = entry.queue.is_some();
+        self.slots[slot as usize] = NONE;
+        self.free_slots.push(slot);
+        self.named -= 1;
+        self.evicted += 1;
+        if !remembered {
+            self.forget(index);
+        }
+        true
+    }
+
+    fn trim_ghosts(&mut self) {
+        if self.policy != EvictionPolicy::Arc {
+            return;
+        }
+        while let Some((index, _)) = self.order.surplus_ghost() {
+            self.forget(index);
+        }
+    }
+
+    /// Frees the entry of a block without slot.
+    fn forget(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        entry.queue = self.order.dropped(index, 1, entry.queue);
+        entry.state = State::Free;
+        if let Some(key) = entry.key.take() {
+            self.index.remove(&key);
+        }
+        self.free_entries.push(index);
+    }
+
+    /// Frees the entry and the slot of a block without name.
+    fn release(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        entry.state = State::Free;
+        let slot = std::mem::replace(&mut entry.slot, NONE);
+        self.slots[slot as usize] = NONE;
+        self.free_slots.push(slot);
+        self.free_entries.push(index);
+    }
+}

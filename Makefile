@@ -3,7 +3,7 @@
 CARGO ?= cargo
 WEIR = target/release/weir
 
-.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record bench-load clean-runs
+.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers clean-runs
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
@@ -46,6 +46,13 @@ bench-load: build ## load generators side by side against a server that knows th
 	$(CARGO) build --release --locked --manifest-path bench/load/Cargo.toml
 	scripts/peers/clients guidellm aiperf
 	$(CARGO) run --release --locked --manifest-path bench/load/Cargo.toml -- --weir $(WEIR) $(LOAD)
+
+# A quarter of an hour on an idle machine; TIERS=--quick takes minutes. LMCache is 8 GB, in ~/.cache/weir.
+bench-tiers: ## tiers side by side with bare loops, fio, memcpy and LMCache
+	$(CARGO) build --release --locked --manifest-path bench/tiers/Cargo.toml
+	lmcache=$$(scripts/peers/lmcache) || lmcache=; \
+	  $(CARGO) run --release --locked --manifest-path bench/tiers/Cargo.toml -- \
+	  $${lmcache:+--lmcache "$$lmcache"} $(TIERS)
 
 clean-runs: ## remove the run folders made here
 	rm -rf runs

@@ -4,30 +4,40 @@ use std::net::TcpListener;
 
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, ServerHandle};
-use weir_spec::plan::{Arm, Deployment};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget};
 
 use crate::error::DeployError;
+use crate::tiers::Tiers;
 
-/// A running engine. Dropping it stops it.
+/// A running engine with its tiers. Dropping it stops it.
 #[derive(Debug)]
 pub struct Emulated {
+    // Before the tiers: it uses them to its end.
     server: ServerHandle,
+    tiers: Option<Tiers>,
 }
 
 impl Emulated {
     /// Starts the engines of an arm on a free port of this machine, pinned to `core` if one is
     /// named.
     pub fn start(
+        target: &EmulatedTarget,
         deployment: &Deployment,
         arm: &Arm,
         core: Option<usize>,
     ) -> Result<Self, DeployError> {
         let failed = |error: &dyn std::fmt::Display| DeployError::Emulated(error.to_string());
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed(&error))?;
-        let mut config = config(deployment, arm)?;
+        let tiers = Tiers::open(target, deployment, arm)?;
+        let mut config = config(deployment, arm, tiers.as_ref())?;
         config.core = core;
         let server = Server::start(config, listener).map_err(|error| failed(&error))?;
-        Ok(Self { server })
+        Ok(Self { server, tiers })
+    }
+
+    /// Its tiers, where they hold real bytes.
+    pub const fn tiers(&self) -> Option<&Tiers> {
+        self.tiers.as_ref()
     }
 
     /// Its base URL.
@@ -35,14 +45,20 @@ impl Emulated {
         format!("http://{}", self.server.addr)
     }
 
-    /// Ends it, with whatever it still answers.
+    /// Ends it, with whatever it still answers, then its tiers.
     pub fn stop(self) -> Result<(), DeployError> {
-        self.server.shutdown().map_err(|error| DeployError::Emulated(error.to_string()))
+        let ended = self.server.shutdown();
+        self.tiers.map_or(Ok(()), Tiers::close)?;
+        ended.map_err(|error| DeployError::Emulated(error.to_string()))
     }
 }
 
 /// The server of an arm: its engines, tiers and routing, under the model's name.
-pub fn config(deployment: &Deployment, arm: &Arm) -> Result<ServeConfig, DeployError> {
+pub fn config(
+    deployment: &Deployment,
+    arm: &Arm,
+    tiers: Option<&Tiers>,
+) -> Result<ServeConfig, DeployError> {
     let replicas = u16::try_from(deployment.replicas)
         .map_err(|_| DeployError::Emulated("more replicas than 65,535".to_owned()))?;
     let cluster = weir_cluster::ClusterConfig {
@@ -54,6 +70,7 @@ pub fn config(deployment: &Deployment, arm: &Arm) -> Result<ServeConfig, DeployE
         kv_events: false,
     };
     let mut config = ServeConfig::new(cluster, deployment.model.name.clone());
+    config.carrier = tiers.map(Tiers::carrier);
     config.tokenizer = TokenizerConfig::BuiltIn { vocabulary: deployment.model.vocabulary };
     Ok(config)
 }

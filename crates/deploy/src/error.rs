@@ -57,6 +57,35 @@ pub enum DeployError {
         /// What it serves.
         served: String,
     },
+    /// A tier of an arm cannot hold what it should.
+    #[error("arm `{arm}`: {problem}; {remedy}")]
+    Tier {
+        /// The arm.
+        arm: String,
+        /// What is in the way.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The remote store of an arm cannot be used.
+    #[error("the store of arm `{arm}`: {problem}")]
+    Store {
+        /// The arm.
+        arm: String,
+        /// What is in the way, with the remedy.
+        problem: String,
+    },
+    /// A value of the experiment that only this place can check.
+    #[error("{key}: {problem}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// What is wrong with it, with the remedy.
+        problem: String,
+    },
+    /// A tier does not do what it is asked.
+    #[error(transparent)]
+    TierCall(#[from] weir_store::TierError),
     /// Weir's own engine could not be brought up.
     #[error("the emulated engine: {0}")]
     Emulated(String),
@@ -67,7 +96,11 @@ impl DeployError {
     pub const fn is_mistake(&self) -> bool {
         matches!(
             self,
-            Self::Url { .. } | Self::Header { .. } | Self::File { .. } | Self::Model { .. }
+            Self::Url { .. }
+                | Self::Header { .. }
+                | Self::File { .. }
+                | Self::Model { .. }
+                | Self::Setting { .. }
         )
     }
 }

@@ -2,11 +2,12 @@
 
 use weir_http::Url;
 use weir_observe::{Scraper, Selection};
-use weir_spec::plan::{Arm, Client, Deployment, EndpointTarget, Plan, Target};
+use weir_spec::plan::{Arm, Client, Deployment, EmulatedTarget, EndpointTarget, Plan, Target};
 
 use crate::emulated::Emulated;
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
+use crate::tiers::Tiers;
 
 /// Where an arm's engines are asked and observed.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl Site {
     pub fn stand_up(plan: &Plan, deployment: &Deployment, arm: &Arm) -> Result<Self, DeployError> {
         match &plan.target {
             Target::Endpoint(target) => Self::found(target, deployment, arm),
-            Target::Emulated => Self::emulated(plan, deployment, arm),
+            Target::Emulated(target) => Self::emulated(target, &plan.client, deployment, arm),
             Target::Simulated => Err(DeployError::Emulated(
                 "a simulated arm stands nowhere: this is a defect of Weir".to_owned(),
             )),
@@ -49,8 +50,13 @@ impl Site {
         Ok(Self { endpoints, metrics, model: name.to_owned(), emulated: None })
     }
 
-    fn emulated(plan: &Plan, deployment: &Deployment, arm: &Arm) -> Result<Self, DeployError> {
-        let emulated = Emulated::start(deployment, arm, server_core(&plan.client))?;
+    fn emulated(
+        target: &EmulatedTarget,
+        client: &Client,
+        deployment: &Deployment,
+        arm: &Arm,
+    ) -> Result<Self, DeployError> {
+        let emulated = Emulated::start(target, deployment, arm, server_core(client))?;
         let endpoint = Endpoint::new(&emulated.url(), Access::default())?;
         endpoint.choose(Some(&deployment.model.name))?;
         Ok(Self {
@@ -84,6 +90,11 @@ impl Site {
     /// True when it was brought up for this cell: its caches are empty.
     pub const fn is_fresh(&self) -> bool {
         self.emulated.is_some()
+    }
+
+    /// The tiers that were brought up with it.
+    pub fn tiers(&self) -> Option<&Tiers> {
+        self.emulated.as_ref().and_then(Emulated::tiers)
     }
 
     /// Takes down what was brought up.

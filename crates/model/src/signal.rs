@@ -50,6 +50,10 @@ pub enum SignalKind {
     EvictedBytes,
     /// Stores given up because the tier was full of pinned blocks.
     StoreFailures,
+    /// Loads that did not bring their blocks, which were computed instead.
+    LoadFailures,
+    /// Blocks that came with other bytes than were stored, and were not used.
+    WrongBlocks,
     /// Gauge: capacity of the largest tier.
     TierCapacityBytes,
     /// Gauge: bytes held by tiers at the end.
@@ -106,6 +110,8 @@ impl SignalKind {
             | Self::GpuEvictedBytes => "bytes",
             Self::RoutingMaxSharePercent => "percent",
             Self::StoreFailures
+            | Self::LoadFailures
+            | Self::WrongBlocks
             | Self::StoreKeys
             | Self::Preemptions
             | Self::Replicas

@@ -9,7 +9,9 @@
 mod client;
 mod epp;
 mod lmcache;
+mod store;
 mod vllm;
+mod weir;
 
 use weir_model::{SignalKind, Signals};
 
@@ -18,7 +20,9 @@ use crate::difference::{Difference, GapError};
 pub use client::{Asked, add_client};
 pub use epp::add_epp;
 pub use lmcache::{Objects, add_lmcache_in_process, add_lmcache_server};
+pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;
+pub use weir::add_weir;
 
 /// How a counter's growth becomes a signal.
 #[derive(Debug, Clone, Copy)]

@@ -120,9 +120,14 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// No memory for blocks on their way.
-    #[error("no memory for blocks on their way: {0}")]
-    Memory(String),
+    /// Too few blocks for those on their way.
+    #[error("{workers} workers need a slab with {blocks} free blocks; give them a larger one")]
+    Memory {
+        /// Threads that move bytes.
+        workers: usize,
+        /// Blocks that they need.
+        blocks: usize,
+    },
     /// The core does not exist or is not ours.
     #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
     Core {

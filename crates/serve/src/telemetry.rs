@@ -10,7 +10,8 @@ use crate::config::{ServeConfig, ServeError};
 use crate::driver::Watcher;
 use crate::kv_events::{Event, Expander, Publisher};
 use crate::metrics::{
-    CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay, carried_page,
+    CacheConfig, EngineSnapshot, FinishedRequest, LmcacheSnapshot, Metrics, TransferWay,
+    carried_page,
 };
 use crate::token_ids::TokenIds;
 
@@ -29,6 +30,8 @@ pub(crate) struct Telemetry {
     created: f64,
     cache: CacheConfig,
     offload: Option<OffloadConfig>,
+    /// The model's KV bytes of a token, over all ranks.
+    token_bytes: u64,
     feeds: Vec<Feed>,
 }
 
@@ -61,7 +64,14 @@ impl Telemetry {
         }
         let created = unix_seconds();
         let metrics = Metrics::new(model, replicas, engine.max_model_len, created);
-        Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
+        Ok(Self {
+            metrics,
+            created,
+            cache,
+            offload: config.cluster.offload.clone(),
+            token_bytes: engine.kv_bytes_per_token,
+            feeds,
+        })
     }
 
     /// The metrics page.
@@ -86,6 +96,9 @@ impl Telemetry {
             ..EngineSnapshot::default()
         }
         .with_counters(&replica.counters(), mechanism);
+        if let Some(lmcache) = &mut snapshot.lmcache {
+            self.describe_lmcache(replica, lmcache);
+        }
         if let Some(offload) = &mut snapshot.offload {
             for link in replica.links() {
                 let seconds = link.time.as_secs_f64();
@@ -96,6 +109,24 @@ impl Telemetry {
             }
         }
         snapshot
+    }
+
+    /// What `LMCache` counts beside its hits: what it stored, what went to and from a store, and how
+    /// full its tiers are.
+    fn describe_lmcache(&self, replica: ReplicaView<'_>, lmcache: &mut LmcacheSnapshot) {
+        lmcache.stored_tokens = replica.counters().stored_bytes / self.token_bytes.max(1);
+        for link in replica.links().iter().filter(|link| link.tier == TierKind::Remote) {
+            match link.kind {
+                TransferKind::Store => lmcache.remote_written_bytes += link.bytes.0,
+                TransferKind::Load => lmcache.remote_read_bytes += link.bytes.0,
+            }
+        }
+        let Some(offload) = replica.engine().offload() else { return };
+        let used = |tier| {
+            offload.cache(tier).map_or(0, |cache| u64::from(cache.used()) * offload.chunk_bytes().0)
+        };
+        lmcache.local_bytes = used(TierKind::Host);
+        lmcache.disk_bytes = used(TierKind::Disk);
     }
 
     /// The publishers, to be closed.

@@ -5,3 +5,4 @@ pub mod hugging_face;
 pub mod links;
 pub mod models;
 pub mod presets;
+pub mod profile_file;

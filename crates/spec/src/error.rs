@@ -36,10 +36,10 @@ pub enum SpecError {
         /// What is wrong in it, by key.
         source: Box<SpecError>,
     },
-    /// A trace that is not what it was when the run was planned.
+    /// A trace or link profile that is not what it was when the run was planned.
     #[error("{path} has changed since the run was planned; restore it, or start a new run")]
     InputChanged {
-        /// The trace.
+        /// The file.
         path: String,
     },
     /// A `--set` that cannot be applied.
@@ -81,6 +81,16 @@ pub enum SpecError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A link profile that cannot be used.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    LinkProfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
     },
     /// The workload's own complaint: an unreadable trace, a malformed line.
     #[error("workload: {0}")]

@@ -15,7 +15,7 @@ use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadErr
 pub const PLAN_FORMAT: u32 = 1;
 
 pub use crate::document::client::{Answers, Api};
-pub use crate::document::target::{EndpointTarget, Target};
+pub use crate::document::target::{EmulatedTarget, EndpointTarget, Movement, Target};
 
 /// How live targets are asked, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,10 +149,24 @@ pub struct Arm {
     pub description: String,
     /// The offload mechanism, if any.
     pub offload: Option<OffloadConfig>,
+    /// Where its remote store listens, for live targets; nothing: it is brought up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_access: Option<StoreAccess>,
     /// Routing over the replicas.
     pub routing: RouterConfig,
     /// True when the arm's claim is its routing.
     pub routing_is_claim: bool,
+}
+
+/// How a remote store is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreAccess {
+    /// `redis://host:6379`, without a password.
+    pub address: String,
+    /// File with the password. Its content is never recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
 }
 
 /// How load arrives at one level.
@@ -347,8 +361,8 @@ pub struct Plan {
     /// How live targets are asked.
     #[serde(default)]
     pub client: Client,
-    /// Files that the workload is read from while running, with the xxh3-128 of their content:
-    /// a resumed run must be asked the same.
+    /// Files that the results depend on (traces, link profiles), with the xxh3-128 of their
+    /// content: a resumed run must be asked the same, of the same tiers.
     pub inputs: BTreeMap<String, String>,
     /// Model x hardware.
     pub deployments: Vec<Deployment>,

@@ -74,6 +74,7 @@ impl Plan {
         plan.cells = cells(&plan)?;
         // After the predictions, which say better what is wrong with a trace.
         plan.inputs = input::digests(&plan.deployments)?;
+        plan.inputs.extend(input::profiles(experiment)?);
         Ok(plan)
     }
 

@@ -5,13 +5,26 @@
 //! depth come from; further concurrency is further threads. Every call has a deadline, and what goes
 //! wrong is an outcome of its block and a counter, never a panic, a hang or a wrong byte.
 
+pub mod checked;
+pub mod disk;
+pub mod faulty;
 pub mod memory;
+pub mod resp;
+pub mod server;
+pub mod single_flight;
 pub mod slab;
 #[cfg(feature = "suite")]
 pub mod suite;
 mod tally;
 pub mod tier;
 
+pub use checked::Checked;
+pub use disk::{DiskError, DiskOptions, DiskTier, EngineChoice};
+pub use faulty::{FaultOptions, Faulty, Injected};
 pub use memory::{MemoryOptions, MemoryTier};
+pub use resp::{
+    Address, Endpoint, Layout, Product, RespError, RespOptions, RespTier, StoreClient, StoreReport,
+};
+pub use single_flight::{SharingOptions, SingleFlight};
 pub use slab::{Block, Pages, Slab, SlabError};
 pub use tier::{ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage};

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use weir_model::{Bytes, TierKind};
 use weir_tier::EvictionPolicy;
-use weir_tier::keyed_cache::{KeyedCache, Reservation, Slot};
+use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, Slot};
 
 use crate::slab::{Block, Pages, Slab, SlabError};
 use crate::tally::Tally;
@@ -61,9 +61,9 @@ impl MemoryTier {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn store(&self, put: &Put<'_>) -> Stored {
+    fn store(&self, put: &Put<'_>, batch: Batch) -> Stored {
         // The guard must not live through the copy.
-        let reservation = self.cache().reserve(put.key);
+        let reservation = self.cache().reserve(put.key, batch);
         let slot = match reservation {
             Reservation::Reserved(slot) => slot,
             Reservation::Present | Reservation::Pending => return Stored::Present,
@@ -106,11 +106,12 @@ impl Tier for MemoryTier {
     }
 
     fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        let batch = self.cache().begin(puts.iter().map(|put| put.key));
         for (put, outcome) in puts.iter().zip(&mut *outcomes) {
             *outcome = if Instant::now() >= deadline {
                 Stored::Failed(Fault::Timeout)
             } else if put.bytes.len() == self.options.block_bytes {
-                self.store(put)
+                self.store(put, batch)
             } else {
                 Stored::Failed(Fault::Refused)
             };
@@ -167,7 +168,7 @@ impl Tier for MemoryTier {
     fn clear(&self, _deadline: Instant) -> Result<(), TierError> {
         let mut cache = self.cache();
         let mut next = 0;
-        while let Some(slot) = cache.remove_any(next) {
+        while let Some(slot) = cache.remove_next(next) {
             cache.unpin(slot);
             next = slot + 1;
         }

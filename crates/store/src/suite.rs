@@ -4,7 +4,7 @@
 //! wrong byte is seen wherever it comes from. Use it through [`tier_suite!`](crate::tier_suite):
 //!
 //! ```ignore
-//! weir_store::tier_suite!(memory, || Some(Subject::new(MemoryTier::new(options)?)));
+//! weir_store::tier_suite!(memory, || Subject::new(MemoryTier::new(options)));
 //! ```
 
 use std::any::Any;
@@ -39,21 +39,26 @@ pub struct Subject {
     neighbour: Option<Box<dyn Tier>>,
     slab: Option<Arc<Slab>>,
     exact: bool,
+    short_hashes: bool,
     /// Dropped last: a server, a folder.
-    _guard: Box<dyn Any>,
+    guard: Guard,
 }
+
+/// Holds something and does nothing with it.
+struct Guard(#[expect(dead_code, reason = "kept for its drop")] Box<dyn Any>);
 
 impl Subject {
     /// A tier that needs nothing else.
     pub fn new(tier: impl Tier + 'static) -> Self {
         let tier = Box::new(tier);
-        Self { tier, neighbour: None, slab: None, exact: true, _guard: Box::new(()) }
+        let guard = Guard(Box::new(()));
+        Self { tier, neighbour: None, slab: None, exact: true, short_hashes: false, guard }
     }
 
     /// Keeps a server or a folder until the test is over.
     #[must_use]
     pub fn with_guard(mut self, guard: impl Any) -> Self {
-        self._guard = Box::new(guard);
+        self.guard = Guard(Box::new(guard));
         self
     }
 
@@ -76,6 +81,14 @@ impl Subject {
     #[must_use]
     pub fn with_rough_usage(mut self) -> Self {
         self.exact = false;
+        self
+    }
+
+    /// For a layout that keeps the first eight bytes of a hash only, as `LMCache`'s in-process
+    /// ones do: hashes that differ behind them are one name.
+    #[must_use]
+    pub fn with_short_hashes(mut self) -> Self {
+        self.short_hashes = true;
         self
     }
 
@@ -251,8 +264,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("equals_a_plain_map", equals_a_plain_map),
 ];
 
-/// The tests of one tier: its name, and how to make a [`Subject`] of it, or nothing where the
-/// machine lacks what it needs (the maker has said so).
+/// The tests of one tier: its name, and how to make a [`Subject`] of it, or an `Option` with nothing
+/// where the machine lacks what it needs (the maker has said so).
 #[macro_export]
 macro_rules! tier_suite {
     ($name:ident, $make:expr) => {
@@ -271,8 +284,8 @@ macro_rules! tier_suite {
         $(
             #[test]
             fn $check() {
-                let make: fn() -> Option<$crate::suite::Subject> = $make;
-                if let Some(subject) = make() {
+                let subject: Option<$crate::suite::Subject> = ($make)().into();
+                if let Some(subject) = subject {
                     $crate::suite::$check(&subject);
                 }
             }

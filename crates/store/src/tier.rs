@@ -1,6 +1,7 @@
 //! The seam: a place that keeps blocks of one size under the names of their chunks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use weir_model::{Bytes, TierKind};
@@ -177,3 +178,58 @@ pub trait Tier: fmt::Debug + Send + Sync {
     /// What it did.
     fn counters(&self) -> TierCounters;
 }
+
+/// A tier behind a pointer is that tier: replicas share one, and a stack of them is boxed.
+macro_rules! forward {
+    ($pointer:ident) => {
+        impl<T: Tier + ?Sized> Tier for $pointer<T> {
+            fn kind(&self) -> TierKind {
+                (**self).kind()
+            }
+
+            fn place(&self) -> String {
+                (**self).place()
+            }
+
+            fn block_bytes(&self) -> usize {
+                (**self).block_bytes()
+            }
+
+            fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+                (**self).put(puts, deadline, outcomes);
+            }
+
+            fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+                (**self).get(gets, deadline, outcomes);
+            }
+
+            fn contains(
+                &self,
+                keys: &[ChunkHash],
+                deadline: Instant,
+                present: &mut [bool],
+            ) -> Result<(), TierError> {
+                (**self).contains(keys, deadline, present)
+            }
+
+            fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+                (**self).remove(keys, deadline)
+            }
+
+            fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+                (**self).clear(deadline)
+            }
+
+            fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+                (**self).usage(deadline)
+            }
+
+            fn counters(&self) -> TierCounters {
+                (**self).counters()
+            }
+        }
+    };
+}
+
+forward!(Arc);
+forward!(Box);

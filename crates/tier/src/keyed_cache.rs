@@ -10,6 +10,9 @@
 //! tier can undo what it keeps of the block elsewhere (a header on a disk) before the slot is used
 //! again.
 //!
+//! Blocks are stored in batches, which are chains of chunks: a chain is not evicted to make room for
+//! its own end, which nobody could find without its front.
+//!
 //! Nothing allocates after [`KeyedCache::new`].
 
 use std::collections::HashMap;
@@ -58,7 +61,16 @@ struct Entry<K> {
     slot: Slot,
     pins: u32,
     queue: Option<Queue>,
+    /// The last batch that stored it or found it there.
+    batch: Batch,
 }
+
+/// A batch of blocks to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch(u64);
+
+/// What no batch has stored or found yet.
+const NO_BATCH: Batch = Batch(0);
 
 /// The blocks of one tier.
 #[derive(Debug, Clone)]
@@ -73,6 +85,7 @@ pub struct KeyedCache<K> {
     policy: EvictionPolicy,
     named: u32,
     evicted: u64,
+    batches: u64,
 }
 
 impl<K: Copy + Eq + Hash> KeyedCache<K> {
@@ -86,7 +99,14 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         };
         let mut order = Order::new(policy, capacity);
         order.reserve(entries);
-        let blank = Entry { key: None, state: State::Free, slot: NONE, pins: 0, queue: None };
+        let blank = Entry {
+            key: None,
+            state: State::Free,
+            slot: NONE,
+            pins: 0,
+            queue: None,
+            batch: NO_BATCH,
+        };
         Self {
             // Twice the room, because a table that is more than half full grows where a roomy one
             // cleans up in place.
@@ -99,6 +119,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
             policy,
             named: 0,
             evicted: 0,
+            batches: 0,
         }
     }
 
@@ -166,9 +187,22 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         }
     }
 
-    /// Takes a slot for a block that is not there, evicting another where none is free. The slot is
-    /// pinned.
-    pub fn reserve(&mut self, key: K) -> Reservation {
+    /// Begins a batch of blocks to be stored: those of them that are here already are not evicted
+    /// for the others.
+    pub fn begin(&mut self, keys: impl IntoIterator<Item = K>) -> Batch {
+        self.batches += 1;
+        let batch = Batch(self.batches);
+        for key in keys {
+            if let Some(index) = self.index.get(&key) {
+                self.entries[*index as usize].batch = batch;
+            }
+        }
+        batch
+    }
+
+    /// Takes a slot for a block of a batch that is not there, evicting another that is not of the
+    /// batch where no slot is free. The slot is pinned.
+    pub fn reserve(&mut self, key: K, batch: Batch) -> Reservation {
         let known = self.index.get(&key).copied();
         match known.map(|index| self.entries[index as usize].state) {
             Some(State::Ready) => return Reservation::Present,
@@ -179,12 +213,13 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
             // ARC learns from this first: the choice of what to evict depends on it.
             self.used_again(ghost);
         }
-        if self.free_slots.is_empty() && !self.evict() {
+        if self.free_slots.is_empty() && !self.evict(batch) {
             return Reservation::Full;
         }
         let Some(slot) = self.free_slots.pop() else { return Reservation::Full };
         let index = self.enter(key, slot, State::Pending, known);
         self.entries[index as usize].pins = 1;
+        self.entries[index as usize].batch = batch;
         if known.is_some() {
             // What comes back from a ghost list has been used before (ARC's second queue).
             self.used_again(index);
@@ -212,18 +247,12 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.unpin(slot);
     }
 
-    /// Takes away the name of a block that is readable or being written. Its slot stays pinned
-    /// until [`KeyedCache::unpin`].
+    /// Takes away the name of a block. The slot of one that could be read stays pinned until
+    /// [`KeyedCache::unpin`]; one that is being written is its writer's to clean up, who learns of
+    /// it from [`KeyedCache::commit`], and is not returned.
     pub fn remove(&mut self, key: &K) -> Option<Slot> {
         let index = *self.index.get(key)?;
-        let entry = &mut self.entries[index as usize];
-        if entry.state == State::Ghost {
-            return None;
-        }
-        entry.pins += 1;
-        let slot = entry.slot;
-        self.doom(slot);
-        Some(slot)
+        self.take_name(index)
     }
 
     /// Takes away the name of whatever is in a slot that the caller has pinned (it was found
@@ -240,15 +269,13 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         true
     }
 
-    /// Removes some block, for a tier that is being emptied: as [`KeyedCache::remove`].
-    pub fn remove_any(&mut self, from: Slot) -> Option<Slot> {
-        let slot = (from..self.capacity()).find(|slot| {
-            let index = self.slots[*slot as usize];
-            index != NONE && self.entries[index as usize].key.is_some()
-        })?;
-        self.entries[self.slots[slot as usize] as usize].pins += 1;
-        self.doom(slot);
-        Some(slot)
+    /// Removes the first block that can be read in a slot from `from` on, and those on the way that
+    /// are being written, for a tier that is being emptied: as [`KeyedCache::remove`].
+    pub fn remove_next(&mut self, from: Slot) -> Option<Slot> {
+        (from..self.capacity()).find_map(|slot| {
+            let index = self.slots[slot as usize];
+            if index == NONE { None } else { self.take_name(index) }
+        })
     }
 
     /// Forgets what the policy remembers of evicted blocks.
@@ -280,6 +307,23 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.free_slots.retain(|slot| slots[*slot as usize] == NONE);
     }
 
+    fn take_name(&mut self, index: u32) -> Option<Slot> {
+        let entry = &mut self.entries[index as usize];
+        let slot = entry.slot;
+        match entry.state {
+            State::Ready => {
+                entry.pins += 1;
+                self.doom(slot);
+                Some(slot)
+            }
+            State::Pending => {
+                self.doom(slot);
+                None
+            }
+            State::Free | State::Ghost | State::Doomed => None,
+        }
+    }
+
     fn ready(&self, key: &K) -> Option<u32> {
         let index = *self.index.get(key)?;
         (self.entries[index as usize].state == State::Ready).then_some(index)
@@ -297,7 +341,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         });
         let entry = &mut self.entries[index as usize];
         let queue = Some(self.order.entered(index, 1, entry.queue));
-        *entry = Entry { key: Some(key), state, slot, pins: 0, queue };
+        let batch = NO_BATCH;
+        *entry = Entry { key: Some(key), state, slot, pins: 0, queue, batch };
         self.slots[slot as usize] = index;
         self.index.insert(key, index);
         self.named += 1;
@@ -305,11 +350,11 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     }
 
     /// Evicts the block that the policy names; its entry stays as a ghost or is free.
-    fn evict(&mut self) -> bool {
+    fn evict(&mut self, batch: Batch) -> bool {
         let entries = &self.entries;
         let victim = self.order.victim(|index| {
             let entry = &entries[index as usize];
-            entry.pins == 0 && entry.state == State::Ready
+            entry.pins == 0 && entry.state == State::Ready && entry.batch != batch
         });
         let Some(index) = victim.map(|victim| victim.index) else { return false };
         let entry = &mut self.entries[index as usize];

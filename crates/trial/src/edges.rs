@@ -1,4 +1,4 @@
-//! The engines' counters at both edges of the measured window.
+//! The counters of engines and stores at both edges of the measured window.
 //!
 //! Figures are differences over the window, so both edges are scraped when they come and not at the
 //! nearest tick of a sampler: with ten requests per second, a second's slip is ten requests.
@@ -6,8 +6,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use weir_deploy::RemoteStore;
 use weir_load::Live;
 use weir_model::Nanos;
+use weir_observe::signals::StoreCounts;
 use weir_observe::{Clock, Difference, Scraper, Snapshot};
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
@@ -22,6 +24,8 @@ const NAP: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Edges {
     pairs: Vec<(Snapshot, Snapshot)>,
+    /// What the arm's store said of itself.
+    pub(crate) store: Option<(StoreCounts, StoreCounts)>,
     /// What went wrong, one line each.
     pub(crate) notes: Vec<String>,
 }
@@ -30,7 +34,7 @@ impl Edges {
     /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
     /// `over` is set when the load has come back.
     pub(crate) fn watch(
-        scrapers: &[Scraper],
+        (scrapers, store): (&[Scraper], Option<&RemoteStore>),
         (start, end): (Nanos, Option<Nanos>),
         live: &Live,
         over: &AtomicBool,
@@ -39,10 +43,12 @@ impl Edges {
         let mut notes = Vec::new();
         wait(live, over, Some(start));
         let before = scrape(scrapers, clock, &mut notes);
+        let store_before = ask(store, &mut notes);
         wait(live, over, end);
         let after = scrape(scrapers, clock, &mut notes);
+        let store = store_before.zip(ask(store, &mut notes));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
-        Self { pairs, notes }
+        Self { pairs, store, notes }
     }
 
     /// The differences over the window.
@@ -85,4 +91,14 @@ fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<String>) -> Vec<O
         }
     };
     scrapers.iter().map(take).collect()
+}
+
+fn ask(store: Option<&RemoteStore>, notes: &mut Vec<String>) -> Option<StoreCounts> {
+    match store?.counts(std::time::Instant::now() + BUDGET) {
+        Ok(counts) => Some(counts),
+        Err(error) => {
+            notes.push(error.to_string());
+            None
+        }
+    }
 }

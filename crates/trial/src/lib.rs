@@ -13,15 +13,17 @@ mod sink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_deploy::{Endpoint, Flush, Site};
+use weir_deploy::{Endpoint, Flush, Site, Tiers};
 use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind};
 use weir_observe::signals::{
-    Asked, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server, add_vllm,
+    Asked, Objects, StoredChunk, add_client, add_epp, add_lmcache_in_process, add_lmcache_server,
+    add_store, add_vllm, add_weir,
 };
 use weir_observe::{
-    Clock, HostProbe, Observation, Sampler, SamplerConfig, Scraper, Source, UnixNanos,
+    Clock, Difference, GapError, HostProbe, Observation, Sampler, SamplerConfig, Scraper, Source,
+    UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow};
 use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
@@ -100,7 +102,7 @@ fn measured(
     phase: &mut dyn FnMut(Phase),
 ) -> Result<Trial, TrialError> {
     let deployment = &plan.deployments[cell.deployment];
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = site.tiers().map_or_else(Vec::new, |tiers| tiers.notes().to_vec());
     phase(Phase::WarmUp);
     for endpoint in site.endpoints() {
         endpoint.warm_up(site.model(), plan.client.api)?;
@@ -214,10 +216,12 @@ impl Measurement<'_> {
         let block = self.deployment.engine.block_size;
         let mut rows = Rows::new(writer, (level.warmup, end), block);
         let over = AtomicBool::new(false);
+        let store = self.site.tiers().and_then(Tiers::remote);
         let (scrapers, over) = (&scrapers, &over);
         let (report, edges) = std::thread::scope(|scope| {
             let window = (level.warmup, level.duration);
-            let watcher = scope.spawn(move || Edges::watch(scrapers, window, live, over, &clock));
+            let watcher =
+                scope.spawn(move || Edges::watch((scrapers, store), window, live, over, &clock));
             let report = weir_load::run(&config, &mut source, &mut rows, live);
             over.store(true, Ordering::Release);
             let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -259,6 +263,29 @@ impl Measurement<'_> {
         })
     }
 
+    /// What the arm's tiers say, where they hold real bytes, and the store behind them.
+    fn add_tiers(
+        &self,
+        windows: &[Difference<'_>],
+        edges: &Edges,
+        signals: &mut Signals,
+    ) -> Vec<GapError> {
+        let (Some(tiers), Some(offload)) = (self.site.tiers(), &self.arm().offload) else {
+            return Vec::new();
+        };
+        let token_bytes = self.deployment.engine.kv_bytes_per_token;
+        let gaps = add_weir(windows, offload.chunk_tokens, token_bytes, signals);
+        if let (Some((before, after)), Some(store)) = (&edges.store, tiers.remote()) {
+            let chunk = StoredChunk {
+                tokens: offload.chunk_tokens,
+                model_bytes: token_bytes * u64::from(offload.chunk_tokens),
+                moved_bytes: tiers.block_bytes(),
+            };
+            add_store(store.product(), (before, after), chunk, signals);
+        }
+        gaps
+    }
+
     fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
@@ -267,6 +294,7 @@ impl Measurement<'_> {
             gaps.extend(add_lmcache_server(&differences, &objects, &mut signals));
             gaps.extend(add_lmcache_in_process(&differences, &objects, &mut signals));
         }
+        gaps.extend(self.add_tiers(&differences, edges, &mut signals));
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
         let gpu_only = self.arm().offload.is_none();

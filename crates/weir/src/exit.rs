@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use weir_deploy::DeployError;
+use weir_probe::ProbeError;
 use weir_record::{Fault, RecordError};
 use weir_report::ReportError;
 use weir_spec::SpecError;
@@ -37,7 +38,8 @@ impl Exit {
                 return Self::User;
             }
             let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
-                || cause.downcast_ref().is_some_and(TrialError::is_mistake);
+                || cause.downcast_ref().is_some_and(TrialError::is_mistake)
+                || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
             if is_mistake {
                 return Self::User;
             }

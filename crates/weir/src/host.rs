@@ -25,6 +25,11 @@ pub(crate) fn environment() -> Environment {
     }
 }
 
+/// This moment, UTC: `2026-11-20T15:30:00Z`.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A time for folder names, UTC: `20261120-153000`.
 pub(crate) fn stamp() -> String {
     jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()

@@ -7,25 +7,31 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::printer::Printer;
 
-/// Progress over cells.
+/// Progress over cells, or other things of which there are many.
 pub(crate) struct Progress {
     bar: ProgressBar,
     /// Cells between two lines where there is no terminal; 0 prints none.
     every: u64,
     total: u64,
+    what: &'static str,
 }
 
 impl Progress {
     /// `lines`: cells show progress of their own, and only their ends are said here.
     pub(crate) fn new(total: usize, printer: &Printer, lines: bool) -> Self {
+        Self::of("cells", total, printer, lines)
+    }
+
+    /// The same over other things, which are called so.
+    pub(crate) fn of(what: &'static str, total: usize, printer: &Printer, lines: bool) -> Self {
         let terminal = std::io::stderr().is_terminal() && !lines;
         let bar = ProgressBar::new(total as u64);
         if printer.is_quiet() || !terminal {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         } else {
-            let style = ProgressStyle::with_template(
-                "{bar:30} {pos}/{len} cells  {elapsed} elapsed, {eta} left  {msg}",
-            );
+            let style = ProgressStyle::with_template(&format!(
+                "{{bar:30}} {{pos}}/{{len}} {what}  {{elapsed}} elapsed, {{eta}} left  {{msg}}",
+            ));
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -34,7 +40,7 @@ impl Progress {
             () if lines => 1,
             () => (total as u64 / 10).max(1),
         };
-        Self { bar, every, total: total as u64 }
+        Self { bar, every, total: total as u64, what }
     }
 
     /// A cell is done.
@@ -43,8 +49,13 @@ impl Progress {
         self.bar.set_message(path.to_owned());
         let done = self.bar.position();
         if self.every > 0 && (done.is_multiple_of(self.every) || done == self.total) {
-            printer.note(&format!("{done}/{} cells", self.total));
+            printer.note(&format!("{done}/{} {}", self.total, self.what));
         }
+    }
+
+    /// Says what is worked on now.
+    pub(crate) fn now(&self, label: &str) {
+        self.bar.set_message(label.to_owned());
     }
 
     /// The bar goes away.

@@ -5,7 +5,7 @@ use crate::stream::Stream;
 
 /// A draw made ready for a number of items.
 #[derive(Debug, Clone)]
-pub(crate) struct Picker {
+pub struct Picker {
     items: u64,
     rule: Rule,
 }
@@ -18,8 +18,8 @@ enum Rule {
 }
 
 impl Picker {
-    /// `items` must not be 0.
-    pub(crate) fn new(draw: Draw, items: u64) -> Self {
+    /// A draw among `items`, which must not be 0.
+    pub fn new(draw: Draw, items: u64) -> Self {
         let rule = match draw {
             Draw::Uniform => Rule::Uniform,
             Draw::RoundRobin => Rule::RoundRobin,
@@ -29,7 +29,7 @@ impl Picker {
     }
 
     /// The item of the `turn`-th pick overall; `turn` matters to round-robin alone.
-    pub(crate) fn pick(&self, turn: u64, stream: &mut Stream) -> u64 {
+    pub fn pick(&self, turn: u64, stream: &mut Stream) -> u64 {
         match &self.rule {
             Rule::Uniform => stream.below(self.items),
             Rule::RoundRobin => turn % self.items,
@@ -40,7 +40,7 @@ impl Picker {
     /// `count` different items for a session, in drawn order. `count` must not exceed the number
     /// of items. An item that was already drawn is drawn again a few times, then its nearest free
     /// successor is taken, so that a steep draw of nearly all items still ends.
-    pub(crate) fn pick_different(&self, session: u64, count: u64, stream: &mut Stream) -> Vec<u64> {
+    pub fn pick_different(&self, session: u64, count: u64, stream: &mut Stream) -> Vec<u64> {
         const REDRAWS: u32 = 64;
         let mut picked: Vec<u64> = Vec::with_capacity(count as usize);
         for place in 0..count {

@@ -11,11 +11,11 @@ use weir_model::ContentId;
 
 /// Random numbers of one entity.
 #[derive(Debug, Clone)]
-pub(crate) struct Stream(Xoshiro256PlusPlus);
+pub struct Stream(Xoshiro256PlusPlus);
 
 impl Stream {
     /// The stream of entity `index` in `namespace`. The 256-bit state is filled by a keyed hash.
-    pub(crate) fn new(seed: u64, namespace: &str, index: u64) -> Self {
+    pub fn new(seed: u64, namespace: &str, index: u64) -> Self {
         let key = ContentId::derive(seed, namespace, index).0;
         let mut state = [0u8; 32];
         for (word, bytes) in state.chunks_exact_mut(8).enumerate() {
@@ -26,7 +26,7 @@ impl Stream {
     }
 
     /// Uniform in `[0, 1)`, in steps of 2^-53.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -37,7 +37,7 @@ impl Stream {
 
     /// Uniform in `0..bound` without bias (Lemire, "Fast random integer generation in an
     /// interval", 2019). `bound` must not be 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0, "an empty range has no values");
         let reject_below = bound.wrapping_neg() % bound;
         loop {

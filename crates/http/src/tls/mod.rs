@@ -35,6 +35,16 @@ pub struct TlsClient {
 impl TlsClient {
     /// Loads the certificates to trust. Reads files: not for the timed path.
     pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+        // A server that also speaks HTTP/2 must not choose it.
+        Self::with_alpn(config, vec![b"http/1.1".to_vec()])
+    }
+
+    /// The same for a protocol that names itself to nobody, as that of Redis.
+    pub fn without_alpn(config: &TlsConfig) -> Result<Self, TlsError> {
+        Self::with_alpn(config, Vec::new())
+    }
+
+    fn with_alpn(config: &TlsConfig, protocols: Vec<Vec<u8>>) -> Result<Self, TlsError> {
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -51,8 +61,7 @@ impl TlsClient {
             };
             builder.with_root_certificates(roots).with_no_client_auth()
         };
-        // A server that also speaks HTTP/2 must not choose it.
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.alpn_protocols = protocols;
         Ok(Self { config: Arc::new(client) })
     }
 

@@ -199,7 +199,7 @@ impl Comparison {
             experiment: plan.name.clone(),
             run: results.provenance.run.clone(),
             plan_hash: results.provenance.plan_hash.clone(),
-            target: plan.target.name().to_owned(),
+            target: plan.target.words(),
             simulated,
             seed: plan.seed,
             repeats: plan.repeats,

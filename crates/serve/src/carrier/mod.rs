@@ -46,6 +46,8 @@ pub struct CarrierConfig {
     pub keeps_copies: bool,
     /// Threads that move bytes.
     pub workers: usize,
+    /// Where bytes are on their way: [`BATCH`] blocks of `block_bytes` for each worker.
+    pub slab: Arc<Slab>,
     /// Longest time of one transfer or lookup. What takes longer has failed.
     pub deadline: Duration,
 }
@@ -63,8 +65,9 @@ impl fmt::Debug for CarrierConfig {
 
 impl CarrierConfig {
     /// The tiers of one kind: one per replica, or the store.
-    fn of_kind(&self, kind: TierKind) -> impl Iterator<Item = &Arc<dyn Tier>> {
-        self.local.iter().flatten().chain(&self.store).filter(move |tier| tier.kind() == kind)
+    fn of_kind(&self, kind: TierKind) -> impl Iterator<Item = &dyn Tier> {
+        let all = self.local.iter().flatten().chain(&self.store).map(AsRef::as_ref);
+        all.filter(move |tier: &&dyn Tier| tier.kind() == kind)
     }
 }
 
@@ -152,8 +155,10 @@ impl Carrier {
         done: UnboundedSender<Done>,
     ) -> Result<Self, ServeError> {
         let count = config.workers.max(1);
-        let slab = Slab::new((count * BATCH) as u32, config.block_bytes)
-            .map_err(|error| ServeError::Memory(error.to_string()))?;
+        if (config.slab.free_blocks() as usize) < count * BATCH {
+            return Err(ServeError::Memory { workers: count, blocks: count * BATCH });
+        }
+        let slab = Arc::clone(&config.slab);
         let (config, line, tally) = (Arc::new(config), Arc::default(), Arc::default());
         let mut carrier = Self { config, line, tally, done, workers: Vec::with_capacity(count) };
         for number in 0..count {
@@ -256,7 +261,7 @@ impl Carrier {
         let seconds = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed) as f64 / 1e9;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let tiers = TierKind::ALL.into_iter().filter_map(|kind| {
-            let counters = self.config.of_kind(kind).map(|tier| tier.counters()).reduce(sum)?;
+            let counters = self.config.of_kind(kind).map(Tier::counters).reduce(sum)?;
             Some(TierState {
                 kind,
                 counters,

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_engine::OffloadConfig;
 use weir_model::TierKind;
-use weir_serve::carrier::CarrierConfig;
+use weir_serve::carrier::{BATCH, CarrierConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
 use weir_store::memory::{MemoryOptions, MemoryTier};
 use weir_store::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Fault, Fetched, Get, Put, Slab, Stored, Tier, TierCounters, TierError, Usage,
 };
 use weir_tier::EvictionPolicy;
 
@@ -118,6 +118,7 @@ fn serve(
         store,
         keeps_copies: true,
         workers: 2,
+        slab: Slab::new(2 * BATCH as u32, BLOCK_BYTES).expect("a few blocks"),
         deadline: Duration::from_secs(10),
     });
     config.cluster.offload = Some(offload);

@@ -49,7 +49,8 @@ pub struct DiskSection {
     /// Eviction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<EvictionPolicy>,
-    /// A measured link by name: `nvme-gen4`, `ibm-vpc-block`, `cephfs`, `s3`.
+    /// A measured link by name (`nvme-gen4`, `ibm-vpc-block`, `cephfs`, `s3`), or a file that
+    /// `weir probe DIR --profile FILE.yaml` wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// Link figures of one's own, over the profile's.
@@ -61,16 +62,21 @@ pub struct DiskSection {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSection {
-    /// Where it listens, for live targets: `redis://127.0.0.1:6379`.
+    /// Where it listens, for live targets: `redis://127.0.0.1:6379`. Without it, the emulated
+    /// target starts one of the preset's kind on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// File with its password. Its content is never recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
     /// Bytes it may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
     /// Its own eviction; `none` refuses stores when full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<EvictionPolicy>,
-    /// A measured store by name: `redis`, `redis-io-threads`, `valkey`, `kvrocks`.
+    /// A measured store by name (`redis`, `redis-io-threads`, `valkey`, `kvrocks`), or a file
+    /// that `weir probe redis://... --profile FILE.yaml` wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// The store's link figures, shared by all replicas, over the profile's.
@@ -156,6 +162,7 @@ impl ArmSection {
             }),
             store: overlaid(base.store, of.store, |base, of| StoreSection {
                 address: of.address.or(base.address),
+                password_file: of.password_file.or(base.password_file),
                 bytes: of.bytes.or(base.bytes),
                 policy: of.policy.or(base.policy),
                 profile: of.profile.or(base.profile),

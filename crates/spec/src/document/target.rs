@@ -1,23 +1,96 @@
 //! `target`: where the arms run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, IntoDeserializer};
 use serde::{Deserialize, Serialize};
+use weir_model::Nanos;
 
+use super::quantity::Span;
 use super::written::OneOrMany;
 
-/// Where arms run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Where arms run. A bare name, or a map of it with what it has to know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// Virtual time, modelled engines and tiers.
     #[default]
     Simulated,
     /// Weir's own engine in real time, brought up afresh for each cell and asked over HTTP.
-    Emulated,
+    Emulated(EmulatedTarget),
     /// Something that is deployed already.
     Endpoint(EndpointTarget),
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The same, in the only form that a derived visitor reads.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Tagged {
+            Simulated,
+            Emulated(EmulatedTarget),
+            Endpoint(EndpointTarget),
+        }
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = Target;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`simulated`, `emulated`, or a map with `emulated` or `endpoint`")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Target, E> {
+                if name == "emulated" {
+                    return Ok(Target::Emulated(EmulatedTarget::default()));
+                }
+                Tagged::deserialize(name.into_deserializer()).map(Target::from)
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Target, A::Error> {
+                Tagged::deserialize(MapAccessDeserializer::new(map)).map(Target::from)
+            }
+        }
+        impl From<Tagged> for Target {
+            fn from(tagged: Tagged) -> Self {
+                match tagged {
+                    Tagged::Simulated => Self::Simulated,
+                    Tagged::Emulated(target) => Self::Emulated(target),
+                    Tagged::Endpoint(target) => Self::Endpoint(target),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Target {
+    fn schema_name() -> Cow<'static, str> {
+        "Target".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let emulated = generator.subschema_for::<EmulatedTarget>();
+        let endpoint = generator.subschema_for::<EndpointTarget>();
+        json_schema!({
+            "description": "Where arms run: a bare name, or a map of it with what it has to know.",
+            "anyOf": [
+                { "enum": ["simulated", "emulated"] },
+                {
+                    "type": "object",
+                    "properties": { "emulated": emulated },
+                    "required": ["emulated"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "properties": { "endpoint": endpoint },
+                    "required": ["endpoint"],
+                    "additionalProperties": false
+                }
+            ]
+        })
+    }
 }
 
 impl Target {
@@ -25,14 +98,76 @@ impl Target {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
-            Self::Emulated => "emulated",
+            Self::Emulated(_) => "emulated",
             Self::Endpoint(_) => "endpoint",
+        }
+    }
+
+    /// The word, with what every result must say of it.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Emulated(EmulatedTarget { bytes: Movement::Modelled, .. }) => {
+                format!("{} (modelled bytes)", self.name())
+            }
+            Self::Emulated(EmulatedTarget { byte_scale, .. }) if *byte_scale == 1.0 => {
+                format!("{} (real bytes)", self.name())
+            }
+            Self::Emulated(EmulatedTarget { byte_scale, .. }) => {
+                format!("{} (real bytes, scaled by {byte_scale})", self.name())
+            }
+            Self::Simulated | Self::Endpoint(_) => self.name().to_owned(),
         }
     }
 
     /// True where requests are sent and answered in real time.
     pub const fn is_live(&self) -> bool {
         !matches!(self, Self::Simulated)
+    }
+}
+
+/// Who accounts for the time that bytes take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Movement {
+    /// Bytes really move to memory, disk or store.
+    #[default]
+    Real,
+    /// Nothing moves, and the links' model says how long it would take.
+    Modelled,
+}
+
+/// Weir's own engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmulatedTarget {
+    /// Whether the tiers of the arms hold real bytes.
+    pub bytes: Movement,
+    /// Bytes moved per byte of the model's KV, above 0 and at most 1: shrinks payloads and
+    /// capacities alike where a model's blocks would not fit this machine.
+    pub byte_scale: f64,
+    /// Folder of the disk tiers: on the disk that is meant to be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// Threads that move bytes.
+    pub movers: u32,
+    /// Whether each block of a remote store is compared with the checksum of what was stored (disks
+    /// do so always): costs processor time per byte.
+    pub checksums: bool,
+    /// Longest time of one transfer or lookup; what takes longer has failed, and is computed.
+    pub deadline: Span,
+}
+
+impl Default for EmulatedTarget {
+    fn default() -> Self {
+        Self {
+            bytes: Movement::Real,
+            byte_scale: 1.0,
+            disk: None,
+            movers: 2,
+            checksums: true,
+            // LMCache's `blocking_timeout_secs`.
+            deadline: Span(Nanos::from_secs(10)),
+        }
     }
 }
 

@@ -8,16 +8,18 @@ use crate::document::arm::ArmSection;
 use crate::document::written::NameOr;
 use crate::document::{ModelOverride, Spec};
 use crate::error::SpecError;
-use crate::plan::{Arm, ArmRole, Hardware};
+use crate::experiment::Experiment;
+use crate::plan::{Arm, ArmRole, Hardware, StoreAccess};
 
 /// All arms of a deployment, in the file's order.
 pub(super) fn all(
-    spec: &Spec,
+    experiment: &Experiment,
     change: &ModelOverride,
     engine: &Engine,
     hardware: &Hardware,
     point: Point,
 ) -> Result<Vec<Arm>, SpecError> {
+    let spec = &experiment.spec;
     let mut sections = Vec::new();
     for entry in &spec.arms {
         sections.push(named(entry)?);
@@ -37,7 +39,8 @@ pub(super) fn all(
             ));
         }
     }
-    let place = offload::Place { engine, hardware, point, equal: spec.equal_resources.as_ref() };
+    let equal = spec.equal_resources.as_ref();
+    let place = offload::Place { base: &experiment.base, engine, hardware, point, equal };
     sections
         .into_iter()
         .map(|(name, preset, section)| {
@@ -103,8 +106,39 @@ fn one(
         preset: preset.name.to_owned(),
         role,
         description,
+        store_access: store_access(name, section, place)?,
         offload,
         routing,
         routing_is_claim: claims_routing,
     })
+}
+
+/// Where the arm's store listens.
+fn store_access(
+    name: &str,
+    section: &ArmSection,
+    place: &offload::Place<'_>,
+) -> Result<Option<StoreAccess>, SpecError> {
+    let Some(store) = &section.store else { return Ok(None) };
+    let Some(address) = store.address.clone() else {
+        if store.password_file.is_none() {
+            return Ok(None);
+        }
+        return Err(SpecError::value(
+            format!("arms.{name}.store.password_file"),
+            "a password without an address",
+            "write store.address too, or remove it",
+        ));
+    };
+    // What the plan says is kept, and read by many.
+    let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    if authority.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(SpecError::value(
+            format!("arms.{name}.store.address"),
+            "it holds a password, which would be recorded",
+            "write the password into a file, and `password_file: that file` beside the address",
+        ));
+    }
+    let file = |path: &String| place.base.join(path).display().to_string();
+    Ok(Some(StoreAccess { address, password_file: store.password_file.as_ref().map(file) }))
 }

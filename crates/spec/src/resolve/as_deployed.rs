@@ -138,6 +138,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             role: ArmRole::AsDeployed,
             description: "Whatever the endpoint has".to_owned(),
             offload: None,
+            store_access: None,
             routing: RouterConfig { policy: PolicyConfig::RoundRobin, seed: of.seed },
             routing_is_claim: false,
         }],

@@ -72,7 +72,7 @@ fn one(
 ) -> Result<Deployment, SpecError> {
     let spec = &experiment.spec;
     let engine = engine::resolve(section, model, hardware, point)?;
-    let arms = arm::all(spec, change, &engine, hardware, point)?;
+    let arms = arm::all(experiment, change, &engine, hardware, point)?;
     let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let longest = engine.config.max_model_len;
     let workload = spec.workload.resolve_capacity(|tier| held(&engine.config, &arms, tier))?;

@@ -1,4 +1,4 @@
-//! Digests of the files that a workload is read from.
+//! Digests of the files that a run's results depend on: traces and link profiles.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,11 @@ use std::path::Path;
 use weir_workload::WorkloadConfig;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::catalogue::profile_file;
+use crate::document::arm::ArmSection;
+use crate::document::written::NameOr;
 use crate::error::SpecError;
+use crate::experiment::Experiment;
 use crate::plan::{Deployment, Plan};
 
 /// Read at once; traces may be larger than memory.
@@ -27,8 +31,32 @@ pub(super) fn digests(deployments: &[Deployment]) -> Result<BTreeMap<String, Str
     Ok(found)
 }
 
+/// The link profiles that the arms and their overrides name.
+pub(super) fn profiles(experiment: &Experiment) -> Result<BTreeMap<String, String>, SpecError> {
+    let spec = &experiment.spec;
+    let written = spec.arms.iter().filter_map(|arm| match arm {
+        NameOr::Map(section) => Some(section),
+        NameOr::Name(_) => None,
+    });
+    let changes = spec.overrides.values().flat_map(|change| change.arms.values());
+    let mut found = BTreeMap::new();
+    for name in written.chain(changes).flat_map(named) {
+        let path = experiment.base.join(name).display().to_string();
+        let digest = digest(&path)?;
+        found.insert(path, digest);
+    }
+    Ok(found)
+}
+
+/// The files among the profiles of an arm.
+fn named(arm: &ArmSection) -> impl Iterator<Item = &str> {
+    let disk = arm.disk.as_ref().and_then(|disk| disk.profile.as_deref());
+    let store = arm.store.as_ref().and_then(|store| store.profile.as_deref());
+    disk.into_iter().chain(store).filter(|name| profile_file::is_file(name))
+}
+
 fn digest(path: &str) -> Result<String, SpecError> {
-    let failed = |source| SpecError::Read { what: "the trace", path: path.into(), source };
+    let failed = |source| SpecError::Read { what: "the file", path: path.into(), source };
     let mut file = BufReader::new(File::open(Path::new(path)).map_err(failed)?);
     let mut hasher = Xxh3::new();
     let mut part = vec![0; PART_BYTES];

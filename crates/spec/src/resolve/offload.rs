@@ -1,5 +1,7 @@
 //! Offload mechanisms: tiers, links and vLLM's behaviour by version.
 
+use std::path::Path;
+
 use weir_engine::{LoadMode, Mechanism, OffloadConfig};
 use weir_model::{Bytes, Nanos, TierKind};
 use weir_tier::EvictionPolicy;
@@ -10,6 +12,7 @@ use super::engine::Engine;
 use super::{HOUR, SECOND, check_span};
 use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
 use crate::catalogue::presets::{self, OffloadKind, Preset};
+use crate::catalogue::profile_file::{self, LinkProfileFile, ProfileKind};
 use crate::document::EqualResources;
 use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, StoreSection};
 use crate::document::quantity::Size;
@@ -32,6 +35,8 @@ const LOOKUP_PER_KEY: Nanos = Nanos(100_000);
 
 /// Where an arm is resolved.
 pub(super) struct Place<'a> {
+    /// Folder that link profiles are relative to.
+    pub(super) base: &'a Path,
     pub(super) engine: &'a Engine,
     pub(super) hardware: &'a Hardware,
     pub(super) point: Point,
@@ -226,14 +231,18 @@ fn tiers(
     let nothing = DiskSection::default();
     let disk = section.disk.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.disk.profile");
-    let profile = profile(&links::DISKS, disk.profile.as_deref().unwrap_or("nvme-gen4"), &key)?;
+    let written = disk.profile.as_deref().unwrap_or("nvme-gen4");
+    let measured = match file(written, ProfileKind::Disk, place)? {
+        Some(file) => file.link(),
+        None => profile(&links::DISKS, written, &key)?.link(),
+    };
     Ok(vec![
         host,
         TierConfig {
             kind: TierKind::Disk,
             capacity: disk.bytes.map_or(default, |size| place.bytes(size)),
             policy: disk.policy.unwrap_or(policy),
-            link: laid_over(profile.link(), disk.link.as_ref()),
+            link: laid_over(measured, disk.link.as_ref()),
         },
     ])
 }
@@ -250,20 +259,66 @@ fn store(
     let nothing = StoreSection::default();
     let written = section.store.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.store.profile");
-    let profile = profile(&links::STORES, written.profile.as_deref().unwrap_or(product), &key)?;
+    let named = written.profile.as_deref().unwrap_or(product);
+    let measured = match file(named, ProfileKind::Store, place)? {
+        Some(file) => Measured {
+            link: file.link(),
+            lookup_latency: file.figures.lookup_latency.0,
+            lookup_per_key: file.figures.lookup_per_key.0,
+        },
+        None => Measured::of(profile(&links::STORES, named, &key)?),
+    };
     // Kvrocks has no eviction; the others are run with an LRU policy over all keys.
     let policy = if product == "kvrocks" { EvictionPolicy::None } else { EvictionPolicy::Lru };
-    let client = written.client_gb_per_s.unwrap_or(profile.read_gb_per_s);
-    check_rate(&format!("arms.{name}.store.client_gb_per_s"), client)?;
+    let client = written.client_gb_per_s.map_or(measured.link.read_bytes_per_s, |gb| gb * 1e9);
+    check_rate(&format!("arms.{name}.store.client_gb_per_s"), client / 1e9)?;
     Ok(Some(StoreConfig {
         product: product.to_owned(),
         capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size)),
         policy: written.policy.unwrap_or(policy),
-        link: laid_over(profile.link(), written.link.as_ref()),
-        client_bytes_per_s: client * 1e9,
-        lookup_latency: written.lookup_latency.map_or(profile.latency, |span| span.0),
-        lookup_per_key: written.lookup_per_key.map_or(LOOKUP_PER_KEY, |span| span.0),
+        link: laid_over(measured.link, written.link.as_ref()),
+        client_bytes_per_s: client,
+        lookup_latency: written.lookup_latency.map_or(measured.lookup_latency, |span| span.0),
+        lookup_per_key: written.lookup_per_key.map_or(measured.lookup_per_key, |span| span.0),
     }))
+}
+
+/// A store's figures.
+struct Measured {
+    link: LinkConfig,
+    lookup_latency: Nanos,
+    lookup_per_key: Nanos,
+}
+
+impl Measured {
+    fn of(profile: &LinkProfile) -> Self {
+        Self {
+            link: profile.link(),
+            lookup_latency: profile.latency,
+            lookup_per_key: LOOKUP_PER_KEY,
+        }
+    }
+}
+
+/// The link profile of a file; nothing where the name is one of the catalogue.
+fn file(
+    name: &str,
+    wanted: ProfileKind,
+    place: &Place<'_>,
+) -> Result<Option<LinkProfileFile>, SpecError> {
+    if !profile_file::is_file(name) {
+        return Ok(None);
+    }
+    let path = place.base.join(name);
+    let profile = LinkProfileFile::read(&path)?;
+    if profile.kind == wanted {
+        return Ok(Some(profile));
+    }
+    Err(SpecError::LinkProfile {
+        path,
+        problem: format!("it describes a {}, not a {}", profile.kind.name(), wanted.name()),
+        remedy: "name a profile of the right kind".to_owned(),
+    })
 }
 
 fn profile(

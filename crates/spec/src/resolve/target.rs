@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::document::target::{EndpointTarget, Target};
+use weir_model::Nanos;
+
+use super::{HOUR, check_span};
+use crate::document::target::{EmulatedTarget, EndpointTarget, Target};
 use crate::error::SpecError;
 use crate::plan::{ArmRole, Client, Deployment};
 
@@ -15,7 +18,7 @@ pub(super) fn resolve(
 ) -> Result<Target, SpecError> {
     match target {
         Target::Simulated => Ok(Target::Simulated),
-        Target::Emulated => {
+        Target::Emulated(emulated) => {
             if client.tokenizer.is_some() {
                 return Err(SpecError::value(
                     "client.tokenizer",
@@ -23,7 +26,11 @@ pub(super) fn resolve(
                     "remove it",
                 ));
             }
-            Ok(Target::Emulated)
+            check_emulated(emulated)?;
+            Ok(Target::Emulated(EmulatedTarget {
+                disk: emulated.disk.as_ref().map(|path| base.join(path).display().to_string()),
+                ..emulated.clone()
+            }))
         }
         Target::Endpoint(endpoint) => {
             check(endpoint, deployments)?;
@@ -35,6 +42,29 @@ pub(super) fn resolve(
             }))
         }
     }
+}
+
+/// Most threads that move bytes.
+const MOST_MOVERS: u32 = 256;
+
+fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
+    let refuse = |key: &str, problem: String, remedy: String| {
+        Err(SpecError::value(format!("target.emulated.{key}"), problem, remedy))
+    };
+    let scale = target.byte_scale;
+    if !(scale > 0.0 && scale <= 1.0) {
+        let remedy = "write a number above 0 and at most 1".to_owned();
+        return refuse("byte_scale", format!("{scale} is no scale"), remedy);
+    }
+    if !(1..=MOST_MOVERS).contains(&target.movers) {
+        let remedy = format!("write a number from 1 to {MOST_MOVERS}");
+        return refuse("movers", format!("{} threads", target.movers), remedy);
+    }
+    if target.deadline.0 == Nanos::ZERO {
+        let remedy = "write for example 10s".to_owned();
+        return refuse("deadline", "nothing can be done in no time".to_owned(), remedy);
+    }
+    check_span("target.emulated.deadline", target.deadline.0, HOUR)
 }
 
 fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), SpecError> {

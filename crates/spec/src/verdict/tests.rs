@@ -17,6 +17,7 @@ fn arm(role: ArmRole) -> Arm {
         role,
         description: String::new(),
         offload: None,
+        store_access: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },
         routing_is_claim: false,
     }

@@ -2,6 +2,7 @@
 
 mod examples;
 mod predictions;
+mod profiles;
 mod refusals;
 mod resolution;
 mod schema;

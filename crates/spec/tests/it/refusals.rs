@@ -70,7 +70,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "hardware: 2x-l40s",
             "hardware: 2x-l40s\ntarget: local",
-            "test.yaml:4:9: unknown variant `local`, expected one of simulated, emulated, endpoint",
+            "test.yaml:4:1: unknown variant `local`, expected one of simulated, emulated, endpoint",
         ),
     ]);
 }

@@ -1,7 +1,7 @@
 //! Live targets: what an endpoint must say, the client's defaults, and the order of live cells.
 
 use weir_model::Nanos;
-use weir_spec::plan::{Api, Target};
+use weir_spec::plan::{Api, Movement, Target};
 
 use crate::{SMALL, error};
 
@@ -106,4 +106,62 @@ fn a_working_set_is_dialled_in_multiples_of_a_tier() {
         let error = error(SMALL, &[&format!("{key}={set}")]);
         assert!(error.contains(message), "{error}");
     }
+}
+
+#[test]
+fn the_emulated_target_is_a_name_or_says_how_bytes_move() {
+    let Target::Emulated(bare) = plan(SMALL, &["target=emulated"]).target else { panic!("it is") };
+    assert_eq!((bare.bytes, bare.byte_scale, bare.disk), (Movement::Real, 1.0, None));
+    let written = format!("{SMALL}\ntarget: {{emulated: {{byte_scale: 0.25, disk: kv}}}}\n");
+    let read = plan(&written, &[]);
+    assert_eq!(read.target.words(), "emulated (real bytes, scaled by 0.25)");
+    let Target::Emulated(emulated) = &read.target else { panic!("it is") };
+    assert!(emulated.disk.as_ref().is_some_and(|disk| disk.ends_with("kv")));
+    // The plan is read back as it was written.
+    let text = serde_json::to_string(&read).unwrap();
+    assert_eq!(serde_json::from_str::<weir_spec::Plan>(&text).unwrap(), read);
+    for (set, message) in [
+        (
+            "target={emulated: {byte_scale: 0}}",
+            "target.emulated.byte_scale: 0 is no scale; write a number above 0 and at most 1",
+        ),
+        (
+            "target={emulated: {byte_scale: 2}}",
+            "target.emulated.byte_scale: 2 is no scale; write a number above 0 and at most 1",
+        ),
+        (
+            "target={emulated: {movers: 0}}",
+            "target.emulated.movers: 0 threads; write a number from 1 to 256",
+        ),
+        (
+            "target={emulated: {deadline: 0s}}",
+            "target.emulated.deadline: nothing can be done in no time; write for example 10s",
+        ),
+    ] {
+        assert_eq!(error(SMALL, &[set]), message);
+    }
+}
+
+#[test]
+fn a_password_stands_in_a_file_and_not_in_the_experiment() {
+    let arm = |store: &str| {
+        SMALL.replace(
+            "arms: [no-offload, native-offload]",
+            &format!("arms: [no-offload, {{preset: lmcache-redis, store: {{{store}}}}}]"),
+        )
+    };
+    let read = plan(&arm("address: 'redis://me@host:6379', password_file: secret"), &[]);
+    let access = read.deployments[0].arms[1].store_access.as_ref().expect("an address");
+    assert_eq!(access.address, "redis://me@host:6379");
+    assert!(access.password_file.as_ref().is_some_and(|file| file.ends_with("secret")));
+    assert_eq!(
+        error(&arm("address: 'redis://me:hunter2@host:6379'"), &[]),
+        "arms.lmcache-redis.store.address: it holds a password, which would be recorded; write the \
+         password into a file, and `password_file: that file` beside the address"
+    );
+    assert_eq!(
+        error(&arm("password_file: secret"), &[]),
+        "arms.lmcache-redis.store.password_file: a password without an address; write \
+         store.address too, or remove it"
+    );
 }

@@ -34,7 +34,7 @@ pub(super) type Ended = Result<usize, Errno>;
 /// What one call works with.
 #[derive(Debug)]
 pub(super) enum Lane {
-    Ring(RingLane),
+    Ring(Box<RingLane>),
     Threads(ThreadLane),
 }
 
@@ -74,6 +74,14 @@ impl Lane {
             Self::Threads(lane) => lane.wait(),
         }
     }
+
+    /// A request that is over already.
+    fn poll(&mut self) -> Option<(u16, Ended)> {
+        match self {
+            Self::Ring(lane) => lane.poll(),
+            Self::Threads(lane) => lane.poll(),
+        }
+    }
 }
 
 /// What belongs to a request that is in flight. Kept with the lane, so that no call allocates.
@@ -81,13 +89,49 @@ impl Lane {
 pub(super) struct Table {
     rows: Vec<Row>,
     free: Vec<u16>,
+    /// Writes started since they were last asked for.
+    fresh: Vec<Tag>,
 }
 
 #[derive(Debug)]
 struct Row {
     tag: Tag,
-    bounce: Option<Block>,
+    held: Held,
 }
+
+/// The memory of a request.
+#[derive(Debug, Default)]
+enum Held {
+    /// Nothing, or bytes of the caller's that are written.
+    #[default]
+    None,
+    /// A buffer of the caller's that is read into.
+    Lent(Lent),
+    /// A bounce buffer, and where what is read into it will go.
+    Bounce(Block, Option<Lent>),
+}
+
+/// A caller's buffer, as an address.
+#[derive(Debug, Clone, Copy)]
+struct Lent(*mut u8, usize);
+
+impl Lent {
+    fn take(into: &mut [u8]) -> Self {
+        Self(into.as_mut_ptr(), into.len())
+    }
+
+    #[expect(unsafe_code, reason = "a lent buffer comes back")]
+    /// SAFETY: once, and not before its request is over, by the `Flights` that took it from a
+    /// reference which lives for 'b.
+    unsafe fn give_back<'b>(self) -> &'b mut [u8] {
+        // SAFETY: the caller's promise; nobody has used the buffer meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(self.0, self.1) }
+    }
+}
+
+#[expect(unsafe_code, reason = "a table moves between calls, when it holds nothing")]
+// SAFETY: a lent address is turned into a reference only by the `Flights` that took it from one.
+unsafe impl Send for Lent {}
 
 /// What the caller wants back with a result.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,18 +144,29 @@ pub(super) struct Tag {
 
 /// A request that is over.
 #[derive(Debug)]
-pub(super) struct Landed {
+pub(super) struct Landed<'b> {
     pub(super) tag: Tag,
     pub(super) ended: Ended,
-    /// The buffer, where it was not the caller's.
-    pub(super) bounce: Option<Block>,
+    pub(super) buffer: Buffer<'b>,
+}
+
+/// The buffer of a request that is over.
+#[derive(Debug)]
+pub(super) enum Buffer<'b> {
+    /// The caller's bytes, written.
+    Written,
+    /// The caller's buffer, given back.
+    Read(&'b mut [u8]),
+    /// A bounce buffer, and where what was read into it should go.
+    Bounce(Block, Option<&'b mut [u8]>),
 }
 
 impl Table {
     pub(super) fn new(depth: usize) -> Self {
-        let row = || Row { tag: Tag::default(), bounce: None };
+        let row = || Row { tag: Tag::default(), held: Held::None };
         let rows = std::iter::repeat_with(row).take(depth).collect();
-        Self { rows, free: (0..depth as u16).rev().collect() }
+        let (free, fresh) = ((0..depth as u16).rev().collect(), Vec::with_capacity(depth));
+        Self { rows, free, fresh }
     }
 }
 
@@ -129,6 +184,10 @@ impl<'l, 'b> Flights<'l, 'b> {
         Self { lane, table, borrowed: std::marker::PhantomData }
     }
 
+    pub(super) fn depth(&self) -> usize {
+        self.lane.depth()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         !self.table.free.is_empty()
     }
@@ -139,50 +198,63 @@ impl<'l, 'b> Flights<'l, 'b> {
 
     /// Starts writing the caller's bytes.
     pub(super) fn write(&mut self, bytes: &'b [u8], offset: u64, tag: Tag) -> Result<(), Errno> {
-        let address = bytes.as_ptr().cast_mut();
-        self.start(true, address, bytes.len(), offset, tag, None)
+        self.start(true, (bytes.as_ptr().cast_mut(), bytes.len()), offset, tag, Held::None)
     }
 
     /// Starts reading into the caller's buffer.
-    pub(super) fn read(
-        &mut self,
-        into: &'b mut [u8],
-        offset: u64,
-        tag: Tag,
-    ) -> Result<(), Errno> {
-        self.start(false, into.as_mut_ptr(), into.len(), offset, tag, None)
+    pub(super) fn read(&mut self, into: &'b mut [u8], offset: u64, tag: Tag) -> Result<(), Errno> {
+        let lent = Lent::take(into);
+        self.start(false, (lent.0, lent.1), offset, tag, Held::Lent(lent))
     }
 
-    /// Starts reading or writing a whole bounce buffer, which comes back with the result.
-    pub(super) fn bounced(
+    /// Starts writing a whole bounce buffer.
+    pub(super) fn write_bounce(
         &mut self,
-        write: bool,
         mut bounce: Block,
         offset: u64,
         tag: Tag,
     ) -> Result<(), Errno> {
         let padded = bounce.padded_mut();
-        let (address, len) = (padded.as_mut_ptr(), padded.len());
-        self.start(write, address, len, offset, tag, Some(bounce))
+        let memory = (padded.as_mut_ptr(), padded.len());
+        self.start(true, memory, offset, tag, Held::Bounce(bounce, None))
+    }
+
+    /// Starts reading into a whole bounce buffer; `into` is kept for what is read.
+    pub(super) fn read_bounce(
+        &mut self,
+        mut bounce: Block,
+        into: Option<&'b mut [u8]>,
+        offset: u64,
+        tag: Tag,
+    ) -> Result<(), Errno> {
+        let padded = bounce.padded_mut();
+        let memory = (padded.as_mut_ptr(), padded.len());
+        let held = Held::Bounce(bounce, into.map(Lent::take));
+        self.start(false, memory, offset, tag, held)
     }
 
     fn start(
         &mut self,
         write: bool,
-        address: *mut u8,
-        len: usize,
+        (address, len): (*mut u8, usize),
         offset: u64,
         tag: Tag,
-        bounce: Option<Block>,
+        held: Held,
     ) -> Result<(), Errno> {
         let token = self.table.free.pop().ok_or(Errno::AGAIN)?;
         let request = Request { write, offset, address, len, token };
         #[expect(unsafe_code, reason = "memory is lent to the kernel")]
         // SAFETY: the memory is borrowed for 'b, which is longer than this value, or lies in a
-        // block that the table keeps; `drop` waits for all requests.
+        // block that the table keeps; there are not more tokens than the lane has room; `drop`
+        // waits for all requests.
         let started = unsafe { self.lane.start(request) };
         match started {
-            Ok(()) => self.table.rows[usize::from(token)] = Row { tag, bounce },
+            Ok(()) => {
+                self.table.rows[usize::from(token)] = Row { tag, held };
+                if write {
+                    self.table.fresh.push(tag);
+                }
+            }
             Err(_) => self.table.free.push(token),
         }
         started
@@ -193,20 +265,51 @@ impl<'l, 'b> Flights<'l, 'b> {
         self.lane.submit();
     }
 
+    /// A write started since the last of these was asked for.
+    pub(super) fn fresh(&mut self) -> Option<Tag> {
+        self.table.fresh.pop()
+    }
+
     /// Waits for the end of some request; nothing when none is in flight.
-    pub(super) fn wait(&mut self) -> Option<Landed> {
+    pub(super) fn wait(&mut self) -> Option<Landed<'b>> {
         if !self.in_flight() {
             return None;
         }
         let (token, ended) = self.lane.wait();
+        Some(self.land(token, ended))
+    }
+
+    /// Waits for the end of some request and takes along what else is over by then: what follows
+    /// goes to the device in one piece, which costs it less.
+    pub(super) fn wait_for_some(&mut self, landed: &mut Vec<Landed<'b>>) {
+        landed.extend(self.wait());
+        while self.in_flight()
+            && let Some((token, ended)) = self.lane.poll()
+        {
+            landed.push(self.land(token, ended));
+        }
+    }
+
+    fn land(&mut self, token: u16, ended: Ended) -> Landed<'b> {
         self.table.free.push(token);
         let row = &mut self.table.rows[usize::from(token)];
-        Some(Landed { tag: row.tag, ended, bounce: row.bounce.take() })
+        #[expect(unsafe_code, reason = "lent buffers come back")]
+        // SAFETY: the request is over, its row is taken, and `read` or `read_bounce` of this value
+        // filled it: rows are empty between calls.
+        let buffer = unsafe {
+            match std::mem::take(&mut row.held) {
+                Held::None => Buffer::Written,
+                Held::Bounce(block, into) => Buffer::Bounce(block, into.map(|l| l.give_back())),
+                Held::Lent(lent) => Buffer::Read(lent.give_back()),
+            }
+        };
+        Landed { tag: row.tag, ended, buffer }
     }
 }
 
 impl Drop for Flights<'_, '_> {
     fn drop(&mut self) {
         while self.wait().is_some() {}
+        self.table.fresh.clear();
     }
 }

@@ -148,6 +148,16 @@ impl RingLane {
         }
     }
 
+    /// A completion that is there.
+    pub(super) fn poll(&mut self) -> Option<(u16, Ended)> {
+        let entry = self.ring.completion().next()?;
+        let ended = match u32::try_from(entry.result()) {
+            Ok(bytes) => Ok(bytes as usize),
+            Err(_) => Err(Errno::from_raw_os_error(-entry.result())),
+        };
+        Some((entry.user_data() as u16, ended))
+    }
+
     /// Waits for a completion, for as long as it takes: the kernel has the caller's memory until
     /// then.
     pub(super) fn wait(&mut self) -> (u16, Ended) {
@@ -155,12 +165,8 @@ impl RingLane {
             if self.unsubmitted > 0 {
                 self.submit();
             }
-            if let Some(entry) = self.ring.completion().next() {
-                let ended = match u32::try_from(entry.result()) {
-                    Ok(bytes) => Ok(bytes as usize),
-                    Err(_) => Err(Errno::from_raw_os_error(-entry.result())),
-                };
-                return (entry.user_data() as u16, ended);
+            if let Some(landed) = self.poll() {
+                return landed;
             }
             match self.ring.submit_and_wait(1) {
                 Ok(taken) => self.unsubmitted = self.unsubmitted.saturating_sub(taken),

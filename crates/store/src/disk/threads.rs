@@ -122,6 +122,10 @@ impl ThreadLane {
         Ok(())
     }
 
+    pub(super) fn poll(&mut self) -> Option<(u16, Ended)> {
+        lock(&self.landing.landed).pop_front()
+    }
+
     pub(super) fn wait(&mut self) -> (u16, Ended) {
         let mut landed = lock(&self.landing.landed);
         loop {

@@ -1,49 +1,22 @@
 //! Host memory passes the suite under every policy, and evicts what the policy says.
 
-use std::time::{Duration, Instant};
-
 use weir_store::suite::{Subject, key, keys};
-use weir_store::{
-    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, tier_suite,
-};
+use weir_store::{Fetched, MemoryOptions, MemoryTier, Stored, Tier, tier_suite};
 use weir_tier::EvictionPolicy;
+
+use crate::blocks::{get, later, present, put};
 
 fn tier(capacity: u32, eviction: EvictionPolicy) -> MemoryTier {
     MemoryTier::new(MemoryOptions { capacity, block_bytes: 5000, eviction }).expect("some memory")
 }
 
-fn subject(eviction: EvictionPolicy) -> Option<Subject> {
-    Some(Subject::new(tier(24, eviction)).with_neighbour(tier(24, eviction)))
+fn subject(eviction: EvictionPolicy) -> Subject {
+    Subject::new(tier(24, eviction)).with_neighbour(tier(24, eviction))
 }
 
 tier_suite!(lru, || subject(EvictionPolicy::Lru));
 tier_suite!(arc, || subject(EvictionPolicy::Arc));
 tier_suite!(without_eviction, || subject(EvictionPolicy::None));
-
-fn later() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-fn put(tier: &impl Tier, keys: &[ChunkHash]) -> Vec<Stored> {
-    let bytes = vec![7; tier.block_bytes()];
-    let puts: Vec<Put<'_>> = keys.iter().map(|key| Put { key: *key, bytes: &bytes }).collect();
-    let mut outcomes = vec![Stored::Full; keys.len()];
-    tier.put(&puts, later(), &mut outcomes);
-    outcomes
-}
-
-fn get(tier: &impl Tier, key: ChunkHash) -> Fetched {
-    let mut into = vec![0; tier.block_bytes()];
-    let mut outcome = [Fetched::Corrupt];
-    tier.get(&mut [Get { key, into: &mut into }], later(), &mut outcome);
-    outcome[0]
-}
-
-fn present(tier: &impl Tier, keys: &[ChunkHash]) -> Vec<bool> {
-    let mut present = vec![false; keys.len()];
-    tier.contains(keys, later(), &mut present).expect("host memory");
-    present
-}
 
 #[test]
 fn a_chain_loses_its_end_first() {
@@ -51,6 +24,21 @@ fn a_chain_loses_its_end_first() {
     put(&tier, &keys(0..4));
     put(&tier, &keys(10..12));
     assert_eq!(present(&tier, &keys(0..4)), [true, true, false, false]);
+}
+
+/// A front without its end can be used, an end without its front cannot.
+#[test]
+fn a_chain_longer_than_the_tier_keeps_its_front() {
+    for policy in [EvictionPolicy::Lru, EvictionPolicy::Arc] {
+        let tier = tier(4, policy);
+        put(&tier, &keys(20..24));
+        // The second is there already, and must not go for the first.
+        put(&tier, &[key(1)]);
+        let outcomes = put(&tier, &keys(0..6));
+        let (stored, full) = (Stored::Stored, Stored::Full);
+        assert_eq!(outcomes, [stored, Stored::Present, stored, stored, full, full], "{policy:?}");
+        assert_eq!(get(&tier, &keys(0..4)), [Fetched::Hit; 4], "{policy:?}");
+    }
 }
 
 #[test]
@@ -72,7 +60,7 @@ fn arc_resists_a_scan_and_lru_does_not() {
         let tier = tier(16, policy);
         put(&tier, &keys(0..4));
         for number in 0..4 {
-            assert_eq!(get(&tier, key(number)), Fetched::Hit);
+            assert_eq!(get(&tier, &[key(number)]), [Fetched::Hit]);
         }
         for number in 100..200 {
             put(&tier, &[key(number)]);

@@ -1,4 +1,5 @@
 //! Integration tests of the tier policies.
 
 mod chunk_equivalence;
+mod keyed_equivalence;
 mod plain_cache;

@@ -1,6 +1,7 @@
 //! The command line: types and help only. Commands turn them into a plan at once.
 
 mod load;
+mod probe;
 mod serve;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use load::{ApiArg, LoadArgs, TraceFormatArg};
-pub(crate) use serve::{EventEncodingArg, ServeArgs};
+pub(crate) use probe::{EvictionArg, OutputArgs, ProbeArgs, VerifyArg};
+pub(crate) use serve::{EventEncodingArg, MovementArg, ServeArgs};
 
 /// Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with
 /// proof that its mechanism acted.
@@ -39,7 +41,9 @@ pub(crate) enum Command {
     /// Ask a server, and measure how it answers.
     Load(Box<LoadArgs>),
     /// Serve Weir's own engine: an OpenAI-compatible server that looks like vLLM.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    /// Measure a tier with KV-shaped transfers, and where its time goes.
+    Probe(Box<ProbeArgs>),
     /// List known models, hardware, arms.
     List(ListArgs),
     /// Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even.

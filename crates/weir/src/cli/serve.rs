@@ -13,13 +13,23 @@ pub(crate) enum EventEncodingArg {
     Array,
 }
 
+/// Who accounts for the time that bytes of the offload mechanism take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MovementArg {
+    /// Bytes really move to memory, disk or store.
+    Real,
+    /// Nothing moves; the links' model says how long it would take.
+    Modelled,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   weir serve --model Qwen/Qwen3-8B --hardware 1x-h100
   weir serve --model Qwen/Qwen3-8B --hardware 2x-l40s --arm native-offload --port 8001
   weir serve --model Qwen/Qwen3-0.6B --hardware 1x-l40s --instant
   weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --replicas 4 --arm llm-d-inmemory
-  weir serve examples/published-evaluation.yaml --arm lmcache-redis
+  weir serve examples/published-evaluation.yaml --arm lmcache-redis --bytes modelled
+  weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --arm lmcache-redis --byte-scale 0.05
   weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --kv-events 'tcp://*:5557' \\
              --kv-replay 'tcp://*:5558'")]
 pub(crate) struct ServeArgs {
@@ -53,6 +63,16 @@ pub(crate) struct ServeArgs {
     /// Name that clients ask for; the default is the model's.
     #[arg(long, value_name = "NAME")]
     pub(crate) served_model_name: Option<String>,
+    /// Whether the arm's tiers hold real bytes [default: real].
+    #[arg(long, value_enum)]
+    pub(crate) bytes: Option<MovementArg>,
+    /// Bytes moved per byte of the model's KV, at most 1: where its blocks would not fit here
+    /// [default: 1].
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) byte_scale: Option<f64>,
+    /// Folder of the arm's disk tier [default: the system's folder for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk: Option<PathBuf>,
     /// Tokenise text with this tokenizer.json instead of the built-in tokenizer.
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod serve;

@@ -37,7 +37,7 @@ pub(crate) fn overview(plan: &Plan) -> String {
         "{}: {} cells on the {} target (plan {}, seed {}); {}",
         plan.name,
         plan.cells.len(),
-        plan.target.name(),
+        plan.target.words(),
         plan.plan_hash(),
         plan.seed,
         time_estimate(plan)

@@ -5,13 +5,15 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::Context;
+use weir_deploy::Tiers;
+use weir_model::Bytes;
 use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
-use weir_spec::plan::{Arm, Deployment, Plan};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan, Target};
 use weir_spec::{Experiment, SpecError};
 
-use crate::cli::{EventEncodingArg, ExperimentArgs, ServeArgs};
+use crate::cli::{EventEncodingArg, ExperimentArgs, MovementArg, ServeArgs};
 use crate::exit::{Exit, Mistake};
 use crate::planned::{minimal, planned, quoted};
 use crate::printer::Printer;
@@ -27,7 +29,9 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
         .into());
     };
     let arm = arm(deployment, &args.arm)?;
-    let config = config(args, deployment, arm)?;
+    let target = emulated(args, &plan)?;
+    let tiers = Tiers::open(&target, deployment, arm)?;
+    let config = config(args, deployment, arm, tiers.as_ref())?;
     let address = (args.host.as_str(), args.port);
     let listener = TcpListener::bind(address).with_context(|| {
         format!(
@@ -36,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
         )
     })?;
     let local = listener.local_addr().context("cannot read the listener's address")?;
-    for warning in &plan.warnings {
+    for warning in plan.warnings.iter().chain(tiers.iter().flat_map(Tiers::notes)) {
         printer.note(&format!("warning: {warning}"));
     }
     let stopper = Stopper::new();
@@ -55,7 +59,32 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let ended = Server::run(&config, listener, &stopper, || said = printer.result(&words));
     said?;
     ended?;
+    tiers.map_or(Ok(()), Tiers::close)?;
     Ok(Exit::Done)
+}
+
+/// The target that the engine stands for: the file's, where it is one, with the flags laid over.
+fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
+    let mut target = match &plan.target {
+        Target::Emulated(target) => target.clone(),
+        Target::Simulated | Target::Endpoint(_) => EmulatedTarget::default(),
+    };
+    match args.bytes {
+        Some(MovementArg::Real) => target.bytes = Movement::Real,
+        Some(MovementArg::Modelled) => target.bytes = Movement::Modelled,
+        None => {}
+    }
+    if let Some(scale) = args.byte_scale {
+        if !(scale > 0.0 && scale <= 1.0) {
+            let words = format!("--byte-scale {scale} is no scale; write one above 0, at most 1");
+            return Err(Mistake(words).into());
+        }
+        target.byte_scale = scale;
+    }
+    if let Some(disk) = &args.disk {
+        target.disk = Some(disk.display().to_string());
+    }
+    Ok(target)
 }
 
 /// The experiment whose engine is served.
@@ -90,8 +119,13 @@ fn arm<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a Arm, SpecError>
     })
 }
 
-fn config(args: &ServeArgs, deployment: &Deployment, arm: &Arm) -> anyhow::Result<ServeConfig> {
-    let mut config = weir_deploy::emulated::config(deployment, arm)?;
+fn config(
+    args: &ServeArgs,
+    deployment: &Deployment,
+    arm: &Arm,
+    tiers: Option<&Tiers>,
+) -> anyhow::Result<ServeConfig> {
+    let mut config = weir_deploy::emulated::config(deployment, arm, tiers)?;
     if let Some(name) = &args.served_model_name {
         config.models = vec![name.clone()];
     }
@@ -138,6 +172,15 @@ fn banner(of: &Deployment, arm: &Arm, config: &ServeConfig, address: &str) -> St
         "  {} on {}, {} x TP {}, arm {}, {time}; GPU pool {tokens} tokens per replica",
         of.model.name, of.label, of.replicas, of.tensor_parallel, arm.name
     );
+    if let Some(carrier) = &config.carrier {
+        let _ = writeln!(
+            out,
+            "  real bytes: {} per chunk of {} tokens, {:.4} of the model's",
+            Bytes(carrier.block_bytes as u64),
+            carrier.chunk_tokens,
+            carrier.byte_scale
+        );
+    }
     if let Some((publisher, _)) = &config.kv_events {
         let _ = writeln!(out, "  KV events at {}", publisher.endpoint);
     }

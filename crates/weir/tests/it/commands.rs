@@ -160,8 +160,19 @@ fn completions_know_every_command() {
     assert!(checked.success(), "bash does not take its completions");
 }
 
-const COMMANDS: [&str; 10] =
-    ["run", "plan", "load", "serve", "list", "size", "report", "compare", "spec", "completions"];
+const COMMANDS: [&str; 11] = [
+    "run",
+    "plan",
+    "load",
+    "serve",
+    "probe",
+    "list",
+    "size",
+    "report",
+    "compare",
+    "spec",
+    "completions",
+];
 
 #[test]
 fn every_command_has_help_and_examples_that_it_takes() {
@@ -178,6 +189,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
       plan         Print what would run: cells, working sets, tiers, predicted verdicts, time
       load         Ask a server, and measure how it answers
       serve        Serve Weir's own engine: an OpenAI-compatible server that looks like vLLM
+      probe        Measure a tier with KV-shaped transfers, and where its time goes
       list         List known models, hardware, arms
       size         Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even
       report       Write the report of a run folder again

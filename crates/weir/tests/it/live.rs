@@ -133,7 +133,7 @@ fn an_experiment_runs_on_the_emulated_engine_with_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let file = "\
 name: live
-target: emulated
+target: {emulated: {byte_scale: 0.02}}
 models: [Qwen/Qwen3-0.6B]
 hardware: 1x-l40s
 engine: {kv_tokens: 20000, max_model_len: 8192, max_num_seqs: 16}
@@ -145,6 +145,7 @@ load: {users: [4], duration: 6s, warmup: 2s}
     fs::write(folder.path().join("live.yaml"), file).unwrap();
     let answer = weir(folder.path(), &["run", "live.yaml", "--out", "run"]);
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    assert!(answer.out.contains("real bytes, scaled by 0.02"), "{}", answer.out);
     let run = folder.path().join("run");
     let cells = complete_cells(&run);
     assert_eq!(cells.len(), 2, "{}\n{}", answer.out, answer.err);
@@ -158,6 +159,12 @@ load: {users: [4], duration: 6s, warmup: 2s}
         if native && record["figures"]["certificate"]["refused"].is_null() {
             // Sixteen prefixes of 4,000 tokens do not fit 20,000: they come from host memory.
             assert_eq!(evidence["verdict"], "effective", "{evidence}");
+            // Blocks really moved, and all that came back was what had been stored.
+            let sources = evidence["signals"]["loaded-bytes"].as_array().unwrap();
+            let of_tiers = |it: &&Value| it["source"].as_str().unwrap().starts_with("Weir's tiers");
+            let loaded = sources.iter().find(of_tiers).unwrap()["value"].as_f64().unwrap();
+            assert!(loaded > 1e9, "{loaded} bytes of the model's KV");
+            assert_eq!(evidence["signals"]["wrong-blocks"][0]["value"], 0.0);
         }
         assert!(run.join("cells").join(&cell).join("series.parquet").is_file());
         assert_eq!(json(&run.join("cells").join(&cell).join("trial.json"))["caches_empty"], true);

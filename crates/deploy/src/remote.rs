@@ -1,0 +1,222 @@
+//! The remote store of an emulated arm: one that runs already, or one that is brought up for a cell.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_model::Bytes;
+use weir_observe::signals::StoreCounts;
+use weir_spec::plan::{Arm, StoreAccess};
+use weir_store::resp::Secret;
+use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::{
+    Address, Checked, Layout, Product, RespOptions, RespTier, SharingOptions, SingleFlight,
+    StoreReport, Tier,
+};
+use weir_tier::{EvictionPolicy, StoreConfig};
+
+use crate::error::DeployError;
+
+/// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
+/// server: `world << 24 | rank << 16 | local world << 8 | local rank`.
+const KV_RANK: u32 = 0x0100_0100;
+/// Goes before the model's name in keys: what Weir's engine stores is no KV cache, and must never be
+/// read as one by an LMCache that serves the model, nor cleared with its keys.
+const NAMESPACE: &str = "weir-emulated";
+/// What a store's allocator and its own books take beside the blocks: size classes are a quarter of
+/// a power of two apart.
+const OVERHEAD: f64 = 1.25;
+/// The store's own needs.
+const BASE: u64 = 64 << 20;
+/// Chunks whose checksums are remembered at least.
+const CHUNKS_MIN: u64 = 1024;
+
+/// How blocks are moved to a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moved<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) block_bytes: usize,
+    /// Blocks that the arm's capacity comes to.
+    pub(crate) blocks: u64,
+    /// Threads, and blocks that each moves at once.
+    pub(crate) workers: usize,
+    pub(crate) batch: usize,
+    pub(crate) checksums: bool,
+}
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct RemoteStore {
+    shared: Shared,
+    product: Product,
+    /// Where it was started for this cell; it ends with this.
+    server: Option<StoreServer>,
+}
+
+/// The store as all replicas use it: what several ask for at once is loaded once.
+#[derive(Debug)]
+enum Shared {
+    Checked(Arc<Checked<SingleFlight<RespTier>>>),
+    Plain(Arc<SingleFlight<RespTier>>),
+}
+
+impl RemoteStore {
+    /// Finds the arm's store, or starts one with room for the arm's blocks. Keys have the form that
+    /// LMCache's server writes.
+    pub(crate) fn open(
+        arm: &Arm,
+        store: &StoreConfig,
+        moved: Moved<'_>,
+    ) -> Result<Self, DeployError> {
+        let failed = |error: &dyn std::fmt::Display| DeployError::Store {
+            arm: arm.name.clone(),
+            problem: error.to_string(),
+        };
+        let product = match store.product.as_str() {
+            "valkey" => Product::Valkey,
+            "kvrocks" => Product::Kvrocks,
+            _ => Product::Redis,
+        };
+        let (address, server) = if let Some(access) = &arm.store_access {
+            (address(arm, access)?, None)
+        } else {
+            let server = StoreServer::start(product, settings(store, moved))
+                .map_err(|error| failed(&error))?;
+            (server.address(), Some(server))
+        };
+        let layout = Layout::LmcacheServer {
+            model: format!("{NAMESPACE}/{}", moved.model),
+            kv_rank: KV_RANK,
+            object_group: 0,
+            salt: None,
+        };
+        let mut options = RespOptions::new(address, layout, moved.block_bytes);
+        // As LMCache does; what the store has already is not sent again.
+        options.skip_present = true;
+        // A worker has one batch under way; a connection more is for whoever asks for counters.
+        options.connections = moved.workers + 1;
+        let resp = RespTier::new(options).map_err(|error| failed(&error))?;
+        let copies = (moved.workers * moved.batch) as u32;
+        let sharing = SharingOptions { copies, ..SharingOptions::default() };
+        let shared = SingleFlight::new(resp, sharing).map_err(|error| failed(&error))?;
+        let shared = if moved.checksums {
+            let chunks = u32::try_from(moved.blocks.max(CHUNKS_MIN) * 2).unwrap_or(u32::MAX);
+            Shared::Checked(Arc::new(Checked::new(shared, chunks)))
+        } else {
+            Shared::Plain(Arc::new(shared))
+        };
+        Ok(Self { shared, product, server })
+    }
+
+    fn resp(&self) -> &RespTier {
+        match &self.shared {
+            Shared::Checked(tier) => tier.inner().inner(),
+            Shared::Plain(tier) => tier.inner(),
+        }
+    }
+
+    /// The store as all replicas use it.
+    pub(crate) fn tier(&self) -> Arc<dyn Tier> {
+        match &self.shared {
+            Shared::Checked(tier) => Arc::clone(tier) as Arc<dyn Tier>,
+            Shared::Plain(tier) => Arc::clone(tier) as Arc<dyn Tier>,
+        }
+    }
+
+    /// Whether it was started for the cell.
+    pub const fn is_own(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// "redis", "valkey" or "kvrocks", as the arm says.
+    pub const fn product(&self) -> &'static str {
+        self.product.name()
+    }
+
+    /// Removes the arm's keys, and looks whether they are gone.
+    pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
+        let resp = self.resp();
+        resp.clear(deadline)?;
+        let left = self.report(deadline)?.layout_chunks.unwrap_or(0);
+        if left == 0 {
+            return Ok(());
+        }
+        Err(DeployError::Answer {
+            url: resp.place(),
+            problem: format!("{left} keys of the arm are there after they were removed"),
+            remedy: "keep other runs from the store while a cell is measured".to_owned(),
+        })
+    }
+
+    fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
+        let resp = self.resp();
+        resp.report(deadline).map_err(|error| DeployError::Answer {
+            url: resp.place(),
+            problem: error.to_string(),
+            remedy: "look whether the store is up and allows INFO and SCAN".to_owned(),
+        })
+    }
+
+    /// What a measurement with it should know, one sentence each. A store of our own has the
+    /// settings that it should have.
+    pub(crate) fn notes(&self, deadline: Instant) -> Result<Vec<String>, DeployError> {
+        if self.is_own() && self.product != Product::Kvrocks {
+            return Ok(Vec::new());
+        }
+        let report = self.report(deadline)?;
+        let mut notes = report.warnings();
+        for server in &report.servers {
+            if server.product != self.product {
+                notes.push(format!(
+                    "{} is {} {}, and the arm says {}",
+                    server.place, server.product, server.version, self.product
+                ));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// The store's own counters, now.
+    pub fn counts(&self, deadline: Instant) -> Result<StoreCounts, DeployError> {
+        let report = self.report(deadline)?;
+        let sum = |of: fn(&weir_store::resp::ServerReport) -> u64| {
+            Some(report.servers.iter().map(of).sum::<u64>()).filter(|bytes| *bytes > 0)
+        };
+        Ok(StoreCounts {
+            keys: report.layout_chunks,
+            used_bytes: report.used().0,
+            evicted_keys: report.evicted_keys(),
+            input_bytes: sum(|server| server.input_bytes),
+            output_bytes: sum(|server| server.output_bytes),
+        })
+    }
+}
+
+/// The recipe, with room for the arm's blocks.
+fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
+    let blocks = moved.blocks as f64 * moved.block_bytes as f64;
+    StoreSettings {
+        capacity: Some(Bytes((blocks * OVERHEAD) as u64 + BASE)),
+        policy: match store.policy {
+            EvictionPolicy::None => "noeviction",
+            EvictionPolicy::Lru | EvictionPolicy::Arc => "allkeys-lru",
+        }
+        .to_owned(),
+        ..StoreSettings::default()
+    }
+}
+
+/// The address that the arm names, with its password.
+fn address(arm: &Arm, access: &StoreAccess) -> Result<Address, DeployError> {
+    let mut address: Address = access.address.parse().map_err(|error| DeployError::Setting {
+        key: format!("arms.{}.store.address", arm.name),
+        problem: format!("{error}"),
+    })?;
+    if let Some(file) = &access.password_file {
+        let text = std::fs::read_to_string(Path::new(file)).map_err(|source| {
+            DeployError::File { what: "the store's password", path: file.clone(), source }
+        })?;
+        address.password = Some(Secret::new(text.trim_end_matches(['\n', '\r'])));
+    }
+    Ok(address)
+}

@@ -1,0 +1,229 @@
+//! The tiers of an emulated arm: sized, opened, emptied before a cell, and taken down after it.
+//!
+//! The engine's own books decide what a local tier holds; the real tier follows them, with some room
+//! more for what is on its way in while something else is on its way out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_engine::{Mechanism, OffloadConfig};
+use weir_model::{Bytes, TierKind};
+use weir_serve::carrier::{BATCH, CarrierConfig};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
+use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabError, Tier};
+use weir_tier::TierConfig;
+
+use crate::error::DeployError;
+use crate::remote::{Moved, RemoteStore};
+
+/// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
+const PAGE: u64 = 4096;
+/// Longest time to empty a tier, or to ask how full it is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct Tiers {
+    carrier: CarrierConfig,
+    remote: Option<RemoteStore>,
+    /// Where disk tiers are, removed with this.
+    folder: Option<tempfile::TempDir>,
+    /// What their figures would not say by themselves, one sentence each.
+    notes: Vec<String>,
+}
+
+impl Tiers {
+    /// Opens the tiers of an arm; nothing for an arm that has none or whose bytes are modelled.
+    pub fn open(
+        target: &EmulatedTarget,
+        deployment: &Deployment,
+        arm: &Arm,
+    ) -> Result<Option<Self>, DeployError> {
+        let Some(offload) = &arm.offload else { return Ok(None) };
+        if target.bytes == Movement::Modelled {
+            return Ok(None);
+        }
+        let sizes = Sizes::new(target, deployment, offload);
+        let workers = target.movers as usize;
+        let slab = Slab::new((workers * BATCH) as u32, sizes.block_bytes as usize)
+            .map_err(|error| out_of_memory(arm, "blocks on their way", &error))?;
+        let mut tiers = Self {
+            carrier: CarrierConfig {
+                chunk_tokens: offload.chunk_tokens,
+                block_bytes: sizes.block_bytes as usize,
+                byte_scale: sizes.scale(),
+                local: Vec::new(),
+                store: None,
+                keeps_copies: offload.mechanism == Mechanism::Lmcache,
+                workers,
+                slab,
+                deadline: Duration::from_nanos(target.deadline.0.0),
+            },
+            remote: None,
+            folder: None,
+            notes: Vec::new(),
+        };
+        for replica in 0..deployment.replicas {
+            let mut local: Vec<Arc<dyn Tier>> = Vec::new();
+            for tier in &offload.tiers {
+                local.push(match tier.kind {
+                    TierKind::Disk => tiers.disk(target, arm, &sizes, tier, replica)?,
+                    _ => memory(arm, &sizes, tier, target)?,
+                });
+            }
+            tiers.carrier.local.push(local);
+        }
+        if let Some(store) = &offload.store {
+            let moved = Moved {
+                model: &deployment.model.name,
+                block_bytes: sizes.block_bytes as usize,
+                blocks: sizes.blocks(store.capacity),
+                workers,
+                batch: BATCH,
+                checksums: target.checksums,
+            };
+            let remote = RemoteStore::open(arm, store, moved)?;
+            remote.empty(Instant::now() + PATIENCE)?;
+            tiers.carrier.store = Some(remote.tier());
+            tiers.notes.extend(remote.notes(Instant::now() + PATIENCE)?);
+            tiers.remote = Some(remote);
+        }
+        Ok(Some(tiers))
+    }
+
+    /// A disk tier of one replica, in a folder of its own that goes with the arm.
+    fn disk(
+        &mut self,
+        target: &EmulatedTarget,
+        arm: &Arm,
+        sizes: &Sizes,
+        tier: &TierConfig,
+        replica: u32,
+    ) -> Result<Arc<dyn Tier>, DeployError> {
+        let wrong = |problem: String, remedy: &str| DeployError::Tier {
+            arm: arm.name.clone(),
+            problem,
+            remedy: remedy.to_owned(),
+        };
+        let parent = target.disk.as_ref().map_or_else(std::env::temp_dir, Into::into);
+        if self.folder.is_none() {
+            let folder = tempfile::Builder::new().prefix("weir-tier-").tempdir_in(&parent);
+            self.folder = Some(folder.map_err(|error| {
+                let problem = format!("no folder can be made in {}: {error}", parent.display());
+                wrong(problem, "name a folder of yours by target.emulated.disk (or --disk)")
+            })?);
+        }
+        let folder = self.folder.as_ref().expect("it was made just now").path();
+        let capacity = sizes.with_room(tier.capacity, target);
+        let mut options =
+            DiskOptions::new(folder.join(replica.to_string()), capacity, self.carrier.block_bytes);
+        options.eviction = tier.policy;
+        options.lanes = target.movers as u16;
+        options.slab = Some(Arc::clone(&self.carrier.slab));
+        let disk = DiskTier::open(&options).map_err(|error| {
+            let problem = format!("a disk of {} (before scaling): {error}", tier.capacity);
+            let remedy = format!(
+                "lower arms.{}.disk.bytes or target.emulated.byte_scale, or choose another folder \
+                 by target.emulated.disk (or --disk)",
+                arm.name
+            );
+            wrong(problem, &remedy)
+        })?;
+        if replica == 0 {
+            self.notes.extend(disk.warnings().iter().cloned());
+        }
+        Ok(Arc::new(disk))
+    }
+
+    /// What a server needs of them.
+    pub fn carrier(&self) -> CarrierConfig {
+        self.carrier.clone()
+    }
+
+    /// Bytes that are moved for one chunk.
+    pub const fn block_bytes(&self) -> u64 {
+        self.carrier.block_bytes as u64
+    }
+
+    /// The store behind them.
+    pub const fn remote(&self) -> Option<&RemoteStore> {
+        self.remote.as_ref()
+    }
+
+    /// What their figures would not say by themselves.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Leaves a store that goes on without us as it was found, and takes down the rest.
+    pub fn close(self) -> Result<(), DeployError> {
+        match &self.remote {
+            Some(remote) if !remote.is_own() => remote.empty(Instant::now() + PATIENCE),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// From the model's bytes to those that are moved.
+struct Sizes {
+    /// The model's bytes of a chunk, over all ranks.
+    chunk_bytes: u64,
+    block_bytes: u64,
+}
+
+impl Sizes {
+    fn new(target: &EmulatedTarget, deployment: &Deployment, offload: &OffloadConfig) -> Self {
+        let chunk_bytes = deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
+        let scaled = (chunk_bytes as f64 * target.byte_scale) as u64;
+        Self { chunk_bytes, block_bytes: scaled.next_multiple_of(PAGE).max(PAGE) }
+    }
+
+    /// Bytes moved per byte of the model's, rounded pages included.
+    fn scale(&self) -> f64 {
+        self.block_bytes as f64 / self.chunk_bytes as f64
+    }
+
+    /// Blocks of a capacity in the model's bytes.
+    const fn blocks(&self, capacity: Bytes) -> u64 {
+        capacity.0 / self.chunk_bytes
+    }
+
+    /// Blocks of a local tier that follows the engine's books: what it holds, and what moves.
+    fn with_room(&self, capacity: Bytes, target: &EmulatedTarget) -> u32 {
+        let blocks = self.blocks(capacity);
+        let room = blocks / 16 + u64::from(target.movers) * BATCH as u64;
+        u32::try_from(blocks + room).unwrap_or(u32::MAX)
+    }
+}
+
+fn memory(
+    arm: &Arm,
+    sizes: &Sizes,
+    tier: &TierConfig,
+    target: &EmulatedTarget,
+) -> Result<Arc<dyn Tier>, DeployError> {
+    let options = MemoryOptions {
+        capacity: sizes.with_room(tier.capacity, target),
+        block_bytes: sizes.block_bytes as usize,
+        eviction: tier.policy,
+    };
+    match MemoryTier::new(options) {
+        Ok(memory) => Ok(Arc::new(memory)),
+        Err(error) => {
+            let what = format!("host memory of {} (before scaling)", tier.capacity);
+            Err(out_of_memory(arm, &what, &error))
+        }
+    }
+}
+
+fn out_of_memory(arm: &Arm, what: &str, error: &SlabError) -> DeployError {
+    DeployError::Tier {
+        arm: arm.name.clone(),
+        problem: format!("{what}: {error}"),
+        remedy: format!(
+            "lower arms.{}.bytes or target.emulated.byte_scale, or write `target: {{emulated: \
+             {{bytes: modelled}}}}`",
+            arm.name
+        ),
+    }
+}

@@ -1,0 +1,101 @@
+//! Signals that a Redis-family store gives of itself: neither engine nor connector has a hand in
+//! them.
+//!
+//! The store counts what went over its sockets, which is the blocks and a little protocol (under a
+//! thousandth for blocks of 64 KiB and more). Others who use the same store are in its figures too.
+
+use weir_model::{SignalKind, Signals};
+
+/// A store's own counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreCounts {
+    /// Keys of the arm's layout; nothing where they were not counted.
+    pub keys: Option<u64>,
+    /// Bytes of memory in use (`used_memory`).
+    pub used_bytes: u64,
+    /// Keys that it evicted by itself since its start (`evicted_keys`).
+    pub evicted_keys: u64,
+    /// Bytes received since its start (`total_net_input_bytes`); nothing where it does not say.
+    pub input_bytes: Option<u64>,
+    /// Bytes sent since its start (`total_net_output_bytes`).
+    pub output_bytes: Option<u64>,
+}
+
+/// What one key of the store stands for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoredChunk {
+    /// Tokens of a chunk.
+    pub tokens: u32,
+    /// The model's bytes of it, over all ranks.
+    pub model_bytes: u64,
+    /// Bytes that are moved for it.
+    pub moved_bytes: u64,
+}
+
+/// Adds what the store (`product`, for the source's name) counted between two moments. A store that
+/// was restarted in between gives its levels alone.
+pub fn add_store(
+    product: &str,
+    (before, after): (&StoreCounts, &StoreCounts),
+    chunk: StoredChunk,
+    signals: &mut Signals,
+) {
+    let mut add = |kind, value: f64, field: &str| {
+        signals.add(kind, value, &format!("{product} INFO ({field})"));
+    };
+    let per_moved = chunk.model_bytes as f64 / chunk.moved_bytes.max(1) as f64;
+    let grown = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
+    if let Some(bytes) = grown(before.input_bytes, after.input_bytes) {
+        add(SignalKind::StoredBytes, bytes as f64 * per_moved, "total_net_input_bytes");
+    }
+    if let Some(bytes) = grown(before.output_bytes, after.output_bytes) {
+        let tokens = bytes as f64 / chunk.moved_bytes.max(1) as f64 * f64::from(chunk.tokens);
+        add(SignalKind::LoadedBytes, bytes as f64 * per_moved, "total_net_output_bytes");
+        add(SignalKind::RemoteHitTokens, tokens, "total_net_output_bytes");
+    }
+    if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
+        add(SignalKind::EvictedBytes, keys as f64 * chunk.model_bytes as f64, "evicted_keys");
+    }
+    add(SignalKind::TierUsedBytes, after.used_bytes as f64 * per_moved, "used_memory");
+    if let Some(keys) = after.keys {
+        let source = format!("{product} (SCAN over the arm's keys)");
+        signals.add(SignalKind::StoreKeys, keys as f64, &source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: StoredChunk =
+        StoredChunk { tokens: 256, model_bytes: 32 << 20, moved_bytes: 4 << 20 };
+
+    fn counts(keys: u64, evicted_keys: u64, input: u64, output: u64) -> StoreCounts {
+        let (input_bytes, output_bytes) = (Some(input << 20), Some(output << 20));
+        let used_bytes = keys << 22;
+        StoreCounts { keys: Some(keys), used_bytes, evicted_keys, input_bytes, output_bytes }
+    }
+
+    #[test]
+    fn what_is_counted_is_scaled_to_the_model() {
+        let mut signals = Signals::default();
+        // 10 chunks in, 5 out, 3 evicted.
+        add_store("redis", (&counts(2, 1, 8, 0), &counts(9, 4, 48, 20)), CHUNK, &mut signals);
+        let get = |kind| signals.get(kind).unwrap();
+        assert_eq!(get(SignalKind::StoredBytes), (320u64 << 20) as f64);
+        assert_eq!(get(SignalKind::LoadedBytes), (160u64 << 20) as f64);
+        assert_eq!(get(SignalKind::RemoteHitTokens), 5.0 * 256.0);
+        assert_eq!(get(SignalKind::EvictedBytes), (96u64 << 20) as f64);
+        assert_eq!(get(SignalKind::StoreKeys), 9.0);
+        assert_eq!(get(SignalKind::TierUsedBytes), (288u64 << 20) as f64);
+    }
+
+    #[test]
+    fn a_restarted_store_gives_levels_and_no_differences() {
+        let mut signals = Signals::default();
+        add_store("redis", (&counts(9, 4, 48, 20), &counts(1, 0, 4, 0)), CHUNK, &mut signals);
+        assert_eq!(signals.get(SignalKind::StoredBytes), None);
+        assert_eq!(signals.get(SignalKind::EvictedBytes), None);
+        assert_eq!(signals.get(SignalKind::StoreKeys), Some(1.0));
+    }
+}

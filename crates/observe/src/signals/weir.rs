@@ -1,0 +1,70 @@
+//! Signals from the tiers of Weir's own engine, where they hold real bytes.
+//!
+//! Tiers count blocks as they move, so their figures are a second source beside the engine's own
+//! counters: what an engine thinks it loaded, and what a tier gave. A block is a chunk; the bytes
+//! moved for it may be scaled down, and signals speak of the model's bytes.
+
+use weir_model::{SignalKind, Signals, TierKind};
+
+use super::{grown, note};
+use crate::difference::{Difference, GapError};
+
+const PART: &str = "Weir's tiers";
+const BLOCKS: &str = "weir_tier_blocks_total";
+const EVENTS: &str = "weir_carrier_events_total";
+
+/// Tiers with the signal of what they served.
+const SERVED: [(TierKind, SignalKind); 3] = [
+    (TierKind::Host, SignalKind::HostHitTokens),
+    (TierKind::Disk, SignalKind::DiskHitTokens),
+    (TierKind::Remote, SignalKind::RemoteHitTokens),
+];
+
+/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `token_bytes` say what a block
+/// stands for: the model's bytes of a token, over all ranks.
+pub fn add_weir(
+    windows: &[Difference<'_>],
+    chunk_tokens: u32,
+    token_bytes: u64,
+    signals: &mut Signals,
+) -> Vec<GapError> {
+    let mut gaps = Vec::new();
+    let mut read = |metric: &str, filter: &[(&str, &str)]| {
+        grown(windows, metric, filter).unwrap_or_else(|gap| {
+            note(&mut gaps, gap);
+            None
+        })
+    };
+    let chunk_bytes = f64::from(chunk_tokens) * token_bytes as f64;
+    let mut loaded = None;
+    for (tier, kind) in SERVED {
+        let filter = [("tier", tier.name()), ("outcome", "hit")];
+        let Some(blocks) = read(BLOCKS, &filter) else { continue };
+        let source = format!("{PART} ({BLOCKS}{{tier=\"{}\",outcome=\"hit\"}})", tier.name());
+        signals.add(kind, blocks * f64::from(chunk_tokens), &source);
+        loaded = Some(loaded.unwrap_or(0.0) + blocks);
+    }
+    let of_all = |outcome: &str| format!("{PART} ({BLOCKS}{{outcome=\"{outcome}\"}})");
+    if let Some(blocks) = loaded {
+        signals.add(SignalKind::LoadedBytes, blocks * chunk_bytes, &of_all("hit"));
+    }
+    // In host memory that is the only tier, every stored block left the GPU; otherwise the nearest
+    // tier also takes copies of what came from a farther one.
+    let stored = |tier: TierKind| [("tier", tier.name()), ("outcome", "stored")];
+    let behind = [TierKind::Disk, TierKind::Remote].map(|tier| read(BLOCKS, &stored(tier)));
+    if behind == [None, None]
+        && let Some(blocks) = read(BLOCKS, &stored(TierKind::Host))
+    {
+        signals.add(SignalKind::StoredBytes, blocks * chunk_bytes, &of_all("stored"));
+    }
+    for (event, kind) in [
+        ("failed_load", SignalKind::LoadFailures),
+        ("failed_store", SignalKind::StoreFailures),
+        ("wrong_block", SignalKind::WrongBlocks),
+    ] {
+        if let Some(count) = read(EVENTS, &[("event", event)]) {
+            signals.add(kind, count, &format!("{PART} ({EVENTS}{{event=\"{event}\"}})"));
+        }
+    }
+    gaps
+}

@@ -1,0 +1,371 @@
+//! Where the time goes, as intervals: what differences between runs prove, and no more.
+//!
+//! All runs move the same blocks with the same threads and batches, and each has what the one
+//! before has and one thing more: *copy* (memory to memory), *raw* (the same bytes over the same
+//! kind of connection), *null* (a server that speaks the protocol and keeps nothing), *tier*. Let
+//! `T` be seconds per GB of such a run, and `P` the busy time per GB of a part.
+//!
+//! Parts overlap: while the server sends one block, the client copies another. Two things hold
+//! whatever overlaps. Adding a part lengthens a run by at most the part's busy time, so
+//! `P >= T(with) - T(without)`: the lower bounds. And a part that only computes is busy for at most
+//! the processor time that it used, which differences of processor time give, and for at most the
+//! whole run: the upper bounds. Repeats enter with their ends: lower bounds take the smallest
+//! `T(with)` and the largest `T(without)`, upper bounds the other way round.
+//!
+//! What this takes for granted: that the kernel's copy out of a socket costs what a copy in memory
+//! costs, and that a null or raw server's sockets cost what the store's cost. Where the store
+//! handles its own sockets worse than they do, that is part of what is called its server.
+//!
+//! Bounds are of the part's contribution to the wall time, so they never exceed the run's own time.
+
+use serde::Serialize;
+
+use crate::statistics::Repeated;
+
+/// One kind of run at one point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Layer {
+    /// Seconds per GB of all threads together.
+    pub s_per_gb: Repeated,
+    /// Processor seconds per GB of this process.
+    pub client_cpu: Option<Repeated>,
+    /// Processor seconds per GB of the peer.
+    pub server_cpu: Option<Repeated>,
+}
+
+impl Layer {
+    /// Processor time on both sides, where both are known.
+    fn cpu(&self) -> Option<Repeated> {
+        let (client, server) = (self.client_cpu?, self.server_cpu?);
+        Some(Repeated {
+            median: client.median + server.median,
+            low: client.low + server.low,
+            high: client.high + server.high,
+        })
+    }
+}
+
+/// The runs at one point, as far as they could be made.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Layers {
+    /// A tier in this process's memory.
+    #[serde(rename = "memory")]
+    Memory {
+        /// Memory to memory.
+        copy: Layer,
+        /// The tier.
+        tier: Layer,
+    },
+    /// A tier on a disk.
+    #[serde(rename = "disk")]
+    Disk {
+        /// Memory to memory.
+        copy: Layer,
+        /// The file's bytes with direct access and nothing else; nothing where the file system
+        /// has no direct access.
+        device: Option<Layer>,
+        /// The tier.
+        tier: Layer,
+    },
+    /// A store behind a connection.
+    #[serde(rename = "store")]
+    Store {
+        /// Memory to memory.
+        copy: Layer,
+        /// The same bytes over a connection of the same kind; nothing for another machine, where
+        /// nobody answers them.
+        raw: Option<Layer>,
+        /// A server without a keyspace; likewise.
+        null: Option<Layer>,
+        /// The store.
+        tier: Layer,
+        /// Whether the store keeps values in memory alone: then its work is computing.
+        in_memory: bool,
+    },
+}
+
+/// A part of the way and how much of the time it can have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Part {
+    /// Its name in tables.
+    pub name: &'static str,
+    /// Seconds per GB at least.
+    pub low: f64,
+    /// Seconds per GB at most.
+    pub high: f64,
+    /// How the lower bound was made.
+    pub low_formula: String,
+    /// How the upper bound was made.
+    pub high_formula: String,
+}
+
+/// The parts of a point, and what they say together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bounds {
+    /// Seconds per GB of the tier's run.
+    pub total: Repeated,
+    /// The parts, from the client on.
+    pub parts: Vec<Part>,
+    /// What dominates, or that the runs do not say.
+    pub sentence: String,
+}
+
+/// Bounds from the runs.
+pub fn bounds(layers: &Layers) -> Bounds {
+    let (total, parts) = match layers {
+        Layers::Memory { copy, tier } => (tier.s_per_gb, memory(copy, tier)),
+        Layers::Disk { copy, device, tier } => (tier.s_per_gb, disk(copy, device.as_ref(), tier)),
+        Layers::Store { copy, raw: Some(raw), null: Some(null), tier, in_memory } => {
+            (tier.s_per_gb, store(copy, raw, null, tier, *in_memory))
+        }
+        Layers::Store { copy, tier, .. } => (tier.s_per_gb, far_store(copy, tier)),
+    };
+    let sentence = sentence(total.median, &parts);
+    Bounds { total, parts, sentence }
+}
+
+/// A part between bounds that are brought into order and into the run's time.
+fn part(name: &'static str, total: f64, low: (f64, &str), high: (f64, &str)) -> Part {
+    let high_value = high.0.clamp(0.0, total);
+    // Noise can put the lower bound above the upper one: then both are the upper one.
+    let low_value = low.0.clamp(0.0, high_value);
+    let formula = |bound: (f64, &str)| bound.1.to_owned();
+    Part {
+        name,
+        low: low_value,
+        high: high_value,
+        low_formula: formula(low),
+        high_formula: formula(high),
+    }
+}
+
+/// A thread's copy and its bookkeeping come one after the other.
+fn memory(copy: &Layer, tier: &Layer) -> Vec<Part> {
+    let (copy, tier) = (copy.s_per_gb, tier.s_per_gb);
+    vec![
+        // Where noise made the copy slower than the tier, no more than the tier's time is proven.
+        part("client copy", tier.high, (copy.low.min(tier.low), "T(copy)"), (copy.high, "T(copy)")),
+        part(
+            "tier's own work",
+            tier.high,
+            (tier.low - copy.high, "T(tier) - T(copy)"),
+            (tier.high - copy.low, "T(tier) - T(copy)"),
+        ),
+    ]
+}
+
+fn disk(copy: &Layer, device: Option<&Layer>, tier: &Layer) -> Vec<Part> {
+    let total = tier.s_per_gb;
+    let cpu = tier.client_cpu.unwrap_or(total);
+    let at_most =
+        device.map_or((total.high, "T(tier)"), |device| (device.s_per_gb.high, "T(device)"));
+    let by_difference = device.map_or((0.0, "0: no run of the device alone"), |device| {
+        (total.low - device.s_per_gb.high, "T(tier) - T(device)")
+    });
+    vec![
+        part(
+            "client copy",
+            total.high,
+            (0.0, "0: may overlap, or be none"),
+            (copy.s_per_gb.high, "T(copy)"),
+        ),
+        part("client software", total.high, by_difference, (cpu.high, "CPU(client)")),
+        part("device", total.high, (total.low - cpu.high, "T(tier) - CPU(client)"), at_most),
+    ]
+}
+
+fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, in_memory: bool) -> Vec<Part> {
+    let total = tier.s_per_gb;
+    let (c, r, n) = (copy.s_per_gb, raw.s_per_gb, null.s_per_gb);
+    // A difference below zero says that the runs are not one in the other to within its size: then
+    // no more is proven than that.
+    let protocol_cpu = null.cpu().zip(raw.cpu()).map(|(null, raw)| (null.high - raw.low).abs());
+    let protocol_high = protocol_cpu
+        .map_or((n.high, "T(null)"), |cpu| (cpu.min(n.high), "CPU(null) - CPU(raw), both sides"));
+    let server_cpu =
+        tier.server_cpu.zip(null.server_cpu).map(|(tier, null)| (tier.high - null.low).abs());
+    let server_high = match server_cpu {
+        Some(cpu) if in_memory => (cpu, "CPU(store) - CPU(null store)"),
+        _ => (total.high, "T(tier)"),
+    };
+    vec![
+        part("client copy", total.high, (0.0, "0: may overlap the transfer"), (c.high, "T(copy)")),
+        part(
+            "network and sockets",
+            total.high,
+            (r.low - c.high, "T(raw) - T(copy)"),
+            (r.high, "T(raw)"),
+        ),
+        part("wire protocol", total.high, (n.low - r.high, "T(null) - T(raw)"), protocol_high),
+        part("server", total.high, (total.low - n.high, "T(tier) - T(null)"), server_high),
+    ]
+}
+
+/// Of a store on another machine: what is not this process's computing is the network's and the
+/// server's together.
+fn far_store(copy: &Layer, tier: &Layer) -> Vec<Part> {
+    let total = tier.s_per_gb;
+    let cpu = tier.client_cpu.unwrap_or(total);
+    vec![
+        part(
+            "client copy",
+            total.high,
+            (0.0, "0: may overlap the transfer"),
+            (copy.s_per_gb.high, "T(copy)"),
+        ),
+        part(
+            "client in all",
+            total.high,
+            (0.0, "0: may overlap the transfer"),
+            (cpu.high, "CPU(client)"),
+        ),
+        part(
+            "network and server",
+            total.high,
+            (total.low - cpu.high, "T(tier) - CPU(client)"),
+            (total.high, "T(tier)"),
+        ),
+    ]
+}
+
+/// What the intervals prove about the largest part.
+fn sentence(total: f64, parts: &[Part]) -> String {
+    let percent = |seconds: f64| (100.0 * seconds / total.max(f64::MIN_POSITIVE)).min(100.0);
+    let Some(most) = parts.iter().max_by(|a, b| a.low.total_cmp(&b.low)) else {
+        return "No part was measured.".to_owned();
+    };
+    let rest = parts.iter().filter(|part| part.name != most.name);
+    let next = rest.max_by(|a, b| a.high.total_cmp(&b.high));
+    let range = |part: &Part| {
+        format!("{:.0} to {:.0} % of the time", percent(part.low), percent(part.high))
+    };
+    match next {
+        Some(next) if most.low > next.high => {
+            let (most_name, next_name) = (most.name, next.name);
+            let is = if most.low > total / 2.0 { "dominates" } else { "is the largest part" };
+            format!("{most_name} {is}: {}; {next_name} has {}.", range(most), range(next))
+        }
+        _ if most.low > total / 2.0 => {
+            format!("{} dominates: at least {:.0} % of the time.", most.name, percent(most.low))
+        }
+        Some(next) if most.low > 0.0 => format!(
+            "The runs do not say what is largest: {} has {}, {} {}.",
+            most.name,
+            range(most),
+            next.name,
+            range(next)
+        ),
+        _ => "The runs do not say what is largest: every part may be small.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(s_per_gb: f64, client: f64, server: f64) -> Layer {
+        let of = |value: f64| Repeated { median: value, low: value * 0.98, high: value * 1.02 };
+        Layer { s_per_gb: of(s_per_gb), client_cpu: Some(of(client)), server_cpu: Some(of(server)) }
+    }
+
+    fn found<'b>(bounds: &'b Bounds, name: &str) -> &'b Part {
+        bounds.parts.iter().find(|part| part.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_slow_server_is_found() {
+        let bounds = bounds(&Layers::Store {
+            copy: layer(0.1, 0.1, 0.0),
+            raw: Some(layer(0.3, 0.15, 0.15)),
+            null: Some(layer(0.32, 0.17, 0.16)),
+            tier: layer(2.0, 0.2, 1.9),
+            in_memory: true,
+        });
+        // 2.0 * 0.98 - 0.32 * 1.02 = 1.6336; 1.9 * 1.02 - 0.16 * 0.98 = 1.7812.
+        let server = found(&bounds, "server");
+        assert!((server.low - 1.6336).abs() < 1e-9 && (server.high - 1.7812).abs() < 1e-9);
+        let network = found(&bounds, "network and sockets");
+        // 0.3 * 0.98 - 0.1 * 1.02 = 0.192; 0.3 * 1.02 = 0.306.
+        assert!((network.low - 0.192).abs() < 1e-9 && (network.high - 0.306).abs() < 1e-9);
+        assert!(bounds.sentence.starts_with("server dominates: 82 to 89 %"), "{}", bounds.sentence);
+    }
+
+    #[test]
+    fn equal_runs_prove_nothing_of_the_last_part_and_say_so() {
+        let bounds = bounds(&Layers::Store {
+            copy: layer(0.2, 0.2, 0.0),
+            raw: Some(layer(0.3, 0.3, 0.3)),
+            null: Some(layer(0.3, 0.3, 0.3)),
+            tier: layer(0.52, 0.3, 0.5),
+            in_memory: true,
+        });
+        assert_eq!(found(&bounds, "wire protocol").low, 0.0);
+        // 0.52 * 0.98 - 0.3 * 1.02 = 0.2036; 0.5 * 1.02 - 0.3 * 0.98 = 0.216: less than the 0.306
+        // that the network can have.
+        let server = found(&bounds, "server");
+        assert!((server.low - 0.2036).abs() < 1e-9 && (server.high - 0.216).abs() < 1e-9);
+        assert!(bounds.sentence.starts_with("The runs do not say"), "{}", bounds.sentence);
+    }
+
+    #[test]
+    fn a_disk_that_waits_is_the_device_and_one_that_computes_the_software() {
+        let waits = bounds(&Layers::Disk {
+            copy: layer(0.1, 0.1, 0.0),
+            device: Some(layer(0.95, 0.05, 0.0)),
+            tier: layer(1.0, 0.12, 0.0),
+        });
+        assert!(waits.sentence.starts_with("device dominates"), "{}", waits.sentence);
+        let computes = bounds(&Layers::Disk {
+            copy: layer(0.1, 0.1, 0.0),
+            device: Some(layer(0.2, 0.05, 0.0)),
+            tier: layer(1.0, 0.9, 0.0),
+        });
+        assert!(computes.sentence.starts_with("client software dominates"), "{computes:?}");
+        let unknown = bounds(&Layers::Disk {
+            copy: layer(0.1, 0.1, 0.0),
+            device: None,
+            tier: layer(1.0, 0.4, 0.0),
+        });
+        let device = found(&unknown, "device");
+        assert!((device.low - 0.572).abs() < 1e-9 && (device.high - 1.02).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_store_elsewhere_leaves_network_and_server_together() {
+        let bounds = bounds(&Layers::Store {
+            copy: layer(0.1, 0.1, 0.0),
+            raw: None,
+            null: None,
+            tier: layer(1.0, 0.3, 0.0),
+            in_memory: true,
+        });
+        assert_eq!(bounds.parts.len(), 3);
+        assert!(bounds.sentence.starts_with("network and server dominates"), "{bounds:?}");
+    }
+
+    #[test]
+    fn bounds_are_in_order_and_within_the_run_whatever_the_noise() {
+        for (copy, raw, null, tier) in [(1.0, 0.5, 0.4, 0.3), (0.0, 0.0, 0.0, 1.0)] {
+            let bounds = bounds(&Layers::Store {
+                copy: layer(copy, copy, 0.0),
+                raw: Some(layer(raw, raw, raw)),
+                null: Some(layer(null, null, null)),
+                tier: layer(tier, tier, tier),
+                in_memory: true,
+            });
+            for part in &bounds.parts {
+                assert!(0.0 <= part.low && part.low <= part.high, "{part:?}");
+                assert!(part.high <= bounds.total.high, "{part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_the_copy_and_the_rest() {
+        let bounds =
+            bounds(&Layers::Memory { copy: layer(0.1, 0.1, 0.0), tier: layer(0.11, 0.11, 0.0) });
+        let own = found(&bounds, "tier's own work");
+        assert!((own.low - 0.0058).abs() < 1e-9 && (own.high - 0.0142).abs() < 1e-9, "{own:?}");
+        assert!(bounds.sentence.starts_with("client copy dominates"), "{}", bounds.sentence);
+    }
+}

@@ -1,0 +1,307 @@
+//! From counts to figures: of one repeat, and of a point over its repeats.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use weir_model::Bytes;
+
+use crate::config::Point;
+use crate::run::Costs;
+use crate::statistics::Repeated;
+use crate::tally::{Outcomes, Side, Tally};
+
+/// Latencies of one repeat, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Longest.
+    pub max: f64,
+}
+
+impl Quantiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let micros = |nanos: u64| nanos as f64 / 1e3;
+        let at = |quantile: f64| micros(histogram.value_at_quantile(quantile));
+        Self {
+            mean: histogram.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: micros(histogram.max()),
+        }
+    }
+}
+
+/// Loads or stores of one repeat.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideRun {
+    /// GB/s. Of one thread, bytes moved over its time inside the tier's calls; of several, bytes
+    /// over the time from their start to their end, because a thread that compares a block leaves
+    /// the tier to the others.
+    pub gb_per_s: f64,
+    /// Bytes over time inside the calls, summed over threads, GB/s: what they would reach at most
+    /// if they never did anything else.
+    pub gb_per_s_in_calls: f64,
+    /// Blocks per second, as the rate.
+    pub blocks_per_s: f64,
+    /// Blocks moved.
+    pub blocks: u64,
+    /// Batches.
+    pub batches: u64,
+    /// Time of a batch.
+    pub batch_us: Quantiles,
+    /// Time of a block: its batch's time divided by the batch's blocks.
+    pub block_us: Quantiles,
+}
+
+/// One repeat of a point.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// Loads.
+    pub read: Option<SideRun>,
+    /// Stores.
+    pub write: Option<SideRun>,
+    /// How blocks ended.
+    pub outcomes: Outcomes,
+    /// Measured time, seconds.
+    pub wall_s: f64,
+    /// Laps in it.
+    pub laps: u32,
+    /// Share of the threads' time outside the tier's calls: keys, stamps, comparison.
+    pub outside_share: f64,
+    /// Processor seconds of this process per GB moved, without what was outside the calls.
+    pub client_cpu_s_per_gb: f64,
+    /// Processor seconds of the server per GB moved.
+    pub server_cpu_s_per_gb: Option<f64>,
+    /// Processors that others kept busy meanwhile, on average.
+    pub foreign_cpus: Option<f64>,
+}
+
+impl Run {
+    pub(crate) fn of(block: Bytes, tallies: &[Tally], costs: Costs) -> Self {
+        let side = |which: fn(&Tally) -> &Side| side_run(block, tallies, which, costs.wall);
+        let mut outcomes = Outcomes::default();
+        let (mut timed, mut wall, mut moved) = (0.0, 0.0, 0);
+        for tally in tallies {
+            outcomes.add(&tally.outcomes);
+            timed += tally.timed().as_secs_f64();
+            wall += tally.wall.as_secs_f64();
+            moved += tally.reads.moved + tally.writes.moved;
+        }
+        let gigabytes = (moved * block.0) as f64 / 1e9;
+        Self {
+            read: side(|tally| &tally.reads),
+            write: side(|tally| &tally.writes),
+            outcomes,
+            wall_s: costs.wall.as_secs_f64(),
+            laps: costs.laps,
+            outside_share: if wall > 0.0 { (1.0 - timed / wall).max(0.0) } else { 0.0 },
+            client_cpu_s_per_gb: costs.client.as_secs_f64() / gigabytes,
+            server_cpu_s_per_gb: costs.server.map(|cpu| cpu.as_secs_f64() / gigabytes),
+            foreign_cpus: costs.foreign,
+        }
+    }
+
+    /// The side that the work is about: loads where there are any.
+    pub fn main(&self) -> Option<&SideRun> {
+        self.read.as_ref().or(self.write.as_ref())
+    }
+}
+
+fn side_run(
+    block: Bytes,
+    tallies: &[Tally],
+    which: fn(&Tally) -> &Side,
+    wall: Duration,
+) -> Option<SideRun> {
+    let mut sum = Side::default();
+    let mut in_calls = 0.0;
+    for tally in tallies {
+        let side = which(tally);
+        sum.add(side);
+        let seconds = tally.timed().as_secs_f64();
+        if seconds > 0.0 {
+            in_calls += side.moved as f64 / seconds;
+        }
+    }
+    let achieved = sum.moved as f64 / wall.as_secs_f64().max(1e-9);
+    let blocks_per_s = if tallies.len() == 1 { in_calls } else { achieved };
+    let gigabytes = block.0 as f64 / 1e9;
+    (!sum.batches.is_empty()).then(|| SideRun {
+        gb_per_s: blocks_per_s * gigabytes,
+        gb_per_s_in_calls: in_calls * gigabytes,
+        blocks_per_s,
+        blocks: sum.moved,
+        batches: sum.batches.len(),
+        batch_us: Quantiles::of(&sum.batches),
+        block_us: Quantiles::of(&sum.blocks),
+    })
+}
+
+/// Latencies over the repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RepeatedQuantiles {
+    /// Mean.
+    pub mean: Repeated,
+    /// Median.
+    pub p50: Repeated,
+    /// 90th percentile.
+    pub p90: Repeated,
+    /// 99th percentile.
+    pub p99: Repeated,
+    /// 99.9th percentile.
+    pub p999: Repeated,
+    /// Longest.
+    pub max: Repeated,
+}
+
+/// Loads or stores of a point.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SidePoint {
+    /// GB/s.
+    pub gb_per_s: Repeated,
+    /// Blocks per second.
+    pub blocks_per_s: Repeated,
+    /// Tokens per second, where a block stands for tokens of a model.
+    pub tokens_per_s: Option<Repeated>,
+    /// Time of a batch, microseconds.
+    pub batch_us: RepeatedQuantiles,
+    /// Time of a block in its batch, microseconds.
+    pub block_us: RepeatedQuantiles,
+}
+
+/// A point over its repeats.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PointResult {
+    /// What was measured.
+    pub point: Point,
+    /// Loads.
+    pub read: Option<SidePoint>,
+    /// Stores.
+    pub write: Option<SidePoint>,
+    /// Share of blocks asked for that were there.
+    pub hit_share: Option<Repeated>,
+    /// Processor seconds of this process per GB.
+    pub client_cpu_s_per_gb: Option<Repeated>,
+    /// Processor seconds of the server per GB.
+    pub server_cpu_s_per_gb: Option<Repeated>,
+    /// How blocks ended in all repeats.
+    pub outcomes: Outcomes,
+    /// The repeats.
+    pub repeats: Vec<Run>,
+}
+
+impl PointResult {
+    /// Of the repeats that were measured; nothing of none.
+    pub fn of(point: Point, repeats: Vec<Run>) -> Option<Self> {
+        if repeats.is_empty() {
+            return None;
+        }
+        let mut outcomes = Outcomes::default();
+        for run in &repeats {
+            outcomes.add(&run.outcomes);
+        }
+        let over = |of: fn(&Run) -> Option<f64>| Repeated::of(repeats.iter().filter_map(of));
+        Some(Self {
+            point,
+            read: side_point(point, repeats.iter().filter_map(|run| run.read.as_ref())),
+            write: side_point(point, repeats.iter().filter_map(|run| run.write.as_ref())),
+            hit_share: over(|run| run.outcomes.hit_share()),
+            client_cpu_s_per_gb: over(|run| Some(run.client_cpu_s_per_gb)),
+            server_cpu_s_per_gb: over(|run| run.server_cpu_s_per_gb),
+            outcomes,
+            repeats,
+        })
+    }
+
+    /// The side that the work is about: loads where there are any.
+    pub fn main(&self) -> Option<&SidePoint> {
+        self.read.as_ref().or(self.write.as_ref())
+    }
+}
+
+fn side_point<'r>(point: Point, runs: impl Iterator<Item = &'r SideRun>) -> Option<SidePoint> {
+    let runs: Vec<&SideRun> = runs.collect();
+    let over = |of: &dyn Fn(&SideRun) -> f64| Repeated::of(runs.iter().map(|run| of(run)));
+    let quantiles = |of: fn(&SideRun) -> &Quantiles| {
+        Some(RepeatedQuantiles {
+            mean: over(&|run| of(run).mean)?,
+            p50: over(&|run| of(run).p50)?,
+            p90: over(&|run| of(run).p90)?,
+            p99: over(&|run| of(run).p99)?,
+            p999: over(&|run| of(run).p999)?,
+            max: over(&|run| of(run).max)?,
+        })
+    };
+    let blocks_per_s = over(&|run| run.blocks_per_s)?;
+    let tokens = point.block.tokens.map(f64::from);
+    Some(SidePoint {
+        gb_per_s: over(&|run| run.gb_per_s)?,
+        blocks_per_s,
+        tokens_per_s: tokens.map(|tokens| blocks_per_s.map(|rate| rate * tokens)),
+        batch_us: quantiles(|run| &run.batch_us)?,
+        block_us: quantiles(|run| &run.block_us)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Nanos;
+
+    use super::*;
+    use crate::config::{BlockSize, Work};
+
+    fn tally(batches: u64, millis: u64, wall: u64) -> Tally {
+        let mut tally = Tally { wall: Duration::from_millis(wall), ..Tally::default() };
+        for _ in 0..batches {
+            tally.reads.batch(4, 4, Duration::from_millis(millis / batches));
+            for _ in 0..4 {
+                tally.outcomes.fetched(weir_store::Fetched::Hit);
+            }
+        }
+        tally
+    }
+
+    #[test]
+    fn rates_are_summed_over_threads_and_costs_are_per_gigabyte() {
+        // Two threads: 40 blocks of 1 MB in 100 ms, 20 blocks in 100 ms.
+        let tallies = [tally(10, 100, 110), tally(5, 100, 110)];
+        let costs = Costs {
+            wall: Duration::from_millis(110),
+            laps: 1,
+            client: Nanos::from_millis(30),
+            server: Some(Nanos::from_millis(60)),
+            foreign: None,
+        };
+        let run = Run::of(Bytes(1_000_000), &tallies, costs);
+        let read = run.read.as_ref().unwrap();
+        assert!((read.gb_per_s_in_calls - 0.6).abs() < 1e-9, "{read:?}");
+        // 60 MB in the 110 ms from start to end.
+        assert!((read.gb_per_s - 0.06 / 0.11).abs() < 1e-9, "{read:?}");
+        assert_eq!((read.blocks, read.batches, run.write.is_none()), (60, 15, true));
+        // 0.06 GB for 30 and 60 ms of processor time; 20 of 220 ms outside.
+        assert!((run.client_cpu_s_per_gb - 0.5).abs() < 1e-9);
+        assert!((run.server_cpu_s_per_gb.unwrap() - 1.0).abs() < 1e-9);
+        assert!((run.outside_share - 1.0 / 11.0).abs() < 1e-9);
+        let block = BlockSize { bytes: Bytes(1_000_000), tokens: Some(256) };
+        let point = Point { block, threads: 2, depth: 4, work: Work::Read };
+        let mut slow = run.clone();
+        slow.read.as_mut().unwrap().blocks_per_s = 300.0;
+        let result = PointResult::of(point, vec![run, slow]).unwrap();
+        let tokens = result.read.unwrap().tokens_per_s.unwrap();
+        assert_eq!(tokens.low, 300.0 * 256.0);
+        assert!((tokens.high - 60.0 / 0.11 * 256.0).abs() < 1e-6);
+        assert_eq!(result.hit_share, Some(Repeated::once(1.0)));
+    }
+}

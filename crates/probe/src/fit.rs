@@ -1,0 +1,312 @@
+//! From measured points to the figures of a link, as the simulator's links understand them.
+//!
+//! A transfer of `d` blocks of `b` bytes on an idle link takes
+//! `latency + d * per_block + d * b * lanes / rate`; all but the latency keeps a lane busy. The
+//! procedure, each step on what the step before left open:
+//!
+//! 1. From the points of the smallest number of threads, where batches do not wait for each other,
+//!    `latency`, `per_block` and the time per byte of loads and of stores by least squares of the
+//!    relative errors of the mean batch times. `per_block` needs two sizes of blocks and `latency`
+//!    two sizes of batches; what is not determined, or would be negative, is zero.
+//! 2. `lanes` is the largest measured load rate over the rate of one lane, rounded, at least 1.
+//! 3. With one lane the rates are those of step 1: the largest measured rate contains latencies
+//!    that do not keep the link busy. With several, each rate is the one at which all lanes
+//!    together reach the largest measured one, `per_block` included.
+//! 4. A question for `k` keys takes `lookup_latency + k * lookup_per_key`, in the same way.
+
+use serde::Serialize;
+use weir_model::Nanos;
+use weir_spec::catalogue::profile_file::{ProfileFigures, ProfileFit};
+use weir_spec::document::quantity::Span;
+
+use crate::error::ProbeError;
+use crate::figures::{PointResult, SidePoint};
+use crate::least_squares;
+
+/// Most lanes that a fit gives.
+const MOST_LANES: f64 = 1024.0;
+
+/// What the fit uses of one side of a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// Whether blocks were loaded.
+    pub is_read: bool,
+    /// Threads.
+    pub threads: u32,
+    /// Blocks of a batch.
+    pub depth: u32,
+    /// Bytes of a block.
+    pub block_bytes: u64,
+    /// Mean time of a batch, seconds.
+    pub batch_s: f64,
+    /// GB/s of all threads.
+    pub gb_per_s: f64,
+    /// Spread of that over the repeats, percent.
+    pub spread_percent: f64,
+}
+
+impl Observation {
+    fn bytes(&self) -> f64 {
+        f64::from(self.depth) * self.block_bytes as f64
+    }
+}
+
+/// Time of a question for some keys.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LookupTime {
+    /// Keys of the question.
+    pub keys: u32,
+    /// Median time, seconds.
+    pub seconds: f64,
+}
+
+/// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
+pub fn observations(points: &[PointResult]) -> Vec<Observation> {
+    let mut found = Vec::new();
+    for result in points {
+        let mut push = |is_read: bool, side: &Option<SidePoint>| {
+            let Some(side) = side else { return };
+            found.push(Observation {
+                is_read,
+                threads: result.point.threads,
+                depth: result.point.depth,
+                block_bytes: result.point.block.bytes.0,
+                batch_s: side.batch_us.mean.median / 1e6,
+                gb_per_s: side.gb_per_s.median,
+                spread_percent: side.gb_per_s.spread_percent(),
+            });
+        };
+        match result.point.work {
+            // Batches of misses are fast and say nothing about bytes.
+            crate::Work::Read if result.hit_share.is_some_and(|share| share.low > 0.99) => {
+                push(true, &result.read);
+            }
+            crate::Work::Write if result.outcomes.full + result.outcomes.failed() == 0 => {
+                push(false, &result.write);
+            }
+            _ => {}
+        }
+    }
+    found.retain(|one| one.batch_s > 0.0 && one.gb_per_s > 0.0);
+    found
+}
+
+/// Fits a link.
+pub fn fit(
+    observed: &[Observation],
+    lookups: &[LookupTime],
+) -> Result<(ProfileFigures, ProfileFit), ProbeError> {
+    let refused = |problem: &str, remedy: &str| ProbeError::Fit {
+        problem: problem.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    for (is_read, what) in [(true, "loads that hit"), (false, "stores that found room")] {
+        if !observed.iter().any(|one| one.is_read == is_read) {
+            let problem = format!("no point has only {what}");
+            let remedy = "measure with --mix write,read and a working set that fits the tier";
+            return Err(refused(&problem, remedy));
+        }
+    }
+    let fewest = observed.iter().map(|one| one.threads).min().unwrap_or(1);
+    let alone: Vec<&Observation> = observed.iter().filter(|one| one.threads == fewest).collect();
+    // Unknowns: latency, per block, seconds per byte of loads and of stores.
+    let rows: Vec<([f64; 4], f64)> = alone
+        .iter()
+        .map(|one| {
+            let (read, write) = if one.is_read { (one.bytes(), 0.0) } else { (0.0, one.bytes()) };
+            ([1.0, f64::from(one.depth), read, write], one.batch_s)
+        })
+        .collect();
+    let [latency, per_block, read_s, write_s] = least_squares::fit(&rows, &[1, 0])
+        .filter(|unknowns| unknowns[2] > 0.0 && unknowns[3] > 0.0)
+        .ok_or_else(|| {
+            refused(
+                "the batch times do not grow with their bytes",
+                "measure longer, or on a quieter machine",
+            )
+        })?;
+    // With several threads already in step 1, these are rates per thread.
+    let per_lane = 1.0 / read_s;
+    let best_read = best(observed, true);
+    let lanes = (best_read.gb_per_s * 1e9 / per_lane).round().clamp(1.0, MOST_LANES);
+    let rate = |best: &Observation, seconds_per_byte: f64| {
+        if lanes <= 1.0 {
+            return 1.0 / seconds_per_byte / 1e9;
+        }
+        // All lanes are busy: each moves a batch in `lanes * bytes / rate of all`.
+        let busy = lanes * best.bytes() / (best.gb_per_s * 1e9);
+        let moving = busy - f64::from(best.depth) * per_block;
+        if moving > 0.0 { lanes * best.bytes() / moving / 1e9 } else { best.gb_per_s }
+    };
+    let (lookup_latency, lookup_per_key) = lookup(lookups);
+    let span = |seconds: f64| Span(Nanos::from_secs_f64(seconds));
+    let figures = ProfileFigures {
+        read_gb_per_s: rounded(rate(best_read, read_s)),
+        write_gb_per_s: rounded(rate(best(observed, false), write_s)),
+        latency: span(latency),
+        per_block: span(per_block),
+        lanes: lanes as u32,
+        lookup_latency: span(lookup_latency),
+        lookup_per_key: span(lookup_per_key),
+    };
+    let quality = ProfileFit {
+        points: observed.len() as u32,
+        rms_error_percent: rounded(100.0 * rms_error(&figures, &alone)),
+        spread_percent: rounded(observed.iter().map(|o| o.spread_percent).fold(0.0, f64::max)),
+    };
+    Ok((figures, quality))
+}
+
+/// The observation with the largest rate; there is one of either kind.
+fn best(observed: &[Observation], is_read: bool) -> &Observation {
+    observed
+        .iter()
+        .filter(|one| one.is_read == is_read)
+        .max_by(|a, b| a.gb_per_s.total_cmp(&b.gb_per_s))
+        .expect("both kinds were observed")
+}
+
+/// Latency and time per key of lookups, seconds.
+fn lookup(times: &[LookupTime]) -> (f64, f64) {
+    let rows: Vec<([f64; 2], f64)> = times
+        .iter()
+        .filter(|time| time.seconds > 0.0)
+        .map(|time| ([1.0, f64::from(time.keys)], time.seconds))
+        .collect();
+    if let Some([latency, per_key]) = least_squares::fit(&rows, &[1, 0]) {
+        return (latency, per_key);
+    }
+    (0.0, 0.0)
+}
+
+/// Root mean square of the relative errors of batch times.
+fn rms_error(figures: &ProfileFigures, alone: &[&Observation]) -> f64 {
+    let square = |one: &&Observation| {
+        let rate = if one.is_read { figures.read_gb_per_s } else { figures.write_gb_per_s };
+        let moving = one.bytes() * f64::from(figures.lanes) / (rate * 1e9);
+        let fixed = figures.latency.0.as_secs_f64();
+        let blocks = f64::from(one.depth) * figures.per_block.0.as_secs_f64();
+        ((fixed + blocks + moving) / one.batch_s - 1.0).powi(2)
+    };
+    (alone.iter().map(square).sum::<f64>() / alone.len().max(1) as f64).sqrt()
+}
+
+/// Four digits behind the point: more are noise.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link that does exactly what the simulator's does, asked by threads that wait for their
+    /// batches: each lane is busy with at most one of them.
+    struct Ideal {
+        latency: f64,
+        per_block: f64,
+        read: f64,
+        write: f64,
+        lanes: f64,
+    }
+
+    impl Ideal {
+        fn observe(
+            &self,
+            is_read: bool,
+            threads: u32,
+            depth: u32,
+            block_bytes: u64,
+        ) -> Observation {
+            let rate = if is_read { self.read } else { self.write } * 1e9;
+            let bytes = f64::from(depth) * block_bytes as f64;
+            let busy = f64::from(depth) * self.per_block + bytes * self.lanes / rate;
+            let n = f64::from(threads);
+            // Either every thread goes round without waiting, or the lanes are always busy.
+            let batch_s = (self.latency + busy).max(busy * n / self.lanes);
+            let gb_per_s = n * bytes / batch_s / 1e9;
+            let spread_percent = 0.0;
+            Observation { is_read, threads, depth, block_bytes, batch_s, gb_per_s, spread_percent }
+        }
+
+        fn all(&self, threads: &[u32], blocks: &[u64]) -> Vec<Observation> {
+            let mut all = Vec::new();
+            for &threads in threads {
+                for depth in [1, 4, 16] {
+                    for &block in blocks {
+                        all.push(self.observe(true, threads, depth, block));
+                        all.push(self.observe(false, threads, depth, block));
+                    }
+                }
+            }
+            all
+        }
+    }
+
+    fn near(value: f64, expected: f64) {
+        assert!((value / expected - 1.0).abs() < 0.01, "{value} is not {expected}");
+    }
+
+    const LOOKUPS: [LookupTime; 3] = [
+        LookupTime { keys: 1, seconds: 62e-6 },
+        LookupTime { keys: 16, seconds: 92e-6 },
+        LookupTime { keys: 64, seconds: 188e-6 },
+    ];
+
+    #[test]
+    fn the_figures_of_an_ideal_link_are_found() {
+        for lanes in [1.0, 4.0] {
+            let ideal = Ideal { latency: 80e-6, per_block: 20e-6, read: 4.0, write: 2.0, lanes };
+            let observed = ideal.all(&[1, 4, 16], &[64 << 10, 2 << 20]);
+            let (figures, quality) = fit(&observed, &LOOKUPS).unwrap();
+            near(figures.read_gb_per_s, 4.0);
+            near(figures.write_gb_per_s, 2.0);
+            near(figures.latency.0.as_secs_f64(), 80e-6);
+            near(figures.per_block.0.as_secs_f64(), 20e-6);
+            assert_eq!(f64::from(figures.lanes), lanes);
+            near(figures.lookup_latency.0.as_secs_f64(), 60e-6);
+            near(figures.lookup_per_key.0.as_secs_f64(), 2e-6);
+            assert!(quality.rms_error_percent < 0.5, "{quality:?}");
+            assert_eq!(quality.points as usize, observed.len());
+        }
+    }
+
+    #[test]
+    fn one_size_of_blocks_leaves_their_cost_in_the_rate() {
+        let ideal = Ideal { latency: 50e-6, per_block: 0.0, read: 2.0, write: 1.0, lanes: 1.0 };
+        let (figures, _) = fit(&ideal.all(&[1], &[1 << 20]), &[]).unwrap();
+        near(figures.read_gb_per_s, 2.0);
+        near(figures.latency.0.as_secs_f64(), 50e-6);
+        assert_eq!((figures.per_block.0, figures.lookup_latency.0), (Nanos::ZERO, Nanos::ZERO));
+    }
+
+    #[test]
+    fn noise_moves_the_figures_little() {
+        let ideal = Ideal { latency: 80e-6, per_block: 20e-6, read: 4.0, write: 2.0, lanes: 2.0 };
+        let mut observed = ideal.all(&[1, 2, 8], &[64 << 10, 512 << 10, 2 << 20]);
+        for (number, one) in observed.iter_mut().enumerate() {
+            // Plus and minus 3 % in turn.
+            let factor = if number % 2 == 0 { 1.03 } else { 0.97 };
+            one.batch_s *= factor;
+            one.gb_per_s /= factor;
+        }
+        let (figures, quality) = fit(&observed, &LOOKUPS).unwrap();
+        assert!((figures.read_gb_per_s / 4.0 - 1.0).abs() < 0.08, "{figures:?}");
+        assert!((figures.write_gb_per_s / 2.0 - 1.0).abs() < 0.08, "{figures:?}");
+        assert_eq!(figures.lanes, 2);
+        assert!(quality.rms_error_percent < 6.0, "{quality:?}");
+    }
+
+    #[test]
+    fn loads_and_stores_are_both_needed() {
+        let ideal = Ideal { latency: 0.0, per_block: 0.0, read: 1.0, write: 1.0, lanes: 1.0 };
+        let mut observed = ideal.all(&[1], &[1 << 20]);
+        observed.retain(|one| one.is_read);
+        let refused = fit(&observed, &[]).unwrap_err().to_string();
+        assert!(
+            refused.contains("stores that found room") && refused.contains("--mix"),
+            "{refused}"
+        );
+        assert!(fit(&[], &[]).is_err());
+    }
+}

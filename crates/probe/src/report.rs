@@ -1,0 +1,184 @@
+//! What is kept of a probe: one JSON document, and one CSV row per point.
+
+use serde::Serialize;
+use weir_model::Bytes;
+use weir_spec::catalogue::profile_file::{
+    LinkProfileFile, PROFILE_FORMAT, ProfileFigures, ProfileFit,
+};
+
+use crate::error::ProbeError;
+use crate::figures::{PointResult, SidePoint};
+use crate::fit;
+use crate::session::Measured;
+use crate::statistics::Repeated;
+use crate::subject::Facts;
+
+/// Version of the JSON document.
+pub const REPORT_FORMAT: u32 = 1;
+
+/// Loading a prefix against computing it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recompute {
+    /// The hardware.
+    pub hardware: String,
+    /// Its tensor-parallel ranks.
+    pub tensor_parallel: u32,
+    /// Length of the prefix, tokens.
+    pub prefix_tokens: u32,
+    /// Time to compute it alone on the engine, seconds: the timing model's.
+    pub compute_s: f64,
+    /// GB/s from which on loading takes less time.
+    pub break_even_gb_per_s: Option<f64>,
+}
+
+/// The model whose blocks are moved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelFacts {
+    /// Its name.
+    pub name: String,
+    /// KV bytes of one token over all ranks.
+    pub kv_bytes_per_token: Bytes,
+}
+
+/// A whole probe.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// [`REPORT_FORMAT`].
+    pub format: u32,
+    /// Version of Weir.
+    pub weir: String,
+    /// The call.
+    pub command: String,
+    /// When it began, UTC.
+    pub started: String,
+    /// What was probed.
+    pub tier: Facts,
+    /// The model, where one was named.
+    pub model: Option<ModelFacts>,
+    /// Loading against computing, where hardware was named.
+    pub recompute: Option<Recompute>,
+    /// Share of a trace's chunks that a tier without limits would hold.
+    pub trace_best_hit_share: Option<f64>,
+    /// What was measured.
+    pub measured: Measured,
+    /// The link that follows, where the points determine one.
+    pub link: Option<ProfileFigures>,
+    /// How well.
+    pub fit: Option<ProfileFit>,
+    /// Sentences to know before using the figures.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Fits the link; the refusal when the points do not determine it.
+    pub fn fit_link(&mut self) -> Result<(), ProbeError> {
+        let observed = fit::observations(&self.measured.points);
+        let (figures, quality) = fit::fit(&observed, &self.measured.lookups)?;
+        self.link = Some(figures);
+        self.fit = Some(quality);
+        Ok(())
+    }
+
+    /// The link profile; nothing before [`Report::fit_link`].
+    pub fn profile(&self) -> Option<LinkProfileFile> {
+        let blocks = self.measured.points.iter().map(|result| result.point.block.bytes);
+        Some(LinkProfileFile {
+            format: PROFILE_FORMAT,
+            kind: self.tier.kind,
+            product: self.tier.product.clone(),
+            version: self.tier.version.clone(),
+            place: self.tier.place.clone(),
+            measured: self.started.clone(),
+            weir: self.weir.clone(),
+            command: self.command.clone(),
+            block_bytes: blocks.max()?,
+            settings: self.tier.settings.clone(),
+            figures: self.link.clone()?,
+            fit: self.fit.clone()?,
+        })
+    }
+
+    /// One row per point and side.
+    pub fn csv(&self) -> Result<Vec<u8>, csv::Error> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(COLUMNS)?;
+        for result in &self.measured.points {
+            for (name, side) in [("read", &result.read), ("write", &result.write)] {
+                if let Some(side) = side {
+                    writer.write_record(row(result, name, side))?;
+                }
+            }
+        }
+        writer.into_inner().map_err(|error| error.into_error().into())
+    }
+}
+
+/// Columns of the CSV file; units stand last.
+pub const COLUMNS: [&str; 28] = [
+    "work",
+    "side",
+    "block_bytes",
+    "chunk_tokens",
+    "threads",
+    "depth",
+    "repeats",
+    "gb_per_s",
+    "gb_per_s_low",
+    "gb_per_s_high",
+    "blocks_per_s",
+    "tokens_per_s",
+    "batch_mean_us",
+    "batch_p50_us",
+    "batch_p90_us",
+    "batch_p99_us",
+    "batch_p999_us",
+    "batch_max_us",
+    "block_p50_us",
+    "block_p99_us",
+    "hit_percent",
+    "client_cpu_s_per_gb",
+    "server_cpu_s_per_gb",
+    "misses",
+    "full",
+    "corrupt",
+    "wrong",
+    "failed",
+];
+
+fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
+    let point = &result.point;
+    let median = |value: &Repeated| value.median.to_string();
+    let known = |value: Option<Repeated>| value.map_or(String::new(), |value| median(&value));
+    let hits = result.hit_share.map(|share| share.map(|share| 100.0 * share));
+    let outcomes = &result.outcomes;
+    vec![
+        point.work.name(),
+        name.to_owned(),
+        point.block.bytes.0.to_string(),
+        point.block.tokens.map_or(String::new(), |tokens| tokens.to_string()),
+        point.threads.to_string(),
+        point.depth.to_string(),
+        result.repeats.len().to_string(),
+        median(&side.gb_per_s),
+        side.gb_per_s.low.to_string(),
+        side.gb_per_s.high.to_string(),
+        median(&side.blocks_per_s),
+        known(side.tokens_per_s),
+        median(&side.batch_us.mean),
+        median(&side.batch_us.p50),
+        median(&side.batch_us.p90),
+        median(&side.batch_us.p99),
+        median(&side.batch_us.p999),
+        median(&side.batch_us.max),
+        median(&side.block_us.p50),
+        median(&side.block_us.p99),
+        known(hits),
+        known(result.client_cpu_s_per_gb),
+        known(result.server_cpu_s_per_gb),
+        outcomes.misses.to_string(),
+        outcomes.full.to_string(),
+        outcomes.corrupt.to_string(),
+        outcomes.wrong.to_string(),
+        outcomes.failed().to_string(),
+    ]
+}

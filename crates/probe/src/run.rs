@@ -1,0 +1,452 @@
+//! One point, once: fill, warm up, measure lap by lap, tidy up.
+//!
+//! New blocks are stored in *laps*: when the keys of a lap are used up, the threads stop, the
+//! blocks are removed outside the measured time, and the next lap begins with new keys. So a tier
+//! of any size is written to for as long as wished without holding more than a lap of it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use weir_model::{Bytes, Nanos};
+use weir_observe::{Clock, HostProbe};
+use weir_store::{Slab, Tier, TierError};
+
+use crate::config::{BlockSize, DEFAULT_WORKING_SET, Limits, Point, ProbeConfig, WorkingSet};
+use crate::content::Pattern;
+use crate::cpu;
+use crate::error::ProbeError;
+use crate::figures::Run;
+use crate::fit::LookupTime;
+use crate::keys::KeySpace;
+use crate::statistics::Repeated;
+use crate::tally::{Outcomes, Tally};
+use crate::trace::Trace;
+use crate::worker::{Lap, Place, Task, Worker};
+
+/// Batches per thread that a lap of new blocks has at least.
+const LAP_BATCHES: u64 = 8;
+/// Blocks that are removed at once.
+const REMOVED_AT_ONCE: usize = 256;
+/// Keys of the questions that are timed, and how often each is asked.
+const LOOKUP_KEYS: [u64; 3] = [1, 16, 64];
+const LOOKUPS: usize = 101;
+/// A lap without limit: a fill ends with its blocks.
+const NO_LIMIT: Duration = Duration::from_hours(24);
+
+/// The server behind a tier: what it says of its processor time.
+pub struct Server {
+    /// Processor time that it has used so far; nothing when it does not answer.
+    pub cpu: Box<dyn Fn() -> Option<Nanos> + Send + Sync>,
+    /// Where it runs.
+    pub at: ServerAt,
+}
+
+/// Where a server runs, and so whose processors it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerAt {
+    /// In threads of this process.
+    Process,
+    /// On this machine.
+    Machine,
+    /// Elsewhere.
+    Elsewhere,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// A tier under measurement, for blocks of one size.
+pub struct Bench<'a> {
+    config: &'a ProbeConfig,
+    tier: Arc<dyn Tier>,
+    block: BlockSize,
+    pattern: Pattern,
+    slab: Arc<Slab>,
+    /// Blocks of the working set.
+    working: u64,
+    trace: Option<&'a Trace>,
+    server: Option<Server>,
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// Whether the tier keeps blocks at all; a null server does not.
+    keeps: bool,
+    limits: Limits,
+    /// Laps of new keys so far.
+    generation: u64,
+}
+
+impl std::fmt::Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").field("tier", &self.tier).finish_non_exhaustive()
+    }
+}
+
+/// The sums of a phase.
+struct Phase {
+    tallies: Vec<Tally>,
+    wall: Duration,
+    client: Nanos,
+    server: Option<Nanos>,
+    /// Processor seconds of others, in laps.
+    foreign: Option<f64>,
+    laps: u32,
+}
+
+impl<'a> Bench<'a> {
+    /// Prepares all points with blocks of this size; the slab is one of [`buffers`].
+    pub fn new(
+        config: &'a ProbeConfig,
+        tier: Arc<dyn Tier>,
+        block: BlockSize,
+        slab: Arc<Slab>,
+        stop: &'a (dyn Fn() -> bool + Sync),
+    ) -> Result<Self, ProbeError> {
+        let bytes = block.bytes.0 as usize;
+        // A store counts its keys to answer, so it is asked only where the answer is needed.
+        let capacity = match config.working_set {
+            WorkingSet::Capacities(_) => tier.usage(Instant::now() + config.deadline)?.capacity,
+            _ => None,
+        };
+        let working = config.working_set.blocks(block.bytes, capacity)?;
+        Ok(Self {
+            config,
+            tier,
+            block,
+            pattern: Pattern::new(config.seed, bytes),
+            slab,
+            working,
+            trace: None,
+            server: None,
+            stop,
+            keeps: true,
+            limits: config.limits,
+            generation: 0,
+        })
+    }
+
+    /// Measures each point for other times than the configuration says.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes the tier for one that keeps nothing and answers every load: nothing is filled in,
+    /// verified or removed.
+    #[must_use]
+    pub const fn without_keyspace(mut self) -> Self {
+        self.keeps = false;
+        self
+    }
+
+    /// Sets the times of the next measurements.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Plays a trace instead of drawing keys.
+    #[must_use]
+    pub const fn with_trace(mut self, trace: Option<&'a Trace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Counts the processor time of a server.
+    #[must_use]
+    pub fn with_server(mut self, server: Option<Server>) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// The tier.
+    pub fn tier(&self) -> &dyn Tier {
+        &*self.tier
+    }
+
+    /// Blocks of the working set.
+    pub const fn working_blocks(&self) -> u64 {
+        self.working
+    }
+
+    /// Measures a point once. Nothing when it was stopped before anything was measured.
+    pub fn measure(&mut self, point: Point, repeat: u32) -> Result<Option<Run>, ProbeError> {
+        match self.trace {
+            Some(trace) => self.remove(trace.distinct())?,
+            None if self.keeps && point.work.reads() => self.fill(point)?,
+            None => {}
+        }
+        let mut workers = self.workers(&point, repeat)?;
+        // A trace is played from its beginning: its warm-up is what the first requests are.
+        if self.trace.is_none() && !self.limits.warmup.is_zero() {
+            let budget = AtomicU64::new(u64::MAX);
+            self.phase(&mut workers, point, self.limits.warmup, &budget)?;
+        }
+        for worker in &mut workers {
+            worker.tally = Tally::default();
+        }
+        let budget = AtomicU64::new(self.limits.operations.unwrap_or(u64::MAX));
+        let phase = self.phase(&mut workers, point, self.limits.duration, &budget)?;
+        let moved: u64 =
+            phase.tallies.iter().map(|tally| tally.reads.moved + tally.writes.moved).sum();
+        let asked = phase.tallies.iter().any(|tally| !tally.timed().is_zero());
+        if !asked || ((self.stop)() && moved == 0) {
+            return Ok(None);
+        }
+        Ok(Some(Run::of(point.block.bytes, &phase.tallies, phase.costs())))
+    }
+
+    /// Removes everything that was stored.
+    pub fn tidy(&mut self) -> Result<(), ProbeError> {
+        if let Some(trace) = self.trace {
+            return self.remove(trace.distinct());
+        }
+        let keys = KeySpace::working(self.config.seed);
+        let mut from = 0;
+        while from < self.working {
+            let to = (from + REMOVED_AT_ONCE as u64).min(self.working);
+            self.remove(&keys.keys(from..to))?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, keys: &[weir_store::ChunkHash]) -> Result<(), ProbeError> {
+        if !self.keeps {
+            return Ok(());
+        }
+        for part in keys.chunks(REMOVED_AT_ONCE) {
+            self.tier.remove(part, Instant::now() + self.config.deadline)?;
+        }
+        Ok(())
+    }
+
+    fn workers(&self, point: &Point, repeat: u32) -> Result<Vec<Worker>, ProbeError> {
+        let worker = |thread| {
+            let place = Place { blocks: self.working, thread, repeat };
+            Worker::new(self.config, point, &self.pattern, &self.slab, place)
+        };
+        let workers: Option<Vec<Worker>> = (0..point.threads).map(worker).collect();
+        workers.ok_or_else(|| {
+            let problem = format!("{} threads with {} blocks each", point.threads, point.depth);
+            ProbeError::value("depth", problem, "list the largest numbers with the others")
+        })
+    }
+
+    /// Median times of questions for chunks that are there, by number of keys.
+    pub fn lookups(&mut self, point: Point) -> Result<Vec<LookupTime>, ProbeError> {
+        self.fill(point)?;
+        let keys = KeySpace::working(self.config.seed);
+        let mut times = Vec::new();
+        for count in LOOKUP_KEYS {
+            if count > self.working || (self.stop)() {
+                break;
+            }
+            let keys = keys.keys(0..count);
+            let mut present = vec![false; keys.len()];
+            let mut seconds = Vec::with_capacity(LOOKUPS);
+            for _ in 0..LOOKUPS {
+                let began = Instant::now();
+                self.tier.contains(&keys, began + self.config.deadline, &mut present)?;
+                seconds.push(began.elapsed().as_secs_f64());
+            }
+            let median = Repeated::of(seconds).map_or(0.0, |seconds| seconds.median);
+            times.push(LookupTime { keys: count as u32, seconds: median });
+        }
+        Ok(times)
+    }
+
+    /// Stores what is missing of the working set; an error when nothing of it can be stored.
+    fn fill(&mut self, point: Point) -> Result<(), ProbeError> {
+        let mut workers = self.workers(&point, 0)?;
+        let task = Task::Fill(KeySpace::working(self.config.seed), self.working);
+        let budget = AtomicU64::new(u64::MAX);
+        self.lap(&mut workers, point, task, NO_LIMIT, &budget)?;
+        let mut outcomes = Outcomes::default();
+        for worker in &workers {
+            outcomes.add(&worker.tally.outcomes);
+        }
+        if outcomes.stored + outcomes.present == 0 && !(self.stop)() {
+            return Err(ProbeError::NothingStored {
+                place: self.tier.place(),
+                tried: outcomes.full + outcomes.failed(),
+                why: outcomes.trouble(),
+                remedy: "look at the store's memory limit and log, or raise --deadline",
+            });
+        }
+        Ok(())
+    }
+
+    /// New blocks of a lap.
+    fn lap_blocks(&self, point: &Point) -> u64 {
+        let least = LAP_BATCHES * u64::from(point.threads) * u64::from(point.depth);
+        let most = (DEFAULT_WORKING_SET / self.block.bytes.0.max(1)).max(least);
+        self.working.clamp(least, most)
+    }
+
+    /// Laps until the time or the budget is used up.
+    fn phase(
+        &mut self,
+        workers: &mut [Worker],
+        point: Point,
+        time: Duration,
+        budget: &AtomicU64,
+    ) -> Result<Phase, ProbeError> {
+        let mut phase = Phase::new();
+        let clock = Clock::anchored();
+        let mut host = HostProbe::open(&[]);
+        let at = self.server.as_ref().map(|server| server.at);
+        while phase.wall < time
+            && !(self.stop)()
+            && budget.load(std::sync::atomic::Ordering::Relaxed) > 0
+        {
+            let fresh = KeySpace::fresh(self.config.seed, self.generation);
+            let blocks = self.lap_blocks(&point);
+            let task = self.trace.map_or(Task::Keys(fresh, blocks), Task::Trace);
+            let (began, before) = (host.sample(&clock), self.server_cpu());
+            let cpu = cpu::of_process();
+            let wall = self.lap(workers, point, task, time.saturating_sub(phase.wall), budget)?;
+            phase.client += cpu::of_process() - cpu;
+            phase.wall += wall;
+            phase.laps += 1;
+            let during = host.sample(&clock).since(&began);
+            // A server that was started again counts from zero.
+            let server = before.zip(self.server_cpu()).map(|(from, to)| to.saturating_sub(from));
+            phase.server = phase.server.zip(server).map(|(sum, one)| sum + one);
+            let ours = server.filter(|_| at == Some(ServerAt::Machine)).unwrap_or_default();
+            phase.foreign = phase.foreign.zip(during.foreign_cpus).map(|(sum, cpus)| {
+                sum + (cpus * during.span.as_secs_f64() - ours.as_secs_f64()).max(0.0)
+            });
+            if self.trace.is_some() {
+                break;
+            }
+            if !point.work.writes_new() {
+                continue;
+            }
+            self.generation += 1;
+            self.remove(&fresh.keys(0..blocks))?;
+        }
+        if let (Some(ServerAt::Process), Some(server)) = (at, phase.server) {
+            phase.client = phase.client.saturating_sub(server);
+        }
+        phase.tallies = workers.iter().map(|worker| worker.tally.clone()).collect();
+        Ok(phase)
+    }
+
+    fn server_cpu(&self) -> Option<Nanos> {
+        self.server.as_ref().and_then(|server| (server.cpu)())
+    }
+
+    /// All workers from one start to the end of the lap; how long the slowest took.
+    fn lap(
+        &self,
+        workers: &mut [Worker],
+        point: Point,
+        task: Task<'_>,
+        time: Duration,
+        budget: &AtomicU64,
+    ) -> Result<Duration, ProbeError> {
+        let lap = Lap {
+            tier: &*self.tier,
+            pattern: &self.pattern,
+            point,
+            task,
+            deadline: self.config.deadline,
+            verify: self.keeps.then_some(self.config.verify),
+            time,
+            budget,
+            next: AtomicU64::new(0),
+            stop: self.stop,
+        };
+        let start = Barrier::new(workers.len());
+        let run = |thread: usize, worker: &mut Worker| -> Result<Duration, TierError> {
+            if let Some(first) = self.config.pin {
+                pin(first, thread);
+            }
+            start.wait();
+            let began = Instant::now();
+            worker.lap(&lap)?;
+            Ok(began.elapsed())
+        };
+        let run = &run;
+        let ended: Vec<Result<Duration, TierError>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = workers
+                .iter_mut()
+                .enumerate()
+                .map(|(thread, worker)| scope.spawn(move || run(thread, worker)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why)))
+                .collect()
+        });
+        let mut longest = Duration::ZERO;
+        for took in ended {
+            longest = longest.max(took?);
+        }
+        Ok(longest)
+    }
+}
+
+impl Phase {
+    fn new() -> Self {
+        Self {
+            tallies: Vec::new(),
+            wall: Duration::ZERO,
+            client: Nanos::ZERO,
+            server: Some(Nanos::ZERO),
+            foreign: Some(0.0),
+            laps: 0,
+        }
+    }
+
+    fn costs(&self) -> Costs {
+        // What the threads did between the calls is the benchmark's own work, not the client's.
+        let outside: u64 =
+            self.tallies.iter().map(|tally| tally.cpu.saturating_sub(tally.cpu_inside).0).sum();
+        Costs {
+            wall: self.wall,
+            laps: self.laps,
+            client: self.client.saturating_sub(Nanos(outside)),
+            server: self.server,
+            foreign: self.foreign.map(|seconds| seconds / self.wall.as_secs_f64().max(1e-9)),
+        }
+    }
+}
+
+/// What a measurement cost besides the threads' own times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Costs {
+    pub(crate) wall: Duration,
+    pub(crate) laps: u32,
+    /// Processor time of this process for the tier's calls, on whatever thread.
+    pub(crate) client: Nanos,
+    pub(crate) server: Option<Nanos>,
+    pub(crate) foreign: Option<f64>,
+}
+
+/// Keeps the calling thread on one processor; a machine that refuses measures without.
+fn pin(first: u32, thread: usize) {
+    let mut set = CpuSet::new();
+    set.set((first as usize + thread) % CpuSet::MAX_CPU);
+    let _ = sched_setaffinity(None, &set);
+}
+
+/// Buffers for all points with blocks of this size: each thread loads into one batch of them and
+/// stores from another.
+pub fn buffers(config: &ProbeConfig, block: Bytes) -> Result<Arc<Slab>, ProbeError> {
+    Ok(Slab::new(buffer_count(config), block.0 as usize)?)
+}
+
+/// Bytes of these buffers.
+pub fn buffer_bytes(config: &ProbeConfig, block: Bytes) -> Bytes {
+    block * u64::from(buffer_count(config))
+}
+
+fn buffer_count(config: &ProbeConfig) -> u32 {
+    let most = |list: &[u32]| list.iter().copied().max().unwrap_or(1);
+    2 * most(&config.threads) * most(&config.depths)
+}

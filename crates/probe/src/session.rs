@@ -1,0 +1,399 @@
+//! A whole measurement: all points, repeat by repeat, then the differential runs.
+//!
+//! Repeats are the outer loop and points the inner one, so that a machine that grows slower in the
+//! meantime makes all points' spread larger and not one point's figure smaller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use weir_model::Bytes;
+use weir_store::server::raw::RawServer;
+use weir_store::{Slab, Tier};
+
+use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
+use crate::differential::{
+    Bounds, Device, DeviceWork, Layer, Layers, PlainRun, RawRun, bounds, copy_run, raw_run,
+};
+use crate::error::ProbeError;
+use crate::figures::{PointResult, Run};
+use crate::fit::LookupTime;
+use crate::run::{Bench, Server, buffers};
+use crate::statistics::Repeated;
+use crate::trace::Trace;
+
+/// A tier, opened for blocks of one size.
+#[derive(Debug)]
+pub struct Opened {
+    /// The tier.
+    pub tier: Arc<dyn Tier>,
+    /// The server behind it, where there is one.
+    pub server: Option<Server>,
+}
+
+/// What the tier is compared with.
+pub enum Baselines {
+    /// A copy in memory.
+    Memory,
+    /// A copy, and the device of a folder.
+    Disk(Option<Device>),
+    /// A copy, raw connections and a null server, as far as there can be any.
+    Store {
+        /// The other end of raw connections.
+        raw: Option<RawServer>,
+        /// A server that speaks the protocol and keeps nothing.
+        null: Option<Opened>,
+        /// Whether the store keeps values in memory alone.
+        in_memory: bool,
+    },
+}
+
+impl std::fmt::Debug for Baselines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            Self::Disk(_) => "Disk",
+            Self::Store { .. } => "Store",
+        })
+    }
+}
+
+/// What is measured: opens tiers and what they are compared with.
+pub trait Subject {
+    /// Opens the tier for blocks of this size, so many threads and batches of at most `depth`
+    /// blocks, all in buffers of `slab`.
+    fn open(
+        &mut self,
+        block: Bytes,
+        threads: u32,
+        depth: u32,
+        slab: &Arc<Slab>,
+    ) -> Result<Opened, ProbeError>;
+
+    /// What the tier is compared with at a point.
+    fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError>;
+}
+
+/// Something was done, or is about to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// Steps done.
+    pub done: usize,
+    /// Steps in all.
+    pub total: usize,
+    /// What comes next.
+    pub next: &'a str,
+}
+
+/// The differential runs of a point.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Whereabouts {
+    /// The point.
+    pub point: Point,
+    /// The runs.
+    pub layers: Layers,
+    /// What they prove.
+    pub bounds: Bounds,
+}
+
+/// All that was measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Measured {
+    /// Points that have at least one repeat, in the order of the plan.
+    pub points: Vec<PointResult>,
+    /// Where the time goes, per size of blocks.
+    pub whereabouts: Vec<Whereabouts>,
+    /// Times of lookups, with the largest blocks.
+    pub lookups: Vec<LookupTime>,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// What ended it before its end.
+    pub failed: Option<String>,
+}
+
+/// A measurement to be made.
+pub struct Session<'a> {
+    config: &'a ProbeConfig,
+    subject: &'a mut dyn Subject,
+    traces: &'a [(BlockSize, Trace)],
+    /// Whether differential runs are made.
+    differential: bool,
+    stop: &'a (dyn Fn() -> bool + Sync),
+    progress: &'a mut dyn FnMut(Step<'_>),
+    done: usize,
+    measured: Measured,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("config", self.config).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// A session; `traces` holds one per size of blocks, or none at all.
+    pub fn new(
+        config: &'a ProbeConfig,
+        subject: &'a mut dyn Subject,
+        traces: &'a [(BlockSize, Trace)],
+        differential: bool,
+        stop: &'a (dyn Fn() -> bool + Sync),
+        progress: &'a mut dyn FnMut(Step<'_>),
+    ) -> Self {
+        let measured = Measured::default();
+        Self { config, subject, traces, differential, stop, progress, done: 0, measured }
+    }
+
+    /// Steps of a whole session.
+    pub fn steps(config: &ProbeConfig, differential: bool) -> usize {
+        let runs = config.points().len() * config.repeats as usize;
+        let compared = differential_works(config).len() * config.blocks.len();
+        runs + if differential { compared * config.repeats as usize } else { 0 }
+    }
+
+    /// Makes all measurements. An error of the first ones is returned; later ones end the session
+    /// with what was measured, as a stop does.
+    pub fn run(mut self) -> Result<Measured, ProbeError> {
+        for place in 0..self.config.blocks.len() {
+            if (self.stop)() {
+                break;
+            }
+            let done = self.block(self.config.blocks[place]);
+            match done {
+                Ok(()) => {}
+                Err(error) if self.measured.points.is_empty() => return Err(error),
+                Err(error) => {
+                    self.measured.failed = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.measured.interrupted = (self.stop)();
+        Ok(self.measured)
+    }
+
+    fn step(&mut self, next: &str) {
+        let total = Self::steps(self.config, self.differential);
+        (self.progress)(Step { done: self.done, total, next });
+        self.done += 1;
+    }
+
+    fn bench(&mut self, block: BlockSize) -> Result<Bench<'a>, ProbeError> {
+        let most = |list: &[u32]| list.iter().copied().max().unwrap_or(1);
+        let (threads, depth) = (most(&self.config.threads), most(&self.config.depths));
+        let slab = buffers(self.config, block.bytes)?;
+        let opened = self.subject.open(block.bytes, threads, depth, &slab)?;
+        let trace = self.traces.iter().find(|(size, _)| *size == block).map(|(_, trace)| trace);
+        let bench = Bench::new(self.config, opened.tier, block, slab, self.stop)?;
+        Ok(bench.with_trace(trace).with_server(opened.server))
+    }
+
+    /// All points with blocks of one size.
+    fn block(&mut self, block: BlockSize) -> Result<(), ProbeError> {
+        let mut bench = self.bench(block)?;
+        let done = self.points(block, &mut bench);
+        let compared = match &done {
+            Ok(()) if self.differential && !(self.stop)() => self.compare(block, &mut bench),
+            _ => Ok(()),
+        };
+        if let Some(point) = lookup_point(self.config, block)
+            && done.is_ok()
+            && !(self.stop)()
+        {
+            self.measured.lookups = bench.lookups(point)?;
+        }
+        // Also after a failure nothing of ours is left in somebody's store, if it can be helped.
+        let tidied = bench.tidy();
+        done.and(compared).and(tidied)
+    }
+
+    fn points(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
+        let points: Vec<Point> =
+            self.config.points().into_iter().filter(|point| point.block == block).collect();
+        let mut runs: Vec<Vec<Run>> = points.iter().map(|_| Vec::new()).collect();
+        let mut failed = Ok(());
+        'repeats: for repeat in 0..self.config.repeats {
+            for (point, runs) in points.iter().zip(&mut runs) {
+                if (self.stop)() {
+                    break 'repeats;
+                }
+                self.step(&label(point));
+                match bench.measure(*point, repeat) {
+                    Ok(run) => runs.extend(run),
+                    Err(error) => {
+                        failed = Err(error);
+                        break 'repeats;
+                    }
+                }
+            }
+        }
+        let results = points.into_iter().zip(runs);
+        self.measured
+            .points
+            .extend(results.filter_map(|(point, runs)| PointResult::of(point, runs)));
+        failed
+    }
+
+    /// The differential runs, at the point with the largest rate.
+    fn compare(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
+        for work in differential_works(self.config) {
+            let measured = self.measured.points.iter();
+            let rates = measured
+                .filter(|result| result.point.block == block && result.point.work == work)
+                .filter_map(|result| Some((result.main()?.gb_per_s.median, result.point)));
+            let Some((_, point)) = rates.max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
+            let mut baselines = self.subject.baselines(&point)?;
+            if let Some(layers) = self.layers(point, bench, &mut baselines)? {
+                let bounds = bounds(&layers);
+                self.measured.whereabouts.push(Whereabouts { point, layers, bounds });
+            }
+        }
+        Ok(())
+    }
+
+    /// All kinds of runs in turn, repeat by repeat.
+    fn layers(
+        &mut self,
+        point: Point,
+        bench: &mut Bench<'_>,
+        baselines: &mut Baselines,
+    ) -> Result<Option<Layers>, ProbeError> {
+        let time = self.config.limits.duration / 2;
+        let limits = Limits {
+            duration: time,
+            warmup: self.config.limits.warmup / 2,
+            operations: self.config.limits.operations,
+        };
+        bench.set_limits(limits);
+        let null = match baselines {
+            Baselines::Store { null, .. } => null.take(),
+            _ => None,
+        };
+        // A null server has no capacity that a working set could be a multiple of.
+        let working_set = WorkingSet::Blocks(bench.working_blocks());
+        let config = ProbeConfig { working_set, ..self.config.clone() };
+        let mut null = match null {
+            Some(opened) => {
+                let slab = buffers(self.config, point.block.bytes)?;
+                let bench = Bench::new(&config, opened.tier, point.block, slab, self.stop)?;
+                Some(bench.with_server(opened.server).with_limits(limits).without_keyspace())
+            }
+            None => None,
+        };
+        let [mut copy, mut raws, mut nulls, mut tiers] = [(); 4].map(|()| Runs::default());
+        let bytes = point.block.bytes.0 as usize;
+        for repeat in 0..self.config.repeats {
+            if (self.stop)() {
+                break;
+            }
+            self.step(&format!("where the time goes: {}", label(&point)));
+            copy.plain(copy_run(point.threads, point.depth, bytes, time / 2)?);
+            without_tier(baselines, point, time, &mut raws)?;
+            if let Some(null) = &mut null {
+                nulls.tier(null.measure(point, repeat)?);
+            }
+            tiers.tier(bench.measure(point, repeat)?);
+        }
+        bench.set_limits(self.config.limits);
+        let (Some(copy), Some(tier)) = (copy.layer(), tiers.layer()) else { return Ok(None) };
+        Ok(Some(match baselines {
+            Baselines::Memory => Layers::Memory { copy, tier },
+            Baselines::Disk(_) => Layers::Disk { copy, device: raws.layer(), tier },
+            Baselines::Store { in_memory, .. } => Layers::Store {
+                copy,
+                raw: raws.layer(),
+                null: nulls.layer(),
+                tier,
+                in_memory: *in_memory,
+            },
+        }))
+    }
+}
+
+/// The way to the device or the server without the tier, once.
+fn without_tier(
+    baselines: &Baselines,
+    point: Point,
+    time: Duration,
+    runs: &mut Runs,
+) -> Result<(), ProbeError> {
+    let Point { block, threads, depth, work } = point;
+    match baselines {
+        Baselines::Disk(Some(device)) => {
+            let work = if work.reads() { DeviceWork::Read } else { DeviceWork::Write };
+            runs.plain(device.run(work, threads * depth, time)?);
+        }
+        Baselines::Store { raw: Some(server), .. } => {
+            let bytes = block.bytes.0 as usize;
+            runs.raw(raw_run(server, work.reads(), threads, depth, bytes, time)?);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Works that differential runs are made for: mixtures have no plain counterpart.
+fn differential_works(config: &ProbeConfig) -> Vec<Work> {
+    let plain = config.works.iter().filter(|work| matches!(work, Work::Write | Work::Read));
+    plain.copied().collect()
+}
+
+/// The point of the lookups: one thread, with the largest blocks.
+fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<Point> {
+    let largest = config.blocks.iter().map(|block| block.bytes).max()?;
+    let work = *config.works.iter().find(|work| **work == Work::Read)?;
+    let depth = config.depths.iter().copied().max()?;
+    (block.bytes == largest).then_some(Point { block, threads: 1, depth, work })
+}
+
+/// A point in a few words.
+pub fn label(point: &Point) -> String {
+    format!("{} {}, {} x {}", point.work.name(), point.block.bytes, point.threads, point.depth)
+}
+
+/// The repeats of one kind of run.
+#[derive(Default)]
+struct Runs {
+    seconds: Vec<f64>,
+    /// Seconds per GB that runs would have taken at least, where that is less.
+    least: Vec<f64>,
+    client: Vec<f64>,
+    server: Vec<f64>,
+}
+
+impl Runs {
+    fn plain(&mut self, run: Option<PlainRun>) {
+        if let Some(run) = run {
+            self.seconds.push(run.s_per_gb);
+            self.client.push(run.client_cpu_s_per_gb);
+        }
+    }
+
+    fn raw(&mut self, run: Option<RawRun>) {
+        if let Some(run) = run {
+            self.plain(Some(run.plain));
+            self.server.push(run.server_cpu_s_per_gb);
+        }
+    }
+
+    fn tier(&mut self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        if let Some(side) = run.main().filter(|side| side.gb_per_s > 0.0) {
+            // Between what was achieved and what the calls alone would have reached.
+            self.seconds.push(1.0 / side.gb_per_s);
+            self.least.push(1.0 / side.gb_per_s_in_calls);
+            self.client.push(run.client_cpu_s_per_gb);
+            self.server.extend(run.server_cpu_s_per_gb);
+        }
+    }
+
+    fn layer(self) -> Option<Layer> {
+        let mut s_per_gb = Repeated::of(self.seconds)?;
+        s_per_gb.low = self.least.into_iter().fold(s_per_gb.low, f64::min);
+        Some(Layer {
+            s_per_gb,
+            client_cpu: Repeated::of(self.client),
+            server_cpu: Repeated::of(self.server),
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! A tier on a disk, in a folder of its own that goes when the probe ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weir_model::Bytes;
+use weir_spec::catalogue::profile_file::ProfileKind;
+use weir_store::{DiskOptions, DiskTier, Slab};
+
+use super::{Facts, ProbedSubject, SubjectOptions};
+use crate::config::Point;
+use crate::differential::Device;
+use crate::error::ProbeError;
+use crate::session::{Baselines, Opened, Subject};
+
+/// Most calls at once, and deepest queue, of a disk tier.
+const MOST_LANES: u32 = 256;
+const DEEPEST: u32 = 1024;
+
+/// A folder on a disk.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+    options: SubjectOptions,
+    scratch: Option<Scratch>,
+    settings: BTreeMap<String, String>,
+    warnings: Vec<String>,
+}
+
+/// The probe's own folder; removed with what is in it when dropped.
+#[derive(Debug)]
+struct Scratch {
+    path: PathBuf,
+    /// The folder around it, where the probe made that too.
+    around: Option<PathBuf>,
+}
+
+impl Scratch {
+    fn create(folder: &Path) -> Result<Self, ProbeError> {
+        let failed = |source| ProbeError::System {
+            what: format!("cannot write to {}; check the folder", folder.display()),
+            source,
+        };
+        let around = (!folder.exists()).then(|| folder.to_owned());
+        fs::create_dir_all(folder).map_err(failed)?;
+        let path = folder.join(format!("weir-probe-{}", std::process::id()));
+        fs::create_dir(&path).map_err(failed)?;
+        Ok(Self { path, around })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nobody to tell; the folder's name says whose it is.
+        let _ = fs::remove_dir_all(&self.path);
+        if let Some(around) = &self.around {
+            let _ = fs::remove_dir(around);
+        }
+    }
+}
+
+impl Disk {
+    /// Nothing is written before it is opened.
+    pub fn new(folder: &Path, options: SubjectOptions) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            options,
+            scratch: None,
+            settings: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn scratch(&mut self) -> Result<&Path, ProbeError> {
+        let scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => Scratch::create(&self.folder)?,
+        };
+        Ok(&self.scratch.insert(scratch).path)
+    }
+}
+
+impl Subject for Disk {
+    fn open(
+        &mut self,
+        block: Bytes,
+        threads: u32,
+        depth: u32,
+        slab: &Arc<Slab>,
+    ) -> Result<Opened, ProbeError> {
+        let capacity = self.options.blocks(block)?;
+        let folder = self.scratch()?.join(format!("blocks-{}", block.0));
+        let options = DiskOptions {
+            eviction: self.options.eviction,
+            lanes: threads.clamp(1, MOST_LANES) as u16,
+            depth: depth.clamp(1, DEEPEST) as u16,
+            slab: Some(Arc::clone(slab)),
+            start_empty: true,
+            ..DiskOptions::new(folder, capacity, block.0 as usize)
+        };
+        let tier = DiskTier::open(&options)?;
+        self.settings.insert("capacity".to_owned(), self.options.capacity.to_string());
+        self.settings.insert("engine".to_owned(), tier.engine().to_string());
+        self.warnings = tier.warnings().to_vec();
+        Ok(Opened { tier: Arc::new(tier), server: None })
+    }
+
+    fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {
+        let bytes = point.block.bytes.0;
+        Ok(Baselines::Disk(Device::create(self.scratch()?, bytes)?))
+    }
+}
+
+impl ProbedSubject for Disk {
+    fn facts(&self) -> Facts {
+        Facts {
+            kind: ProfileKind::Disk,
+            product: "disk".to_owned(),
+            version: None,
+            place: self.folder.display().to_string(),
+            settings: self.settings.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a thread counts while it works, and the sum over threads.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use weir_model::Nanos;
+use weir_store::{Fault, Fetched, Stored};
+
+/// Longest batch that is told apart from longer ones.
+const LONGEST: u64 = 3_600_000_000_000;
+/// Significant digits of latencies.
+const DIGITS: u8 = 3;
+
+/// How blocks ended, reads and writes in one list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Loaded, and verified as far as asked.
+    pub hits: u64,
+    /// Not there.
+    pub misses: u64,
+    /// Not asked for, because a block in front of it in the same prompt was missing.
+    pub behind_miss: u64,
+    /// Found damaged by the tier itself.
+    pub corrupt: u64,
+    /// Given out as a hit, and not what was stored: a defect.
+    pub wrong: u64,
+    /// Stored.
+    pub stored: u64,
+    /// Not stored, because it was there.
+    pub present: u64,
+    /// Not stored for want of room.
+    pub full: u64,
+    /// Failed, by fault in the order of `Fault::ALL`.
+    pub faults: [u64; Fault::ALL.len()],
+}
+
+impl Outcomes {
+    /// Counts an outcome of a load.
+    pub fn fetched(&mut self, outcome: Fetched) {
+        match outcome {
+            Fetched::Hit => self.hits += 1,
+            Fetched::Miss => self.misses += 1,
+            Fetched::Corrupt => self.corrupt += 1,
+            Fetched::Failed(fault) => self.fault(fault),
+        }
+    }
+
+    /// Counts an outcome of a store.
+    pub fn stored(&mut self, outcome: Stored) {
+        match outcome {
+            Stored::Stored => self.stored += 1,
+            Stored::Present => self.present += 1,
+            Stored::Full => self.full += 1,
+            Stored::Failed(fault) => self.fault(fault),
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        let place = Fault::ALL.iter().position(|one| *one == fault).unwrap_or(0);
+        self.faults[place] += 1;
+    }
+
+    /// All faults.
+    pub fn failed(&self) -> u64 {
+        self.faults.iter().sum()
+    }
+
+    /// Share of the blocks asked for that were there; nothing where none was asked for.
+    pub fn hit_share(&self) -> Option<f64> {
+        let asked = self.hits + self.misses + self.behind_miss + self.corrupt + self.wrong;
+        (asked > 0).then(|| self.hits as f64 / asked as f64)
+    }
+
+    /// Outcomes other than a hit, a miss or a stored block, in words; empty when there are none.
+    pub fn trouble(&self) -> String {
+        let mut words = Vec::new();
+        let rest = [
+            (self.wrong, "wrong bytes"),
+            (self.corrupt, "corrupt"),
+            (self.full, "found no room"),
+            (self.present, "were there already"),
+        ];
+        let faults = Fault::ALL.iter().zip(self.faults).map(|(fault, n)| (n, fault.name()));
+        for (count, word) in rest.into_iter().chain(faults) {
+            if count > 0 {
+                words.push(format!("{count} {word}"));
+            }
+        }
+        words.join(", ")
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.behind_miss += other.behind_miss;
+        self.corrupt += other.corrupt;
+        self.wrong += other.wrong;
+        self.stored += other.stored;
+        self.present += other.present;
+        self.full += other.full;
+        for (sum, one) in self.faults.iter_mut().zip(other.faults) {
+            *sum += one;
+        }
+    }
+}
+
+/// Loads or stores of one thread.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// Blocks whose bytes were moved.
+    pub moved: u64,
+    /// Time inside the tier's calls.
+    pub timed: Duration,
+    /// Time of whole batches, nanoseconds.
+    pub batches: Histogram<u64>,
+    /// Time per block: a batch's time divided by its blocks, counted once per block.
+    pub blocks: Histogram<u64>,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        let empty = || {
+            Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are in their range")
+        };
+        Self { moved: 0, timed: Duration::ZERO, batches: empty(), blocks: empty() }
+    }
+}
+
+impl Side {
+    /// Counts a batch of `asked` blocks of which `moved` were moved.
+    pub fn batch(&mut self, asked: u64, moved: u64, took: Duration) {
+        self.moved += moved;
+        self.timed += took;
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // Saturating: the bounds are far beyond any deadline.
+        self.batches.saturating_record(nanos);
+        self.blocks.saturating_record_n(nanos / asked.max(1), asked.max(1));
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.moved += other.moved;
+        self.timed += other.timed;
+        // Both have the bounds of `default`.
+        self.batches += &other.batches;
+        self.blocks += &other.blocks;
+    }
+}
+
+/// What one thread counted.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Loads.
+    pub reads: Side,
+    /// Stores.
+    pub writes: Side,
+    /// How they ended.
+    pub outcomes: Outcomes,
+    /// Processor time of the thread inside the tier's calls.
+    pub cpu_inside: Nanos,
+    /// Processor time of the thread in all.
+    pub cpu: Nanos,
+    /// Time from the first batch to the last.
+    pub wall: Duration,
+}
+
+impl Tally {
+    /// Time inside the tier's calls.
+    pub fn timed(&self) -> Duration {
+        self.reads.timed + self.writes.timed
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.reads.add(&other.reads);
+        self.writes.add(&other.writes);
+        self.outcomes.add(&other.outcomes);
+        self.cpu_inside += other.cpu_inside;
+        self.cpu += other.cpu;
+        self.wall += other.wall;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_counted_by_kind_and_told() {
+        let mut outcomes = Outcomes::default();
+        for outcome in [Fetched::Hit, Fetched::Hit, Fetched::Miss, Fetched::Corrupt] {
+            outcomes.fetched(outcome);
+        }
+        outcomes.fetched(Fetched::Failed(Fault::Timeout));
+        outcomes.stored(Stored::Full);
+        assert_eq!(outcomes.hit_share(), Some(0.5));
+        assert_eq!(outcomes.trouble(), "1 corrupt, 1 found no room, 1 timeout");
+        let mut sum = outcomes;
+        sum.add(&outcomes);
+        assert_eq!((sum.hits, sum.failed()), (4, 2));
+        assert_eq!(Outcomes::default().hit_share(), None);
+    }
+
+    #[test]
+    fn a_batch_counts_once_and_its_blocks_each() {
+        let mut side = Side::default();
+        side.batch(8, 7, Duration::from_micros(800));
+        side.batch(8, 8, Duration::from_micros(1600));
+        assert_eq!((side.moved, side.batches.len(), side.blocks.len()), (15, 2, 16));
+        let near = |value: u64, expected: f64| (value as f64 / expected - 1.0).abs() < 0.002;
+        assert!(near(side.batches.max(), 1_600_000.0));
+        assert!(near(side.blocks.value_at_quantile(0.5), 100_000.0));
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the probe on real tiers.
+
+// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod memory;
+mod session;

@@ -1,0 +1,206 @@
+//! Points on a tier in host memory: counts, hit rates, and that wrong bytes are found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_model::{Bytes, TierKind};
+use weir_probe::run::buffers;
+use weir_probe::{
+    Bench, BlockSize, Limits, Point, ProbeConfig, ProbeError, Verify, Work, WorkingSet,
+};
+use weir_store::{
+    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
+    Usage,
+};
+use weir_tier::EvictionPolicy;
+use weir_workload::config::Draw;
+
+const BLOCK: BlockSize = BlockSize { bytes: Bytes(64 << 10), tokens: Some(16) };
+
+fn tier(capacity: u32, eviction: EvictionPolicy) -> Arc<dyn Tier> {
+    let block_bytes = BLOCK.bytes.0 as usize;
+    Arc::new(MemoryTier::new(MemoryOptions { capacity, block_bytes, eviction }).unwrap())
+}
+
+fn config(working_set: WorkingSet) -> ProbeConfig {
+    ProbeConfig {
+        blocks: vec![BLOCK],
+        threads: vec![1, 3],
+        depths: vec![1, 8],
+        works: vec![Work::Write, Work::Read, Work::Mixed(0.5), Work::Engine],
+        working_set,
+        draw: Draw::Uniform,
+        limits: Limits {
+            duration: Duration::from_millis(60),
+            warmup: Duration::from_millis(5),
+            operations: None,
+        },
+        repeats: 1,
+        deadline: Duration::from_secs(10),
+        verify: Verify::Full,
+        pin: None,
+        seed: 3,
+    }
+}
+
+fn bench<'a>(
+    config: &'a ProbeConfig,
+    tier: Arc<dyn Tier>,
+    stop: &'a (dyn Fn() -> bool + Sync),
+) -> Result<Bench<'a>, ProbeError> {
+    Bench::new(config, tier, BLOCK, buffers(config, BLOCK.bytes)?, stop)
+}
+
+fn never() -> bool {
+    false
+}
+
+#[test]
+fn all_works_move_bytes_and_leave_nothing() {
+    let config = config(WorkingSet::Blocks(64));
+    let tier = tier(512, EvictionPolicy::Lru);
+    let mut bench = bench(&config, Arc::clone(&tier), &never).unwrap();
+    for point in config.points() {
+        let run = bench.measure(point, 0).unwrap().unwrap();
+        assert_eq!(run.outcomes.trouble(), "", "{point:?}");
+        let (reads, writes) = (run.read.is_some(), run.write.is_some());
+        assert_eq!(reads, point.work.reads(), "{point:?}");
+        // All is there: an engine has nothing to store.
+        assert_eq!(writes, point.work.writes_new(), "{point:?}");
+        let main = run.main().unwrap();
+        assert!(main.blocks > 0 && main.gb_per_s > 0.0, "{run:?}");
+        assert!(main.batch_us.p50 <= main.batch_us.p99 && main.batch_us.p99 <= main.batch_us.max);
+        assert!(run.client_cpu_s_per_gb > 0.0, "{run:?}");
+        assert!(run.outside_share < 1.0 && run.server_cpu_s_per_gb.is_none(), "{run:?}");
+        if point.work.reads() {
+            assert_eq!(run.outcomes.hit_share(), Some(1.0), "{point:?}");
+        }
+    }
+    bench.tidy().unwrap();
+    assert_eq!(tier.usage(Instant::now() + Duration::from_secs(1)).unwrap().chunks, 0);
+}
+
+#[test]
+fn the_hit_rate_of_twice_the_capacity_is_a_half() {
+    let config = config(WorkingSet::Capacities(2.0));
+    let mut bench = bench(&config, tier(64, EvictionPolicy::Lru), &never).unwrap();
+    assert_eq!(bench.working_blocks(), 128);
+    let point = Point { block: BLOCK, threads: 1, depth: 1, work: Work::Engine };
+    let run = bench.measure(point, 0).unwrap().unwrap();
+    // Uniform draws from twice what an LRU holds: every second block is there.
+    let share = run.outcomes.hit_share().unwrap();
+    assert!((share - 0.5).abs() < 0.1, "{share}");
+    assert_eq!(run.outcomes.stored, run.outcomes.misses);
+}
+
+#[test]
+fn a_budget_of_blocks_ends_a_point() {
+    let mut config = config(WorkingSet::Blocks(64));
+    config.limits.operations = Some(100);
+    config.limits.duration = Duration::from_mins(1);
+    let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &never).unwrap();
+    for work in [Work::Read, Work::Write] {
+        let point = Point { block: BLOCK, threads: 3, depth: 8, work };
+        let run = bench.measure(point, 0).unwrap().unwrap();
+        // The last batch is asked for as a whole.
+        assert!((100..108).contains(&run.main().unwrap().blocks), "{run:?}");
+    }
+}
+
+#[test]
+fn a_stopped_measurement_ends_soon() {
+    let mut config = config(WorkingSet::Blocks(64));
+    config.limits.duration = Duration::from_mins(10);
+    let asked = AtomicU64::new(0);
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) > 500;
+    let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &stop).unwrap();
+    let began = Instant::now();
+    let point = Point { block: BLOCK, threads: 3, depth: 8, work: Work::Read };
+    // What was measured until then is a result, or there is none.
+    let run = bench.measure(point, 0).unwrap();
+    assert!(run.is_none_or(|run| run.main().is_some()));
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// A tier that does something wrong with each block it gives out, or takes none.
+#[derive(Debug)]
+struct Broken {
+    inner: Arc<dyn Tier>,
+    how: fn(&mut [u8]),
+    is_full: bool,
+}
+
+impl Tier for Broken {
+    fn kind(&self) -> TierKind {
+        self.inner.kind()
+    }
+    fn place(&self) -> String {
+        "broken".to_owned()
+    }
+    fn block_bytes(&self) -> usize {
+        self.inner.block_bytes()
+    }
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        if self.is_full {
+            outcomes.fill(Stored::Full);
+        } else {
+            self.inner.put(puts, deadline, outcomes);
+        }
+    }
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        self.inner.get(gets, deadline, outcomes);
+        for get in gets {
+            (self.how)(get.into);
+        }
+    }
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        self.inner.contains(keys, deadline, present)
+    }
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        self.inner.remove(keys, deadline)
+    }
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        self.inner.clear(deadline)
+    }
+    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+        self.inner.usage(deadline)
+    }
+    fn counters(&self) -> TierCounters {
+        self.inner.counters()
+    }
+}
+
+#[test]
+fn wrong_bytes_are_found_and_no_hit() {
+    let flips: [fn(&mut [u8]); 2] =
+        [|block| block[5] ^= 1, |block| *block.last_mut().unwrap() ^= 1];
+    for how in flips {
+        let inner = tier(512, EvictionPolicy::Lru);
+        let broken = Arc::new(Broken { inner, how, is_full: false });
+        let mut config = config(WorkingSet::Blocks(64));
+        config.verify = Verify::Sampled;
+        let mut bench = bench(&config, broken, &never).unwrap();
+        let point = Point { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
+        let run = bench.measure(point, 0).unwrap().unwrap();
+        assert!(run.outcomes.wrong > 0 && run.outcomes.hits == 0, "{run:?}");
+        assert!(run.outcomes.trouble().contains("wrong bytes"));
+    }
+}
+
+#[test]
+fn a_tier_that_takes_nothing_is_an_error() {
+    let inner = tier(512, EvictionPolicy::Lru);
+    let broken = Arc::new(Broken { inner, how: |_| (), is_full: true });
+    let config = config(WorkingSet::Blocks(64));
+    let mut bench = bench(&config, broken, &never).unwrap();
+    let point = Point { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
+    let error = bench.measure(point, 0).unwrap_err();
+    assert!(matches!(error, ProbeError::NothingStored { .. }), "{error}");
+    assert!(error.to_string().contains("none of 64 blocks could be stored"), "{error}");
+}

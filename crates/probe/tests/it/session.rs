@@ -1,0 +1,227 @@
+//! Whole sessions on tiers that need no server.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use weir_http::TlsConfig;
+use weir_model::Bytes;
+use weir_probe::config::ProbeConfig;
+use weir_probe::differential::Layers;
+use weir_probe::session::{Session, Step};
+use weir_probe::target::Product;
+use weir_probe::{
+    BlockSize, Limits, Measured, SubjectOptions, Target, Trace, Verify, Work, WorkingSet, fit,
+    subject,
+};
+use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
+use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::{ChunkHash, Put, Stored, Tier};
+use weir_tier::EvictionPolicy;
+use weir_workload::config::Draw;
+
+fn config(blocks: &[u64], works: Vec<Work>) -> ProbeConfig {
+    ProbeConfig {
+        blocks: blocks
+            .iter()
+            .map(|bytes| BlockSize { bytes: Bytes(*bytes), tokens: Some(512) })
+            .collect(),
+        threads: vec![1, 2],
+        depths: vec![1, 8],
+        works,
+        working_set: WorkingSet::Bytes(Bytes(16 << 20)),
+        draw: Draw::Uniform,
+        limits: Limits {
+            duration: Duration::from_millis(60),
+            warmup: Duration::from_millis(5),
+            operations: None,
+        },
+        repeats: 2,
+        deadline: Duration::from_secs(10),
+        verify: Verify::Full,
+        pin: None,
+        seed: 3,
+    }
+}
+
+fn options(config: &ProbeConfig) -> SubjectOptions {
+    SubjectOptions {
+        capacity: Bytes(64 << 20),
+        eviction: EvictionPolicy::Lru,
+        deadline: config.deadline,
+        connections: None,
+        checksums: false,
+        tls: TlsConfig::default(),
+    }
+}
+
+fn measure(target: &Target, config: &ProbeConfig, traces: &[(BlockSize, Trace)]) -> Measured {
+    let options = options(config);
+    let mut subject = subject(target, &options).unwrap();
+    let mut steps = 0;
+    let total = Session::steps(config, true);
+    let mut step = |step: Step<'_>| {
+        assert_eq!((step.done, step.total), (steps, total));
+        steps += 1;
+    };
+    let stop = || false;
+    let measured =
+        Session::new(config, &mut *subject, traces, true, &stop, &mut step).run().unwrap();
+    assert_eq!(steps, total, "as many steps as were announced");
+    assert!(!measured.interrupted && measured.failed.is_none());
+    measured
+}
+
+fn check(measured: &Measured, config: &ProbeConfig) {
+    assert_eq!(measured.points.len(), config.points().len());
+    for result in &measured.points {
+        assert_eq!(result.repeats.len(), 2);
+        assert_eq!(result.outcomes.trouble(), "", "{:?}", result.point);
+        assert!(result.main().unwrap().gb_per_s.low > 0.0);
+    }
+    // Loads and stores of each size of blocks.
+    assert_eq!(measured.whereabouts.len(), 2 * config.blocks.len());
+    for found in &measured.whereabouts {
+        assert!(found.bounds.parts.iter().all(|part| part.low <= part.high));
+        assert!(found.bounds.total.median > 0.0 && !found.bounds.sentence.is_empty());
+    }
+    assert_eq!(measured.lookups.iter().map(|time| time.keys).collect::<Vec<_>>(), [1, 16, 64]);
+    let (figures, quality) =
+        fit::fit(&fit::observations(&measured.points), &measured.lookups).unwrap();
+    assert!(figures.read_gb_per_s > 0.0 && figures.write_gb_per_s > 0.0 && figures.lanes > 0);
+    assert_eq!(quality.points as usize, config.points().len());
+}
+
+#[test]
+fn memory_is_measured_and_becomes_a_link() {
+    let config = config(&[64 << 10, 256 << 10], vec![Work::Write, Work::Read]);
+    check(&measure(&Target::Memory, &config, &[]), &config);
+}
+
+#[test]
+fn a_disk_is_measured_becomes_a_link_and_is_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&[256 << 10], vec![Work::Write, Work::Read]);
+    for path in [folder.path().to_owned(), folder.path().join("made/by/the/probe")] {
+        check(&measure(&Target::Disk(path), &config, &[]), &config);
+    }
+    let left = |path: &Path| std::fs::read_dir(path).unwrap().count();
+    // The innermost folder that it made goes; those around it are nobody's to judge.
+    assert_eq!(left(&folder.path().join("made/by/the")), 0);
+    assert_eq!(left(folder.path()), 1);
+}
+
+#[test]
+fn a_trace_is_played_with_its_own_reuse() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Two conversations of growing prompts, one after the other: 1 + 2 + ... + 20 blocks each.
+    let mut text = String::new();
+    for conversation in [1000_u64, 2000] {
+        for turns in 1..=20_u64 {
+            let ids: Vec<u64> = (0..turns).map(|turn| conversation + turn).collect();
+            let _ = writeln!(
+                text,
+                "{{\"timestamp\": 0, \"input_length\": {}, \"output_length\": 1, \"hash_ids\": \
+                 {ids:?}}}",
+                512 * turns
+            );
+        }
+    }
+    std::fs::write(file.path(), text).unwrap();
+    let mut config = config(&[64 << 10], vec![Work::Engine]);
+    config.threads = vec![1];
+    config.limits.duration = Duration::from_secs(30);
+    let block = config.blocks[0];
+    let traces = [(block, Trace::read(file.path(), 512, None).unwrap())];
+    assert_eq!((traces[0].1.asked(), traces[0].1.distinct().len()), (420, 40));
+    let measured = measure(&Target::Memory, &config, &traces);
+    for result in &measured.points {
+        // All but the first use of each of 40 blocks, in both repeats alike: the tier begins empty.
+        let share = result.hit_share.unwrap();
+        assert!((share.low - 380.0 / 420.0).abs() < 1e-9 && share.low == share.high, "{share:?}");
+        assert_eq!(result.outcomes.stored, 2 * 40);
+    }
+}
+
+/// Whether a program is there; without it a test says so and is passed over, but not on a machine
+/// that has to run all of them.
+fn has(test: &str, product: weir_store::resp::Product) -> bool {
+    if weir_store::server::program(product).is_some() {
+        return true;
+    }
+    let install = weir_store::server::how_to_install(product);
+    assert!(std::env::var_os("CI").is_none(), "{test}: {install}");
+    println!("SKIPPED {test}: {install}");
+    false
+}
+
+fn is_measured(product: Product) {
+    let config = config(&[256 << 10], vec![Work::Write, Work::Read]);
+    let measured = measure(&Target::Started(product), &config, &[]);
+    check(&measured, &config);
+    for result in &measured.points {
+        // The store's own clock of its processor time.
+        assert!(result.server_cpu_s_per_gb.unwrap().median > 0.0, "{:?}", result.point);
+    }
+    for found in &measured.whereabouts {
+        let Layers::Store { raw: Some(raw), null: Some(null), tier, .. } = &found.layers else {
+            panic!("a local store has all layers: {:?}", found.layers)
+        };
+        for layer in [raw, null, tier] {
+            assert!(layer.s_per_gb.low > 0.0 && layer.server_cpu.is_some(), "{layer:?}");
+        }
+        let names: Vec<&str> = found.bounds.parts.iter().map(|part| part.name).collect();
+        assert_eq!(names, ["client copy", "network and sockets", "wire protocol", "server"]);
+    }
+}
+
+#[test]
+fn redis_is_measured_with_what_its_time_is_made_of() {
+    if has("redis_is_measured", weir_store::resp::Product::Redis) {
+        is_measured(Product::Redis);
+    }
+}
+
+#[test]
+fn valkey_is_measured_too() {
+    if has("valkey_is_measured", weir_store::resp::Product::Valkey) {
+        is_measured(Product::Valkey);
+    }
+}
+
+#[test]
+fn a_store_that_runs_already_keeps_what_is_not_ours() {
+    if !has("a_store_that_runs_already", weir_store::resp::Product::Redis) {
+        return;
+    }
+    let settings = StoreSettings { password: Some(Secret::new("right")), ..Default::default() };
+    let server = StoreServer::start(weir_store::resp::Product::Redis, settings).unwrap();
+    let place = server.endpoint().to_string();
+    let mut config = config(&[64 << 10], vec![Work::Write, Work::Read]);
+    config.threads = vec![2];
+    config.depths = vec![8];
+    config.repeats = 1;
+    let probe = |password: &str| {
+        let target = Target::Store(format!("redis://:{password}@{place}"));
+        let options = options(&config);
+        let mut subject = subject(&target, &options).unwrap();
+        Session::new(&config, &mut *subject, &[], false, &|| false, &mut |_| ()).run()
+    };
+    // Somebody else's block, of the same size.
+    let layout = Layout::Weir { namespace: "theirs".to_owned(), checksums: true };
+    let theirs = RespTier::new(RespOptions::new(server.address(), layout, 64 << 10)).unwrap();
+    let (key, bytes) = (ChunkHash([7; 32]), vec![7; 64 << 10]);
+    let deadline = || Instant::now() + Duration::from_secs(5);
+    let mut stored = [Stored::Full];
+    theirs.put(&[Put { key, bytes: &bytes }], deadline(), &mut stored);
+    assert_eq!(stored, [Stored::Stored]);
+    let measured = probe("right").unwrap();
+    assert!(measured.points.iter().all(|result| result.outcomes.trouble().is_empty()));
+    let mut present = [false];
+    theirs.contains(&[key], deadline(), &mut present).unwrap();
+    assert_eq!(present, [true]);
+    let keys: u64 = theirs.servers(deadline()).unwrap().iter().map(|server| server.keys).sum();
+    assert_eq!(keys, 1, "the probe left keys behind");
+    let wrong = probe("wrong").unwrap_err();
+    assert!(wrong.is_mistake() && !wrong.to_string().contains("wrong@"), "{wrong}");
+}

@@ -1,0 +1,294 @@
+//! Link profiles in files: a disk or store of one's own, as `weir probe --profile` measured it.
+//!
+//! Where the file says `profile:`, a value that ends in `.yaml` or `.yml` or that has a slash is
+//! such a file; every other value is a name of [`links`](super::links).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use weir_model::{Bytes, Nanos};
+use weir_tier::LinkConfig;
+
+use crate::document::quantity::Span;
+use crate::document::read_yaml;
+use crate::error::SpecError;
+
+/// Version of the format.
+pub const PROFILE_FORMAT: u32 = 1;
+/// Largest file that is read: a profile has some thirty lines.
+const LARGEST_FILE: u64 = 1 << 20;
+/// Longest base latency or lookup.
+const LONGEST: Nanos = Nanos::from_secs(3600);
+/// Longest cost of one block or key.
+const LONGEST_PER_BLOCK: Nanos = Nanos::from_secs(1);
+/// Most lanes; a larger number is a slip.
+const MOST_LANES: u32 = 1 << 16;
+
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProfileKind {
+    /// Host memory: for reading by people; no section of an experiment takes it.
+    Memory,
+    /// A disk, for `disk: {profile: FILE}`.
+    Disk,
+    /// A remote store, for `store: {profile: FILE}`.
+    Store,
+}
+
+impl ProfileKind {
+    /// The word in files and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// The figures that the simulator uses: a transfer takes `latency + per_block * blocks +
+/// bytes / rate`, of which all but the latency keeps a lane busy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileFigures {
+    /// GB/s of all lanes together, from the tier.
+    pub read_gb_per_s: f64,
+    /// GB/s of all lanes together, to the tier.
+    pub write_gb_per_s: f64,
+    /// Fixed time of a transfer, whatever its size.
+    pub latency: Span,
+    /// Time of each block besides its bytes.
+    pub per_block: Span,
+    /// Transfers that proceed at once, each at its share of the rate.
+    pub lanes: u32,
+    /// Time of a question for chunks, besides its keys.
+    pub lookup_latency: Span,
+    /// Time of each key of a question.
+    pub lookup_per_key: Span,
+}
+
+/// How well the figures describe the points they were fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileFit {
+    /// Measured points, reads and writes.
+    pub points: u32,
+    /// Root mean square of the relative errors, percent.
+    pub rms_error_percent: f64,
+    /// Largest spread of a point's repeats, percent of its median.
+    pub spread_percent: f64,
+}
+
+/// A profile as it stands in its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkProfileFile {
+    /// [`PROFILE_FORMAT`].
+    pub format: u32,
+    /// What was measured.
+    pub kind: ProfileKind,
+    /// The product: `redis`, `valkey`, `kvrocks`, `disk`, `memory`.
+    pub product: String,
+    /// Its version, where it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its address or folder, without secrets.
+    pub place: String,
+    /// When, UTC.
+    pub measured: String,
+    /// Version of Weir that measured it.
+    pub weir: String,
+    /// The call that measured it.
+    pub command: String,
+    /// Size of the blocks; with several, of the largest.
+    pub block_bytes: Bytes,
+    /// What else decides the figures: settings of the store, the disk's way of access.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    /// The figures.
+    pub figures: ProfileFigures,
+    /// How good they are.
+    pub fit: ProfileFit,
+}
+
+/// The one key that is read before the rest is, so that a later format is named as such.
+#[derive(Deserialize)]
+struct Versioned {
+    format: Option<u32>,
+}
+
+/// Whether a `profile:` is a file and not a name of the catalogue.
+pub fn is_file(profile: &str) -> bool {
+    let end = Path::new(profile).extension();
+    profile.contains('/')
+        || end
+            .is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
+}
+
+impl LinkProfileFile {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let failed =
+            |source| SpecError::Read { what: "the link profile", path: path.to_owned(), source };
+        let long = std::fs::metadata(path).map_err(failed)?.len();
+        if long > LARGEST_FILE {
+            let problem = format!("{} are no link profile", Bytes(long));
+            return Err(refused(path, problem, "check the path"));
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Self::parse(&text, path)
+    }
+
+    /// The same from a text; `path` stands in the errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SpecError> {
+        let file = path.display().to_string();
+        let versioned: Versioned = read_yaml(text, &file)?;
+        match versioned.format {
+            Some(PROFILE_FORMAT) => {}
+            Some(other) => {
+                let problem = format!("format {other} of link profiles is not known here");
+                let remedy = format!(
+                    "this Weir reads format {PROFILE_FORMAT}; measure it again with `weir probe \
+                     --profile`"
+                );
+                return Err(refused(path, problem, &remedy));
+            }
+            None => {
+                let remedy = "write one with `weir probe TARGET --profile FILE.yaml`";
+                return Err(refused(path, "no `format`, so this is no link profile", remedy));
+            }
+        }
+        let profile: Self = read_yaml(text, &file)?;
+        profile.check(path)?;
+        Ok(profile)
+    }
+
+    /// The file's text.
+    pub fn to_yaml(&self) -> Result<String, SpecError> {
+        let text = serde_saphyr::to_string(self).map_err(|error| {
+            SpecError::value("profile", error.to_string(), "report this as a defect")
+        })?;
+        Ok(format!(
+            "# A link profile of `weir probe`: use it as `{{profile: FILE}}` of an arm's {}.\n{text}",
+            if self.kind == ProfileKind::Disk { "`disk`" } else { "`store`" },
+        ))
+    }
+
+    /// The link that a modelled tier has.
+    pub fn link(&self) -> LinkConfig {
+        LinkConfig {
+            base_latency: self.figures.latency.0,
+            per_copy: self.figures.per_block.0,
+            read_bytes_per_s: self.figures.read_gb_per_s * 1e9,
+            write_bytes_per_s: self.figures.write_gb_per_s * 1e9,
+            lanes: self.figures.lanes,
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), SpecError> {
+        let figures = &self.figures;
+        for (key, rate) in
+            [("read_gb_per_s", figures.read_gb_per_s), ("write_gb_per_s", figures.write_gb_per_s)]
+        {
+            if !(rate > 0.0 && rate < 1e6) {
+                let problem = format!("figures.{key}: {rate} is no bandwidth");
+                return Err(refused(path, problem, "write GB/s above 0"));
+            }
+        }
+        for (key, span, longest) in [
+            ("latency", figures.latency, LONGEST),
+            ("per_block", figures.per_block, LONGEST_PER_BLOCK),
+            ("lookup_latency", figures.lookup_latency, LONGEST),
+            ("lookup_per_key", figures.lookup_per_key, LONGEST_PER_BLOCK),
+        ] {
+            if span.0 > longest {
+                let problem = format!("figures.{key}: {span} is too long");
+                return Err(refused(path, problem, &format!("write at most {longest}")));
+            }
+        }
+        if !(1..=MOST_LANES).contains(&figures.lanes) {
+            let problem = format!("figures.lanes: {} lanes", figures.lanes);
+            let remedy = format!("write a number from 1 to {MOST_LANES}");
+            return Err(refused(path, problem, &remedy));
+        }
+        Ok(())
+    }
+}
+
+fn refused(path: &Path, problem: impl Into<String>, remedy: &str) -> SpecError {
+    SpecError::LinkProfile {
+        path: PathBuf::from(path),
+        problem: problem.into(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> LinkProfileFile {
+        LinkProfileFile {
+            format: PROFILE_FORMAT,
+            kind: ProfileKind::Store,
+            product: "redis".to_owned(),
+            version: Some("7.0.15".to_owned()),
+            place: "redis://127.0.0.1:6379".to_owned(),
+            measured: "2026-11-20T15:30:00Z".to_owned(),
+            weir: "0.1.0".to_owned(),
+            command: "weir probe redis://127.0.0.1:6379 --profile my-redis.yaml".to_owned(),
+            block_bytes: Bytes(2 << 20),
+            settings: BTreeMap::from([("maxmemory-policy".to_owned(), "allkeys-lru".to_owned())]),
+            figures: ProfileFigures {
+                read_gb_per_s: 2.25,
+                write_gb_per_s: 1.5,
+                latency: Span(Nanos(81_250)),
+                per_block: Span(Nanos(4_001)),
+                lanes: 2,
+                lookup_latency: Span(Nanos::from_micros(60)),
+                lookup_per_key: Span(Nanos(1_500)),
+            },
+            fit: ProfileFit { points: 12, rms_error_percent: 3.25, spread_percent: 4.5 },
+        }
+    }
+
+    fn refusal(text: &str) -> String {
+        LinkProfileFile::parse(text, Path::new("my.yaml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let profile = sample();
+        let text = profile.to_yaml().unwrap();
+        assert_eq!(LinkProfileFile::parse(&text, Path::new("my.yaml")).unwrap(), profile, "{text}");
+        assert_eq!(profile.link().read_bytes_per_s, 2.25e9);
+        assert_eq!(profile.link().per_copy, Nanos(4_001));
+    }
+
+    #[test]
+    fn other_formats_and_impossible_figures_are_named() {
+        let text = sample().to_yaml().unwrap();
+        let later = refusal(&text.replace("format: 1", "format: 2"));
+        assert_eq!(
+            later,
+            "my.yaml: format 2 of link profiles is not known here; this Weir reads format 1; \
+             measure it again with `weir probe --profile`"
+        );
+        let none = refusal(&text.replace("format: 1\n", ""));
+        assert!(none.starts_with("my.yaml: no `format`"), "{none}");
+        let rate = refusal(&text.replace("read_gb_per_s: 2.25", "read_gb_per_s: 0.0"));
+        assert!(rate.contains("figures.read_gb_per_s: 0 is no bandwidth"), "{rate}");
+        let lanes = refusal(&text.replace("lanes: 2", "lanes: 0"));
+        assert!(lanes.contains("figures.lanes: 0 lanes"), "{lanes}");
+        let key = refusal(&text.replace("lanes: 2", "lines: 2"));
+        assert!(key.starts_with("my.yaml:") && key.contains("unknown field `lines`"), "{key}");
+    }
+
+    #[test]
+    fn names_and_files_are_told_apart() {
+        assert!(is_file("my-redis.yaml") && is_file("profiles/mine") && is_file("A.YML"));
+        assert!(!is_file("redis") && !is_file("nvme-gen4"));
+    }
+}

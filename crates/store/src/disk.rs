@@ -1,0 +1,324 @@
+//! A disk of this machine: a file of slots, past the page cache, through `io_uring` or threads.
+//!
+//! A tier is a folder with two files: blocks, each at its slot, and headers that say which block is
+//! in which slot and what its checksum is. What a header does not vouch for is no block, so a
+//! process may be killed at any moment; every load compares the checksum. The folder is locked while
+//! it is in use. What is stored survives the process, and is found by the next one that opens the
+//! folder with the same layout.
+//!
+//! Blocks are written and read where the caller has them, if that is memory the disk can use: at
+//! multiples of [`ALIGNMENT`](crate::slab::ALIGNMENT), best from the slab that was given when the
+//! tier was opened. Other buffers are copied through a bounce buffer.
+//!
+//! A deadline ends a call between two blocks: what is in flight is waited for, because the kernel
+//! has the caller's memory until then. A device that never answers is not survived by that.
+
+mod batch;
+mod engine;
+mod error;
+mod flight;
+mod header;
+mod place;
+mod ring;
+mod slots;
+mod threads;
+mod trouble;
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_model::{Bytes, TierKind};
+use weir_tier::EvictionPolicy;
+
+use crate::slab::{ALIGNMENT, BLOCK_BYTES_MAX, Slab};
+use crate::tally::Tally;
+use crate::tier::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+
+use batch::Work;
+use engine::Berths;
+use header::Layout;
+use place::Place;
+use slots::Slots;
+use trouble::Trouble;
+
+pub use engine::{Engine, EngineKind};
+pub use error::DiskError;
+pub use place::{BLOCKS_FILE, HEADERS_FILE};
+pub use slots::Recovered;
+
+/// Largest queue of one call: beyond this devices gain nothing.
+const DEPTH_MAX: u16 = 1024;
+/// Most calls at work at once: each has a ring.
+const LANES_MAX: u16 = 256;
+
+/// What does the input and output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// `io_uring`, or threads where the kernel or a filter denies it.
+    #[default]
+    Auto,
+    /// `io_uring`, or an error.
+    IoUring,
+    /// Threads.
+    Threads,
+}
+
+/// What a disk tier is.
+#[derive(Debug, Clone)]
+pub struct DiskOptions {
+    /// Its folder; made where it is missing.
+    pub folder: PathBuf,
+    /// Blocks it may hold. Their space is reserved when it is opened.
+    pub capacity: u32,
+    /// Bytes of each.
+    pub block_bytes: usize,
+    /// What goes when it is full.
+    pub eviction: EvictionPolicy,
+    /// Requests that one call keeps in flight, 1 to 1024; of threads, all calls together.
+    pub depth: u16,
+    /// Calls that are at work at once, 1 to 256; the others wait.
+    pub lanes: u16,
+    /// Calls that may wait for their turn; the others fail with [`Fault::Busy`].
+    pub waiting_max: u16,
+    /// What does the input and output.
+    pub engine: EngineChoice,
+    /// Go through the page cache on purpose, as tiers without `O_DIRECT` do.
+    pub page_cache: bool,
+    /// Memory of the caller's blocks, to be registered with the kernel.
+    pub slab: Option<Arc<Slab>>,
+    /// Drop what the folder holds, whatever it was made for.
+    pub start_empty: bool,
+}
+
+impl DiskOptions {
+    /// LRU, 16 requests in flight, four calls at once, what is there is kept.
+    pub fn new(folder: impl Into<PathBuf>, capacity: u32, block_bytes: usize) -> Self {
+        Self {
+            folder: folder.into(),
+            capacity,
+            block_bytes,
+            eviction: EvictionPolicy::Lru,
+            depth: 16,
+            lanes: 4,
+            waiting_max: 256,
+            engine: EngineChoice::Auto,
+            page_cache: false,
+            slab: None,
+            start_empty: false,
+        }
+    }
+
+    fn layout(&self) -> Result<Layout, DiskError> {
+        let wrong =
+            |problem: String| Err(DiskError::Options { folder: self.folder.clone(), problem });
+        if self.capacity == 0 || self.block_bytes == 0 || self.block_bytes > BLOCK_BYTES_MAX {
+            let (blocks, bytes) = (self.capacity, self.block_bytes);
+            return wrong(format!(
+                "{blocks} blocks of {bytes} bytes: give at least one block, of 1 byte to 1 GiB"
+            ));
+        }
+        if !(1..=DEPTH_MAX).contains(&self.depth) {
+            return wrong(format!("depth {}: give 1 to {DEPTH_MAX}", self.depth));
+        }
+        if !(1..=LANES_MAX).contains(&self.lanes) {
+            return wrong(format!("lanes {}: give 1 to {LANES_MAX}", self.lanes));
+        }
+        let stride = self.block_bytes.next_multiple_of(ALIGNMENT) as u64;
+        Ok(Layout { block_bytes: self.block_bytes as u64, stride, slots: self.capacity })
+    }
+}
+
+/// Blocks on a disk.
+#[derive(Debug)]
+pub struct DiskTier {
+    // Dropped in this order: no request is in flight when the files close.
+    berths: Berths,
+    slots: Slots,
+    blocks: Arc<File>,
+    blocks_path: PathBuf,
+    folder: PathBuf,
+    block_bytes: usize,
+    engine: Engine,
+    recovered: Recovered,
+    warnings: Vec<String>,
+    trouble: Trouble,
+    tally: Tally,
+}
+
+impl DiskTier {
+    /// Opens or makes the folder's files, reserves their space, finds what they hold, and probes
+    /// what can do the input and output.
+    pub fn open(options: &DiskOptions) -> Result<Self, DiskError> {
+        let layout = options.layout()?;
+        let Place { blocks, blocks_path, headers, blocks_len, direct, warnings } =
+            Place::open(options, &layout)?;
+        let (slots, recovered) = Slots::open(headers, layout, blocks_len, options.eviction)
+            .map_err(|error| DiskError::System {
+                path: options.folder.join(HEADERS_FILE),
+                action: "read the headers",
+                errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
+                remedy: "look at the kernel's log, or start empty",
+            })?;
+        let (berths, engine) = Berths::open(options, &blocks, direct)?;
+        Ok(Self {
+            berths,
+            slots,
+            blocks,
+            trouble: Trouble::new(blocks_path.clone()),
+            blocks_path,
+            folder: options.folder.clone(),
+            block_bytes: options.block_bytes,
+            engine,
+            recovered,
+            warnings,
+            tally: Tally::default(),
+        })
+    }
+
+    /// What does the input and output, and why.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What was there when the folder was opened.
+    pub const fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    /// Why figures of this tier may not be those of a disk.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What last went wrong with a block, and what to do.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.last()
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work { slots: &self.slots, trouble: &self.trouble, direct: self.engine.direct }
+    }
+
+    fn error(&self, fault: Fault, problem: String) -> TierError {
+        self.tally.fault(fault);
+        TierError { fault, place: self.place(), problem }
+    }
+
+    fn failed(&self, action: &str, error: &std::io::Error) -> TierError {
+        let errno = rustix::io::Errno::from_io_error(error).unwrap_or(rustix::io::Errno::IO);
+        self.error(Fault::Io, format!("{action}: {errno}: {}", place::remedy(errno)))
+    }
+
+    fn late(&self, action: &str) -> TierError {
+        self.error(Fault::Timeout, format!("{action}: the deadline passed: allow more time"))
+    }
+
+    /// The file is still the one that the folder names; blocks in a file without a name are lost
+    /// when it is closed.
+    fn check_file(&self) -> Result<(), TierError> {
+        let ours =
+            self.blocks.metadata().map_err(|error| self.failed("ask for the file", &error))?;
+        let named = std::fs::metadata(&self.blocks_path);
+        let same = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+        if same && ours.len() >= self.slots.layout().block_file_bytes() {
+            return Ok(());
+        }
+        let (what, path) = (if same { "cut" } else { "removed" }, self.blocks_path.display());
+        let problem = format!("{path} was {what} while in use: stop the tier and open it again");
+        Err(self.error(Fault::Io, problem))
+    }
+}
+
+impl Tier for DiskTier {
+    fn kind(&self) -> TierKind {
+        TierKind::Disk
+    }
+
+    fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        let work = self.work();
+        let done = self.berths.with(deadline, |berth| work.put(berth, puts, deadline, outcomes));
+        if let Err(fault) = done {
+            outcomes.fill(Stored::Failed(fault));
+        }
+        let mut cache = self.slots.cache();
+        for put in puts.iter().rev() {
+            cache.renew(&put.key);
+        }
+        drop(cache);
+        self.tally.puts(outcomes);
+    }
+
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        let work = self.work();
+        let done = self.berths.with(deadline, |berth| work.get(berth, gets, deadline, outcomes));
+        if let Err(fault) = done {
+            outcomes.fill(Fetched::Failed(fault));
+        }
+        let mut cache = self.slots.cache();
+        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Fetched::Hit) {
+            cache.touch(&get.key);
+        }
+        drop(cache);
+        self.tally.gets(outcomes);
+    }
+
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        _deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        let mut cache = self.slots.cache();
+        for (key, present) in keys.iter().zip(present).rev() {
+            *present = cache.renew(key);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        for key in keys {
+            if Instant::now() >= deadline {
+                return Err(self.late("remove"));
+            }
+            self.slots.remove(key).map_err(|error| self.failed("erase a header", &error))?;
+        }
+        Ok(())
+    }
+
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        match self.slots.clear(deadline) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.late("clear")),
+            Err(error) => Err(self.failed("erase a header", &error)),
+        }
+    }
+
+    fn usage(&self, _deadline: Instant) -> Result<Usage, TierError> {
+        self.check_file()?;
+        let cache = self.slots.cache();
+        let block = self.block_bytes as u64;
+        Ok(Usage {
+            chunks: u64::from(cache.blocks()),
+            used: Bytes(u64::from(cache.used()) * block),
+            capacity: Some(Bytes(u64::from(cache.capacity()) * block)),
+            evicted_chunks: cache.evicted(),
+        })
+    }
+
+    fn counters(&self) -> TierCounters {
+        self.tally.read()
+    }
+}

@@ -1,0 +1,239 @@
+//! How blocks get to the disk and back: probed once when a tier is opened, and recorded.
+
+use std::fmt;
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use crate::slab::{ALIGNMENT, Slab};
+use crate::tier::Fault;
+
+use super::error::DiskError;
+use super::flight::{Flights, Lane, Table, Tag};
+use super::ring::RingLane;
+use super::threads::ThreadPool;
+use super::{DiskOptions, EngineChoice};
+
+/// Memory of a lane's bounce buffers, bytes, as long as that is a block: buffers that the disk
+/// cannot use as they are should not cost as much memory as the tier's work.
+const BOUNCE_BYTES_MAX: usize = 32 << 20;
+
+/// What does a tier's input and output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Rings of the kernel's.
+    IoUring,
+    /// Threads that read and write.
+    Threads,
+}
+
+/// What was found when the tier was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// What does the input and output.
+    pub kind: EngineKind,
+    /// Why that.
+    pub why: String,
+    /// The page cache is passed by (`O_DIRECT`).
+    pub direct: bool,
+    /// The slab's memory is registered with the kernel; otherwise why not.
+    pub fixed_buffers: Result<(), String>,
+    /// Requests of one call that are in flight at once.
+    pub depth: u16,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            EngineKind::IoUring => "io_uring",
+            EngineKind::Threads => "threads",
+        };
+        let direct = if self.direct { "O_DIRECT" } else { "page cache" };
+        write!(f, "{kind} ({}), {direct}, depth {}, ", self.why, self.depth)?;
+        match &self.fixed_buffers {
+            Ok(()) => f.write_str("fixed buffers"),
+            Err(why) => write!(f, "no fixed buffers ({why})"),
+        }
+    }
+}
+
+/// What one call needs for itself.
+#[derive(Debug)]
+pub(super) struct Berth {
+    pub(super) lane: Lane,
+    pub(super) table: Table,
+    pub(super) bounce: Option<Arc<Slab>>,
+}
+
+impl Berth {
+    fn new(lane: Lane) -> Self {
+        let table = Table::new(lane.depth());
+        Self { lane, table, bounce: None }
+    }
+}
+
+/// The berths of a tier: as many calls are at work at once, the others wait.
+#[derive(Debug)]
+pub(super) struct Berths {
+    free: Mutex<Free>,
+    returned: Condvar,
+    waiting_max: usize,
+    /// Ends its threads when the berths are gone.
+    _threads: Option<ThreadPool>,
+}
+
+#[derive(Debug)]
+struct Free {
+    berths: Vec<Berth>,
+    waiting: usize,
+}
+
+impl Berths {
+    /// Probes for what there is.
+    pub(super) fn open(
+        options: &DiskOptions,
+        file: &Arc<File>,
+        direct: bool,
+    ) -> Result<(Self, Engine), DiskError> {
+        let ring = match options.engine {
+            EngineChoice::Threads => Err("threads were asked for".to_owned()),
+            EngineChoice::Auto | EngineChoice::IoUring => rings(options, file),
+        };
+        let (depth, lanes) = (usize::from(options.depth), usize::from(options.lanes));
+        match ring {
+            Ok(rings) => {
+                let fixed_buffers = fixed(options, &rings);
+                let why = "the kernel has it".to_owned();
+                let berths =
+                    rings.into_iter().map(|ring| Berth::new(Lane::Ring(Box::new(ring)))).collect();
+                let kind = EngineKind::IoUring;
+                let engine = Engine { kind, why, direct, fixed_buffers, depth: options.depth };
+                Ok((Self::new(berths, options, None), engine))
+            }
+            Err(problem) if options.engine == EngineChoice::IoUring => {
+                Err(DiskError::NoRing { path: options.folder.clone(), problem })
+            }
+            Err(why) => {
+                let pool = ThreadPool::new(file, lanes, depth)
+                    .map_err(|source| DiskError::Thread { path: options.folder.clone(), source })?;
+                let berths = pool.lanes().map(|lane| Berth::new(Lane::Threads(lane))).collect();
+                let fixed_buffers = Err("only io_uring has them".to_owned());
+                let kind = EngineKind::Threads;
+                let engine = Engine { kind, why, direct, fixed_buffers, depth: options.depth };
+                Ok((Self::new(berths, options, Some(pool)), engine))
+            }
+        }
+    }
+
+    fn new(berths: Vec<Berth>, options: &DiskOptions, threads: Option<ThreadPool>) -> Self {
+        let free = Mutex::new(Free { berths, waiting: 0 });
+        let waiting_max = usize::from(options.waiting_max);
+        Self { free, returned: Condvar::new(), waiting_max, _threads: threads }
+    }
+
+    /// Does something with a berth, once there is one.
+    pub(super) fn with<R>(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce(&mut Berth) -> R,
+    ) -> Result<R, Fault> {
+        let mut guard = Return { berths: self, berth: Some(self.take(deadline)?) };
+        let berth = guard.berth.as_mut().expect("it is there until the guard is dropped");
+        Ok(work(berth))
+    }
+
+    fn take(&self, deadline: Instant) -> Result<Berth, Fault> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(berth) = free.berths.pop() {
+            return Ok(berth);
+        }
+        if free.waiting >= self.waiting_max {
+            return Err(Fault::Busy);
+        }
+        free.waiting += 1;
+        loop {
+            if let Some(berth) = free.berths.pop() {
+                free.waiting -= 1;
+                return Ok(berth);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                free.waiting -= 1;
+                return Err(Fault::Timeout);
+            }
+            let waited = self.returned.wait_timeout(free, left);
+            free = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Brings a berth back, also when its call panics.
+struct Return<'b> {
+    berths: &'b Berths,
+    berth: Option<Berth>,
+}
+
+impl Drop for Return<'_> {
+    fn drop(&mut self) {
+        if let Some(berth) = self.berth.take() {
+            self.berths.free.lock().unwrap_or_else(PoisonError::into_inner).berths.push(berth);
+            self.berths.returned.notify_one();
+        }
+    }
+}
+
+/// Rings, the first of which has read something; or why there are none.
+fn rings(options: &DiskOptions, file: &Arc<File>) -> Result<Vec<RingLane>, String> {
+    let refused = |errno: Errno| match errno {
+        Errno::PERM | Errno::ACCESS => format!(
+            "{errno}: io_uring is denied here (a container's seccomp profile, or the sysctl \
+             kernel.io_uring_disabled)"
+        ),
+        Errno::NOSYS => format!("{errno}: the kernel has no io_uring"),
+        Errno::NOMEM => format!("{errno}: raise the limit on locked memory (ulimit -l)"),
+        errno => format!("io_uring refused: {errno}"),
+    };
+    let depth = usize::from(options.depth);
+    let ring = || RingLane::new(file, options.slab.as_ref(), depth).map_err(refused);
+    let mut rings = vec![try_out(ring()?).map_err(refused)?];
+    for _ in 1..options.lanes {
+        rings.push(ring()?);
+    }
+    Ok(rings)
+}
+
+/// Reads one page: an old kernel or a filter may know rings and not this request.
+fn try_out(ring: RingLane) -> Result<RingLane, Errno> {
+    let block = Slab::new(1, ALIGNMENT).ok().and_then(|slab| slab.take()).ok_or(Errno::NOMEM)?;
+    let mut berth = Berth::new(Lane::Ring(Box::new(ring)));
+    let mut flights = Flights::new(&mut berth.lane, &mut berth.table);
+    flights.read_bounce(block, None, 0, Tag::default())?;
+    let ended = flights.wait().map_or(Err(Errno::IO), |landed| landed.ended);
+    drop(flights);
+    match (ended, berth.lane) {
+        (Ok(_), Lane::Ring(ring)) => Ok(*ring),
+        (Err(errno), _) => Err(errno),
+        (Ok(_), Lane::Threads(_)) => Err(Errno::NOSYS),
+    }
+}
+
+fn fixed(options: &DiskOptions, rings: &[RingLane]) -> Result<(), String> {
+    if options.slab.is_none() {
+        return Err("no slab was given".to_owned());
+    }
+    match rings.iter().find(|ring| !ring.has_fixed_buffers()) {
+        None => Ok(()),
+        Some(ring) => {
+            let errno = ring.refused_buffers().unwrap_or(Errno::IO);
+            Err(format!("{errno}: raise the limit on locked memory (ulimit -l)"))
+        }
+    }
+}
+
+/// The bounce buffers of a lane.
+pub(super) fn bounce_slab(depth: usize, stride: usize) -> Option<Arc<Slab>> {
+    let blocks = (BOUNCE_BYTES_MAX / stride).clamp(1, depth);
+    Slab::new(blocks as u32, stride).ok()
+}

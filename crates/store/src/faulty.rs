@@ -1,0 +1,264 @@
+//! Faults on purpose: a tier that is late, fails, forgets and turns bits, so that what stands above
+//! it can be shown to survive that.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use weir_model::TierKind;
+
+use crate::tally::Tally;
+use crate::tier::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+
+/// What goes wrong, and how often. Probabilities are from 0 to 1; whatever is beyond counts as the
+/// nearer end. By default nothing does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaultOptions {
+    /// Chooses which blocks meet which fault.
+    pub seed: u64,
+    /// Every call takes so much longer, but not longer than to its deadline: then it fails with
+    /// [`Fault::Timeout`], without having reached the tier.
+    pub delay: Duration,
+    /// Chance of a block to fail when stored, before it reaches the tier.
+    pub put_failure: f64,
+    /// Chance of a block to fail when loaded.
+    pub get_failure: f64,
+    /// Chance of a call that is not about bytes (contains, remove, clear, usage) to fail.
+    pub call_failure: f64,
+    /// How these fail.
+    pub fault: Fault,
+    /// Chance of a block to be called stored without having been.
+    pub lost_write: f64,
+    /// Chance of a loaded block to have one bit turned.
+    pub bit_flip: f64,
+    /// Chance of a loaded block to end in zeros from somewhere on, as after a write cut short.
+    pub torn: f64,
+    /// Chance of a loaded block to be the one before it in the batch.
+    pub mixed_up: f64,
+}
+
+impl Default for FaultOptions {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            delay: Duration::ZERO,
+            put_failure: 0.0,
+            get_failure: 0.0,
+            call_failure: 0.0,
+            fault: Fault::Io,
+            lost_write: 0.0,
+            bit_flip: 0.0,
+            torn: 0.0,
+            mixed_up: 0.0,
+        }
+    }
+}
+
+/// What was done to the bytes of blocks, which no outcome tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Injected {
+    /// Blocks called stored that were not.
+    pub lost_writes: u64,
+    /// Loaded blocks whose bytes were changed.
+    pub changed_blocks: u64,
+}
+
+/// A tier with faults. The same seed and the same sequence of calls give the same faults; from
+/// several threads, their order decides who meets which.
+#[derive(Debug)]
+pub struct Faulty<T> {
+    inner: T,
+    options: FaultOptions,
+    dice: Mutex<Dice>,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+struct Dice {
+    generator: Xoshiro256PlusPlus,
+    injected: Injected,
+}
+
+impl Dice {
+    /// True so often. Draws always, so that one probability does not shift what others meet.
+    fn falls(&mut self, probability: f64) -> bool {
+        // 53 bits are what a f64 holds.
+        let drawn = (self.generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        drawn < probability
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.generator.next_u64() % limit.max(1) as u64) as usize
+    }
+}
+
+impl<T: Tier> Faulty<T> {
+    /// A tier that has these faults.
+    pub fn new(inner: T, options: FaultOptions) -> Self {
+        let generator = Xoshiro256PlusPlus::seed_from_u64(options.seed);
+        let dice = Mutex::new(Dice { generator, injected: Injected::default() });
+        Self { inner, options, dice, tally: Tally::default() }
+    }
+
+    /// The tier below.
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// What was done to bytes so far.
+    pub fn injected(&self) -> Injected {
+        self.dice().injected
+    }
+
+    fn dice(&self) -> std::sync::MutexGuard<'_, Dice> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits; false when that took all the time there was.
+    fn delay(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !self.options.delay.is_zero() {
+            std::thread::sleep(self.options.delay.min(left));
+        }
+        self.options.delay < left
+    }
+
+    fn call(&self, name: &str, deadline: Instant) -> Result<(), TierError> {
+        let fault = if !self.delay(deadline) {
+            Fault::Timeout
+        } else if self.dice().falls(self.options.call_failure) {
+            self.options.fault
+        } else {
+            return Ok(());
+        };
+        let problem = format!("{name}: {} on purpose: lower call_failure or delay", fault.name());
+        self.count(Err(TierError { fault, place: self.place(), problem }))
+    }
+
+    fn count<R>(&self, result: Result<R, TierError>) -> Result<R, TierError> {
+        if let Err(error) = &result {
+            self.tally.fault(error.fault);
+        }
+        result
+    }
+
+    fn put_some(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        let (mut passed, mut places) = (Vec::new(), Vec::new());
+        let mut dice = self.dice();
+        for (place, (put, outcome)) in puts.iter().zip(&mut *outcomes).enumerate() {
+            let fails = dice.falls(self.options.put_failure);
+            let lost = dice.falls(self.options.lost_write);
+            if fails {
+                *outcome = Stored::Failed(self.options.fault);
+            } else if lost {
+                dice.injected.lost_writes += 1;
+                *outcome = Stored::Stored;
+            } else {
+                passed.push(*put);
+                places.push(place);
+            }
+        }
+        drop(dice);
+        let mut results = vec![Stored::Full; passed.len()];
+        self.inner.put(&passed, deadline, &mut results);
+        for (place, result) in places.into_iter().zip(results) {
+            outcomes[place] = result;
+        }
+    }
+
+    /// Changes the bytes of some of the blocks that came.
+    fn spoil(&self, gets: &mut [Get<'_>], outcomes: &mut [Fetched]) {
+        let mut dice = self.dice();
+        for place in 0..gets.len() {
+            let fails = dice.falls(self.options.get_failure);
+            let flips = dice.falls(self.options.bit_flip);
+            let tears = dice.falls(self.options.torn);
+            let mixes = dice.falls(self.options.mixed_up);
+            let (bit, from) = (dice.below(8), dice.below(gets[place].into.len()));
+            if fails {
+                outcomes[place] = Fetched::Failed(self.options.fault);
+                continue;
+            }
+            if outcomes[place] != Fetched::Hit || gets[place].into.is_empty() {
+                continue;
+            }
+            if flips {
+                gets[place].into[from] ^= 1 << bit;
+            }
+            if tears {
+                gets[place].into[from..].fill(0);
+            }
+            let neighbour = mixes && place > 0 && outcomes[place - 1] == Fetched::Hit;
+            if neighbour {
+                let (before, rest) = gets.split_at_mut(place);
+                rest[0].into.copy_from_slice(before[place - 1].into);
+            }
+            dice.injected.changed_blocks += u64::from(flips || tears || neighbour);
+        }
+    }
+}
+
+impl<T: Tier> Tier for Faulty<T> {
+    fn kind(&self) -> TierKind {
+        self.inner.kind()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.inner.block_bytes()
+    }
+
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        if self.delay(deadline) {
+            self.put_some(puts, deadline, outcomes);
+        } else {
+            outcomes.fill(Stored::Failed(Fault::Timeout));
+        }
+        self.tally.puts(outcomes);
+    }
+
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        if self.delay(deadline) {
+            self.inner.get(gets, deadline, outcomes);
+            self.spoil(gets, outcomes);
+        } else {
+            outcomes.fill(Fetched::Failed(Fault::Timeout));
+        }
+        self.tally.gets(outcomes);
+    }
+
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        self.call("contains", deadline)?;
+        self.count(self.inner.contains(keys, deadline, present))
+    }
+
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        self.call("remove", deadline)?;
+        self.count(self.inner.remove(keys, deadline))
+    }
+
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        self.call("clear", deadline)?;
+        self.count(self.inner.clear(deadline))
+    }
+
+    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+        self.call("usage", deadline)?;
+        self.count(self.inner.usage(deadline))
+    }
+
+    fn counters(&self) -> TierCounters {
+        self.tally.read()
+    }
+}

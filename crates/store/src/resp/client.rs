@@ -1,0 +1,64 @@
+//! A client for control: single commands, and what a store says of itself. It has connections of
+//! its own, so that evidence does not come from the path that is judged.
+
+use std::time::{Duration, Instant};
+
+use weir_http::{TlsClient, TlsConfig};
+
+use super::address::Address;
+use super::error::RespError;
+use super::fleet::Fleet;
+use super::info::StoreReport;
+use super::layout::Layout;
+use super::pool::Dial;
+use super::tier::CONNECT_TIMEOUT;
+use super::value::Value;
+
+/// A client. All calls may come from many threads; they take turns.
+#[derive(Debug)]
+pub struct StoreClient {
+    fleet: Fleet,
+}
+
+impl StoreClient {
+    /// Nothing is connected before the first call.
+    pub fn new(address: &Address, tls: &TlsConfig) -> Result<Self, RespError> {
+        Ok(Self { fleet: Fleet::new(dial(address, tls, CONNECT_TIMEOUT)?, 1) })
+    }
+
+    /// Sends a command to the server, or to the first master of a cluster. An error reply is an
+    /// error.
+    pub fn call(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Value, RespError> {
+        let mut reply = None;
+        self.fleet.visit(deadline, |connection| {
+            if reply.is_none() {
+                reply = Some(connection.demand(arguments, deadline)?);
+            }
+            Ok(())
+        })?;
+        reply.ok_or_else(|| RespError::Disconnected {
+            place: "store".to_owned(),
+            why: "it has no server".to_owned(),
+        })
+    }
+
+    /// What the store says; with a layout, its chunks are counted key by key.
+    pub fn report(
+        &self,
+        layout: Option<&Layout>,
+        deadline: Instant,
+    ) -> Result<StoreReport, RespError> {
+        StoreReport::collect(&self.fleet, layout, deadline)
+    }
+}
+
+/// How to reach a store.
+pub(super) fn dial(
+    address: &Address,
+    tls: &TlsConfig,
+    connect_timeout: Duration,
+) -> Result<Dial, RespError> {
+    let client = address.tls.then(|| TlsClient::without_alpn(tls)).transpose();
+    let tls = client.map_err(|error| RespError::Tls { place: address.to_string(), error })?;
+    Ok(Dial { address: address.clone(), tls, connect_timeout })
+}

@@ -1,0 +1,187 @@
+//! A connection of one store: greeting, control commands, and the state of a pipeline on it.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::time::Instant;
+
+use weir_http::TlsClient;
+
+use super::address::{Address, Endpoint};
+use super::command::command;
+use super::error::RespError;
+use super::pipeline::Pipe;
+use super::refusal::Refusal;
+use super::reply::{Decoder, ProtocolError};
+use super::value::{Builder, Value};
+use super::wire::Wire;
+
+/// Bytes of one read where the bytes have no better place to go.
+pub(crate) const INBOX_BYTES: usize = 16 << 10;
+
+/// A connection. After any error it is of no use: replies could be taken for those of other
+/// requests.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) wire: Wire,
+    pub(super) decoder: Decoder,
+    pub(super) inbox: Box<[u8]>,
+    pub(super) pipe: Pipe,
+    is_broken: bool,
+}
+
+impl Connection {
+    /// Connects to a server of the address and greets it.
+    pub(crate) fn open(
+        address: &Address,
+        endpoint: &Endpoint,
+        tls: Option<&TlsClient>,
+        deadline: Instant,
+    ) -> Result<Self, RespError> {
+        let mut connection = Self {
+            wire: Wire::open(endpoint, tls, deadline)?,
+            decoder: Decoder::new(),
+            inbox: vec![0; INBOX_BYTES].into_boxed_slice(),
+            pipe: Pipe::default(),
+            is_broken: false,
+        };
+        connection.greet(address, deadline)?;
+        Ok(connection)
+    }
+
+    /// RESP3 where the server has it, user and password, name, database.
+    fn greet(&mut self, address: &Address, deadline: Instant) -> Result<(), RespError> {
+        let user = address.user.as_deref().unwrap_or("default").as_bytes();
+        let password = address.password.as_ref().map(|secret| secret.reveal().as_bytes());
+        let hello = match password {
+            Some(password) => self.call(&[b"HELLO", b"3", b"AUTH", user, password], deadline)?,
+            None => self.call(&[b"HELLO", b"3"], deadline)?,
+        };
+        if let Value::Error(text) = hello {
+            let refusal = Refusal::of(text.as_bytes());
+            if refusal == Refusal::Permission {
+                return Err(self.refused(&text));
+            }
+            // A server without HELLO or without RESP3 speaks RESP2, which is all that blocks need.
+            if let Some(password) = password {
+                let arguments: &[&[u8]] = match &address.user {
+                    Some(_) => &[b"AUTH", user, password],
+                    None => &[b"AUTH", password],
+                };
+                if let Value::Error(text) = self.call(arguments, deadline)? {
+                    // A server that does not know the command repeats its arguments.
+                    let secret = String::from_utf8_lossy(password);
+                    return Err(self.refused(&text.replace(&*secret, "***")));
+                }
+            }
+        }
+        // A name helps whoever looks at CLIENT LIST; a server that knows none works as well.
+        self.call(&[b"CLIENT", b"SETNAME", b"weir"], deadline)?;
+        if address.database != 0 {
+            let database = address.database.to_string();
+            self.demand(&[b"SELECT", database.as_bytes()], deadline)?;
+        }
+        Ok(())
+    }
+
+    /// The server, for people.
+    pub(crate) fn place(&self) -> &str {
+        self.wire.place()
+    }
+
+    /// Whether it can be used for the next request.
+    pub(crate) fn is_fresh(&self) -> bool {
+        !self.is_broken && self.decoder.is_between_replies() && self.wire.is_quiet()
+    }
+
+    /// Marks it as of no use.
+    pub(super) const fn give_up(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// Whether an error happened on it.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    pub(super) fn protocol(&self, error: &ProtocolError) -> RespError {
+        RespError::Protocol { place: self.place().to_owned(), why: error.to_string() }
+    }
+
+    fn refused(&self, text: &str) -> RespError {
+        RespError::Refused {
+            place: self.place().to_owned(),
+            why: text.to_owned(),
+            remedy: Refusal::of(text.as_bytes()).remedy(),
+        }
+    }
+
+    /// Sends a command and waits for its reply, which may be an error reply.
+    pub(crate) fn call(
+        &mut self,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Value, RespError> {
+        let outcome = self.exchange(arguments, deadline);
+        self.is_broken |= outcome.is_err();
+        outcome
+    }
+
+    /// Sends a command; an error reply is an error.
+    pub(crate) fn demand(
+        &mut self,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Value, RespError> {
+        match self.call(arguments, deadline)? {
+            Value::Error(text) => Err(self.refused(&text)),
+            value => Ok(value),
+        }
+    }
+
+    fn exchange(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<Value, RespError> {
+        let doing = "waiting for the answer to a command";
+        let mut out = Vec::new();
+        command(&mut out, arguments);
+        let mut sent = 0;
+        let mut builder = Builder::default();
+        loop {
+            let mut stuck = true;
+            if sent < out.len() || self.wire.wants_flush() {
+                let moved = self.wire.send(&[IoSlice::new(&out[sent..])])?;
+                sent += moved.bytes;
+                stuck = !moved.more;
+            }
+            let moved = self.wire.receive(&mut [IoSliceMut::new(&mut self.inbox)])?;
+            if let Some(value) = self.take(moved.bytes, &mut builder)? {
+                return Ok(value);
+            }
+            let writes = sent < out.len() || self.wire.wants_flush();
+            if Instant::now() >= deadline {
+                return Err(RespError::Timeout { place: self.place().to_owned(), doing });
+            }
+            if !moved.more && (stuck || !writes) {
+                self.wire.wait(true, writes, deadline, doing)?;
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: usize, builder: &mut Builder) -> Result<Option<Value>, RespError> {
+        let mut input = &self.inbox[..bytes];
+        loop {
+            let step = self.decoder.next(&mut input);
+            let value = match step {
+                Ok(None) => return Ok(None),
+                Ok(Some(event)) => builder.push(event),
+                Err(error) => Err(error),
+            };
+            match value {
+                Ok(None) => {}
+                Ok(Some(value)) if input.is_empty() => return Ok(Some(value)),
+                Ok(Some(_)) => {
+                    let error = ProtocolError::Unexpected("more replies than commands");
+                    return Err(self.protocol(&error));
+                }
+                Err(error) => return Err(self.protocol(&error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong with a store, with the remedy, and which [`Fault`] it counts as.
+
+use weir_http::TlsError;
+
+use super::address::AddressError;
+use super::layout::LayoutError;
+use crate::tier::{Fault, TierError};
+
+/// Why a call to a store failed. Addresses in it have no passwords.
+#[derive(Debug, thiserror::Error)]
+pub enum RespError {
+    /// The address makes no sense.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The layout makes no sense.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A setting makes no sense.
+    #[error("store {place}: {problem}")]
+    Setting {
+        /// The store.
+        place: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// TLS cannot be set up or failed.
+    #[error("store {place}: {}", tls_text(error))]
+    Tls {
+        /// The store.
+        place: String,
+        /// What happened.
+        error: TlsError,
+    },
+    /// The deadline passed.
+    #[error("store {place}: no answer in time while {doing}")]
+    Timeout {
+        /// The store.
+        place: String,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// No more callers may wait.
+    #[error("store {place}: {waiting} callers wait for a connection: give it more connections")]
+    Busy {
+        /// The store.
+        place: String,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// There is no connection, or it broke.
+    #[error("store {place}: {why}")]
+    Disconnected {
+        /// The store.
+        place: String,
+        /// What the system says, and what to do.
+        why: String,
+    },
+    /// What came is not RESP, or answers something else.
+    #[error("store {place}: this is not what a RESP store says: {why}")]
+    Protocol {
+        /// The store.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store refuses.
+    #[error("store {place} refuses: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
+    Refused {
+        /// The store.
+        place: String,
+        /// What it says.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+impl RespError {
+    /// What it counts as.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Address(_) | Self::Layout(_) | Self::Setting { .. } | Self::Refused { .. } => {
+                Fault::Refused
+            }
+            Self::Tls { error, .. } => match error {
+                TlsError::CutOff { .. } => Fault::Disconnected,
+                TlsError::Protocol { .. } | TlsError::NotTls { .. } => Fault::Protocol,
+                _ => Fault::Refused,
+            },
+            Self::Timeout { .. } => Fault::Timeout,
+            Self::Busy { .. } => Fault::Busy,
+            Self::Disconnected { .. } => Fault::Disconnected,
+            Self::Protocol { .. } => Fault::Protocol,
+        }
+    }
+
+    /// As an error of the tier at `place`.
+    pub(crate) fn of_tier(&self, place: &str) -> TierError {
+        TierError { fault: self.fault(), place: place.to_owned(), problem: self.to_string() }
+    }
+}
+
+/// The wire's own remedy speaks of web addresses.
+fn tls_text(error: &TlsError) -> String {
+    match error {
+        TlsError::NotTls { host, why } => format!(
+            "{host} does not speak TLS on this port ({why}): write redis:// instead of rediss://"
+        ),
+        other => other.to_string(),
+    }
+}

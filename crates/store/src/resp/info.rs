@@ -1,0 +1,348 @@
+//! What a store says of itself: evidence that does not come from our own counters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use weir_model::Bytes;
+
+use super::connection::Connection;
+use super::error::RespError;
+use super::fleet::Fleet;
+use super::layout::Layout;
+use super::value::Value;
+
+/// Who made the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Product {
+    /// Redis.
+    Redis,
+    /// Valkey.
+    Valkey,
+    /// Apache Kvrocks.
+    Kvrocks,
+    /// Something else that speaks RESP.
+    Other,
+}
+
+impl Product {
+    /// The word in tables and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Valkey => "valkey",
+            Self::Kvrocks => "kvrocks",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What one server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerReport {
+    /// Its address.
+    pub place: String,
+    /// Who made it.
+    pub product: Product,
+    /// Its version.
+    pub version: String,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: String,
+    /// Changes when it is started again; its counters begin anew then.
+    pub run_id: String,
+    /// Bytes it uses: memory, or disk for Kvrocks.
+    pub used: Bytes,
+    /// Bytes it may use; nothing where it has no limit.
+    pub limit: Option<Bytes>,
+    /// What it evicts when it is full; empty where it has no such thing.
+    pub policy: String,
+    /// Keys it evicted since it was started.
+    pub evicted_keys: u64,
+    /// Keys it removed because their life was over.
+    pub expired_keys: u64,
+    /// Reads that found their key.
+    pub keyspace_hits: u64,
+    /// Reads that did not.
+    pub keyspace_misses: u64,
+    /// Keys in the database, whoever they belong to.
+    pub keys: u64,
+    /// Whether it writes to disk what it has in memory; nothing where it does not say.
+    pub persistence: Option<bool>,
+    /// Threads that read and write sockets; nothing where it does not say.
+    pub io_threads: Option<u32>,
+    /// Connected clients.
+    pub clients: u64,
+    /// Bytes it received.
+    pub input_bytes: u64,
+    /// Bytes it sent.
+    pub output_bytes: u64,
+    /// Processor time of its own, user and system, nanoseconds.
+    pub cpu_ns: u64,
+    /// Memory of its machine.
+    pub machine_memory: Option<Bytes>,
+}
+
+/// What a store says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreReport {
+    /// Its servers: one, or the masters of a cluster.
+    pub servers: Vec<ServerReport>,
+    /// Chunks of the layout, counted key by key; nothing where no layout was asked for.
+    pub layout_chunks: Option<u64>,
+}
+
+impl StoreReport {
+    /// Asks every server, and counts the keys of a layout.
+    pub(super) fn collect(
+        fleet: &Fleet,
+        layout: Option<&Layout>,
+        deadline: Instant,
+    ) -> Result<Self, RespError> {
+        let servers = servers(fleet, deadline)?;
+        let chunks = layout.map(|layout| super::scan::count(fleet, layout, deadline));
+        Ok(Self { servers, layout_chunks: chunks.transpose()? })
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> Bytes {
+        Bytes(self.servers.iter().map(|server| server.used.0).sum())
+    }
+
+    /// Bytes that may be in use; nothing where any server has no limit.
+    pub fn limit(&self) -> Option<Bytes> {
+        let limits = self.servers.iter().map(|server| server.limit.map(|bytes| bytes.0));
+        limits.sum::<Option<u64>>().map(Bytes)
+    }
+
+    /// Keys evicted since the servers were started.
+    pub fn evicted_keys(&self) -> u64 {
+        self.servers.iter().map(|server| server.evicted_keys).sum()
+    }
+
+    /// What speaks against these settings for blocks of a KV cache, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.servers.iter().flat_map(|server| {
+            let place = &server.place;
+            warnings(server).into_iter().map(move |text| format!("{place}: {text}"))
+        });
+        warnings.collect()
+    }
+}
+
+/// Asks every server.
+pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+    let mut servers = Vec::new();
+    fleet.visit(deadline, |connection| {
+        servers.push(ask(connection, deadline)?);
+        Ok(())
+    })?;
+    Ok(servers)
+}
+
+fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, RespError> {
+    let info = connection.demand(&[b"INFO"], deadline)?;
+    let Some(text) = info.text() else {
+        return Err(RespError::Protocol {
+            place: connection.place().to_owned(),
+            why: "the answer to INFO is no text".to_owned(),
+        });
+    };
+    let mut report = read(text, connection.place());
+    let mut setting = |name: &str| -> Result<Option<String>, RespError> {
+        // A managed store may not have CONFIG, and a user may not be allowed to ask.
+        let reply = connection.call(&[b"CONFIG", b"GET", name.as_bytes()], deadline)?;
+        Ok(reply.entry(name).and_then(Value::text).map(str::to_owned))
+    };
+    report.io_threads = match setting("io-threads")? {
+        Some(text) => text.parse().ok(),
+        None => None,
+    };
+    if report.product != Product::Kvrocks
+        && let Some(save) = setting("save")?
+    {
+        let appends = report.persistence == Some(true);
+        report.persistence = Some(appends || !save.trim().is_empty());
+    }
+    if let Value::Integer(keys) = connection.call(&[b"DBSIZE"], deadline)? {
+        report.keys = u64::try_from(keys).unwrap_or(0);
+    }
+    Ok(report)
+}
+
+/// Reads the text of `INFO`.
+fn read(text: &str, place: &str) -> ServerReport {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let fields: BTreeMap<&str, &str> = lines.map(|(key, value)| (key, value.trim())).collect();
+    let word = |key: &str| fields.get(key).copied().unwrap_or_default();
+    let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
+    let seconds = |key: &str| word(key).parse::<f64>().unwrap_or(0.0);
+    let (product, version) = if fields.contains_key("kvrocks_version") {
+        (Product::Kvrocks, word("kvrocks_version"))
+    } else if fields.contains_key("valkey_version") {
+        (Product::Valkey, word("valkey_version"))
+    } else if fields.contains_key("redis_version") && !fields.contains_key("dragonfly_version") {
+        (Product::Redis, word("redis_version"))
+    } else {
+        (Product::Other, word("redis_version"))
+    };
+    let mode = [word("redis_mode"), word("server_mode")];
+    let kvrocks = product == Product::Kvrocks;
+    let (used, limit) =
+        if kvrocks { ("used_db_size", "max_db_size") } else { ("used_memory", "maxmemory") };
+    let bytes = |key: &str| Some(Bytes(number(key))).filter(|bytes| bytes.0 > 0);
+    ServerReport {
+        place: place.to_owned(),
+        product,
+        version: version.to_owned(),
+        mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
+        run_id: word("run_id").to_owned(),
+        used: Bytes(number(used)),
+        limit: bytes(limit),
+        policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
+        evicted_keys: number("evicted_keys"),
+        expired_keys: number("expired_keys"),
+        keyspace_hits: number("keyspace_hits"),
+        keyspace_misses: number("keyspace_misses"),
+        keys: 0,
+        persistence: fields.get("aof_enabled").map(|value| *value == "1"),
+        io_threads: None,
+        clients: number("connected_clients"),
+        input_bytes: number("total_net_input_bytes"),
+        output_bytes: number("total_net_output_bytes"),
+        cpu_ns: ((seconds("used_cpu_user") + seconds("used_cpu_sys")) * 1e9) as u64,
+        machine_memory: bytes("total_system_memory"),
+    }
+}
+
+fn warnings(server: &ServerReport) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut warn = |text: String| found.push(text);
+    if server.product == Product::Kvrocks {
+        warn(
+            match server.limit {
+                Some(_) => {
+                    "Kvrocks evicts nothing: at max-db-size it refuses to store (give a TTL)"
+                }
+                None => {
+                    "Kvrocks evicts nothing and has no max-db-size: its disk fills up (give a TTL)"
+                }
+            }
+            .to_owned(),
+        );
+        return found;
+    }
+    if server.persistence == Some(true) {
+        warn(
+            "it writes to disk what it has in memory: blocks can be computed again, and forks and \
+             log cost time and memory (save '', appendonly no)"
+                .to_owned(),
+        );
+    }
+    match (server.limit, server.policy.as_str()) {
+        (None, _) => warn(
+            "it has no maxmemory: it grows until the system ends it (set maxmemory and \
+             maxmemory-policy allkeys-lru)"
+                .to_owned(),
+        ),
+        (Some(_), "noeviction") => warn(
+            "it evicts nothing: when it is full it refuses to store (maxmemory-policy allkeys-lru)"
+                .to_owned(),
+        ),
+        (Some(_), policy) if policy.starts_with("volatile") => warn(format!(
+            "{policy} evicts only keys that have a life: without a TTL it refuses to store"
+        )),
+        _ => {}
+    }
+    if let (Some(limit), Some(machine)) = (server.limit, server.machine_memory)
+        && limit.0 > machine.0
+    {
+        warn(format!("maxmemory is {} bytes, its machine has {}", limit.0, machine.0));
+    }
+    if server.io_threads == Some(1) {
+        warn("one thread moves all bytes of all clients (io-threads)".to_owned());
+    }
+    if server.evicted_keys > 0 {
+        warn(format!("it has evicted {} keys since it was started", server.evicted_keys));
+    }
+    found
+}
+
+/// The evictions of a store since a tier was opened, over restarts of its servers.
+#[derive(Debug, Default)]
+pub(super) struct Evictions {
+    /// Per server: its run, its counter when first seen (0 in a later run), and last seen.
+    seen: BTreeMap<String, (String, u64, u64)>,
+    /// Of runs that are over.
+    past: u64,
+}
+
+impl Evictions {
+    /// Whether the counters at the beginning are known.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// Takes what the servers say now; evictions since the beginning.
+    pub(super) fn update(&mut self, servers: &[ServerReport]) -> u64 {
+        for server in servers {
+            let now = server.evicted_keys;
+            match self.seen.get_mut(&server.place) {
+                None => {
+                    self.seen.insert(server.place.clone(), (server.run_id.clone(), now, now));
+                }
+                Some((run, base, last)) if *run == server.run_id && now >= *last => {
+                    debug_assert!(*base <= now);
+                    *last = now;
+                }
+                Some((run, base, last)) => {
+                    self.past += *last - *base;
+                    run.clone_from(&server.run_id);
+                    (*base, *last) = (0, now);
+                }
+            }
+        }
+        self.past + self.seen.values().map(|(_, base, last)| last - base).sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evictions_go_on_over_restarts() {
+        let mut evictions = Evictions::default();
+        let mut server = read("run_id:a\r\nevicted_keys:5\r\n", "h:1");
+        let mut at = |run: &str, evicted| {
+            server.run_id = run.to_owned();
+            server.evicted_keys = evicted;
+            evictions.update(std::slice::from_ref(&server))
+        };
+        assert_eq!(at("a", 5), 0);
+        assert_eq!(at("a", 9), 4);
+        assert_eq!(at("b", 2), 6);
+        assert_eq!(at("b", 3), 7);
+        // CONFIG RESETSTAT within a run.
+        assert_eq!(at("b", 1), 8);
+    }
+
+    #[test]
+    fn products_are_told_apart() {
+        let redis = read("redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory:0", "h");
+        assert_eq!((redis.product, redis.version.as_str()), (Product::Redis, "7.0.15"));
+        assert_eq!(redis.limit, None);
+        let valkey = read("redis_version:7.2.4\nvalkey_version:8.0.1\nserver_mode:cluster", "h");
+        assert_eq!((valkey.product, valkey.mode.as_str()), (Product::Valkey, "cluster"));
+        let text = "redis_version:4.0.0\nkvrocks_version:2.10.1\nused_db_size:7\nmax_db_size:9";
+        let kvrocks = read(text, "h");
+        assert_eq!((kvrocks.product, kvrocks.used.0), (Product::Kvrocks, 7));
+        assert_eq!(kvrocks.limit, Some(Bytes(9)));
+        assert_eq!(read("", "h").product, Product::Other);
+    }
+}

@@ -1,0 +1,288 @@
+//! The jobs of a tier as commands with payloads and replies: `SET`, `GET`, and those answered with
+//! a number.
+
+use std::time::Duration;
+
+use super::command::{argument, argument_head, array, decimal};
+use super::layout::{Layout, METADATA_BYTES, Part};
+use super::pipeline::{Answer, Body, Job};
+use super::refusal::Refusal;
+use crate::tier::{ChunkHash, Fault, Fetched, Get, Put, Stored};
+
+/// Longest key that is written without growing a buffer first; longer ones work as well.
+const KEY_BYTES: usize = 256;
+
+/// What a block counts as until its command is run, and if the time is over before that.
+pub(super) const PENDING_PUT: Stored = Stored::Failed(Fault::Timeout);
+/// The same for loading.
+pub(super) const PENDING_GET: Fetched = Fetched::Failed(Fault::Timeout);
+
+/// Appends a key with its head, without a buffer in between: the length is filled in after it.
+fn key_argument(layout: &Layout, hash: &ChunkHash, part: Part, out: &mut Vec<u8>) {
+    // A key's length is known only when it is written, and its head has no fixed length; the key is
+    // short, so it is moved.
+    let at = out.len();
+    layout.key(hash, part, out);
+    let length = out.len() - at;
+    argument_head(out, length);
+    let head = out.len() - at - length;
+    out[at..].rotate_right(head);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Stores the bytes, or the metadata, of blocks.
+pub(super) struct PutJob<'a, 'b> {
+    pub(super) layout: &'a Layout,
+    pub(super) puts: &'a [Put<'b>],
+    pub(super) part: Part,
+    pub(super) ttl: Option<Duration>,
+    pub(super) outcomes: &'a mut [Stored],
+}
+
+impl PutJob<'_, '_> {
+    fn outcome(&mut self, command: u32) -> &mut Stored {
+        &mut self.outcomes[command as usize]
+    }
+}
+
+impl Job for PutJob<'_, '_> {
+    fn commands(&self) -> u32 {
+        self.puts.len() as u32
+    }
+
+    fn wants(&self, command: u32) -> bool {
+        let outcome = self.outcomes[command as usize];
+        match self.part {
+            Part::Value => outcome == PENDING_PUT,
+            // The bytes first: who sees the metadata counts on them.
+            Part::Metadata => outcome == Stored::Stored,
+        }
+    }
+
+    fn key(&self, command: u32, out: &mut Vec<u8>) {
+        self.layout.key(&self.puts[command as usize].key, self.part, out);
+    }
+
+    fn head(&self, command: u32, out: &mut Vec<u8>) {
+        let put = &self.puts[command as usize];
+        out.reserve(KEY_BYTES);
+        array(out, if self.ttl.is_some() { 5 } else { 3 });
+        argument(out, b"SET");
+        key_argument(self.layout, &put.key, self.part, out);
+        let length = match self.part {
+            Part::Value => put.bytes.len() + self.layout.trailer_bytes(),
+            Part::Metadata => METADATA_BYTES,
+        };
+        argument_head(out, length);
+    }
+
+    fn payload(&self, command: u32) -> &[u8] {
+        match self.part {
+            Part::Value => self.puts[command as usize].bytes,
+            Part::Metadata => &[],
+        }
+    }
+
+    fn tail(&self, command: u32, out: &mut Vec<u8>) {
+        let put = &self.puts[command as usize];
+        match self.part {
+            Part::Value => self.layout.trailer(&put.key, put.bytes, out),
+            Part::Metadata => self.layout.metadata(put.bytes.len(), out),
+        }
+        out.extend_from_slice(b"\r\n");
+        if let Some(ttl) = self.ttl {
+            argument(out, b"EX");
+            let seconds = ttl.as_secs().max(1);
+            argument_head(out, seconds.ilog10() as usize + 1);
+            decimal(out, seconds);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+        *self.outcome(command) = match answer {
+            Answer::Status => Stored::Stored,
+            Answer::Refused(Refusal::Full) => Stored::Full,
+            Answer::Refused(refusal) => Stored::Failed(refusal.fault()),
+            _ => Stored::Failed(Fault::Protocol),
+        };
+    }
+
+    fn fail(&mut self, command: u32, fault: Fault) {
+        *self.outcome(command) = Stored::Failed(fault);
+    }
+}
+
+/// Loads the bytes of blocks, or looks at their metadata.
+pub(super) struct GetJob<'a, 'b> {
+    pub(super) layout: &'a Layout,
+    pub(super) gets: &'a mut [Get<'b>],
+    pub(super) part: Part,
+    pub(super) outcomes: &'a mut [Fetched],
+}
+
+impl GetJob<'_, '_> {
+    fn block_bytes(&self, command: u32) -> usize {
+        self.gets[command as usize].into.len()
+    }
+}
+
+impl Job for GetJob<'_, '_> {
+    fn commands(&self) -> u32 {
+        self.gets.len() as u32
+    }
+
+    fn wants(&self, command: u32) -> bool {
+        let wanted = if self.part == Part::Value && self.layout.has_metadata() {
+            // Its metadata was found.
+            Fetched::Hit
+        } else {
+            PENDING_GET
+        };
+        self.outcomes[command as usize] == wanted
+    }
+
+    fn key(&self, command: u32, out: &mut Vec<u8>) {
+        self.layout.key(&self.gets[command as usize].key, self.part, out);
+    }
+
+    fn head(&self, command: u32, out: &mut Vec<u8>) {
+        out.reserve(KEY_BYTES);
+        array(out, 2);
+        argument(out, b"GET");
+        key_argument(self.layout, &self.gets[command as usize].key, self.part, out);
+    }
+
+    fn bytes(&self, command: u32) -> usize {
+        match self.part {
+            Part::Value => self.block_bytes(command),
+            Part::Metadata => METADATA_BYTES,
+        }
+    }
+
+    fn body(&self, command: u32, length: u64) -> Body {
+        let block = self.block_bytes(command);
+        let (taken, wanted) = match self.part {
+            Part::Value => (block, block + self.layout.trailer_bytes()),
+            Part::Metadata => (0, METADATA_BYTES),
+        };
+        if length == wanted as u64 { Body::Take(taken) } else { Body::PassOver }
+    }
+
+    fn block(&mut self, command: u32) -> &mut [u8] {
+        self.gets[command as usize].into
+    }
+
+    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+        let get = &self.gets[command as usize];
+        let fits = |rest: &[u8]| match self.part {
+            Part::Value => self.layout.trailer_fits(&get.key, get.into, rest),
+            Part::Metadata => Layout::metadata_length(rest) == Some(get.into.len()),
+        };
+        self.outcomes[command as usize] = match answer {
+            Answer::Body(rest) if fits(rest) => Fetched::Hit,
+            Answer::Body(_) | Answer::WrongLength | Answer::Refused(Refusal::WrongType) => {
+                Fetched::Corrupt
+            }
+            Answer::Null => Fetched::Miss,
+            Answer::Refused(refusal) => Fetched::Failed(refusal.fault()),
+            _ => Fetched::Failed(Fault::Protocol),
+        };
+    }
+
+    fn fail(&mut self, command: u32, fault: Fault) {
+        self.outcomes[command as usize] = Fetched::Failed(fault);
+    }
+}
+
+/// A command on keys that is answered with a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Is it there? Does not make it recent.
+    Exists,
+    /// Is it there? Makes it recent.
+    Touch,
+    /// Remove it, and free its memory on another thread.
+    Unlink,
+    /// Remove it.
+    Del,
+}
+
+impl Question {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::Exists => b"EXISTS",
+            Self::Touch => b"TOUCH",
+            Self::Unlink => b"UNLINK",
+            Self::Del => b"DEL",
+        }
+    }
+
+    /// The same for a server that has no such command.
+    pub(super) const fn older(self) -> Self {
+        match self {
+            Self::Exists | Self::Touch => Self::Exists,
+            Self::Unlink | Self::Del => Self::Del,
+        }
+    }
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Not asked yet.
+    Pending,
+    /// A key was there, or was not.
+    Known(bool),
+    /// The server does not have the command.
+    Unknown,
+    /// It did not work.
+    Failed(Fault),
+}
+
+/// Asks about keys, one command for each.
+pub(super) struct AskJob<'a, K: Fn(u32, &mut Vec<u8>)> {
+    pub(super) question: Question,
+    /// Appends the key of a command.
+    pub(super) key: K,
+    pub(super) answers: &'a mut [Asked],
+}
+
+impl<K: Fn(u32, &mut Vec<u8>)> Job for AskJob<'_, K> {
+    fn commands(&self) -> u32 {
+        self.answers.len() as u32
+    }
+
+    fn wants(&self, command: u32) -> bool {
+        self.answers[command as usize] == Asked::Pending
+    }
+
+    fn key(&self, command: u32, out: &mut Vec<u8>) {
+        (self.key)(command, out);
+    }
+
+    fn head(&self, command: u32, out: &mut Vec<u8>) {
+        array(out, 2);
+        argument(out, self.question.word());
+        let at = out.len();
+        (self.key)(command, out);
+        let length = out.len() - at;
+        argument_head(out, length);
+        let head = out.len() - at - length;
+        out[at..].rotate_right(head);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+        self.answers[command as usize] = match answer {
+            Answer::Integer(count) => Asked::Known(count > 0),
+            Answer::Refused(Refusal::UnknownCommand) => Asked::Unknown,
+            Answer::Refused(refusal) => Asked::Failed(refusal.fault()),
+            _ => Asked::Failed(Fault::Protocol),
+        };
+    }
+
+    fn fail(&mut self, command: u32, fault: Fault) {
+        self.answers[command as usize] = Asked::Failed(fault);
+    }
+}

@@ -1,0 +1,399 @@
+//! How chunks are named in a store, and what stands around their bytes: Weir's own layout, and the
+//! three of `LMCache`, so that either can read and count what the other wrote.
+//!
+//! `LMCache`'s layouts as of its version 0.5.6, seen in Redis after a run of it.
+
+use std::fmt::Write as _;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::command::decimal;
+use crate::tier::ChunkHash;
+
+/// First bytes of the trailer that carries a checksum.
+pub const TRAILER_MAGIC: [u8; 8] = *b"weirkv1\n";
+/// Bytes of the trailer: the magic, then XXH3 (64 bits, little endian) of the block, seeded with
+/// the first eight bytes of the chunk's hash (little endian), so that the bytes of another chunk
+/// do not pass for this one's.
+pub const TRAILER_BYTES: usize = 16;
+/// Bytes of the metadata of one group in `LMCache`'s layout of two keys: seven 32-bit integers.
+pub const METADATA_BYTES: usize = 28;
+/// Longest name that becomes part of a key.
+const NAME_BYTES_MAX: usize = 512;
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// What is wrong with a layout.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// A namespace with other characters would touch keys of others.
+    #[error("namespace {0:?}: give 1 to 64 characters of a-z, A-Z, 0-9, '.', '_' and '-'")]
+    Namespace(String),
+    /// A name cannot be part of a key.
+    #[error("{what} {name:?}: give 1 to {NAME_BYTES_MAX} bytes without control characters{extra}")]
+    Name {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What else it must not have.
+        extra: &'static str,
+    },
+    /// The size does not fit the metadata.
+    #[error("a block of {0} bytes is too large for LMCache's metadata (below 2 GiB)")]
+    Size(usize),
+}
+
+/// Element types of `LMCache`'s tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LmcacheDtype {
+    /// 16-bit IEEE floating point.
+    Half,
+    /// 16-bit brain floating point.
+    Bfloat16,
+    /// 32-bit floating point.
+    Float,
+    /// Bytes, as its serialisers write them.
+    Uint8,
+    /// 8-bit floating point, 4 exponent bits.
+    Fp8E4m3fn,
+    /// 8-bit floating point, 5 exponent bits.
+    Fp8E5m2,
+}
+
+impl LmcacheDtype {
+    /// The word in keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Half => "half",
+            Self::Bfloat16 => "bfloat16",
+            Self::Float => "float",
+            Self::Uint8 => "uint8",
+            Self::Fp8E4m3fn => "fp8_e4m3fn",
+            Self::Fp8E5m2 => "fp8_e5m2",
+        }
+    }
+
+    /// The number in metadata.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Half => 2,
+            Self::Bfloat16 => 3,
+            Self::Float => 4,
+            Self::Uint8 => 6,
+            Self::Fp8E4m3fn => 7,
+            Self::Fp8E5m2 => 8,
+        }
+    }
+}
+
+/// Whose blocks these are, in the keys of `LMCache` inside an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LmcacheWorker {
+    /// The model, as the engine was told it.
+    pub model: String,
+    /// Tensor-parallel workers in all.
+    pub world_size: u32,
+    /// Which one.
+    pub worker: u32,
+    /// Element type.
+    pub dtype: LmcacheDtype,
+}
+
+/// How chunks are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// `weir:{namespace}:{hash in hex}` (without braces).
+    Weir {
+        /// Blocks of different namespaces do not meet.
+        namespace: String,
+        /// Whether values end with a trailer that carries a checksum.
+        checksums: bool,
+    },
+    /// `LMCache`'s server, L2 adapters `resp` and `valkey`:
+    /// `{model}@{kv_rank:08x}@{object_group:x}@{hash in hex}[@{salt}]`.
+    LmcacheServer {
+        /// The model, as the engine was told it.
+        model: String,
+        /// `world << 24 | rank << 16 | local_world << 8 | local_rank`.
+        kv_rank: u32,
+        /// Number of the group of layers.
+        object_group: u32,
+        /// The cache salt, where requests have one.
+        salt: Option<String>,
+    },
+    /// `LMCache` inside an engine, `resp://` and `valkey://`:
+    /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes.
+    LmcacheSingle(LmcacheWorker),
+    /// `LMCache` inside an engine, `redis://` and its like: the same key with `kv_bytes` behind it
+    /// for the bytes, and with `metadata` for what they are.
+    LmcachePair {
+        /// Whose blocks these are.
+        worker: LmcacheWorker,
+        /// `LMCache`'s number of the memory format: 1 is K and V by layers, 6 is MLA.
+        format: i32,
+        /// Shape of the tensor: for format 1 two, layers, tokens, hidden size of K.
+        shape: [i32; 4],
+    },
+}
+
+/// Which of a chunk's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// That of the bytes.
+    Value,
+    /// That of what they are; only in [`Layout::LmcachePair`].
+    Metadata,
+}
+
+impl Layout {
+    /// Checks that its names can stand in keys, and that a block of this size fits it.
+    pub fn check(&self, block_bytes: usize) -> Result<(), LayoutError> {
+        let named = |what: &'static str, name: &str, at_sign: bool| {
+            let control = name.chars().any(char::is_control);
+            let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && !control;
+            let extra = if at_sign { "" } else { " and without '@'" };
+            if fits && (at_sign || !name.contains('@')) {
+                return Ok(());
+            }
+            Err(LayoutError::Name { what, name: name.to_owned(), extra })
+        };
+        match self {
+            Self::Weir { namespace, .. } => {
+                let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+                if (1..=64).contains(&namespace.len()) && namespace.chars().all(known) {
+                    return Ok(());
+                }
+                Err(LayoutError::Namespace(namespace.clone()))
+            }
+            Self::LmcacheServer { model, salt, .. } => {
+                named("model", model, true)?;
+                salt.as_ref().map_or(Ok(()), |salt| named("cache salt", salt, false))
+            }
+            Self::LmcacheSingle(worker) => named("model", &worker.model, true),
+            Self::LmcachePair { worker, .. } => {
+                named("model", &worker.model, true)?;
+                match i32::try_from(block_bytes) {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(LayoutError::Size(block_bytes)),
+                }
+            }
+        }
+    }
+
+    /// The word in tables and files.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Weir { .. } => "weir",
+            Self::LmcacheServer { .. } => "lmcache-server",
+            Self::LmcacheSingle(_) => "lmcache-resp",
+            Self::LmcachePair { .. } => "lmcache-redis",
+        }
+    }
+
+    /// Whether a chunk has two keys.
+    pub const fn has_metadata(&self) -> bool {
+        matches!(self, Self::LmcachePair { .. })
+    }
+
+    /// Bytes that follow the block in its value.
+    pub const fn trailer_bytes(&self) -> usize {
+        match self {
+            Self::Weir { checksums: true, .. } => TRAILER_BYTES,
+            _ => 0,
+        }
+    }
+
+    /// Appends a key of a chunk.
+    pub fn key(&self, hash: &ChunkHash, part: Part, out: &mut Vec<u8>) {
+        self.prefix(out);
+        match self {
+            Self::Weir { .. } => hex(&hash.0, out),
+            Self::LmcacheServer { salt, .. } => {
+                hex(&hash.0, out);
+                if let Some(salt) = salt {
+                    out.push(b'@');
+                    out.extend_from_slice(salt.as_bytes());
+                }
+            }
+            Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
+                hex_number(first_eight(hash), out);
+                out.push(b'@');
+                out.extend_from_slice(worker.dtype.name().as_bytes());
+                if self.has_metadata() {
+                    let suffix: &[u8] = match part {
+                        Part::Value => b"kv_bytes",
+                        Part::Metadata => b"metadata",
+                    };
+                    out.extend_from_slice(suffix);
+                }
+            }
+        }
+    }
+
+    /// What all keys begin with.
+    fn prefix(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Weir { namespace, .. } => {
+                out.extend_from_slice(b"weir:");
+                out.extend_from_slice(namespace.as_bytes());
+                out.push(b':');
+            }
+            Self::LmcacheServer { model, kv_rank, object_group, .. } => {
+                out.extend_from_slice(model.as_bytes());
+                out.push(b'@');
+                hex(&kv_rank.to_be_bytes(), out);
+                out.push(b'@');
+                hex_number(u64::from(*object_group), out);
+                out.push(b'@');
+            }
+            Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
+                out.extend_from_slice(worker.model.as_bytes());
+                for number in [worker.world_size, worker.worker] {
+                    out.push(b'@');
+                    decimal(out, u64::from(number));
+                }
+                out.push(b'@');
+            }
+        }
+    }
+
+    /// Whose key it is, if it is one of this layout and of no other.
+    pub fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
+        let mut prefix = Vec::new();
+        self.prefix(&mut prefix);
+        let rest = key.strip_prefix(prefix.as_slice())?;
+        match self {
+            Self::Weir { .. } | Self::LmcacheServer { salt: None, .. } => {
+                Some((ChunkHash(from_hex(rest)?), Part::Value))
+            }
+            Self::LmcacheServer { salt: Some(salt), .. } => {
+                let rest = rest.strip_suffix(salt.as_bytes())?.strip_suffix(b"@")?;
+                Some((ChunkHash(from_hex(rest)?), Part::Value))
+            }
+            Self::LmcacheSingle(worker) => Some((short_hash(rest, worker)?, Part::Value)),
+            Self::LmcachePair { worker, .. } => match rest.strip_suffix(b"metadata") {
+                Some(rest) => Some((short_hash(rest, worker)?, Part::Metadata)),
+                None => Some((short_hash(rest.strip_suffix(b"kv_bytes")?, worker)?, Part::Value)),
+            },
+        }
+    }
+
+    /// A pattern for `SCAN` that fits all keys of this layout, and maybe others:
+    /// [`parse`](Self::parse) tells them apart.
+    pub fn pattern(&self) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        self.prefix(&mut prefix);
+        let mut pattern = Vec::with_capacity(prefix.len() + 8);
+        for byte in prefix {
+            if b"*?[]^-\\".contains(&byte) {
+                pattern.push(b'\\');
+            }
+            pattern.push(byte);
+        }
+        pattern.push(b'*');
+        pattern
+    }
+
+    /// Appends what follows a block in its value.
+    pub fn trailer(&self, hash: &ChunkHash, block: &[u8], out: &mut Vec<u8>) {
+        if self.trailer_bytes() > 0 {
+            out.extend_from_slice(&TRAILER_MAGIC);
+            out.extend_from_slice(&checksum(hash, block).to_le_bytes());
+        }
+    }
+
+    /// Whether what followed a block is what belongs there.
+    pub fn trailer_fits(&self, hash: &ChunkHash, block: &[u8], trailer: &[u8]) -> bool {
+        match trailer.split_first_chunk() {
+            Some((magic, sum)) if self.trailer_bytes() > 0 => {
+                *magic == TRAILER_MAGIC && sum == checksum(hash, block).to_le_bytes()
+            }
+            _ => trailer.len() == self.trailer_bytes(),
+        }
+    }
+
+    /// Appends the metadata of a block; nothing where the layout has none.
+    pub fn metadata(&self, block_bytes: usize, out: &mut Vec<u8>) {
+        if let Self::LmcachePair { worker, format, shape } = self {
+            // `check` has seen that the size fits.
+            let length = i32::try_from(block_bytes).unwrap_or(i32::MAX);
+            for number in [length, *format, worker.dtype.code()].iter().chain(shape) {
+                // LMCache packs them in the order of its machine.
+                out.extend_from_slice(&number.to_ne_bytes());
+            }
+        }
+    }
+
+    /// The bytes of the value that a metadata speaks of.
+    pub fn metadata_length(metadata: &[u8]) -> Option<usize> {
+        let length = i32::from_ne_bytes(*metadata.first_chunk()?);
+        usize::try_from(length).ok()
+    }
+}
+
+fn checksum(hash: &ChunkHash, block: &[u8]) -> u64 {
+    xxh3_64_with_seed(block, u64::from_le_bytes(*hash.0.first_chunk().expect("32 bytes")))
+}
+
+fn first_eight(hash: &ChunkHash) -> u64 {
+    u64::from_be_bytes(*hash.0.first_chunk().expect("32 bytes"))
+}
+
+fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
+/// Hex digits without leading zeros, as Python's `:x`.
+fn hex_number(number: u64, out: &mut Vec<u8>) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.push(HEX[(number >> (4 * digit) & 15) as usize]);
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+/// `{hash:x}@{dtype}`.
+fn short_hash(text: &[u8], worker: &LmcacheWorker) -> Option<ChunkHash> {
+    let text = text.strip_suffix(worker.dtype.name().as_bytes())?.strip_suffix(b"@")?;
+    let canonical = matches!(text, [b'0'] | [b'1'..=b'9' | b'a'..=b'f', ..]);
+    if !canonical || text.len() > 16 {
+        return None;
+    }
+    let mut number = 0;
+    for byte in text {
+        number = number << 4 | u64::from(digit(*byte)?);
+    }
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&number.to_be_bytes());
+    Some(ChunkHash(hash))
+}
+
+/// The layout for people.
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut prefix = Vec::new();
+        self.prefix(&mut prefix);
+        f.write_str(&String::from_utf8_lossy(&prefix))?;
+        f.write_char('*')
+    }
+}

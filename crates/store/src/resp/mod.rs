@@ -1,0 +1,31 @@
+//! Stores that speak RESP: Redis, Valkey, Kvrocks, and what else does.
+//!
+//! The data path is our own: blocks go from where they lie to the socket and from the socket to
+//! where they belong, many at a time on one connection. The protocol ([`command`], [`reply`]) does
+//! no input or output.
+
+pub mod address;
+pub mod client;
+pub mod command;
+pub(crate) mod connection;
+pub mod error;
+mod fleet;
+pub mod info;
+mod job;
+pub mod layout;
+mod pipeline;
+mod pool;
+pub mod refusal;
+pub mod reply;
+mod scan;
+pub mod slots;
+pub mod tier;
+pub mod value;
+mod wire;
+
+pub use address::{Address, AddressError, Endpoint, Secret};
+pub use client::StoreClient;
+pub use error::RespError;
+pub use info::{Product, ServerReport, StoreReport};
+pub use layout::{Layout, LayoutError, LmcacheDtype, LmcacheWorker};
+pub use tier::{RespOptions, RespTier};

@@ -1,0 +1,513 @@
+//! Many commands on one connection, with their replies read while others are written, so that two
+//! full buffers never wait for each other. Bytes of blocks go from where they are to the socket,
+//! and from the socket to where they belong: only what stands around them passes through a buffer.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::time::Instant;
+
+use rustix::event::PollFd;
+use smallvec::SmallVec;
+
+use super::command::command;
+use super::connection::Connection;
+use super::error::RespError;
+use super::refusal::Refusal;
+use super::reply::{Event, ProtocolError};
+use super::wire::{interest, wait};
+use crate::tier::Fault;
+
+/// Commands sent and not answered, at most: what a server must keep for us.
+const COMMANDS_MAX: usize = 512;
+/// Bytes of blocks that are on their way, at most: what stays in the caches of client and server
+/// while it passes through the buffers between them. Of 128 KiB to 4 MiB this was the fastest for
+/// values of 64 KiB, by a quarter (`cargo bench -p weir-store --bench resp` with each).
+const OPEN_BYTES_MAX: usize = 512 << 10;
+/// Commands that may be on their way whatever their size: one is worked on while the next comes.
+const OPEN_MIN: usize = 2;
+/// Bytes of text that are written at once.
+const TEXT_BYTES: usize = 32 << 10;
+/// Pieces that are written at once; the system takes up to 1024.
+const PIECES: usize = 64;
+/// Bytes behind a body that are read together with it: its CR LF and the head of the next reply.
+/// More would be bytes of the next block, which then are copied.
+const BEHIND_BODY: usize = 64;
+/// Bytes of a body that do not belong to the block: a checksum, or `LMCache`'s metadata.
+pub(crate) const ASIDE_BYTES_MAX: usize = 128;
+
+/// What came for a command.
+#[derive(Debug)]
+pub(crate) enum Answer<'a> {
+    /// A status.
+    Status,
+    /// A number.
+    Integer(i64),
+    /// There is nothing.
+    Null,
+    /// The body was taken; these are the bytes of it that are not the block's.
+    Body(&'a [u8]),
+    /// There was a body of another length.
+    WrongLength,
+    /// The server refuses.
+    Refused(Refusal),
+}
+
+/// Where a body goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// So many bytes into the block, the rest aside.
+    Take(usize),
+    /// Nowhere: it has a length that no block has.
+    PassOver,
+}
+
+/// Commands with payloads and replies, by number.
+pub(crate) trait Job {
+    /// How many there are.
+    fn commands(&self) -> u32;
+    /// Whether a command is to be run.
+    fn wants(&self, command: u32) -> bool;
+    /// Appends the key of a command, by which a cluster finds its server.
+    fn key(&self, command: u32, out: &mut Vec<u8>);
+    /// Appends the command up to its payload.
+    fn head(&self, command: u32, out: &mut Vec<u8>);
+    /// Bytes that follow the head.
+    fn payload(&self, _command: u32) -> &[u8] {
+        &[]
+    }
+    /// Appends what follows the payload.
+    fn tail(&self, _command: u32, _out: &mut Vec<u8>) {}
+    /// Bytes of a block that it moves, either way.
+    fn bytes(&self, command: u32) -> usize {
+        self.payload(command).len()
+    }
+    /// Where a body of this length goes. Aside go at most [`ASIDE_BYTES_MAX`]; the block is not
+    /// longer than the body, and [`block`](Self::block) has its length.
+    fn body(&self, _command: u32, _length: u64) -> Body {
+        Body::PassOver
+    }
+    /// The block into which a body goes.
+    fn block(&mut self, _command: u32) -> &mut [u8] {
+        &mut []
+    }
+    /// A command is answered.
+    fn answer(&mut self, command: u32, answer: Answer<'_>);
+    /// A command is not answered, and will not be.
+    fn fail(&mut self, command: u32, fault: Fault);
+}
+
+/// A command to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errand {
+    pub(crate) command: u32,
+    /// Whether `ASKING` stands before it.
+    pub(crate) asking: bool,
+}
+
+/// A command that has to be sent somewhere else.
+#[derive(Debug)]
+pub(crate) struct Redirect {
+    pub(crate) command: u32,
+    pub(crate) refusal: Refusal,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Piece {
+    /// Of the text, up to here.
+    Text(usize),
+    /// The payload of a command.
+    Payload(u32),
+}
+
+/// The body that is being received.
+#[derive(Debug, Clone, Copy, Default)]
+struct Receipt {
+    /// Bytes of it for the block.
+    block: usize,
+    /// Bytes of it aside.
+    aside: usize,
+    /// Bytes received.
+    at: usize,
+    /// Nothing of it is kept.
+    passed_over: bool,
+    /// It is the text of an error.
+    is_error: bool,
+}
+
+/// The state of a pipeline; its buffers are used again.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(super) errands: Vec<Errand>,
+    /// Errands encoded.
+    begun: usize,
+    /// Errands answered.
+    answered: usize,
+    /// The reply to `ASKING` has come.
+    allowed: bool,
+    open_bytes: usize,
+    text: Vec<u8>,
+    pieces: Vec<Piece>,
+    piece: usize,
+    /// Bytes of the text, and of the piece, that are sent.
+    text_at: usize,
+    piece_at: usize,
+    receipt: Receipt,
+    aside: [u8; ASIDE_BYTES_MAX],
+    pub(super) redirects: Vec<Redirect>,
+    pub(super) error: Option<RespError>,
+    /// Something may still be moved without waiting.
+    is_hot: bool,
+}
+
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            errands: Vec::new(),
+            begun: 0,
+            answered: 0,
+            allowed: false,
+            open_bytes: 0,
+            text: Vec::new(),
+            pieces: Vec::new(),
+            piece: 0,
+            text_at: 0,
+            piece_at: 0,
+            receipt: Receipt::default(),
+            aside: [0; ASIDE_BYTES_MAX],
+            redirects: Vec::new(),
+            error: None,
+            is_hot: false,
+        }
+    }
+}
+
+impl Pipe {
+    /// Takes errands for the next drive.
+    pub(super) fn load(&mut self, errands: impl IntoIterator<Item = Errand>) {
+        self.errands.clear();
+        self.errands.extend(errands);
+        (self.begun, self.answered, self.open_bytes) = (0, 0, 0);
+        self.allowed = false;
+        self.text.clear();
+        self.pieces.clear();
+        (self.piece, self.text_at, self.piece_at) = (0, 0, 0);
+        self.redirects.clear();
+        self.error = None;
+        self.is_hot = false;
+    }
+
+    pub(super) const fn has_answers(&self) -> bool {
+        self.answered > 0 || self.allowed
+    }
+
+    /// Errands that no answer came for.
+    pub(super) fn unanswered(&self) -> &[Errand] {
+        &self.errands[self.answered..]
+    }
+
+    fn is_running(&self) -> bool {
+        self.error.is_none() && self.answered < self.errands.len()
+    }
+
+    /// Whether so much is answered that it is time to send more: a server that gets several
+    /// commands together answers them together.
+    fn may_begin(&self) -> bool {
+        let open = self.begun - self.answered;
+        self.begun < self.errands.len()
+            && (open < OPEN_MIN
+                || (open <= COMMANDS_MAX / 2 && self.open_bytes <= OPEN_BYTES_MAX / 2))
+    }
+
+    /// Whether one more command fits to those that are sent together.
+    fn may_go_on(&self, job: &dyn Job) -> bool {
+        let Some(errand) = self.errands.get(self.begun) else { return false };
+        let open = self.begun - self.answered;
+        let bytes = self.open_bytes + job.bytes(errand.command);
+        open < OPEN_MIN || (open < COMMANDS_MAX && bytes <= OPEN_BYTES_MAX)
+    }
+
+    fn has_output(&self) -> bool {
+        self.piece < self.pieces.len()
+    }
+
+    /// Encodes commands until there is enough to write at once.
+    fn refill(&mut self, job: &dyn Job) {
+        self.text.clear();
+        self.pieces.clear();
+        (self.piece, self.text_at, self.piece_at) = (0, 0, 0);
+        while self.text.len() < TEXT_BYTES && self.pieces.len() + 3 <= PIECES && self.may_go_on(job)
+        {
+            let errand = self.errands[self.begun];
+            if errand.asking {
+                command(&mut self.text, &[b"ASKING"]);
+            }
+            job.head(errand.command, &mut self.text);
+            if !job.payload(errand.command).is_empty() {
+                self.pieces.push(Piece::Text(self.text.len()));
+                self.pieces.push(Piece::Payload(errand.command));
+            }
+            job.tail(errand.command, &mut self.text);
+            self.open_bytes += job.bytes(errand.command);
+            self.begun += 1;
+        }
+        let covered = self.pieces.iter().rev().find_map(|piece| match piece {
+            Piece::Text(end) => Some(*end),
+            Piece::Payload(_) => None,
+        });
+        if covered.unwrap_or(0) < self.text.len() {
+            self.pieces.push(Piece::Text(self.text.len()));
+        }
+    }
+
+    /// What is left to write, as slices.
+    fn slices<'a>(&'a self, job: &'a dyn Job) -> SmallVec<[IoSlice<'a>; PIECES]> {
+        let (mut text_at, mut skip) = (self.text_at, self.piece_at);
+        let rest = self.pieces[self.piece..].iter();
+        rest.map(|piece| {
+            let whole = match piece {
+                Piece::Text(end) => {
+                    let from = std::mem::replace(&mut text_at, *end);
+                    &self.text[from..*end]
+                }
+                Piece::Payload(command) => job.payload(*command),
+            };
+            // Text that is sent is not behind `text_at` any more; payloads are cut here.
+            let cut =
+                if matches!(piece, Piece::Payload(_)) { std::mem::take(&mut skip) } else { 0 };
+            IoSlice::new(&whole[cut..])
+        })
+        .collect()
+    }
+
+    fn sent(&mut self, mut bytes: usize, job: &dyn Job) {
+        while let Some(piece) = self.pieces.get(self.piece) {
+            let left = match piece {
+                Piece::Text(end) => *end - self.text_at,
+                Piece::Payload(command) => job.payload(*command).len() - self.piece_at,
+            };
+            let step = left.min(bytes);
+            bytes -= step;
+            match piece {
+                Piece::Text(_) => self.text_at += step,
+                Piece::Payload(_) => self.piece_at += step,
+            }
+            if step < left {
+                return;
+            }
+            self.piece += 1;
+            self.piece_at = 0;
+        }
+    }
+}
+
+impl Connection {
+    /// Writes and reads what can be moved now.
+    fn step(&mut self, job: &mut dyn Job) -> Result<(), RespError> {
+        self.pipe.is_hot = false;
+        if !self.pipe.has_output() && self.pipe.may_begin() {
+            self.pipe.refill(job);
+        }
+        if self.pipe.has_output() || self.wire.wants_flush() {
+            let moved = self.wire.send(&self.pipe.slices(job))?;
+            self.pipe.sent(moved.bytes, job);
+            self.pipe.is_hot |= moved.more && (self.pipe.has_output() || self.pipe.may_begin());
+        }
+        if self.pipe.begun > self.pipe.answered {
+            self.read(job)?;
+        }
+        self.pipe.is_hot |= !self.pipe.has_output() && self.pipe.may_begin();
+        Ok(())
+    }
+
+    fn read(&mut self, job: &mut dyn Job) -> Result<(), RespError> {
+        let left = self.decoder.body_left() as usize;
+        let receipt = &mut self.pipe.receipt;
+        if left == 0 || receipt.passed_over || receipt.is_error {
+            let moved = self.wire.receive(&mut [IoSliceMut::new(&mut self.inbox)])?;
+            self.pipe.is_hot |= moved.more;
+            return self.work_on(moved.bytes, job);
+        }
+        let block_at = receipt.at.min(receipt.block);
+        let aside_at = receipt.at - block_at;
+        let command = self.pipe.errands[self.pipe.answered].command;
+        let mut slices = [
+            IoSliceMut::new(&mut job.block(command)[block_at..receipt.block]),
+            IoSliceMut::new(&mut self.pipe.aside[aside_at..receipt.aside]),
+            IoSliceMut::new(&mut self.inbox[..BEHIND_BODY]),
+        ];
+        let moved = self.wire.receive(&mut slices)?;
+        self.pipe.is_hot |= moved.more;
+        let of_body = moved.bytes.min(left);
+        self.decoder.body_taken(of_body as u64);
+        receipt.at += of_body;
+        self.work_on(moved.bytes - of_body, job)
+    }
+
+    /// Works on bytes in the inbox.
+    fn work_on(&mut self, bytes: usize, job: &mut dyn Job) -> Result<(), RespError> {
+        let mut input = &self.inbox[..bytes];
+        loop {
+            let event = match self.decoder.next(&mut input) {
+                Ok(None) => return Ok(()),
+                Ok(Some(event)) => event,
+                Err(error) => return Err(self.protocol(&error)),
+            };
+            if self.pipe.answered == self.pipe.begun {
+                let error = ProtocolError::Unexpected("more replies than commands");
+                return Err(self.protocol(&error));
+            }
+            if let Err(error) = self.pipe.event(event, job) {
+                return Err(self.protocol(&error));
+            }
+        }
+    }
+
+    /// What it waits for.
+    fn interest(&self) -> rustix::event::PollFlags {
+        let writes = self.pipe.has_output() || self.wire.wants_flush() || self.pipe.may_begin();
+        interest(self.pipe.begun > self.pipe.answered, writes)
+    }
+}
+
+impl Pipe {
+    fn event(&mut self, event: Event<'_>, job: &mut dyn Job) -> Result<(), ProtocolError> {
+        let errand = self.errands[self.answered];
+        if errand.asking && !self.allowed {
+            return match event {
+                Event::Simple(_) => {
+                    self.allowed = true;
+                    Ok(())
+                }
+                _ => Err(ProtocolError::Unexpected("ASKING is answered with a status")),
+            };
+        }
+        match event {
+            Event::Simple(_) => self.answer(Answer::Status, job),
+            Event::Integer(value) => self.answer(Answer::Integer(value), job),
+            Event::Null => self.answer(Answer::Null, job),
+            Event::Error(text) => self.refused(Refusal::of(text), job),
+            Event::Body { length, is_error } => self.begin_body(length, is_error, job),
+            Event::Part(part) => self.part(part, job),
+            Event::End => self.end_body(job),
+            Event::Boolean(_) | Event::Number(_) | Event::Aggregate { .. } => {
+                return Err(ProtocolError::Unexpected("an aggregate or a number with a point"));
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, answer: Answer<'_>, job: &mut dyn Job) {
+        let command = self.finish(job);
+        job.answer(command, answer);
+    }
+
+    /// Accounts for an answer; the command it is for.
+    fn finish(&mut self, job: &dyn Job) -> u32 {
+        let command = self.errands[self.answered].command;
+        self.answered += 1;
+        self.allowed = false;
+        self.open_bytes -= job.bytes(command);
+        command
+    }
+
+    fn refused(&mut self, refusal: Refusal, job: &mut dyn Job) {
+        if matches!(refusal, Refusal::Moved { .. } | Refusal::Ask { .. }) {
+            let command = self.finish(job);
+            self.redirects.push(Redirect { command, refusal });
+        } else {
+            self.answer(Answer::Refused(refusal), job);
+        }
+    }
+
+    fn begin_body(&mut self, length: u64, is_error: bool, job: &dyn Job) {
+        let command = self.errands[self.answered].command;
+        let mut receipt = Receipt { is_error, ..Receipt::default() };
+        match job.body(command, length) {
+            _ if is_error => {}
+            Body::Take(block) => {
+                receipt.block = block;
+                receipt.aside = length as usize - block;
+            }
+            Body::PassOver => receipt.passed_over = true,
+        }
+        self.receipt = receipt;
+    }
+
+    /// Bytes of a body that came together with something else.
+    fn part(&mut self, part: &[u8], job: &mut dyn Job) {
+        let receipt = &mut self.receipt;
+        if receipt.passed_over {
+            return;
+        }
+        if receipt.is_error {
+            // The beginning of the text has the code.
+            let room = ASIDE_BYTES_MAX - receipt.at.min(ASIDE_BYTES_MAX);
+            let length = part.len().min(room);
+            self.aside[receipt.at..receipt.at + length].copy_from_slice(&part[..length]);
+            receipt.at += length;
+            return;
+        }
+        let block_at = receipt.at.min(receipt.block);
+        let of_block = part.len().min(receipt.block - block_at);
+        if of_block > 0 {
+            let command = self.errands[self.answered].command;
+            job.block(command)[block_at..block_at + of_block].copy_from_slice(&part[..of_block]);
+        }
+        let aside_at = receipt.at - block_at;
+        let rest = &part[of_block..];
+        self.aside[aside_at..aside_at + rest.len()].copy_from_slice(rest);
+        receipt.at += part.len();
+    }
+
+    fn end_body(&mut self, job: &mut dyn Job) {
+        let receipt = std::mem::take(&mut self.receipt);
+        if receipt.is_error {
+            self.refused(Refusal::of(&self.aside[..receipt.at]), job);
+            return;
+        }
+        let command = self.finish(job);
+        if receipt.passed_over {
+            job.answer(command, Answer::WrongLength);
+        } else {
+            job.answer(command, Answer::Body(&self.aside[..receipt.aside]));
+        }
+    }
+}
+
+/// Moves the errands of all connections until each is answered or its connection has an error.
+/// Errands without an answer stay in [`Pipe::unanswered`].
+pub(super) fn drive(lanes: &mut [Connection], job: &mut dyn Job, deadline: Instant) {
+    loop {
+        let mut hot = false;
+        let mut running = false;
+        for lane in lanes.iter_mut() {
+            if !lane.pipe.is_running() {
+                continue;
+            }
+            if let Err(error) = lane.step(job) {
+                lane.give_up();
+                lane.pipe.error = Some(error);
+            } else if lane.pipe.is_running() {
+                running = true;
+                hot |= lane.pipe.is_hot;
+            }
+        }
+        if !running {
+            return;
+        }
+        if Instant::now() >= deadline {
+            for lane in lanes.iter_mut().filter(|lane| lane.pipe.is_running()) {
+                lane.give_up();
+                let place = lane.place().to_owned();
+                lane.pipe.error = Some(RespError::Timeout { place, doing: "moving blocks" });
+            }
+            return;
+        }
+        if !hot {
+            let running = lanes.iter().filter(|lane| lane.pipe.is_running());
+            let mut fds: SmallVec<[PollFd<'_>; 8]> =
+                running.map(|lane| PollFd::new(lane.wire.fd(), lane.interest())).collect();
+            // Whether something is ready or the time is over: the next turn finds out.
+            wait(&mut fds, deadline);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What the text of an error reply means. Its first word is a code; the rest is for people.
+
+use super::address::{Endpoint, endpoint};
+use crate::tier::Fault;
+
+/// A refusal of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No memory, or no room on disk, and nothing may be evicted.
+    Full,
+    /// The slot has another home.
+    Moved {
+        /// The slot.
+        slot: u16,
+        /// Its home; nothing where the server does not know its own name.
+        to: Option<Endpoint>,
+    },
+    /// The key may have moved already: ask there, once.
+    Ask {
+        /// Where.
+        to: Option<Endpoint>,
+    },
+    /// The server says that it works later: it loads its data, or a slot is on its way.
+    Later,
+    /// Part of a cluster is not there.
+    ClusterDown,
+    /// A password is missing or wrong, or the user may not.
+    Permission,
+    /// The key holds something else than a string.
+    WrongType,
+    /// The server does not have the command.
+    UnknownCommand,
+    /// Anything else.
+    Other,
+}
+
+impl Refusal {
+    /// Reads the text of an error.
+    pub fn of(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let mut words = text.split_ascii_whitespace();
+        let code = words.next().unwrap_or_default();
+        match code {
+            "OOM" => Self::Full,
+            "MOVED" | "ASK" => {
+                let slot = words.next().and_then(|word| word.parse().ok()).filter(|s| *s < 16384);
+                let to = words.next().and_then(target);
+                match (code, slot) {
+                    ("MOVED", Some(slot)) => Self::Moved { slot, to },
+                    ("ASK", Some(_)) => Self::Ask { to },
+                    _ => Self::Other,
+                }
+            }
+            "LOADING" | "TRYAGAIN" | "BUSY" | "MASTERDOWN" => Self::Later,
+            "CLUSTERDOWN" => Self::ClusterDown,
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Permission,
+            "WRONGTYPE" => Self::WrongType,
+            // Kvrocks has no code of its own for these two.
+            _ if text.contains("max-db-size") || text.contains("No space left") => Self::Full,
+            _ if text.contains("invalid password") => Self::Permission,
+            "ERR" if text.to_ascii_lowercase().contains("unknown command") => Self::UnknownCommand,
+            _ => Self::Other,
+        }
+    }
+
+    /// What a block counts as whose command was refused so.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Later => Fault::Busy,
+            Self::Moved { .. } | Self::Ask { .. } | Self::ClusterDown => Fault::Disconnected,
+            _ => Fault::Refused,
+        }
+    }
+
+    /// What to do about it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Full => {
+                "give the store more memory, or let it evict (maxmemory-policy allkeys-lru)"
+            }
+            Self::Moved { .. } | Self::Ask { .. } => {
+                "it is a cluster: write redis-cluster:// in the address"
+            }
+            Self::Later => "wait until it has loaded its data",
+            Self::ClusterDown => "see CLUSTER INFO: not all slots are served",
+            Self::Permission => "check user and password in the address, and the user's ACL",
+            Self::WrongType | Self::UnknownCommand | Self::Other => "",
+        }
+    }
+}
+
+/// `host:port`, where a host without brackets may be an IPv6 address, or empty.
+fn target(word: &str) -> Option<Endpoint> {
+    let (host, port) = word.rsplit_once(':')?;
+    let bracketed = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        word.to_owned()
+    };
+    endpoint(&bracketed, 0).ok().filter(|e| !matches!(e, Endpoint::Tcp { port: 0, .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart() {
+        let tcp = |host: &str, port| Some(Endpoint::Tcp { host: host.to_owned(), port });
+        for (text, wanted) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", Refusal::Full),
+            (
+                "MOVED 3999 127.0.0.1:6381",
+                Refusal::Moved { slot: 3999, to: tcp("127.0.0.1", 6381) },
+            ),
+            ("MOVED 1 ::1:6381", Refusal::Moved { slot: 1, to: tcp("::1", 6381) }),
+            ("MOVED 1 :6381", Refusal::Moved { slot: 1, to: None }),
+            ("MOVED 99999 h:1", Refusal::Other),
+            ("MOVED", Refusal::Other),
+            ("ASK 7 h:1", Refusal::Ask { to: tcp("h", 1) }),
+            ("LOADING Redis is loading the dataset in memory", Refusal::Later),
+            ("CLUSTERDOWN Hash slot not served", Refusal::ClusterDown),
+            ("WRONGPASS invalid username-password pair or user is disabled.", Refusal::Permission),
+            ("ERR invalid password", Refusal::Permission),
+            ("WRONGTYPE Operation against a key", Refusal::WrongType),
+            ("ERR unknown command 'TOUCH'", Refusal::UnknownCommand),
+            ("ERR write command not allowed when reached max-db-size.", Refusal::Full),
+            ("ERR syntax error", Refusal::Other),
+            ("", Refusal::Other),
+        ] {
+            assert_eq!(Refusal::of(text.as_bytes()), wanted, "{text}");
+        }
+        assert_eq!(Refusal::of(&[0xff, 0xfe]), Refusal::Other);
+    }
+}

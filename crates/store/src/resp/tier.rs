@@ -1,0 +1,342 @@
+//! A RESP store as a tier.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use weir_http::TlsConfig;
+use weir_model::TierKind;
+
+use super::address::Address;
+use super::client::dial;
+use super::error::RespError;
+use super::fleet::Fleet;
+use super::info::{Evictions, ServerReport, StoreReport, servers};
+use super::job::{AskJob, Asked, GetJob, PENDING_GET, PENDING_PUT, PutJob, Question};
+use super::layout::{Layout, Part};
+use super::pipeline::Job;
+use crate::tally::Tally;
+use crate::tier::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+
+/// Connections where nothing else is said: two keep one server's network and processor busy at the
+/// same time, more serve callers.
+pub const CONNECTIONS: usize = 4;
+/// Most connections: a store has a limit of its own (10,000), and every one costs it memory.
+const CONNECTIONS_MAX: usize = 1024;
+/// Time to connect where nothing else is said.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest life of a value; the store refuses what overflows its clock.
+const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// What a tier on a RESP store is.
+#[derive(Debug, Clone)]
+pub struct RespOptions {
+    /// Where the store is.
+    pub address: Address,
+    /// How chunks are named.
+    pub layout: Layout,
+    /// Bytes of every block.
+    pub block_bytes: usize,
+    /// Connections, at most, per server.
+    pub connections: usize,
+    /// Life of what is stored, in whole seconds; nothing for as long as the store keeps it.
+    pub ttl: Option<Duration>,
+    /// Whether the store is asked first which chunks it has, so that they are not sent again.
+    pub skip_present: bool,
+    /// Whether a look at a chunk makes it recent (`TOUCH`), as [`Tier::contains`] has it. Without
+    /// it the look is `EXISTS`, as `LMCache`'s is.
+    pub touch: bool,
+    /// Whom to trust, where TLS is spoken.
+    pub tls: TlsConfig,
+    /// Time for one attempt to connect.
+    pub connect_timeout: Duration,
+}
+
+impl RespOptions {
+    /// The usual options.
+    pub fn new(address: Address, layout: Layout, block_bytes: usize) -> Self {
+        let touch = matches!(layout, Layout::Weir { .. });
+        Self {
+            address,
+            layout,
+            block_bytes,
+            connections: CONNECTIONS,
+            ttl: None,
+            skip_present: false,
+            touch,
+            tls: TlsConfig::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+
+    fn check(&self) -> Result<(), RespError> {
+        let refuse = |problem: &str| {
+            let (place, problem) = (self.address.to_string(), problem.to_owned());
+            Err(RespError::Setting { place, problem })
+        };
+        self.layout.check(self.block_bytes)?;
+        if self.block_bytes == 0 || self.block_bytes > crate::slab::BLOCK_BYTES_MAX / 2 {
+            return refuse("a block has 1 byte to 512 MiB, the largest value that a store takes");
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return refuse("give 1 to 1024 connections");
+        }
+        match self.ttl {
+            Some(ttl) if ttl < Duration::from_secs(1) || ttl > TTL_MAX => {
+                refuse("a life (TTL) is 1 second to 100 years")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Blocks in a RESP store.
+#[derive(Debug)]
+pub struct RespTier {
+    options: RespOptions,
+    fleet: Fleet,
+    tally: Tally,
+    evictions: Mutex<Evictions>,
+    /// The store's counters before anything was stored are known.
+    has_begun: AtomicBool,
+    /// The server has neither `TOUCH` nor `UNLINK`.
+    is_old: AtomicBool,
+    /// The last thing that went wrong, for people.
+    problem: Mutex<Option<String>>,
+}
+
+impl RespTier {
+    /// Checks the options. Nothing is connected before the first call: a store may come later.
+    pub fn new(options: RespOptions) -> Result<Self, RespError> {
+        options.check()?;
+        let dial = dial(&options.address, &options.tls, options.connect_timeout)?;
+        let fleet = Fleet::new(dial, options.connections);
+        let (tally, evictions) = (Tally::default(), Mutex::default());
+        let (has_begun, is_old) = (AtomicBool::default(), AtomicBool::default());
+        let problem = Mutex::default();
+        Ok(Self { options, fleet, tally, evictions, has_begun, is_old, problem })
+    }
+
+    /// What it was made with.
+    pub const fn options(&self) -> &RespOptions {
+        &self.options
+    }
+
+    /// What the store says of itself, with the keys of this layout counted.
+    pub fn report(&self, deadline: Instant) -> Result<StoreReport, RespError> {
+        StoreReport::collect(&self.fleet, Some(&self.options.layout), deadline)
+    }
+
+    /// What its servers say of themselves: cheap, because no key is counted.
+    pub fn servers(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+        servers(&self.fleet, deadline)
+    }
+
+    /// What went wrong last, in words: outcomes and counters have the class only.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, error: &RespError) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    /// Runs a job; its blocks have what went wrong, and the words are kept.
+    fn run(&self, job: &mut dyn Job, deadline: Instant) {
+        if let Err(error) = self.fleet.run(job, deadline) {
+            self.note(&error);
+        }
+    }
+
+    fn error(&self, error: &RespError) -> TierError {
+        self.note(error);
+        self.tally.fault(error.fault());
+        error.of_tier(&self.place())
+    }
+
+    fn evictions(&self) -> MutexGuard<'_, Evictions> {
+        self.evictions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the store's own counter before anything is stored, so that its growth can be told.
+    fn note_beginning(&self, deadline: Instant) {
+        if self.has_begun.load(Ordering::Relaxed) {
+            return;
+        }
+        // A store that does not answer now is asked again at the next call.
+        if let Ok(servers) = servers(&self.fleet, deadline) {
+            let mut evictions = self.evictions();
+            if !evictions.has_begun() {
+                evictions.update(&servers);
+            }
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn question(&self, question: Question) -> Question {
+        if self.is_old.load(Ordering::Relaxed) { question.older() } else { question }
+    }
+
+    /// Asks about every key, again with an older command where the server has no such one.
+    fn ask(
+        &self,
+        question: Question,
+        key: &dyn Fn(u32, &mut Vec<u8>),
+        answers: &mut [Asked],
+        deadline: Instant,
+    ) -> Result<(), RespError> {
+        let question = self.question(question);
+        self.fleet.run(&mut AskJob { question, key, answers }, deadline)?;
+        if answers.contains(&Asked::Unknown) && question != question.older() {
+            self.is_old.store(true, Ordering::Relaxed);
+            answers.iter_mut().filter(|a| **a == Asked::Unknown).for_each(|a| *a = Asked::Pending);
+            let question = question.older();
+            self.fleet.run(&mut AskJob { question, key, answers }, deadline)?;
+        }
+        let failed = answers.iter().find_map(|answer| match answer {
+            Asked::Unknown => Some(Fault::Refused),
+            Asked::Failed(fault) => Some(*fault),
+            Asked::Pending | Asked::Known(_) => None,
+        });
+        match failed {
+            None => Ok(()),
+            Some(Fault::Refused) => Err(RespError::Refused {
+                place: self.place(),
+                why: "a command on a key".to_owned(),
+                remedy: "check the user's ACL",
+            }),
+            Some(fault) => Err(RespError::Disconnected {
+                place: self.place(),
+                why: format!("a command on a key failed ({})", fault.name()),
+            }),
+        }
+    }
+
+    fn look(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), RespError> {
+        let layout = &self.options.layout;
+        let part = if layout.has_metadata() { Part::Metadata } else { Part::Value };
+        let key = |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], part, out);
+        let question = if self.options.touch { Question::Touch } else { Question::Exists };
+        let mut answers = vec![Asked::Pending; keys.len()];
+        self.ask(question, &key, &mut answers, deadline)?;
+        for (present, answer) in present.iter_mut().zip(&answers) {
+            *present = *answer == Asked::Known(true);
+        }
+        Ok(())
+    }
+
+    /// Marks blocks that the store has.
+    fn skip(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        let keys: Vec<ChunkHash> = puts.iter().map(|put| put.key).collect();
+        let mut present = vec![false; keys.len()];
+        // A look that fails says nothing; storing finds out what is wrong.
+        if self.look(&keys, deadline, &mut present).is_ok() {
+            for (outcome, present) in outcomes.iter_mut().zip(present) {
+                if present && *outcome == PENDING_PUT {
+                    *outcome = Stored::Present;
+                }
+            }
+        }
+    }
+}
+
+impl Tier for RespTier {
+    fn kind(&self) -> TierKind {
+        TierKind::Remote
+    }
+
+    fn place(&self) -> String {
+        self.options.address.to_string()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.options.block_bytes
+    }
+
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        let RespOptions { layout, ttl, block_bytes, .. } = &self.options;
+        for (put, outcome) in puts.iter().zip(&mut *outcomes) {
+            let fits = put.bytes.len() == *block_bytes;
+            *outcome = if fits { PENDING_PUT } else { Stored::Failed(Fault::Refused) };
+        }
+        self.note_beginning(deadline);
+        if self.options.skip_present {
+            self.skip(puts, deadline, outcomes);
+        }
+        let ttl = *ttl;
+        for part in [Part::Value, Part::Metadata] {
+            if part == Part::Value || layout.has_metadata() {
+                let mut job = PutJob { layout, puts, part, ttl, outcomes };
+                self.run(&mut job, deadline);
+            }
+        }
+        self.tally.puts(outcomes);
+    }
+
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        let RespOptions { layout, block_bytes, .. } = &self.options;
+        for (get, outcome) in gets.iter().zip(&mut *outcomes) {
+            let fits = get.into.len() == *block_bytes;
+            *outcome = if fits { PENDING_GET } else { Fetched::Failed(Fault::Refused) };
+        }
+        for part in [Part::Metadata, Part::Value] {
+            if part == Part::Value || layout.has_metadata() {
+                let mut job = GetJob { layout, gets, part, outcomes };
+                self.run(&mut job, deadline);
+            }
+        }
+        self.tally.gets(outcomes);
+    }
+
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        self.look(keys, deadline, present).map_err(|error| self.error(&error))
+    }
+
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        let layout = &self.options.layout;
+        // The metadata first: who sees it counts on the bytes.
+        for part in [Part::Metadata, Part::Value] {
+            if part == Part::Metadata && !layout.has_metadata() {
+                continue;
+            }
+            let key = |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], part, out);
+            let mut answers = vec![Asked::Pending; keys.len()];
+            self.ask(Question::Unlink, &key, &mut answers, deadline)
+                .map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        let is_old = self.is_old.load(Ordering::Relaxed);
+        super::scan::clear(&self.fleet, &self.options.layout, is_old, deadline)
+            .map_err(|error| self.error(&error))
+    }
+
+    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+        let report = self.report(deadline).map_err(|error| self.error(&error))?;
+        let mut evictions = self.evictions();
+        Ok(Usage {
+            chunks: report.layout_chunks.unwrap_or(0),
+            used: report.used(),
+            capacity: report.limit(),
+            evicted_chunks: evictions.update(&report.servers),
+        })
+    }
+
+    fn counters(&self) -> TierCounters {
+        self.tally.read()
+    }
+}

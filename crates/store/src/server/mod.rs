@@ -1,0 +1,298 @@
+//! Servers that Weir starts by itself: a real store in a scratch folder ([`StoreServer`]), and two
+//! that only show what a path costs ([`null`], [`raw`]).
+
+mod error;
+mod host;
+pub mod null;
+mod process;
+pub mod raw;
+mod recipe;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use weir_http::{TlsClient, TlsConfig};
+
+use crate::resp::connection::Connection;
+use crate::resp::{Address, Endpoint, Product, RespError};
+
+pub use error::ServerError;
+pub use null::NullServer;
+use process::Process;
+pub use raw::{RawClient, RawServer};
+pub use recipe::{Listen, StoreSettings, TlsFiles};
+
+/// Time for a server to answer after its start.
+const BOOT: Duration = Duration::from_secs(20);
+/// Pause between two questions whether it is there.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// A port that was free may be taken a moment later.
+const PORT_ATTEMPTS: u32 = 5;
+/// Bytes of the end of a log that an error shows.
+const LOG_BYTES: usize = 2000;
+
+/// The program of a product on this machine's `PATH`, if it is there.
+pub fn program(product: Product) -> Option<PathBuf> {
+    let name = program_name(product)?;
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+const fn program_name(product: Product) -> Option<&'static str> {
+    match product {
+        Product::Redis => Some("redis-server"),
+        Product::Valkey => Some("valkey-server"),
+        Product::Kvrocks => Some("kvrocks"),
+        Product::Other => None,
+    }
+}
+
+/// How to install the program of a product on Debian 12.
+pub const fn how_to_install(product: Product) -> &'static str {
+    match product {
+        Product::Redis => "apt-get install redis-server",
+        Product::Valkey => {
+            "apt-get install -t bookworm-backports valkey-server (with that suite among the sources)"
+        }
+        Product::Kvrocks => "build kvrocks from kvrocks.apache.org: Debian has no package of it",
+        Product::Other => "name redis, valkey or kvrocks",
+    }
+}
+
+/// A store of our own, in a scratch folder. It ends when this is dropped, and when the process that
+/// started it dies.
+#[derive(Debug)]
+pub struct StoreServer {
+    product: Product,
+    program: PathBuf,
+    settings: StoreSettings,
+    folder: TempDir,
+    endpoint: Endpoint,
+    /// Of a server that speaks TLS: where else it listens.
+    plain: Option<u16>,
+    process: Process,
+}
+
+impl StoreServer {
+    /// Starts a store, and waits until it answers.
+    pub fn start(product: Product, settings: StoreSettings) -> Result<Self, ServerError> {
+        let program = program(product).ok_or_else(|| ServerError::Absent {
+            program: program_name(product).unwrap_or("this"),
+            install: how_to_install(product),
+        })?;
+        let folder = tempfile::Builder::new()
+            .prefix("weir-store-")
+            .tempdir()
+            .map_err(|error| ServerError::Folder { path: std::env::temp_dir(), error })?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let endpoint = match settings.listen {
+                Listen::Unix => Endpoint::Unix(folder.path().join("store.sock")),
+                Listen::Port(port) => loopback(port),
+                Listen::FreePort => loopback(free_port()?),
+            };
+            let plain = settings.tls.is_some().then(free_port).transpose()?;
+            let started = launch(product, &program, &settings, folder.path(), &endpoint, plain);
+            match started {
+                // Somebody else may have taken the port.
+                Err(ServerError::Ended { .. })
+                    if settings.listen == Listen::FreePort && attempts < PORT_ATTEMPTS => {}
+                Err(error) => return Err(error),
+                Ok(process) => {
+                    return Ok(Self {
+                        product,
+                        program,
+                        settings,
+                        folder,
+                        endpoint,
+                        plain,
+                        process,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Which product it is.
+    pub const fn product(&self) -> Product {
+        self.product
+    }
+
+    /// Where it listens.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its address, with the password that it was given.
+    pub fn address(&self) -> Address {
+        address(&self.settings, &self.endpoint)
+    }
+
+    /// The port without TLS of a server that speaks it.
+    pub const fn plain_port(&self) -> Option<u16> {
+        self.plain
+    }
+
+    /// Its scratch folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it wrote to its log.
+    pub fn log(&self) -> String {
+        log(self.folder.path())
+    }
+
+    /// Ends it at once, as `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Stops it in its tracks, as `kill -STOP`, until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Starts it again at the same place after [`kill`](Self::kill), and waits until it answers.
+    pub fn restart(&mut self) -> Result<(), ServerError> {
+        self.kill();
+        if let Endpoint::Unix(path) = &self.endpoint {
+            // What a killed server leaves behind.
+            let _ = fs::remove_file(path);
+        }
+        let Self { product, program, settings, folder, endpoint, plain, .. } = &*self;
+        self.process = launch(*product, program, settings, folder.path(), endpoint, *plain)?;
+        Ok(())
+    }
+}
+
+fn loopback(port: u16) -> Endpoint {
+    Endpoint::Tcp { host: "127.0.0.1".to_owned(), port }
+}
+
+fn free_port() -> Result<u16, ServerError> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound.map(|address| address.port()).map_err(ServerError::Port)
+}
+
+fn address(settings: &StoreSettings, endpoint: &Endpoint) -> Address {
+    Address {
+        endpoints: vec![endpoint.clone()],
+        cluster: false,
+        tls: settings.tls.is_some(),
+        user: None,
+        password: settings.password.clone(),
+        database: 0,
+    }
+}
+
+fn log(folder: &Path) -> String {
+    let bytes = fs::read(folder.join("log")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn launch(
+    product: Product,
+    program: &Path,
+    settings: &StoreSettings,
+    folder: &Path,
+    endpoint: &Endpoint,
+    plain: Option<u16>,
+) -> Result<Process, ServerError> {
+    let in_folder = |path: &Path, error| ServerError::Folder { path: path.to_owned(), error };
+    let config = folder.join("store.conf");
+    // It may hold a password: nobody else reads it, and no list of processes shows it.
+    let text = settings.config(product, folder, endpoint, plain);
+    File::create(&config)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| in_folder(&config, error))?;
+    let path = folder.join("log");
+    let log_file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|error| in_folder(&path, error))?;
+    let mut command = std::process::Command::new(program);
+    if product == Product::Kvrocks {
+        command.arg("-c");
+    }
+    command.arg(&config).current_dir(folder);
+    let name = program_name(product).unwrap_or("store");
+    let process = Process::start(command, log_file)
+        .map_err(|error| ServerError::Start { program: name, error })?;
+    wait_until_ready(name, &process, settings, folder, endpoint)?;
+    Ok(process)
+}
+
+fn wait_until_ready(
+    program: &'static str,
+    process: &Process,
+    settings: &StoreSettings,
+    folder: &Path,
+    endpoint: &Endpoint,
+) -> Result<(), ServerError> {
+    let deadline = Instant::now() + BOOT;
+    let address = address(settings, endpoint);
+    // Whether it is ready is the question here, not who it is.
+    let trust = TlsConfig { ca_file: None, insecure: true };
+    let tls = address.tls.then(|| TlsClient::without_alpn(&trust)).transpose();
+    let tls = tls.map_err(|error| ServerError::NotReady {
+        program,
+        why: error.to_string(),
+        log: String::new(),
+    })?;
+    let tail = || {
+        let text = log(folder);
+        let from = text.len().saturating_sub(LOG_BYTES);
+        text.get(from..).unwrap_or(&text).trim().to_owned()
+    };
+    loop {
+        if let Some(status) = process.ended() {
+            return Err(ServerError::Ended { program, status: status.to_string(), log: tail() });
+        }
+        let asked = Connection::open(&address, endpoint, tls.as_ref(), deadline)
+            .and_then(|mut connection| is_process(&mut connection, process.pid(), deadline));
+        match asked {
+            Ok(true) => return Ok(()),
+            // Somebody else has the port: ours is about to end.
+            Ok(false) if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
+            Ok(false) => {
+                let why = format!("another server has {endpoint}");
+                return Err(ServerError::NotReady { program, why, log: tail() });
+            }
+            Err(RespError::Disconnected { .. } | RespError::Refused { .. })
+                if Instant::now() < deadline =>
+            {
+                std::thread::sleep(ASK_AGAIN);
+            }
+            Err(error) => {
+                return Err(ServerError::NotReady { program, why: error.to_string(), log: tail() });
+            }
+        }
+    }
+}
+
+/// Whether it answers, and is the process that was started.
+fn is_process(connection: &mut Connection, pid: u32, deadline: Instant) -> Result<bool, RespError> {
+    connection.demand(&[b"PING"], deadline)?;
+    let info = connection.demand(&[b"INFO", b"server"], deadline)?;
+    let said = info.text().and_then(|text| {
+        text.lines().find_map(|line| line.strip_prefix("process_id:")?.trim().parse::<u32>().ok())
+    });
+    Ok(said.is_none_or(|said| said == pid))
+}

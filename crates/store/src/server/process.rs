@@ -1,0 +1,114 @@
+//! A child process that never outlives us, however we end.
+//!
+//! The kernel kills it when the *thread* that started it ends, so a thread of its own starts it and
+//! waits for it; that thread ends with the child.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A running child.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    /// A number may be given to another process; this cannot.
+    handle: OwnedFd,
+    status: Arc<Mutex<Option<ExitStatus>>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts it with its output going to `log`.
+    pub(super) fn start(mut command: Command, log: File) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        die_with_parent(&mut command);
+        let status = Arc::new(Mutex::new(None));
+        let noted = Arc::clone(&status);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let keep = move || {
+            let mut child = match command.spawn() {
+                Ok(child) => child,
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return;
+                }
+            };
+            let pid = Pid::from_child(&child);
+            // Before it is waited for: until then its number is its own.
+            let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
+            if handle.is_err() {
+                let _ = child.kill();
+            }
+            let _ = sender.send(handle.map(|handle| (child.id(), handle)));
+            let ended = child.wait().ok();
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+        };
+        let keeper = std::thread::Builder::new().name("weir-keeper".to_owned()).spawn(keep)?;
+        let started = receiver.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+        let (pid, handle) = started?;
+        Ok(Self { pid, handle, status, keeper: Some(keeper) })
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&self) -> Option<ExitStatus> {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signal(&self, signal: Signal) {
+        // It fails only when the child is gone.
+        let _ = pidfd_send_signal(&self.handle, signal);
+    }
+
+    /// Ends it and waits until it is gone.
+    pub(super) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+
+    pub(super) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(super) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Asks the kernel to kill the child when the thread that starts it ends.
+#[expect(unsafe_code, reason = "there is no other way to run code between fork and exec")]
+fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the kernel was asked.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()))
+        }
+    };
+    // SAFETY: between fork and exec only what is safe in a signal handler may be called. The
+    // closure makes two system calls and allocates nothing.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}

@@ -1,0 +1,195 @@
+//! Settings of a store for blocks of a KV cache, as the text of its configuration. Why each is as
+//! it is stands in `docs/stores.md`, whose recipes a test compares with these.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use weir_model::Bytes;
+
+use crate::resp::{Endpoint, Product, Secret};
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// On a free port of 127.0.0.1.
+    FreePort,
+    /// On this port of 127.0.0.1.
+    Port(u16),
+    /// On a unix socket in its scratch folder.
+    Unix,
+}
+
+/// The files of a server that speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Its certificate, PEM.
+    pub certificate: PathBuf,
+    /// The key of it, PEM.
+    pub key: PathBuf,
+    /// Certificates of those who issue, PEM.
+    pub authorities: PathBuf,
+}
+
+/// What a store of our own is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Bytes it may hold: memory, or disk for Kvrocks (in whole GiB, rounded up).
+    pub capacity: Option<Bytes>,
+    /// What it evicts when it is full; not for Kvrocks.
+    pub policy: String,
+    /// Threads that move bytes between sockets and memory.
+    pub io_threads: u32,
+    /// Password of the user `default`.
+    pub password: Option<Secret>,
+    /// Speaks TLS on its port.
+    pub tls: Option<TlsFiles>,
+    /// Is a server of a cluster, without slots yet.
+    pub cluster: bool,
+    /// More lines for its configuration, after all others.
+    pub lines: Vec<String>,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            listen: Listen::FreePort,
+            capacity: None,
+            policy: "allkeys-lru".to_owned(),
+            io_threads: 1,
+            password: None,
+            tls: None,
+            cluster: false,
+            lines: Vec::new(),
+        }
+    }
+}
+
+impl StoreSettings {
+    /// The lines that make a store one for blocks, without those about where it listens.
+    pub fn recipe(&self, product: Product) -> Vec<String> {
+        match product {
+            Product::Kvrocks => self.kvrocks(),
+            _ => self.redis(product),
+        }
+    }
+
+    fn redis(&self, product: Product) -> Vec<String> {
+        let mut lines = vec!["save \"\"".to_owned(), "appendonly no".to_owned()];
+        if let Some(capacity) = self.capacity {
+            lines.push(format!("maxmemory {}", capacity.0));
+            lines.push(format!("maxmemory-policy {}", self.policy));
+        }
+        if self.io_threads > 1 {
+            lines.push(format!("io-threads {}", self.io_threads));
+            // Valkey's threads always read as well.
+            if product == Product::Redis {
+                lines.push("io-threads-do-reads yes".to_owned());
+            }
+        }
+        lines.push("lazyfree-lazy-eviction yes".to_owned());
+        lines.push("lazyfree-lazy-expire yes".to_owned());
+        lines.push("lazyfree-lazy-server-del yes".to_owned());
+        lines
+    }
+
+    fn kvrocks(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("workers {}", self.io_threads.max(1)),
+            "rocksdb.compression no".to_owned(),
+            "rocksdb.enable_blob_files yes".to_owned(),
+            "rocksdb.min_blob_size 4096".to_owned(),
+            "rocksdb.blob_file_size 268435456".to_owned(),
+            "rocksdb.enable_blob_garbage_collection yes".to_owned(),
+            "rocksdb.blob_garbage_collection_age_cutoff 50".to_owned(),
+            "rocksdb.write_buffer_size 256".to_owned(),
+            "rocksdb.max_total_wal_size 1024".to_owned(),
+            "rocksdb.wal_ttl_seconds 0".to_owned(),
+            "rocksdb.wal_size_limit_mb 64".to_owned(),
+            "rocksdb.block_cache_size 256".to_owned(),
+        ];
+        if let Some(capacity) = self.capacity {
+            lines.push(format!("max-db-size {}", capacity.0.div_ceil(1 << 30)));
+        }
+        lines
+    }
+
+    /// The whole configuration.
+    pub(super) fn config(
+        &self,
+        product: Product,
+        folder: &Path,
+        endpoint: &Endpoint,
+        plain: Option<u16>,
+    ) -> String {
+        let mut text = String::new();
+        let mut line = |parts: &[&str]| {
+            // Writing into a string does not fail.
+            let _ = writeln!(text, "{}", parts.join(" "));
+        };
+        let folder = quoted(folder);
+        line(&["dir", &folder]);
+        line(&["daemonize no"]);
+        match endpoint {
+            Endpoint::Unix(path) => {
+                // Kvrocks has no way to do without a port.
+                if product != Product::Kvrocks {
+                    line(&["port 0"]);
+                }
+                line(&["unixsocket", &quoted(path)]);
+            }
+            Endpoint::Tcp { host, port } => {
+                let port = port.to_string();
+                line(&["bind", host]);
+                match (plain, &self.tls) {
+                    (Some(plain), Some(files)) => {
+                        line(&["port", &plain.to_string()]);
+                        line(&["tls-port", &port]);
+                        line(&["tls-cert-file", &quoted(&files.certificate)]);
+                        line(&["tls-key-file", &quoted(&files.key)]);
+                        line(&["tls-ca-cert-file", &quoted(&files.authorities)]);
+                        line(&["tls-auth-clients no"]);
+                    }
+                    _ => line(&["port", &port]),
+                }
+            }
+        }
+        if let Some(password) = &self.password {
+            line(&["requirepass", &quoted(Path::new(password.reveal()))]);
+        }
+        match product {
+            Product::Kvrocks => line(&["log-dir stdout"]),
+            _ => line(&["logfile \"\""]),
+        }
+        if self.cluster {
+            line(&["cluster-enabled yes"]);
+            if product != Product::Kvrocks {
+                line(&["cluster-config-file nodes.conf"]);
+                line(&["cluster-node-timeout 2000"]);
+            }
+        }
+        for own in self.recipe(product).iter().chain(&self.lines) {
+            line(&[own]);
+        }
+        text
+    }
+}
+
+/// A value, in quotes where it has something in it that needs them.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {
+        return text;
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,372 @@
+//! One load for all who want the same block at the same time: replicas that share a store ask it
+//! for a popular prefix once.
+//!
+//! The first to ask for a block leads: it loads into its own buffer. Who comes while that is going
+//! on follows: the leader leaves a copy in a block of a bounded slab when it has followers, and
+//! they take theirs from it. Where the table or the slab is full, a caller loads for itself.
+//!
+//! A call first loads all it leads, and only then waits for what it follows, so two calls cannot
+//! wait for each other. Nobody joins a load that began before he stored or removed the block. A leader that runs out of time, or unwinds, does not take its followers with it:
+//! they load for themselves.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use weir_model::TierKind;
+
+use crate::slab::{Block, Slab, SlabError};
+use crate::tally::Tally;
+use crate::tier::{
+    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+};
+
+/// Limits of what is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharingOptions {
+    /// Blocks that may be on their way at once with others following them.
+    pub flights: u32,
+    /// Copies that may wait for their followers: memory, in blocks.
+    pub copies: u32,
+}
+
+impl Default for SharingOptions {
+    /// A thousand blocks on their way, 64 copies.
+    fn default() -> Self {
+        Self { flights: 1024, copies: 64 }
+    }
+}
+
+/// A tier of which concurrent loads of one block are one load.
+#[derive(Debug)]
+pub struct SingleFlight<T> {
+    inner: T,
+    flights: Mutex<Flights>,
+    landed: Condvar,
+    copies: Box<[RwLock<Block>]>,
+    shared: AtomicU64,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+struct Flights {
+    index: HashMap<ChunkHash, u32>,
+    rows: Vec<Flight>,
+    free: Vec<u32>,
+    free_copies: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    followers: u32,
+    /// Nothing while it is loading.
+    landed: Option<Landed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Landed {
+    /// It ended so, without bytes.
+    Ended(Fetched),
+    /// Its bytes are in this copy until the last follower has left.
+    Copied(u32),
+    /// Everyone must load for himself.
+    Alone,
+}
+
+/// What a caller does about one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Lead(u32),
+    Follow(u32),
+    Alone,
+}
+
+impl Flights {
+    fn join(&mut self, key: ChunkHash) -> Role {
+        if let Some(flight) = self.index.get(&key) {
+            self.rows[*flight as usize].followers += 1;
+            return Role::Follow(*flight);
+        }
+        let Some(flight) = self.free.pop() else { return Role::Alone };
+        self.index.insert(key, flight);
+        Role::Lead(flight)
+    }
+
+    fn has_followers(&self, flight: u32) -> bool {
+        self.rows[flight as usize].followers > 0
+    }
+
+    /// Nobody joins a load of this block that began before now: what it finds may be outdated.
+    fn detach(&mut self, key: &ChunkHash) {
+        self.index.remove(key);
+    }
+
+    /// The flight is over; nobody joins it any more.
+    fn land(&mut self, flight: u32, key: &ChunkHash, landed: Landed) {
+        if self.index.get(key) == Some(&flight) {
+            self.index.remove(key);
+        }
+        let row = &mut self.rows[flight as usize];
+        if row.followers > 0 {
+            row.landed = Some(landed);
+            return;
+        }
+        self.free.push(flight);
+        if let Landed::Copied(copy) = landed {
+            self.free_copies.push(copy);
+        }
+    }
+
+    fn leave(&mut self, flight: u32) {
+        let row = &mut self.rows[flight as usize];
+        row.followers -= 1;
+        // While it is loading its leader will see that nobody is left.
+        if row.followers == 0
+            && let Some(landed) = row.landed.take()
+        {
+            self.free.push(flight);
+            if let Landed::Copied(copy) = landed {
+                self.free_copies.push(copy);
+            }
+        }
+    }
+}
+
+impl<T: Tier> SingleFlight<T> {
+    /// Shares loads of a tier.
+    pub fn new(inner: T, options: SharingOptions) -> Result<Self, SlabError> {
+        let flights = options.flights;
+        let slab = Slab::new(options.copies, inner.block_bytes())?;
+        let copies = std::iter::from_fn(|| slab.take()).map(RwLock::new).collect();
+        let flights = Mutex::new(Flights {
+            // Twice the room, so that the table cleans up in place.
+            index: HashMap::with_capacity(flights as usize * 2 + 2),
+            rows: std::iter::repeat_with(Flight::default).take(flights as usize).collect(),
+            free: (0..flights).rev().collect(),
+            free_copies: (0..options.copies).rev().collect(),
+        });
+        let (landed, shared, tally) = (Condvar::new(), AtomicU64::new(0), Tally::default());
+        Ok(Self { inner, flights, landed, copies, shared, tally })
+    }
+
+    /// The tier below.
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// Blocks that were had from another's load.
+    pub fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Blocks for which callers wait for another's load at this moment.
+    pub fn following(&self) -> u32 {
+        self.flights().rows.iter().map(|row| row.followers).sum()
+    }
+
+    fn flights(&self) -> MutexGuard<'_, Flights> {
+        // The table is whole after every operation on it.
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads those of the blocks that have one of these roles, by one call of the tier below.
+    fn load(
+        &self,
+        gets: &mut [Get<'_>],
+        mine: impl Fn(usize) -> bool,
+        deadline: Instant,
+        outcomes: &mut [Fetched],
+    ) {
+        let (places, mut chosen): (Vec<usize>, Vec<Get<'_>>) = gets
+            .iter_mut()
+            .enumerate()
+            .filter(|(place, _)| mine(*place))
+            .map(|(place, get)| (place, Get { key: get.key, into: &mut *get.into }))
+            .unzip();
+        if chosen.is_empty() {
+            return;
+        }
+        let mut results = vec![Fetched::Failed(Fault::Io); chosen.len()];
+        self.inner.get(&mut chosen, deadline, &mut results);
+        for (place, result) in places.into_iter().zip(results) {
+            outcomes[place] = result;
+        }
+    }
+
+    /// Tells the followers of a block how its load ended.
+    fn publish(&self, flight: u32, key: &ChunkHash, outcome: Fetched, bytes: &[u8]) {
+        let mut flights = self.flights();
+        let landed = match outcome {
+            Fetched::Hit if flights.has_followers(flight) => match flights.free_copies.pop() {
+                Some(copy) => {
+                    drop(flights);
+                    let place = &self.copies[copy as usize];
+                    let mut place = place.write().unwrap_or_else(PoisonError::into_inner);
+                    // A hit has the tier's length, and so has the copy.
+                    place.copy_from_slice(bytes);
+                    drop(place);
+                    flights = self.flights();
+                    Landed::Copied(copy)
+                }
+                None => Landed::Alone,
+            },
+            // The leader's patience and buffer are its own.
+            Fetched::Hit | Fetched::Failed(Fault::Timeout | Fault::Refused) => Landed::Alone,
+            ended => Landed::Ended(ended),
+        };
+        flights.land(flight, key, landed);
+        drop(flights);
+        self.landed.notify_all();
+    }
+
+    /// Waits for another's load. Nothing when the block must be loaded here after all.
+    fn follow(&self, flight: u32, into: &mut [u8], deadline: Instant) -> Option<Fetched> {
+        let mut flights = self.flights();
+        loop {
+            match flights.rows[flight as usize].landed {
+                Some(Landed::Ended(outcome)) => {
+                    flights.leave(flight);
+                    return Some(outcome);
+                }
+                Some(Landed::Alone) => {
+                    flights.leave(flight);
+                    return None;
+                }
+                Some(Landed::Copied(copy)) => {
+                    drop(flights);
+                    let copy = self.copies[copy as usize].read();
+                    into.copy_from_slice(&copy.unwrap_or_else(PoisonError::into_inner));
+                    self.flights().leave(flight);
+                    self.shared.fetch_add(1, Ordering::Relaxed);
+                    return Some(Fetched::Hit);
+                }
+                None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                flights.leave(flight);
+                return Some(Fetched::Failed(Fault::Timeout));
+            }
+            let waited = self.landed.wait_timeout(flights, left);
+            flights = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn count<R>(&self, result: Result<R, TierError>) -> Result<R, TierError> {
+        if let Err(error) = &result {
+            self.tally.fault(error.fault);
+        }
+        result
+    }
+}
+
+/// Lands what a call leads and leaves what it follows, also when the tier below panics.
+struct Roles<'f, T: Tier> {
+    tier: &'f SingleFlight<T>,
+    roles: Vec<(ChunkHash, Role)>,
+}
+
+impl<T: Tier> Drop for Roles<'_, T> {
+    fn drop(&mut self) {
+        let mut flights = self.tier.flights();
+        for (key, role) in &self.roles {
+            match role {
+                Role::Lead(flight) => flights.land(*flight, key, Landed::Alone),
+                Role::Follow(flight) => flights.leave(*flight),
+                Role::Alone => {}
+            }
+        }
+        drop(flights);
+        self.tier.landed.notify_all();
+    }
+}
+
+impl<T: Tier> Tier for SingleFlight<T> {
+    fn kind(&self) -> TierKind {
+        self.inner.kind()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.inner.block_bytes()
+    }
+
+    fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
+        self.inner.put(puts, deadline, outcomes);
+        let mut flights = self.flights();
+        for put in puts {
+            flights.detach(&put.key);
+        }
+        drop(flights);
+        self.tally.puts(outcomes);
+    }
+
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+        let mut roles = Roles { tier: self, roles: Vec::with_capacity(gets.len()) };
+        let mut flights = self.flights();
+        roles.roles.extend(gets.iter().map(|get| {
+            // A buffer of another length is the tier's to refuse.
+            let joins = get.into.len() == self.inner.block_bytes();
+            (get.key, if joins { flights.join(get.key) } else { Role::Alone })
+        }));
+        drop(flights);
+        let followed =
+            |roles: &Roles<'_, T>, place: usize| matches!(roles.roles[place].1, Role::Follow(_));
+        self.load(gets, |place| !followed(&roles, place), deadline, outcomes);
+        for (place, get) in gets.iter().enumerate() {
+            if let (key, Role::Lead(flight)) = roles.roles[place] {
+                roles.roles[place].1 = Role::Alone;
+                self.publish(flight, &key, outcomes[place], get.into);
+            }
+        }
+        let mut left = vec![false; gets.len()];
+        for (place, get) in gets.iter_mut().enumerate() {
+            if let Role::Follow(flight) = roles.roles[place].1 {
+                roles.roles[place].1 = Role::Alone;
+                match self.follow(flight, get.into, deadline) {
+                    Some(outcome) => outcomes[place] = outcome,
+                    None => left[place] = true,
+                }
+            }
+        }
+        self.load(gets, |place| left[place], deadline, outcomes);
+        self.tally.gets(outcomes);
+    }
+
+    fn contains(
+        &self,
+        keys: &[ChunkHash],
+        deadline: Instant,
+        present: &mut [bool],
+    ) -> Result<(), TierError> {
+        self.count(self.inner.contains(keys, deadline, present))
+    }
+
+    fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
+        let removed = self.inner.remove(keys, deadline);
+        let mut flights = self.flights();
+        for key in keys {
+            flights.detach(key);
+        }
+        drop(flights);
+        self.count(removed)
+    }
+
+    fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        let cleared = self.inner.clear(deadline);
+        self.flights().index.clear();
+        self.count(cleared)
+    }
+
+    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+        self.count(self.inner.usage(deadline))
+    }
+
+    fn counters(&self) -> TierCounters {
+        self.tally.read()
+    }
+}

@@ -1,0 +1,47 @@
+//! Moving a block to or from a store allocates nothing.
+
+use std::process::Command;
+
+use weir_store::resp::{LmcacheDtype, LmcacheWorker, RespTier};
+use weir_store::server::program;
+use weir_store::{Layout, Product, RespOptions, Slab};
+
+use crate::allocations::{BLOCK_BYTES, small_and_large};
+use crate::resp_fixture::{layout, store};
+
+#[test]
+#[ignore = "the child of no_block_allocates: it must be alone in its process"]
+fn child_that_counts() {
+    let server = store(Product::Redis, "no_block_allocates").unwrap();
+    let slab = Slab::new(64, BLOCK_BYTES).unwrap();
+    let worker = LmcacheWorker {
+        model: "m".to_owned(),
+        world_size: 1,
+        worker: 0,
+        dtype: LmcacheDtype::Half,
+    };
+    let pair = Layout::LmcachePair { worker, format: 1, shape: [2, 1, 16, 256] };
+    for layout in [layout("count", true), layout("bare", false), pair] {
+        let options = RespOptions::new(server.address(), layout.clone(), BLOCK_BYTES);
+        let tier = RespTier::new(options).unwrap();
+        assert_eq!(small_and_large(&tier, &slab), [(0, 0); 2], "{layout:?}");
+    }
+    println!("counted");
+}
+
+#[test]
+fn no_block_allocates() {
+    if program(Product::Redis).is_none() {
+        // Says why, or fails where it must not be absent.
+        assert!(store(Product::Redis, "no_block_allocates").is_none());
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["resp_allocations::child_that_counts", "--exact", "--ignored", "--nocapture"])
+        .arg("--test-threads=1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("counted"), "{said}{errors}");
+}

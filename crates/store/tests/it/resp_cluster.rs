@@ -1,0 +1,244 @@
+//! A real cluster of three servers: keys find their homes, also when these move.
+
+use std::time::{Duration, Instant};
+
+use weir_http::TlsConfig;
+use weir_store::resp::StoreClient;
+use weir_store::resp::slots::slot;
+use weir_store::resp::value::Value;
+use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::suite::{Subject, keys};
+use weir_store::{
+    Address, ChunkHash, Endpoint, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier,
+    tier_suite,
+};
+
+use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with, within};
+
+/// Three servers with their slots.
+struct Cluster {
+    servers: Vec<StoreServer>,
+}
+
+fn port(server: &StoreServer) -> u16 {
+    match server.endpoint() {
+        Endpoint::Tcp { port, .. } => *port,
+        Endpoint::Unix(_) => panic!("a cluster has ports"),
+    }
+}
+
+fn client(server: &StoreServer) -> StoreClient {
+    StoreClient::new(&server.address(), &TlsConfig::default()).unwrap()
+}
+
+fn call(server: &StoreServer, text: &str) -> Value {
+    let words: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+    client(server).call(&words, later()).unwrap()
+}
+
+impl Cluster {
+    fn start(product: Product, test: &str) -> Option<Self> {
+        let mut servers = Vec::new();
+        for _ in 0..3 {
+            // The port of a cluster's own traffic is 10000 higher.
+            let listener = loop {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                if listener.local_addr().unwrap().port() < 55_000 {
+                    break listener;
+                }
+            };
+            let port = listener.local_addr().unwrap().port();
+            drop(listener);
+            let listen = weir_store::server::Listen::Port(port);
+            let settings = StoreSettings { listen, cluster: true, ..StoreSettings::default() };
+            servers.push(store_with(product, test, settings)?);
+        }
+        let cluster = Self { servers };
+        let spans = ["0 5460", "5461 10922", "10923 16383"];
+        for (server, span) in cluster.servers.iter().zip(spans) {
+            call(server, &format!("CLUSTER ADDSLOTSRANGE {span}"));
+        }
+        for server in &cluster.servers[1..] {
+            call(&cluster.servers[0], &format!("CLUSTER MEET 127.0.0.1 {}", port(server)));
+        }
+        cluster.settle();
+        Some(cluster)
+    }
+
+    /// Waits until all know all.
+    fn settle(&self) {
+        let began = Instant::now();
+        let knows = |server: &StoreServer| {
+            let info = call(server, "CLUSTER INFO");
+            let text = info.text().unwrap().to_owned();
+            text.contains("cluster_state:ok")
+                && text.contains("cluster_slots_assigned:16384")
+                && text.contains("cluster_known_nodes:3")
+        };
+        while !self.servers.iter().all(knows) {
+            assert!(began.elapsed() < Duration::from_secs(30), "the cluster does not settle");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn address(&self) -> Address {
+        let ports: Vec<String> =
+            self.servers.iter().map(|s| format!("127.0.0.1:{}", port(s))).collect();
+        format!("redis-cluster://{}", ports.join(",")).parse().unwrap()
+    }
+
+    fn tier(&self, namespace: &str) -> RespTier {
+        RespTier::new(RespOptions::new(self.address(), layout(namespace, true), BLOCK)).unwrap()
+    }
+
+    fn id(&self, number: usize) -> String {
+        call(&self.servers[number], "CLUSTER MYID").text().unwrap().to_owned()
+    }
+
+    /// Tells all that a slot has another home.
+    fn give(&self, slot: u16, to: usize) {
+        let id = self.id(to);
+        // First the new home, then the others.
+        let order = [to, (to + 1) % 3, (to + 2) % 3];
+        for number in order {
+            call(&self.servers[number], &format!("CLUSTER SETSLOT {slot} NODE {id}"));
+        }
+    }
+}
+
+fn subject(product: Product) -> Option<Subject> {
+    let cluster = Cluster::start(product, "suite on a cluster")?;
+    let (tier, neighbour) = (cluster.tier("one"), cluster.tier("two"));
+    Some(Subject::new(tier).with_neighbour(neighbour).with_guard(cluster.servers))
+}
+
+// One product: a cluster takes two seconds to settle, and the tests below are run on both.
+tier_suite!(valkey, || subject(Product::Valkey));
+
+fn slot_of(tier: &RespTier, key: &ChunkHash) -> u16 {
+    let mut name = Vec::new();
+    tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+    slot(&name)
+}
+
+fn homes_move(product: Product) {
+    let Some(cluster) = Cluster::start(product, "homes_move") else { return };
+    let tier = cluster.tier("moving");
+    let all = keys(0..60);
+    assert_eq!(put(&tier, &all, later()), vec![Stored::Stored; 60]);
+    // The servers agree with our slots.
+    for key in &all[..5] {
+        let mut name = Vec::new();
+        tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+        let name = String::from_utf8(name).unwrap();
+        let said = call(&cluster.servers[0], &format!("CLUSTER KEYSLOT {name}"));
+        assert_eq!(said.integer(), Some(i64::from(slot_of(&tier, key))));
+    }
+    for server in &cluster.servers {
+        assert!(call(server, "DBSIZE").integer().unwrap() > 5, "every server has some");
+    }
+    assert_eq!(tier.usage(later()).unwrap().chunks, 60);
+    // Slots get another home without their keys: MOVED, and then misses; nothing else is lost.
+    let moved: Vec<u16> = all[..10].iter().map(|key| slot_of(&tier, key)).collect();
+    for (slot, key) in moved.iter().zip(&all) {
+        tier.remove(&[*key], later()).unwrap();
+        let home = usize::from(*slot > 5460) + usize::from(*slot > 10922);
+        cluster.give(*slot, (home + 1) % 3);
+    }
+    let found = get(&tier, &all, later());
+    for (key, found) in all.iter().zip(&found) {
+        let away = moved.contains(&slot_of(&tier, key));
+        assert!(*found == Fetched::Hit || (away && *found == Fetched::Miss), "{found:?}");
+    }
+    assert_eq!(put(&tier, &all[..10], later()), vec![Stored::Stored; 10]);
+    assert_eq!(get(&tier, &all[..10], later()), vec![Fetched::Hit; 10]);
+    assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
+}
+
+/// While a slot is on its way, its keys are asked for at both ends (ASK).
+fn keys_on_their_way(product: Product) {
+    let Some(cluster) = Cluster::start(product, "keys_on_their_way") else { return };
+    let tier = cluster.tier("asked");
+    let all = keys(0..40);
+    assert_eq!(put(&tier, &all, later()), vec![Stored::Stored; 40]);
+    let key = all.iter().find(|key| slot_of(&tier, key) <= 5460).unwrap();
+    let slot = slot_of(&tier, key);
+    call(&cluster.servers[1], &format!("CLUSTER SETSLOT {slot} IMPORTING {}", cluster.id(0)));
+    call(&cluster.servers[0], &format!("CLUSTER SETSLOT {slot} MIGRATING {}", cluster.id(1)));
+    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40], "it is still at the old home");
+    let mut name = Vec::new();
+    tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+    let name = String::from_utf8(name).unwrap();
+    let to = port(&cluster.servers[1]);
+    call(&cluster.servers[0], &format!("MIGRATE 127.0.0.1 {to} {name} 0 5000"));
+    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40], "the new home has it");
+    // New keys of the slot go to the new home.
+    assert_eq!(put(&tier, &[*key], later()), [Stored::Stored]);
+    cluster.give(slot, 1);
+    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40]);
+    assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
+}
+
+/// One server of three is gone: its keys fail, the others' do not, and all is well when it returns.
+fn one_of_three_is_gone(product: Product) {
+    let Some(mut cluster) = Cluster::start(product, "one_of_three_is_gone") else { return };
+    // Those who are left go on, as a cache should.
+    for server in &cluster.servers {
+        call(server, "CONFIG SET cluster-require-full-coverage no");
+    }
+    let tier = cluster.tier("gone");
+    let all = keys(0..60);
+    assert_eq!(put(&tier, &all, later()), vec![Stored::Stored; 60]);
+    cluster.servers[2].kill();
+    let found = get(&tier, &all, within(3000));
+    for (key, found) in all.iter().zip(&found) {
+        if slot_of(&tier, key) > 10922 {
+            assert!(matches!(found, Fetched::Failed(_)), "{found:?}");
+        } else {
+            assert_eq!(*found, Fetched::Hit);
+        }
+    }
+    cluster.servers[2].restart().unwrap();
+    cluster.settle();
+    let began = Instant::now();
+    loop {
+        let found = get(&tier, &all, within(1000));
+        let known = |(key, found): (&ChunkHash, &Fetched)| {
+            let wanted = if slot_of(&tier, key) > 10922 { Fetched::Miss } else { Fetched::Hit };
+            *found == wanted
+        };
+        if all.iter().zip(&found).all(known) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+macro_rules! both {
+    ($($test:ident),*) => {
+        mod redis_faults { $(#[test] fn $test() { super::$test(super::Product::Redis); })* }
+        mod valkey_faults { $(#[test] fn $test() { super::$test(super::Product::Valkey); })* }
+    };
+}
+
+both!(homes_move, keys_on_their_way, one_of_three_is_gone);
+
+/// A single server's address is no cluster's: the remedy is said.
+#[test]
+fn cluster_under_a_plain_address() {
+    let Some(cluster) = Cluster::start(Product::Redis, "cluster_under_a_plain_address") else {
+        return;
+    };
+    let options = RespOptions::new(
+        cluster.servers[0].address(),
+        Layout::Weir { namespace: "x".to_owned(), checksums: true },
+        BLOCK,
+    );
+    let tier = RespTier::new(options).unwrap();
+    let outcomes = get(&tier, &keys(0..40), later());
+    assert!(outcomes.iter().any(|o| matches!(o, Fetched::Failed(_))), "{outcomes:?}");
+    assert!(!outcomes.contains(&Fetched::Corrupt));
+    let error = tier.contains(&keys(0..40), later(), &mut [false; 40]).unwrap_err();
+    assert!(error.to_string().contains("redis-cluster://"), "{error}");
+}

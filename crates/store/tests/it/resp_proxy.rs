@@ -1,0 +1,281 @@
+//! A proxy between tier and store that cuts, delays and damages the stream.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_store::suite::keys;
+use weir_store::{
+    Address, Checked, Endpoint, Fetched, Product, RespOptions, RespTier, Stored, Tier,
+};
+
+use crate::resp_fixture::{get, later, layout, options, put, store, tier, within};
+
+/// What happens to the stream of one direction, at a byte of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Harm {
+    None,
+    /// The connection ends.
+    Cut(u64),
+    /// A bit is turned.
+    Turn(u64, u8),
+    /// Nothing more comes, but the connection stays.
+    Silence(u64),
+    /// Every piece is late.
+    Late(Duration),
+}
+
+/// Forwards connections to a store, with harm to what goes to it and to what comes back.
+struct Proxy {
+    address: Address,
+    stops: Arc<AtomicBool>,
+    moved: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Proxy {
+    fn start(to: &Endpoint, up: Harm, down: Harm) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let (stops, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (to, stop, count) = (to.to_string(), Arc::clone(&stops), Arc::clone(&moved));
+        let thread = std::thread::spawn(move || {
+            std::thread::scope(|scope| {
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok((client, _)) = listener.accept() else {
+                        std::thread::sleep(Duration::from_millis(1));
+                        continue;
+                    };
+                    client.set_nonblocking(false).unwrap();
+                    let Ok(server) = TcpStream::connect(&to) else { continue };
+                    let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
+                    let [client2, server2] = ends;
+                    let (stop, count) = (&stop, &count);
+                    scope.spawn(move || forward(client, server, up, stop, count));
+                    scope.spawn(move || forward(server2, client2, down, stop, count));
+                }
+            });
+        });
+        Self { address, stops, moved, thread: Some(thread) }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stops.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    harm: Harm,
+    stop: &AtomicBool,
+    count: &AtomicU64,
+) {
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    to.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut at = 0;
+    let mut buffer = vec![0; 3000];
+    while !stop.load(Ordering::Relaxed) {
+        let length = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock) => continue,
+            Err(_) => break,
+        };
+        let mut piece = &mut buffer[..length];
+        let within = |byte: u64| (at..at + length as u64).contains(&byte);
+        match harm {
+            Harm::Cut(byte) if within(byte) => {
+                let _ = to.write_all(&piece[..(byte - at) as usize]);
+                break;
+            }
+            Harm::Turn(byte, bit) if within(byte) => piece[(byte - at) as usize] ^= 1 << bit,
+            Harm::Silence(byte) if within(byte) => piece = &mut piece[..(byte - at) as usize],
+            Harm::Silence(byte) if at > byte => piece = &mut [],
+            Harm::Late(pause) => std::thread::sleep(pause),
+            _ => {}
+        }
+        at += length as u64;
+        count.fetch_add(length as u64, Ordering::Relaxed);
+        if to.write_all(piece).is_err() {
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+/// Numbers that look random, the same on every run.
+fn dice(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z ^ (z >> 31)
+}
+
+/// Loads through harm: every hit has the right bytes, nothing hangs, and a healthy path afterwards
+/// finds all that was acknowledged.
+fn loads_through(product: Product, harms: impl Iterator<Item = Harm>) {
+    let Some(server) = store(product, "loads_through_a_proxy") else { return };
+    let all = keys(0..12);
+    let direct = tier(&server.address());
+    assert_eq!(put(&direct, &all, later()), [Stored::Stored; 12]);
+    let mut failures = 0;
+    for harm in harms {
+        let proxy = Proxy::start(server.endpoint(), Harm::None, harm);
+        let harmed = tier(&proxy.address);
+        let began = Instant::now();
+        // `get` looks at every byte of a hit.
+        let outcomes = get(&harmed, &all, within(400));
+        assert!(began.elapsed() < Duration::from_secs(3), "{harm:?}");
+        for outcome in &outcomes {
+            let fits = matches!(
+                outcome,
+                Fetched::Hit | Fetched::Miss | Fetched::Corrupt | Fetched::Failed(_)
+            );
+            assert!(fits, "{harm:?}: {outcome:?}");
+        }
+        failures += outcomes.iter().filter(|o| **o != Fetched::Hit).count();
+    }
+    assert!(failures > 0, "the harm was felt");
+    assert_eq!(get(&direct, &all, later()), [Fetched::Hit; 12], "{product}");
+}
+
+/// Bytes of the whole answer to twelve loads, with the greeting.
+const ANSWER: u64 = 12 * 5026 + 300;
+
+fn places(count: u64) -> impl Iterator<Item = u64> {
+    (0..count).map(|number| dice(number) % ANSWER)
+}
+
+#[test]
+fn cut_while_loading() {
+    for product in [Product::Redis, Product::Valkey] {
+        loads_through(product, places(12).map(Harm::Cut));
+    }
+}
+
+#[test]
+fn damaged_while_loading() {
+    let turns = |from: u64| places(24).map(move |at| Harm::Turn(at, (dice(at + from) % 8) as u8));
+    loads_through(Product::Redis, turns(0));
+    // The greeting, and the heads of the first answers.
+    let heads = (0..60).map(|at| Harm::Turn(at * 5, (dice(at) % 8) as u8));
+    loads_through(Product::Valkey, heads);
+}
+
+#[test]
+fn silent_while_loading() {
+    loads_through(Product::Redis, places(5).map(Harm::Silence));
+}
+
+#[test]
+fn late_is_only_late() {
+    let Some(server) = store(Product::Redis, "late_is_only_late") else { return };
+    let proxy = Proxy::start(server.endpoint(), Harm::None, Harm::Late(Duration::from_millis(2)));
+    let slow = tier(&proxy.address);
+    let all = keys(0..12);
+    assert_eq!(put(&slow, &all, later()), [Stored::Stored; 12]);
+    assert_eq!(get(&slow, &all, later()), [Fetched::Hit; 12]);
+    assert!(proxy.moved.load(Ordering::Relaxed) > 2 * 12 * 5000);
+    // With too little time, what came in time is there and the rest is a fault.
+    for milliseconds in [1, 5, 15, 30] {
+        let outcomes = get(&slow, &all, within(milliseconds));
+        for outcome in outcomes {
+            assert!(matches!(outcome, Fetched::Hit | Fetched::Failed(_)), "{outcome:?}");
+        }
+    }
+    assert_eq!(get(&slow, &all, later()), [Fetched::Hit; 12], "nobody got another's answer");
+}
+
+/// What is damaged on the way to the store is found when it is loaded.
+#[test]
+fn damaged_while_storing() {
+    let Some(server) = store(Product::Redis, "damaged_while_storing") else { return };
+    let direct = tier(&server.address());
+    let all = keys(0..12);
+    let mut wrong = 0;
+    for number in 0..24 {
+        direct.clear(later()).unwrap();
+        let harm = Harm::Turn(dice(number) % (12 * 5150), (dice(number + 99) % 8) as u8);
+        let proxy = Proxy::start(server.endpoint(), harm, Harm::None);
+        let harmed = tier(&proxy.address);
+        put(&harmed, &all, within(400));
+        let outcomes = get(&direct, &all, later());
+        for outcome in &outcomes {
+            let fits = matches!(outcome, Fetched::Hit | Fetched::Miss | Fetched::Corrupt);
+            assert!(fits, "{harm:?}: {outcome:?}");
+        }
+        wrong += outcomes.iter().filter(|o| **o == Fetched::Corrupt).count();
+    }
+    assert!(wrong >= 12, "{wrong} damaged blocks were found");
+}
+
+/// Acknowledged means stored: a path that is cut while storing loses only what it did not confirm.
+#[test]
+fn cut_while_storing() {
+    let Some(server) = store(Product::Redis, "cut_while_storing") else { return };
+    let direct = tier(&server.address());
+    let all = keys(0..12);
+    for number in 0..12 {
+        direct.clear(later()).unwrap();
+        let (up, down) = if number % 2 == 0 {
+            (Harm::Cut(dice(number) % (12 * 5150)), Harm::None)
+        } else {
+            (Harm::None, Harm::Cut(150 + dice(number) % 200))
+        };
+        let proxy = Proxy::start(server.endpoint(), up, down);
+        let stored = put(&tier(&proxy.address), &all, within(1000));
+        let found = get(&direct, &all, later());
+        for (stored, found) in stored.iter().zip(found) {
+            let lost = *stored == Stored::Stored && found != Fetched::Hit;
+            assert!(!lost, "{up:?} {down:?}: {stored:?} and then {found:?}");
+        }
+    }
+}
+
+/// A connection that ends under the second batch, with no answer yet, is replaced by a new one.
+#[test]
+fn cut_under_the_second_batch() {
+    let Some(server) = store(Product::Redis, "cut_under_the_second_batch") else { return };
+    let direct = tier(&server.address());
+    assert_eq!(put(&direct, &keys(0..2), later()), [Stored::Stored; 2]);
+    let mut seconds = 0;
+    for byte in (60..400).step_by(9) {
+        let proxy = Proxy::start(server.endpoint(), Harm::Cut(byte), Harm::None);
+        let tier = tier(&proxy.address);
+        if get(&tier, &keys(0..1), within(2000)) == [Fetched::Hit] {
+            // As many bytes fit through the next connection.
+            assert_eq!(get(&tier, &keys(1..2), within(2000)), [Fetched::Hit], "cut at {byte}");
+            assert_eq!(tier.counters().faults, [0; 6]);
+            seconds += 1;
+        }
+    }
+    assert!(seconds > 10, "{seconds}");
+}
+
+/// Where values carry no checksum, one that is remembered here finds the damage.
+#[test]
+fn damage_is_found_by_remembered_checksums() {
+    let Some(server) = store(Product::Redis, "damage_is_found_by_remembered_checksums") else {
+        return;
+    };
+    let all = keys(0..12);
+    let mut found = 0;
+    for number in 0..12 {
+        // Behind the greeting and the first INFO there is little but values.
+        let harm = Harm::Turn(8000 + dice(number) % 50_000, (dice(number + 7) % 8) as u8);
+        let proxy = Proxy::start(server.endpoint(), Harm::None, harm);
+        let bare = RespOptions { layout: layout("bare", false), ..options(&proxy.address) };
+        let checked = Checked::new(RespTier::new(bare).unwrap(), 100);
+        assert_eq!(put(&checked, &all, later()), [Stored::Stored; 12]);
+        // `get` looks at every byte of a hit.
+        let outcomes = get(&checked, &all, within(400));
+        found += outcomes.iter().filter(|o| **o == Fetched::Corrupt).count();
+    }
+    assert!(found >= 8, "{found} damaged blocks were found");
+}

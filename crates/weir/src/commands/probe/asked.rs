@@ -1,0 +1,328 @@
+//! From the arguments of `weir probe` to what is measured.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use weir_engine::timing::{Timing, TimingModel};
+use weir_http::TlsConfig;
+use weir_model::{Bytes, Nanos};
+use weir_probe::config::DEFAULT_WORKING_SET;
+use weir_probe::report::{ModelFacts, Recompute};
+use weir_probe::{
+    BlockSize, Limits, ProbeConfig, SubjectOptions, Target, Trace, Verify, Work, WorkingSet,
+};
+use weir_spec::catalogue::{hugging_face, models};
+use weir_spec::size::break_even_gb_per_s;
+use weir_spec::{Experiment, Plan};
+use weir_tier::EvictionPolicy;
+use weir_workload::config::Draw;
+
+use crate::cli::{EvictionArg, ProbeArgs, VerifyArg};
+use crate::exit::Mistake;
+use crate::planned::minimal;
+
+/// Tokens of a block: LMCache's chunk.
+const CHUNK_TOKENS: u32 = 256;
+/// With a trace: one of its hash ids per block.
+const TRACE_CHUNK_TOKENS: u32 = 512;
+/// Size of blocks where no model is named.
+const BLOCK: Bytes = Bytes(2 << 20);
+/// Measured time of a point in one repeat.
+const DURATION: Duration = Duration::from_secs(1);
+/// The same with a trace, whose hit rate needs its length.
+const TRACE_DURATION: Duration = Duration::from_secs(10);
+
+/// Everything that was asked for, checked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) target: Target,
+    pub(super) config: ProbeConfig,
+    pub(super) options: SubjectOptions,
+    pub(super) traces: Vec<(BlockSize, Trace)>,
+    pub(super) model: Option<ModelFacts>,
+    pub(super) recompute: Option<Recompute>,
+}
+
+/// The lists of the flags, with `--sweep` read into them.
+#[derive(Default)]
+struct Lists {
+    threads: Vec<u32>,
+    depth: Vec<u32>,
+    chunk_tokens: Vec<u32>,
+    block: Vec<String>,
+    mix: Vec<String>,
+}
+
+pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
+    let target = Target::parse(&args.target)?;
+    let lists = lists(args)?;
+    let model = args.blocks.model.as_deref().map(model).transpose()?;
+    let blocks = blocks(args, &lists, model.as_ref())?;
+    let working_set = args.keys.working_set.as_deref().map(working_set).transpose()?;
+    let overflows = matches!(working_set, Some(WorkingSet::Capacities(times)) if times > 1.0);
+    let is_trace = args.keys.trace.is_some();
+    let default = if is_trace { TRACE_DURATION } else { DURATION };
+    let config = ProbeConfig {
+        blocks,
+        threads: or_default(lists.threads, &[1, 4]),
+        depths: or_default(lists.depth, &[1, 8]),
+        works: works(&lists.mix, is_trace, overflows)?,
+        working_set: working_set.unwrap_or(WorkingSet::Bytes(Bytes(DEFAULT_WORKING_SET))),
+        draw: draw(args)?,
+        limits: Limits {
+            duration: args
+                .points
+                .duration
+                .as_deref()
+                .map_or(Ok(default), |text| time("--duration", text))?,
+            warmup: time("--warmup", &args.points.warmup)?,
+            operations: args.points.operations,
+        },
+        repeats: args.points.repeats,
+        deadline: time("--deadline", &args.points.deadline)?,
+        verify: match args.points.verify {
+            VerifyArg::Sampled => Verify::Sampled,
+            VerifyArg::Full => Verify::Full,
+        },
+        pin: args.points.pin,
+        seed: args.keys.seed,
+    };
+    config.check()?;
+    let options = SubjectOptions {
+        capacity: match &args.keys.capacity {
+            Some(text) => number("--capacity", text)?,
+            None => default_capacity(&target, &config),
+        },
+        connections: args.points.connections,
+        checksums: args.points.checksums,
+        tls: TlsConfig { ca_file: args.points.ca_file.clone(), insecure: args.points.insecure },
+        eviction: match args.keys.eviction {
+            EvictionArg::Lru => EvictionPolicy::Lru,
+            EvictionArg::Arc => EvictionPolicy::Arc,
+            EvictionArg::None => EvictionPolicy::None,
+        },
+        deadline: config.deadline,
+    };
+    let traces = traces(args, &config)?;
+    let recompute = recompute(args)?;
+    Ok(Asked { target, config, options, traces, model, recompute })
+}
+
+/// Stores need more room than their values take: their allocators round values of a few MiB up by
+/// as much as a quarter.
+fn default_capacity(target: &Target, config: &ProbeConfig) -> Bytes {
+    let bytes = SubjectOptions::default_capacity(config);
+    match target {
+        Target::Started(_) => Bytes(bytes.0.saturating_add(bytes.0 / 2)),
+        _ => bytes,
+    }
+}
+
+fn or_default(list: Vec<u32>, default: &[u32]) -> Vec<u32> {
+    if list.is_empty() { default.to_vec() } else { list }
+}
+
+/// The flags' lists with those of `--sweep`; a key that is given twice is a slip.
+fn lists(args: &ProbeArgs) -> anyhow::Result<Lists> {
+    let mut lists = Lists {
+        threads: args.points.threads.clone(),
+        depth: args.points.depth.clone(),
+        chunk_tokens: args.blocks.chunk_tokens.clone(),
+        block: args.blocks.block.clone(),
+        mix: args.points.mix.clone(),
+    };
+    for sweep in &args.points.sweep {
+        let flag = format!("--sweep {sweep}");
+        let (key, values) = sweep
+            .split_once('=')
+            .filter(|(_, values)| !values.is_empty())
+            .ok_or_else(|| Mistake(format!("{flag}: write for example `threads=1,2,4`")))?;
+        let values: Vec<&str> = values.split(',').map(str::trim).collect();
+        match key.trim() {
+            "threads" => extend(&mut lists.threads, &values, &flag)?,
+            "depth" => extend(&mut lists.depth, &values, &flag)?,
+            "chunk-tokens" => extend(&mut lists.chunk_tokens, &values, &flag)?,
+            "block" => extend(&mut lists.block, &values, &flag)?,
+            "mix" => extend(&mut lists.mix, &values, &flag)?,
+            other => {
+                return Err(Mistake(format!(
+                    "{flag}: `{other}` is not swept; write threads, depth, block, chunk-tokens or \
+                     mix"
+                ))
+                .into());
+            }
+        }
+    }
+    Ok(lists)
+}
+
+fn extend<T: FromStr>(list: &mut Vec<T>, values: &[&str], flag: &str) -> anyhow::Result<()> {
+    if !list.is_empty() {
+        return Err(Mistake(format!("{flag}: the list is given twice; keep one of them")).into());
+    }
+    for value in values {
+        let read = value.parse();
+        list.push(read.map_err(|_| Mistake(format!("{flag}: `{value}` is no such value")))?);
+    }
+    Ok(())
+}
+
+fn model(name: &str) -> anyhow::Result<ModelFacts> {
+    let is_file = Path::new(name).extension().is_some_and(|end| end == "json");
+    let shape = if is_file {
+        hugging_face::read(Path::new(name))?
+    } else {
+        models::find(name).ok_or_else(|| {
+            Mistake(format!("--model {name}: not known; `weir list models` prints the known ones"))
+        })?
+    };
+    let kv_bytes_per_token = shape.kv_bytes_per_token();
+    Ok(ModelFacts { name: shape.name, kv_bytes_per_token })
+}
+
+fn blocks(
+    args: &ProbeArgs,
+    lists: &Lists,
+    model: Option<&ModelFacts>,
+) -> anyhow::Result<Vec<BlockSize>> {
+    let per_token = model.map(|model| model.kv_bytes_per_token.0.max(1));
+    if !lists.block.is_empty() {
+        if !lists.chunk_tokens.is_empty() {
+            let why = "block and chunk-tokens both say how large blocks are; keep one of them";
+            return Err(Mistake(why.to_owned()).into());
+        }
+        let size = |text: &String| {
+            let bytes: Bytes = number("--block", text)?;
+            // A size that is no whole number of tokens stands for none.
+            let tokens = per_token.filter(|per| bytes.0.is_multiple_of(*per));
+            Ok(BlockSize { bytes, tokens: tokens.map(|per| (bytes.0 / per) as u32) })
+        };
+        return lists.block.iter().map(size).collect();
+    }
+    let Some(per_token) = per_token else {
+        return if lists.chunk_tokens.is_empty() {
+            Ok(vec![BlockSize { bytes: BLOCK, tokens: None }])
+        } else {
+            let why = "chunk-tokens: tokens have bytes only with --model; name one";
+            Err(Mistake(why.to_owned()).into())
+        };
+    };
+    let default = if args.keys.trace.is_some() { TRACE_CHUNK_TOKENS } else { CHUNK_TOKENS };
+    let tokens = or_default(lists.chunk_tokens.clone(), &[default]);
+    if tokens.contains(&0) {
+        return Err(Mistake("--chunk-tokens 0: a block has at least one token".to_owned()).into());
+    }
+    let size = |tokens: u32| BlockSize {
+        bytes: Bytes(per_token.saturating_mul(u64::from(tokens))),
+        tokens: Some(tokens),
+    };
+    Ok(tokens.into_iter().map(size).collect())
+}
+
+fn works(mix: &[String], is_trace: bool, overflows: bool) -> anyhow::Result<Vec<Work>> {
+    if is_trace {
+        return match mix {
+            [] => Ok(vec![Work::Engine]),
+            [one] if one == "engine" => Ok(vec![Work::Engine]),
+            _ => {
+                let why = "--mix: a trace is played as an engine does; leave --mix out";
+                Err(Mistake(why.to_owned()).into())
+            }
+        };
+    }
+    if mix.is_empty() {
+        let default = if overflows { Work::Engine } else { Work::Read };
+        return Ok(vec![Work::Write, default]);
+    }
+    let one = |text: &String| match text.as_str() {
+        "write" => Ok(Work::Write),
+        "read" => Ok(Work::Read),
+        "engine" => Ok(Work::Engine),
+        number => match number.trim_end_matches('%').parse::<f64>() {
+            Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(Work::Mixed(percent / 100.0)),
+            _ => Err(Mistake(format!(
+                "--mix {number}: write `write`, `read`, `engine` or the percent that reads, such \
+                 as `70`"
+            ))
+            .into()),
+        },
+    };
+    mix.iter().map(one).collect()
+}
+
+fn draw(args: &ProbeArgs) -> anyhow::Result<Draw> {
+    match args.keys.zipf {
+        None => Ok(Draw::Uniform),
+        Some(exponent) if exponent > 0.0 && exponent <= 100.0 => Ok(Draw::Zipf { exponent }),
+        Some(other) => {
+            Err(Mistake(format!("--zipf {other}: write a number above 0, for example 1.1")).into())
+        }
+    }
+}
+
+fn working_set(text: &str) -> anyhow::Result<WorkingSet> {
+    let refused = || {
+        Mistake(format!(
+            "--working-set {text}: write a size such as `512MiB`, a number such as `4000 blocks`, \
+             or a multiple of the tier's capacity such as `2x`"
+        ))
+    };
+    if let Some(times) = text.trim().strip_suffix('x') {
+        let times: f64 = times.trim().parse().map_err(|_| refused())?;
+        let is_some = times > 0.0 && times <= 1000.0;
+        return if is_some { Ok(WorkingSet::Capacities(times)) } else { Err(refused().into()) };
+    }
+    if let Some(blocks) = text.trim().strip_suffix("blocks") {
+        let blocks: u64 = blocks.trim().parse().map_err(|_| refused())?;
+        return if blocks > 0 { Ok(WorkingSet::Blocks(blocks)) } else { Err(refused().into()) };
+    }
+    Ok(WorkingSet::Bytes(text.parse().map_err(|_| refused())?))
+}
+
+fn traces(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<Vec<(BlockSize, Trace)>> {
+    let Some(path) = &args.keys.trace else { return Ok(Vec::new()) };
+    let mut traces = Vec::new();
+    for block in &config.blocks {
+        if let Some(tokens) = block.tokens {
+            traces.push((*block, Trace::read(path, tokens, args.keys.requests)?));
+        }
+    }
+    Ok(traces)
+}
+
+/// What computing a prefix takes, by the timing model of the simulator.
+fn recompute(args: &ProbeArgs) -> anyhow::Result<Option<Recompute>> {
+    let (Some(model), Some(hardware)) = (&args.blocks.model, &args.blocks.hardware) else {
+        return Ok(None);
+    };
+    if args.blocks.prefix == 0 {
+        return Err(Mistake("--prefix 0: a prefix has at least one token".to_owned()).into());
+    }
+    let text = minimal(model, hardware, args.blocks.tp, &["no-offload"], "");
+    let plan = Plan::resolve(&Experiment::parse(&text, "weir probe", Path::new(""), &[])?)?;
+    let Some(deployment) = plan.deployments.first() else { return Ok(None) };
+    let mut timing = Timing::new(&deployment.timing)?;
+    let budget = deployment.engine.max_num_batched_tokens;
+    let compute = timing.prefill_time(args.blocks.prefix, 0, budget);
+    let bytes = Bytes(deployment.engine.kv_bytes_per_token) * u64::from(args.blocks.prefix);
+    Ok(Some(Recompute {
+        hardware: deployment.label.clone(),
+        tensor_parallel: deployment.tensor_parallel,
+        prefix_tokens: args.blocks.prefix,
+        compute_s: compute.as_secs_f64(),
+        break_even_gb_per_s: break_even_gb_per_s(bytes, compute),
+    }))
+}
+
+fn time(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    let nanos: Nanos = number(flag, text)?;
+    Ok(Duration::from_nanos(nanos.0))
+}
+
+fn number<T: FromStr<Err = weir_model::units::UnitError>>(
+    flag: &str,
+    text: &str,
+) -> anyhow::Result<T> {
+    Ok(text.parse().map_err(|error| Mistake(format!("{flag}: {error}")))?)
+}

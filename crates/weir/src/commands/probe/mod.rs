@@ -1,0 +1,89 @@
+//! `weir probe`: what a tier reaches with KV-shaped transfers, and where its time goes.
+
+mod asked;
+mod outputs;
+mod plots;
+mod summary;
+
+use weir_probe::report::{REPORT_FORMAT, Report};
+use weir_probe::session::Step;
+use weir_probe::{Measured, Session};
+
+use self::asked::Asked;
+use self::outputs::Outputs;
+use crate::cli::ProbeArgs;
+use crate::exit::Exit;
+use crate::host;
+use crate::interrupt::Interrupt;
+use crate::printer::Printer;
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let asked = asked::asked(args)?;
+    let differential = !args.points.no_differential;
+    if args.dry_run {
+        printer.result(&summary::planned(&asked, differential))?;
+        return Ok(Exit::Done);
+    }
+    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    let outputs = Outputs::create(&args.outputs)?;
+    let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
+    let interrupt = Interrupt::listen()?;
+    let started = host::now();
+    let total = Session::steps(&asked.config, differential);
+    let progress = Progress::of("runs", total, printer, false);
+    let stop = || interrupt.is_set();
+    let mut step = |step: Step<'_>| {
+        if step.done > 0 {
+            progress.cell_done(step.next, printer);
+        } else {
+            // The tier was opened: from here on it takes its time.
+            printer.note(&summary::estimate(&asked, differential));
+            progress.now(step.next);
+        }
+    };
+    let session =
+        Session::new(&asked.config, &mut *subject, &asked.traces, differential, &stop, &mut step);
+    let measured = session.run();
+    progress.finish();
+    let mut report = report(&asked, measured?, subject.facts(), started);
+    let fitted = report.fit_link();
+    report.warnings.extend(summary::warnings(&report, &asked.config));
+    printer.result(&summary::of(&report))?;
+    outputs.write(&report, fitted, printer)?;
+    Ok(exit(&report.measured, printer))
+}
+
+fn report(asked: &Asked, measured: Measured, tier: weir_probe::Facts, started: String) -> Report {
+    Report {
+        format: REPORT_FORMAT,
+        weir: env!("CARGO_PKG_VERSION").to_owned(),
+        command: summary::command(),
+        started,
+        warnings: tier.warnings.clone(),
+        tier,
+        model: asked.model.clone(),
+        recompute: asked.recompute.clone(),
+        trace_best_hit_share: asked.traces.first().map(|(_, trace)| trace.best_hit_share()),
+        measured,
+        link: None,
+        fit: None,
+    }
+}
+
+/// A probe whose blocks failed is no clean result, and neither is one that was stopped.
+fn exit(measured: &Measured, printer: &mut Printer) -> Exit {
+    if let Some(why) = &measured.failed {
+        printer.note(&format!("ended early: {why}"));
+        return Exit::DoneWithFaults;
+    }
+    if measured.interrupted {
+        printer.note("interrupted; points that had ended are kept");
+        return Exit::DoneWithFaults;
+    }
+    let is_faulty = measured.points.iter().any(|result| {
+        let outcomes = &result.outcomes;
+        outcomes.failed() + outcomes.corrupt + outcomes.wrong > 0
+    });
+    if is_faulty { Exit::DoneWithFaults } else { Exit::Done }
+}

@@ -1,0 +1,362 @@
+//! What `weir probe` prints.
+
+use std::fmt::Write;
+
+use weir_model::Bytes;
+use weir_probe::config::Limits;
+use weir_probe::figures::PointResult;
+use weir_probe::report::Recompute;
+use weir_probe::run::buffer_bytes;
+use weir_probe::session::{Whereabouts, label};
+use weir_probe::{ProbeConfig, Report, Session, Target, Work};
+use weir_report::tables::{Table, text, wrapped};
+
+use super::asked::Asked;
+
+/// Repeats that lie further apart than this, in percent, are told.
+const WIDE_SPREAD: f64 = 20.0;
+/// Processors that others may keep busy untold.
+const QUIET_CPUS: f64 = 0.5;
+/// Share of the time outside the tier's calls that is told.
+const LARGE_OUTSIDE: f64 = 0.2;
+
+/// The call, as a profile quotes it: without the passwords of addresses.
+pub(super) fn command() -> String {
+    let words = std::env::args().skip(1).map(|word| {
+        let Some((scheme, rest)) = word.split_once("://") else { return word };
+        match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://...@{host}"),
+            None => word,
+        }
+    });
+    format!("weir {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// The points, the time and the bytes of a probe that was not made.
+pub(super) fn planned(asked: &Asked, differential: bool) -> String {
+    let config = &asked.config;
+    let heads = ["work", ">block", ">tokens", ">threads", ">depth", ">batch"];
+    let mut table = Table::new("Points", &heads);
+    for point in config.points() {
+        table.rows.push(vec![
+            point.work.name().into(),
+            point.block.bytes.to_string().into(),
+            point.block.tokens.map_or(String::new(), |tokens| tokens.to_string()).into(),
+            point.threads.to_string().into(),
+            point.depth.to_string().into(),
+            Bytes(point.batch_bytes()).to_string().into(),
+        ]);
+    }
+    let mut out = text(&table);
+    out.push('\n');
+    for block in &config.blocks {
+        let working = match asked.traces.iter().find(|(size, _)| size == block) {
+            Some((_, trace)) => Ok(trace.distinct().len() as u64),
+            None => config.working_set.blocks(block.bytes, capacity(asked)),
+        };
+        let words = working.map_or_else(
+            |why| why.to_string(),
+            |blocks| {
+                format!(
+                    "blocks of {}: {blocks} different ones, {}; buffers of {}",
+                    block.bytes,
+                    Bytes(blocks.saturating_mul(block.bytes.0)),
+                    buffer_bytes(config, block.bytes),
+                )
+            },
+        );
+        out += &wrapped(&words, "  ");
+    }
+    for (_, trace) in &asked.traces {
+        let words = format!(
+            "trace: {} requests for {} chunks; a tier without limits would hit {:.1} %",
+            trace.requests(),
+            trace.asked(),
+            100.0 * trace.best_hit_share()
+        );
+        out += &wrapped(&words, "  ");
+    }
+    out += &wrapped(&estimate(asked, differential), "  ");
+    out
+}
+
+/// The capacity of a tier that is ours to make.
+fn capacity(asked: &Asked) -> Option<Bytes> {
+    match asked.target {
+        Target::Memory | Target::Disk(_) | Target::Started(_) => Some(asked.options.capacity),
+        Target::Store(_) => None,
+    }
+}
+
+/// How long it will take.
+pub(super) fn estimate(asked: &Asked, differential: bool) -> String {
+    let config = &asked.config;
+    let Limits { duration, warmup, .. } = config.limits;
+    let points = config.points().len();
+    let runs = points as f64 * f64::from(config.repeats);
+    let own = runs * (duration + warmup).as_secs_f64();
+    let steps = Session::steps(config, differential) as f64;
+    // Four kinds of runs of half the time each.
+    let compared = (steps - runs) * 2.0 * duration.as_secs_f64();
+    // Filling, removing and opening: about as long as a repeat of all points.
+    let seconds = own + compared + points as f64 * duration.as_secs_f64();
+    let many = if points == 1 { "1 point".to_owned() } else { format!("{points} points") };
+    format!("{many}, {} repeats, about {:.0} s", config.repeats, seconds.ceil())
+}
+
+/// The whole result.
+pub(super) fn of(report: &Report) -> String {
+    let tier = &report.tier;
+    let version = tier.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
+    let mut out = format!("{}{version}, {}\n", tier.product, tier.place);
+    for (key, value) in &tier.settings {
+        let _ = writeln!(out, "  {key:<22} {value}");
+    }
+    out.push('\n');
+    out += &text(&points(report));
+    for found in &report.measured.whereabouts {
+        out.push('\n');
+        out += &whereabouts(found);
+    }
+    if let Some(link) = &report.link {
+        let fit = report.fit.as_ref().map_or(0.0, |fit| fit.rms_error_percent);
+        let words = format!(
+            "Link: {} GB/s read, {} GB/s write, latency {}, {} per block, {} lanes; lookup {} and \
+             {} per key; it describes the batch times to {} %.",
+            figure(link.read_gb_per_s),
+            figure(link.write_gb_per_s),
+            link.latency.0,
+            link.per_block.0,
+            link.lanes,
+            link.lookup_latency.0,
+            link.lookup_per_key.0,
+            figure(fit),
+        );
+        out.push('\n');
+        out += &wrapped(&words, "  ");
+    }
+    if let Some(share) = report.trace_best_hit_share {
+        let words = format!("A tier without limits would hit {:.1} % of the trace.", 100.0 * share);
+        out += &wrapped(&words, "  ");
+    }
+    for sentence in model(report) {
+        out += &wrapped(&sentence, "  ");
+    }
+    for warning in &report.warnings {
+        out += &wrapped(&format!("warning: {warning}"), "  ");
+    }
+    out
+}
+
+fn points(report: &Report) -> Table {
+    let repeats = report.measured.points.iter().map(|point| point.repeats.len()).max();
+    let title = format!(
+        "Median of {} repeats; times of batches in ms; client and server: CPU seconds per GB",
+        repeats.unwrap_or(0)
+    );
+    let has_server = report.measured.points.iter().any(|point| point.server_cpu_s_per_gb.is_some());
+    let mut heads = vec![
+        "work",
+        ">block",
+        ">threads",
+        ">depth",
+        ">GB/s",
+        ">spread %",
+        ">p50",
+        ">p99",
+        ">p99.9",
+        ">max",
+        ">hit %",
+        ">client",
+    ];
+    if has_server {
+        heads.push(">server");
+    }
+    let mut table = Table::new(&title, &heads);
+    for result in &report.measured.points {
+        let both = result.read.is_some() && result.write.is_some();
+        for (name, side) in [("load", &result.read), ("store", &result.write)] {
+            let Some(side) = side else { continue };
+            let point = &result.point;
+            let work = point.work.name();
+            let millis = |value: weir_probe::statistics::Repeated| figure(value.median / 1e3);
+            let known = |value: Option<weir_probe::statistics::Repeated>| {
+                value.map_or(String::new(), |value| figure(value.median))
+            };
+            let hits = result.hit_share.filter(|_| name == "load");
+            let mut row = vec![
+                if both { format!("{work} {name}") } else { work }.into(),
+                point.block.bytes.to_string().into(),
+                point.threads.to_string().into(),
+                point.depth.to_string().into(),
+                figure(side.gb_per_s.median).into(),
+                format!("{:.0}", side.gb_per_s.spread_percent()).into(),
+                millis(side.batch_us.p50).into(),
+                millis(side.batch_us.p99).into(),
+                millis(side.batch_us.p999).into(),
+                millis(side.batch_us.max).into(),
+                hits.map_or(String::new(), |share| format!("{:.1}", 100.0 * share.median)).into(),
+                known(result.client_cpu_s_per_gb).into(),
+            ];
+            if has_server {
+                row.push(known(result.server_cpu_s_per_gb).into());
+            }
+            table.rows.push(row);
+        }
+    }
+    table
+}
+
+fn whereabouts(found: &Whereabouts) -> String {
+    let total = found.bounds.total.median;
+    let title = format!(
+        "Where the time goes, ms per GB: {} (in all {})",
+        label(&found.point),
+        figure(1e3 * total)
+    );
+    let heads = ["part", ">at least", ">at most", ">% of time", "from"];
+    let mut table = Table::new(&title, &heads);
+    for part in &found.bounds.parts {
+        let percent = |seconds: f64| (100.0 * seconds / total).min(100.0);
+        table.rows.push(vec![
+            part.name.into(),
+            figure(1e3 * part.low).into(),
+            figure(1e3 * part.high).into(),
+            format!("{:.0} to {:.0}", percent(part.low), percent(part.high)).into(),
+            format!("{} ... {}", part.low_formula, part.high_formula).into(),
+        ]);
+    }
+    let mut out = text(&table);
+    out += &wrapped(&capitalised(&found.bounds.sentence), "  ");
+    out
+}
+
+/// Tokens per second, and whether loading them beats computing them.
+fn model(report: &Report) -> Vec<String> {
+    let Some(model) = &report.model else { return Vec::new() };
+    let best = |work: Work| {
+        let of_work = report.measured.points.iter().filter(|result| result.point.work == work);
+        of_work.max_by(|a, b| rate(a).total_cmp(&rate(b)))
+    };
+    let mut sentences = Vec::new();
+    let tokens = |result: &PointResult| rate(result) * 1e9 / model.kv_bytes_per_token.0 as f64;
+    let read = best(Work::Read).or_else(|| best(Work::Engine));
+    let mut words = format!("{}: {} per token.", model.name, model.kv_bytes_per_token);
+    if let Some(read) = read {
+        let _ = write!(words, " Loads up to {} tokens/s", whole(tokens(read)));
+        if let Some(write) = best(Work::Write) {
+            let _ = write!(words, ", stores up to {} tokens/s", whole(tokens(write)));
+        }
+        words.push('.');
+    }
+    sentences.push(words);
+    if let (Some(recompute), Some(read)) = (&report.recompute, read) {
+        sentences.push(against_computing(recompute, rate(read), tokens(read)));
+    }
+    sentences
+}
+
+fn against_computing(of: &Recompute, gb_per_s: f64, tokens_per_s: f64) -> String {
+    let load_s = f64::from(of.prefix_tokens) / tokens_per_s;
+    let (faster, times) = if load_s < of.compute_s {
+        ("loading", of.compute_s / load_s)
+    } else {
+        ("computing", load_s / of.compute_s)
+    };
+    let mut words = format!(
+        "{} tokens: loaded in {} s at {} GB/s, computed in {} s on {} (TP {}, the timing model's \
+         figure): {faster} takes {} times less time.",
+        of.prefix_tokens,
+        figure(load_s),
+        figure(gb_per_s),
+        figure(of.compute_s),
+        of.hardware,
+        of.tensor_parallel,
+        figure(times),
+    );
+    if let Some(rate) = of.break_even_gb_per_s {
+        let _ = write!(words, " Loading takes less from {} GB/s on.", figure(rate));
+    }
+    words
+}
+
+fn rate(result: &PointResult) -> f64 {
+    result.main().map_or(0.0, |side| side.gb_per_s.median)
+}
+
+/// What should be known before the figures are used.
+pub(super) fn warnings(report: &Report, config: &ProbeConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let points = &report.measured.points;
+    for result in points {
+        let trouble = result.outcomes.trouble();
+        if !trouble.is_empty() {
+            warnings.push(format!("{}: blocks that {trouble}", label(&result.point)));
+        }
+        let missed = result.hit_share.filter(|share| share.median < 0.99);
+        if let (Work::Read, Some(share)) = (result.point.work, missed) {
+            warnings.push(format!(
+                "{}: only {:.0} % were there; rates count what was moved",
+                label(&result.point),
+                100.0 * share.median
+            ));
+        }
+    }
+    let runs = || points.iter().flat_map(|result| &result.repeats);
+    let spreads = points.iter().filter_map(|result| Some(result.main()?.gb_per_s.spread_percent()));
+    let wide = spreads.fold(0.0, f64::max);
+    if wide > WIDE_SPREAD {
+        warnings.push(format!(
+            "repeats of a point lie up to {wide:.0} % apart: measure longer or on a quieter machine"
+        ));
+    }
+    let foreign = runs().filter_map(|run| run.foreign_cpus).fold(0.0, f64::max);
+    if foreign > QUIET_CPUS {
+        warnings.push(format!(
+            "others kept up to {foreign:.1} processors busy meanwhile: on a loaded machine figures \
+             are lower bounds"
+        ));
+    }
+    let outside = runs().map(|run| run.outside_share).fold(0.0, f64::max);
+    if outside > LARGE_OUTSIDE {
+        warnings.push(format!(
+            "up to {:.0} % of the threads' time went into stamping and comparing blocks, outside \
+             the measured time: with several threads the tier was that much less busy",
+            100.0 * outside
+        ));
+    }
+    if config.repeats < 3 {
+        warnings.push("fewer than three repeats say little about the spread".to_owned());
+    }
+    warnings
+}
+
+/// Three significant digits.
+fn figure(value: f64) -> String {
+    let size = value.abs();
+    match () {
+        () if !value.is_finite() => "-".to_owned(),
+        () if size >= 99.95 => format!("{value:.0}"),
+        () if size >= 9.995 => format!("{value:.1}"),
+        () if size >= 0.9995 || size == 0.0 => format!("{value:.2}"),
+        () => format!("{value:.3}"),
+    }
+}
+
+/// A whole number with separators.
+fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

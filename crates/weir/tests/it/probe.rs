@@ -1,0 +1,299 @@
+//! `weir probe`: real tiers for a second or two, its files, and that the simulator takes its
+//! profile.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use weir_store::resp::{Product, Secret};
+use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+
+use crate::binary::{Answer, Running, weir};
+
+/// Short points of small blocks.
+const SHORT: [&str; 10] = [
+    "--block",
+    "64KiB,256KiB",
+    "--threads",
+    "1,2",
+    "--duration",
+    "60ms",
+    "--warmup",
+    "5ms",
+    "--working-set",
+    "16MiB",
+];
+
+fn has(test: &str, product: Product) -> bool {
+    let is_there = program(product).is_some();
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none(), "{test}: {}", how_to_install(product));
+        println!("SKIPPED {test}: {}", how_to_install(product));
+    }
+    is_there
+}
+
+fn probe(folder: &Path, args: &[&str]) -> Answer {
+    weir(folder, &[&["probe"], args, &SHORT].concat())
+}
+
+/// Probes a target with all outputs, checks them, and returns the JSON document.
+fn probed(folder: &Path, target: &str) -> Value {
+    let outputs = ["--json", "p.json", "--csv", "p.csv", "--plots", "plots", "--profile", "p.yaml"];
+    let answer = probe(folder, &[&[target], &outputs[..]].concat()).done();
+    for part in ["GB/s", "p99.9", "Where the time goes", "Link: "] {
+        assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
+    }
+    assert!(answer.err.contains("profile: p.yaml"), "{}", answer.err);
+    let json: Value = serde_json::from_slice(&fs::read(folder.join("p.json")).unwrap()).unwrap();
+    assert_eq!(json["format"], 1);
+    // Two sizes, two numbers of threads, two depths, loads and stores.
+    let points = json["measured"]["points"].as_array().unwrap();
+    assert_eq!(points.len(), 16);
+    for point in points {
+        let side = if point["read"].is_null() { &point["write"] } else { &point["read"] };
+        assert!(side["gb_per_s"]["median"].as_f64().unwrap() > 0.0, "{point}");
+        assert_eq!(point["repeats"].as_array().unwrap().len(), 3);
+        for trouble in ["wrong", "corrupt", "full"] {
+            assert_eq!(point["outcomes"][trouble], 0, "{point}");
+        }
+    }
+    assert_eq!(json["measured"]["whereabouts"].as_array().unwrap().len(), 4);
+    let mut rows = csv::Reader::from_path(folder.join("p.csv")).unwrap();
+    let columns = rows.headers().unwrap().clone();
+    let rate = columns.iter().position(|column| column == "gb_per_s").unwrap();
+    let rows: Vec<csv::StringRecord> = rows.records().collect::<Result<_, _>>().unwrap();
+    assert_eq!(rows.len(), 16);
+    assert!(rows.iter().all(|row| row[rate].parse::<f64>().unwrap() > 0.0));
+    for plot in
+        ["probe_throughput_by_threads", "probe_latency_by_depth", "probe_throughput_by_block"]
+    {
+        let svg = fs::read_to_string(folder.join(format!("plots/{plot}.svg"))).unwrap();
+        assert!(svg.contains("<svg"), "{plot}");
+        assert!(fs::metadata(folder.join(format!("plots/{plot}.png"))).unwrap().len() > 1000);
+    }
+    let profile = fs::read_to_string(folder.join("p.yaml")).unwrap();
+    assert!(profile.contains("format: 1\n") && profile.contains("read_gb_per_s: "), "{profile}");
+    json
+}
+
+#[test]
+fn memory_is_probed_with_all_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = probed(folder.path(), "memory");
+    assert_eq!(json["tier"]["kind"], "memory");
+}
+
+#[test]
+fn a_disk_is_probed_and_its_profile_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = probed(folder.path(), "disk:kv");
+    assert_eq!(json["tier"]["kind"], "disk");
+    assert!(!folder.path().join("kv").exists(), "the folder was the probe's own");
+    fs::write(folder.path().join("e.yaml"), experiment("lmcache-disk", "disk")).unwrap();
+    weir(folder.path(), &["plan", "e.yaml"]).done();
+}
+
+/// An experiment whose working set a store must serve, with the measured figures.
+fn experiment(preset: &str, part: &str) -> String {
+    format!(
+        "name: measured\nmodels: [Qwen/Qwen3-8B]\nhardware: 1x-h100\n\
+         arms: [no-offload, {{preset: {preset}, bytes: 2GiB, {part}: {{profile: p.yaml, \
+         bytes: 400GiB}}}}]\n\
+         workload:\n  shared-prefix: {{prefixes: {{times_gpu: 2}}, prefix_tokens: 10000, \
+         prompt_tokens: 100, output_tokens: 32}}\n\
+         load: {{users: [8], duration: 60s}}\n"
+    )
+}
+
+fn summary(folder: &Path, run: &str) -> Value {
+    weir(folder, &["run", "e.yaml", "--out", run]).done();
+    let text = fs::read(folder.join(run).join("analysis/summary.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+#[test]
+fn redis_is_probed_and_its_profile_changes_what_the_simulator_says() {
+    if !has("redis_is_probed", Product::Redis) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let json = probed(folder.path(), "redis");
+    assert_eq!(
+        (&json["tier"]["kind"], &json["tier"]["product"]),
+        (&"store".into(), &"redis".into())
+    );
+    let point = &json["measured"]["points"][0];
+    assert!(point["server_cpu_s_per_gb"]["median"].as_f64().unwrap() > 0.0, "{point}");
+    fs::write(folder.path().join("e.yaml"), experiment("lmcache-redis", "store")).unwrap();
+    let measured = summary(folder.path(), "measured");
+    let plan = fs::read_to_string(folder.path().join("measured/plan.json")).unwrap();
+    assert!(plan.contains("p.yaml"), "the profile is an input of the plan");
+    // The same file with a link a hundred times slower: the run must not be the same.
+    let profile = fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let slow: String = profile
+        .lines()
+        .map(|line| {
+            let is_rate = line.trim_start().starts_with("read_gb_per_s");
+            if is_rate { "  read_gb_per_s: 0.01\n".to_owned() } else { format!("{line}\n") }
+        })
+        .collect();
+    fs::write(folder.path().join("p.yaml"), slow).unwrap();
+    let slowed = summary(folder.path(), "slowed");
+    assert_ne!(measured["deployments"], slowed["deployments"]);
+    let later = profile.replace("format: 1", "format: 9");
+    fs::write(folder.path().join("p.yaml"), later).unwrap();
+    let refused = weir(folder.path(), &["plan", "e.yaml"]).refusal(2, folder.path());
+    assert!(refused.contains("format 9 of link profiles is not known here"), "{refused}");
+}
+
+#[test]
+fn a_store_that_refuses_the_password_is_named_without_it() {
+    if !has("a_store_that_refuses_the_password", Product::Redis) {
+        return;
+    }
+    let settings = StoreSettings { password: Some(Secret::new("right")), ..Default::default() };
+    let server = StoreServer::start(Product::Redis, settings).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let call = |password: &str| {
+        let target = format!("redis://:{password}@{}", server.endpoint());
+        probe(folder.path(), &[&target, "--no-differential", "--repeats", "1", "--json", "p.json"])
+    };
+    let refused = call("sesame").refusal(2, folder.path());
+    assert!(refused.contains("refuses") && !refused.contains("sesame"), "{refused}");
+    call("right").done();
+    let text = fs::read_to_string(folder.path().join("p.json")).unwrap();
+    assert!(!text.contains(":right@"), "a result holds no password");
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let call =
+        |args: &[&str]| weir(folder.path(), &[&["probe"], args].concat()).refusal(2, folder.path());
+    for (args, part) in [
+        (&["nonsense"][..], "target `nonsense`: not known; write `memory`"),
+        (&["http://host"][..], "`http://` is no kind of store"),
+        (&["memory", "--block", "12"][..], "--block: `12` is not a size"),
+        (&["memory", "--block", "1KiB"][..], "--block: 1024 bytes; take a multiple of 8"),
+        (&["memory", "--threads", "0"][..], "--threads: 0; give a number from 1 to 256"),
+        (&["memory", "--mix", "both"][..], "--mix both: write `write`"),
+        (&["memory", "--sweep", "size=1"][..], "`size` is not swept"),
+        (&["memory", "--sweep", "threads=1,x"][..], "`x` is no such value"),
+        (&["memory", "--threads", "1", "--sweep", "threads=2"][..], "given twice"),
+        (&["memory", "--model", "nobody/none"][..], "--model nobody/none: not known"),
+        (&["memory", "--sweep", "chunk-tokens=64"][..], "only with --model"),
+        (&["memory", "--zipf=-1"][..], "--zipf -1"),
+        (&["memory", "--working-set", "many"][..], "--working-set many"),
+        (&["memory", "--model", "Qwen/Qwen3-8B", "--trace", "none"][..], "cannot open the trace"),
+    ] {
+        let message = call(args);
+        assert!(message.contains(part), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn an_environment_that_refuses_is_told_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let call =
+        |args: &[&str]| weir(folder.path(), &[&["probe"], args].concat()).refusal(3, folder.path());
+    let folder_is_a_file = call(&["disk:file/kv"]);
+    assert!(folder_is_a_file.contains("cannot write to file/kv"), "{folder_is_a_file}");
+    let nowhere = call(&["memory", "--json", "no/such/p.json"]);
+    assert!(nowhere.contains("cannot write no/such/p.json; check the folder"), "{nowhere}");
+    let nobody = call(&["redis://127.0.0.1:1", "--deadline", "2s"]);
+    assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_take_and_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "probe",
+        "disk:kv",
+        "--model",
+        "Qwen/Qwen3-8B",
+        "--sweep",
+        "chunk-tokens=64,256",
+        "--profile",
+        "p.yaml",
+        "--dry-run",
+    ];
+    let answer = weir(folder.path(), &args).done();
+    // 144 KiB per token: 9 and 36 MiB.
+    for part in ["9 MiB", "36 MiB", "16 points, 3 repeats, about", "different ones, "] {
+        assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "probe",
+        "memory",
+        "--duration",
+        "100ms",
+        "--warmup",
+        "5ms",
+        "--repeats",
+        "50",
+        "--no-differential",
+        "--json",
+        "p.json",
+    ];
+    let mut running = Running::start(folder.path(), &args);
+    let err = folder.path().join("stderr");
+    // 40 of 400 runs: every point has had five repeats.
+    running.wait_until("some repeats", || {
+        fs::read_to_string(&err).is_ok_and(|text| text.contains("40/400 runs"))
+    });
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.end().code(), Some(1), "{}", running.words());
+    assert!(running.words().contains("interrupted"), "{}", running.words());
+    assert!(running.results().contains("Median of 5 repeats"), "{}", running.results());
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    assert_eq!(json["measured"]["interrupted"], true);
+    let points = json["measured"]["points"].as_array().unwrap();
+    assert_eq!(points.len(), 8);
+    assert!(points.iter().all(|point| point["repeats"].as_array().unwrap().len() >= 5));
+}
+
+#[test]
+fn a_trace_says_how_much_of_it_a_tier_can_hit() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = |ids: &str, tokens: u32| {
+        format!(
+            "{{\"timestamp\": 0, \"input_length\": {tokens}, \"output_length\": 1, \"hash_ids\": \
+             {ids}}}\n"
+        )
+    };
+    let trace = [request("[1, 2]", 1024), request("[1, 2, 3]", 1536), request("[1, 4]", 1024)];
+    fs::write(folder.path().join("t.jsonl"), trace.concat()).unwrap();
+    let args = [
+        "probe",
+        "memory",
+        "--model",
+        "Qwen/Qwen3-0.6B",
+        "--trace",
+        "t.jsonl",
+        "--threads",
+        "1",
+        "--depth",
+        "4",
+        "--repeats",
+        "2",
+        "--json",
+        "p.json",
+    ];
+    let answer = weir(folder.path(), &args).done();
+    // Three of seven chunks were there before.
+    assert!(answer.out.contains("A tier without limits would hit 42.9 % of the trace."));
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    let hits = json["measured"]["points"][0]["hit_share"]["median"].as_f64().unwrap();
+    assert!((hits - 3.0 / 7.0).abs() < 1e-9, "{hits}");
+}

@@ -1,4 +1,5 @@
-//! The remote store of an emulated arm: one that runs already, or one that is brought up for a cell.
+//! The remote store of an emulated arm: one that runs already, or one that is brought up for a
+//! cell.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::error::DeployError;
 /// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
 /// server: `world << 24 | rank << 16 | local world << 8 | local rank`.
 const KV_RANK: u32 = 0x0100_0100;
-/// Goes before the model's name in keys: what Weir's engine stores is no KV cache, and must never be
-/// read as one by an LMCache that serves the model, nor cleared with its keys.
+/// Goes before the model's name in keys: what Weir's engine stores is no KV cache, and must never
+/// be read as one by an LMCache that serves the model, nor cleared with its keys.
 const NAMESPACE: &str = "weir-emulated";
 /// What a store's allocator and its own books take beside the blocks: size classes are a quarter of
 /// a power of two apart.

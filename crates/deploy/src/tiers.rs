@@ -1,7 +1,7 @@
 //! The tiers of an emulated arm: sized, opened, emptied before a cell, and taken down after it.
 //!
-//! The engine's own books decide what a local tier holds; the real tier follows them, with some room
-//! more for what is on its way in while something else is on its way out.
+//! The engine's own books decide what a local tier holds; the real tier follows them, with some
+//! room more for what is on its way in while something else is on its way out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

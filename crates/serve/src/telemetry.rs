@@ -111,8 +111,8 @@ impl Telemetry {
         snapshot
     }
 
-    /// What `LMCache` counts beside its hits: what it stored, what went to and from a store, and how
-    /// full its tiers are.
+    /// What `LMCache` counts beside its hits: what it stored, what went to and from a store, and
+    /// how full its tiers are.
     fn describe_lmcache(&self, replica: ReplicaView<'_>, lmcache: &mut LmcacheSnapshot) {
         lmcache.stored_tokens = replica.counters().stored_bytes / self.token_bytes.max(1);
         for link in replica.links().iter().filter(|link| link.tier == TierKind::Remote) {

@@ -2,8 +2,9 @@
 //! medians over interleaved rounds, so that a busy machine slows both sides. On the disk both write
 //! from a few buffers again and again, as fio does.
 //!
-//! `cargo bench -p weir-store --bench local [-- --folder DIR]`; the folder is where the disk's files go,
-//! by default the build's scratch folder. Without fio the disk's own figures are printed alone.
+//! `cargo bench -p weir-store --bench local [-- --folder DIR]`; the folder is where the disk's
+//! files go, by default the build's scratch folder. Without fio the disk's own figures are printed
+//! alone.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 

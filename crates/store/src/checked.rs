@@ -14,8 +14,8 @@ use crate::tally::Tally;
 use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage};
 
 /// A tier whose blocks are compared with what was put. A block that is not what was put is
-/// [`Fetched::Corrupt`] and removed from the tier; one that was put so long ago that its checksum is
-/// forgotten, or by somebody else, is passed on and counted as [`Checked::unverified`].
+/// [`Fetched::Corrupt`] and removed from the tier; one that was put so long ago that its checksum
+/// is forgotten, or by somebody else, is passed on and counted as [`Checked::unverified`].
 #[derive(Debug)]
 pub struct Checked<T> {
     inner: T,

@@ -2,9 +2,9 @@
 //!
 //! A tier is a folder with two files: blocks, each at its slot, and headers that say which block is
 //! in which slot and what its checksum is. What a header does not vouch for is no block, so a
-//! process may be killed at any moment; every load compares the checksum. The folder is locked while
-//! it is in use. What is stored survives the process, and is found by the next one that opens the
-//! folder with the same layout.
+//! process may be killed at any moment; every load compares the checksum. The folder is locked
+//! while it is in use. What is stored survives the process, and is found by the next one that opens
+//! the folder with the same layout.
 //!
 //! Blocks are written and read where the caller has them, if that is memory the disk can use: at
 //! multiples of [`ALIGNMENT`](crate::slab::ALIGNMENT), best from the slab that was given when the

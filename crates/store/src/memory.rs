@@ -4,8 +4,8 @@
 //! else is given it; the lock of the slot itself, always free by that rule, is what makes the
 //! compiler agree.
 //!
-//! A batch counts as a chain of chunks in the order of its tokens: it becomes recent from its end to
-//! its front, so that a chain loses its end first and what is left of it can still be found.
+//! A batch counts as a chain of chunks in the order of its tokens: it becomes recent from its end
+//! to its front, so that a chain loses its end first and what is left of it can still be found.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;

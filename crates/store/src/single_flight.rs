@@ -6,8 +6,9 @@
 //! they take theirs from it. Where the table or the slab is full, a caller loads for itself.
 //!
 //! A call first loads all it leads, and only then waits for what it follows, so two calls cannot
-//! wait for each other. Nobody joins a load that began before he stored or removed the block. A leader that runs out of time, or unwinds, does not take its followers with it:
-//! they load for themselves.
+//! wait for each other. Nobody joins a load that began before he stored or removed the block. A
+//! leader that runs out of time, or unwinds, does not take its followers with it: they load for
+//! themselves.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

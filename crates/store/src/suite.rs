@@ -264,8 +264,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("equals_a_plain_map", equals_a_plain_map),
 ];
 
-/// The tests of one tier: its name, and how to make a [`Subject`] of it, or an `Option` with nothing
-/// where the machine lacks what it needs (the maker has said so).
+/// The tests of one tier: its name, and how to make a [`Subject`] of it, or an `Option` with
+/// nothing where the machine lacks what it needs (the maker has said so).
 #[macro_export]
 macro_rules! tier_suite {
     ($name:ident, $make:expr) => {

@@ -94,7 +94,8 @@ pub enum Fetched {
 /// Levels of a tier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Chunks it holds; of a store that others use too, those of this tier's layout as far as known.
+    /// Chunks it holds; of a store that others use too, those of this tier's layout as far as
+    /// known.
     pub chunks: u64,
     /// Bytes that they take.
     pub used: Bytes,

@@ -10,8 +10,8 @@
 //! tier can undo what it keeps of the block elsewhere (a header on a disk) before the slot is used
 //! again.
 //!
-//! Blocks are stored in batches, which are chains of chunks: a chain is not evicted to make room for
-//! its own end, which nobody could find without its front.
+//! Blocks are stored in batches, which are chains of chunks: a chain is not evicted to make room
+//! for its own end, which nobody could find without its front.
 //!
 //! Nothing allocates after [`KeyedCache::new`].
 

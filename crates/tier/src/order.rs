@@ -1,4 +1,5 @@
-//! Orders of eviction: LRU, ARC, none. Over the indices of their user's entries, weighted by chunks.
+//! Orders of eviction: LRU, ARC, none. Over the indices of their user's entries, weighted by
+//! chunks.
 //!
 //! ARC follows Megiddo and Modha (FAST 2003) in the form vLLM's offloading uses: T1 holds what was
 //! used once, T2 what was used again; B1 and B2 remember what was evicted from them, and a use of

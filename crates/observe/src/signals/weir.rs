@@ -20,8 +20,8 @@ const SERVED: [(TierKind, SignalKind); 3] = [
     (TierKind::Remote, SignalKind::RemoteHitTokens),
 ];
 
-/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `token_bytes` say what a block
-/// stands for: the model's bytes of a token, over all ranks.
+/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `token_bytes` say what a
+/// block stands for: the model's bytes of a token, over all ranks.
 pub fn add_weir(
     windows: &[Difference<'_>],
     chunk_tokens: u32,

@@ -29,6 +29,7 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         preset: name.to_owned(),
         role,
         description: format!("{name} of the fixture"),
+        store_access: None,
         offload: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         routing_is_claim: name.starts_with("llm-d"),

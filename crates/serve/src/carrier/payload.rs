@@ -3,8 +3,8 @@
 //! There is no GPU whose memory could be copied, so the content is made where it would be read. A
 //! page of 4 KiB begins with a stamp of the chunk's name and the page's number, and the rest stays
 //! what the block had at the start: making and checking a block touches every page and costs a
-//! hundredth of copying it, so what is timed is the tiers' work. Checksums over whole blocks are the
-//! tiers' own.
+//! hundredth of copying it, so what is timed is the tiers' work. Checksums over whole blocks are
+//! the tiers' own.
 
 use weir_store::ChunkHash;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -49,7 +49,7 @@ pub(super) struct ThreadLane {
 impl ThreadPool {
     /// Starts `depth` threads on one file, for up to `lanes` calls at once.
     pub(super) fn new(file: &Arc<File>, lanes: usize, depth: usize) -> std::io::Result<Self> {
-        let requests = VecDeque::with_capacity(lanes * depth);
+        let requests = VecDeque::with_capacity(2 * lanes * depth);
         let waiting = Mutex::new(Waiting { requests, over: false });
         let queue = Arc::new(Queue { waiting, work: Condvar::new() });
         let mut pool = Self { queue, threads: Vec::with_capacity(depth), lanes, depth };
@@ -63,15 +63,17 @@ impl ThreadPool {
         Ok(pool)
     }
 
-    /// One lane for each call that may be at work.
+    /// One lane for each call that may be at work. As many of its requests may wait at the threads as
+    /// are in flight: a thread that is done goes on with the next one, and does not wait for the
+    /// caller to have seen the last.
     pub(super) fn lanes(&self) -> impl Iterator<Item = ThreadLane> {
         (0..self.lanes).map(|_| ThreadLane {
             queue: Arc::clone(&self.queue),
             landing: Arc::new(Landing {
-                landed: Mutex::new(VecDeque::with_capacity(self.depth)),
+                landed: Mutex::new(VecDeque::with_capacity(2 * self.depth)),
                 arrived: Condvar::new(),
             }),
-            depth: self.depth,
+            depth: 2 * self.depth,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The suite must tell a broken tier from a sound one: each of these tiers breaks one article of the
-//! law, and at least the named check must fail on it.
+//! The suite must tell a broken tier from a sound one: each of these tiers breaks one article of
+//! the law, and at least the named check must fail on it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! A disk tier whose process was killed, whose files were damaged, cut, removed or taken by another,
-//! and whose disk is full.
+//! A disk tier whose process was killed, whose files were damaged, cut, removed or taken by
+//! another, and whose disk is full.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};

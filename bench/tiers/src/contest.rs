@@ -1,11 +1,15 @@
 //! Contestants on a case, in turns.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::figures::{Allocations, Case, Demand, Entry, Round, Way};
+use crate::figures::{Allocations, Case, Demand, Entry, Round, Sample, Way};
+use crate::machine::wait_for_calm;
+
+/// Turns of a contestant in one round, until one is not disturbed.
+const ATTEMPTS: u32 = 4;
 
 /// Set by Ctrl-C.
 pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
@@ -37,14 +41,24 @@ pub(crate) enum Seat<'c> {
     Empty { name: String, demand: Demand, why: String },
 }
 
+/// How a case is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Rounds besides warm-ups.
+    pub(crate) rounds: u32,
+    /// How long a turn waits for a calm machine; then a disturbed one is repeated.
+    pub(crate) patience: Option<Duration>,
+}
+
 /// Runs a case: every contestant once per round, in an order that moves on with each, so that
 /// nobody always has the same one before him.
 pub(crate) fn run(
     name: String,
     notes: Vec<String>,
     seats: Vec<Seat<'_>>,
-    rounds: u32,
+    pace: Pace,
 ) -> Result<Case> {
+    let Pace { rounds, patience } = pace;
     let mut entries = Vec::new();
     let mut taken = Vec::new();
     for (place, seat) in seats.into_iter().enumerate() {
@@ -72,7 +86,8 @@ pub(crate) fn run(
             if passes || entry.absent.is_some() || STOP.load(Ordering::Relaxed) {
                 continue;
             }
-            match contestant.round() {
+            let patience = patience.filter(|_| !is_warm_up);
+            match turn(contestant.as_mut(), patience) {
                 Ok(_) if is_warm_up => {}
                 Ok(samples) => entry.rounds.push(samples),
                 Err(_) if STOP.load(Ordering::Relaxed) => {}
@@ -93,6 +108,20 @@ pub(crate) fn run(
     Ok(Case { name, notes, entries, allocations })
 }
 
+/// One turn, on a calm machine if that is asked for.
+fn turn(contestant: &mut dyn Contestant, patience: Option<Duration>) -> Result<Round> {
+    let Some(patience) = patience else { return contestant.round() };
+    for _ in 1..ATTEMPTS {
+        wait_for_calm(patience);
+        let round = contestant.round()?;
+        if !round.iter().any(Sample::is_disturbed) || STOP.load(Ordering::Relaxed) {
+            return Ok(round);
+        }
+    }
+    wait_for_calm(patience);
+    contestant.round()
+}
+
 fn progress(case: &str, entry: &Entry, round: u32, warm_up: u32, rounds: u32) {
     let what = match (&entry.absent, entry.rounds.last()) {
         (Some(why), _) => why.clone(),
@@ -111,7 +140,7 @@ mod tests {
 
     use anyhow::{Result, bail};
 
-    use super::{Contestant, Demand, Round, Seat, run};
+    use super::{Contestant, Demand, Pace, Round, Seat, run};
     use crate::figures::Sample;
 
     struct Plain<'l> {
@@ -156,7 +185,8 @@ mod tests {
             seat("other", 0, 1),
             Seat::Empty { name: "gone".into(), demand: Demand::default(), why: "no".into() },
         ];
-        let case = run("case".to_owned(), Vec::new(), seats, 3).expect("a case");
+        let case = run("case".to_owned(), Vec::new(), seats, Pace { rounds: 3, patience: None })
+            .expect("a case");
         let rounds: Vec<usize> = case.entries.iter().map(|entry| entry.rounds.len()).collect();
         assert_eq!(rounds, [3, 1, 0]);
         assert_eq!(case.entries[1].absent.as_deref(), Some("failed: tired"));
@@ -168,6 +198,9 @@ mod tests {
     fn a_failure_of_weir_is_an_error() {
         let log = RefCell::new(Vec::new());
         let seat = Seat::Taken(Box::new(Plain { name: "weir", warm_up: 0, lasts: 1, log: &log }));
-        assert!(run("case".to_owned(), Vec::new(), vec![seat], 2).is_err());
+        assert!(
+            run("case".to_owned(), Vec::new(), vec![seat], Pace { rounds: 2, patience: None })
+                .is_err()
+        );
     }
 }

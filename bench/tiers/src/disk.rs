@@ -97,7 +97,7 @@ pub(crate) fn case(
             Err(why) => Seat::Empty { name: kind.name(), demand: kind.demand(), why },
         });
     }
-    run(name, notes, seats, setting.rounds)
+    run(name, notes, seats, setting.pace)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -45,6 +45,13 @@ pub(crate) struct Sample {
     pub(crate) foreign_cores: Option<f64>,
 }
 
+impl Sample {
+    /// Whether others used the machine meanwhile.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.foreign_cores.is_some_and(|cores| cores > DISTURBED_CORES)
+    }
+}
+
 /// What one round gave, both ways.
 pub(crate) type Round = [Sample; 2];
 
@@ -195,8 +202,10 @@ impl Case {
     /// Rounds during which others used the machine, and all rounds.
     pub(crate) fn disturbed(&self) -> (usize, usize) {
         let samples = self.entries.iter().flat_map(|entry| entry.rounds.iter().flatten());
-        let foreign: Vec<f64> = samples.filter_map(|sample| sample.foreign_cores).collect();
-        (foreign.iter().filter(|cores| **cores > DISTURBED_CORES).count(), foreign.len())
+        let known = samples.filter(|sample| sample.foreign_cores.is_some());
+        known.fold((0, 0), |(disturbed, all), sample| {
+            (disturbed + usize::from(sample.is_disturbed()), all + 1)
+        })
     }
 }
 

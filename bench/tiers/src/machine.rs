@@ -1,7 +1,7 @@
 //! The machine: cores, clocks, and the processor time of processes.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -11,6 +11,10 @@ use crate::figures::Sample;
 
 /// Ticks of `/proc/stat` per second; a constant of Linux's interface.
 const TICKS_PER_S: f64 = 100.0;
+
+/// For how long, and how little, a machine is used that counts as calm.
+const CALM: Duration = Duration::from_millis(500);
+const CALM_CORES: f64 = 0.1;
 
 /// The cores of a comparison.
 #[derive(Debug, Clone)]
@@ -84,6 +88,22 @@ impl Reading {
             client_s_per_gb: Some(client / gb),
             server_s_per_gb: Some(server / gb),
             foreign_cores: Some(foreign / wall),
+        }
+    }
+}
+
+/// Waits until nobody uses the machine, or the time is over; whether nobody does.
+pub(crate) fn wait_for_calm(patience: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        let (busy, at) = (machine_busy_s(), Instant::now());
+        std::thread::sleep(CALM);
+        let cores = (machine_busy_s() - busy) / at.elapsed().as_secs_f64();
+        if cores < CALM_CORES {
+            return true;
+        }
+        if began.elapsed() > patience {
+            return false;
         }
     }
 }

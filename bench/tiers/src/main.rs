@@ -18,11 +18,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::contest::STOP;
+use crate::contest::{Pace, STOP};
 use crate::figures::Case;
 use crate::lmcache::Lmcache;
 use crate::machine::Cores;
@@ -45,6 +46,10 @@ struct Arguments {
     /// Rounds of each contestant on each case; medians are printed [default: 5, quick 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
+    /// On a machine that others use: seconds that each turn waits for a calm moment. Turns that are
+    /// disturbed are repeated, up to three times
+    #[arg(long)]
+    calm_s: Option<u64>,
     /// Folder on the disk to be measured [default: beside this program]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -71,7 +76,7 @@ enum Group {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) cores: Cores,
-    pub(crate) rounds: u32,
+    pub(crate) pace: Pace,
     /// Bytes that a round keeps in a store, on a disk, in memory: powers of two.
     pub(crate) store_bytes: usize,
     pub(crate) disk_bytes: usize,
@@ -96,7 +101,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let quick = arguments.quick;
     let setting = Setting {
         cores: Cores::of_this_process()?,
-        rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 5 }),
+        pace: Pace {
+            rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 5 }),
+            patience: arguments.calm_s.map(Duration::from_secs),
+        },
         store_bytes: if quick { 256 << 20 } else { 512 << 20 },
         disk_bytes: if quick { 256 << 20 } else { 512 << 20 },
         memory_bytes: 256 << 20,
@@ -140,5 +148,5 @@ fn heading(setting: &Setting) -> String {
         Ok(lmcache) => format!("LMCache {}", lmcache.version().unwrap_or_default()),
         Err(_) => "no LMCache".to_owned(),
     };
-    format!("{}; {lmcache}; medians of {} rounds", machine::describe(), setting.rounds)
+    format!("{}; {lmcache}; medians of {} rounds", machine::describe(), setting.pace.rounds)
 }

@@ -47,7 +47,7 @@ pub(crate) fn case(setting: &Setting, block_bytes: usize) -> Result<Case> {
             buffers: &buffers,
         })),
     ];
-    run(format!("host memory, {}", size(block_bytes)), notes, seats, setting.rounds)
+    run(format!("host memory, {}", size(block_bytes)), notes, seats, setting.pace)
 }
 
 struct Buffers {

@@ -44,7 +44,7 @@ pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> R
         let absent =
             |name: &str, demand| Seat::Empty { name: name.into(), demand, why: why.clone() };
         let seats = vec![absent("bare loop", LIMIT), absent("LMCache, 1 worker", PEER)];
-        return run(name, Vec::new(), seats, 0);
+        return run(name, Vec::new(), seats, setting.pace);
     }
     Cores::pin(setting.cores.server)?;
     let server = StoreServer::start(product, StoreSettings::default());
@@ -82,7 +82,7 @@ pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> R
         setting.cores.client,
         size(batches * batch * block_bytes),
     )];
-    run(name, notes, seats, setting.rounds)
+    run(name, notes, seats, setting.pace)
 }
 
 /// What all contestants of a case have in common.

@@ -20,6 +20,8 @@ use crate::remote::{Moved, RemoteStore};
 const PAGE: u64 = 4096;
 /// Longest time to empty a tier, or to ask how full it is.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest time for a store that was gone to be asked again, at the end.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 /// See the module's header.
 #[derive(Debug)]
@@ -158,7 +160,17 @@ impl Tiers {
     /// Leaves a store that goes on without us as it was found, and takes down the rest.
     pub fn close(self) -> Result<(), DeployError> {
         match &self.remote {
-            Some(remote) if !remote.is_own() => remote.empty(Instant::now() + PATIENCE),
+            Some(remote) if !remote.is_own() => {
+                let begin = Instant::now();
+                loop {
+                    let emptied = remote.empty(Instant::now() + PATIENCE);
+                    // One that was gone for a while is not asked again at once.
+                    if emptied.is_ok() || begin.elapsed() > COME_BACK {
+                        return emptied;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -111,12 +111,13 @@ fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> 
     for round in 0..=ROUNDS as u64 {
         let limit = |pattern| if has_fio { fio.run(pattern).map(Some) } else { Ok(None) };
         let store = || timed(|| put_all(&tier, &cycle, round, count));
+        // Blocks that were loaded in any order are evicted in that order, so writes are random too.
         // In turns, because the device may be slower after so much work.
         let (stored, fio_stored) = if round % 2 == 0 {
             let stored = store();
-            (stored, limit("write")?)
+            (stored, limit("randwrite")?)
         } else {
-            let limit = limit("write")?;
+            let limit = limit("randwrite")?;
             (store(), limit)
         };
         let mut load = || timed(|| get_all(&tier, &mut sinks, &order, round, window));
@@ -136,7 +137,7 @@ fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> 
         }
     }
     let bytes = count * block_bytes;
-    line("put against fio write", bytes, &mut put, has_fio.then_some(&mut fio_put));
+    line("put against fio randwrite", bytes, &mut put, has_fio.then_some(&mut fio_put));
     line("get against fio randread", bytes, &mut get, has_fio.then_some(&mut fio_get));
     Ok(())
 }
@@ -171,7 +172,7 @@ impl Fio {
         let text = String::from_utf8_lossy(&output.stdout);
         let fields: Vec<&str> = text.trim().split(';').collect();
         // Terse version 3: KiB moved and milliseconds taken, of reads and of writes.
-        let (kib, bandwidth) = if pattern == "write" { (46, 47) } else { (5, 6) };
+        let (kib, bandwidth) = if pattern == "randwrite" { (46, 47) } else { (5, 6) };
         let number = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
         let (Some(kib), Some(kib_per_s)) = (number(kib), number(bandwidth)) else {
             return Err(format!("fio: {text}{}", String::from_utf8_lossy(&output.stderr)).into());

@@ -7,7 +7,7 @@ use weir_model::{Bytes, TierKind};
 use crate::catalogue::links;
 use crate::document::Spec;
 use crate::document::written::NameOr;
-use crate::plan::{Arm, ArmRole, Deployment, Target};
+use crate::plan::{Arm, ArmRole, Deployment, Movement, Target};
 
 /// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
@@ -21,7 +21,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
     small_tiers(deployments, &mut warnings);
     for entry in &spec.arms {
         if let NameOr::Map(section) = entry
-            && !matches!(spec.target, Target::Endpoint(_))
+            && models_stores(&spec.target)
             && let Some(address) = section.store.as_ref().and_then(|store| store.address.as_ref())
         {
             warnings.push(format!(
@@ -132,5 +132,14 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
             profile.name,
             profile.source
         ));
+    }
+}
+
+/// Whether the target has a model in place of a remote store.
+const fn models_stores(target: &Target) -> bool {
+    match target {
+        Target::Simulated => true,
+        Target::Emulated(emulated) => matches!(emulated.bytes, Movement::Modelled),
+        Target::Endpoint(_) => false,
     }
 }

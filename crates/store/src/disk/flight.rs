@@ -279,11 +279,14 @@ impl<'l, 'b> Flights<'l, 'b> {
         Some(self.land(token, ended))
     }
 
-    /// Waits for the end of some request and takes along what else is over by then: what follows
-    /// goes to the device in one piece, which costs it less.
+    /// Waits for the end of some request and takes along what else is over by then, since several
+    /// requests that follow together cost less. Not more than a quarter of the queue, though: while
+    /// they are made ready the device must not run dry. Writes of 64 KiB with 16 in flight reached
+    /// 2.2 GB/s with all that was over, 2.6 with one at a time, and 2.7 so (`benches/local.rs`).
     pub(super) fn wait_for_some(&mut self, landed: &mut Vec<Landed<'b>>) {
         landed.extend(self.wait());
-        while self.in_flight()
+        while landed.len() * 4 < self.depth()
+            && self.in_flight()
             && let Some((token, ended)) = self.lane.poll()
         {
             landed.push(self.land(token, ended));

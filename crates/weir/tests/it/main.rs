@@ -13,4 +13,5 @@ mod live;
 mod probe;
 mod refusals;
 mod runs;
+mod tiers;
 mod vllm;

@@ -1,0 +1,190 @@
+//! Arms of the emulated target on real tiers: evidence from the stores themselves, a store that dies
+//! in the middle, and stores that cannot be used.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use weir_http::{Fetch, Url, fetch};
+use weir_store::resp::{Address, Product, StoreClient};
+use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+
+use crate::binary::{Running, weir};
+
+/// Whether a store's program is there; without it a test is skipped, and fails in CI.
+fn has(test: &str, product: Product) -> bool {
+    let is_there = program(product).is_some();
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none(), "{test}: {}", how_to_install(product));
+        println!("SKIPPED {test}: {}", how_to_install(product));
+    }
+    is_there
+}
+
+/// Sixteen prefixes of 4,000 tokens, a GPU pool of 20,000, small blocks.
+fn experiment(folder: &Path, arms: &str) -> String {
+    let text = format!(
+        "\
+name: tiers
+target: {{emulated: {{byte_scale: 0.01}}}}
+models: [Qwen/Qwen3-0.6B]
+hardware: 1x-l40s
+engine: {{kv_tokens: 20000, max_model_len: 8192, max_num_seqs: 16}}
+arms: {arms}
+workload:
+  shared-prefix: {{prefixes: 16, prefix_tokens: 4000, prompt_tokens: 64, output_tokens: 8}}
+load: {{users: [4], duration: 6s, warmup: 3s}}
+"
+    );
+    fs::write(folder.join("tiers.yaml"), text).unwrap();
+    "tiers.yaml".to_owned()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The value of a signal as the first source with this beginning saw it.
+#[track_caller]
+fn signal(evidence: &Value, kind: &str, source: &str) -> f64 {
+    let seen = evidence["signals"][kind].as_array().unwrap();
+    let of = seen.iter().find(|it| it["source"].as_str().unwrap().starts_with(source));
+    of.unwrap_or_else(|| panic!("no {kind} by {source}: {seen:?}"))["value"].as_f64().unwrap()
+}
+
+#[test]
+fn seven_arms_move_real_bytes_and_the_stores_say_so() {
+    let test = "seven_arms_move_real_bytes_and_the_stores_say_so";
+    if ![Product::Redis, Product::Valkey].into_iter().all(|product| has(test, product)) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = experiment(
+        folder.path(),
+        "\n  - no-offload\n  - {preset: native-offload, bytes: 10GiB}\n  \
+         - {preset: native-fs, bytes: 2GiB, disk: {bytes: 10GiB}}\n  \
+         - {preset: lmcache-local, bytes: 10GiB}\n  \
+         - {preset: lmcache-disk, bytes: 2GiB, disk: {bytes: 10GiB}}\n  \
+         - {preset: lmcache-redis, bytes: 2GiB, store: {bytes: 10GiB}}\n  \
+         - {preset: lmcache-valkey, bytes: 2GiB, store: {bytes: 10GiB}}",
+    );
+    let answer = weir(folder.path(), &["run", &file, "--out", "run"]);
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    for (arm, tier, store) in [
+        ("native-offload", "host", None),
+        ("native-fs", "disk", None),
+        ("lmcache-local", "host", None),
+        ("lmcache-disk", "disk", None),
+        ("lmcache-redis", "remote", Some("redis")),
+        ("lmcache-valkey", "remote", Some("valkey")),
+    ] {
+        let cell = format!("run/cells/Qwen--Qwen3-0.6B/1x-l40s/{arm}/c4/0");
+        let cell = folder.path().join(cell);
+        let evidence = json(&cell.join("evidence.json"));
+        let record = json(&cell.join("cell.json"));
+        // A refused level is a right answer on a machine that is busy with other tests.
+        if record["figures"]["certificate"]["refused"].is_null() {
+            assert_eq!(evidence["verdict"], "effective", "{arm}: {evidence}");
+        }
+        let hits = signal(&evidence, &format!("{tier}-hit-tokens"), "Weir's tiers");
+        assert!(hits > 10_000.0, "{arm}: {hits} tokens from the {tier}");
+        assert_eq!(signal(&evidence, "wrong-blocks", "Weir's tiers"), 0.0, "{arm}");
+        let Some(product) = store else { continue };
+        // What the store says it sent is what the tier says it got, but for the protocol, and for
+        // what was under way at the edges of the window.
+        let sent = signal(&evidence, "remote-hit-tokens", &format!("{product} INFO"));
+        assert!((sent - hits).abs() < 0.1 * hits, "{arm}: {sent} tokens sent, {hits} got");
+        assert!(signal(&evidence, "store-keys", product) > 100.0);
+    }
+}
+
+fn post(url: &str, number: u32) -> Value {
+    let prompt: Vec<u32> = (0..3000).map(|at| 10 + number * 5000 + at).collect();
+    let body = serde_json::json!({
+        "model": "Qwen/Qwen3-0.6B", "prompt": prompt, "max_tokens": 2, "temperature": 0.0,
+    });
+    let url = Url::parse(url).unwrap();
+    let mut request =
+        Fetch::post(&url, "/v1/completions", "application/json", body.to_string().into_bytes());
+    request.timeout = Duration::from_mins(1);
+    let answer = fetch(&request).and_then(weir_http::Fetched::success).expect("it answers");
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+fn text(answer: &Value) -> &str {
+    answer["choices"][0]["text"].as_str().unwrap()
+}
+
+#[test]
+fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
+    if !has("a_store_that_dies_under_a_server_costs_time_and_no_answer", Product::Redis) {
+        return;
+    }
+    let mut store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let arms = format!(
+        "[no-offload, {{preset: lmcache-redis, bytes: 1GiB, store: {{address: 'redis://{}'}}}}]",
+        store.endpoint()
+    );
+    let file = experiment(folder.path(), &arms);
+    let serve = ["serve", &file, "--arm", "lmcache-redis", "--port", "0", "--instant"];
+    let mut server = Running::start(folder.path(), &serve);
+    let out = folder.path().join("stdout");
+    server.wait_until("the address", || fs::read_to_string(&out).unwrap().contains('\n'));
+    let url = server.results().split_whitespace().next().unwrap().to_owned();
+    let first: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
+    // All are gone from the GPU pool and from host memory by now; they come from the store.
+    let cached = |answer: &Value| {
+        let details = &answer["usage"]["prompt_tokens_details"];
+        details["cached_tokens"].as_u64().unwrap_or(0)
+    };
+    let again: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
+    assert!(again.iter().any(|answer| cached(answer) > 2000), "{again:?}");
+    // Its keys say whose they are.
+    let address: Address = format!("redis://{}", store.endpoint()).parse().unwrap();
+    let client = StoreClient::new(&address, &weir_http::TlsConfig::default()).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let keys = client.call(&[b"RANDOMKEY"], deadline).unwrap();
+    assert!(keys.text().unwrap().starts_with("weir-emulated/Qwen/Qwen3-0.6B@01000100@0@"));
+    store.kill();
+    let alone: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
+    for answers in [&again, &alone] {
+        assert!(first.iter().zip(answers).all(|(one, other)| text(one) == text(other)));
+    }
+    store.restart().unwrap();
+    for number in 0..8 {
+        post(&url, number);
+    }
+    server.signal(Signal::INT);
+    // The store is there again, and is left as it was found.
+    assert_eq!(server.end().code(), Some(0), "{}", server.words());
+    let size = client.call(&[b"DBSIZE"], deadline + Duration::from_secs(60)).unwrap();
+    assert_eq!(size, weir_store::resp::value::Value::Integer(0));
+}
+
+#[test]
+fn stores_and_tiers_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arms: &str, more: &[&str], code: i32| {
+        let file = experiment(folder.path(), arms);
+        let args = [&["run", &file, "--quiet", "--out", "run"], more].concat();
+        let answer = weir(folder.path(), &args);
+        assert_eq!(answer.code, Some(code), "{}\n{}", answer.out, answer.err);
+        let _ = fs::remove_dir_all(folder.path().join("run"));
+        answer.err
+    };
+    let dead = "[no-offload, {preset: lmcache-redis, bytes: 1GiB, store: {address: \
+                'redis://127.0.0.1:1'}}]";
+    assert!(run(dead, &[], 3).contains("127.0.0.1:1"));
+    let wrong = "[no-offload, {preset: lmcache-redis, store: {address: 'http://host'}}]";
+    let said = run(wrong, &[], 2);
+    assert!(said.contains("arms.lmcache-redis.store.address"), "{said}");
+    let large = "[no-offload, {preset: native-offload, bytes: 900TiB}]";
+    let said = run(large, &[], 3);
+    assert!(said.contains("byte_scale") && said.contains("native-offload"), "{said}");
+    let nowhere = "[no-offload, {preset: lmcache-disk, bytes: 1GiB, disk: {bytes: 1GiB}}]";
+    let said = run(nowhere, &["--set", "target={emulated: {byte_scale: 0.01, disk: nowhere}}"], 3);
+    assert!(said.contains("nowhere") && said.contains("target.emulated.disk"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! Checksums for tiers whose layout has no room for them: remembered here when a block is stored,
 //! compared when it is loaded.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,12 +17,17 @@ use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier, TierCounters, Tier
 /// A tier whose blocks are compared with what was put. A block that is not what was put is
 /// [`Fetched::Corrupt`] and removed from the tier; one that was put so long ago that its checksum
 /// is forgotten, or by somebody else, is passed on and counted as [`Checked::unverified`].
-#[derive(Debug)]
 pub struct Checked<T> {
     inner: T,
     sums: Mutex<Sums>,
     unverified: AtomicU64,
     tally: Tally,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Checked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 /// The checksums of the blocks that were put last, without an allocation for any of them.

@@ -24,6 +24,7 @@ mod slots;
 mod threads;
 mod trouble;
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -134,7 +135,6 @@ impl DiskOptions {
 }
 
 /// Blocks on a disk.
-#[derive(Debug)]
 pub struct DiskTier {
     // Dropped in this order: no request is in flight when the files close.
     berths: Berths,
@@ -148,6 +148,16 @@ pub struct DiskTier {
     warnings: Vec<String>,
     trouble: Trouble,
     tally: Tally,
+}
+
+impl fmt::Debug for DiskTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskTier")
+            .field("folder", &self.folder)
+            .field("layout", self.slots.layout())
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DiskTier {

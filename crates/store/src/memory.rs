@@ -7,6 +7,7 @@
 //! A batch counts as a chain of chunks in the order of its tokens: it becomes recent from its end
 //! to its front, so that a chain loses its end first and what is left of it can still be found.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -32,13 +33,18 @@ pub struct MemoryOptions {
 }
 
 /// Blocks in host memory.
-#[derive(Debug)]
 pub struct MemoryTier {
     options: MemoryOptions,
     cache: Mutex<KeyedCache<ChunkHash>>,
     slots: Box<[RwLock<Block>]>,
     pages: Pages,
     tally: Tally,
+}
+
+impl fmt::Debug for MemoryTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryTier").field(&self.options).finish()
+    }
 }
 
 impl MemoryTier {

@@ -11,6 +11,7 @@
 //! themselves.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -40,7 +41,6 @@ impl Default for SharingOptions {
 }
 
 /// A tier of which concurrent loads of one block are one load.
-#[derive(Debug)]
 pub struct SingleFlight<T> {
     inner: T,
     flights: Mutex<Flights>,
@@ -48,6 +48,12 @@ pub struct SingleFlight<T> {
     copies: Box<[RwLock<Block>]>,
     shared: AtomicU64,
     tally: Tally,
+}
+
+impl<T: fmt::Debug> fmt::Debug for SingleFlight<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleFlight").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -237,3 +237,41 @@ pub(super) fn bounce_slab(depth: usize, stride: usize) -> Option<Arc<Slab>> {
     let blocks = (BOUNCE_BYTES_MAX / stride).clamp(1, depth);
     Slab::new(blocks as u32, stride).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn berths(options: &DiskOptions) -> Berths {
+        let file = Arc::new(tempfile::tempfile().expect("a scratch file"));
+        Berths::open(options, &file, false).expect("threads can always be had").0
+    }
+
+    #[test]
+    fn who_finds_no_berth_waits_until_the_deadline_or_is_turned_away() {
+        let mut options = DiskOptions::new("unused", 1, 4096);
+        (options.engine, options.lanes, options.depth) = (EngineChoice::Threads, 1, 1);
+        let soon = || Instant::now() + Duration::from_millis(10);
+        let patient = berths(&options);
+        let inner = patient.with(soon(), |_| patient.with(soon(), |_| ()).unwrap_err());
+        assert_eq!(inner, Ok(Fault::Timeout));
+        options.waiting_max = 0;
+        let busy = berths(&options);
+        let far = Instant::now() + Duration::from_mins(1);
+        assert_eq!(busy.with(far, |_| busy.with(far, |_| ()).unwrap_err()), Ok(Fault::Busy));
+        assert_eq!(busy.with(far, |_| ()), Ok(()), "the berth came back");
+    }
+
+    #[test]
+    fn a_berth_comes_back_from_a_call_that_panics() {
+        let mut options = DiskOptions::new("unused", 1, 4096);
+        (options.engine, options.lanes, options.depth) = (EngineChoice::Threads, 1, 1);
+        let berths = berths(&options);
+        let far = Instant::now() + Duration::from_mins(1);
+        let call = std::panic::AssertUnwindSafe(|| berths.with(far, |_| panic!("on purpose")));
+        assert!(std::panic::catch_unwind(call).is_err());
+        assert_eq!(berths.with(far, |_| ()), Ok(()));
+    }
+}

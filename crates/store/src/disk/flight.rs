@@ -282,7 +282,7 @@ impl<'l, 'b> Flights<'l, 'b> {
     /// Waits for the end of some request and takes along what else is over by then, since several
     /// requests that follow together cost less. Not more than a quarter of the queue, though: while
     /// they are made ready the device must not run dry. Writes of 64 KiB with 16 in flight reached
-    /// 2.2 GB/s with all that was over, 2.6 with one at a time, and 2.7 so (`benches/local.rs`).
+    /// 2.2 GB/s with all that was over, 2.6 with one at a time, and 2.7 so (one virtual disk).
     pub(super) fn wait_for_some(&mut self, landed: &mut Vec<Landed<'b>>) {
         landed.extend(self.wait());
         while landed.len() * 4 < self.depth()

@@ -63,8 +63,8 @@ impl ThreadPool {
         Ok(pool)
     }
 
-    /// One lane for each call that may be at work. As many of its requests may wait at the threads as
-    /// are in flight: a thread that is done goes on with the next one, and does not wait for the
+    /// One lane for each call that may be at work. As many of its requests may wait at the threads
+    /// as are in flight: a thread that is done goes on with the next one, and does not wait for the
     /// caller to have seen the last.
     pub(super) fn lanes(&self) -> impl Iterator<Item = ThreadLane> {
         (0..self.lanes).map(|_| ThreadLane {

@@ -2,13 +2,14 @@
 //! another, and whose disk is full.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use weir_store::disk::{BLOCKS_FILE, HEADERS_FILE, Recovered};
+use weir_store::disk::{BLOCKS_FILE, EngineKind, HEADERS_FILE, Recovered};
 use weir_store::suite::{key, keys};
 use weir_store::{
     DiskError, DiskOptions, DiskTier, EngineChoice, Fault, Fetched, Slab, Stored, Tier,
@@ -330,6 +331,36 @@ fn a_killed_process_leaves_only_whole_blocks() {
             assert_eq!(put(&tier, &keys(500..501)), [Stored::Stored]);
         }
     }
+}
+
+/// Opens a tier with room for its files and not for its rings.
+#[test]
+#[ignore = "the child of without_rings_there_are_threads"]
+fn child_without_rings() {
+    let folder = std::env::var(FOLDER).unwrap();
+    let next = File::open("/dev/null").unwrap().as_raw_fd() as u64;
+    // Two files and one ring; the second of four is too many.
+    let limit = Some(next + 3);
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    let mut options = DiskOptions { engine: EngineChoice::IoUring, ..options(Path::new(&folder)) };
+    let error = DiskTier::open(&options).unwrap_err().to_string();
+    assert!(error.contains("no io_uring") && error.contains("use threads"), "{error}");
+    options.engine = EngineChoice::Auto;
+    let tier = DiskTier::open(&options).unwrap();
+    assert_eq!(tier.engine().kind, EngineKind::Threads);
+    assert!(tier.engine().why.contains("refused"), "{}", tier.engine());
+    assert_eq!(put(&tier, &keys(0..8)), [Stored::Stored; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    println!("survived");
+}
+
+#[test]
+fn without_rings_there_are_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Running::start("damage::child_without_rings", folder.path(), "auto");
+    let mut said = String::new();
+    child.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.0.wait().unwrap().success() && said.contains("survived"), "{said}");
 }
 
 /// Stores under a limit of file size that the file of blocks reaches beyond.

@@ -1,5 +1,5 @@
-//! Arms of the emulated target on real tiers: evidence from the stores themselves, a store that dies
-//! in the middle, and stores that cannot be used.
+//! Arms of the emulated target on real tiers: evidence from the stores themselves, a store that
+//! dies in the middle, and stores that cannot be used.
 
 use std::fs;
 use std::path::Path;

@@ -136,3 +136,28 @@ fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
                 output_tokens: 32}";
     assert_eq!(control(none), fits);
 }
+
+#[test]
+fn every_arm_of_the_example_with_real_tiers_is_foreseen_to_act() {
+    let plan = example("emulated-tiers", &[]).unwrap();
+    assert_eq!(plan.target.words(), "emulated (real bytes, scaled by 0.125)");
+    assert_eq!(plan.cells.len(), 7);
+    for cell in &plan.cells {
+        let arm = &plan.deployments[0].arms[cell.arm];
+        let expected = match arm.role {
+            ArmRole::Control => Verdict::Control,
+            _ => Verdict::Effective,
+        };
+        assert_eq!(cell.prediction.verdict, expected, "{}", cell.path);
+        assert_eq!(
+            cell.prediction.regime,
+            match arm.role {
+                ArmRole::Control => Regime::Overflows,
+                _ => Regime::FitsTier,
+            }
+        );
+        // What a machine without 20 GiB to spare must hold.
+        let tiers = arm.offload.iter().flat_map(|offload| &offload.tiers);
+        assert!(tiers.map(|tier| tier.capacity.0 as f64 * 0.125).sum::<f64>() < 4e9);
+    }
+}

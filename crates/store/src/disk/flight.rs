@@ -171,7 +171,7 @@ impl Table {
 }
 
 /// The requests of one call. Buffers stay borrowed for `'b`, and the last request is over when this
-/// value is gone.
+/// value is dropped: it must not be forgotten instead (`mem::forget`), which nobody here does.
 #[derive(Debug)]
 pub(super) struct Flights<'l, 'b> {
     lane: &'l mut Lane,

@@ -7,10 +7,10 @@ use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
 
-/// Bytes of blocks that are on their way; two blocks may always be. Of 256 KiB to 32 MiB the best,
-/// and about what Weir's pipeline has: with more, what is written to a socket has left the caches
-/// when it is read, and a server builds all replies that it can before it sends the first.
-const OPEN_BYTES: usize = 1 << 20;
+/// Bytes of blocks that are on their way, as in Weir's pipeline; two blocks may always be. The best
+/// of 256 KiB to 32 MiB: with more, what is written to a socket has left the caches when it is
+/// read, and a server builds all replies that it can before it sends the first.
+const OPEN_BYTES: usize = 512 << 10;
 /// What a server says when it has stored a block.
 const OK: &[u8] = b"+OK\r\n";
 /// Slices of one `writev`; the system takes 1024.

@@ -48,17 +48,13 @@ pub(crate) struct Moved<'a> {
 /// See the module's header.
 #[derive(Debug)]
 pub struct RemoteStore {
-    shared: Shared,
+    /// The store itself, for what is asked besides blocks.
+    resp: Arc<RespTier>,
+    /// The store as all replicas use it: what several ask for at once is loaded once.
+    shared: Arc<dyn Tier>,
     product: Product,
     /// Where it was started for this cell; it ends with this.
     server: Option<StoreServer>,
-}
-
-/// The store as all replicas use it: what several ask for at once is loaded once.
-#[derive(Debug)]
-enum Shared {
-    Checked(Arc<Checked<SingleFlight<RespTier>>>),
-    Plain(Arc<SingleFlight<RespTier>>),
 }
 
 impl RemoteStore {
@@ -96,32 +92,23 @@ impl RemoteStore {
         options.skip_present = true;
         // A worker has one batch under way; a connection more is for whoever asks for counters.
         options.connections = moved.workers + 1;
-        let resp = RespTier::new(options).map_err(|error| failed(&error))?;
+        let resp = Arc::new(RespTier::new(options).map_err(|error| failed(&error))?);
         let copies = (moved.workers * moved.batch) as u32;
         let sharing = SharingOptions { copies, ..SharingOptions::default() };
-        let shared = SingleFlight::new(resp, sharing).map_err(|error| failed(&error))?;
-        let shared = if moved.checksums {
+        let single =
+            SingleFlight::new(Arc::clone(&resp), sharing).map_err(|error| failed(&error))?;
+        let shared: Arc<dyn Tier> = if moved.checksums {
             let chunks = u32::try_from(moved.blocks.max(CHUNKS_MIN) * 2).unwrap_or(u32::MAX);
-            Shared::Checked(Arc::new(Checked::new(shared, chunks)))
+            Arc::new(Checked::new(single, chunks))
         } else {
-            Shared::Plain(Arc::new(shared))
+            Arc::new(single)
         };
-        Ok(Self { shared, product, server })
-    }
-
-    fn resp(&self) -> &RespTier {
-        match &self.shared {
-            Shared::Checked(tier) => tier.inner().inner(),
-            Shared::Plain(tier) => tier.inner(),
-        }
+        Ok(Self { resp, shared, product, server })
     }
 
     /// The store as all replicas use it.
     pub(crate) fn tier(&self) -> Arc<dyn Tier> {
-        match &self.shared {
-            Shared::Checked(tier) => Arc::clone(tier) as Arc<dyn Tier>,
-            Shared::Plain(tier) => Arc::clone(tier) as Arc<dyn Tier>,
-        }
+        Arc::clone(&self.shared)
     }
 
     /// Whether it was started for the cell.
@@ -136,23 +123,21 @@ impl RemoteStore {
 
     /// Removes the arm's keys, and looks whether they are gone.
     pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
-        let resp = self.resp();
-        resp.clear(deadline)?;
+        self.resp.clear(deadline)?;
         let left = self.report(deadline)?.layout_chunks.unwrap_or(0);
         if left == 0 {
             return Ok(());
         }
         Err(DeployError::Answer {
-            url: resp.place(),
+            url: self.resp.place(),
             problem: format!("{left} keys of the arm are there after they were removed"),
             remedy: "keep other runs from the store while a cell is measured".to_owned(),
         })
     }
 
     fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
-        let resp = self.resp();
-        resp.report(deadline).map_err(|error| DeployError::Answer {
-            url: resp.place(),
+        self.resp.report(deadline).map_err(|error| DeployError::Answer {
+            url: self.resp.place(),
             problem: error.to_string(),
             remedy: "look whether the store is up and allows INFO and SCAN".to_owned(),
         })

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde_json::Value;
 use weir_store::resp::{Product, Secret};
-use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{Answer, Running, weir};
+use crate::tiers::has;
 
 /// Short points of small blocks.
 const SHORT: [&str; 10] = [
@@ -23,15 +24,6 @@ const SHORT: [&str; 10] = [
     "--working-set",
     "16MiB",
 ];
-
-fn has(test: &str, product: Product) -> bool {
-    let is_there = program(product).is_some();
-    if !is_there {
-        assert!(std::env::var_os("CI").is_none(), "{test}: {}", how_to_install(product));
-        println!("SKIPPED {test}: {}", how_to_install(product));
-    }
-    is_there
-}
 
 fn probe(folder: &Path, args: &[&str]) -> Answer {
     weir(folder, &[&["probe"], args, &SHORT].concat())

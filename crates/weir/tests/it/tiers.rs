@@ -14,7 +14,7 @@ use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
 use crate::binary::{Running, weir};
 
 /// Whether a store's program is there; without it a test is skipped, and fails in CI.
-fn has(test: &str, product: Product) -> bool {
+pub(crate) fn has(test: &str, product: Product) -> bool {
     let is_there = program(product).is_some();
     if !is_there {
         assert!(std::env::var_os("CI").is_none(), "{test}: {}", how_to_install(product));

@@ -179,22 +179,32 @@ impl Endpoint {
         sizes.min()
     }
 
-    /// Asks it to empty its prefix cache.
-    pub fn flush(&self) -> Result<Flush, DeployError> {
-        let empty = Vec::new();
-        let request = Fetch::post(&self.url, "/reset_prefix_cache", "application/json", empty);
-        Ok(match self.send(request)?.head.status {
+    /// Asks it to empty its prefix cache, and, if that is wanted, what its connector keeps behind
+    /// it.
+    pub fn flush(&self, external: bool) -> Result<Flush, DeployError> {
+        let path = if external {
+            "/reset_prefix_cache?reset_external=true"
+        } else {
+            "/reset_prefix_cache"
+        };
+        let answer = self.send(Fetch::post(&self.url, path, "application/json", Vec::new()))?;
+        // vLLM says whether it did it in the body; before 0.15 or so it had nothing to say.
+        let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let refused = said.is_some_and(|said| said["success"] == Value::Bool(false));
+        Ok(match answer.head.status {
+            200 if refused => Flush::Refused,
             200 => Flush::Done,
             404 | 405 => Flush::Unknown,
             _ => Flush::Refused,
         })
     }
 
-    /// One short request that is not measured.
-    pub fn warm_up(&self, model: &str, api: Api) -> Result<(), DeployError> {
+    /// One request that is not measured; its prompt has so many tokens, in token ids.
+    pub fn warm_up(&self, model: &str, api: Api, tokens: usize) -> Result<(), DeployError> {
         let (path, body) = match api {
             Api::Completions => {
-                let body = json!({"model": model, "prompt": WARM_UP_IDS, "max_tokens": 2});
+                let ids: Vec<u32> = WARM_UP_IDS.iter().copied().cycle().take(tokens).collect();
+                let body = json!({"model": model, "prompt": ids, "max_tokens": 2});
                 ("/v1/completions", body)
             }
             Api::Chat => {

@@ -86,6 +86,28 @@ pub enum DeployError {
     /// A tier does not do what it is asked.
     #[error(transparent)]
     TierCall(#[from] weir_store::TierError),
+    /// What an arm asks for cannot be had with the software that is installed.
+    #[error("arm `{arm}`: {problem}; {remedy}")]
+    Unsupported {
+        /// The arm.
+        arm: String,
+        /// What is in the way.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A process does not do what it should.
+    #[error(transparent)]
+    Process(#[from] crate::process::ProcessError),
+    /// No checkpoint could be made.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    /// No port is free.
+    #[error("no free port on this machine: {0}; end what holds them")]
+    Port(std::io::Error),
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// Weir's own engine could not be brought up.
     #[error("the emulated engine: {0}")]
     Emulated(String),
@@ -101,6 +123,12 @@ impl DeployError {
                 | Self::File { .. }
                 | Self::Model { .. }
                 | Self::Setting { .. }
+                | Self::Unsupported { .. }
         )
+    }
+
+    /// True where a port that was free had been taken meanwhile.
+    pub(crate) fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Process(error) if error.is_port_taken())
     }
 }

@@ -1,16 +1,23 @@
-//! Where live things run: endpoints that somebody deployed, and Weir's own engine brought up for a
-//! cell.
+//! Where live things run: endpoints that somebody deployed, Weir's own engine, and real vLLM,
+//! LMCache and stores as processes of this machine, brought up for a cell.
 
+pub mod checkpoint;
 pub mod emulated;
 pub mod endpoint;
 pub mod error;
+pub mod leftovers;
+pub mod local;
+pub mod log;
+pub mod process;
 mod remote;
+pub mod setup;
 pub mod site;
 mod tiers;
 
 pub use emulated::Emulated;
 pub use endpoint::{Access, Endpoint, Flush, Served};
 pub use error::DeployError;
+pub use local::{Local, Place, Started};
 pub use remote::RemoteStore;
 pub use site::Site;
 pub use tiers::Tiers;

@@ -1,5 +1,5 @@
-//! The remote store of an emulated arm: one that runs already, or one that is brought up for a
-//! cell.
+//! The remote store of an arm: one that runs already, or one that is brought up for a cell. The
+//! emulated engine moves blocks through it; beside a real LMCache it is only counted and emptied.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +11,22 @@ use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::Secret;
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
-    Address, Checked, Layout, Product, RespOptions, RespTier, SharingOptions, SingleFlight,
-    StoreReport, Tier,
+    Address, Checked, Endpoint, Layout, Product, RespOptions, RespTier, SharingOptions,
+    SingleFlight, StoreReport, Tier,
 };
 use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::error::DeployError;
+
+/// Keys of the emulated engine's blocks.
+pub(crate) fn emulated_layout(model: &str) -> Layout {
+    server_layout(&format!("{NAMESPACE}/{model}"))
+}
+
+/// Keys that LMCache's server writes for an engine with one worker.
+pub(crate) fn server_layout(model: &str) -> Layout {
+    Layout::LmcacheServer { model: model.to_owned(), kv_rank: KV_RANK, object_group: 0, salt: None }
+}
 
 /// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
 /// server: `world << 24 | rank << 16 | local world << 8 | local rank`.
@@ -32,10 +42,20 @@ const BASE: u64 = 64 << 20;
 /// Chunks whose checksums are remembered at least.
 const CHUNKS_MIN: u64 = 1024;
 
+/// Where a store listens, as LMCache is told.
+#[derive(Debug, Clone)]
+pub(crate) struct StorePlace {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
 /// How blocks are moved to a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved<'a> {
-    pub(crate) model: &'a str,
+    /// How its keys are named.
+    pub(crate) layout: &'a Layout,
     pub(crate) block_bytes: usize,
     /// Blocks that the arm's capacity comes to.
     pub(crate) blocks: u64,
@@ -53,6 +73,7 @@ pub struct RemoteStore {
     /// The store as all replicas use it: what several ask for at once is loaded once.
     shared: Arc<dyn Tier>,
     product: Product,
+    address: Address,
     /// Where it was started for this cell; it ends with this.
     server: Option<StoreServer>,
 }
@@ -81,13 +102,8 @@ impl RemoteStore {
                 .map_err(|error| failed(&error))?;
             (server.address(), Some(server))
         };
-        let layout = Layout::LmcacheServer {
-            model: format!("{NAMESPACE}/{}", moved.model),
-            kv_rank: KV_RANK,
-            object_group: 0,
-            salt: None,
-        };
-        let mut options = RespOptions::new(address, layout, moved.block_bytes);
+        let mut options =
+            RespOptions::new(address.clone(), moved.layout.clone(), moved.block_bytes);
         // As LMCache does; what the store has already is not sent again.
         options.skip_present = true;
         // A worker has one batch under way; a connection more is for whoever asks for counters.
@@ -103,7 +119,41 @@ impl RemoteStore {
         } else {
             Arc::new(single)
         };
-        Ok(Self { resp, shared, product, server })
+        Ok(Self { resp, shared, product, address, server })
+    }
+
+    /// Where it listens, as LMCache's adapter wants it: one server without TLS.
+    pub(crate) fn place(&self) -> Option<StorePlace> {
+        match self.address.endpoints.as_slice() {
+            [Endpoint::Tcp { host, port }] if !self.address.tls && !self.address.cluster => {
+                Some(StorePlace {
+                    host: host.clone(),
+                    port: *port,
+                    user: self.address.user.clone(),
+                    password: self.address.password.clone(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Refuses where a store that was started for the cell has died.
+    pub(crate) fn check(&self, arm: &str) -> Result<(), DeployError> {
+        let Some(server) = &self.server else { return Ok(()) };
+        if server.is_running() {
+            return Ok(());
+        }
+        let log = server.log();
+        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        Err(DeployError::Store {
+            arm: arm.to_owned(),
+            problem: format!("{} ended while it was used; its log ends: {last}", self.product),
+        })
+    }
+
+    /// What the server that was started for the cell wrote to its log.
+    pub(crate) fn log(&self) -> Option<String> {
+        self.server.as_ref().map(StoreServer::log)
     }
 
     /// The store as all replicas use it.

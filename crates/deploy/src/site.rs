@@ -2,11 +2,15 @@
 
 use weir_http::Url;
 use weir_observe::{Scraper, Selection};
-use weir_spec::plan::{Arm, Client, Deployment, EmulatedTarget, EndpointTarget, Plan, Target};
+use weir_spec::plan::{
+    Arm, Client, Deployment, EmulatedTarget, EndpointTarget, LocalTarget, Plan, Target,
+};
 
 use crate::emulated::Emulated;
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
+use crate::local::{Local, Place};
+use crate::remote::RemoteStore;
 use crate::tiers::Tiers;
 
 /// Where an arm's engines are asked and observed.
@@ -15,19 +19,55 @@ pub struct Site {
     endpoints: Vec<Endpoint>,
     metrics: Vec<Url>,
     model: String,
-    emulated: Option<Emulated>,
+    stands: Stands,
+}
+
+/// What was brought up.
+#[derive(Debug)]
+enum Stands {
+    /// Nothing: it was there.
+    Found,
+    Emulated(Box<Emulated>),
+    Local(Box<Local>),
 }
 
 impl Site {
     /// Brings an arm up, or finds where it is deployed, and checks that the model is served there.
-    pub fn stand_up(plan: &Plan, deployment: &Deployment, arm: &Arm) -> Result<Self, DeployError> {
+    pub fn stand_up(
+        plan: &Plan,
+        deployment: &Deployment,
+        arm: &Arm,
+        place: Place<'_>,
+    ) -> Result<Self, DeployError> {
         match &plan.target {
             Target::Endpoint(target) => Self::found(target, deployment, arm),
             Target::Emulated(target) => Self::emulated(target, &plan.client, deployment, arm),
+            Target::Local(target) => Self::local(target, deployment, arm, place),
             Target::Simulated => Err(DeployError::Emulated(
                 "a simulated arm stands nowhere: this is a defect of Weir".to_owned(),
             )),
         }
+    }
+
+    fn local(
+        target: &LocalTarget,
+        deployment: &Deployment,
+        arm: &Arm,
+        place: Place<'_>,
+    ) -> Result<Self, DeployError> {
+        let local = Local::start(target, deployment, arm, place)?;
+        let endpoints = local.endpoints();
+        for endpoint in &endpoints {
+            endpoint.choose(Some(&deployment.model.name))?;
+        }
+        let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
+        let beside = local.lmcache().map(|url| below(url, "/metrics"));
+        Ok(Self {
+            metrics: engines.chain(beside).collect(),
+            endpoints,
+            model: deployment.model.name.clone(),
+            stands: Stands::Local(Box::new(local)),
+        })
     }
 
     fn found(
@@ -47,7 +87,7 @@ impl Site {
             None => endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics")).collect(),
             Some(urls) => urls.0.iter().map(|text| parsed(text)).collect::<Result<_, _>>()?,
         };
-        Ok(Self { endpoints, metrics, model: name.to_owned(), emulated: None })
+        Ok(Self { endpoints, metrics, model: name.to_owned(), stands: Stands::Found })
     }
 
     fn emulated(
@@ -63,7 +103,7 @@ impl Site {
             metrics: vec![below(endpoint.url(), "/metrics")],
             endpoints: vec![endpoint],
             model: deployment.model.name.clone(),
-            emulated: Some(emulated),
+            stands: Stands::Emulated(Box::new(emulated)),
         })
     }
 
@@ -89,17 +129,49 @@ impl Site {
 
     /// True when it was brought up for this cell: its caches are empty.
     pub const fn is_fresh(&self) -> bool {
-        self.emulated.is_some()
+        !matches!(self.stands, Stands::Found)
     }
 
-    /// The tiers that were brought up with it.
+    /// The emulated tiers that were brought up with it.
     pub fn tiers(&self) -> Option<&Tiers> {
-        self.emulated.as_ref().and_then(Emulated::tiers)
+        match &self.stands {
+            Stands::Emulated(emulated) => emulated.tiers(),
+            Stands::Found | Stands::Local(_) => None,
+        }
+    }
+
+    /// The processes that were brought up with it.
+    pub fn processes(&self) -> Option<&Local> {
+        match &self.stands {
+            Stands::Local(local) => Some(local),
+            Stands::Found | Stands::Emulated(_) => None,
+        }
+    }
+
+    /// The store behind the arm.
+    pub fn store(&self) -> Option<&RemoteStore> {
+        match &self.stands {
+            Stands::Found => None,
+            Stands::Emulated(emulated) => emulated.tiers().and_then(Tiers::remote),
+            Stands::Local(local) => local.store(),
+        }
+    }
+
+    /// Refuses where a part of it has died, with the cause that its log gives.
+    pub fn check(&self) -> Result<(), DeployError> {
+        match &self.stands {
+            Stands::Local(local) => local.check(),
+            Stands::Found | Stands::Emulated(_) => Ok(()),
+        }
     }
 
     /// Takes down what was brought up.
     pub fn tear_down(self) -> Result<(), DeployError> {
-        self.emulated.map_or(Ok(()), Emulated::stop)
+        match self.stands {
+            Stands::Found => Ok(()),
+            Stands::Emulated(emulated) => emulated.stop(),
+            Stands::Local(local) => local.stop(),
+        }
     }
 }
 

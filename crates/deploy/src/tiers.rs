@@ -14,7 +14,7 @@ use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabErr
 use weir_tier::TierConfig;
 
 use crate::error::DeployError;
-use crate::remote::{Moved, RemoteStore};
+use crate::remote::{Moved, RemoteStore, emulated_layout};
 
 /// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
 const PAGE: u64 = 4096;
@@ -77,7 +77,7 @@ impl Tiers {
         }
         if let Some(store) = &offload.store {
             let moved = Moved {
-                model: &deployment.model.name,
+                layout: &emulated_layout(&deployment.model.name),
                 block_bytes: sizes.block_bytes as usize,
                 blocks: sizes.blocks(store.capacity),
                 workers,

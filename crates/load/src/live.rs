@@ -102,6 +102,11 @@ impl Live {
         lock(&self.wakers).iter().for_each(Waker::wake);
     }
 
+    /// Whether an end was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.stop_asked() != Stop::No
+    }
+
     pub(crate) fn stop_asked(&self) -> Stop {
         match self.stop.load(Relaxed) {
             0 => Stop::No,

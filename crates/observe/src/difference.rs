@@ -107,6 +107,11 @@ impl<'a> Difference<'a> {
         self.after
     }
 
+    /// Whether the endpoint has a family whose name begins so.
+    pub fn speaks_of(&self, prefix: &str) -> bool {
+        self.after.samples().any(|(name, _)| name.starts_with(prefix))
+    }
+
     /// The time between the two.
     pub fn span(&self) -> Nanos {
         self.after.at.since(self.before.at).unwrap_or_default()

@@ -3,7 +3,9 @@
 use crate::charts::{charts, png_bytes, svg_text};
 use crate::comparison::Comparison;
 use crate::error::ReportError;
-use crate::files::{cells_csv, changes_csv, columns_reference, peaks_csv, summary_json};
+use crate::files::{
+    cells_csv, changes_csv, columns_reference, outputs_csv, peaks_csv, summary_json,
+};
 use crate::page;
 use crate::results::Results;
 
@@ -28,6 +30,9 @@ pub fn analysis(results: &Results<'_>, of: &Comparison) -> Result<Vec<Artifact>,
         artifact("analysis/all_peak_metrics.csv", peaks_csv(of)?),
         artifact("analysis/performance_comparisons.csv", changes_csv(of)?),
     ];
+    if let Some(bytes) = outputs_csv(of)? {
+        files.push(artifact("analysis/outputs.csv", bytes));
+    }
     for (name, bytes) in cells_csv(results, of)? {
         files.push(artifact(format!("analysis/{name}"), bytes));
     }

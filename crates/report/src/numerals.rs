@@ -19,6 +19,11 @@ pub(crate) fn plain(value: f64) -> String {
     }
 }
 
+/// A whole number with thousands separators: `12`, `12,345`.
+pub(crate) fn whole(value: f64) -> String {
+    if value.is_finite() { grouped(value.round()) } else { "-".to_owned() }
+}
+
 /// A round value on an axis: `0.5`, `20`, `2,000`.
 pub(crate) fn axis(value: f64) -> String {
     if value.abs() >= 1000.0 {
@@ -49,6 +54,17 @@ pub(crate) fn percent(value: f64) -> String {
         return format!("{sign}{} %", grouped(rounded.round()));
     }
     format!("{rounded:+.1} %")
+}
+
+/// A p value: `0.012`, `2e-9`, and no more zeros than a double can tell.
+pub(crate) fn p_value(value: f64) -> String {
+    if value >= 0.001 {
+        format!("{value:.3}")
+    } else if value >= 1e-12 {
+        format!("{value:.0e}")
+    } else {
+        "<1e-12".to_owned()
+    }
 }
 
 /// A change with half the width of its interval, where it has one: `+12.3 % ± 0.8`.

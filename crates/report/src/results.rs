@@ -11,6 +11,8 @@ use weir_model::Verdict;
 use weir_record::{CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{Cell, Deployment, Plan};
 
+use crate::oracle::AnswerCount;
+
 /// Results that do not fit their plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ResultsError {
@@ -62,6 +64,11 @@ pub struct CellResult {
     /// Output tokens per second of equal parts of the window (`figures::throughput_batches`), for
     /// an interval within one run; may be empty.
     pub throughput_batches: Vec<f64>,
+    /// Live targets: its answers against those of the control's cell with the same level and
+    /// repeat; absent for the control itself and where there is no such cell.
+    pub answers: Option<AnswerCount>,
+    /// Why its answers are not those of the model, as [`crate::oracle::judge`] found.
+    pub corrupt: Option<String>,
 }
 
 impl CellResult {
@@ -70,16 +77,28 @@ impl CellResult {
         self.record.figures.certificate.as_ref()?.refused.as_deref()
     }
 
-    /// The verdict: that of the evidence, unless the cell did not finish or its load generator
-    /// refused the level.
+    /// The verdict: that of the evidence, unless the cell did not finish, its load generator
+    /// refused the level, or its answers were found corrupt.
     pub fn verdict(&self) -> Verdict {
         if let Some(why) = self.refusal() {
             return Verdict::Failed(why.to_owned());
         }
         match (&self.record.status, &self.evidence) {
             (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
+            (CellStatus::Complete, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
+                Verdict::Failed(cause.clone())
+            }
+            (CellStatus::Complete, _) if self.corrupt.is_some() => Verdict::Corrupt,
             (CellStatus::Complete, Some(evidence)) => evidence.verdict.clone(),
             (CellStatus::Complete, None) => Verdict::Unverified,
+        }
+    }
+
+    /// Why it has its verdict, and what to change; nothing where no evidence was left.
+    pub fn explanation(&self) -> Option<&str> {
+        match (&self.corrupt, &self.evidence) {
+            (Some(why), _) if self.verdict() == Verdict::Corrupt => Some(why),
+            (_, evidence) => Some(evidence.as_ref()?.explanation.as_str()),
         }
     }
 

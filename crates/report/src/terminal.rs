@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::comparison::{Comparison, DeploymentComparison, RunComparison, RunDelta};
 use crate::tables::{
     compact_table, generator_refusals, generator_sentence, generator_short_table, level_table,
-    peak_table, run_table, text, wrapped,
+    outputs_sentence, outputs_table, peak_table, run_table, text, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -52,6 +52,13 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
     out.push('\n');
     out += &text(&peak_table(of));
     out += &wrapped(&format!("Noise floor: {}.", of.noise_floor.note), "  ");
+    if let Some(sentence) = outputs_sentence(of) {
+        out += &wrapped(&format!("Outputs: {sentence}"), "  ");
+        if !is_long {
+            out.push('\n');
+            out += &text(&outputs_table(of));
+        }
+    }
     if let Some(sentence) = generator_sentence(of) {
         out += &wrapped(&sentence, "  ");
         if !is_long {

@@ -9,6 +9,7 @@ pub mod client;
 pub mod engine;
 pub mod hardware;
 pub mod load;
+pub mod local;
 pub mod model_file;
 pub mod quantity;
 pub mod routing;

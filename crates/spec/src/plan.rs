@@ -15,6 +15,7 @@ use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadErr
 pub const PLAN_FORMAT: u32 = 1;
 
 pub use crate::document::client::{Answers, Api};
+pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget};
 pub use crate::document::target::{EmulatedTarget, EndpointTarget, Movement, Target};
 
 /// How live targets are asked, with every default filled in.
@@ -152,10 +153,32 @@ pub struct Arm {
     /// Where its remote store listens, for live targets; nothing: it is brought up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_access: Option<StoreAccess>,
+    /// How its processes are started where they really run.
+    #[serde(default, skip_serializing_if = "Processes::is_default")]
+    pub processes: Processes,
     /// Routing over the replicas.
     pub routing: RouterConfig,
     /// True when the arm's claim is its routing.
     pub routing_is_claim: bool,
+}
+
+/// What an arm's processes get beside what its preset says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processes {
+    /// Which part of LMCache serves it; nothing: what the installed version is meant for.
+    pub lmcache_mode: Option<LmcacheMode>,
+    /// Arguments of `vllm serve`. One that Weir writes as well takes the place of Weir's.
+    pub vllm_args: Vec<String>,
+    /// Environment variables of vLLM and LMCache.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Processes {
+    /// True where nothing was written.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a remote store is reached.
@@ -227,6 +250,17 @@ pub struct Level {
     pub max_requests: Option<u64>,
 }
 
+/// Where the size of the KV pool comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolSize {
+    /// The experiment gives it (`engine.kv_tokens`): engines are told.
+    #[default]
+    Given,
+    /// It is computed from this share of the accelerators' memory; engines compute their own.
+    Share(f64),
+}
+
 /// One model on one kind of hardware: what is stood up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,6 +279,9 @@ pub struct Deployment {
     pub vllm: String,
     /// Scheduler and pool.
     pub engine: EngineConfig,
+    /// Where the pool's size comes from, for engines that size their own.
+    #[serde(default)]
+    pub pool: PoolSize,
     /// Pass durations.
     pub timing: TimingConfig,
     /// Arms, in the file's order.

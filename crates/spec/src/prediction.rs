@@ -55,6 +55,7 @@ fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Pre
         replicas: deployment.replicas,
         effective_share: share,
         working_set: Some(working_set),
+        doubt: None,
     };
     let decision = verdict::decide(arm, &facts, &signals);
     let eligible = counts.eligible() as f64;

@@ -18,7 +18,7 @@ pub(crate) const NEGLIGIBLE_SHARE: f64 = 0.01;
 
 /// What a verdict needs to know besides the signals.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// Replicas that a request could go to.
     pub replicas: u32,
     /// Share of the eligible reuse that counts as `effective`.
@@ -26,6 +26,9 @@ pub struct Facts {
     /// KV bytes that the workload asks for again, per replica, where they are known
     /// ([`crate::plan::Prediction::working_set`]).
     pub working_set: Option<Bytes>,
+    /// A line of a start-up log that says that the mechanism will not do what it was configured
+    /// for.
+    pub doubt: Option<&'a str>,
 }
 
 /// A verdict with its reasons.
@@ -42,7 +45,7 @@ pub struct Decision {
 }
 
 /// Judges one cell.
-pub fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+pub fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     if arm.role == ArmRole::AsDeployed {
         return as_deployed();
     }
@@ -70,7 +73,7 @@ fn as_deployed() -> Decision {
 }
 
 /// A baseline: nothing outside the GPU served it, and a control by chance did spread.
-fn control(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let hits = signals.get(SignalKind::ExternalHitTokens);
     let mut claims = vec![Claim {
         claim: "no external hits".to_owned(),

@@ -37,6 +37,23 @@ pub enum TrialError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A server answers no more.
+    #[error(
+        "{requests} requests in flight, and no answer for {after} s; see the logs of the cell, \
+             or raise client.request_timeout"
+    )]
+    Hang {
+        /// Requests that wait.
+        requests: u32,
+        /// Seconds since anything came.
+        after: u64,
+    },
+    /// Requests failed on processes of ours.
+    #[error("{causes}; see the logs of the cell")]
+    Requests {
+        /// The commonest causes.
+        causes: String,
+    },
     /// What the protocol asks for was not so.
     #[error("{place}: {problem}; {remedy}")]
     Protocol {
@@ -50,6 +67,15 @@ pub enum TrialError {
 }
 
 impl TrialError {
+    /// True where only this cell is concerned: the next may run.
+    pub const fn is_of_the_cell(&self) -> bool {
+        match self {
+            Self::Deploy(error) => !error.is_mistake(),
+            Self::Protocol { .. } | Self::Hang { .. } | Self::Requests { .. } => true,
+            _ => false,
+        }
+    }
+
     /// True where the user's own words are wrong, and not what they speak of.
     pub const fn is_mistake(&self) -> bool {
         match self {

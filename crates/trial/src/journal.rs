@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_deploy::Started;
+use weir_model::Nanos;
 
 /// The file's name in a cell's folder.
 const FILE: &str = "trial.json";
@@ -26,6 +28,15 @@ pub struct Journal {
     pub endpoints: Vec<String>,
     /// Whether every cache was empty at the start, as far as that could be seen.
     pub caches_empty: Option<bool>,
+    /// What was emptied and then counted, one word each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<String>,
+    /// From when on the load was steady, since its start; nothing where it never was.
+    #[serde(default)]
+    pub steady_from: Option<Nanos>,
+    /// What was started for the cell, with what it said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Started>,
     /// What could not be done or seen, one sentence each.
     pub notes: Vec<String>,
 }

@@ -5,15 +5,17 @@
 //! cannot do (an endpoint may refuse to empty its cache) is noted in the cell, never passed over.
 
 mod asking;
+mod caches;
 mod edges;
 mod error;
+mod guard;
 mod journal;
 mod sink;
+mod steady;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use weir_deploy::{Endpoint, Flush, Site, Tiers};
+use weir_deploy::{Place, Site, Tiers};
 use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind};
@@ -33,13 +35,6 @@ pub use crate::error::TrialError;
 pub use crate::journal::{Journal, JournalError};
 use crate::sink::Rows;
 
-/// Longest wait for one scrape outside of the measurement.
-const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
-const RUNNING: &str = "vllm:num_requests_running";
-const WAITING: &str = "vllm:num_requests_waiting";
-const USAGE: &str = "vllm:kv_cache_usage_perc";
-/// Longest wait for an engine to become idle before its caches are emptied.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A window shorter than this many mean residence times holds hardly any request as a whole.
 const RESIDENCES: u128 = 5;
 
@@ -56,6 +51,8 @@ pub enum Phase {
     Load,
     /// Results are read.
     Collect,
+    /// What was brought up goes.
+    TakeDown,
 }
 
 /// What a live cell leaves besides its tables.
@@ -71,12 +68,17 @@ pub struct Trial {
     pub truncated: u64,
     /// What could not be done or seen, one sentence each.
     pub notes: Vec<String>,
+    /// From when on the load was steady, since its start; nothing where it never was.
+    pub steady_from: Option<Nanos>,
+    /// A line of a start-up log that says that the mechanism will not act.
+    pub doubt: Option<String>,
 }
 
-/// Runs one live cell into its tables. `live` says how far the load is, and takes the wish to stop.
+/// Runs one live cell into its tables, as part of the run with this id. `live` says how far the load is, and takes the wish to stop.
 pub fn run(
     plan: &Plan,
     cell: &Cell,
+    run: &str,
     writer: &mut CellWriter,
     live: &Live,
     phase: &mut dyn FnMut(Phase),
@@ -84,8 +86,10 @@ pub fn run(
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     phase(Phase::BringUp);
-    let site = Site::stand_up(plan, deployment, arm)?;
+    let place = Place { run, folder: writer.folder(), stopped: &|| live.is_stopped() };
+    let site = Site::stand_up(plan, deployment, arm, place)?;
     let trial = measured(plan, cell, &site, writer, live, phase);
+    phase(Phase::TakeDown);
     // Also after a failure: nothing that was brought up stays.
     let down = site.tear_down();
     let trial = trial?;
@@ -104,81 +108,23 @@ fn measured(
     let deployment = &plan.deployments[cell.deployment];
     let mut notes: Vec<String> = site.tiers().map_or_else(Vec::new, |tiers| tiers.notes().to_vec());
     phase(Phase::WarmUp);
-    for endpoint in site.endpoints() {
-        endpoint.warm_up(site.model(), plan.client.api)?;
-    }
+    caches::warm_up(plan, deployment, site)?;
     phase(Phase::Flush);
-    for endpoint in site.endpoints() {
-        notes.extend(emptied(endpoint)?);
-    }
+    let caches = caches::empty(site)?;
+    notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
-    let caches_empty = match (site.is_fresh(), notes.is_empty()) {
-        (true, _) => Some(true),
-        (false, true) => verified(site, &mut notes),
-        (false, false) => None,
-    };
     let trial = Measurement { plan, cell, deployment, site }.run(writer, live, notes, phase)?;
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
-        caches_empty,
+        caches_empty: caches.empty,
+        emptied: caches.emptied,
+        steady_from: trial.steady_from,
+        started: site.processes().map(|local| local.started().clone()),
         notes: trial.notes.clone(),
     };
     journal.write(writer.folder())?;
     Ok(trial)
-}
-
-/// Empties an endpoint's cache; a note where that cannot be had.
-fn emptied(endpoint: &Endpoint) -> Result<Option<String>, TrialError> {
-    let begin = Instant::now();
-    loop {
-        match endpoint.flush()? {
-            Flush::Done => return Ok(None),
-            Flush::Unknown => {
-                return Ok(Some(format!(
-                    "{} has no request to empty its prefix cache (vLLM has one where \
-                     VLLM_SERVER_DEV_MODE=1): what it held before the cell can serve the cell",
-                    endpoint.url()
-                )));
-            }
-            // Requests of somebody else, or of a cell before that is not quite over.
-            Flush::Refused if begin.elapsed() < IDLE_TIMEOUT => {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Flush::Refused => {
-                return Err(TrialError::Protocol {
-                    place: endpoint.url().to_string(),
-                    problem: "it does not empty its prefix cache while requests run".to_owned(),
-                    remedy: "keep other clients away while a cell is measured".to_owned(),
-                });
-            }
-        }
-    }
-}
-
-/// Whether the engines' counters say that nothing is held and nobody is served; unknown where
-/// they cannot be read.
-fn verified(site: &Site, notes: &mut Vec<String>) -> Option<bool> {
-    let clock = Clock::anchored();
-    let mut empty = None;
-    for url in site.metrics() {
-        let scraper = site.scraper(url);
-        let Ok(snapshot) = scraper.scrape(&clock, SCRAPE_BUDGET) else { continue };
-        let level = |name| snapshot.gauge_sum(name, &[]);
-        let requests = [RUNNING, WAITING].map(level);
-        let busy = requests.iter().flatten().any(|requests| *requests > 0.0);
-        if busy {
-            notes.push(format!("{url} serves other requests, which are measured with the cell's"));
-        }
-        let held = level(USAGE);
-        if let Some(held) = held {
-            empty = Some(empty.unwrap_or(true) && held == 0.0 && !busy);
-        }
-    }
-    if empty == Some(false) {
-        notes.push("Blocks were in use after the caches were emptied".to_owned());
-    }
-    empty
 }
 
 /// The measured part of a cell.
@@ -216,24 +162,33 @@ impl Measurement<'_> {
         let block = self.deployment.engine.block_size;
         let mut rows = Rows::new(writer, (level.warmup, end), block);
         let over = AtomicBool::new(false);
-        let store = self.site.tiers().and_then(Tiers::remote);
-        let (scrapers, over) = (&scrapers, &over);
-        let (report, edges) = std::thread::scope(|scope| {
+        let store = self.site.store();
+        let stall = self.plan.client.request_timeout;
+        let (scrapers, over, site) = (&scrapers, &over, self.site);
+        let (report, edges, fault) = std::thread::scope(|scope| {
             let window = (level.warmup, level.duration);
             let watcher =
                 scope.spawn(move || Edges::watch((scrapers, store), window, live, over, &clock));
+            let guard = scope.spawn(move || guard::watch(site, live, over, stall));
             let report = weir_load::run(&config, &mut source, &mut rows, live);
             over.store(true, Ordering::Release);
             let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (report, edges)
+            let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (report, edges, fault)
         });
         sampler.stop();
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         let report = report?;
         phase(Phase::Collect);
         if let Some(error) = source.error() {
             return Err(error.clone().into());
         }
         let (asked, residence) = (rows.asked, rows.residence);
+        guard::answered(&rows, self.site)?;
+        let steady_from = rows.pace.steady_from(report.window);
+        notes.extend(steady_note(steady_from, report.window));
         notes.extend(rows.failures());
         notes.extend(report.gave_up.clone());
         notes.extend(edges.notes.iter().cloned());
@@ -241,7 +196,8 @@ impl Measurement<'_> {
         let signals = self.signals(&edges, &asked, &mut notes);
         notes.extend(short_window(report.window, residence));
         let (skipped, truncated) = (source.skipped(), source.truncated());
-        Ok(Trial { signals, load: report, skipped, truncated, notes })
+        let doubt = self.site.processes().and_then(|local| local.started().doubt());
+        Ok(Trial { signals, load: report, skipped, truncated, notes, steady_from, doubt })
     }
 
     fn scrapers(&self) -> Vec<Scraper> {
@@ -270,17 +226,16 @@ impl Measurement<'_> {
         edges: &Edges,
         signals: &mut Signals,
     ) -> Vec<GapError> {
-        let (Some(tiers), Some(offload)) = (self.site.tiers(), &self.arm().offload) else {
-            return Vec::new();
-        };
+        let Some(offload) = &self.arm().offload else { return Vec::new() };
         let token_bytes = self.deployment.engine.kv_bytes_per_token;
-        let gaps = add_weir(windows, offload.chunk_tokens, token_bytes, signals);
-        if let (Some((before, after)), Some(store)) = (&edges.store, tiers.remote()) {
-            let chunk = StoredChunk {
-                tokens: offload.chunk_tokens,
-                model_bytes: token_bytes * u64::from(offload.chunk_tokens),
-                moved_bytes: tiers.block_bytes(),
-            };
+        let model_bytes = token_bytes * u64::from(offload.chunk_tokens);
+        let gaps = match self.site.tiers() {
+            Some(_) => add_weir(windows, offload.chunk_tokens, token_bytes, signals),
+            None => Vec::new(),
+        };
+        if let (Some((before, after)), Some(store)) = (&edges.store, self.site.store()) {
+            let moved_bytes = self.site.tiers().map_or(model_bytes, Tiers::block_bytes);
+            let chunk = StoredChunk { tokens: offload.chunk_tokens, model_bytes, moved_bytes };
             add_store(store.product(), (before, after), chunk, signals);
         }
         gaps
@@ -289,12 +244,17 @@ impl Measurement<'_> {
     fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
-        let mut gaps = add_vllm(&differences, &mut signals);
+        // Each part is read where it speaks: an engine has nothing of a server's.
+        let of = |prefix| -> Vec<Difference<'_>> {
+            differences.iter().filter(|window| window.speaks_of(prefix)).copied().collect()
+        };
+        let engines = of("vllm:");
+        let mut gaps = add_vllm(&engines, &mut signals);
         if let Some(objects) = self.objects() {
-            gaps.extend(add_lmcache_server(&differences, &objects, &mut signals));
-            gaps.extend(add_lmcache_in_process(&differences, &objects, &mut signals));
+            gaps.extend(add_lmcache_server(&of("lmcache_mp_"), &objects, &mut signals));
+            gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
-        gaps.extend(self.add_tiers(&differences, edges, &mut signals));
+        gaps.extend(self.add_tiers(&engines, edges, &mut signals));
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
         let gpu_only = self.arm().offload.is_none();
@@ -335,6 +295,20 @@ fn record_series(
         }
     }
     Ok(())
+}
+
+fn steady_note(steady_from: Option<Nanos>, (start, end): (Nanos, Nanos)) -> Option<String> {
+    match steady_from {
+        Some(from) if from <= start => None,
+        Some(from) => Some(format!(
+            "The load was not steady before {from}, and the window begins at {start}: raise \
+             load.warmup to that"
+        )),
+        None => Some(format!(
+            "The load was not steady in its {}: lengthen load.warmup and load.duration",
+            end.saturating_sub(start)
+        )),
+    }
 }
 
 fn short_window((start, end): (Nanos, Nanos), (sum, count): (u128, u64)) -> Option<String> {

@@ -7,6 +7,8 @@ use weir_model::{Nanos, Outcome, RequestRow};
 use weir_observe::signals::Asked;
 use weir_record::CellWriter;
 
+use crate::steady::Pace;
+
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.
 const CAUSES_KEPT: usize = 1000;
@@ -21,6 +23,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) asked: Asked,
     /// Sum of the residence times of the requests that ended in the window, and their number.
     pub(crate) residence: (u128, u64),
+    /// Work per part of the load.
+    pub(crate) pace: Pace,
     /// Causes of failed requests, with how often each came.
     failures: BTreeMap<String, u64>,
 }
@@ -37,6 +41,7 @@ impl<'a> Rows<'a> {
             block_tokens,
             asked: Asked::default(),
             residence: (0, 0),
+            pace: Pace::default(),
             failures: BTreeMap::new(),
         }
     }
@@ -56,6 +61,7 @@ impl Rows<'_> {
 impl Sink for Rows<'_> {
     fn row(&mut self, row: RequestRow) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
+        self.pace.add(&row);
         if self.window.0 <= row.end && row.end < self.window.1 {
             self.residence.0 += u128::from((row.end - row.start).0);
             self.residence.1 += 1;

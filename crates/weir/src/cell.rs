@@ -25,6 +25,8 @@ pub(crate) struct Ran {
     pub(crate) certificate: Option<Certificate>,
     /// What could not be done or seen, one sentence each.
     pub(crate) notes: Vec<String>,
+    /// A line of a start-up log that says that the mechanism will not act.
+    pub(crate) doubt: Option<String>,
 }
 
 /// Runs a cell. False when it was interrupted: it has no `cell.json` then, and a resume runs it.
@@ -39,7 +41,7 @@ pub(crate) fn run_cell(
     let ran = if plan.target == Target::Simulated {
         simulate(plan, cell, &mut writer, interrupt)?
     } else {
-        measure(plan, cell, &mut writer, interrupt, quiet)?
+        measure(plan, cell, run, &mut writer, interrupt, quiet)?
     };
     let Some(ran) = ran else { return Ok(false) };
     close(plan, cell, writer, &ran)?;
@@ -92,6 +94,7 @@ fn evidence(plan: &Plan, cell: &Cell, ran: &Ran, status: &CellStatus) -> Evidenc
         replicas: deployment.replicas,
         effective_share: plan.effective_share,
         working_set: Some(cell.prediction.working_set),
+        doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
     let verdict = match status {

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use weir_deploy::leftovers::run_id;
 use weir_load::Live;
-use weir_record::CellWriter;
+use weir_model::Signals;
+use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Cell, Plan};
-use weir_trial::Phase;
+use weir_trial::{Phase, TrialError};
 
 use crate::cell::Ran;
 use crate::interrupt::Interrupt;
@@ -19,12 +21,14 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) fn measure(
     plan: &Plan,
     cell: &Cell,
+    run: &RunFolder,
     writer: &mut CellWriter,
     interrupt: &Interrupt,
     quiet: bool,
 ) -> anyhow::Result<Option<Ran>> {
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let live = Live::new();
+    let id = run_id(run.path());
     let over = AtomicBool::new(false);
     let view = View::new(&cell.path, level, quiet);
     let trial = std::thread::scope(|scope| {
@@ -38,15 +42,20 @@ pub(crate) fn measure(
             }
         });
         let mut phase = |phase: Phase| view.phase(phase);
-        let trial = weir_trial::run(plan, cell, writer, &live, &mut phase);
+        let trial = weir_trial::run(plan, cell, &id, writer, &live, &mut phase);
         over.store(true, Ordering::Release);
         trial
     });
     view.finish();
-    let trial = trial?;
     if interrupt.is_set() {
         return Ok(None);
     }
+    let trial = match trial {
+        Err(error) if plan.target.starts_processes() && error.is_of_the_cell() => {
+            return Ok(Some(failed(&error)));
+        }
+        trial => trial?,
+    };
     Ok(Some(Ran {
         signals: trial.signals,
         skipped: trial.skipped,
@@ -58,5 +67,19 @@ pub(crate) fn measure(
         }),
         certificate: Some(trial.load.certificate),
         notes: trial.notes,
+        doubt: trial.doubt,
     }))
+}
+
+/// A cell that has no result, and why. Its rows and logs are kept.
+fn failed(error: &TrialError) -> Ran {
+    Ran {
+        signals: Signals::default(),
+        skipped: 0,
+        truncated: 0,
+        contradiction: Some(error.to_string()),
+        certificate: None,
+        notes: Vec::new(),
+        doubt: None,
+    }
 }

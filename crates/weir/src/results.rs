@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use weir_record::{CellReader, RecordError, RunFolder};
+use weir_record::{CellReader, CellTables, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
+use weir_report::oracle::{self, AnswerCount, Answers};
 use weir_report::results::{CellResult, Provenance, Results};
-use weir_spec::plan::Plan;
+use weir_spec::plan::{ArmRole, Cell, Plan};
 
 use crate::recorded::Recorded;
 
@@ -17,6 +18,8 @@ pub(crate) fn read<'a>(
 ) -> anyhow::Result<(Results<'a>, Vec<String>)> {
     let mut cells = Vec::new();
     let mut left_out = Vec::new();
+    // Of each result, for what is read of several cells together.
+    let mut tables = Vec::new();
     for (index, cell) in plan.cells.iter().enumerate() {
         // Opening verifies all of the cell's files: once is enough.
         let reader = match CellReader::open(run, &cell.path) {
@@ -34,7 +37,13 @@ pub(crate) fn read<'a>(
             record: reader.record().clone(),
             evidence: reader.evidence()?,
             throughput_batches: recorded.throughput_batches(),
+            answers: None,
+            corrupt: None,
         });
+        tables.push(reader.tables().clone());
+    }
+    if plan.target.is_live() {
+        compare_answers(plan, &tables, &mut cells)?;
     }
     let mut versions = BTreeMap::new();
     versions.insert("weir".to_owned(), run.header().weir.clone());
@@ -44,7 +53,42 @@ pub(crate) fn read<'a>(
     );
     let plan_hash = run.header().plan_hash.clone();
     let provenance = Provenance { run: name, plan_hash, versions };
-    Ok((Results { plan, provenance, cells }, left_out))
+    let mut results = Results { plan, provenance, cells };
+    oracle::judge(&mut results);
+    Ok((results, left_out))
+}
+
+/// Counts how many answers of each cell differ from the control's, which was asked the same at the
+/// same level and repeat. Holds the digests of one cell at a time.
+fn compare_answers(
+    plan: &Plan,
+    tables: &[CellTables],
+    results: &mut [CellResult],
+) -> anyhow::Result<()> {
+    let role = |cell: &Cell| plan.deployments[cell.deployment].arms[cell.arm].role;
+    let place = |cell: &Cell| (cell.deployment, cell.level, cell.repeat);
+    for control in 0..results.len() {
+        let asked = &plan.cells[results[control].cell];
+        if role(asked) != ArmRole::Control {
+            continue;
+        }
+        let mut answers = Answers::default();
+        for group in tables[control].request_groups(Answers::STORED)? {
+            answers.add_table(&group?);
+        }
+        for (result, tables) in results.iter_mut().zip(tables) {
+            let cell = &plan.cells[result.cell];
+            if result.record.path == asked.path || place(cell) != place(asked) {
+                continue;
+            }
+            let mut count = AnswerCount::default();
+            for group in tables.request_groups(Answers::STORED)? {
+                count = count.and(answers.compare(&group?));
+            }
+            result.answers = Some(count);
+        }
+    }
+    Ok(())
 }
 
 /// Writes `analysis/` and `report/`.

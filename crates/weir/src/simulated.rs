@@ -59,6 +59,7 @@ pub(crate) fn simulate(
         truncated,
         certificate: None,
         notes: Vec::new(),
+        doubt: None,
     }))
 }
 

@@ -60,6 +60,7 @@ impl View {
             Phase::Flush => "emptying caches",
             Phase::Load => "preparing prompts",
             Phase::Collect => "collecting",
+            Phase::TakeDown => "taking down",
         };
         self.bar.set_message(words);
     }

@@ -14,6 +14,7 @@ use weir_spec::plan::ArmRole;
 use super::{Context, DeploymentComparison, LevelNote, reference};
 use crate::metric::{Better, Metric};
 use crate::numerals;
+use crate::results::CellResult;
 use crate::statistics::Difference;
 
 /// A gain below this many percent does not pay for running one more component.
@@ -355,8 +356,8 @@ impl<'a> Case<'a> {
         self.comparison.levels.iter().rev().find_map(|level| {
             let group = self.context.grid.group(self.deployment, arm, level.index);
             group.entries.iter().find_map(|entry| {
-                let evidence = entry.result.and_then(|result| result.evidence.as_ref());
-                let observed = evidence.and_then(|evidence| remedy_in(&evidence.explanation));
+                let why = entry.result.and_then(CellResult::explanation);
+                let observed = why.and_then(remedy_in);
                 observed.or_else(|| entry.cell.prediction.remedy.clone())
             })
         })

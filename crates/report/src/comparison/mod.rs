@@ -26,6 +26,7 @@ pub use runs::{RunComparison, RunDelta, compare_runs};
 
 use crate::figures::compute_share;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
+use crate::oracle::{self, OutputNote, OutputOutcome};
 use crate::results::{Grid, Results, ResultsError};
 
 /// Version of `analysis/summary.json`; readers refuse another.
@@ -108,6 +109,9 @@ pub struct DeploymentComparison {
     pub groups: Vec<GroupNote>,
     /// Per arm, control and metric: the change at each level.
     pub deltas: Vec<Delta>,
+    /// Live targets: per arm and level, its answers against the control's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputNote>,
 }
 
 /// One arm.
@@ -194,6 +198,7 @@ impl Comparison {
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
         warnings.extend(overload::warnings(results));
+        warnings.extend(deployments.iter().flat_map(output_warnings));
         Ok(Self {
             format: SUMMARY_FORMAT,
             experiment: plan.name.clone(),
@@ -284,6 +289,7 @@ impl Context<'_> {
             groups: self.groups(index, &levels),
             deltas: deltas::deltas(self, index, &levels, &noise_floor),
             decision: Decision::default(),
+            outputs: oracle::outputs(self.results, index),
             levels,
             deciding_metric,
             noise_floor,
@@ -324,6 +330,7 @@ impl Context<'_> {
         let group = self.grid.group(deployment, arm_index, level.index);
         let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
         let evidence = group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
+        let explanation = group.entries.iter().find_map(|entry| entry.result?.explanation());
         let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
         let metrics = METRICS
             .iter()
@@ -342,7 +349,7 @@ impl Context<'_> {
             level: level.name.clone(),
             verdict: group.verdict_words(),
             predicted: evidence.is_some_and(|evidence| evidence.predicted),
-            explanation: evidence.map_or(String::new(), |evidence| evidence.explanation.clone()),
+            explanation: explanation.unwrap_or_default().to_owned(),
             foreseen: foreseen.map_or(String::new(), |seen| seen.verdict.to_string()),
             regime: foreseen.map_or("", |seen| seen.regime.name()).to_owned(),
             counted: counted.len(),
@@ -377,6 +384,24 @@ impl Context<'_> {
         };
         above.into_iter().map(warning).collect()
     }
+}
+
+/// Arms whose answers are not the control's.
+fn output_warnings(of: &DeploymentComparison) -> Vec<String> {
+    let warning = |note: &OutputNote| {
+        let what = match note.outcome {
+            OutputOutcome::Corrupt => "the arm is corrupt there, and its figures do not count",
+            OutputOutcome::AboveFloor => note.note.as_str(),
+            _ => return None,
+        };
+        let (model, hardware, arm, level) = (&of.model, &of.hardware, &note.arm, &note.level);
+        let words = note.words();
+        Some(format!(
+            "{model} on {hardware}, {arm} at {level}: answers differ from the control's in {words}: \
+             {what}"
+        ))
+    };
+    of.outputs.iter().filter_map(warning).collect()
 }
 
 /// The arm that an arm is compared with first: routing arms with routing by chance where the

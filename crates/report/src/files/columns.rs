@@ -121,6 +121,40 @@ pub fn change_columns() -> Vec<Column> {
     ])
 }
 
+/// Columns of `outputs.csv`, live targets: one row per arm and level whose answers were compared.
+pub fn output_columns() -> Vec<Column> {
+    columns(&[
+        ("model", "", "Model, as in the plan."),
+        ("hardware", "", "Label of the hardware."),
+        ("arm", "", "Arm; the control itself has no row."),
+        ("level", "", "Level."),
+        (
+            "compared",
+            "count",
+            "Answers, over all repeats, that both the arm and the control gave in full to equal \
+             prompts.",
+        ),
+        ("mismatches", "count", "Those of them whose digests differ."),
+        ("mismatch_percent", "%", "100 x mismatches / compared."),
+        ("floor_compared", "count", "Compared answers of the A/A arm; empty without A/A arm."),
+        ("floor_mismatches", "count", "Those of them whose digests differ."),
+        (
+            "p_value",
+            "ratio",
+            "Largest p value of the tests (Fisher's exact test against the A/A arm at this level \
+             and at its worst one, exact binomial test against 5 %), times the arms and levels \
+             judged; at most 1.",
+        ),
+        (
+            "outcome",
+            "",
+            "`noise-floor` (the A/A arm), `agrees`, `above-floor`, `corrupt`, `undecided` (fewer \
+             than 20 answers to compare) or `not-judged`.",
+        ),
+        ("note", "", "Why, or what to know."),
+    ])
+}
+
 /// Columns of the CSV of two runs compared.
 pub fn run_columns() -> Vec<Column> {
     columns(&[
@@ -171,6 +205,12 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
       mean and interval of each metric (keys as in the CSV files).",
     ),
     ("deployments[].deltas[]", "%", "Per arm, control and metric: the change at each level."),
+    (
+        "deployments[].outputs[]",
+        "",
+        "Live targets, per arm and level: answers compared with the control's, mismatches, the A/A \
+         arm's, p value and outcome (as in `outputs.csv`).",
+    ),
 ];
 
 /// The reference of `analysis/`, as Markdown: written to `analysis/columns.md`, and part of the
@@ -186,6 +226,7 @@ pub fn columns_reference() -> String {
         ("all_peak_metrics.csv", peak_columns()),
         ("performance_comparisons.csv", change_columns()),
         ("<model>_<arm>_metrics.csv", cell_columns()),
+        ("outputs.csv", output_columns()),
         ("runs compared (`weir compare`)", run_columns()),
     ];
     for (file, columns) in parts {

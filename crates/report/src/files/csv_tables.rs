@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::columns::{Column, cell_columns, change_columns, peak_columns, run_columns};
+use super::columns::{
+    Column, cell_columns, change_columns, output_columns, peak_columns, run_columns,
+};
 use crate::comparison::{Comparison, DeploymentComparison, LevelNote, RunComparison};
 use crate::error::ReportError;
 use crate::metric::{METRICS, metric};
@@ -182,6 +184,34 @@ fn cell_row(
     let measured = result.filter(|result| result.refusal().is_none());
     fields.extend(METRICS.iter().map(|metric| number(measured.and_then(metric.of))));
     fields
+}
+
+/// `outputs.csv`; nothing where no answers were compared.
+pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
+    if of.deployments.iter().all(|deployment| deployment.outputs.is_empty()) {
+        return Ok(None);
+    }
+    let count = |count: Option<u64>| count.map_or(String::new(), |count| count.to_string());
+    let mut file = File::new("outputs.csv", &output_columns())?;
+    for deployment in &of.deployments {
+        for note in &deployment.outputs {
+            file.row(&[
+                deployment.model.clone(),
+                deployment.hardware.clone(),
+                note.arm.clone(),
+                note.level.clone(),
+                note.compared.to_string(),
+                note.mismatches.to_string(),
+                number(note.percent),
+                count(note.floor_compared),
+                count(note.floor_mismatches),
+                number(note.p_value),
+                note.outcome.name().to_owned(),
+                note.note.clone(),
+            ])?;
+        }
+    }
+    file.bytes().map(Some)
 }
 
 /// Two runs compared.

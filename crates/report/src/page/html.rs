@@ -11,8 +11,8 @@ use crate::comparison::{Comparison, DeploymentComparison};
 use crate::error::ReportError;
 use crate::tables::{
     Table, arms_table, definitions_table, equal_level_table, explanations_table,
-    generator_sentence, generator_table, level_table, origins_table, overview_table, peak_table,
-    verdict_matrix,
+    generator_sentence, generator_table, level_table, origins_table, outputs_rule,
+    outputs_sentence, outputs_table, overview_table, peak_table, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -36,6 +36,9 @@ struct Section {
     peaks: Table,
     equal_levels: Vec<Table>,
     explanations: Table,
+    /// Empty where no answers were compared.
+    outputs_sentence: String,
+    outputs: Table,
     /// Empty without live cells.
     generator_sentence: String,
     generator: Table,
@@ -67,6 +70,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             sections => Value::from(Serde(&sections)),
             definitions => Value::from(Serde(definitions_table())),
             overview => Value::from(Serde(overview_table(of))),
+            outputs_rule => outputs_rule(),
             origins => Value::from(Serde(origins_table(of))),
             style => Value::from_safe_string(STYLE.to_owned()),
             plotly => Value::from_safe_string(script()),
@@ -104,6 +108,8 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
             .map(|(arm, control)| equal_level_table(of, arm, control))
             .collect(),
         explanations: explanations_table(of),
+        outputs_sentence: outputs_sentence(of).unwrap_or_default(),
+        outputs: outputs_table(of),
         generator_sentence: generator_sentence(of).unwrap_or_default(),
         generator: generator_table(of),
     }

@@ -6,7 +6,8 @@ use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison};
 use crate::tables::{
     self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_sentence,
-    generator_table, level_table, origins_table, overview_table, peak_table, verdict_matrix,
+    generator_table, level_table, origins_table, outputs_rule, outputs_sentence, outputs_table,
+    overview_table, peak_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -75,6 +76,11 @@ fn section(of: &DeploymentComparison) -> String {
     add(&peak_table(of));
     for (arm, control) in of.compared_pairs() {
         add(&equal_level_table(of, arm, control));
+    }
+    if let Some(sentence) = outputs_sentence(of) {
+        let rule = escaped(&outputs_rule());
+        let _ = writeln!(out, "\n### Outputs\n\n{} {rule}\n", escaped(&sentence));
+        out += &tables::markdown(&outputs_table(of));
     }
     if let Some(sentence) = generator_sentence(of) {
         let _ = writeln!(out, "\n### Load generator\n\n{}\n", escaped(&sentence));

@@ -1,16 +1,18 @@
-//! Intervals, paired differences and peaks.
+//! Intervals, paired differences, peaks and tests of counts.
 //!
 //! Methods are named in each result, because an interval without its method cannot be read.
 //! Random choices come from seeded Xoshiro256++; transcendental functions from `libm`, so that
 //! equal inputs give equal bits on every machine.
 
 mod bootstrap;
+mod counts;
 mod interval;
 mod paired;
 mod peak;
 mod student;
 
 pub use bootstrap::{bca, percentile};
+pub use counts::{binomial_at_least, fisher_greater};
 pub use interval::{Interval, Method, batch_means, mean, t_interval};
 pub use paired::{Difference, paired_change};
 pub use peak::{Peak, PeakChange, peak, peak_change};

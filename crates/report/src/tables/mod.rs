@@ -3,6 +3,7 @@
 mod deployment;
 mod draw;
 mod generator;
+mod outputs;
 mod run;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ pub use draw::{markdown, text, wrapped};
 pub use generator::{
     generator_refusals, generator_sentence, generator_short_table, generator_table,
 };
+pub use outputs::{outputs_rule, outputs_sentence, outputs_table};
 pub use run::{columns_of, definitions_table, origins_table, overview_table, run_table};
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.

@@ -30,6 +30,7 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         role,
         description: format!("{name} of the fixture"),
         store_access: None,
+        processes: weir_spec::plan::Processes::default(),
         offload: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         routing_is_claim: name.starts_with("llm-d"),
@@ -87,6 +88,7 @@ pub(crate) fn deployment() -> Deployment {
             watermark: 0.0,
             kv_bytes_per_token: 147_456,
         },
+        pool: weir_spec::plan::PoolSize::Given,
         timing: TimingConfig::Fixed { base: Nanos::from_millis(5), per_token: Nanos(1000) },
         arms: vec![
             arm("no-offload", ArmRole::Control),
@@ -275,6 +277,8 @@ pub(crate) fn result(plan: &Plan, cell: usize) -> CellResult {
         },
         evidence: Some(evidence(arm, at.level)),
         throughput_batches: Vec::new(),
+        answers: None,
+        corrupt: None,
     }
 }
 

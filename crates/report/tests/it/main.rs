@@ -9,6 +9,7 @@ mod exports;
 mod figures;
 mod fixture;
 mod live;
+mod oracle;
 mod outputs;
 mod runs;
 mod streams;

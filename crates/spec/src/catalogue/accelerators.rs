@@ -4,6 +4,10 @@
 //! `memory_mib` is what the driver reports, which is a little below the nominal size. The host
 //! link is what large copies reach: 51 GB/s on PCIe 5 (vLLM's offload measurements on H100),
 //! 22 to 25 GB/s on PCIe 4; PCIe 6 is taken as twice PCIe 5.
+//!
+//! `cpu` is a processor that runs vLLM without a GPU. Machines differ too much for figures that
+//! fit them all: give it `engine.kv_tokens`, and `engine.timing` from a recording
+//! (docs/calibration.md).
 
 use weir_model::{Accelerator, KernelFit};
 
@@ -68,6 +72,7 @@ pub fn all() -> Vec<Accelerator> {
         ("h100", 81_559, 989.0, 3350.0, 50, 51.0, h100_fit(), true),
         ("h200", 143_771, 989.0, 4800.0, 50, 51.0, h200_fit(), true),
         ("b200", 183_359, 2250.0, 7700.0, 126, 102.0, b200_fit(), true),
+        ("cpu", 16_384, 0.1, 20.0, 32, 5.0, l40s_fit(), false),
     ];
     rows.into_iter()
         .map(|(name, memory_mib, bf16_tflops, memory_gb_per_s, l2_mib, link, fit, calibrated)| {

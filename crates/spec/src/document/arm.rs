@@ -1,9 +1,12 @@
 //! `arms`: presets by name, or maps that change their parameters.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_tier::EvictionPolicy;
 
+use super::local::LmcacheMode;
 use super::quantity::{Size, Span};
 use super::routing::RoutingSection;
 use super::written::NameOr;
@@ -133,6 +136,18 @@ pub struct ArmSection {
     /// The remote store, for presets that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSection>,
+    /// Which part of LMCache serves the arm, for presets that have it, where it really runs (the
+    /// server, from LMCache 0.4 on).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lmcache_mode: Option<LmcacheMode>,
+    /// Arguments of `vllm serve`, where it really runs. One that Weir writes as well takes the
+    /// place of Weir's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vllm_args: Vec<String>,
+    /// Environment variables of vLLM and LMCache, where they really run. Their values are
+    /// recorded: secrets belong into the environment that Weir itself is started in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// Routing over the replicas, in place of the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing: Option<NameOr<RoutingSection>>,
@@ -171,6 +186,9 @@ impl ArmSection {
                 lookup_latency: of.lookup_latency.or(base.lookup_latency),
                 lookup_per_key: of.lookup_per_key.or(base.lookup_per_key),
             }),
+            lmcache_mode: of.lmcache_mode.or(base.lmcache_mode),
+            vllm_args: if of.vllm_args.is_empty() { base.vllm_args } else { of.vllm_args },
+            env: base.env.into_iter().chain(of.env).collect(),
             routing: of.routing.or(base.routing),
         }
     }

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, IntoDeserializer};
 use serde::{Deserialize, Serialize};
 use weir_model::Nanos;
 
+use super::local::LocalTarget;
 use super::quantity::Span;
 use super::written::OneOrMany;
 
@@ -22,6 +23,8 @@ pub enum Target {
     Simulated,
     /// Weir's own engine in real time, brought up afresh for each cell and asked over HTTP.
     Emulated(EmulatedTarget),
+    /// Real vLLM, LMCache and stores as processes of this machine, brought up afresh for each cell.
+    Local(Box<LocalTarget>),
     /// Something that is deployed already.
     Endpoint(EndpointTarget),
 }
@@ -34,17 +37,22 @@ impl<'de> Deserialize<'de> for Target {
         enum Tagged {
             Simulated,
             Emulated(EmulatedTarget),
+            Local(Box<LocalTarget>),
             Endpoint(EndpointTarget),
         }
         struct Either;
         impl<'de> de::Visitor<'de> for Either {
             type Value = Target;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`simulated`, `emulated`, or a map with `emulated` or `endpoint`")
+                f.write_str(
+                    "`simulated`, `emulated`, `local`, or a map with `emulated`, `local` or `endpoint`",
+                )
             }
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Target, E> {
-                if name == "emulated" {
-                    return Ok(Target::Emulated(EmulatedTarget::default()));
+                match name {
+                    "emulated" => return Ok(Target::Emulated(EmulatedTarget::default())),
+                    "local" => return Ok(Target::Local(Box::default())),
+                    _ => {}
                 }
                 Tagged::deserialize(name.into_deserializer()).map(Target::from)
             }
@@ -57,6 +65,7 @@ impl<'de> Deserialize<'de> for Target {
                 match tagged {
                     Tagged::Simulated => Self::Simulated,
                     Tagged::Emulated(target) => Self::Emulated(target),
+                    Tagged::Local(target) => Self::Local(target),
                     Tagged::Endpoint(target) => Self::Endpoint(target),
                 }
             }
@@ -71,15 +80,22 @@ impl JsonSchema for Target {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let emulated = generator.subschema_for::<EmulatedTarget>();
+        let local = generator.subschema_for::<LocalTarget>();
         let endpoint = generator.subschema_for::<EndpointTarget>();
         json_schema!({
             "description": "Where arms run: a bare name, or a map of it with what it has to know.",
             "anyOf": [
-                { "enum": ["simulated", "emulated"] },
+                { "enum": ["simulated", "emulated", "local"] },
                 {
                     "type": "object",
                     "properties": { "emulated": emulated },
                     "required": ["emulated"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "properties": { "local": local },
+                    "required": ["local"],
                     "additionalProperties": false
                 },
                 {
@@ -99,6 +115,7 @@ impl Target {
         match self {
             Self::Simulated => "simulated",
             Self::Emulated(_) => "emulated",
+            Self::Local(_) => "local",
             Self::Endpoint(_) => "endpoint",
         }
     }
@@ -115,8 +132,13 @@ impl Target {
             Self::Emulated(EmulatedTarget { byte_scale, .. }) => {
                 format!("{} (real bytes, scaled by {byte_scale})", self.name())
             }
-            Self::Simulated | Self::Endpoint(_) => self.name().to_owned(),
+            Self::Simulated | Self::Local(_) | Self::Endpoint(_) => self.name().to_owned(),
         }
+    }
+
+    /// True where every cell has processes of its own, whose failure is that cell's alone.
+    pub const fn starts_processes(&self) -> bool {
+        matches!(self, Self::Local(_))
     }
 
     /// True where requests are sent and answered in real time.

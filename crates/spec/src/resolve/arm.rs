@@ -2,7 +2,7 @@
 
 use super::deployment::Point;
 use super::engine::Engine;
-use super::{check_name, check_unique, offload, routing};
+use super::{check_name, check_unique, local, offload, routing};
 use crate::catalogue::presets::{self, OffloadKind, Preset, RoutingKind};
 use crate::document::arm::ArmSection;
 use crate::document::written::NameOr;
@@ -107,6 +107,7 @@ fn one(
         role,
         description,
         store_access: store_access(name, section, place)?,
+        processes: local::processes(name, preset, section, offload.as_ref())?,
         offload,
         routing,
         routing_is_claim: claims_routing,

@@ -18,8 +18,8 @@ use crate::document::load::LoadSection;
 use crate::document::target::{EndpointTarget, Target};
 use crate::error::SpecError;
 use crate::plan::{
-    Arm, ArmRole, Cell, Deployment, Hardware, Level, Origin, PLAN_FORMAT, Plan, Prediction, Prices,
-    Regime, Slo,
+    Arm, ArmRole, Cell, Deployment, Hardware, Level, Origin, PLAN_FORMAT, Plan, PoolSize,
+    Prediction, Prices, Processes, Regime, Slo,
 };
 
 /// The word for what is not known of an endpoint.
@@ -131,6 +131,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             watermark: 0.0,
             kv_bytes_per_token: 0,
         },
+        pool: PoolSize::Given,
         timing: TimingConfig::Fixed { base: Nanos::ZERO, per_token: Nanos::ZERO },
         arms: vec![Arm {
             name: "as-deployed".to_owned(),
@@ -139,6 +140,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             description: "Whatever the endpoint has".to_owned(),
             offload: None,
             store_access: None,
+            processes: Processes::default(),
             routing: RouterConfig { policy: PolicyConfig::RoundRobin, seed: of.seed },
             routing_is_claim: false,
         }],

@@ -16,7 +16,7 @@ use crate::document::quantity::Size;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Arm, Deployment, Hardware, Origin};
+use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize, Target};
 
 /// vLLM's default share of the GPU's memory.
 const GPU_MEMORY_UTILIZATION: f64 = 0.9;
@@ -71,7 +71,14 @@ fn one(
     label: String,
 ) -> Result<Deployment, SpecError> {
     let spec = &experiment.spec;
-    let engine = engine::resolve(section, model, hardware, point)?;
+    let mut model = model.clone();
+    if let Target::Local(local) = &spec.target
+        && matches!(local.dtype.as_deref(), Some("float32" | "float"))
+    {
+        // vLLM's KV cache has the weights' type unless it is told another.
+        model.kv_bytes_per_element = 4;
+    }
+    let engine = engine::resolve(section, &model, hardware, point)?;
     let arms = arm::all(experiment, change, &engine, hardware, point)?;
     let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let longest = engine.config.max_model_len;
@@ -85,6 +92,10 @@ fn one(
         replicas: spec.replicas,
         vllm: engine.version.to_string(),
         engine: engine.config,
+        pool: match section.kv_tokens {
+            Some(_) => PoolSize::Given,
+            None => PoolSize::Share(point.gpu_memory_utilization),
+        },
         timing: engine.timing,
         arms,
         levels,

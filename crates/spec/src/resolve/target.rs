@@ -5,7 +5,7 @@ use std::path::Path;
 
 use weir_model::Nanos;
 
-use super::{HOUR, check_span};
+use super::{HOUR, check_span, local};
 use crate::document::target::{EmulatedTarget, EndpointTarget, Target};
 use crate::error::SpecError;
 use crate::plan::{ArmRole, Client, Deployment};
@@ -31,6 +31,9 @@ pub(super) fn resolve(
                 disk: emulated.disk.as_ref().map(|path| base.join(path).display().to_string()),
                 ..emulated.clone()
             }))
+        }
+        Target::Local(target) => {
+            local::resolve(target, base, client, deployments).map(Box::new).map(Target::Local)
         }
         Target::Endpoint(endpoint) => {
             check(endpoint, deployments)?;

@@ -30,9 +30,32 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
             ));
         }
     }
+    if matches!(spec.target, Target::Local(_)) && spec.replicas > 1 {
+        warnings.push(
+            "On the local target sessions go to the replicas in turn: no router is brought up."
+                .to_owned(),
+        );
+    }
+    if matches!(spec.target, Target::Emulated(_)) || spec.target == Target::Simulated {
+        processes(spec, deployments, &mut warnings);
+    }
     let mut seen = BTreeSet::new();
     warnings.retain(|warning| seen.insert(warning.clone()));
     warnings
+}
+
+/// Settings of processes that the target does not start.
+fn processes(spec: &Spec, deployments: &[Deployment], warnings: &mut Vec<String>) {
+    for arm in deployments.iter().flat_map(|deployment| &deployment.arms) {
+        if !arm.processes.is_default() {
+            warnings.push(format!(
+                "vllm_args, env and lmcache_mode of {} do nothing on the {} target: it starts no \
+                 vLLM.",
+                arm.name,
+                spec.target.name()
+            ));
+        }
+    }
 }
 
 fn hardware(deployment: &Deployment, warnings: &mut Vec<String>) {
@@ -140,6 +163,6 @@ const fn models_stores(target: &Target) -> bool {
     match target {
         Target::Simulated => true,
         Target::Emulated(emulated) => matches!(emulated.bytes, Movement::Modelled),
-        Target::Endpoint(_) => false,
+        Target::Local(_) | Target::Endpoint(_) => false,
     }
 }

@@ -12,7 +12,7 @@ struct Seen {
     served: f64,
 }
 
-pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let get = |kind| signals.get(kind);
     let (stored, asked) = (get(SignalKind::StoredBytes), get(SignalKind::ExternalQueryTokens));
     let mut claims = vec![acted("the mechanism stored blocks", stored, "bytes stored")];
@@ -30,6 +30,9 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
                     .to_owned(),
             ),
         };
+    }
+    if let Some(void) = never_acted(arm, facts, signals, &claims) {
+        return void;
     }
     let (Some(prompt), Some(eligible), Some(served)) = (
         get(SignalKind::PromptTokens),
@@ -81,8 +84,47 @@ pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
     not_served(claims, &seen, signals, facts)
 }
 
+/// A mechanism, or the store that the arm is about, that was there and did nothing.
+fn never_acted(
+    arm: &Arm,
+    facts: &Facts<'_>,
+    signals: &Signals,
+    claims: &[Claim],
+) -> Option<Decision> {
+    let get = |kind| signals.get(kind);
+    let void = |explanation: String, remedy: &str| {
+        Some(Decision {
+            verdict: Verdict::Void(VoidReason::NoOperation),
+            claims: claims.to_vec(),
+            explanation,
+            remedy: Some(remedy.to_owned()),
+        })
+    };
+    let served = get(SignalKind::ExternalHitTokens).unwrap_or(0.0);
+    if served == 0.0
+        && let Some(line) = facts.doubt
+    {
+        return void(
+            format!("It served nothing, and said at its start: {line}."),
+            "use a mode of it that runs on this platform",
+        );
+    }
+    let evicted = get(SignalKind::EvictedBytes).unwrap_or(0.0);
+    // What a store says itself: without a key in it, nothing of it was measured.
+    let store = arm.offload.as_ref()?.store.as_ref()?;
+    let empty = get(SignalKind::StoreKeys) == Some(0.0) && evicted == 0.0;
+    if empty && get(SignalKind::StoredBytes).is_some_and(|bytes| bytes > 0.0) {
+        let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
+        return void(
+            format!("No key of it is in {}{nearer}.", store.product),
+            "check that the mechanism is told where the store is, by the keys of its version",
+        );
+    }
+    None
+}
+
 /// Nothing that is asked again leaves the GPU.
-fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts) -> Decision {
+fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
     let reuse = signals.get(SignalKind::SeenTokens);
     let nothing_again = reuse.is_some_and(|reuse| reuse < NEGLIGIBLE_SHARE * seen.prompt);
     let working_set = facts
@@ -114,7 +156,7 @@ fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts) -
 }
 
 /// There was reuse to serve, and (almost) none of it was served: why?
-fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts) -> Decision {
+fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
     let get = |kind| signals.get(kind).unwrap_or(0.0);
     let evicted = get(SignalKind::EvictedBytes);
     let refused = get(SignalKind::StoreFailures);
@@ -124,6 +166,15 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts)
         _ => false,
     };
     let nothing_stored = signals.get(SignalKind::StoredBytes) == Some(0.0);
+    if nothing_stored && seen.served + refused + evicted == 0.0 {
+        return Decision {
+            verdict: Verdict::Void(VoidReason::NoOperation),
+            claims,
+            explanation: "It was asked for blocks that had been computed, and stored none."
+                .to_owned(),
+            remedy: Some("check that the connector's keys are those of its version".to_owned()),
+        };
+    }
     let share = percent(seen.served, seen.eligible);
     let needed = facts.working_set.map_or_else(
         || "a larger tier".to_owned(),

@@ -6,7 +6,7 @@ use weir_router::config::PolicyConfig;
 use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, unverified};
 use crate::plan::Arm;
 
-pub(super) fn decide(arm: &Arm, facts: &Facts, signals: &Signals) -> Decision {
+pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     if facts.replicas < 2 {
         return no_choice(Vec::new());
     }
@@ -39,7 +39,7 @@ fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
 }
 
 /// What the choices brought, against chance and against the best ones.
-fn choices(mut claims: Vec<Claim>, facts: &Facts, signals: &Signals) -> Decision {
+fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let hit = |kind| signals.get(kind);
     let (Some(routed), Some(uniform), Some(best), Some(prompt)) = (
         hit(SignalKind::RoutedHitTokens),

@@ -18,6 +18,7 @@ fn arm(role: ArmRole) -> Arm {
         description: String::new(),
         offload: None,
         store_access: None,
+        processes: crate::plan::Processes::default(),
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },
         routing_is_claim: false,
     }
@@ -63,8 +64,8 @@ fn routing() -> Arm {
     Arm { routing, routing_is_claim: true, ..arm(ArmRole::Treatment) }
 }
 
-fn facts(replicas: u32) -> Facts {
-    Facts { replicas, effective_share: 0.1, working_set: Some(Bytes::from_gib(2)) }
+fn facts(replicas: u32) -> Facts<'static> {
+    Facts { replicas, effective_share: 0.1, working_set: Some(Bytes::from_gib(2)), doubt: None }
 }
 
 fn signals(values: &[(SignalKind, f64)]) -> Signals {

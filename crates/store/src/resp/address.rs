@@ -26,7 +26,8 @@ impl Secret {
         Self(text.into())
     }
 
-    pub(crate) fn reveal(&self) -> &str {
+    /// The password itself, for those who must send it. Never print it.
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }

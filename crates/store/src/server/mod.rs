@@ -148,6 +148,11 @@ impl StoreServer {
         self.process.pid()
     }
 
+    /// Whether it has not ended by itself.
+    pub fn is_running(&self) -> bool {
+        self.process.ended().is_none()
+    }
+
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         log(self.folder.path())

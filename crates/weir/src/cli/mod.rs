@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Size(SizeArgs),
     /// Write the report of a run folder again.
     Report(ReportArgs),
+    /// Tell in words what happened to each arm of a run, and why it counts or not.
+    Explain(ExplainArgs),
     /// Compare two runs cell by cell.
     Compare(CompareArgs),
     /// Write, check or describe experiment files.
@@ -159,6 +161,29 @@ pub(crate) struct ReportArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Says per arm and level where prompt tokens came from, what was stored, who says
+so and whether sources agree, in which regime the arm was, why it is void, overhead-only, corrupt or
+failed, and what to change to see an effect. Writes nothing.
+
+Examples:
+  weir explain runs/first
+  weir explain runs/first --arm lmcache-redis
+  weir explain runs/first --arm native-offload --level c50"
+)]
+pub(crate) struct ExplainArgs {
+    /// Run folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Only this arm.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arm: Option<String>,
+    /// Only this level, for example `c50`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) level: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
     let mut target = match &plan.target {
         Target::Emulated(target) => target.clone(),
-        Target::Simulated | Target::Endpoint(_) => EmulatedTarget::default(),
+        Target::Simulated | Target::Local(_) | Target::Endpoint(_) => EmulatedTarget::default(),
     };
     match args.bytes {
         Some(MovementArg::Real) => target.bytes = Movement::Real,

@@ -1,0 +1,317 @@
+//! The command lines of an arm: what is started with which arguments and environment.
+//!
+//! Pure: from plan, installed software and places to recipes. What comes out is recorded with the
+//! cell, so that anybody can start the same by hand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use weir_engine::OffloadConfig;
+use weir_model::TierKind;
+use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize};
+
+use super::keys::{self, Connector};
+use super::stack::{Platform, Stack};
+use crate::process::Recipe;
+use crate::remote::StorePlace;
+
+/// Where the parts of an arm are.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// Scratch folder: working directory of the processes, and their modules.
+    pub(super) scratch: PathBuf,
+    /// Logs.
+    pub(super) logs: PathBuf,
+    /// The weights' folder or name.
+    pub(super) weights: String,
+    /// Folder of disk tiers.
+    pub(super) disk: PathBuf,
+    /// The store.
+    pub(super) store: Option<StorePlace>,
+    /// Prefix of shared memory's names.
+    pub(super) shared_memory: String,
+    /// Ports of the LMCache server: messages, HTTP.
+    pub(super) lmcache: (u16, u16),
+}
+
+/// The command line of an arm's `LMCache` server.
+pub(super) fn lmcache_server(
+    arm: &Arm,
+    offload: &OffloadConfig,
+    target: &LocalTarget,
+    stack: &Stack,
+    places: &Places,
+) -> Recipe {
+    let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host);
+    let gb = host.map_or(0.0, |tier| tier.capacity.0 as f64 / (1u64 << 30) as f64);
+    let mut args: Vec<String> = ["server", "--host", "127.0.0.1"].map(str::to_owned).to_vec();
+    let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
+    add("--port", places.lmcache.0.to_string());
+    add("--http-host", "127.0.0.1".to_owned());
+    add("--http-port", places.lmcache.1.to_string());
+    add("--l1-size-gb", format!("{gb}"));
+    // Whole numbers alone; what is not used yet is not there yet.
+    add("--l1-init-size-gb", "1".to_owned());
+    add("--eviction-policy", "LRU".to_owned());
+    add("--chunk-size", offload.chunk_tokens.to_string());
+    add("--supported-transfer-mode", "auto".to_owned());
+    add("--shm-name", format!("{}lmcache", places.shared_memory));
+    let disk = places.disk.display().to_string();
+    if let Some(adapter) = keys::second_level(offload, places.store.as_ref(), Some(&disk)) {
+        add("--l2-adapter", adapter.to_string());
+    }
+    let secret = places
+        .store
+        .as_ref()
+        .and_then(|store| store.password.as_ref().map(|password| password.reveal().to_owned()));
+    Recipe {
+        name: "lmcache".to_owned(),
+        program: stack.lmcache_program(),
+        args,
+        env: environment(target, arm, stack),
+        folder: places.scratch.clone(),
+        log: places.logs.join("lmcache.log"),
+        secrets: secret.into_iter().collect(),
+        cores: None,
+    }
+}
+
+/// The command line of one replica.
+pub(super) fn vllm(
+    arm: &Arm,
+    deployment: &Deployment,
+    target: &LocalTarget,
+    stack: &Stack,
+    places: &Places,
+    replica: Replica,
+) -> Recipe {
+    let (program, mut args) = stack.vllm_program();
+    args.push(places.weights.clone());
+    let own = arguments(deployment, target, stack, places, &replica);
+    let added: Vec<String> =
+        target.vllm_args.iter().chain(&arm.processes.vllm_args).cloned().collect();
+    args.extend(merged(own, &added));
+    let mut env = environment(target, arm, stack);
+    let given: Vec<String> = target.env.keys().chain(arm.processes.env.keys()).cloned().collect();
+    for (name, value) in defaults(deployment, stack, places, &replica) {
+        if !given.contains(&name) {
+            env.insert(name, value);
+        }
+    }
+    if matches!(replica.connector, Connector::LmcacheInProcess)
+        && let Some(offload) = &arm.offload
+    {
+        for (name, value) in in_process(offload, places) {
+            env.entry(name).or_insert(value);
+        }
+    }
+    Recipe {
+        name: format!("vllm-{}", replica.index),
+        program,
+        args,
+        env,
+        folder: places.scratch.clone(),
+        log: places.logs.join(format!("vllm-{}.log", replica.index)),
+        secrets: Vec::new(),
+        cores: replica.cores,
+    }
+}
+
+/// One replica of an arm.
+#[derive(Debug, Clone)]
+pub(super) struct Replica {
+    pub(super) index: u32,
+    pub(super) port: u16,
+    pub(super) connector: Connector,
+    /// Processors it may use; nothing: all.
+    pub(super) cores: Option<Vec<usize>>,
+    /// Threads that compute, where there is no GPU.
+    pub(super) threads: usize,
+}
+
+/// Weir's own arguments: flag and value, the value empty for a bare flag.
+fn arguments(
+    deployment: &Deployment,
+    target: &LocalTarget,
+    stack: &Stack,
+    places: &Places,
+    replica: &Replica,
+) -> Vec<(String, String)> {
+    let engine = &deployment.engine;
+    let mut list: Vec<(String, String)> = Vec::new();
+    let mut add = |flag: &str, value: String| list.push((flag.to_owned(), value));
+    add("--host", "127.0.0.1".to_owned());
+    add("--port", replica.port.to_string());
+    add("--served-model-name", deployment.model.name.clone());
+    add("--block-size", engine.block_size.to_string());
+    add("--max-num-seqs", engine.max_num_seqs.to_string());
+    add("--max-num-batched-tokens", engine.max_num_batched_tokens.to_string());
+    add("--max-model-len", engine.max_model_len.to_string());
+    match deployment.pool {
+        // vLLM never gives out the first of its blocks.
+        PoolSize::Given => add("--num-gpu-blocks-override", (engine.blocks + 1).to_string()),
+        PoolSize::Share(share) => add("--gpu-memory-utilization", share.to_string()),
+    }
+    if deployment.tensor_parallel > 1 {
+        add("--tensor-parallel-size", deployment.tensor_parallel.to_string());
+    }
+    if !engine.prefix_caching {
+        add("--no-enable-prefix-caching", String::new());
+    }
+    if deployment.model.kv_bytes_per_element == 1 {
+        add("--kv-cache-dtype", "fp8".to_owned());
+    }
+    if let Some(dtype) = &target.dtype {
+        add("--dtype", dtype.clone());
+    }
+    if stack.platform == Platform::Cpu {
+        // There are no graphs to capture, and compiling takes longer than a cell.
+        add("--enforce-eager", String::new());
+        if deployment.tensor_parallel == 1 {
+            add("--distributed-executor-backend", "uni".to_owned());
+        }
+    }
+    // Each answer says how much of its prompt was cached.
+    add("--enable-prompt-tokens-details", String::new());
+    match &replica.connector {
+        Connector::None => {}
+        Connector::Native(config) => add("--kv-transfer-config", config.to_string()),
+        Connector::LmcacheInProcess => {
+            let config = json!({"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"});
+            add("--kv-transfer-config", config.to_string());
+        }
+        Connector::LmcacheServer => {
+            add("--kv-transfer-config", server_connector(places).to_string());
+            add("--disable-hybrid-kv-cache-manager", String::new());
+        }
+    }
+    list
+}
+
+fn server_connector(places: &Places) -> Value {
+    json!({
+        "kv_connector": "LMCacheMPConnector",
+        "kv_role": "kv_both",
+        "kv_connector_extra_config": {
+            "lmcache.mp.host": "tcp://127.0.0.1",
+            "lmcache.mp.port": places.lmcache.0,
+        },
+    })
+}
+
+/// Weir's arguments without those that the user gives, then the user's.
+fn merged(own: Vec<(String, String)>, added: &[String]) -> Vec<String> {
+    let flag = |text: &str| text.split('=').next().unwrap_or_default().replace('_', "-");
+    let given: Vec<String> =
+        added.iter().filter(|text| text.starts_with("--")).map(|text| flag(text)).collect();
+    let mut args = Vec::new();
+    for (name, value) in own {
+        if given.contains(&name) {
+            continue;
+        }
+        args.push(name);
+        if !value.is_empty() {
+            args.push(value);
+        }
+    }
+    args.extend(added.iter().cloned());
+    args
+}
+
+/// What every process gets, with what the user adds.
+fn environment(target: &LocalTarget, arm: &Arm, stack: &Stack) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = [
+        ("VLLM_NO_USAGE_STATS", "1"),
+        ("DO_NOT_TRACK", "1"),
+        ("LMCACHE_TRACK_USAGE", "false"),
+        // Keys of stored chunks may come from Python's own hash.
+        ("PYTHONHASHSEED", "0"),
+        // Every line of a log when it is written, for the causes of a sudden end.
+        ("PYTHONUNBUFFERED", "1"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    if stack.platform == Platform::Cpu {
+        env.insert("CUDA_VISIBLE_DEVICES".to_owned(), String::new());
+    }
+    env.extend(target.env.clone());
+    env.extend(arm.processes.env.clone());
+    env
+}
+
+/// What vLLM gets unless the user says otherwise.
+fn defaults(
+    deployment: &Deployment,
+    stack: &Stack,
+    places: &Places,
+    replica: &Replica,
+) -> Vec<(String, String)> {
+    // The caches can be emptied.
+    let mut env = vec![("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())];
+    let mut add = |name: &str, value: String| env.push((name.to_owned(), value));
+    if Path::new(&places.weights).is_dir() {
+        add("HF_HUB_OFFLINE", "1".to_owned());
+    }
+    match stack.platform {
+        Platform::Cpu => {
+            let engine = &deployment.engine;
+            let tokens = u64::from(engine.blocks + 1) * u64::from(engine.block_size);
+            // vLLM wants whole GiB, of which it takes what the blocks need.
+            let bytes = tokens * engine.kv_bytes_per_token;
+            add("VLLM_CPU_KVCACHE_SPACE", bytes.div_ceil(1 << 30).max(1).to_string());
+            add("PYTHONPATH", module_path(&places.scratch));
+            // vLLM's own choice depends on whether a connector is there (0.32 keeps one more
+            // processor free for it): arms would be compared with different numbers of threads.
+            add("VLLM_CPU_OMP_THREADS_BIND", "nobind".to_owned());
+            add("OMP_NUM_THREADS", replica.threads.to_string());
+            // One process less, hence half the time to start.
+            add("VLLM_ENABLE_V1_MULTIPROCESSING", "0".to_owned());
+        }
+        Platform::Gpu => {
+            let count = deployment.hardware.count;
+            let first = replica.index * count;
+            let devices: Vec<String> =
+                (first..first + deployment.tensor_parallel).map(|gpu| gpu.to_string()).collect();
+            add("CUDA_VISIBLE_DEVICES", devices.join(","));
+        }
+    }
+    env
+}
+
+/// Where the module of the CPU's specs is looked for first, before what is there already.
+fn module_path(scratch: &Path) -> String {
+    match std::env::var("PYTHONPATH") {
+        Ok(others) if !others.is_empty() => format!("{}:{others}", scratch.display()),
+        _ => scratch.display().to_string(),
+    }
+}
+
+/// `LMCache`'s settings inside vLLM.
+fn in_process(offload: &OffloadConfig, places: &Places) -> Vec<(String, String)> {
+    let gib = |bytes: u64| (bytes as f64 / (1u64 << 30) as f64).to_string();
+    let mut env = vec![
+        ("LMCACHE_CHUNK_SIZE".to_owned(), offload.chunk_tokens.to_string()),
+        ("LMCACHE_PRE_CACHING_HASH_ALGORITHM".to_owned(), "sha256_cbor".to_owned()),
+        ("LMCACHE_LOCAL_CPU".to_owned(), "True".to_owned()),
+    ];
+    for tier in &offload.tiers {
+        match tier.kind {
+            TierKind::Host => {
+                env.push(("LMCACHE_MAX_LOCAL_CPU_SIZE".to_owned(), gib(tier.capacity.0)));
+            }
+            TierKind::Disk => {
+                let folder = format!("file://{}/", places.disk.display());
+                env.push(("LMCACHE_LOCAL_DISK".to_owned(), folder));
+                env.push(("LMCACHE_MAX_LOCAL_DISK_SIZE".to_owned(), gib(tier.capacity.0)));
+            }
+            TierKind::Gpu | TierKind::Remote => {}
+        }
+    }
+    if let Some(StorePlace { host, port, .. }) = &places.store {
+        env.push(("LMCACHE_REMOTE_URL".to_owned(), format!("redis://{host}:{port}")));
+        env.push(("LMCACHE_REMOTE_SERDE".to_owned(), "naive".to_owned()));
+    }
+    env
+}

@@ -1,0 +1,127 @@
+//! The caches of a local arm, emptied and looked at.
+//!
+//! Asking is not enough: vLLM answers `200` to a reset that it did not do, and an `LMCache` server
+//! keeps what is in use. So each tier is asked, and then counted.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weir_http::{Fetch, Url, fetch};
+
+use super::Local;
+use crate::endpoint::Flush;
+use crate::error::DeployError;
+
+/// Longest time for all tiers to be empty: what is on its way has to arrive first.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before a tier is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Local {
+    /// Empties every tier of the arm, and counts what is left in each, which must be nothing.
+    /// Returns what was looked at, one word each.
+    pub fn empty(&self) -> Result<Vec<String>, DeployError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        for replica in &self.replicas {
+            until(deadline, replica.endpoint.url(), "its prefix cache", || {
+                Ok(u64::from(replica.endpoint.flush(true)? != Flush::Done))
+            })?;
+            seen.push(format!("{} (reset)", replica.process.name()));
+        }
+        if let Some((_, url)) = &self.lmcache {
+            until(deadline, url, "objects of LMCache's first level", || {
+                clear_lmcache(url)?;
+                lmcache_objects(url)
+            })?;
+            seen.push("LMCache's first level (objects)".to_owned());
+        }
+        if let Some(folder) = &self.disk {
+            let left = clear_folder(folder)?;
+            if left > 0 {
+                let url = folder.display().to_string();
+                return Err(not_empty(url, &format!("{left} files of the disk tier")));
+            }
+            seen.push("disk (files)".to_owned());
+        }
+        if let Some(store) = &self.store {
+            store.empty(deadline)?;
+            seen.push(format!("{} (keys)", store.product()));
+        }
+        Ok(seen)
+    }
+}
+
+/// Asks until nothing is left.
+fn until(
+    deadline: Instant,
+    place: &Url,
+    what: &str,
+    mut left: impl FnMut() -> Result<u64, DeployError>,
+) -> Result<(), DeployError> {
+    loop {
+        let count = left()?;
+        if count == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(not_empty(place.to_string(), &format!("{count} of {what}")));
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
+
+fn not_empty(url: String, what: &str) -> DeployError {
+    DeployError::Answer {
+        url,
+        problem: format!("{what} are left after it was emptied"),
+        remedy: "keep other clients away while a cell is measured".to_owned(),
+    }
+}
+
+fn clear_lmcache(url: &Url) -> Result<(), DeployError> {
+    let body = br#"{"tier": "l1", "force": false}"#.to_vec();
+    fetch(&Fetch::post(url, "/cache/clear", "application/json", body))?.success()?;
+    Ok(())
+}
+
+/// Objects that the server's first level holds, over all of its backends.
+fn lmcache_objects(url: &Url) -> Result<u64, DeployError> {
+    let answer = fetch(&Fetch::get(url, "/status"))?.success()?;
+    let unknown = || DeployError::Answer {
+        url: format!("{url}/status"),
+        problem: "it does not say how many objects it holds".to_owned(),
+        remedy: "install LMCache 0.5 or later, whose server does".to_owned(),
+    };
+    let status: Value = serde_json::from_slice(&answer.body).map_err(|_| unknown())?;
+    let manager = &status["storage_manager"];
+    if let Some(managers) = manager["l1_managers"].as_object() {
+        let counts: Option<Vec<u64>> =
+            managers.values().map(|level| level["total_object_count"].as_u64()).collect();
+        return counts.map(|counts| counts.iter().sum()).ok_or_else(unknown);
+    }
+    manager["l1_manager"]["total_object_count"].as_u64().ok_or_else(unknown)
+}
+
+/// Removes the files below a folder, and counts those that are left. Folders stay: those who write
+/// there may have made them once and for all.
+fn clear_folder(folder: &Path) -> Result<u64, DeployError> {
+    let failed = |source| DeployError::File {
+        what: "the folder of the disk tier",
+        path: folder.display().to_string(),
+        source,
+    };
+    let mut left = 0;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            left += clear_folder(&entry.path())?;
+        } else if entry.file_name() != "config.json" {
+            fs::remove_file(entry.path()).map_err(failed)?;
+            left += u64::from(entry.path().exists());
+        }
+    }
+    Ok(left)
+}

@@ -1,0 +1,376 @@
+//! Real vLLM, LMCache and stores as processes of this machine, brought up for one cell.
+//!
+//! Start order: store, LMCache server, replicas, since each connects to the one before. All of
+//! them go in the opposite order, with whatever they started, when the cell is over, however it
+//! ends; what a killed Weir leaves is found by the marks in the processes' environments
+//! ([`crate::leftovers`]).
+
+mod command;
+mod emptying;
+mod keys;
+mod ports;
+mod record;
+mod stack;
+mod weights;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use weir_http::Url;
+use weir_spec::plan::{Arm, Deployment, LocalTarget};
+
+use crate::endpoint::{Access, Endpoint};
+use crate::error::DeployError;
+use crate::leftovers::Scratch;
+use crate::log::StartUp;
+use crate::process::{Owner, Process, Recipe};
+use crate::remote::{self, Moved, RemoteStore};
+
+use command::{Places, Replica};
+use keys::Connector;
+pub use record::{Command, Started};
+pub use stack::{Platform, Stack};
+
+/// Time that a process has to end by itself: vLLM ends its children, the server saves nothing.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often a starting process is asked whether it is ready.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Starts of a process whose port was taken meanwhile.
+const PORT_ATTEMPTS: u32 = 3;
+
+/// A replica that runs.
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    endpoint: Endpoint,
+}
+
+/// What a local arm is brought up for.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The run's id: everything that is started carries it.
+    pub run: &'a str,
+    /// The cell's folder, which gets the logs.
+    pub folder: &'a Path,
+    /// True once the user wants to stop.
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("run", &self.run)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An arm that stands. Dropping it takes it down.
+#[derive(Debug)]
+pub struct Local {
+    // In the order in which they end: who uses a part goes before it.
+    arm: String,
+    replicas: Vec<Running>,
+    lmcache: Option<(Process, Url)>,
+    store: Option<RemoteStore>,
+    /// Goes last: processes stand in it.
+    _scratch: Scratch,
+    logs: PathBuf,
+    disk: Option<PathBuf>,
+    started: Started,
+}
+
+impl Local {
+    /// Brings an arm up, and waits until every part of it is ready.
+    pub fn start(
+        target: &LocalTarget,
+        deployment: &Deployment,
+        arm: &Arm,
+        place: Place<'_>,
+    ) -> Result<Self, DeployError> {
+        let stack = Stack::find(target)?;
+        Builder::new(target, deployment, arm, place, &stack)?.build()
+    }
+
+    /// Where requests go.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.replicas.iter().map(|replica| replica.endpoint.clone()).collect()
+    }
+
+    /// The LMCache server's base URL.
+    pub fn lmcache(&self) -> Option<&Url> {
+        self.lmcache.as_ref().map(|(_, url)| url)
+    }
+
+    /// The arm's store.
+    pub const fn store(&self) -> Option<&RemoteStore> {
+        self.store.as_ref()
+    }
+
+    /// What was started, and what it said of itself.
+    pub const fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// The folder of the arm's disk tier.
+    pub fn disk(&self) -> Option<&Path> {
+        self.disk.as_deref()
+    }
+
+    /// Refuses where a part has died, or was started anew behind our back, with the cause that its
+    /// log gives.
+    pub fn check(&self) -> Result<(), DeployError> {
+        for replica in &self.replicas {
+            replica.process.check()?;
+        }
+        if let Some((process, _)) = &self.lmcache {
+            process.check()?;
+        }
+        match &self.store {
+            Some(store) => store.check(&self.arm),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes everything down.
+    pub fn stop(mut self) -> Result<(), DeployError> {
+        let mut first = Ok(());
+        let mut note = |ended: Result<(), DeployError>| {
+            if first.is_ok() {
+                first = ended;
+            }
+        };
+        for replica in self.replicas.drain(..) {
+            note(replica.process.stop(GRACE).map(drop).map_err(DeployError::from));
+        }
+        if let Some((process, _)) = self.lmcache.take() {
+            note(process.stop(GRACE).map(drop).map_err(DeployError::from));
+        }
+        if let Some(store) = self.store.take() {
+            keep_log(&store, &self.logs);
+            note(leave(&store));
+        }
+        first
+    }
+}
+
+/// Keeps what a store that was started for the cell wrote, beside the logs of the others. The cell
+/// does not fail for want of it.
+fn keep_log(store: &RemoteStore, logs: &Path) {
+    if let Some(text) = store.log() {
+        let _ = std::fs::write(logs.join(format!("{}.log", store.product())), text);
+    }
+}
+
+/// Leaves a store that goes on without us as it was found.
+fn leave(store: &RemoteStore) -> Result<(), DeployError> {
+    if store.is_own() { Ok(()) } else { store.empty(Instant::now() + GRACE) }
+}
+
+/// An arm on its way up.
+struct Builder<'a> {
+    target: &'a LocalTarget,
+    deployment: &'a Deployment,
+    arm: &'a Arm,
+    place: Place<'a>,
+    stack: &'a Stack,
+    owner: Owner,
+    connector: Connector,
+    places: Places,
+    local: Local,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        target: &'a LocalTarget,
+        deployment: &'a Deployment,
+        arm: &'a Arm,
+        place: Place<'a>,
+        stack: &'a Stack,
+    ) -> Result<Self, DeployError> {
+        let owner = Owner::this_process(place.run)?;
+        let scratch = Scratch::new(&owner)?;
+        let disk = disk_folder(target, arm, &scratch)?;
+        let shown = disk.as_ref().map(|path| path.display().to_string());
+        let connector = keys::connector(arm, deployment, stack, shown.as_deref())?;
+        if stack.platform == Platform::Cpu && matches!(connector, Connector::Native(_)) {
+            keys::write_cpu_module(scratch.path())?;
+        }
+        let logs = place.folder.join("logs");
+        std::fs::create_dir_all(&logs).map_err(|source| DeployError::File {
+            what: "the folder of the logs",
+            path: logs.display().to_string(),
+            source,
+        })?;
+        let places = Places {
+            scratch: scratch.path().to_path_buf(),
+            logs,
+            weights: weights::place(target, &deployment.model)?,
+            disk: disk.clone().unwrap_or_default(),
+            store: None,
+            shared_memory: owner.shared_memory_prefix(),
+            lmcache: (0, 0),
+        };
+        let started = Started::of(stack);
+        let local = Local {
+            arm: arm.name.clone(),
+            replicas: Vec::new(),
+            lmcache: None,
+            store: None,
+            _scratch: scratch,
+            logs: places.logs.clone(),
+            disk,
+            started,
+        };
+        Ok(Self { target, deployment, arm, place, stack, owner, connector, places, local })
+    }
+
+    fn build(mut self) -> Result<Local, DeployError> {
+        self.store()?;
+        if self.connector == Connector::LmcacheServer {
+            self.lmcache()?;
+        }
+        for index in 0..self.deployment.replicas {
+            self.replica(index)?;
+        }
+        Ok(self.local)
+    }
+
+    /// Finds or starts the store behind LMCache.
+    fn store(&mut self) -> Result<(), DeployError> {
+        let Some(offload) = &self.arm.offload else { return Ok(()) };
+        let Some(config) = &offload.store else { return Ok(()) };
+        let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
+        let moved = Moved {
+            layout: &remote::server_layout(&self.places.weights),
+            block_bytes: usize::try_from(chunk).unwrap_or(usize::MAX),
+            blocks: config.capacity.0 / chunk.max(1),
+            workers: 1,
+            batch: 1,
+            checksums: false,
+        };
+        let store = RemoteStore::open(self.arm, config, moved)?;
+        self.places.store = Some(store.place().ok_or_else(|| {
+            DeployError::Store {
+                arm: self.arm.name.clone(),
+                problem: "LMCache's adapter speaks to one server over TCP without TLS; write an \
+                      address such as redis://127.0.0.1:6379"
+                    .to_owned(),
+            }
+        })?);
+        store.empty(Instant::now() + GRACE)?;
+        self.local.store = Some(store);
+        Ok(())
+    }
+
+    fn lmcache(&mut self) -> Result<(), DeployError> {
+        let Some(offload) = &self.arm.offload else { return Ok(()) };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.places.lmcache = (ports::free()?, ports::free()?);
+            let recipe =
+                command::lmcache_server(self.arm, offload, self.target, self.stack, &self.places);
+            let url = ports::url(self.places.lmcache.1)?;
+            match self.up(&recipe, &url, "/healthcheck") {
+                Err(error) if error.is_port_taken() && attempts < PORT_ATTEMPTS => {}
+                Err(error) => return Err(error),
+                Ok(process) => {
+                    self.local.lmcache = Some((process, url));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn replica(&mut self, index: u32) -> Result<(), DeployError> {
+        let cores = self.cores(index)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let replica = Replica {
+                index,
+                port: ports::free()?,
+                connector: self.connector.clone(),
+                threads: self.threads(cores.as_deref()),
+                cores: cores.clone(),
+            };
+            let url = ports::url(replica.port)?;
+            let (target, stack) = (self.target, self.stack);
+            let recipe =
+                command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);
+            match self.up(&recipe, &url, "/health") {
+                Err(error) if error.is_port_taken() && attempts < PORT_ATTEMPTS => {}
+                Err(error) => return Err(error),
+                Ok(process) => {
+                    let endpoint = Endpoint::new(&url.to_string(), Access::default())?;
+                    self.local.replicas.push(Running { process, endpoint });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The processors of a replica: its part of those that the engines may use; nothing where
+    /// they may use all.
+    fn cores(&self, index: u32) -> Result<Option<Vec<usize>>, DeployError> {
+        let all = self.target.core_list().map_err(|problem| DeployError::Setting {
+            key: "target.local.cores".to_owned(),
+            problem,
+        })?;
+        let (replicas, index) = (self.deployment.replicas as usize, index as usize);
+        let part = (all.len() / replicas).max(1);
+        Ok(all.chunks(part).nth(index).map(<[usize]>::to_vec))
+    }
+
+    /// Threads that compute: all of its own processors, or its part of the machine's without one
+    /// for servers and the load generator.
+    fn threads(&self, cores: Option<&[usize]>) -> usize {
+        let machine = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared = (machine - 1) / self.deployment.replicas as usize;
+        cores.map_or(shared, <[usize]>::len).max(1)
+    }
+
+    /// Starts a process and waits until it answers.
+    fn up(&mut self, recipe: &Recipe, url: &Url, path: &str) -> Result<Process, DeployError> {
+        let begin = Instant::now();
+        self.local.started.commands.push(Command::of(recipe));
+        let mut process = Process::start(recipe, &self.owner)?;
+        let patience = Duration::from_nanos(self.target.start_timeout.0.0);
+        let stopped = self.place.stopped;
+        process.wait_ready(begin + patience, ASK_AGAIN, || {
+            if stopped() {
+                return Err(DeployError::Interrupted);
+            }
+            // Others answer on a port that was free a moment ago only if ours could not have it.
+            Ok(ports::is_ready(url, path))
+        })?;
+        let text = std::fs::read_to_string(&recipe.log).unwrap_or_default();
+        self.local.started.add(&recipe.name, begin.elapsed(), StartUp::of(&text));
+        Ok(process)
+    }
+}
+
+/// The folder of an arm's disk tier, below the target's own or the scratch folder.
+fn disk_folder(
+    target: &LocalTarget,
+    arm: &Arm,
+    scratch: &Scratch,
+) -> Result<Option<PathBuf>, DeployError> {
+    let has_disk = arm.offload.as_ref().is_some_and(|offload| offload.tiers.len() > 1);
+    if !has_disk {
+        return Ok(None);
+    }
+    let folder = match &target.disk {
+        // Named as the scratch folder is, so that it is found when this process is gone.
+        Some(parent) => scratch.beside(Path::new(parent))?,
+        None => scratch.path().join("disk"),
+    };
+    std::fs::create_dir_all(&folder).map_err(|source| DeployError::File {
+        what: "the folder of the disk tier",
+        path: folder.display().to_string(),
+        source,
+    })?;
+    Ok(Some(folder))
+}

@@ -1,0 +1,30 @@
+//! Ports of this machine, and whether somebody answers there.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use weir_http::{Fetch, Url, fetch};
+
+use crate::error::DeployError;
+
+/// Longest wait for an answer of a starting process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A port that is free now.
+pub(super) fn free() -> Result<u16, DeployError> {
+    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    bound.map(|address| address.port()).map_err(DeployError::Port)
+}
+
+/// The base URL at a port.
+pub(super) fn url(port: u16) -> Result<Url, DeployError> {
+    let text = format!("http://127.0.0.1:{port}");
+    Url::parse(&text).map_err(|source| DeployError::Url { text, source })
+}
+
+/// Whether the process answers well.
+pub(super) fn is_ready(url: &Url, path: &str) -> bool {
+    let mut request = Fetch::get(url, path);
+    request.timeout = PATIENCE;
+    fetch(&request).is_ok_and(|answer| answer.head.status == 200)
+}

@@ -1,0 +1,70 @@
+//! What was started, for the record: command lines, versions, what the logs said.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_model::Nanos;
+
+use super::stack::Stack;
+use crate::log::StartUp;
+use crate::process::Recipe;
+
+/// A command line as it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Which part of the arm.
+    pub name: String,
+    /// Program and arguments.
+    pub line: Vec<String>,
+    /// Environment variables that were set beside what was handed down.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Command {
+    pub(super) fn of(recipe: &Recipe) -> Self {
+        let program = recipe.program.display().to_string();
+        let line = std::iter::once(&program).chain(&recipe.args);
+        Self {
+            name: recipe.name.clone(),
+            line: line.map(|word| recipe.without_secrets(word)).collect(),
+            env: recipe.env.clone(),
+        }
+    }
+}
+
+/// What stands, as it said itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// Versions of what is installed, by package.
+    pub versions: BTreeMap<String, String>,
+    /// What was started, in order.
+    pub commands: Vec<Command>,
+    /// Facts from the logs, by part.
+    pub facts: BTreeMap<String, StartUp>,
+    /// How long each part took to be ready, nanoseconds.
+    pub ready_ns: BTreeMap<String, Nanos>,
+}
+
+impl Started {
+    pub(super) fn of(stack: &Stack) -> Self {
+        let mut versions = BTreeMap::from([("vllm".to_owned(), stack.vllm_text.clone())]);
+        if let Some(lmcache) = stack.lmcache {
+            versions.insert("lmcache".to_owned(), lmcache.to_string());
+        }
+        Self { versions, ..Self::default() }
+    }
+
+    /// A line of a log that says that a mechanism will not act.
+    pub fn doubt(&self) -> Option<String> {
+        self.facts.values().find_map(|facts| facts.doubts.first().cloned())
+    }
+
+    pub(super) fn add(&mut self, name: &str, took: Duration, facts: StartUp) {
+        let took = Nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.ready_ns.insert(name.to_owned(), took);
+        self.facts.insert(name.to_owned(), facts);
+    }
+}

@@ -1,0 +1,304 @@
+//! What happened, in words: per deployment, arm and level what the mechanism did, who says so, why
+//! the cells count or do not, and what to change.
+//!
+//! Every sentence rests on what was recorded; a quantity that nobody saw is called not observable,
+//! never zero. Signals are summed over the complete repeats, because shares of sums are steadier
+//! than sums of shares.
+
+mod account;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use weir_model::Verdict;
+use weir_record::CellStatus;
+use weir_spec::plan::{ArmRole, Deployment};
+
+use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote, REMEDY_MARK};
+use crate::metric::metric;
+use crate::numerals;
+use crate::results::{CellResult, Grid, Group, Results, ResultsError};
+use crate::tables::wrapped;
+
+use account::Account;
+use sources::Seen;
+
+/// What a live cell left besides signals, as sentences without full stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What its parts said when they started.
+    pub started: Vec<String>,
+    /// What was done before the load.
+    pub prepared: Vec<String>,
+    /// What could not be done or seen.
+    pub notes: Vec<String>,
+}
+
+/// What to tell of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// One arm; all by default.
+    pub arm: Option<&'a str>,
+    /// One level; all by default.
+    pub level: Option<&'a str>,
+}
+
+/// Tells a run in words. `told` is by cell index; cells without an entry left nothing.
+pub fn explain(
+    results: &Results<'_>,
+    comparison: &Comparison,
+    told: &BTreeMap<usize, Told>,
+    scope: Scope<'_>,
+) -> Result<String, ResultsError> {
+    results.check()?;
+    let grid = Grid::of(results);
+    let counts = comparison.cells;
+    let mut out = format!(
+        "{}: {} target, {} of {} cells run, {} count\n",
+        comparison.experiment, comparison.target, counts.run, counts.planned, counts.counted
+    );
+    if comparison.simulated {
+        out += &wrapped(
+            "What follows is what the model foresees; it cannot find a fault in real software.",
+            "",
+        );
+    }
+    let plan = results.plan;
+    for (index, (deployment, of)) in
+        plan.deployments.iter().zip(&comparison.deployments).enumerate()
+    {
+        let _ = writeln!(out, "\n{} on {} ({})", of.model, of.hardware, of.facts());
+        out += &wrapped(&account::pool_words(deployment), "  ");
+        let story = Story { grid: &grid, told, index, deployment, of };
+        for arm in 0..of.arms.len() {
+            if scope.arm.is_none_or(|name| of.arms[arm].name == name) {
+                out += &story.arm(arm, scope.level);
+            }
+        }
+        if scope.arm.is_none() && scope.level.is_none() {
+            out += "\nDecision\n";
+            out += &wrapped(&of.decision.sentence, "  ");
+        }
+    }
+    Ok(out)
+}
+
+/// What is told of one deployment.
+struct Story<'a> {
+    grid: &'a Grid<'a>,
+    told: &'a BTreeMap<usize, Told>,
+    index: usize,
+    deployment: &'a Deployment,
+    of: &'a DeploymentComparison,
+}
+
+impl Story<'_> {
+    fn arm(&self, arm: usize, only: Option<&str>) -> String {
+        let note = &self.of.arms[arm];
+        let against = match (&note.control, self.deployment.arms[arm].role) {
+            (Some(control), ArmRole::ControlAgain) => format!(" (repeats {control})"),
+            (Some(control), _) => format!(" (against {control})"),
+            (None, ArmRole::AsDeployed) => String::new(),
+            (None, _) => " (the control)".to_owned(),
+        };
+        let mut out = format!("\n{}{against}\n", note.name);
+        out += &wrapped(&sentence(&note.description), "  ");
+        for level in &self.of.levels {
+            if only.is_none_or(|name| level.name == name) {
+                out += &self.level(arm, level);
+            }
+        }
+        out
+    }
+
+    fn level(&self, arm: usize, level: &LevelNote) -> String {
+        let group = self.grid.group(self.index, arm, level.index);
+        let Some(note) = self.of.group(&self.of.arms[arm].name, &level.name) else {
+            return String::new();
+        };
+        let of_all = if note.planned == 1 { "the only repeat" } else { "repeats" };
+        let counted = match (note.counted, note.planned) {
+            (0, 1) => "it does not count".to_owned(),
+            (1, 1) => "it counts".to_owned(),
+            (counted, planned) => format!("{counted} of {planned} {of_all} count"),
+        };
+        let head = format!("{} ({}): {}; {counted}", level.name, level.load, note.verdict);
+        let mut out = String::new();
+        out += &wrapped(&sentence(&head), "  ");
+        for line in self.lines(arm, level, group, note) {
+            out += &wrapped(&sentence(&line), "    ");
+        }
+        out
+    }
+
+    /// The sentences about an arm at a level.
+    fn lines(
+        &self,
+        arm: usize,
+        level: &LevelNote,
+        group: &Group<'_>,
+        note: &GroupNote,
+    ) -> Vec<String> {
+        let of = &self.deployment.arms[arm];
+        let told = told_results(group);
+        let seen = Seen::of(&told);
+        let account = Account { deployment: self.deployment, arm: of, seen: &seen };
+        let mut lines = Vec::new();
+        if let Some(entry) = group.entries.first()
+            && of.offload.is_some()
+        {
+            lines.push(account.regime(&entry.cell.prediction));
+        }
+        if !told.is_empty() {
+            lines.extend(account.hits());
+            if of.offload.is_some() {
+                lines.extend(account.stored());
+                lines.extend(account.held());
+            }
+            lines.extend(account.trouble());
+            lines.extend(account.routing());
+        }
+        lines.extend(doubted_claims(&told));
+        lines.extend(self.outputs(&note.arm, &level.name));
+        lines.extend(self.effect(note));
+        lines.extend(self.whys(group));
+        lines.extend(forecast(group, note));
+        lines.extend(self.told(group));
+        lines
+    }
+
+    /// Its answers against the control's.
+    fn outputs(&self, arm: &str, level: &str) -> Option<String> {
+        let note = self.of.outputs.iter().find(|note| note.arm == arm && note.level == level)?;
+        let floor =
+            note.floor_words().map_or_else(String::new, |floor| format!("; the A/A arm: {floor}"));
+        let why = if note.note.is_empty() { String::new() } else { format!(" ({})", note.note) };
+        Some(format!(
+            "Answers that differ from the control's: {}{floor}: {}{why}",
+            note.words(),
+            note.outcome.name()
+        ))
+    }
+
+    /// What it changed against its control.
+    fn effect(&self, note: &GroupNote) -> Option<String> {
+        let control = self.of.arms.iter().find(|arm| arm.name == note.arm)?.control.as_ref()?;
+        let keys = [self.of.deciding_metric, "output_tokens_per_s", "ttft_mean_ms", "tpot_mean_ms"];
+        let mut told = BTreeSet::new();
+        let words = |key: &'static str| {
+            if !told.insert(key) {
+                return None;
+            }
+            let change = self.of.change(&note.arm, key, &note.level)?.change.as_ref()?;
+            Some(format!("{} {}", metric(key)?.title, numerals::change(change)))
+        };
+        let words: Vec<String> = keys.into_iter().filter_map(words).collect();
+        (!words.is_empty()).then(|| format!("Against {control}: {}", words.join(", ")))
+    }
+
+    /// Why it has its verdicts and what to change, told of the first repeat with each verdict.
+    fn whys(&self, group: &Group<'_>) -> Vec<String> {
+        let mut told = BTreeSet::new();
+        let mut lines = Vec::new();
+        for result in group.entries.iter().filter_map(|entry| entry.result) {
+            let verdict = result.verdict();
+            let Some(why) = result.explanation() else { continue };
+            // A baseline's reason says nothing of this run.
+            if verdict == Verdict::Control || !told.insert(verdict.to_string()) {
+                continue;
+            }
+            let mut why = why.to_owned();
+            // Notes are told apart.
+            for note in self.told.get(&result.cell).map_or(&[][..], |told| &told.notes) {
+                why = why.replace(&format!(" {note}."), "");
+            }
+            let (why, remedy) = match why.split_once(REMEDY_MARK) {
+                Some((why, remedy)) => (why.trim().to_owned(), Some(remedy.trim().to_owned())),
+                None => (why, None),
+            };
+            let which =
+                if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
+            lines.push(match verdict {
+                // The cause stands with the verdict.
+                Verdict::Failed(_) => format!("Its signals alone{which} say: {why}"),
+                _ => format!("Why{which}: {why}"),
+            });
+            lines.extend(remedy.map(|remedy| format!("{REMEDY_MARK} {remedy}")));
+        }
+        lines
+    }
+
+    /// What the cells left besides signals: each sentence once.
+    fn told(&self, group: &Group<'_>) -> Vec<String> {
+        let cells = || {
+            let results = group.entries.iter().filter_map(|entry| entry.result);
+            results.filter_map(|result| self.told.get(&result.cell))
+        };
+        let line = |title: &str, of: fn(&Told) -> &Vec<String>| {
+            let mut each: Vec<&str> = Vec::new();
+            for sentence in cells().flat_map(of) {
+                let sentence = sentence.trim_end_matches('.');
+                if !each.contains(&sentence) {
+                    each.push(sentence);
+                }
+            }
+            (!each.is_empty()).then(|| format!("{title}: {}", each.join(". ")))
+        };
+        [
+            line("Start", |told| &told.started),
+            line("Before the load", |told| &told.prepared),
+            line("Note", |told| &told.notes),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// The repeats whose signals are told: the complete ones; where there are none, those that failed
+/// and yet saw something.
+fn told_results<'r>(group: &Group<'r>) -> Vec<&'r CellResult> {
+    let with_signals = || {
+        let results = group.entries.iter().filter_map(|entry| entry.result);
+        results.filter(|result| {
+            result.evidence.as_ref().is_some_and(|evidence| !evidence.signals.0.is_empty())
+        })
+    };
+    let complete: Vec<&CellResult> =
+        with_signals().filter(|result| result.record.status == CellStatus::Complete).collect();
+    if complete.is_empty() { with_signals().collect() } else { complete }
+}
+
+/// Claims that the signals contradict or leave open, each once.
+fn doubted_claims(complete: &[&CellResult]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut told = BTreeSet::new();
+    for claim in complete
+        .iter()
+        .filter_map(|result| result.evidence.as_ref())
+        .flat_map(|evidence| evidence.claims.iter().filter(|claim| claim.held != Some(true)))
+    {
+        if told.insert(&claim.claim) {
+            let words = if claim.held.is_some() { "not borne out" } else { "not observable" };
+            let seen =
+                if claim.seen == words { String::new() } else { format!(" ({})", claim.seen) };
+            lines.push(format!("Claim \"{}\": {words}{seen}", claim.claim));
+        }
+    }
+    lines
+}
+
+/// What the plan foresaw, where it came otherwise.
+fn forecast(group: &Group<'_>, note: &GroupNote) -> Option<String> {
+    let ran = group.entries.iter().any(|entry| entry.result.is_some());
+    let foreseen = &note.foreseen;
+    (ran && !note.verdict.contains(foreseen.as_str()))
+        .then(|| format!("The plan had foreseen {foreseen}"))
+}
+
+/// With a full stop at its end.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}

@@ -1,0 +1,146 @@
+//! Signals of a group of repeats, by who saw them.
+
+use std::collections::BTreeMap;
+
+use weir_model::{SignalKind, Signals};
+
+use crate::results::CellResult;
+
+/// Two sources agree up to this: windows end a request apart.
+const AGREE: f64 = 0.05;
+/// Sources farther apart than this cannot both be right.
+const CONTRADICT: f64 = 0.25;
+
+/// One quantity as one part saw it, over all repeats.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Observation {
+    /// Who: the source up to its first bracket.
+    pub(super) part: String,
+    /// Sum over the repeats; of a gauge, the mean.
+    pub(super) value: f64,
+    /// A lookup finds what the GPU holds as well: not what was served.
+    pub(super) is_lookup: bool,
+}
+
+/// All quantities that were seen in every one of some repeats.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(BTreeMap<SignalKind, Vec<Observation>>);
+
+impl Seen {
+    /// Sums the signals of complete repeats. A source that is silent in one of them is left out:
+    /// its sum would be of fewer.
+    pub(super) fn of(results: &[&CellResult]) -> Self {
+        let signals: Vec<&Signals> =
+            results.iter().filter_map(|result| Some(&result.evidence.as_ref()?.signals)).collect();
+        let Some(first) = signals.first() else { return Self::default() };
+        let mut seen = Self::default();
+        for (kind, sources) in &first.0 {
+            for source in sources {
+                let value = |signals: &&Signals| {
+                    let mut of_kind = signals.0.get(kind)?.iter();
+                    Some(of_kind.find(|signal| signal.source == source.source)?.value)
+                };
+                let values: Option<Vec<f64>> = signals.iter().map(value).collect();
+                let Some(values) = values else { continue };
+                let sum: f64 = values.iter().sum();
+                let value = if kind.is_gauge() { sum / values.len() as f64 } else { sum };
+                let part = part(&source.source);
+                let of_kind = seen.0.entry(*kind).or_default();
+                // The first of a part's figures is its most direct one.
+                if of_kind.iter().all(|other| other.part != part) {
+                    let is_lookup = source.source.contains("lookup");
+                    of_kind.push(Observation { part, value, is_lookup });
+                }
+            }
+        }
+        seen
+    }
+
+    /// Who saw a quantity, the one that a verdict takes first.
+    pub(super) fn all(&self, kind: SignalKind) -> &[Observation] {
+        self.0.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value that a verdict takes.
+    pub(super) fn get(&self, kind: SignalKind) -> Option<f64> {
+        self.all(kind).first().map(|seen| seen.value)
+    }
+
+    /// A quantity with who says so and whether others agree: "34 GiB (vLLM's /metrics; Weir's tiers
+    /// the same within 0.2 %)".
+    pub(super) fn told(&self, kind: SignalKind, print: fn(f64) -> String) -> Option<String> {
+        let (first, others) = self.all(kind).split_first()?;
+        let mut words = format!("{} ({}", print(first.value), first.part);
+        for other in others {
+            words += "; ";
+            words += &against(first, other, print);
+        }
+        Some(words + ")")
+    }
+
+    /// True where two parts cannot both be right about a quantity.
+    pub(super) fn contradicts(&self, kind: SignalKind) -> bool {
+        let Some((first, others)) = self.all(kind).split_first() else { return false };
+        let differs = |other: &Observation| difference(first.value, other.value).abs() > CONTRADICT;
+        !first.is_lookup && others.iter().any(|other| !other.is_lookup && differs(other))
+    }
+}
+
+/// Of the larger; -1 to 1.
+fn difference(first: f64, other: f64) -> f64 {
+    let largest = first.abs().max(other.abs());
+    if largest > 0.0 { (other - first) / largest } else { 0.0 }
+}
+
+fn against(first: &Observation, other: &Observation, print: fn(f64) -> String) -> String {
+    let difference = difference(first.value, other.value);
+    let (part, value) = (&other.part, print(other.value));
+    if first.is_lookup != other.is_lookup {
+        return format!("{part} {value} at lookups, which count what the GPU holds too");
+    }
+    if first.value == other.value {
+        format!("{part} says the same")
+    } else if difference.abs() <= AGREE {
+        format!("{part} the same within {:.1} %", (100.0 * difference.abs()).max(0.1))
+    } else {
+        format!("{part} says {value}")
+    }
+}
+
+/// `vLLM's /metrics (vllm:x{...})` -> `vLLM's /metrics`.
+fn part(source: &str) -> String {
+    source.split(" (").next().unwrap_or(source).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(part: &str, value: f64, is_lookup: bool) -> Observation {
+        Observation { part: part.to_owned(), value, is_lookup }
+    }
+
+    #[test]
+    fn sources_agree_differ_or_contradict() {
+        let kind = SignalKind::ExternalHitTokens;
+        let seen = |values: &[Observation]| Seen(BTreeMap::from([(kind, values.to_vec())]));
+        let told = |seen: &Seen| seen.told(kind, |value| format!("{value:.0}")).unwrap();
+        let engine = observation("vLLM's /metrics", 1000.0, false);
+        let one = seen(std::slice::from_ref(&engine));
+        assert_eq!(told(&one), "1000 (vLLM's /metrics)");
+        let near = seen(&[engine.clone(), observation("tiers", 996.0, false)]);
+        assert_eq!(told(&near), "1000 (vLLM's /metrics; tiers the same within 0.4 %)");
+        let far = seen(&[engine.clone(), observation("tiers", 100.0, false)]);
+        assert_eq!(told(&far), "1000 (vLLM's /metrics; tiers says 100)");
+        assert!(far.contradicts(kind) && !near.contradicts(kind) && !one.contradicts(kind));
+        let lookup = seen(&[engine, observation("LMCache", 9000.0, true)]);
+        assert!(!lookup.contradicts(kind));
+        assert!(told(&lookup).contains("LMCache 9000 at lookups"), "{}", told(&lookup));
+    }
+
+    #[test]
+    fn a_part_is_the_source_without_its_metric() {
+        assert_eq!(part("redis INFO (used_memory)"), "redis INFO");
+        assert_eq!(part("simulator"), "simulator");
+    }
+}

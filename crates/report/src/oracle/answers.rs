@@ -1,0 +1,141 @@
+//! The answers of a cell, as digests, and how many of another cell's are different.
+
+use std::collections::HashMap;
+
+use weir_model::Outcome;
+use weir_record::{RequestColumn, RequestTable};
+
+/// The answers of one cell by place in the workload: some 50 bytes per request.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    /// (session, turn) -> (prompt id, digest of the answer).
+    by_turn: HashMap<(u64, u32), (u64, u64)>,
+}
+
+/// How the answers of a cell compare with those of another that was asked the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AnswerCount {
+    /// Requests that both answered in full, to the same prompt.
+    pub compared: u64,
+    /// Those whose answers differ.
+    pub mismatches: u64,
+    /// Requests at the same place in the workload whose prompts differ: a later turn that quotes
+    /// another answer.
+    pub other_prompts: u64,
+    /// Completed requests without a digest of their answer.
+    pub without_digest: u64,
+}
+
+impl AnswerCount {
+    /// Share of the compared requests that differ; nothing without any.
+    pub fn rate(&self) -> Option<f64> {
+        (self.compared > 0).then(|| self.mismatches as f64 / self.compared as f64)
+    }
+
+    /// Both counts as one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            compared: self.compared + other.compared,
+            mismatches: self.mismatches + other.mismatches,
+            other_prompts: self.other_prompts + other.other_prompts,
+            without_digest: self.without_digest + other.without_digest,
+        }
+    }
+}
+
+impl Answers {
+    /// The columns of `requests.parquet` that this module reads.
+    pub const STORED: &'static [RequestColumn] = &[
+        RequestColumn::Session,
+        RequestColumn::Turn,
+        RequestColumn::PromptId,
+        RequestColumn::Outcome,
+        RequestColumn::OutputDigest,
+    ];
+
+    /// Takes the answers of a part of a cell's rows.
+    pub fn add_table(&mut self, table: &RequestTable) {
+        for row in completed(table) {
+            if let Some(digest) = table.output_digest[row] {
+                let place = (table.session[row], table.turn[row]);
+                self.by_turn.insert(place, (table.prompt_id[row], digest));
+            }
+        }
+    }
+
+    /// Compares a part of another cell's rows with these answers.
+    ///
+    /// The length of an answer is not compared: one that ends elsewhere is another answer, and has
+    /// another digest.
+    pub fn compare(&self, table: &RequestTable) -> AnswerCount {
+        let mut count = AnswerCount::default();
+        for row in completed(table) {
+            let Some(digest) = table.output_digest[row] else {
+                count.without_digest += 1;
+                continue;
+            };
+            let place = (table.session[row], table.turn[row]);
+            match self.by_turn.get(&place) {
+                Some((prompt, _)) if *prompt != table.prompt_id[row] => count.other_prompts += 1,
+                Some((_, expected)) => {
+                    count.compared += 1;
+                    count.mismatches += u64::from(*expected != digest);
+                }
+                None => {}
+            }
+        }
+        count
+    }
+}
+
+fn completed(table: &RequestTable) -> impl Iterator<Item = usize> + '_ {
+    (0..table.outcome.len()).filter(|row| table.outcome[*row] == Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &[(u64, u32, u64, Option<u64>, Outcome)]) -> RequestTable {
+        let mut table = RequestTable::default();
+        for (session, turn, prompt, digest, outcome) in rows {
+            table.session.push(*session);
+            table.turn.push(*turn);
+            table.prompt_id.push(*prompt);
+            table.output_digest.push(*digest);
+            table.outcome.push(*outcome);
+        }
+        table
+    }
+
+    #[test]
+    fn only_answers_to_the_same_prompt_are_compared() {
+        let done = Outcome::Done;
+        let mut control = Answers::default();
+        control.add_table(&table(&[(0, 0, 1, Some(7), done), (0, 1, 2, Some(8), done)]));
+        control.add_table(&table(&[
+            (1, 0, 3, Some(9), done),
+            (2, 0, 4, None, done),
+            (3, 0, 5, Some(1), Outcome::Unfinished),
+        ]));
+        let seen = control.compare(&table(&[
+            (0, 0, 1, Some(7), done),
+            // It quotes another answer.
+            (0, 1, 22, Some(8), done),
+            (1, 0, 3, Some(99), done),
+            // The control has no digest, did not end, or was never asked.
+            (2, 0, 4, Some(5), done),
+            (3, 0, 5, Some(2), done),
+            (4, 0, 6, Some(2), done),
+            (1, 1, 7, None, done),
+            (0, 0, 1, Some(77), Outcome::Failed),
+        ]));
+        let expected =
+            AnswerCount { compared: 2, mismatches: 1, other_prompts: 1, without_digest: 1 };
+        assert_eq!(seen, expected);
+        assert_eq!(seen.rate(), Some(0.5));
+        assert_eq!(AnswerCount::default().rate(), None);
+        assert_eq!(seen.and(seen).compared, 4);
+    }
+}

@@ -1,0 +1,323 @@
+//! The output oracle: do an arm's answers differ from the control's more than noise lets them?
+//!
+//! Live targets are asked greedily, and all arms of a level and repeat are asked the same. Where KV
+//! blocks come back as they were stored, an arm gives the control's answers, but for numerics: a
+//! prompt that is computed in other pieces, or in another batch, is summed up in another order, and
+//! a near tie between two tokens can fall the other way. The A/A arm shows how often (the floor).
+//!
+//! An arm is `corrupt` at a level when its mismatches, pooled over the repeats, are at least
+//! [`LEAST_MISMATCHES`] and too many by each of these tests:
+//!
+//! * Fisher's exact test, one-sided, against the A/A arm at the same level,
+//! * the same against the A/A arm at the level where it differs most: a mechanism that loads a
+//!   prefix changes the shapes of passes, as more load does, even where the control and its repeat
+//!   run in lockstep and show no noise at all,
+//! * the exact binomial test against [`ALLOWANCE`], for the same reason; the only test where the
+//!   plan has no A/A arm.
+//!
+//! The largest p value, times the number of arms and levels that are judged (Bonferroni), must be
+//! below [`SIGNIFICANCE`], a strict bound, because requests are taken as independent and those that
+//! share a prefix are not quite.
+//!
+//! What it cannot see: blocks that are wrong but do not change the next tokens (a model whose
+//! answers hardly depend on its context, as one with dummy weights), corruption in fewer answers
+//! than the allowance, and anything in answers that both arms get wrong.
+
+mod answers;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_record::CellStatus;
+use weir_spec::plan::{ArmRole, Plan, Target};
+
+pub use answers::{AnswerCount, Answers};
+
+use crate::comparison::REMEDY_MARK;
+use crate::numerals;
+use crate::results::{CellResult, Results};
+use crate::statistics::{binomial_at_least, fisher_greater};
+
+/// Fewer comparable answers than this decide nothing.
+pub const LEAST_PROMPTS: u64 = 20;
+/// Fewer mismatches than this are never called corruption.
+pub const LEAST_MISMATCHES: u64 = 3;
+/// Largest p value, corrected for the number of comparisons, at which an arm is `corrupt`.
+pub const SIGNIFICANCE: f64 = 0.001;
+/// Share of answers that other shapes of passes may change in a healthy arm, beyond what the A/A
+/// arm shows.
+pub const ALLOWANCE: f64 = 0.05;
+
+/// What the comparison of answers says of an arm at a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputOutcome {
+    /// The A/A arm: its rate is the floor.
+    NoiseFloor,
+    /// Not more mismatches than noise explains.
+    Agrees,
+    /// More than the A/A arm, but not more than [`ALLOWANCE`] lets expect.
+    AboveFloor,
+    /// More than noise explains.
+    Corrupt,
+    /// Too few answers to compare.
+    Undecided,
+    /// There is nothing to judge by.
+    NotJudged,
+}
+
+impl OutputOutcome {
+    /// The word in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoiseFloor => "noise-floor",
+            Self::Agrees => "agrees",
+            Self::AboveFloor => "above-floor",
+            Self::Corrupt => "corrupt",
+            Self::Undecided => "undecided",
+            Self::NotJudged => "not-judged",
+        }
+    }
+}
+
+/// The answers of an arm at a level against the control's, over all repeats.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputNote {
+    /// The arm.
+    pub arm: String,
+    /// The level.
+    pub level: String,
+    /// Answers to equal prompts that both gave in full.
+    pub compared: u64,
+    /// Those that differ.
+    pub mismatches: u64,
+    /// Their share, percent.
+    pub percent: Option<f64>,
+    /// Answers of the A/A arm that were compared at this level; nothing without A/A arm.
+    pub floor_compared: Option<u64>,
+    /// Those of them that differ.
+    pub floor_mismatches: Option<u64>,
+    /// Largest p value of the tests, times the number of comparisons; at most 1.
+    pub p_value: Option<f64>,
+    /// What they say.
+    pub outcome: OutputOutcome,
+    /// Why, or what to know; empty where there is nothing to add.
+    pub note: String,
+}
+
+impl OutputNote {
+    /// "31 of 60 (51.7 %)".
+    pub fn words(&self) -> String {
+        share_words(self.mismatches, self.compared)
+    }
+
+    /// The same of the A/A arm at the level.
+    pub fn floor_words(&self) -> Option<String> {
+        Some(share_words(self.floor_mismatches?, self.floor_compared?))
+    }
+}
+
+fn share_words(part: u64, of: u64) -> String {
+    if of == 0 {
+        return "none".to_owned();
+    }
+    format!("{part} of {of} ({:.1} %)", 100.0 * part as f64 / of as f64)
+}
+
+/// Judges all arms of a run by their answers and marks the cells of those that are corrupt. Until
+/// then a cell has the verdict of its own evidence.
+pub fn judge(results: &mut Results<'_>) {
+    let corrupt: BTreeMap<(usize, usize, usize), String> = judged(results)
+        .into_iter()
+        .filter(|(_, note)| note.outcome == OutputOutcome::Corrupt)
+        .map(|(key, note)| (key, explanation(&note)))
+        .collect();
+    for result in &mut results.cells {
+        let cell = &results.plan.cells[result.cell];
+        result.corrupt = corrupt.get(&(cell.deployment, cell.arm, cell.level)).cloned();
+    }
+}
+
+/// The comparison of answers of one deployment; empty where no answers were compared.
+pub(crate) fn outputs(results: &Results<'_>, deployment: usize) -> Vec<OutputNote> {
+    let all = judged(results).into_iter();
+    all.filter(|((of, _, _), _)| *of == deployment).map(|(_, note)| note).collect()
+}
+
+fn explanation(note: &OutputNote) -> String {
+    let floor =
+        note.floor_words().map_or_else(String::new, |floor| format!(", the A/A arm's in {floor}"));
+    format!(
+        "Its answers to equal prompts differ from the control's in {}{floor}: more than noise \
+         explains (p {}), so what it served is not what was stored. {REMEDY_MARK} find the blocks \
+         that come back wrong before any figure of this arm is read: block and chunk size, dtype \
+         and parallel ranks of what is stored, the connector's own checksums, its log.",
+        note.words(),
+        numerals::p_value(note.p_value.unwrap_or(1.0)),
+    )
+}
+
+type Key = (usize, usize, usize);
+
+/// Counts per deployment, arm and level, over the repeats that are complete.
+fn counts(results: &Results<'_>) -> BTreeMap<Key, AnswerCount> {
+    let mut counts: BTreeMap<Key, AnswerCount> = BTreeMap::new();
+    for result in results.cells.iter().filter(|result| is_whole(result)) {
+        let (Some(cell), Some(answers)) = (results.plan.cells.get(result.cell), result.answers)
+        else {
+            continue;
+        };
+        let entry = counts.entry((cell.deployment, cell.arm, cell.level)).or_default();
+        *entry = entry.and(answers);
+    }
+    counts
+}
+
+fn is_whole(result: &CellResult) -> bool {
+    result.record.status == CellStatus::Complete && result.refusal().is_none()
+}
+
+/// The floor of a level, and the A/A arm's worst level.
+#[derive(Clone, Copy)]
+struct Floor {
+    /// Nothing where the A/A arm has too few answers at the level.
+    here: Option<AnswerCount>,
+    worst: AnswerCount,
+}
+
+fn judged(results: &Results<'_>) -> BTreeMap<Key, OutputNote> {
+    let plan = results.plan;
+    let counts = counts(results);
+    let has_enough = |count: &AnswerCount| count.compared >= LEAST_PROMPTS;
+    let is_under_test =
+        |key: &Key| plan.deployments[key.0].arms[key.1].role != ArmRole::ControlAgain;
+    let comparisons =
+        counts.iter().filter(|(key, count)| is_under_test(key) && has_enough(count)).count();
+    let again = |key: &Key| {
+        let arms = &plan.deployments[key.0].arms;
+        arms.iter().position(|arm| arm.role == ArmRole::ControlAgain)
+    };
+    let floor = |key: &Key| {
+        let again = again(key)?;
+        let levels = || {
+            let of_arm = counts.range((key.0, again, 0)..(key.0, again + 1, 0));
+            of_arm.map(|(_, count)| *count).filter(has_enough)
+        };
+        let rate = |count: &AnswerCount| count.rate().unwrap_or(0.0);
+        let worst = levels().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+        let here = counts.get(&(key.0, again, key.2)).copied().filter(has_enough);
+        Some(Floor { here, worst })
+    };
+    let note = |(key, count): (&Key, &AnswerCount)| {
+        let (deployment, level) = (&plan.deployments[key.0], key.2);
+        let mut note = OutputNote {
+            arm: deployment.arms[key.1].name.clone(),
+            level: deployment.levels[level].name.clone(),
+            compared: count.compared,
+            mismatches: count.mismatches,
+            percent: count.rate().map(|rate| 100.0 * rate),
+            floor_compared: None,
+            floor_mismatches: None,
+            p_value: None,
+            outcome: OutputOutcome::NotJudged,
+            note: String::new(),
+        };
+        if is_under_test(key) {
+            decide(plan, count, floor(key), comparisons, &mut note);
+        } else {
+            note.outcome = OutputOutcome::NoiseFloor;
+        }
+        (*key, note)
+    };
+    counts.iter().map(note).collect()
+}
+
+fn decide(
+    plan: &Plan,
+    count: &AnswerCount,
+    floor: Option<Floor>,
+    comparisons: usize,
+    note: &mut OutputNote,
+) {
+    let here = floor.and_then(|floor| floor.here);
+    note.floor_compared = here.map(|count| count.compared);
+    note.floor_mismatches = here.map(|count| count.mismatches);
+    if let Some(why) = not_judged(plan, count) {
+        note.note = why;
+        return;
+    }
+    if count.compared < LEAST_PROMPTS {
+        note.outcome = OutputOutcome::Undecided;
+        note.note = undecided(count);
+        return;
+    }
+    let (outcome, p_value) = verdict(count, floor, comparisons);
+    (note.outcome, note.p_value) = (outcome, Some(p_value));
+    note.note = match note.outcome {
+        OutputOutcome::AboveFloor => format!(
+            "more than the A/A arm, yet not more than the {:.0} % that other shapes of passes are \
+             allowed",
+            100.0 * ALLOWANCE
+        ),
+        // Equal answers prove nothing of an engine that does not read its blocks.
+        OutputOutcome::Agrees if is_blind(plan) => {
+            note.outcome = OutputOutcome::NotJudged;
+            "answers of the emulated engine do not depend on its blocks; it compares their bytes \
+             itself (signal `wrong-blocks`)"
+                .to_owned()
+        }
+        _ if floor.is_none() => format!(
+            "no A/A arm: the floor is taken as {:.0} %; add `no-offload-aa` to the arms",
+            100.0 * ALLOWANCE
+        ),
+        _ => String::new(),
+    };
+}
+
+/// The outcome of enough answers, and the largest p value.
+fn verdict(count: &AnswerCount, floor: Option<Floor>, comparisons: usize) -> (OutputOutcome, f64) {
+    let (mismatches, compared) = (count.mismatches, count.compared);
+    let corrected = |p: f64| (p * comparisons.max(1) as f64).min(1.0);
+    let against = |floor: AnswerCount| {
+        corrected(fisher_greater(mismatches, compared, floor.mismatches, floor.compared))
+    };
+    let over_floor =
+        floor.map_or(0.0, |floor| f64::max(floor.here.map_or(0.0, against), against(floor.worst)));
+    let p_value = over_floor.max(corrected(binomial_at_least(mismatches, compared, ALLOWANCE)));
+    let outcome = if mismatches < LEAST_MISMATCHES {
+        OutputOutcome::Agrees
+    } else if p_value < SIGNIFICANCE {
+        OutputOutcome::Corrupt
+    } else if floor.is_some() && over_floor < SIGNIFICANCE {
+        OutputOutcome::AboveFloor
+    } else {
+        OutputOutcome::Agrees
+    };
+    (outcome, p_value)
+}
+
+const fn is_blind(plan: &Plan) -> bool {
+    matches!(plan.target, Target::Emulated(_))
+}
+
+/// Why answers say nothing, where they do.
+fn not_judged(plan: &Plan, count: &AnswerCount) -> Option<String> {
+    let body = &plan.client.body;
+    let is_greedy = body.get("temperature").is_none_or(|asked| asked.as_f64() == Some(0.0));
+    if !is_greedy {
+        return Some("`client.body.temperature` is not 0: answers are drawn by chance".to_owned());
+    }
+    (count.compared == 0 && count.without_digest > 0)
+        .then(|| "no digests of answers were recorded".to_owned())
+}
+
+fn undecided(count: &AnswerCount) -> String {
+    let others = match count.other_prompts {
+        0 => String::new(),
+        others => format!("; {others} later turns quote other answers"),
+    };
+    format!("fewer than {LEAST_PROMPTS} answers to equal prompts{others}: run it longer")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! `target: local`, and what an arm's processes get.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use weir_engine::OffloadConfig;
+use weir_model::Nanos;
+
+use super::{HOUR, check_span};
+use crate::catalogue::presets::{OffloadKind, Preset};
+use crate::document::arm::ArmSection;
+use crate::document::local::{GENERATED, LocalTarget};
+use crate::error::SpecError;
+use crate::plan::{ArmRole, Client, Deployment, Processes};
+
+/// Parts of names of variables whose values are secrets more often than not.
+const SECRET: [&str; 5] = ["TOKEN", "PASSWORD", "SECRET", "API_KEY", "CREDENTIAL"];
+/// Arguments that decide where an engine is asked, which Weir has to know.
+const OWN_ARGUMENTS: [&str; 5] =
+    ["--host", "--port", "--served-model-name", "--model", "--api-key"];
+
+/// Checks the target, and makes its paths those of the experiment file's folder.
+pub(super) fn resolve(
+    local: &LocalTarget,
+    base: &Path,
+    client: &Client,
+    deployments: &[Deployment],
+) -> Result<LocalTarget, SpecError> {
+    let key = |name: &str| format!("target.local.{name}");
+    check_span(&key("start_timeout"), local.start_timeout.0, HOUR * 24)?;
+    if local.start_timeout.0 == Nanos::ZERO {
+        let remedy = "write for example 15m";
+        return Err(SpecError::value(key("start_timeout"), "no time at all", remedy));
+    }
+    local.core_list().map_err(|problem| {
+        SpecError::value(key("cores"), problem, "write processors such as `0-5,8`")
+    })?;
+    check_arguments(&key("vllm_args"), &local.vllm_args)?;
+    check_env(&key("env"), &local.env)?;
+    let random = local.weights.as_deref() == Some(GENERATED);
+    if random && client.tokenizer.is_some() {
+        return Err(SpecError::value(
+            "client.tokenizer",
+            "a model with random weights is asked in token ids",
+            "remove it",
+        ));
+    }
+    for deployment in deployments {
+        for arm in &deployment.arms {
+            let routed = arm.routing_is_claim || arm.role == ArmRole::RoutingControl;
+            if routed && deployment.replicas > 1 {
+                return Err(SpecError::value(
+                    format!("arms.{}", arm.name),
+                    "the local target brings up no router that reads the caches' contents",
+                    "use the simulated or emulated target for it, or `target: endpoint` in front \
+                     of a deployed one",
+                ));
+            }
+        }
+    }
+    // A word with a separator is a path; a bare one may be a name.
+    let path = |text: &String| {
+        let folder = base.join(text);
+        if text.contains('/') && folder.exists() {
+            folder.display().to_string()
+        } else {
+            text.clone()
+        }
+    };
+    Ok(LocalTarget {
+        python: local.python.as_ref().map(path),
+        weights: local.weights.as_ref().map(path),
+        disk: local.disk.as_ref().map(|text| base.join(text).display().to_string()),
+        ..local.clone()
+    })
+}
+
+/// What an arm says of its processes.
+pub(super) fn processes(
+    name: &str,
+    preset: &Preset,
+    section: &ArmSection,
+    offload: Option<&OffloadConfig>,
+) -> Result<Processes, SpecError> {
+    let lmcache =
+        !matches!(preset.offload, OffloadKind::None | OffloadKind::Native | OffloadKind::NativeFs);
+    if section.lmcache_mode.is_some() && !(lmcache && offload.is_some()) {
+        return Err(SpecError::value(
+            format!("arms.{name}.lmcache_mode"),
+            format!("the preset `{}` has no LMCache", preset.name),
+            "remove it, or use `lmcache-local`",
+        ));
+    }
+    check_arguments(&format!("arms.{name}.vllm_args"), &section.vllm_args)?;
+    check_env(&format!("arms.{name}.env"), &section.env)?;
+    Ok(Processes {
+        lmcache_mode: section.lmcache_mode,
+        vllm_args: section.vllm_args.clone(),
+        env: section.env.clone(),
+    })
+}
+
+fn check_arguments(key: &str, arguments: &[String]) -> Result<(), SpecError> {
+    for argument in arguments {
+        let flag = argument.split('=').next().unwrap_or_default().replace('_', "-");
+        if OWN_ARGUMENTS.contains(&flag.as_str()) {
+            return Err(SpecError::value(
+                key,
+                format!("`{argument}` decides where the engine is asked, which Weir has to know"),
+                "remove it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError> {
+    for (name, value) in env {
+        let wrong = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+        if wrong {
+            let problem = format!("`{name}` cannot be set in an environment");
+            return Err(SpecError::value(key, problem, "write `NAME: value`"));
+        }
+        if SECRET.iter().any(|part| name.to_ascii_uppercase().contains(part)) {
+            return Err(SpecError::value(
+                format!("{key}.{name}"),
+                "it looks like a secret, and would be recorded in the run folder",
+                "set it in the environment that Weir is started in: it is handed down",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! `weir explain`: what happened in a run, in words.
+
+use std::collections::BTreeMap;
+
+use weir_deploy::Started;
+use weir_record::RunFolder;
+use weir_report::comparison::Comparison;
+use weir_report::explanation::{Scope, Told, explain};
+use weir_report::results::Results;
+use weir_spec::Plan;
+use weir_spec::plan::Deployment;
+use weir_trial::Journal;
+
+use crate::cli::ExplainArgs;
+use crate::exit::{Exit, Mistake};
+use crate::printer::Printer;
+use crate::results;
+
+pub(crate) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let run = RunFolder::open_read_only(&args.run)?;
+    let plan: Plan = run.plan()?;
+    let arms = |of: &Deployment| of.arms.iter().map(|arm| arm.name.clone()).collect();
+    let levels = |of: &Deployment| of.levels.iter().map(|level| level.name.clone()).collect();
+    check(&run, &plan, "arm", args.arm.as_deref(), arms)?;
+    check(&run, &plan, "level", args.level.as_deref(), levels)?;
+    let (results, left_out) = results::read(&run, &plan)?;
+    for damaged in &left_out {
+        printer.note(&format!("left out: {damaged}"));
+    }
+    if results.cells.is_empty() {
+        let folder = run.path().display();
+        printer.note(&format!(
+            "{folder}: no cell has run yet; `weir run --resume {folder}` runs them"
+        ));
+    }
+    let told = told(&run, &results);
+    let comparison = Comparison::of(&results)?;
+    let scope = Scope { arm: args.arm.as_deref(), level: args.level.as_deref() };
+    printer.result(&explain(&results, &comparison, &told, scope)?)?;
+    Ok(Exit::Done)
+}
+
+/// Refuses a name that no deployment of the plan has.
+fn check(
+    run: &RunFolder,
+    plan: &Plan,
+    what: &str,
+    asked: Option<&str>,
+    names: impl Fn(&Deployment) -> Vec<String>,
+) -> Result<(), Mistake> {
+    let mut known: Vec<String> = plan.deployments.iter().flat_map(names).collect();
+    known.dedup();
+    let Some(asked) = asked.filter(|asked| known.iter().all(|name| name != asked)) else {
+        return Ok(());
+    };
+    let mut each: Vec<&str> = Vec::new();
+    for name in &known {
+        if !each.contains(&name.as_str()) {
+            each.push(name);
+        }
+    }
+    Err(Mistake(format!(
+        "{}: no {what} `{asked}`; the run has {}",
+        run.path().display(),
+        each.join(", ")
+    )))
+}
+
+/// What live cells left in `trial.json`. A journal that cannot be read is a note: the cells tell
+/// the rest without it.
+fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, Told> {
+    let mut all = BTreeMap::new();
+    if !results.plan.target.is_live() {
+        return all;
+    }
+    for result in &results.cells {
+        let Ok(folder) = run.cell_folder(&result.record.path) else { continue };
+        if !folder.join("trial.json").exists() {
+            continue;
+        }
+        let told = match Journal::read(&folder) {
+            Ok(journal) => of_journal(&journal),
+            Err(error) => Told { notes: vec![error.to_string()], ..Told::default() },
+        };
+        all.insert(result.cell, told);
+    }
+    all
+}
+
+fn of_journal(journal: &Journal) -> Told {
+    let mut prepared = Vec::new();
+    if !journal.emptied.is_empty() {
+        prepared.push(format!("emptied and counted: {}", journal.emptied.join(", ")));
+    }
+    prepared.push(match journal.caches_empty {
+        Some(true) => "all caches were seen empty".to_owned(),
+        Some(false) => "caches were not empty".to_owned(),
+        None => "whether caches were empty could not be seen".to_owned(),
+    });
+    Told {
+        started: journal.started.as_ref().map_or_else(Vec::new, started),
+        prepared,
+        notes: journal.notes.clone(),
+    }
+}
+
+/// One sentence per part: "vllm-0 0.32.0, 12,800 KV tokens, connector X".
+fn started(started: &Started) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let versions: Vec<String> =
+        started.versions.iter().map(|(package, version)| format!("{package} {version}")).collect();
+    if !versions.is_empty() {
+        sentences.push(format!("installed: {}", versions.join(", ")));
+    }
+    for (part, facts) in &started.facts {
+        let mut words = Vec::new();
+        words.extend(facts.version.as_ref().map(|version| format!("version {version}")));
+        words.extend(facts.kv_tokens.map(|tokens| format!("{tokens} KV tokens")));
+        words.extend(facts.blocks.map(|blocks| format!("{blocks} blocks")));
+        if !facts.connectors.is_empty() {
+            words.push(format!("loaded {}", facts.connectors.join(" and ")));
+        }
+        if !words.is_empty() {
+            sentences.push(format!("{part}: {}", words.join(", ")));
+        }
+        sentences.extend(facts.doubts.iter().map(|line| format!("{part} warned: {line}")));
+    }
+    sentences
+}

@@ -99,6 +99,16 @@ pub enum DeployError {
     /// A process does not do what it should.
     #[error(transparent)]
     Process(#[from] crate::process::ProcessError),
+    /// A model's folder lacks something.
+    #[error("{path}: {problem}; {remedy}")]
+    Weights {
+        /// The folder.
+        path: String,
+        /// What it lacks.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// No checkpoint could be made.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),

@@ -74,6 +74,8 @@ pub struct RemoteStore {
     shared: Arc<dyn Tier>,
     product: Product,
     address: Address,
+    /// Whether all of its keys are the arm's, because nobody knows how they are named.
+    whole: bool,
     /// Where it was started for this cell; it ends with this.
     server: Option<StoreServer>,
 }
@@ -90,11 +92,7 @@ impl RemoteStore {
             arm: arm.name.clone(),
             problem: error.to_string(),
         };
-        let product = match store.product.as_str() {
-            "valkey" => Product::Valkey,
-            "kvrocks" => Product::Kvrocks,
-            _ => Product::Redis,
-        };
+        let product = Product::named(&store.product);
         let (address, server) = if let Some(access) = &arm.store_access {
             (address(arm, access)?, None)
         } else {
@@ -119,7 +117,24 @@ impl RemoteStore {
         } else {
             Arc::new(single)
         };
-        Ok(Self { resp, shared, product, address, server })
+        Ok(Self { resp, shared, product, address, whole: false, server })
+    }
+
+    /// The store behind somebody else's deployment: counted, and never written or emptied.
+    pub(crate) fn of_endpoint(
+        arm: &Arm,
+        store: &StoreConfig,
+        chunk_bytes: u64,
+    ) -> Result<Self, DeployError> {
+        let moved = Moved {
+            layout: &server_layout("unknown"),
+            block_bytes: usize::try_from(chunk_bytes).unwrap_or(usize::MAX).max(1),
+            blocks: CHUNKS_MIN,
+            workers: 1,
+            batch: 1,
+            checksums: false,
+        };
+        Ok(Self { whole: true, ..Self::open(arm, store, moved)? })
     }
 
     /// Where it listens, as LMCache's adapter wants it: one server without TLS.
@@ -219,7 +234,11 @@ impl RemoteStore {
             Some(report.servers.iter().map(of).sum::<u64>()).filter(|bytes| *bytes > 0)
         };
         Ok(StoreCounts {
-            keys: report.layout_chunks,
+            keys: if self.whole {
+                Some(report.servers.iter().map(|server| server.keys).sum())
+            } else {
+                report.layout_chunks
+            },
             used_bytes: report.used().0,
             evicted_keys: report.evicted_keys(),
             input_bytes: sum(|server| server.input_bytes),

@@ -25,8 +25,8 @@ pub struct Site {
 /// What was brought up.
 #[derive(Debug)]
 enum Stands {
-    /// Nothing: it was there.
-    Found,
+    /// Nothing: it was there, with the store that the arm names.
+    Found(Option<Box<RemoteStore>>),
     Emulated(Box<Emulated>),
     Local(Box<Local>),
 }
@@ -87,7 +87,15 @@ impl Site {
             None => endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics")).collect(),
             Some(urls) => urls.0.iter().map(|text| parsed(text)).collect::<Result<_, _>>()?,
         };
-        Ok(Self { endpoints, metrics, model: name.to_owned(), stands: Stands::Found })
+        let store = match arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) {
+            Some(store) if arm.store_access.is_some() => {
+                let tokens = arm.offload.as_ref().map_or(0, |offload| offload.chunk_tokens);
+                let chunk = deployment.engine.kv_bytes_per_token * u64::from(tokens);
+                Some(Box::new(RemoteStore::of_endpoint(arm, store, chunk)?))
+            }
+            _ => None,
+        };
+        Ok(Self { endpoints, metrics, model: name.to_owned(), stands: Stands::Found(store) })
     }
 
     fn emulated(
@@ -129,14 +137,14 @@ impl Site {
 
     /// True when it was brought up for this cell: its caches are empty.
     pub const fn is_fresh(&self) -> bool {
-        !matches!(self.stands, Stands::Found)
+        !matches!(self.stands, Stands::Found(_))
     }
 
     /// The emulated tiers that were brought up with it.
     pub fn tiers(&self) -> Option<&Tiers> {
         match &self.stands {
             Stands::Emulated(emulated) => emulated.tiers(),
-            Stands::Found | Stands::Local(_) => None,
+            Stands::Found(_) | Stands::Local(_) => None,
         }
     }
 
@@ -144,14 +152,14 @@ impl Site {
     pub fn processes(&self) -> Option<&Local> {
         match &self.stands {
             Stands::Local(local) => Some(local),
-            Stands::Found | Stands::Emulated(_) => None,
+            Stands::Found(_) | Stands::Emulated(_) => None,
         }
     }
 
     /// The store behind the arm.
     pub fn store(&self) -> Option<&RemoteStore> {
         match &self.stands {
-            Stands::Found => None,
+            Stands::Found(store) => store.as_deref(),
             Stands::Emulated(emulated) => emulated.tiers().and_then(Tiers::remote),
             Stands::Local(local) => local.store(),
         }
@@ -161,14 +169,14 @@ impl Site {
     pub fn check(&self) -> Result<(), DeployError> {
         match &self.stands {
             Stands::Local(local) => local.check(),
-            Stands::Found | Stands::Emulated(_) => Ok(()),
+            Stands::Found(_) | Stands::Emulated(_) => Ok(()),
         }
     }
 
     /// Takes down what was brought up.
     pub fn tear_down(self) -> Result<(), DeployError> {
         match self.stands {
-            Stands::Found => Ok(()),
+            Stands::Found(_) => Ok(()),
             Stands::Emulated(emulated) => emulated.stop(),
             Stands::Local(local) => local.stop(),
         }

@@ -60,6 +60,8 @@ pub enum SignalKind {
     TierUsedBytes,
     /// Gauge: keys in the remote store at the end.
     StoreKeys,
+    /// Gauge: files of the disk tier at the end.
+    DiskFiles,
     /// Bytes evicted from the GPU pool.
     GpuEvictedBytes,
     /// Requests preempted for want of blocks.
@@ -113,6 +115,7 @@ impl SignalKind {
             | Self::LoadFailures
             | Self::WrongBlocks
             | Self::StoreKeys
+            | Self::DiskFiles
             | Self::Preemptions
             | Self::Replicas
             | Self::RoutingChoices
@@ -130,6 +133,7 @@ impl SignalKind {
             Self::TierCapacityBytes
                 | Self::TierUsedBytes
                 | Self::StoreKeys
+                | Self::DiskFiles
                 | Self::Replicas
                 | Self::IndexKeys
                 | Self::RoutingMaxSharePercent

@@ -4,7 +4,7 @@ use crate::charts::{charts, png_bytes, svg_text};
 use crate::comparison::Comparison;
 use crate::error::ReportError;
 use crate::files::{
-    cells_csv, changes_csv, columns_reference, outputs_csv, peaks_csv, summary_json,
+    cells_csv, changes_csv, columns_reference, outputs_csv, peaks_csv, prediction_csv, summary_json,
 };
 use crate::page;
 use crate::results::Results;
@@ -32,6 +32,9 @@ pub fn analysis(results: &Results<'_>, of: &Comparison) -> Result<Vec<Artifact>,
     ];
     if let Some(bytes) = outputs_csv(of)? {
         files.push(artifact("analysis/outputs.csv", bytes));
+    }
+    if let Some(prediction) = &of.prediction {
+        files.push(artifact("analysis/prediction.csv", prediction_csv(prediction)?));
     }
     for (name, bytes) in cells_csv(results, of)? {
         files.push(artifact(format!("analysis/{name}"), bytes));

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::comparison::{Comparison, DeploymentComparison, RunComparison, RunDelta};
+use crate::comparison::{
+    Comparison, DeploymentComparison, PredictionComparison, RunComparison, RunDelta,
+};
 use crate::tables::{
     compact_table, generator_refusals, generator_sentence, generator_short_table, level_table,
-    outputs_sentence, outputs_table, peak_table, run_table, text, wrapped,
+    outputs_sentence, outputs_table, peak_table, prediction_sentence, prediction_short_table,
+    run_table, text, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -28,6 +31,10 @@ pub fn summary(of: &Comparison) -> String {
         let _ = writeln!(out);
         out += &section(deployment, is_long);
     }
+    if let Some(prediction) = &of.prediction {
+        out += "\nPrediction\n";
+        out += &predicted(prediction);
+    }
     if !of.warnings.is_empty() {
         let _ = writeln!(out, "\nWarnings");
         for warning in &of.warnings {
@@ -37,6 +44,21 @@ pub fn summary(of: &Comparison) -> String {
     out += "\nDecision\n";
     for deployment in &of.deployments {
         out += &wrapped(&decision_line(deployment), "  ");
+    }
+    out
+}
+
+/// A simulated run beside a live one.
+fn predicted(of: &PredictionComparison) -> String {
+    let mut out = wrapped(&prediction_sentence(of), "  ");
+    if !of.groups.is_empty() {
+        out.push('\n');
+        out += &text(&prediction_short_table(of));
+    }
+    for (what, lines) in [("differs", &of.differences), ("not compared", &of.left_out)] {
+        for line in lines {
+            out += &wrapped(&format!("- {what}: {line}"), "  ");
+        }
     }
     out
 }

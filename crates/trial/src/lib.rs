@@ -241,6 +241,22 @@ impl Measurement<'_> {
         gaps
     }
 
+    /// What the plan gave, and what is on the disk, where the arm's processes are ours.
+    fn add_local(&self, signals: &mut Signals) {
+        let (Some(local), Some(offload)) = (self.site.processes(), &self.arm().offload) else {
+            return;
+        };
+        let tiers = offload.tiers.iter().map(|tier| tier.capacity);
+        let capacities = tiers.chain(offload.store.iter().map(|store| store.capacity));
+        let largest = capacities.map(|bytes| bytes.0).max().unwrap_or(0);
+        signals.add(SignalKind::TierCapacityBytes, largest as f64, "the plan, as it was started");
+        if let Some(contents) = local.disk_contents() {
+            let source = "the disk tier's folder (files)";
+            signals.add(SignalKind::DiskFiles, contents.files as f64, source);
+            signals.add(SignalKind::TierUsedBytes, contents.bytes as f64, source);
+        }
+    }
+
     fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
@@ -255,6 +271,7 @@ impl Measurement<'_> {
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
         gaps.extend(self.add_tiers(&engines, edges, &mut signals));
+        self.add_local(&mut signals);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
         let gpu_only = self.arm().offload.is_none();

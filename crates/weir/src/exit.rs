@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use weir_deploy::DeployError;
+use weir_deploy::setup::SetupError;
 use weir_probe::ProbeError;
 use weir_record::{Fault, RecordError};
 use weir_report::ReportError;
@@ -38,6 +39,7 @@ impl Exit {
                 return Self::User;
             }
             let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
+                || cause.downcast_ref().is_some_and(SetupError::is_mistake)
                 || cause.downcast_ref().is_some_and(TrialError::is_mistake)
                 || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
             if is_mistake {

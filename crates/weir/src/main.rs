@@ -34,9 +34,11 @@ fn main() -> std::process::ExitCode {
         Command::List(args) => commands::list::run(&args, &mut printer),
         Command::Size(args) => commands::size::run(&args, &mut printer),
         Command::Report(args) => commands::report::run(&args, &mut printer),
+        Command::Teardown(args) => commands::teardown::run(&args, &mut printer),
         Command::Explain(args) => commands::explain::run(&args, &mut printer),
         Command::Compare(args) => commands::compare::run(&args, &mut printer),
         Command::Spec(args) => commands::spec::run(&args, &mut printer),
+        Command::Setup(args) => commands::setup::run(&args, &mut printer),
         Command::Completions(args) => commands::completions::run(&args, &mut printer),
     };
     let exit = outcome.unwrap_or_else(|error| {

@@ -2,8 +2,10 @@
 //! trained model is at hand.
 //!
 //! Uniform tiny weights, as vLLM makes them with `--load-format dummy`, answer the same whatever
-//! the KV cache holds. These do not: `weights.rs` says why.
+//! the KV cache holds. These do not: `docs/checkpoint.md` says why.
 
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod weights;
 

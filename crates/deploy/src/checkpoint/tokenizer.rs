@@ -20,15 +20,20 @@ pub(super) const SPECIALS: u32 = SPECIAL.len() as u32;
 
 /// `tokenizer.json` for a vocabulary of at least [`LEAST`] tokens.
 pub(super) fn tokenizer(vocabulary: u32) -> Value {
-    let syllables = (1u32..).find(|count| 64u64.pow(*count) >= u64::from(vocabulary));
+    // A syllable has 6 bits, and ids have 32.
+    let syllables = (1..=6).find(|count| 64u64.pow(*count) >= u64::from(vocabulary));
     let mut ids = Map::new();
     let mut next = 0u32;
     let mut add = |token: String| {
         ids.insert(token, next.into());
         next += 1;
     };
-    SPECIAL.iter().for_each(|token| add((*token).to_owned()));
-    alphabet().into_iter().for_each(|letter| add(letter.to_string()));
+    for token in SPECIAL {
+        add(token.to_owned());
+    }
+    for letter in alphabet() {
+        add(letter.to_string());
+    }
     for index in 0..vocabulary.saturating_sub(LEAST) {
         add(word(index, syllables.unwrap_or(1)));
     }

@@ -16,6 +16,8 @@ use crate::error::DeployError;
 
 /// Longest time for all tiers to be empty: what is on its way has to arrive first.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The file of vLLM's fs tier that is no chunk.
+const SETTINGS: &str = "config.json";
 /// Pause before a tier is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -52,6 +54,39 @@ impl Local {
         }
         Ok(seen)
     }
+}
+
+/// What a folder holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Files of chunks.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Local {
+    /// What the disk tier of the arm holds now; nothing where there is none, or where it cannot be
+    /// read.
+    pub fn disk_contents(&self) -> Option<Contents> {
+        let mut sum = Contents::default();
+        add_contents(self.disk()?, &mut sum).ok()?;
+        Some(sum)
+    }
+}
+
+fn add_contents(folder: &Path, sum: &mut Contents) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            add_contents(&entry.path(), sum)?;
+        } else if entry.file_name() != SETTINGS {
+            sum.files += 1;
+            // A file that was renamed or evicted between the two calls is not counted in bytes.
+            sum.bytes += entry.metadata().map_or(0, |data| data.len());
+        }
+    }
+    Ok(())
 }
 
 /// Asks until nothing is left.
@@ -118,7 +153,7 @@ fn clear_folder(folder: &Path) -> Result<u64, DeployError> {
         let entry = entry.map_err(failed)?;
         if entry.file_type().map_err(failed)?.is_dir() {
             left += clear_folder(&entry.path())?;
-        } else if entry.file_name() != "config.json" {
+        } else if entry.file_name() != SETTINGS {
             fs::remove_file(entry.path()).map_err(failed)?;
             left += u64::from(entry.path().exists());
         }

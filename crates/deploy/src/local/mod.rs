@@ -9,6 +9,7 @@ mod command;
 mod emptying;
 mod keys;
 mod ports;
+mod preflight;
 mod record;
 mod stack;
 mod weights;
@@ -28,7 +29,9 @@ use crate::process::{Owner, Process, Recipe};
 use crate::remote::{self, Moved, RemoteStore};
 
 use command::{Places, Replica};
+pub use emptying::Contents;
 use keys::Connector;
+pub use preflight::preflight;
 pub use record::{Command, Started};
 pub use stack::{Platform, Stack};
 

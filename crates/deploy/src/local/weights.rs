@@ -1,12 +1,15 @@
 //! Where an engine's weights are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use weir_model::ModelShape;
 use weir_spec::plan::{GENERATED, LocalTarget};
 
 use crate::checkpoint;
 use crate::error::DeployError;
+
+/// Files by which a tokenizer is known.
+const TOKENIZERS: [&str; 4] = ["tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json"];
 
 /// The weights' folder or name: as the target says, a generated checkpoint, or the model's name.
 pub(super) fn place(target: &LocalTarget, model: &ModelShape) -> Result<String, DeployError> {
@@ -22,6 +25,32 @@ pub(super) fn place(target: &LocalTarget, model: &ModelShape) -> Result<String, 
             checkpoint::write(&folder, model)?;
             Ok(folder.display().to_string())
         }
-        Some(place) => Ok(place.to_owned()),
+        Some(place) => {
+            check(Path::new(place))?;
+            Ok(place.to_owned())
+        }
     }
+}
+
+/// Refuses a folder of the user's that lacks what an engine needs. vLLM itself starts without a
+/// tokenizer and answers with empty texts.
+fn check(folder: &Path) -> Result<(), DeployError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let lacks = |problem: &str, remedy: &str| DeployError::Weights {
+        path: folder.display().to_string(),
+        problem: problem.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    if !folder.join("config.json").exists() {
+        return Err(lacks("it has no config.json", "name the folder of a whole model"));
+    }
+    if !TOKENIZERS.iter().any(|name| folder.join(name).exists()) {
+        return Err(lacks(
+            "it has no tokenizer",
+            "put the model's tokenizer.json and tokenizer_config.json there",
+        ));
+    }
+    Ok(())
 }

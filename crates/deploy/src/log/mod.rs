@@ -1,10 +1,18 @@
 //! What logs of vLLM and LMCache say: facts of the start, and why something ended.
 
 mod cause;
+mod known;
+mod line;
 mod start_up;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 pub use cause::{Cause, cause};
 pub use start_up::StartUp;
+
+use line::{plain, shortened};
 
 /// The last line that says something, without colours and shortened.
 pub(crate) fn last_line(text: &str) -> String {
@@ -12,26 +20,12 @@ pub(crate) fn last_line(text: &str) -> String {
     line.map_or_else(|| "(nothing)".to_owned(), |line| shortened(&line))
 }
 
-/// A line without the codes of terminals.
-fn plain(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("\u{1b}[") {
-        out.push_str(&rest[..at]);
-        let code = &rest[at + 2..];
-        let end = code.find(|c: char| c.is_ascii_alphabetic()).map_or(code.len(), |end| end + 1);
-        rest = &code[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn shortened(line: &str) -> String {
-    const MOST: usize = 300;
-    let line = line.trim();
-    if line.chars().count() <= MOST {
-        return line.to_owned();
-    }
-    let head: String = line.chars().take(MOST).collect();
-    format!("{head}...")
+/// A log from a place on; empty where it cannot be read.
+pub(crate) fn since(log: &Path, begin: u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_to_end(&mut bytes)
+    });
+    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

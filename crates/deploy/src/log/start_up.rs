@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plain;
+use super::line::{Line, plain, shortened};
 
 /// What a log says of a start; what it does not say is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,58 +11,81 @@ pub struct StartUp {
     /// The version that started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The version of `LMCache` that was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lmcache: Option<String>,
     /// Tokens that the engine's KV cache holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
-    /// Its blocks, where they were overridden.
+    /// Its blocks, where they were overridden or are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u64>,
+    /// Tokens of a block, where that was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u64>,
     /// Connectors and their specs that were created.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connectors: Vec<String>,
     /// Lines that say that a mechanism will not do what it was configured for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<String>,
+    /// The lines that the facts were read from, without process and time, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
 /// Words of lines that cast doubt on a mechanism.
-const DOUBTS: [&str; 4] = [
+const DOUBTS: [&str; 5] = [
     "No supported cpu connector found",
     "degraded mode",
     "always recompute",
     "falling back to recompute",
+    "due to previous initialization failure",
 ];
+/// Before the name of what was created.
+const CREATED: [&str; 2] =
+    ["Creating v1 connector with name: ", "Creating offloading spec with name: "];
+/// Before the count of blocks; in vLLM's first engine the second.
+const BLOCKS: [&str; 2] = ["num_gpu_blocks_override=", "# GPU blocks: "];
+/// Before the version: of vLLM in its banner and its engine, of an older one, of `LMCache`.
+const VERSIONS: [&str; 4] = ["  version ", "LLM engine (v", "API server version ", LMCACHE];
+const LMCACHE: &str = "LMCache v";
 
 impl StartUp {
     /// Reads a log.
     pub fn of(text: &str) -> Self {
         let mut facts = Self::default();
         for line in text.lines().map(plain) {
+            let before = facts.clone();
             facts.read(&line);
+            if facts != before {
+                facts.lines.push(shortened(&Line::of(&line).said));
+            }
         }
         facts
     }
 
     fn read(&mut self, line: &str) {
-        if self.version.is_none() {
-            self.version = version(line);
+        first(&mut self.version, VERSIONS.iter().find_map(|mark| version(line, mark)));
+        first(&mut self.lmcache, version(line, LMCACHE));
+        // Each says the last word on its own: an override comes behind what it overrides.
+        last(&mut self.kv_tokens, number(line, "KV cache size: "));
+        last(&mut self.blocks, BLOCKS.iter().find_map(|mark| number(line, mark)));
+        if line.contains("non-default args: ") {
+            last(&mut self.block_size, number(line, "'block_size': "));
         }
-        if let Some(tokens) = number_after(line, "KV cache size: ") {
-            self.kv_tokens = Some(tokens);
-        }
-        if let Some((_, rest)) = line.split_once("num_gpu_blocks_override=") {
-            self.blocks = number(rest).or(self.blocks);
-        }
-        for mark in ["Creating v1 connector with name: ", "Creating offloading spec with name: "] {
-            if let Some((_, rest)) = line.split_once(mark) {
-                let name = rest.split_whitespace().next().unwrap_or_default().to_owned();
-                if !name.is_empty() && !self.connectors.contains(&name) {
-                    self.connectors.push(name);
-                }
+        for mark in CREATED {
+            let rest = line.split_once(mark).map(|(_, rest)| rest).unwrap_or_default();
+            if let Some(name) = rest.split_whitespace().next()
+                && !self.connectors.iter().any(|known| known == name)
+            {
+                self.connectors.push(name.to_owned());
             }
         }
         if DOUBTS.iter().any(|words| line.contains(words)) {
-            let words = super::shortened(after_prefix(line));
+            let words = shortened(&Line::of(line).said);
+            // What follows the end of a traceback begins with the end of its sentence.
+            let words = words.trim_start_matches(['.', ' ']).to_owned();
             if !self.doubts.contains(&words) {
                 self.doubts.push(words);
             }
@@ -70,30 +93,29 @@ impl StartUp {
     }
 }
 
-/// vLLM: `version 0.32.0` in its banner, or `(v0.32.0)`; LMCache: `LMCache v0.5.6`.
-fn version(line: &str) -> Option<String> {
-    let marks = ["LMCache v", "LLM engine (v", "API server version ", "  version "];
-    let rest = marks.iter().find_map(|mark| line.split_once(mark).map(|(_, rest)| rest))?;
-    let version: String =
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ".+".contains(*c)).collect();
+fn first<T>(fact: &mut Option<T>, read: Option<T>) {
+    if fact.is_none() {
+        *fact = read;
+    }
+}
+
+fn last<T>(fact: &mut Option<T>, read: Option<T>) {
+    if read.is_some() {
+        *fact = read;
+    }
+}
+
+/// The version behind a mark.
+fn version(line: &str, mark: &str) -> Option<String> {
+    let (_, rest) = line.split_once(mark)?;
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || ".+".contains(*c);
+    let version: String = rest.chars().take_while(is_part).collect();
     version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
 }
 
-fn number_after(line: &str, mark: &str) -> Option<u64> {
-    number(line.split_once(mark)?.1)
-}
-
-/// The number at the start, with or without commas.
-fn number(text: &str) -> Option<u64> {
-    let digits: String = text
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ',')
-        .filter(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
-}
-
-/// A line without process, level, time and place.
-fn after_prefix(line: &str) -> &str {
-    line.split_once("] ").map_or(line, |(_, rest)| rest)
+/// The number behind a mark, with or without commas.
+fn number(line: &str, mark: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(mark)?;
+    let digits = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',');
+    digits.filter(char::is_ascii_digit).collect::<String>().parse().ok()
 }

@@ -22,6 +22,35 @@ pub enum ProcessError {
         /// The system's answer.
         error: std::io::Error,
     },
+    /// Its log cannot be written.
+    #[error("{name}: its log {} cannot be written: {error}; check the folder", log.display())]
+    Log {
+        /// Which part of the arm.
+        name: String,
+        /// The log.
+        log: PathBuf,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// Its working directory is not there.
+    #[error("{name}: its folder {} is not there; was it removed meanwhile?", folder.display())]
+    Folder {
+        /// Which part of the arm.
+        name: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A processor that it should use is not there.
+    #[error(
+        "{name}: processor {core} is not there, or not for this user; write others in \
+             target.local.cores"
+    )]
+    Core {
+        /// Which part of the arm.
+        name: String,
+        /// The processor.
+        core: usize,
+    },
     /// It ended.
     #[error("{name} ended {when} ({ended}): {}; log: {}",
             cause.as_ref().map_or_else(|| format!("its log ends: {last}"), ToString::to_string),

@@ -1,91 +1,112 @@
-//! The descendants of a process, by the marks in their environments.
+//! What a process started: its descendants, by the marks in their environments, and by groups and
+//! parents where a program has written over its environment.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, kill_process, pidfd_open, pidfd_send_signal,
+};
 
-use super::owner::{self, Owner};
+use super::owner::Marks;
+use super::table::{self, Seen};
 
-/// Environment variable with the name of the part of an arm.
-pub(super) const PART: &str = "WEIR_PART";
 /// How often those that were asked to end are looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time that those have that are killed: the system frees their memory first.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
-/// One descendant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) pid: u32,
-    started: u64,
-    /// Its pid and name, for messages.
-    pub(super) words: String,
-}
-
-impl Member {
-    pub(super) fn is_alive(&self) -> bool {
-        owner::started(self.pid) == Some(self.started)
+/// The processes whose marks are wanted, with the marks, and those that belong to them though
+/// they have none. Never this process, nor one above it.
+pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(Seen, Marks)> {
+    let ourselves = table::ourselves();
+    let (mut found, mut bare) = (Vec::new(), Vec::new());
+    for seen in table::of_this_user().into_iter().filter(|seen| !ourselves.contains(&seen.pid)) {
+        match Marks::of(&seen) {
+            Some(marks) if wanted(&marks) => found.push((seen, marks)),
+            // It is somebody else's.
+            Some(_) => {}
+            None => bare.push(seen),
+        }
     }
+    let own_group = u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or_default();
+    let mut at = 0;
+    // Each that is found may bring more.
+    while let Some((of, marks)) = found.get(at).cloned() {
+        at += 1;
+        let belongs = |seen: &Seen| {
+            seen.parent == of.pid || (seen.group == of.group && of.group != own_group)
+        };
+        let (more, rest) = bare.into_iter().partition(belongs);
+        bare = rest;
+        found.extend(Vec::into_iter(more).map(|seen| (seen, marks.clone())));
+    }
+    found
 }
 
-/// The descendants of a part that it cannot do without: vLLM's engines and workers, which name
-/// themselves. Helpers of Python's multiprocessing come and go.
-pub(super) fn of(owner: &Owner, part: &str, without: u32) -> Vec<Member> {
-    let named = |pid: u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        line.starts_with("VLLM::").then(|| format!("{} (pid {pid})", line.trim()))
-    };
-    let member = |pid| Some(Member { pid, started: owner::started(pid)?, words: named(pid)? });
-    marked(owner, part).into_iter().filter(|pid| *pid != without).filter_map(member).collect()
+/// The processes of one part of an arm: those that are marked so, and those in the group that its
+/// first process leads.
+pub(super) fn of_part(marks: &Marks, leader: u32) -> Vec<Seen> {
+    let mut found: Vec<Seen> = find(|of| of == marks).into_iter().map(|(seen, _)| seen).collect();
+    let known: BTreeSet<u32> = found.iter().map(|seen| seen.pid).collect();
+    let in_group = |seen: &Seen| seen.group == leader && !known.contains(&seen.pid);
+    found.extend(table::of_this_user().into_iter().filter(in_group));
+    found
 }
 
-/// The processes that carry the marks of a part, except those that have ended.
-fn marked(owner: &Owner, part: &str) -> Vec<u32> {
-    let wanted = format!("{PART}={part}");
-    let carries = |pid: &u32| {
-        Owner::of_process(*pid).as_ref() == Some(owner)
-            && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|bytes| {
-                bytes.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
-            })
-    };
-    owner::all().into_iter().filter(carries).collect()
+/// Those that are found now, and those that were found before and are still there: who loses its
+/// parent may have nothing left that says where it belongs.
+pub(crate) fn with_known(found: Vec<Seen>, known: &mut Vec<Seen>) -> Vec<Seen> {
+    for seen in found {
+        if !known.contains(&seen) {
+            known.push(seen);
+        }
+    }
+    known.retain(Seen::is_alive);
+    known.clone()
 }
 
-/// Ends what is left of a part; what stays for all that is returned.
-pub(super) fn end(owner: &Owner, part: &str, patience: Duration) -> Result<(), Vec<u32>> {
-    end_all(|| marked(owner, part), patience)
-}
-
-/// Asks processes to end, kills them after half of the patience. `find` says which are there.
-pub(crate) fn end_all(find: impl Fn() -> Vec<u32>, patience: Duration) -> Result<(), Vec<u32>> {
+/// Asks processes to end, and kills those that are there after `grace`. `find` says which are
+/// there; those that stay for all that are returned.
+pub(crate) fn end_all(
+    mut find: impl FnMut() -> Vec<Seen>,
+    grace: Duration,
+) -> Result<(), Vec<u32>> {
     let begin = Instant::now();
-    let mut asked = Vec::new();
+    let mut asked: Vec<Seen> = Vec::new();
     loop {
         let left = find();
         if left.is_empty() {
             return Ok(());
         }
-        if begin.elapsed() >= patience {
-            return Err(left);
+        if begin.elapsed() >= grace + AFTER_KILL {
+            return Err(left.iter().map(|seen| seen.pid).collect());
         }
-        for pid in left {
-            if begin.elapsed() >= patience / 2 {
-                signal(pid, Signal::KILL);
-            } else if !asked.contains(&pid) {
-                asked.push(pid);
-                signal(pid, Signal::TERM);
+        for seen in left {
+            if begin.elapsed() >= grace {
+                signal(&seen, Signal::KILL);
+            } else if !asked.contains(&seen) {
+                signal(&seen, Signal::TERM);
+                asked.push(seen);
             }
         }
         std::thread::sleep(LOOK);
     }
 }
 
-/// Sends a signal to the process that has the number now, and to no later one.
-fn signal(pid: u32, signal: Signal) {
-    let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    if let Ok(handle) = pidfd_open(number, PidfdFlags::empty())
-        && Owner::of_process(pid).is_some()
-    {
-        let _ = pidfd_send_signal(&handle, signal);
+/// Sends a signal to a process, and to no later one of its number.
+fn signal(to: &Seen, signal: Signal) {
+    let Some(number) = i32::try_from(to.pid).ok().and_then(Pid::from_raw) else { return };
+    match pidfd_open(number, PidfdFlags::empty()) {
+        // What the handle means now it means for good: look at who that is, then send.
+        Ok(handle) if to.is_alive() => {
+            let _ = pidfd_send_signal(&handle, signal);
+        }
+        // Linux before 5.3, and some sandboxes.
+        Err(Errno::NOSYS | Errno::PERM) if to.is_alive() => {
+            let _ = kill_process(number, signal);
+        }
+        _ => {}
     }
 }

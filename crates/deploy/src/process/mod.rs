@@ -3,56 +3,37 @@
 
 mod error;
 mod family;
+pub(crate) mod memory;
 pub(crate) mod owner;
+mod spawn;
+pub(crate) mod table;
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 
 pub use error::ProcessError;
-pub(crate) use family::end_all;
+pub(crate) use family::{end_all, find, with_known};
 pub use owner::Owner;
+pub use spawn::Recipe;
 
 use crate::log;
+use owner::Marks;
+use table::Seen;
 
 /// How often a process that was asked to end is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipe {
-    /// What to call it: `vllm-0`, `lmcache`.
-    pub name: String,
-    /// The program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Environment variables beside those of this process.
-    pub env: BTreeMap<String, String>,
-    /// Words of the command line that must not be recorded.
-    pub secrets: Vec<String>,
-    /// Working directory.
-    pub folder: PathBuf,
-    /// Where its output goes; what is there stays.
-    pub log: PathBuf,
-    /// Processors that it may use; nothing: all.
-    pub cores: Option<Vec<usize>>,
-}
-
-impl Recipe {
-    /// A word of the command line as it may be recorded.
-    pub(crate) fn without_secrets(&self, word: &str) -> String {
-        let hide = |word: String, secret: &String| word.replace(secret.as_str(), "***");
-        self.secrets.iter().filter(|secret| !secret.is_empty()).fold(word.to_owned(), hide)
-    }
-}
+/// Time that one has which nobody asks for any more.
+const DROPPED: Duration = Duration::from_secs(4);
+/// How the names begin of processes that vLLM cannot do without: its engines and workers name
+/// themselves. Helpers of Python's multiprocessing come and go.
+const VITAL: &str = "VLLM::";
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,20 +44,21 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
+impl Ended {
+    /// How is not known.
+    const SOMEHOW: Self = Self { code: None, signal: None };
+}
+
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code, self.signal) {
             (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(9)) => f.write_str("killed (signal 9)"),
+            (None, Some(9)) => {
+                f.write_str("signal 9: killed by somebody, or by the kernel for want of memory")
+            }
             (None, Some(signal)) => write!(f, "signal {signal}"),
             (None, None) => f.write_str("unknown"),
         }
-    }
-}
-
-impl From<ExitStatus> for Ended {
-    fn from(status: ExitStatus) -> Self {
-        Self { code: status.code(), signal: status.signal() }
     }
 }
 
@@ -85,45 +67,36 @@ impl From<ExitStatus> for Ended {
 pub struct Process {
     /// Behind a lock, so that several threads can look whether it lives.
     child: Mutex<Child>,
+    /// Set once all is over.
+    over: bool,
     name: String,
     log: PathBuf,
-    owner: Owner,
-    /// Descendants that were there when it was ready: one that is gone is a death inside.
-    family: Vec<family::Member>,
+    /// Where its own output begins in the log.
+    begin: u64,
+    marks: Marks,
+    /// Descendants that were there when it was ready, with what to call them: one that is gone is
+    /// a death inside.
+    vital: Vec<(Seen, String)>,
+    /// Shared memory that was made for it and that it had when it was ready.
+    memory: BTreeSet<PathBuf>,
     pid: u32,
 }
 
 impl Process {
     /// Starts it.
     pub fn start(recipe: &Recipe, owner: &Owner) -> Result<Self, ProcessError> {
-        let failed = |error: std::io::Error| ProcessError::Start {
-            name: recipe.name.clone(),
-            program: recipe.program.clone(),
-            error,
-        };
-        let log = open_log(&recipe.log).map_err(failed)?;
-        let mut command = Command::new(&recipe.program);
-        command
-            .args(&recipe.args)
-            .envs(&recipe.env)
-            .envs(owner.marks())
-            .env(family::PART, &recipe.name)
-            .current_dir(&recipe.folder)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed)?)
-            .stderr(log);
-        let child = command.spawn().map_err(failed)?;
-        if let Some(cores) = &recipe.cores {
-            bind(&child, cores);
-        }
+        let marks = Marks { owner: owner.clone(), part: recipe.name.clone() };
+        let (child, begin) = spawn::spawn(recipe, &marks)?;
         Ok(Self {
             pid: child.id(),
             child: Mutex::new(child),
+            over: false,
             name: recipe.name.clone(),
             log: recipe.log.clone(),
-            owner: owner.clone(),
-            family: Vec::new(),
+            begin,
+            marks,
+            vital: Vec::new(),
+            memory: BTreeSet::new(),
         })
     }
 
@@ -137,9 +110,38 @@ impl Process {
         self.pid
     }
 
+    /// Its log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// What it has written since it was started; the log may hold more of others before.
+    pub fn said(&self) -> String {
+        log::since(&self.log, self.begin)
+    }
+
+    /// The process ids of all that belongs to it and runs, itself among them.
+    pub fn family(&self) -> Vec<u32> {
+        self.members().iter().map(|seen| seen.pid).collect()
+    }
+
+    fn members(&self) -> Vec<Seen> {
+        family::of_part(&self.marks, self.pid)
+    }
+
     /// How it ended, if it did.
     pub fn ended(&self) -> Option<Ended> {
-        self.child().try_wait().ok().flatten().map(Ended::from)
+        let child = self.child();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // It is not reaped: its number, and that of its group, stay its own until the end.
+        match waitid(WaitId::Pid(Pid::from_child(&child)), options) {
+            Ok(None) => None,
+            Ok(Some(status)) => {
+                Some(Ended { code: status.exit_status(), signal: status.terminating_signal() })
+            }
+            // Somebody else reaped it, or nobody has to.
+            Err(_) => Some(Ended::SOMEHOW),
+        }
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
@@ -160,7 +162,7 @@ impl Process {
                 return Err(self.death(ended, "before it was ready").into());
             }
             if ready()? {
-                self.family = family::of(&self.owner, &self.name, self.pid());
+                self.remember();
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -168,7 +170,7 @@ impl Process {
                     name: self.name.clone(),
                     after: begin.elapsed(),
                     log: self.log.clone(),
-                    last: log::last_line(&self.text()),
+                    last: log::last_line(&self.said()),
                 }
                 .into());
             }
@@ -176,93 +178,107 @@ impl Process {
         }
     }
 
+    /// Notes what it consists of now that it is ready.
+    fn remember(&mut self) {
+        let members = self.members();
+        let named = |seen: Seen| {
+            let line = seen.line();
+            line.starts_with(VITAL).then(|| (seen, line))
+        };
+        self.memory = self.shared_memory(&members);
+        self.vital = members.into_iter().filter_map(named).collect();
+    }
+
+    fn shared_memory(&self, members: &[Seen]) -> BTreeSet<PathBuf> {
+        let of = |seen: &Seen| memory::made_and_mapped(seen, &self.marks.owner);
+        members.iter().flat_map(of).collect()
+    }
+
     /// Refuses where it, or one of the processes that it had when it was ready, is gone.
     pub fn check(&self) -> Result<(), ProcessError> {
         if let Some(ended) = self.ended() {
             return Err(self.death(ended, "while it was used"));
         }
-        let gone = self.family.iter().find(|member| !member.is_alive());
-        match gone {
-            None => Ok(()),
-            Some(member) => Err(ProcessError::Part {
-                name: self.name.clone(),
-                part: member.words.clone(),
-                cause: log::cause(&self.text()).map_or_else(
-                    || format!("its log ends: {}", log::last_line(&self.text())),
-                    |cause| cause.to_string(),
-                ),
-                log: self.log.clone(),
-            }),
-        }
+        let Some((seen, part)) = self.vital.iter().find(|(seen, _)| !seen.is_alive()) else {
+            return Ok(());
+        };
+        let said = self.said();
+        Err(ProcessError::Part {
+            name: self.name.clone(),
+            part: format!("{part} (pid {})", seen.pid),
+            cause: log::cause(&said).map_or_else(
+                || format!("its log ends: {}", log::last_line(&said)),
+                |cause| cause.to_string(),
+            ),
+            log: self.log.clone(),
+        })
     }
 
     /// Ends it and all that it started: asks the process first, kills what is left after `grace`.
-    pub fn stop(self, grace: Duration) -> Result<Ended, ProcessError> {
+    /// Says how the process itself ended.
+    pub fn stop(mut self, grace: Duration) -> Result<Ended, ProcessError> {
         self.end(grace)
     }
 
-    fn end(&self, grace: Duration) -> Result<Ended, ProcessError> {
+    fn end(&mut self, grace: Duration) -> Result<Ended, ProcessError> {
+        self.over = true;
         let deadline = Instant::now() + grace;
-        let ask = |signal| {
-            // It is not reaped yet: the number is its own.
-            let child = self.child();
-            let _ = kill_process(Pid::from_child(&child), signal);
-        };
+        let mut known = self.members();
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.extend(self.shared_memory(&known));
+        let pid = Pid::from_child(&self.child());
         if self.ended().is_none() {
             // The process alone: vLLM ends its engines by itself when it is asked.
-            ask(Signal::TERM);
+            let _ = kill_process(pid, Signal::TERM);
         }
-        while self.ended().is_none() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+        if self.await_end(deadline).is_none() {
+            let _ = kill_process_group(pid, Signal::KILL);
         }
-        if self.ended().is_none() {
-            ask(Signal::KILL);
+        let killed = Instant::now() + family::AFTER_KILL;
+        let ended = self.await_end(killed).ok_or_else(|| self.stays(&[self.pid]))?;
+        // Its children may still be at it; those that left its group carry the marks.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let find = || with_known(self.members(), &mut known);
+        end_all(find, (left / 2).max(grace / 4)).map_err(|pids| self.stays(&pids))?;
+        let _ = self.child().wait();
+        for path in memory::unmapped(memory) {
+            let _ = std::fs::remove_file(path);
         }
-        let waited = self.child().wait().ok().map(Ended::from);
-        let ended = waited.unwrap_or(Ended { code: None, signal: None });
-        // Children that left its group still carry the marks.
-        let patience = deadline.saturating_duration_since(Instant::now()).max(grace / 4);
-        family::end(&self.owner, &self.name, patience)
-            .map_err(|pids| ProcessError::Stays { name: self.name.clone(), pids })?;
         Ok(ended)
     }
 
+    fn await_end(&self, deadline: Instant) -> Option<Ended> {
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || Instant::now() >= deadline {
+                return ended;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn stays(&self, pids: &[u32]) -> ProcessError {
+        ProcessError::Stays { name: self.name.clone(), pids: pids.to_vec() }
+    }
+
     fn death(&self, ended: Ended, when: &'static str) -> ProcessError {
-        let text = self.text();
+        let said = self.said();
         ProcessError::Ended {
             name: self.name.clone(),
             when,
             ended,
-            cause: log::cause(&text),
-            last: log::last_line(&text),
+            cause: log::cause(&said),
+            last: log::last_line(&said),
             log: self.log.clone(),
         }
-    }
-
-    fn text(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // An arm that failed on its way up, or a panic: nobody waits for a clean end.
-        let _ = self.end(Duration::from_secs(2));
+        if !self.over {
+            let _ = self.end(DROPPED);
+        }
     }
-}
-
-fn open_log(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// Binds a process, and the threads and children that it starts from now on, to processors. One
-/// that is refused (a processor that is not there) leaves it unbound.
-fn bind(child: &Child, cores: &[usize]) {
-    let mut set = CpuSet::new();
-    for core in cores.iter().copied().filter(|core| *core < CpuSet::MAX_CPU) {
-        set.set(core);
-    }
-    let _ = sched_setaffinity(Some(Pid::from_child(child)), &set);
 }

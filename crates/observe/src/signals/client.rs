@@ -63,6 +63,12 @@ pub fn add_client(asked: &Asked, gpu_only: bool, signals: &mut Signals) {
         signals.add(SignalKind::GpuHitTokens, asked.cached_tokens as f64, source);
     }
     if let Some(gpu) = signals.get(SignalKind::GpuHitTokens) {
+        if !gpu_only && asked.cached_tokens > 0 {
+            // Engines count all that was cached in their answers; the GPU's part is its own.
+            let external = (asked.cached_tokens as f64 - gpu).max(0.0);
+            let source = "load generator (cached_tokens of the responses, less the GPU's hits)";
+            signals.add(SignalKind::ExternalHitTokens, external, source);
+        }
         let eligible = (asked.servable_tokens as f64 - gpu).max(0.0);
         signals.add(SignalKind::EligibleTokens, eligible, SOURCE);
     }

@@ -82,11 +82,13 @@ pub fn add_lmcache_server(
     if let (Some(kind), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
         add(kind, tokens, SECOND_LEVEL);
     }
+    // An operation that never happened is absent.
+    let never = |value: Option<f64>| value.or_else(|| (!windows.is_empty()).then_some(0.0));
     if let Some(loaded) = read(LOADED) {
         add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), LOADED);
         add(SignalKind::LoadedBytes, loaded * objects.bytes(), LOADED);
     }
-    if let Some(written) = read(WRITTEN) {
+    if let Some(written) = never(read(WRITTEN)) {
         // What was promoted from the second level is written to the first one too, but did not come
         // from the GPU. Without a second level there is no such counter.
         let promoted = read(PROMOTED);

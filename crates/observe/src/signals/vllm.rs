@@ -65,6 +65,9 @@ const TIERS: &[Reading] = &[
     Reading::of(SignalKind::RemoteHitTokens, BY_TIER, &[("source", "p2p")]),
 ];
 
+/// How the families of vLLM's own connector begin.
+const CONNECTOR: &str = "vllm:kv_offload_";
+
 /// Families of which every engine has one series each.
 const PER_ENGINE: &str = "vllm:num_requests_running";
 const ENDED: &str = "vllm:request_success_total";
@@ -81,6 +84,18 @@ pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapErr
         }
         Ok(_) => {}
         Err(gap) => note(&mut gaps, gap),
+    }
+    // Counters of a connector appear with their first increment: where others of it are there,
+    // what is absent never happened.
+    let has_connector =
+        !windows.is_empty() && windows.iter().all(|window| window.speaks_of(CONNECTOR));
+    if has_connector {
+        for kind in [SignalKind::StoredBytes, SignalKind::LoadedBytes] {
+            if signals.get(kind).is_none() {
+                let source = format!("{PART} ({CONNECTOR}*: none of it was ever counted)");
+                signals.add(kind, 0.0, &source);
+            }
+        }
     }
     if let Some(replicas) = replicas(windows) {
         signals.add(SignalKind::Replicas, replicas as f64, &format!("{PART} ({PER_ENGINE})"));

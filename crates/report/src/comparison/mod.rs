@@ -9,6 +9,7 @@ mod estimate;
 mod noise;
 mod overload;
 mod peaks;
+mod prediction;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ pub use deltas::{Delta, LevelDelta};
 pub use estimate::Estimate;
 pub use noise::NoiseFloor;
 pub use peaks::PeakRow;
+pub use prediction::{
+    PredictedGroup, PredictedMetric, PredictedTokens, PredictionComparison, TOLERANCE_PERCENT,
+    compare_prediction,
+};
 pub use runs::{RunComparison, RunDelta, compare_runs};
 
 use crate::figures::compute_share;
@@ -65,6 +70,9 @@ pub struct Comparison {
     pub origins: BTreeMap<String, String>,
     /// Per model and hardware.
     pub deployments: Vec<DeploymentComparison>,
+    /// A simulated run beside this live one, where the caller has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<PredictionComparison>,
 }
 
 /// How many cells there are.
@@ -215,6 +223,7 @@ impl Comparison {
             warnings,
             origins: origins(&plan.origins),
             deployments,
+            prediction: None,
         })
     }
 }

@@ -47,6 +47,19 @@ pub(super) fn pool_words(of: &Deployment) -> String {
     )
 }
 
+/// Tokens by tier, where the tiers' own figures add up to what the engine took from them.
+pub(crate) fn split(seen: &Seen, served: Option<f64>) -> Option<Vec<(&'static str, f64)>> {
+    let tiers: Vec<(&str, f64)> = TIERS
+        .iter()
+        .filter_map(|(kind, name)| Some((*name, seen.get(*kind)?)))
+        .filter(|(_, tokens)| *tokens > 0.0)
+        .collect();
+    let sum: f64 = tiers.iter().map(|(_, tokens)| tokens).sum();
+    let served = served.unwrap_or(sum);
+    let is_whole = (sum - served).abs() <= SPLIT * served;
+    (!tiers.is_empty() && is_whole).then_some(tiers)
+}
+
 impl Account<'_> {
     /// What is asked again, against the room for it.
     pub(super) fn regime(&self, foreseen: &Prediction) -> String {
@@ -83,7 +96,7 @@ impl Account<'_> {
             Some(gpu) => format!("{} came from the GPU's cache", share(gpu)),
             None => "what came from the GPU's cache is not observable".to_owned(),
         });
-        let split = self.split(served);
+        let split = split(self.seen, served);
         match (&split, served) {
             (Some(split), _) => {
                 parts.extend(
@@ -104,23 +117,11 @@ impl Account<'_> {
             let computed = (prompt - gpu - served.unwrap_or(0.0)).max(0.0);
             parts.push(format!("{} were computed", share(computed)));
         }
-        let mut lines = vec![format!("Of {} prompt tokens, {}", numerals::whole(prompt), parts.join(", "))];
+        let mut lines =
+            vec![format!("Of {} prompt tokens, {}", numerals::whole(prompt), parts.join(", "))];
         lines.extend(self.reuse(prompt));
         lines.extend(self.who_says());
         lines
-    }
-
-    /// Tokens by tier, where the tiers' own figures add up to what the engine took from them.
-    fn split(&self, served: Option<f64>) -> Option<Vec<(&'static str, f64)>> {
-        let tiers: Vec<(&str, f64)> = TIERS
-            .iter()
-            .filter_map(|(kind, name)| Some((*name, self.seen.get(*kind)?)))
-            .filter(|(_, tokens)| *tokens > 0.0)
-            .collect();
-        let sum: f64 = tiers.iter().map(|(_, tokens)| tokens).sum();
-        let served = served.unwrap_or(sum);
-        let is_whole = (sum - served).abs() <= SPLIT * served;
-        (!tiers.is_empty() && is_whole).then_some(tiers)
     }
 
     /// What could have been served, and how much of it was.
@@ -148,7 +149,7 @@ impl Account<'_> {
             (SignalKind::ExternalHitTokens, "Hits in the tiers"),
         ];
         let served = self.seen.get(SignalKind::ExternalHitTokens);
-        let has_split = self.split(served).is_some();
+        let has_split = split(self.seen, served).is_some();
         let mut lines = Vec::new();
         for (kind, title) in kinds {
             if self.seen.all(kind).len() > 1 {

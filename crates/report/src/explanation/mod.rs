@@ -6,7 +6,7 @@
 //! than sums of shares.
 
 mod account;
-mod sources;
+pub(crate) mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -224,7 +224,11 @@ impl Story<'_> {
                 Verdict::Failed(_) => format!("Its signals alone{which} say: {why}"),
                 _ => format!("Why{which}: {why}"),
             });
-            lines.extend(remedy.map(|remedy| format!("{REMEDY_MARK} {remedy}")));
+            let title = match verdict {
+                Verdict::Corrupt | Verdict::Failed(_) => "What to do:",
+                _ => REMEDY_MARK,
+            };
+            lines.extend(remedy.map(|remedy| format!("{title} {remedy}")));
         }
         lines
     }

@@ -8,28 +8,31 @@ use crate::results::CellResult;
 
 /// Two sources agree up to this: windows end a request apart.
 const AGREE: f64 = 0.05;
+/// Smaller differences in tokens than this share of the prompts are no contradiction.
+const NEGLIGIBLE: f64 = 0.01;
+const LOOKUPS: &str = " at lookups, which count what the GPU holds too";
 /// Sources farther apart than this cannot both be right.
 const CONTRADICT: f64 = 0.25;
 
 /// One quantity as one part saw it, over all repeats.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Observation {
+pub(crate) struct Observation {
     /// Who: the source up to its first bracket.
-    pub(super) part: String,
+    pub(crate) part: String,
     /// Sum over the repeats; of a gauge, the mean.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// A lookup finds what the GPU holds as well: not what was served.
-    pub(super) is_lookup: bool,
+    pub(crate) is_lookup: bool,
 }
 
 /// All quantities that were seen in every one of some repeats.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen(BTreeMap<SignalKind, Vec<Observation>>);
+pub(crate) struct Seen(BTreeMap<SignalKind, Vec<Observation>>);
 
 impl Seen {
     /// Sums the signals of complete repeats. A source that is silent in one of them is left out:
     /// its sum would be of fewer.
-    pub(super) fn of(results: &[&CellResult]) -> Self {
+    pub(crate) fn of(results: &[&CellResult]) -> Self {
         let signals: Vec<&Signals> =
             results.iter().filter_map(|result| Some(&result.evidence.as_ref()?.signals)).collect();
         let Some(first) = signals.first() else { return Self::default() };
@@ -57,20 +60,21 @@ impl Seen {
     }
 
     /// Who saw a quantity, the one that a verdict takes first.
-    pub(super) fn all(&self, kind: SignalKind) -> &[Observation] {
+    pub(crate) fn all(&self, kind: SignalKind) -> &[Observation] {
         self.0.get(&kind).map_or(&[], Vec::as_slice)
     }
 
     /// The value that a verdict takes.
-    pub(super) fn get(&self, kind: SignalKind) -> Option<f64> {
+    pub(crate) fn get(&self, kind: SignalKind) -> Option<f64> {
         self.all(kind).first().map(|seen| seen.value)
     }
 
     /// A quantity with who says so and whether others agree: "34 GiB (vLLM's /metrics; Weir's tiers
     /// the same within 0.2 %)".
-    pub(super) fn told(&self, kind: SignalKind, print: fn(f64) -> String) -> Option<String> {
+    pub(crate) fn told(&self, kind: SignalKind, print: fn(f64) -> String) -> Option<String> {
         let (first, others) = self.all(kind).split_first()?;
-        let mut words = format!("{} ({}", print(first.value), first.part);
+        let lookups = if first.is_lookup { LOOKUPS } else { "" };
+        let mut words = format!("{} ({}{lookups}", print(first.value), first.part);
         for other in others {
             words += "; ";
             words += &against(first, other, print);
@@ -79,9 +83,16 @@ impl Seen {
     }
 
     /// True where two parts cannot both be right about a quantity.
-    pub(super) fn contradicts(&self, kind: SignalKind) -> bool {
+    pub(crate) fn contradicts(&self, kind: SignalKind) -> bool {
         let Some((first, others)) = self.all(kind).split_first() else { return false };
-        let differs = |other: &Observation| difference(first.value, other.value).abs() > CONTRADICT;
+        let least = match kind.unit() {
+            "tokens" => NEGLIGIBLE * self.get(SignalKind::PromptTokens).unwrap_or(0.0),
+            _ => 0.0,
+        };
+        let differs = |other: &Observation| {
+            difference(first.value, other.value).abs() > CONTRADICT
+                && (first.value - other.value).abs() > least
+        };
         !first.is_lookup && others.iter().any(|other| !other.is_lookup && differs(other))
     }
 }
@@ -96,7 +107,8 @@ fn against(first: &Observation, other: &Observation, print: fn(f64) -> String) -
     let difference = difference(first.value, other.value);
     let (part, value) = (&other.part, print(other.value));
     if first.is_lookup != other.is_lookup {
-        return format!("{part} {value} at lookups, which count what the GPU holds too");
+        let lookups = if other.is_lookup { LOOKUPS } else { "" };
+        return format!("{part} {value}{lookups}");
     }
     if first.value == other.value {
         format!("{part} says the same")

@@ -155,6 +155,42 @@ pub fn output_columns() -> Vec<Column> {
     ])
 }
 
+/// Columns of `prediction.csv`: one row per arm, level and quantity.
+pub fn prediction_columns() -> Vec<Column> {
+    columns(&[
+        ("model", "", "Model, as in the plan."),
+        ("hardware", "", "Label of the hardware."),
+        ("arm", "", "Arm."),
+        ("level", "", "Level."),
+        ("repeats", "count", "Repeats with equal seeds that count in both runs."),
+        ("sequential", "", "`yes` where one request ran at a time: one user, one replica."),
+        (
+            "quantity",
+            "",
+            "`prompt_tokens`, `hit_tokens_gpu`, `hit_tokens_host`, `hit_tokens_disk`, \
+             `hit_tokens_remote`, `hit_tokens_all_tiers`, or the key of a metric.",
+        ),
+        ("unit", "", "Unit of predicted, measured and difference."),
+        ("predicted", "", "In the simulated run: tokens over all repeats, means of metrics."),
+        ("measured", "", "In the live run; empty where it was not observable."),
+        ("difference", "", "Measured - predicted."),
+        (
+            "difference_percent",
+            "%",
+            "Hits: measured minus predicted share of the run's own prompt tokens, percentage \
+             points. Prompt tokens: 100 x (measured / predicted - 1). Metrics: the prediction's \
+             error, 100 x (predicted / measured - 1).",
+        ),
+        (
+            "tolerance_percent",
+            "%",
+            "Hits: what `difference_percent` may be; 0 where they must be equal to the token. \
+             Empty where nothing is asked.",
+        ),
+        ("holds", "", "`yes` or `no` where something is asked."),
+    ])
+}
+
 /// Columns of the CSV of two runs compared.
 pub fn run_columns() -> Vec<Column> {
     columns(&[
@@ -211,6 +247,12 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
         "Live targets, per arm and level: answers compared with the control's, mismatches, the A/A \
          arm's, p value and outcome (as in `outputs.csv`).",
     ),
+    (
+        "prediction",
+        "",
+        "With `weir report --prediction`: the simulated run beside this one, per arm and level (as in \
+         `prediction.csv`).",
+    ),
 ];
 
 /// The reference of `analysis/`, as Markdown: written to `analysis/columns.md`, and part of the
@@ -227,6 +269,7 @@ pub fn columns_reference() -> String {
         ("performance_comparisons.csv", change_columns()),
         ("<model>_<arm>_metrics.csv", cell_columns()),
         ("outputs.csv", output_columns()),
+        ("prediction.csv (`weir report --prediction`)", prediction_columns()),
         ("runs compared (`weir compare`)", run_columns()),
     ];
     for (file, columns) in parts {

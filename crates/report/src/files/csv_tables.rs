@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::columns::{
-    Column, cell_columns, change_columns, output_columns, peak_columns, run_columns,
+    Column, cell_columns, change_columns, output_columns, peak_columns, prediction_columns,
+    run_columns,
 };
-use crate::comparison::{Comparison, DeploymentComparison, LevelNote, RunComparison};
+use crate::comparison::{
+    Comparison, DeploymentComparison, LevelNote, PredictionComparison, RunComparison,
+};
 use crate::error::ReportError;
 use crate::metric::{METRICS, metric};
 use crate::results::{Entry, Grid, Results};
@@ -212,6 +215,52 @@ pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
         }
     }
     file.bytes().map(Some)
+}
+
+/// `prediction.csv`.
+pub fn prediction_csv(of: &PredictionComparison) -> Result<Vec<u8>, ReportError> {
+    let mut file = File::new("prediction.csv", &prediction_columns())?;
+    for group in &of.groups {
+        let row = |quantity: String, unit: &str, values: [Option<f64>; 5], holds: Option<bool>| {
+            let mut fields = vec![
+                group.model.clone(),
+                group.hardware.clone(),
+                group.arm.clone(),
+                group.level.clone(),
+                group.repeats.to_string(),
+                yes_no(group.sequential),
+                quantity,
+                unit.to_owned(),
+            ];
+            fields.extend(values.map(number));
+            fields.push(holds.map_or(String::new(), yes_no));
+            fields
+        };
+        for tokens in &group.tokens {
+            let quantity = match tokens.place {
+                "prompt" => "prompt_tokens".to_owned(),
+                place => format!("hit_tokens_{}", place.replace(' ', "_")),
+            };
+            let asked = if group.exact { 0.0 } else { of.tolerance_percent };
+            let values = [
+                tokens.predicted,
+                tokens.measured,
+                tokens.difference,
+                tokens.difference_percent,
+                tokens.holds.map(|_| asked),
+            ];
+            file.row(&row(quantity, "tokens", values, tokens.holds))?;
+        }
+        for seen in &group.metrics {
+            let unit = metric(seen.metric).map_or("", |metric| metric.unit);
+            let difference = seen.measured - seen.predicted;
+            let values = [seen.predicted, seen.measured, difference, seen.error_percent];
+            let [predicted, measured, difference, error] = values.map(Some);
+            let values = [predicted, measured, difference, error, None];
+            file.row(&row(seen.metric.to_owned(), unit, values, None))?;
+        }
+    }
+    file.bytes()
 }
 
 /// Two runs compared.

@@ -7,12 +7,13 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use crate::charts::{Chart, chart_json, deployment_charts, script};
-use crate::comparison::{Comparison, DeploymentComparison};
+use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::error::ReportError;
 use crate::tables::{
     Table, arms_table, definitions_table, equal_level_table, explanations_table,
     generator_sentence, generator_table, level_table, origins_table, outputs_rule,
-    outputs_sentence, outputs_table, overview_table, peak_table, verdict_matrix,
+    outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
+    prediction_table, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -70,6 +71,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             sections => Value::from(Serde(&sections)),
             definitions => Value::from(Serde(definitions_table())),
             overview => Value::from(Serde(overview_table(of))),
+            prediction => Value::from(Serde(of.prediction.as_ref().map(prediction))),
             outputs_rule => outputs_rule(),
             origins => Value::from(Serde(origins_table(of))),
             style => Value::from_safe_string(STYLE.to_owned()),
@@ -77,6 +79,23 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             draw => Value::from_safe_string(DRAW.to_owned()),
         })
         .map_err(failed)
+}
+
+#[derive(Serialize)]
+struct PredictionView<'a> {
+    sentence: String,
+    table: Table,
+    differences: &'a [String],
+    left_out: &'a [String],
+}
+
+fn prediction(of: &PredictionComparison) -> PredictionView<'_> {
+    PredictionView {
+        sentence: prediction_sentence(of),
+        table: prediction_table(of),
+        differences: &of.differences,
+        left_out: &of.left_out,
+    }
 }
 
 fn section(place: usize, of: &DeploymentComparison) -> Section {

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use crate::charts::{Chart, deployment_charts};
-use crate::comparison::{Comparison, DeploymentComparison};
+use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::tables::{
     self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_sentence,
     generator_table, level_table, origins_table, outputs_rule, outputs_sentence, outputs_table,
-    overview_table, peak_table, verdict_matrix,
+    overview_table, peak_table, prediction_sentence, prediction_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -45,6 +45,9 @@ pub fn markdown(of: &Comparison) -> String {
     for deployment in &of.deployments {
         out += &section(deployment);
     }
+    if let Some(prediction) = &of.prediction {
+        out += &predicted(prediction);
+    }
     out += "\n## Definitions\n\n";
     out += &tables::markdown(&definitions_table());
     out += "\n## Provenance\n\n";
@@ -56,6 +59,20 @@ pub fn markdown(of: &Comparison) -> String {
     if !of.origins.is_empty() {
         out.push('\n');
         out += &tables::markdown(&origins_table(of));
+    }
+    out
+}
+
+fn predicted(of: &PredictionComparison) -> String {
+    let mut out = "\n## Prediction against measurement\n\n".to_owned();
+    let _ = writeln!(out, "{}\n", escaped(&prediction_sentence(of)));
+    if !of.groups.is_empty() {
+        out += &tables::markdown(&prediction_table(of));
+    }
+    for (title, lines) in [("Differences", &of.differences), ("Not compared", &of.left_out)] {
+        if !lines.is_empty() {
+            let _ = writeln!(out, "\n{title}: {}.", escaped(&lines.join("; ")));
+        }
     }
     out
 }

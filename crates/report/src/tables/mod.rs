@@ -4,6 +4,7 @@ mod deployment;
 mod draw;
 mod generator;
 mod outputs;
+mod prediction;
 mod run;
 
 use serde::Serialize;
@@ -18,6 +19,7 @@ pub use generator::{
     generator_refusals, generator_sentence, generator_short_table, generator_table,
 };
 pub use outputs::{outputs_rule, outputs_sentence, outputs_table};
+pub use prediction::{prediction_sentence, prediction_short_table, prediction_table};
 pub use run::{columns_of, definitions_table, origins_table, overview_table, run_table};
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.

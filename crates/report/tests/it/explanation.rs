@@ -1,37 +1,155 @@
 //! A run told in words.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use weir_engine::{LoadMode, Mechanism, OffloadConfig};
-use weir_model::{Bytes, Claim, OverheadReason, SignalKind, Verdict};
+use weir_model::{Claim, OverheadReason, SignalKind, Verdict};
+use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
 use weir_report::oracle::{AnswerCount, judge};
 use weir_report::results::Results;
+use weir_spec::Experiment;
 use weir_spec::plan::{Plan, Target};
 
 use crate::fixture;
 
 const ENGINE: &str = "vLLM's /metrics (vllm:prompt_tokens_by_source_total)";
+const LMCACHE: &str = "LMCache server's /metrics (lmcache_mp_num_chunks_loaded_total)";
+const LOOKUPS: &str = "LMCache server's /metrics (lmcache_mp_lookup_hit_l1_tokens_total)";
 
-fn plan() -> Plan {
+/// Arms with real offload settings, on a live target.
+pub(crate) fn plan() -> Plan {
+    let text = "\
+name: offload
+models: [Qwen/Qwen3-8B]
+hardware: 2x-l40s
+arms: [native-offload, lmcache-redis]
+workload:
+  shared-prefix: {prefixes: 4, prefix_tokens: 1000, prompt_tokens: 100, output_tokens: 20}
+load: {users: [2], duration: 10s}
+";
+    let resolved =
+        Plan::resolve(&Experiment::parse(text, "test", Path::new(""), &[]).unwrap()).unwrap();
     let mut deployment = fixture::deployment();
-    let offload = OffloadConfig {
-        mechanism: Mechanism::Lmcache,
-        chunk_tokens: 256,
-        prompt_only: false,
-        load: LoadMode::BeforeScheduling,
-        store_cost_per_chunk: weir_model::Nanos::ZERO,
-        copies_per_chunk: 36,
-        tiers: vec![weir_engine::TierConfig {
-            kind: weir_model::TierKind::Host,
-            capacity: Bytes::from_gib(64),
-            ..weir_engine::TierConfig::default()
-        }],
-        store: None,
-    };
-    for arm in [2, 3] {
-        deployment.arms[arm].offload = Some(offload.clone());
+    for (arm, of) in [(2, 0), (3, 1)] {
+        deployment.arms[arm].offload = resolved.deployments[0].arms[of].offload.clone();
     }
     Plan { target: Target::Local(Box::default()), ..fixture::plan_of(deployment, 2) }
+}
+
+/// Signals of a small live run: native offloading at c50 and c300, Redis that keeps nothing at c50
+/// and contradicts the engine at c300, and an arm that died.
+fn results(plan: &Plan) -> Results<'_> {
+    let mut results = fixture::results(plan);
+    for result in &mut results.cells {
+        let cell = &plan.cells[result.cell];
+        let arm = plan.deployments[0].arms[cell.arm].name.as_str();
+        let evidence = result.evidence.as_mut().unwrap();
+        let mut signals = weir_model::Signals::default();
+        let mut add = |kind, value, source| signals.add(kind, value, source);
+        add(SignalKind::PromptTokens, 500_000.0, ENGINE);
+        add(SignalKind::PromptTokens, 499_000.0, "load generator");
+        add(SignalKind::SeenTokens, 400_000.0, "load generator");
+        add(SignalKind::GpuHitTokens, 150_000.0, ENGINE);
+        add(SignalKind::EligibleTokens, 250_000.0, "load generator");
+        match arm {
+            "native-offload" => {
+                add(SignalKind::ExternalHitTokens, 200_000.0, ENGINE);
+                add(SignalKind::HostHitTokens, 200_000.0, ENGINE);
+                add(SignalKind::StoredBytes, 4e10, ENGINE);
+                add(SignalKind::LoadedBytes, 3e10, ENGINE);
+            }
+            "lmcache-redis" => {
+                let served = if cell.level == 2 { 100_000.0 } else { 0.0 };
+                add(SignalKind::ExternalHitTokens, served, ENGINE);
+                add(SignalKind::ExternalHitTokens, 5_000.0, LMCACHE);
+                add(SignalKind::HostHitTokens, 300_000.0, LOOKUPS);
+                add(SignalKind::StoredBytes, 4e10, LMCACHE);
+                add(SignalKind::StoredBytes, 4.05e10, "redis INFO (total_net_input_bytes)");
+                add(SignalKind::EvictedBytes, 2e10, "redis INFO (evicted_keys)");
+                add(SignalKind::StoreKeys, 1234.0, "redis (SCAN over the arm's keys)");
+                add(SignalKind::Preemptions, 3.0, ENGINE);
+                evidence.verdict = Verdict::OverheadOnly(OverheadReason::Evicted);
+                evidence.claims = vec![
+                    Claim {
+                        claim: "the remote store served blocks".to_owned(),
+                        held: Some(false),
+                        seen: "0 tokens of hits".to_owned(),
+                    },
+                    Claim {
+                        claim: "the mechanism stored blocks".to_owned(),
+                        held: None,
+                        seen: "not observable".to_owned(),
+                    },
+                ];
+                evidence.explanation = "The tier evicted 18.6 GiB. A metric restarted. To see an \
+                                        effect: a larger store."
+                    .to_owned();
+            }
+            _ => {}
+        }
+        evidence.signals = signals;
+        evidence.predicted = false;
+        if arm == "llm-d-approx" {
+            result.record.status = CellStatus::Failed("vllm-0 died: out of memory".to_owned());
+            result.evidence = None;
+        }
+        result.answers = (arm != "no-offload").then(|| AnswerCount {
+            compared: 30,
+            mismatches: if arm == "native-offload" && cell.level == 2 { 20 } else { 0 },
+            ..AnswerCount::default()
+        });
+    }
+    judge(&mut results);
+    results
+}
+
+fn told(plan: &Plan) -> BTreeMap<usize, Told> {
+    let left = |(index, cell): (usize, &weir_spec::plan::Cell)| {
+        let told = Told {
+            started: vec!["vllm-0: version 0.32.0, 12800 KV tokens".to_owned()],
+            prepared: vec!["all caches were seen empty".to_owned()],
+            notes: vec!["A metric restarted".to_owned()],
+        };
+        (cell.arm == 3).then_some((index, told))
+    };
+    plan.cells.iter().enumerate().filter_map(left).collect()
+}
+
+#[test]
+fn a_run_is_told_with_its_sources_and_their_quarrels() {
+    let plan = plan();
+    let results = results(&plan);
+    let comparison = Comparison::of(&results).unwrap();
+    let text = explain(&results, &comparison, &told(&plan), Scope::default()).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn one_arm_and_one_level_are_told_alone() {
+    let plan = plan();
+    let results = results(&plan);
+    let comparison = Comparison::of(&results).unwrap();
+    let scope = Scope { arm: Some("native-offload"), level: Some("c50") };
+    let text = explain(&results, &comparison, &BTreeMap::new(), scope).unwrap();
+    assert!(
+        text.contains("native-offload (against no-offload)") && text.contains("c50 (50 users)")
+    );
+    for absent in ["lmcache-redis", "c300", "no-offload (the control)", "Decision"] {
+        assert!(!text.contains(absent), "{absent} is in\n{text}");
+    }
+}
+
+#[test]
+fn what_has_not_run_and_what_was_foreseen_is_told_too() {
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    results.cells.retain(|result| plan.cells[result.cell].level == 0);
+    let comparison = Comparison::of(&results).unwrap();
+    let text = explain(&results, &comparison, &BTreeMap::new(), Scope::default()).unwrap();
+    assert!(text.contains("what the model foresees"), "{text}");
+    assert!(text.contains("c300 (300 users): not run; 0 of 3 repeats count."), "{text}");
+    assert!(text.contains("To see an effect: add a replica."), "{text}");
 }

@@ -5,11 +5,13 @@
 
 mod benchmark_report;
 mod comparison;
+mod explanation;
 mod exports;
 mod figures;
 mod fixture;
 mod live;
 mod oracle;
 mod outputs;
+mod prediction;
 mod runs;
 mod streams;

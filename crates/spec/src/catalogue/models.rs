@@ -18,7 +18,7 @@ const QWEN_VOCABULARY: u32 = 151_936;
 const LLAMA_VOCABULARY: u32 = 128_256;
 
 /// Dense models in 16 bits.
-const DENSE: [Row; 11] = [
+const DENSE: [Row; 12] = [
     ("Qwen/Qwen3-0.6B", 28, 1024, 16, 8, 128, 3072, QWEN_VOCABULARY, 40_960, true),
     ("Qwen/Qwen3-1.7B", 28, 2048, 16, 8, 128, 6144, QWEN_VOCABULARY, 40_960, true),
     ("Qwen/Qwen3-4B", 36, 2560, 32, 8, 128, 9728, QWEN_VOCABULARY, 40_960, true),
@@ -30,6 +30,8 @@ const DENSE: [Row; 11] = [
     ("meta-llama/Llama-3.2-1B", 16, 2048, 32, 8, 64, 8192, LLAMA_VOCABULARY, 131_072, true),
     ("meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 128, 8192, LLAMA_VOCABULARY, 131_072, true),
     ("mistralai/Mistral-7B-v0.3", 32, 4096, 32, 8, 128, 14_336, 32_768, 32_768, false),
+    // Ours, with generated weights, for engines on a processor without GPU.
+    ("weir/tiny-qwen3", 8, 512, 8, 2, 64, 1536, 4096, 16_384, false),
 ];
 
 /// All models, dense ones first.
@@ -158,6 +160,7 @@ mod tests {
             ("openai/gpt-oss-20b", 49_152),
             ("openai/gpt-oss-120b", 73_728),
             ("deepseek-ai/DeepSeek-V3", 70_272),
+            ("weir/tiny-qwen3", 4096),
         ] {
             assert_eq!(find(name).unwrap().kv_bytes_per_token(), Bytes(bytes), "{name}");
         }
@@ -190,6 +193,6 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert_eq!(count, 16);
+        assert_eq!(count, 17);
     }
 }

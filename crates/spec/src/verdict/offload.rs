@@ -110,14 +110,25 @@ fn never_acted(
         );
     }
     let evicted = get(SignalKind::EvictedBytes).unwrap_or(0.0);
-    // What a store says itself: without a key in it, nothing of it was measured.
-    let store = arm.offload.as_ref()?.store.as_ref()?;
-    let empty = get(SignalKind::StoreKeys) == Some(0.0) && evicted == 0.0;
+    // What the farthest tier shows itself: with nothing in it, nothing of it was measured.
+    let offload = arm.offload.as_ref()?;
+    let (kind, words, what) = match &offload.store {
+        Some(store) => {
+            (SignalKind::StoreKeys, format!("key of it is in {}", store.product), "store")
+        }
+        None if offload.tiers.len() > 1 => {
+            (SignalKind::DiskFiles, "file of it is on the disk".to_owned(), "disk")
+        }
+        None => return None,
+    };
+    let empty = get(kind) == Some(0.0) && evicted == 0.0;
     if empty && get(SignalKind::StoredBytes).is_some_and(|bytes| bytes > 0.0) {
         let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
         return void(
-            format!("No key of it is in {}{nearer}.", store.product),
-            "check that the mechanism is told where the store is, by the keys of its version",
+            format!("No {words}{nearer}."),
+            &format!(
+                "check that the mechanism is told where its {what} is, by the keys of its version"
+            ),
         );
     }
     None
@@ -166,12 +177,20 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
         _ => false,
     };
     let nothing_stored = signals.get(SignalKind::StoredBytes) == Some(0.0);
-    if nothing_stored && seen.served + refused + evicted == 0.0 {
+    // A tier that is too small for anything is the plan's doing; one that should hold it all and
+    // takes nothing was not made as planned.
+    if nothing_stored && !small && seen.served + evicted == 0.0 {
+        let refusing = match (refused > 0.0, capacity) {
+            (true, Some(capacity)) => format!(
+                "It refused all that it was offered, though the plan gives it {capacity}: its size \
+                 did not reach it."
+            ),
+            _ => "It was asked for blocks that had been computed, and stored none.".to_owned(),
+        };
         return Decision {
             verdict: Verdict::Void(VoidReason::NoOperation),
             claims,
-            explanation: "It was asked for blocks that had been computed, and stored none."
-                .to_owned(),
+            explanation: refusing,
             remedy: Some("check that the connector's keys are those of its version".to_owned()),
         };
     }

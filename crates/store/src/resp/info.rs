@@ -26,6 +26,12 @@ pub enum Product {
 }
 
 impl Product {
+    /// The product that a word names.
+    pub fn named(word: &str) -> Self {
+        let all = [Self::Redis, Self::Valkey, Self::Kvrocks];
+        all.into_iter().find(|product| product.name() == word).unwrap_or(Self::Other)
+    }
+
     /// The word in tables and files.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,15 +3,18 @@
 mod load;
 mod probe;
 mod serve;
+mod setup;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weir_report::comparison::TOLERANCE_PERCENT;
 
 pub(crate) use load::{ApiArg, LoadArgs, TraceFormatArg};
 pub(crate) use probe::{EvictionArg, OutputArgs, ProbeArgs, VerifyArg};
 pub(crate) use serve::{EventEncodingArg, MovementArg, ServeArgs};
+pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 
 /// Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with
 /// proof that its mechanism acted.
@@ -52,10 +55,14 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Tell in words what happened to each arm of a run, and why it counts or not.
     Explain(ExplainArgs),
+    /// End and remove what runs that were killed left on this machine.
+    Teardown(TeardownArgs),
     /// Compare two runs cell by cell.
     Compare(CompareArgs),
     /// Write, check or describe experiment files.
     Spec(SpecArgs),
+    /// Install the real stack for machines without a GPU, or write a model for it.
+    Setup(SetupArgs),
     /// Print shell completions.
     Completions(CompletionsArgs),
 }
@@ -155,12 +162,27 @@ pub(crate) struct SizeArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  weir report runs/first")]
+#[command(
+    after_help = "With --prediction, the report of a live run gets a section that sets what was
+simulated beside what was measured: hit tokens per tier, which must be equal to the token where
+requests are sequential (one user) and within the tolerance elsewhere, and throughput and latency
+with the error of the prediction. Both runs are of the same experiment file.
+
+Examples:
+  weir report runs/first
+  weir report runs/live --prediction runs/simulated
+  weir report runs/live --prediction runs/simulated --tolerance 2"
+)]
 pub(crate) struct ReportArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+    /// Simulated run of the same experiment, to set beside this live one.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) prediction: Option<PathBuf>,
+    /// By how much hits may differ where requests overlap, percent of the prompt tokens.
+    #[arg(long, default_value_t = TOLERANCE_PERCENT, value_name = "PERCENT", requires = "prediction")]
+    pub(crate) tolerance: f64,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +248,20 @@ pub(crate) enum SpecCommand {
     },
     /// Print the JSON schema of experiment files.
     Schema,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir teardown
+  weir teardown runs/local-cpu-20261127-101500
+
+Processes are known by the run's mark in their environments, folders and shared memory by their
+names: what a `kill -9` left is found too. Without RUN, only what belongs to processes of Weir that
+are gone is touched.")]
+pub(crate) struct TeardownArgs {
+    /// Run folder: what was started for it goes, even while it runs.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,5 +10,7 @@ pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod setup;
 pub(crate) mod size;
 pub(crate) mod spec;
+pub(crate) mod teardown;

@@ -1,7 +1,10 @@
 //! `weir run`: plan, run what is missing, judge, compare, write the report.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use weir_deploy::leftovers::{Whose, clear, run_id};
+use weir_deploy::local::preflight;
 use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
 use weir_report::results::Results;
@@ -17,6 +20,9 @@ use crate::planned::{Planned, planned};
 use crate::printer::Printer;
 use crate::results;
 use crate::sweep::{is_surprising, run_missing};
+
+/// Time that processes of a dead run have to end.
+const CLEARING: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if args.dry_run {
@@ -37,6 +43,9 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
+    if plan.target.starts_processes() {
+        prepare(&run, &plan, printer)?;
+    }
     let jobs = args
         .jobs
         .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
@@ -55,6 +64,18 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
         return Ok(Exit::DoneWithFaults);
     }
     Ok(exit)
+}
+
+/// Looks what is installed, and clears what runs before left on this machine.
+fn prepare(run: &RunFolder, plan: &Plan, printer: &mut Printer) -> anyhow::Result<()> {
+    for what in clear(&Whose::DeadOwners, CLEARING)? {
+        printer.note(&format!("a run before had left {what}: removed"));
+    }
+    if let Some(stack) = preflight(plan)? {
+        printer.note(&stack.words());
+    }
+    Interrupt::take_down(&run_id(run.path()));
+    Ok(())
 }
 
 /// Compares what has run, writes everything, prints the summary.
@@ -87,7 +108,8 @@ pub(crate) fn analyse(
     Ok(verdict_exit(plan, &results))
 }
 
-fn verdict_exit(plan: &Plan, results: &Results<'_>) -> Exit {
+/// How a run ends whose cells are these.
+pub(crate) fn verdict_exit(plan: &Plan, results: &Results<'_>) -> Exit {
     let surprising = results.cells.iter().any(|result| {
         is_surprising(&plan.cells[result.cell], &result.record.status, &result.verdict())
     });

@@ -60,6 +60,7 @@ pub(crate) fn weir(folder: &Path, args: &[&str]) -> Answer {
 /// A call under way; killed when dropped, so that a failed test leaves no process.
 pub(crate) struct Running {
     child: Child,
+    limit: Duration,
     out: PathBuf,
     err: PathBuf,
 }
@@ -76,7 +77,13 @@ impl Running {
             .stderr(File::create(&err).unwrap())
             .spawn()
             .expect("the binary starts");
-        Self { child, out, err }
+        Self { child, limit: LIMIT, out, err }
+    }
+
+    /// With more patience than for most.
+    pub(crate) const fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -88,7 +95,7 @@ impl Running {
     pub(crate) fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
         let start = Instant::now();
         while !is_so() {
-            assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+            assert!(start.elapsed() < self.limit, "{what}: not within {:?}", self.limit);
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{what}: the call ended before: {}", self.words());
             std::thread::sleep(Duration::from_millis(1));
@@ -112,7 +119,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
+            assert!(start.elapsed() < self.limit, "still alive after {:?}", self.limit);
             self.signal(signal);
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -125,7 +132,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < LIMIT, "still alive after {LIMIT:?}");
+            assert!(start.elapsed() < self.limit, "still alive after {:?}", self.limit);
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -10,6 +10,7 @@ mod examples;
 mod folder;
 mod interruption;
 mod live;
+mod local;
 mod probe;
 mod refusals;
 mod runs;

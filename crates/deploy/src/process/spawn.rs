@@ -1,0 +1,102 @@
+//! Starting a process: in a group of its own, with a log, marked, bound to processors.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::ProcessError;
+use super::owner::Marks;
+
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// What to call it: `vllm-0`, `lmcache`.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Environment variables beside those of this process.
+    pub env: BTreeMap<String, String>,
+    /// Words of the command line that must not be recorded.
+    pub secrets: Vec<String>,
+    /// Working directory.
+    pub folder: PathBuf,
+    /// Where its output goes; what is there stays.
+    pub log: PathBuf,
+    /// Processors that it may use; nothing: all.
+    pub cores: Option<Vec<usize>>,
+}
+
+impl Recipe {
+    /// A word of the command line as it may be recorded.
+    pub(crate) fn without_secrets(&self, word: &str) -> String {
+        let hide = |word: String, secret: &String| word.replace(secret.as_str(), "***");
+        self.secrets.iter().filter(|secret| !secret.is_empty()).fold(word.to_owned(), hide)
+    }
+}
+
+/// Starts it; with it, where in the log its output begins.
+pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), ProcessError> {
+    let failed = |error: io::Error| ProcessError::Start {
+        name: recipe.name.clone(),
+        program: recipe.program.clone(),
+        error,
+    };
+    let no_log = |error: io::Error| ProcessError::Log {
+        name: recipe.name.clone(),
+        log: recipe.log.clone(),
+        error,
+    };
+    let no_folder =
+        || ProcessError::Folder { name: recipe.name.clone(), folder: recipe.folder.clone() };
+    if !recipe.folder.is_dir() {
+        // The system would say that the program is not there.
+        return Err(no_folder());
+    }
+    let log = OpenOptions::new().create(true).append(true).open(&recipe.log).map_err(no_log)?;
+    let begin = log.metadata().map_err(no_log)?.len();
+    let mut command = Command::new(&recipe.program);
+    command
+        .args(&recipe.args)
+        .envs(&recipe.env)
+        .envs(marks.variables())
+        .current_dir(&recipe.folder)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(no_log)?)
+        .stderr(log);
+    let Some(cores) = &recipe.cores else {
+        return Ok((command.spawn().map_err(failed)?, begin));
+    };
+    // A thread of its own is bound, and what it starts inherits that: it never runs elsewhere.
+    let child = std::thread::scope(|scope| {
+        scope.spawn(|| bind(&recipe.name, cores).map(|()| command.spawn())).join()
+    });
+    match child {
+        Ok(spawned) => Ok((spawned?.map_err(failed)?, begin)),
+        Err(_) => Err(failed(io::Error::other("the thread that starts it panicked"))),
+    }
+}
+
+/// Binds this thread to processors, all of them or none.
+fn bind(name: &str, cores: &[usize]) -> Result<(), ProcessError> {
+    let refused = |core: usize| ProcessError::Core { name: name.to_owned(), core };
+    let mut set = CpuSet::new();
+    for core in cores {
+        if *core >= CpuSet::MAX_CPU {
+            return Err(refused(*core));
+        }
+        set.set(*core);
+    }
+    let first = cores.first().copied().unwrap_or_default();
+    sched_setaffinity(None, &set).map_err(|_| refused(first))?;
+    // Those that are not there are left out without a word.
+    let got = sched_getaffinity(None).map_err(|_| refused(first))?;
+    cores.iter().find(|core| !got.is_set(**core)).map_or(Ok(()), |core| Err(refused(*core)))
+}

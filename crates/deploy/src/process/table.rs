@@ -1,0 +1,130 @@
+//! Processes of this machine, as `/proc` shows them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+/// One process. Its number alone comes again; with the time of its start it does not.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Process id.
+    pub(crate) pid: u32,
+    /// When it started, in clock ticks since the machine did.
+    pub(crate) started: u64,
+    /// The process that started it, or took it over.
+    pub(crate) parent: u32,
+    /// Its process group.
+    pub(crate) group: u32,
+}
+
+impl PartialEq for Seen {
+    /// The same process: another may have taken it over.
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+}
+
+impl Seen {
+    /// The process that has the number now; nothing where it is gone or only waits to be reaped.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold spaces and parentheses.
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        if matches!(*fields.first()?, "Z" | "X") {
+            return None;
+        }
+        let field = |at: usize| fields.get(at)?.parse().ok();
+        Some(Self {
+            pid,
+            started: fields.get(19)?.parse().ok()?,
+            parent: field(1)?,
+            group: field(2)?,
+        })
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| now == *self)
+    }
+
+    /// Its command line.
+    pub(crate) fn line(&self) -> String {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
+    }
+
+    /// The variables that it was started with, of those whose names begin so.
+    pub(crate) fn environment(&self, prefix: &str) -> BTreeMap<String, String> {
+        let bytes = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let entries = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        entries
+            .filter(|text| text.starts_with(prefix))
+            .filter_map(|text| {
+                text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+            })
+            .collect()
+    }
+
+    /// Its working directory.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
+    }
+
+    /// Whether its process ids mean what ours do: those of a container do not.
+    pub(crate) fn numbers_as_we_do(&self) -> bool {
+        let space = |of: &str| fs::read_link(Path::new("/proc").join(of).join("ns/pid")).ok();
+        space(&self.pid.to_string()) == space("self")
+    }
+}
+
+/// The processes of this user.
+pub(crate) fn of_this_user() -> Vec<Seen> {
+    let user = geteuid().as_raw();
+    let mine = |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|of| of.uid() == user);
+    numbers().into_iter().filter(mine).filter_map(Seen::of).collect()
+}
+
+/// All process ids.
+pub(crate) fn numbers() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// This process, and those above it: whatever they carry, they are not to be ended by us.
+pub(crate) fn ourselves() -> Vec<u32> {
+    let mut line = vec![std::process::id()];
+    while let Some(parent) = line.last().and_then(|pid| Seen::of(*pid)).map(|seen| seen.parent)
+        && parent != 0
+        && !line.contains(&parent)
+    {
+        line.push(parent);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen_with_its_parent_and_its_group() {
+        let seen = Seen::of(std::process::id()).unwrap();
+        assert!(seen.is_alive());
+        assert_eq!(seen.parent, std::os::unix::process::parent_id());
+        let group = rustix::process::getpgrp().as_raw_nonzero().get();
+        assert_eq!(i64::from(seen.group), i64::from(group));
+        assert!(seen.numbers_as_we_do());
+        assert!(!Seen { started: seen.started + 1, ..seen }.is_alive());
+    }
+
+    #[test]
+    fn we_and_those_above_us_are_ourselves() {
+        let line = ourselves();
+        assert!(line.contains(&std::process::id()));
+        assert!(line.contains(&std::os::unix::process::parent_id()));
+    }
+}

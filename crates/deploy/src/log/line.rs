@@ -58,7 +58,7 @@ fn level(word: &str) -> Option<Level> {
     }
 }
 
-/// Warnings of Python, `place: UserWarning: words`, and of PyTorch, `[W1127 20:26:48.98 place]`.
+/// Warnings of Python, `place: UserWarning: words`, and of `PyTorch`, `[W1127 20:26:48.98 a]`.
 fn is_warning(text: &str) -> bool {
     text.contains("Warning: ") || text.starts_with("[W")
 }

@@ -63,7 +63,7 @@ pub enum ProcessError {
         /// How.
         ended: Ended,
         /// What its log says.
-        cause: Option<Cause>,
+        cause: Option<Box<Cause>>,
         /// The last line of its log.
         last: String,
         /// Its log.

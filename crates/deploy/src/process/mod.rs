@@ -74,8 +74,11 @@ pub struct Process {
     /// Where its own output begins in the log.
     begin: u64,
     marks: Marks,
-    /// Descendants that were there when it was ready, with what to call them: one that is gone is
-    /// a death inside.
+    /// What it consisted of when it was ready: who has no marks and loses its parent after that
+    /// is known only by this.
+    known: Vec<Seen>,
+    /// Those of them that it cannot do without, with what to call them: one that is gone is a
+    /// death inside.
     vital: Vec<(Seen, String)>,
     /// Shared memory that was made for it and that it had when it was ready.
     memory: BTreeSet<PathBuf>,
@@ -95,6 +98,7 @@ impl Process {
             log: recipe.log.clone(),
             begin,
             marks,
+            known: Vec::new(),
             vital: Vec::new(),
             memory: BTreeSet::new(),
         })
@@ -126,7 +130,7 @@ impl Process {
     }
 
     fn members(&self) -> Vec<Seen> {
-        family::of_part(&self.marks, self.pid)
+        with_known(family::of_part(&self.marks, self.pid), &mut self.known.clone())
     }
 
     /// How it ended, if it did.
@@ -183,9 +187,10 @@ impl Process {
         let members = self.members();
         let named = |seen: Seen| {
             let line = seen.line();
-            line.starts_with(VITAL).then(|| (seen, line))
+            line.starts_with(VITAL).then_some((seen, line))
         };
         self.memory = self.shared_memory(&members);
+        self.known.clone_from(&members);
         self.vital = members.into_iter().filter_map(named).collect();
     }
 
@@ -267,7 +272,7 @@ impl Process {
             name: self.name.clone(),
             when,
             ended,
-            cause: log::cause(&said),
+            cause: log::cause(&said).map(Box::new),
             last: log::last_line(&said),
             log: self.log.clone(),
         }

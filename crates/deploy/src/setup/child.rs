@@ -35,10 +35,10 @@ pub(super) fn run(
     writeln!(log, "$ {}", step.shown())?;
     let (output, writer) = io::pipe()?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::from(lock.try_clone()?)).stderr(writer.try_clone()?);
+    command.args(args).stdin(Stdio::from(lock.try_clone()?));
     match &step.into {
-        Some(file) => command.stdout(File::create(Path::new(file))?),
-        None => command.stdout(writer),
+        Some(file) => command.stdout(File::create(Path::new(file))?).stderr(writer),
+        None => command.stdout(writer.try_clone()?).stderr(writer),
     };
     // A package of another project's path, or a pip told to stay out of virtual environments, would
     // change what is installed.
@@ -50,7 +50,7 @@ pub(super) fn run(
             return Ok(Err(Failed { ended: error.to_string(), last: "it did not start".into() }));
         }
     };
-    // The writing ends live on in `command`: without this, the reader never sees the end.
+    // Its writing ends of the pipe live on: without this, the reader never sees the end.
     drop(command);
     let last = follow(output, log, line);
     let status = child.wait()?;

@@ -3,6 +3,8 @@
 mod child;
 mod error;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod vllm_cpu;
 
 use std::path::PathBuf;

@@ -95,25 +95,25 @@ impl Stage {
         }
     }
 
-    /// Its share of the time, in seconds of a fast connection.
+    /// Its share of the time, in seconds on two cores with a fast connection.
     pub const fn weight(self) -> u64 {
         match self {
-            Self::Venv | Self::Vllm | Self::Lmcache => 10,
-            Self::Wheel => 5,
-            Self::Requirements => 45,
-            Self::Torch => 60,
+            Self::Venv | Self::Wheel => 5,
+            Self::Requirements => 100,
+            Self::Torch => 90,
+            Self::Vllm => 20,
+            Self::Lmcache => 8,
         }
     }
 
     /// Lines of output that it prints, about: what its progress is measured with.
     pub(super) const fn lines(self) -> u64 {
         match self {
-            Self::Venv => 6,
-            Self::Wheel => 4,
+            Self::Venv => 10,
+            Self::Wheel | Self::Vllm => 5,
             Self::Requirements => 420,
-            Self::Torch => 90,
-            Self::Vllm => 5,
-            Self::Lmcache => 30,
+            Self::Torch => 130,
+            Self::Lmcache => 45,
         }
     }
 

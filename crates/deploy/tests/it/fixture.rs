@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use weir_deploy::process::{Process, ProcessError, Recipe};
 
 /// Time that things have which take milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A part of an arm that is a shell with a script.
 pub(crate) fn shell(folder: &Path, name: &str, script: &str) -> Recipe {

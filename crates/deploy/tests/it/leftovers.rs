@@ -67,7 +67,7 @@ echo up; wait";
     let said = format!("{}{named}\n{}\n", own.concat(), scratch.path().display());
     fs::write(folder.join("up.part"), said).unwrap();
     fs::rename(folder.join("up.part"), folder.join("up")).unwrap();
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_mins(10));
 }
 
 /// A Weir with temporary files elsewhere than ours.

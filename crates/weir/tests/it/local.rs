@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weir_store::resp::Product;
 
-use crate::binary::{Running, weir};
+use crate::binary::{Answer, Running, weir};
 use crate::tiers::has;
 use crate::vllm::installed;
 
@@ -39,7 +39,7 @@ fn experiment(folder: &Path, arms: &str, workload: &str, load: &str) {
     let text = format!(
         "\
 name: local
-target: {{local: {{weights: generated, dtype: float32}}}}
+target: {{local: {{weights: generated, dtype: float32, cores: '0'}}}}
 models: [weir/tiny-qwen3]
 hardware: 1x-cpu
 engine: {{kv_tokens: 4096, block_size: 32, max_model_len: 2048, max_num_seqs: 8, \
@@ -47,9 +47,41 @@ engine: {{kv_tokens: 4096, block_size: 32, max_model_len: 2048, max_num_seqs: 8,
 arms: {arms}
 workload: {{shared-prefix: {workload}}}
 load: {load}
+client: {{pin: 1, request_timeout: 15s}}
 "
     );
     fs::write(folder.join("local.yaml"), text).unwrap();
+}
+
+/// Runs the experiment. A level that the load generator itself limited, because other tests had its
+/// processor, is no result: it is measured again.
+fn measured(folder: &Path) -> Answer {
+    let mut answer = weir(folder, &["run", "local.yaml", "--out", "run"]);
+    for _ in 0..3 {
+        let refused: Vec<PathBuf> =
+            cells(&folder.join("run/cells")).into_iter().filter(|cell| is_refused(cell)).collect();
+        if refused.is_empty() {
+            break;
+        }
+        for cell in refused {
+            fs::remove_dir_all(cell).unwrap();
+        }
+        answer = weir(folder, &["run", "--resume", "run"]);
+    }
+    answer
+}
+
+/// The folders of complete cells.
+fn cells(below: &Path) -> Vec<PathBuf> {
+    if below.join("cell.json").is_file() {
+        return vec![below.to_path_buf()];
+    }
+    let entries = fs::read_dir(below).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().is_dir()).flat_map(|entry| cells(&entry.path())).collect()
+}
+
+fn is_refused(cell: &Path) -> bool {
+    json(&cell.join("cell.json"))["status"].to_string().contains("load generator was the limit")
 }
 
 const PRESSED: &str = "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
@@ -68,12 +100,6 @@ fn cell(folder: &Path, arm: &str) -> PathBuf {
 fn json(path: &Path) -> Value {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).unwrap()
-}
-
-/// The verdicts of the whole run, which know what arms say of each other.
-fn verdicts(folder: &Path) -> Value {
-    let summary = json(&folder.join("run/analysis/summary.json"));
-    summary
 }
 
 /// The word of an arm's verdict as its cell has it.
@@ -134,7 +160,7 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
 "
     );
     experiment(folder.path(), &arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
-    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    let answer = measured(folder.path());
     // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let folder = folder.path();
@@ -228,7 +254,7 @@ fn what_only_costs_is_called_so() {
     let same = "{prefixes: 1, prefix_tokens: 1000, prompt_tokens: 1, output_tokens: 8}";
     let load = "{users: [2], duration: 8s, warmup: 3s}";
     experiment(folder.path(), "[{preset: native-offload, bytes: 100MiB}]", same, load);
-    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    let answer = measured(folder.path());
     let seen = evidence(folder.path(), "native-offload");
     let wanted = "{\"overhead-only\":\"fits-gpu\"}";
     assert_eq!(verdict(&seen), wanted, "{seen:#}\n{}\n{}", answer.out, answer.err);
@@ -238,7 +264,7 @@ fn what_only_costs_is_called_so() {
     let load = "{users: [2], duration: 20s, warmup: 8s}";
     let arm = "[{preset: lmcache-valkey, bytes: 16MiB, chunk_tokens: 64, store: {bytes: 24MiB}}]";
     experiment(folder.path(), arm, tails, load);
-    let answer = weir(folder.path(), &["run", "local.yaml", "--out", "run"]);
+    let answer = measured(folder.path());
     let seen = evidence(folder.path(), "lmcache-valkey");
     let wanted = "{\"overhead-only\":\"evicted\"}";
     assert_eq!(verdict(&seen), wanted, "{seen:#}\n{}\n{}", answer.out, answer.err);
@@ -276,8 +302,7 @@ fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let load = "{users: [2], duration: 25s, warmup: 2s}\n\
-                client: {request_timeout: 6s}\nrepeats: 2";
+    let load = "{users: [2], duration: 25s, warmup: 2s}\nrepeats: 2";
     experiment(path, "[no-offload]", PRESSED, load);
     let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
     let id = running.id();
@@ -300,7 +325,7 @@ fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
         cell["status"].to_string()
     };
     let causes = [cause(0), cause(1)];
-    assert!(causes.iter().any(|cause| cause.contains("VLLM::EngineCore")), "{causes:?}");
+    assert!(causes.iter().any(|cause| cause.contains("engine core")), "{causes:?}");
     assert!(causes.iter().any(|cause| cause.contains("no answer for")), "{causes:?}");
     nothing_is_left();
 }
@@ -358,8 +383,6 @@ fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
     // A model's folder that lacks what vLLM needs.
     let model = path.join("model");
     fs::create_dir(&model).unwrap();
-    let whole = json(&cell(path, "lmcache-redis").join("trial.json").with_file_name("cell.json"));
-    assert!(whole.is_object());
     let made = weir(path, &["setup", "model", "whole", "--model", "weir/tiny-qwen3"]);
     assert_eq!(made.code, Some(0), "{}", made.err);
     for file in ["config.json", "model.safetensors"] {

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::binary::weir;
+use crate::local::alone;
 
 /// Loading Python, torch and the model takes a minute or two.
 const BOOT: Duration = Duration::from_mins(6);
 
-/// Where `scripts/peers/vllm-cpu` installs it.
+/// What the server wants to be told, and no run folder may hold.
+const SECRET: &str = "kept-out-of-every-run-folder";
+
+/// Where `weir setup vllm-cpu` installs it.
 pub(crate) fn installed() -> Option<PathBuf> {
     let cache = std::env::var_os("WEIR_CACHE").map(PathBuf::from).or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -34,13 +38,18 @@ impl Vllm {
     fn start(home: &Path, folder: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = File::create(folder.join("vllm.log")).unwrap();
-        let child = Command::new(home.join("venv/bin/python"))
-            .args(["-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"])
-            .args(["--port", &port.to_string(), "--served-model-name", "tiny", "--model"])
+        let child = Command::new(home.join("venv/bin/vllm"))
+            .arg("serve")
             .arg(home.join("model"))
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--served-model-name", "tiny", "--distributed-executor-backend", "uni"])
+            .args(["--api-key", SECRET])
             .args(["--enforce-eager", "--max-model-len", "4096", "--block-size", "32"])
             .args(["--enable-prompt-tokens-details", "--max-num-seqs", "8"])
             .env("VLLM_CPU_KVCACHE_SPACE", "1")
+            // One process less to start.
+            .env("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+            .env("OMP_NUM_THREADS", "1")
             .env("HF_HUB_OFFLINE", "1")
             .env("VLLM_NO_USAGE_STATS", "1")
             .env("VLLM_SERVER_DEV_MODE", "1")
@@ -92,17 +101,51 @@ fn real_vllm_is_loaded_and_judged() {
         println!("SKIPPED real_vllm_is_loaded_and_judged: run scripts/peers/vllm-cpu first");
         return;
     };
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let vllm = Vllm::start(&home, folder.path());
+    fs::write(folder.path().join("token"), SECRET).unwrap();
     load(&vllm, folder.path());
     experiment(&vllm, folder.path());
+    placebo(&vllm, folder.path());
+    for run in ["load", "run", "placebo"] {
+        no_secret_in(&folder.path().join(run));
+    }
+}
+
+/// No file below a folder holds the secret.
+fn no_secret_in(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            no_secret_in(&path);
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        assert!(!found, "{}", path.display());
+    }
+}
+
+/// An arm that claims an offload, on a deployment without any connector: void, not compared.
+fn placebo(vllm: &Vllm, folder: &Path) {
+    let text = fs::read_to_string(folder.join("endpoint.yaml")).unwrap();
+    let text = text.replace("arms: [no-offload, no-offload-aa]", "arms: [native-offload]");
+    assert!(text.contains("native-offload") && text.contains(&vllm.url));
+    fs::write(folder.join("placebo.yaml"), text).unwrap();
+    let answer = weir(folder, &["run", "placebo.yaml", "--out", "placebo"]);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let cell = folder.join("placebo/cells/Qwen--Qwen3-0.6B/1x-l40s/native-offload/c2/0");
+    let evidence = json(&cell.join("evidence.json"));
+    let refused = evidence["verdict"].get("failed").is_some();
+    assert!(refused || evidence["verdict"]["void"] == "no-operation", "{evidence}");
 }
 
 /// `weir load`: every request answered in full, and the reuse seen by generator and engine alike.
 fn load(vllm: &Vllm, folder: &Path) {
     let args = ["load", &vllm.url, "--users", "2", "--requests", "24", "--vocabulary", "4000"];
     let more = ["--prefixes", "2", "--prefix-tokens", "512", "--prompt-tokens", "32"];
-    let last = ["--output-tokens", "8", "--out", "load"];
+    let last = ["--output-tokens", "8", "--out", "load", "--bearer-file", "token"];
     let answer = weir(folder, &[&args[..], &more, &last].concat());
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
     let cell = folder.join("load/cells/tiny/endpoint/as-deployed/c2/0");
@@ -122,7 +165,7 @@ fn load(vllm: &Vllm, folder: &Path) {
 /// `weir run` on the endpoint: the control is a control, and a report is written.
 fn experiment(vllm: &Vllm, folder: &Path) {
     let file = format!(
-        "name: endpoint\ntarget: {{endpoint: {{url: '{}', model: tiny}}}}\n\
+        "name: endpoint\ntarget: {{endpoint: {{url: '{}', model: tiny, bearer_file: token}}}}\n\
          models: [Qwen/Qwen3-0.6B]\nhardware: 1x-l40s\narms: [no-offload, no-offload-aa]\n\
          client: {{vocabulary: 4000}}\nworkload:\n  shared-prefix: {{prefixes: 2, prefix_tokens: \
          256, prompt_tokens: 32, output_tokens: 8}}\n\

@@ -406,8 +406,8 @@ fn output_warnings(of: &DeploymentComparison) -> Vec<String> {
         let (model, hardware, arm, level) = (&of.model, &of.hardware, &note.arm, &note.level);
         let words = note.words();
         Some(format!(
-            "{model} on {hardware}, {arm} at {level}: answers differ from the control's in {words}: \
-             {what}"
+            "{model} on {hardware}, {arm} at {level}: answers differ from the control's in \
+             {words}: {what}"
         ))
     };
     of.outputs.iter().filter_map(warning).collect()

@@ -250,8 +250,8 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     (
         "prediction",
         "",
-        "With `weir report --prediction`: the simulated run beside this one, per arm and level (as in \
-         `prediction.csv`).",
+        "With `weir report --prediction`: the simulated run beside this one, per arm and level (as \
+         in `prediction.csv`).",
     ),
 ];
 

@@ -53,8 +53,8 @@ pub fn prediction_sentence(of: &PredictionComparison) -> String {
 
 /// Per arm and level: tokens by place and metrics, foreseen and measured.
 pub fn prediction_table(of: &PredictionComparison) -> Table {
-    let title = "Prediction against measurement (%: of hits, points of the prompt tokens; of metrics, \
-                 the prediction's error)";
+    let title = "Prediction against measurement (%: of hits, points of the prompt tokens; of \
+                 metrics, the prediction's error)";
     let heads = ["arm", "level", "what", ">predicted", ">measured", ">difference", ">%", "holds"];
     let mut table = Table::new(title, &heads);
     let mut last = "";

@@ -160,7 +160,7 @@ fn completions_know_every_command() {
     assert!(checked.success(), "bash does not take its completions");
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "plan",
     "load",
@@ -169,8 +169,11 @@ const COMMANDS: [&str; 11] = [
     "list",
     "size",
     "report",
+    "explain",
+    "teardown",
     "compare",
     "spec",
+    "setup",
     "completions",
 ];
 
@@ -193,8 +196,11 @@ fn every_command_has_help_and_examples_that_it_takes() {
       list         List known models, hardware, arms
       size         Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even
       report       Write the report of a run folder again
+      explain      Tell in words what happened to each arm of a run, and why it counts or not
+      teardown     End and remove what runs that were killed left on this machine
       compare      Compare two runs cell by cell
       spec         Write, check or describe experiment files
+      setup        Install the real stack for machines without a GPU, or write a model for it
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 

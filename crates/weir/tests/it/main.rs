@@ -7,6 +7,7 @@ mod binary;
 mod commands;
 mod disk;
 mod examples;
+mod explain;
 mod folder;
 mod interruption;
 mod live;

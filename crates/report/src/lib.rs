@@ -4,6 +4,7 @@
 //! follows; [`comparison::Comparison`] is what every output is written from.
 
 pub mod artifacts;
+pub mod calibration;
 pub mod charts;
 pub mod comparison;
 mod error;

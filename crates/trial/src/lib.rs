@@ -74,7 +74,8 @@ pub struct Trial {
     pub doubt: Option<String>,
 }
 
-/// Runs one live cell into its tables, as part of the run with this id. `live` says how far the load is, and takes the wish to stop.
+/// Runs one live cell into its tables, as part of the run with this id. `live` says how far the
+/// load is, and takes the wish to stop.
 pub fn run(
     plan: &Plan,
     cell: &Cell,

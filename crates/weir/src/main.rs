@@ -37,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Teardown(args) => commands::teardown::run(&args, &mut printer),
         Command::Explain(args) => commands::explain::run(&args, &mut printer),
         Command::Compare(args) => commands::compare::run(&args, &mut printer),
+        Command::Calibrate(args) => commands::calibrate::run(&args, &mut printer),
         Command::Spec(args) => commands::spec::run(&args, &mut printer),
         Command::Setup(args) => commands::setup::run(&args, &mut printer),
         Command::Completions(args) => commands::completions::run(&args, &mut printer),

@@ -85,16 +85,18 @@ pub fn write(folder: &Path, shape: &ModelShape) -> Result<(), CheckpointError> {
         shape: format!("{:016x}", xxh3_64(weights.identity().as_bytes())),
         bytes: weights.file_bytes(),
     };
+    // A name is needed for what stands beside it, and `.` has none.
+    let folder = &std::path::absolute(folder).map_err(at(folder))?;
     if is_complete(folder, &marker) {
         return Ok(());
     }
+    check_ours(folder)?;
     let name = folder.file_name().ok_or_else(|| CheckpointError::Write {
         path: folder.to_path_buf(),
         source: io::Error::new(io::ErrorKind::InvalidInput, "that is no folder's name"),
     })?;
     let name = name.to_string_lossy();
-    let parent = folder.parent().filter(|path| !path.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = folder.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(at(parent))?;
     let _lock = lock(&parent.join(format!(".{name}.lock")))?;
     if is_complete(folder, &marker) {
@@ -104,16 +106,23 @@ pub fn write(folder: &Path, shape: &ModelShape) -> Result<(), CheckpointError> {
     let temporary = parent.join(format!(".{name}.part"));
     remove(&temporary)?;
     fill(&temporary, shape, &weights, &marker)?;
-    if folder.exists() {
-        let is_empty = fs::read_dir(folder).map_err(at(folder))?.next().is_none();
-        if !is_empty && !folder.join(MARKER).exists() {
-            remove(&temporary)?;
-            return Err(CheckpointError::Foreign { path: folder.to_path_buf() });
-        }
-        remove(folder)?;
-    }
+    check_ours(folder)?;
+    remove(folder)?;
     fs::rename(&temporary, folder).map_err(at(folder))?;
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(at(parent))
+}
+
+/// Refuses a folder that is neither new, empty nor made here.
+fn check_ours(folder: &Path) -> Result<(), CheckpointError> {
+    let is_empty = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(at(folder)(error)),
+    };
+    if is_empty || folder.join(MARKER).exists() {
+        return Ok(());
+    }
+    Err(CheckpointError::Foreign { path: folder.to_path_buf() })
 }
 
 fn is_complete(folder: &Path, wanted: &Marker) -> bool {

@@ -162,8 +162,11 @@ fn arguments(
     if deployment.model.kv_bytes_per_element == 1 {
         add("--kv-cache-dtype", "fp8".to_owned());
     }
-    if let Some(dtype) = &target.dtype {
-        add("--dtype", dtype.clone());
+    match &target.dtype {
+        Some(dtype) => add("--dtype", dtype.clone()),
+        // vLLM's cache takes the type of the weights.
+        None if deployment.model.kv_bytes_per_element == 4 => add("--dtype", "float32".to_owned()),
+        None => {}
     }
     if stack.platform == Platform::Cpu {
         // There are no graphs to capture, and compiling takes longer than a cell.

@@ -15,7 +15,7 @@ use crate::endpoint::Flush;
 use crate::error::DeployError;
 
 /// Longest time for all tiers to be empty: what is on its way has to arrive first.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The file of vLLM's fs tier that is no chunk.
 const SETTINGS: &str = "config.json";
 /// Pause before a tier is asked again.

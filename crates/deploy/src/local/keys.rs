@@ -5,9 +5,9 @@
 //! read it, and what is known of none is refused before anything starts.
 //!
 //! Read in vLLM's sources and pull requests: `OffloadingConnector` came with 0.11 and was sized by
-//! `num_cpu_blocks`; `cpu_bytes_to_use` took its place in January 2026 (#24498), hence from 0.14 on.
-//! Secondary tiers (`TieringOffloadingSpec`) followed the last separate file system connector of
-//! llm-d, which was for 0.22. `LMCache`'s server mode is the default since 0.4.
+//! `num_cpu_blocks`; `cpu_bytes_to_use` took its place in January 2026 (#24498), hence from 0.14
+//! on. Secondary tiers (`TieringOffloadingSpec`) followed the last separate file system connector
+//! of llm-d, which was for 0.22. `LMCache`'s server mode is the default since 0.4.
 
 use std::path::Path;
 
@@ -199,4 +199,93 @@ pub(super) fn second_level(
         "base_path": disk?,
         "max_capacity_gb": tier.capacity.0 as f64 / 1e9,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use weir_spec::{Experiment, Plan};
+
+    use super::*;
+
+    fn plan(arms: &str) -> Plan {
+        let text = format!(
+            "name: keys\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: {{kv_tokens: 4096, \
+             block_size: 32, max_model_len: 2048}}\narms: {arms}\nworkload: {{shared-prefix: \
+             {{prefixes: 1, prefix_tokens: 100, prompt_tokens: 10, output_tokens: 4}}}}\nload: \
+             {{users: [1], duration: 5s}}\n"
+        );
+        Plan::resolve(&Experiment::parse(&text, "keys.yaml", Path::new(""), &[]).unwrap()).unwrap()
+    }
+
+    fn stack(minor: u32, lmcache: Option<u32>, platform: Platform) -> Stack {
+        let version = |minor| Version { major: 0, minor, patch: 0 };
+        Stack {
+            python: PathBuf::from("python3"),
+            vllm: version(minor),
+            vllm_text: format!("0.{minor}.0"),
+            lmcache: lmcache.map(version),
+            platform,
+        }
+    }
+
+    fn of(arm: &str, stack: &Stack) -> Result<Connector, String> {
+        let plan = plan(&format!("[{arm}]"));
+        let deployment = &plan.deployments[0];
+        connector(&deployment.arms[0], deployment, stack, Some("/disk"))
+            .map_err(|error| error.to_string())
+    }
+
+    fn extra(connector: Connector) -> Value {
+        let Connector::Native(config) = connector else { panic!("{connector:?}") };
+        config["kv_connector_extra_config"].clone()
+    }
+
+    #[test]
+    fn the_size_of_host_memory_has_the_name_of_the_release() {
+        let arm = "{preset: native-offload, bytes: 1GiB}";
+        let old = extra(of(arm, &stack(11, None, Platform::Gpu)).unwrap());
+        // A block of 32 tokens has 4096 bytes each.
+        assert_eq!(old["num_cpu_blocks"], (1u64 << 30) / (32 * 4096));
+        assert_eq!(old.get("cpu_bytes_to_use"), None);
+        let new = extra(of(arm, &stack(14, None, Platform::Gpu)).unwrap());
+        assert_eq!(new["cpu_bytes_to_use"], 1u64 << 30);
+        assert_eq!(new.get("num_cpu_blocks"), None);
+        assert_eq!(new.get("spec_name"), None);
+        let cpu = extra(of(arm, &stack(32, None, Platform::Cpu)).unwrap());
+        assert_eq!(cpu["spec_name"], CPU_SPEC);
+    }
+
+    #[test]
+    fn what_a_release_does_not_have_is_refused() {
+        let gpu = |minor, lmcache| stack(minor, lmcache, Platform::Gpu);
+        let native = "native-offload";
+        for (arm, stack, words) in [
+            (native, gpu(10, None), "known for vLLM 0.11 to 0.32, and 0.10.0 is installed"),
+            (native, gpu(33, None), "known for vLLM 0.11 to 0.32, and 0.33.0 is installed"),
+            ("native-fs", gpu(22, None), "vLLM 0.22.0 has no file system tier of its own"),
+            ("lmcache-local", gpu(32, None), "has no LMCache"),
+            (
+                "{preset: lmcache-local, lmcache_mode: server}",
+                gpu(32, Some(3)),
+                "LMCache 0.3.0 has no server",
+            ),
+        ] {
+            let error = of(arm, &stack).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        let disk = extra(of("native-fs", &gpu(23, None)).unwrap());
+        assert_eq!(disk["secondary_tiers"][0]["root_dir"], "/disk");
+    }
+
+    #[test]
+    fn lmcache_is_a_server_from_the_release_on_that_has_it() {
+        let of = |arm, minor| of(arm, &stack(32, Some(minor), Platform::Gpu)).unwrap();
+        assert_eq!(of("lmcache-local", 5), Connector::LmcacheServer);
+        assert_eq!(of("lmcache-local", 3), Connector::LmcacheInProcess);
+        let asked = "{preset: lmcache-local, lmcache_mode: in-process}";
+        assert_eq!(of(asked, 5), Connector::LmcacheInProcess);
+        assert_eq!(of("no-offload", 5), Connector::None);
+    }
 }

@@ -349,7 +349,7 @@ impl<'a> Builder<'a> {
             // Others answer on a port that was free a moment ago only if ours could not have it.
             Ok(ports::is_ready(url, path))
         })?;
-        let text = std::fs::read_to_string(&recipe.log).unwrap_or_default();
+        let text = process.said();
         self.local.started.add(&recipe.name, begin.elapsed(), StartUp::of(&text));
         Ok(process)
     }

@@ -21,8 +21,10 @@ pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 /// they have none. Never this process, nor one above it.
 pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(Seen, Marks)> {
     let ourselves = table::ourselves();
+    // What a mark from a container says of its owner means nothing here.
+    let may_be = |seen: &Seen| !ourselves.contains(&seen.pid) && seen.numbers_as_we_do();
     let (mut found, mut bare) = (Vec::new(), Vec::new());
-    for seen in table::of_this_user().into_iter().filter(|seen| !ourselves.contains(&seen.pid)) {
+    for seen in table::of_this_user().into_iter().filter(may_be) {
         match Marks::of(&seen) {
             Some(marks) if wanted(&marks) => found.push((seen, marks)),
             // It is somebody else's.

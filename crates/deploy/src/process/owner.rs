@@ -94,10 +94,6 @@ impl Marks {
         let owner = variables.remove(OWNER)?;
         let (pid, started) = owner.split_once(':')?;
         let (pid, started) = (pid.parse().ok()?, started.parse().ok()?);
-        // A process id in a mark from a container says nothing here.
-        if !seen.numbers_as_we_do() {
-            return None;
-        }
         let run = variables.remove(RUN)?;
         let part = variables.remove(PART).unwrap_or_default();
         Some(Self { owner: Owner { run, pid, started }, part })

@@ -218,6 +218,46 @@ fn release(path: &Path) {
     fs::write(path, "").unwrap();
 }
 
+/// The process below one, once it is there.
+fn child_of(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn processes_in_a_container_stay_whatever_their_marks_say() {
+    let _alone = alone();
+    let owner = dead_owner("container-1");
+    let mut outside = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--pid", "--fork", "sleep", "1000"])
+        .env("WEIR_RUN", &owner.run)
+        .env("WEIR_OWNER", format!("{}:{}", owner.pid, owner.started))
+        .spawn()
+        .unwrap();
+    let mut ended = false;
+    until("it has a process inside, or cannot", || {
+        ended = outside.try_wait().unwrap().is_some();
+        let is_up = |pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep"))
+        };
+        ended || child_of(outside.id()).is_some_and(is_up)
+    });
+    if ended {
+        println!(
+            "SKIPPED processes_in_a_container_stay_whatever_their_marks_say: no user namespaces"
+        );
+        return;
+    }
+    let inside = child_of(outside.id()).unwrap();
+    let cleared = of_run(&clear(&Whose::DeadOwners, GRACE).unwrap(), "container-1");
+    let stayed = is_alive(inside);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(inside).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    outside.wait().unwrap();
+    assert!(stayed, "its owner's number is of another space");
+    assert_eq!(cleared.len(), 1, "the one outside: {cleared:?}");
+}
+
 #[test]
 fn a_sign_that_names_another_folder_removes_nothing() {
     let _alone = alone();

@@ -15,6 +15,8 @@ pub enum KvCacheDtype {
     Auto,
     /// 8 bits.
     Fp8,
+    /// 32 bits, and so are the weights: sums in another order then hardly ever change an answer.
+    Float32,
 }
 
 /// How long a pass takes.

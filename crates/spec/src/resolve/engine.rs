@@ -44,8 +44,10 @@ pub(super) fn resolve(
     check_point(model, hardware, point)?;
     let version = section.vllm.unwrap_or(VLLM);
     let mut model = model.clone();
-    if section.kv_cache_dtype == Some(KvCacheDtype::Fp8) {
-        model.kv_bytes_per_element = 1;
+    match section.kv_cache_dtype {
+        Some(KvCacheDtype::Fp8) => model.kv_bytes_per_element = 1,
+        Some(KvCacheDtype::Float32) => model.kv_bytes_per_element = 4,
+        Some(KvCacheDtype::Auto) | None => {}
     }
     let large = capacity::is_large(&hardware.accelerator);
     let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });

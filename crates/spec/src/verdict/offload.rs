@@ -1,7 +1,8 @@
 //! The offload half of the decision table.
 
-use weir_model::{Bytes, OverheadReason, SignalKind, Signals, Verdict, VoidReason};
+use weir_model::{Bytes, OverheadReason, SignalKind, Signals, Verdict};
 
+use super::inaction;
 use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, tokens, unverified};
 use crate::plan::Arm;
 
@@ -20,18 +21,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     if stored.is_none() && asked.is_none() {
         return unverified(claims, "stores or lookups of the offload mechanism");
     }
-    if stored.unwrap_or(0.0) == 0.0 && asked.unwrap_or(0.0) == 0.0 {
-        return Decision {
-            verdict: Verdict::Void(VoidReason::NoOperation),
-            claims,
-            explanation: "No store and no lookup reached the offload mechanism.".to_owned(),
-            remedy: Some(
-                "check that the connector is loaded and that its keys are those of its version"
-                    .to_owned(),
-            ),
-        };
-    }
-    if let Some(void) = never_acted(arm, facts, signals, &claims) {
+    if let Some(void) = inaction::void(arm, facts, signals, &claims) {
         return void;
     }
     let (Some(prompt), Some(eligible), Some(served)) = (
@@ -84,56 +74,6 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     not_served(claims, &seen, signals, facts)
 }
 
-/// A mechanism, or the store that the arm is about, that was there and did nothing.
-fn never_acted(
-    arm: &Arm,
-    facts: &Facts<'_>,
-    signals: &Signals,
-    claims: &[Claim],
-) -> Option<Decision> {
-    let get = |kind| signals.get(kind);
-    let void = |explanation: String, remedy: &str| {
-        Some(Decision {
-            verdict: Verdict::Void(VoidReason::NoOperation),
-            claims: claims.to_vec(),
-            explanation,
-            remedy: Some(remedy.to_owned()),
-        })
-    };
-    let served = get(SignalKind::ExternalHitTokens).unwrap_or(0.0);
-    if served == 0.0
-        && let Some(line) = facts.doubt
-    {
-        return void(
-            format!("It served nothing, and said at its start: {line}."),
-            "use a mode of it that runs on this platform",
-        );
-    }
-    let evicted = get(SignalKind::EvictedBytes).unwrap_or(0.0);
-    // What the farthest tier shows itself: with nothing in it, nothing of it was measured.
-    let offload = arm.offload.as_ref()?;
-    let (kind, words, what) = match &offload.store {
-        Some(store) => {
-            (SignalKind::StoreKeys, format!("key of it is in {}", store.product), "store")
-        }
-        None if offload.tiers.len() > 1 => {
-            (SignalKind::DiskFiles, "file of it is on the disk".to_owned(), "disk")
-        }
-        None => return None,
-    };
-    let empty = get(kind) == Some(0.0) && evicted == 0.0;
-    if empty && get(SignalKind::StoredBytes).is_some_and(|bytes| bytes > 0.0) {
-        let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
-        return void(
-            format!("No {words}{nearer}."),
-            &format!(
-                "check that the mechanism is told where its {what} is, by the keys of its version"
-            ),
-        );
-    }
-    None
-}
-
 /// Nothing that is asked again leaves the GPU.
 fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
     let reuse = signals.get(SignalKind::SeenTokens);
@@ -177,28 +117,9 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
         _ => false,
     };
     let nothing_stored = signals.get(SignalKind::StoredBytes) == Some(0.0);
-    // A tier that is too small for anything is the plan's doing; one that should hold it all and
-    // takes nothing was not made as planned.
     if nothing_stored && !small && seen.served + evicted == 0.0 {
-        let refusing = match (refused > 0.0, capacity) {
-            (true, Some(capacity)) => format!(
-                "It refused all that it was offered, though the plan gives it {capacity}: its size \
-                 did not reach it."
-            ),
-            _ => "It was asked for blocks that had been computed, and stored none.".to_owned(),
-        };
-        return Decision {
-            verdict: Verdict::Void(VoidReason::NoOperation),
-            claims,
-            explanation: refusing,
-            remedy: Some("check that the connector's keys are those of its version".to_owned()),
-        };
+        return inaction::took_nothing(claims, refused > 0.0, capacity);
     }
-    let share = percent(seen.served, seen.eligible);
-    let needed = facts.working_set.map_or_else(
-        || "a larger tier".to_owned(),
-        |bytes| format!("a tier of at least {bytes} per replica, the working set"),
-    );
     let verdict = if small || refused > 0.0 || nothing_stored {
         Verdict::OverheadOnly(OverheadReason::TierTooSmall)
     } else if evicted > 0.0 {
@@ -206,7 +127,31 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
     } else {
         Verdict::Unverified
     };
-    let (explanation, remedy) = match (&verdict, capacity) {
+    let share = percent(seen.served, seen.eligible);
+    let (explanation, remedy) =
+        why_not_served(&verdict, (small, capacity, Bytes(evicted as u64)), share, facts);
+    Decision { verdict, claims, explanation, remedy: Some(remedy) }
+}
+
+/// Reason and remedy of a tier that served `share` percent of what it could have.
+fn why_not_served(
+    verdict: &Verdict,
+    (small, capacity, evicted): (bool, Option<Bytes>, Bytes),
+    share: f64,
+    facts: &Facts<'_>,
+) -> (String, String) {
+    let needed = facts.working_set.map_or_else(
+        || "a larger tier".to_owned(),
+        |bytes| format!("a tier of at least {bytes} per replica, the working set"),
+    );
+    match (verdict, capacity) {
+        (Verdict::OverheadOnly(OverheadReason::TierTooSmall), Some(capacity)) if !small => (
+            format!(
+                "Blocks were refused for want of room, though the largest tier, {capacity}, could \
+                 hold what is asked again: it served {share:.1} % of the reuse."
+            ),
+            "a larger nearest tier: what is on its way to a farther one stands in it".to_owned(),
+        ),
         (Verdict::OverheadOnly(OverheadReason::TierTooSmall), Some(capacity)) => (
             format!(
                 "The tier of {capacity} cannot hold what is asked again: it served {share:.1} % of \
@@ -222,13 +167,13 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
             format!(
                 "The tier evicted {} before they were asked for: it served {share:.1} % of the \
                  reuse.",
-                Bytes(evicted as u64)
+                evicted
             ),
             // Recency keeps what is never asked again as long as what is.
             format!(
                 "a tier of up to {}, all that was stored, or an eviction policy that keeps what \
                  is asked again",
-                Bytes(capacity.map_or(0, |bytes| bytes.0) + evicted as u64)
+                Bytes(capacity.map_or(0, |bytes| bytes.0) + evicted.0)
             ),
         ),
         _ => (
@@ -240,8 +185,7 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
              stored and asked keys agree (hash seed, block size, model name)"
                 .to_owned(),
         ),
-    };
-    Decision { verdict, claims, explanation, remedy: Some(remedy) }
+    }
 }
 
 /// The claim of an arm with a disk or a store: that part of it served something.

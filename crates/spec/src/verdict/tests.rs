@@ -278,3 +278,75 @@ fn an_arm_with_two_claims_is_worth_its_weaker_one() {
     all.add(SignalKind::EvictedBytes, 1e9, "test");
     assert_eq!(verdict(&arm, 4, &all), Verdict::OverheadOnly(OverheadReason::Evicted));
 }
+
+/// Verdict and reason of an arm whose mechanism was there.
+fn told(arm: &Arm, facts: &Facts<'_>, more: &[(SignalKind, f64)]) -> (Verdict, String) {
+    let decision = decide(arm, facts, &busy(more));
+    (decision.verdict, decision.explanation)
+}
+
+#[test]
+fn a_mechanism_that_said_that_it_would_recompute_is_void_unless_it_served() {
+    let doubted = Facts { doubt: Some("degraded mode (recompute)"), ..facts(1) };
+    let void = Verdict::Void(VoidReason::NoOperation);
+    let nothing = [(SignalKind::ExternalHitTokens, 0.0)];
+    let (verdict, why) = told(&offloading(), &doubted, &nothing);
+    assert_eq!(verdict, void);
+    assert!(why.contains("degraded mode (recompute)"), "{why}");
+    assert_ne!(told(&offloading(), &facts(1), &nothing).0, void);
+    let served = [(SignalKind::ExternalHitTokens, 4_000.0)];
+    assert_eq!(told(&offloading(), &doubted, &served).0, Verdict::Effective);
+}
+
+#[test]
+fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
+    let void = Verdict::Void(VoidReason::NoOperation);
+    let hits = (SignalKind::ExternalHitTokens, 4_000.0);
+    let mut stored = offloading();
+    let mut disk = offloading();
+    if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
+        store.store = Some(StoreConfig {
+            product: "redis".to_owned(),
+            capacity: Bytes::from_gib(1),
+            policy: EvictionPolicy::Lru,
+            link: link(),
+            client_bytes_per_s: 1e9,
+            lookup_latency: Nanos::ZERO,
+            lookup_per_key: Nanos::ZERO,
+        });
+        let farther = TierConfig { kind: TierKind::Disk, ..tiered.tiers[0].clone() };
+        tiered.tiers.push(farther);
+    }
+    for (arm, kind, words) in [
+        (&stored, SignalKind::StoreKeys, "No key of it is in redis"),
+        (&disk, SignalKind::DiskFiles, "No file of it is on the disk"),
+    ] {
+        let (verdict, why) = told(arm, &facts(1), &[hits, (kind, 0.0)]);
+        assert_eq!(verdict, void);
+        assert!(why.starts_with(words), "{why}");
+        assert!(why.ends_with("what was served came from nearer tiers."), "{why}");
+        assert_eq!(told(arm, &facts(1), &[hits, (kind, 3.0)]).0, Verdict::Effective);
+        // All of it may have been evicted.
+        let evicted = [hits, (kind, 0.0), (SignalKind::EvictedBytes, 1e6)];
+        assert_eq!(told(arm, &facts(1), &evicted).0, Verdict::Effective);
+    }
+}
+
+#[test]
+fn a_tier_with_room_that_takes_nothing_is_void_and_one_without_room_is_too_small() {
+    let of = |capacity: f64, refused: f64| {
+        let more = [
+            (SignalKind::ExternalHitTokens, 0.0),
+            (SignalKind::StoredBytes, 0.0),
+            (SignalKind::StoreFailures, refused),
+            (SignalKind::TierCapacityBytes, capacity),
+        ];
+        told(&offloading(), &facts(1), &more)
+    };
+    let (large, small) = (4.0 * (1u64 << 30) as f64, (1u64 << 20) as f64);
+    let (verdict, why) = of(large, 100.0);
+    assert_eq!(verdict, Verdict::Void(VoidReason::NoOperation));
+    assert!(why.starts_with("It refused all that it was offered"), "{why}");
+    assert_eq!(of(large, 0.0).0, Verdict::Void(VoidReason::NoOperation));
+    assert_eq!(of(small, 100.0).0, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
+}

@@ -35,7 +35,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
             "arms:\n  - no-offload\n  - {preset: native-offload, byte: 1GiB}",
             "test.yaml:7:30: unknown field `byte`, expected one of preset, name, bytes, \
              chunk_tokens, policy, prompt_only, load, store_cost_per_chunk, copies_per_chunk, \
-             link, disk, store, routing",
+             link, disk, store, lmcache_mode, vllm_args, env, routing",
         ),
         (
             "name: small",
@@ -69,8 +69,9 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         ("name: small\n", "", "test.yaml:7:1: missing field `name`"),
         (
             "hardware: 2x-l40s",
-            "hardware: 2x-l40s\ntarget: local",
-            "test.yaml:4:1: unknown variant `local`, expected one of simulated, emulated, endpoint",
+            "hardware: 2x-l40s\ntarget: cloud",
+            "test.yaml:4:1: unknown variant `cloud`, expected one of simulated, emulated, local, \
+             endpoint",
         ),
     ]);
 }

@@ -165,3 +165,54 @@ fn a_password_stands_in_a_file_and_not_in_the_experiment() {
          store.address too, or remove it"
     );
 }
+
+#[test]
+fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
+    let Target::Local(bare) = plan(SMALL, &["target=local"]).target else { panic!("it is") };
+    assert_eq!((&bare.python, &bare.weights), (&None, &None));
+    let arm = |keys: &str| {
+        let arms = format!("arms: [no-offload, {{preset: native-offload, {keys}}}]");
+        SMALL.replace("arms: [no-offload, native-offload]", &arms) + "target: local\n"
+    };
+    let read = plan(&arm("vllm_args: [--seed, '7'], env: {OMP_NUM_THREADS: '2'}"), &[]);
+    let processes = &read.deployments[0].arms[1].processes;
+    assert_eq!(processes.vllm_args, ["--seed", "7"]);
+    assert_eq!(processes.env["OMP_NUM_THREADS"], "2");
+    for (keys, message) in [
+        (
+            "vllm_args: ['--port=8000']",
+            "arms.native-offload.vllm_args: `--port=8000` decides where the engine is asked, which \
+             Weir has to know; remove it",
+        ),
+        (
+            "env: {HF_TOKEN: abc}",
+            "arms.native-offload.env.HF_TOKEN: it looks like a secret, and would be recorded in \
+             the run folder; set it in the environment that Weir is started in: it is handed down",
+        ),
+        (
+            "lmcache_mode: server",
+            "arms.native-offload.lmcache_mode: the preset `native-offload` has no LMCache; remove \
+             it, or use `lmcache-local`",
+        ),
+    ] {
+        assert_eq!(error(&arm(keys), &[]), message);
+    }
+    assert_eq!(
+        error(&arm("bytes: 1GiB"), &["target={local: {cores: 3-1}}"]),
+        "target.local.cores: `3-1` is no range of processors; write processors such as `0-5,8`"
+    );
+    let routed = SMALL.replace("native-offload", "llm-d-approx") + "target: local\nreplicas: 2\n";
+    assert!(error(&routed, &[]).starts_with("arms.llm-d-approx: the local target brings up no"));
+    // With one replica there is nothing to choose, and the arm runs to be found void.
+    assert!(plan(&routed, &["replicas=1"]).target.is_live());
+}
+
+#[test]
+fn caches_of_32_bits_take_four_bytes_per_element_on_every_target() {
+    let wide = plan(SMALL, &["engine.kv_cache_dtype=float32"]);
+    let usual = plan(SMALL, &[]);
+    let bytes = |plan: &weir_spec::Plan| plan.deployments[0].engine.kv_bytes_per_token;
+    assert_eq!(bytes(&wide), 2 * bytes(&usual));
+    let local = plan(SMALL, &["target={local: {dtype: float32}}"]);
+    assert_eq!(bytes(&local), bytes(&wide));
+}

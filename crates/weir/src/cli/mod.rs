@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Teardown(TeardownArgs),
     /// Compare two runs cell by cell.
     Compare(CompareArgs),
+    /// Fit the constants of the timing model to a recording of a live target.
+    Calibrate(CalibrateArgs),
     /// Write, check or describe experiment files.
     Spec(SpecArgs),
     /// Install the real stack for machines without a GPU, or write a model for it.
@@ -225,6 +227,20 @@ pub(crate) struct CompareArgs {
     /// Print all changes as CSV.
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir calibrate runs/calibration-20261127-101500
+  weir calibrate runs/calibration-20261127-101500 > timing.yaml
+
+Takes the requests of the no-offload cells that had the engine to themselves, and prints `engine:
+{timing: {fixed: ...}}` for an experiment file, with how well it fits. Never compare the cells that
+the constants come from with what is simulated with them (docs/calibration.md).")]
+pub(crate) struct CalibrateArgs {
+    /// Run folder.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
 }
 
 #[derive(Debug, Args)]

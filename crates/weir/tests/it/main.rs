@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod binary;
+mod calibrate;
 mod commands;
 mod disk;
 mod examples;

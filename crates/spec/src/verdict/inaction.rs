@@ -1,0 +1,75 @@
+//! Mechanisms that were there and did nothing: what makes an arm void.
+
+use weir_model::{Bytes, SignalKind, Signals, Verdict, VoidReason};
+
+use super::{Claim, Decision, Facts};
+use crate::plan::Arm;
+
+/// What every arm is told whose keys may not have been understood.
+const CHECK_KEYS: &str = "check that the connector is loaded and that its keys are those of its \
+                          version";
+
+fn decided(claims: Vec<Claim>, explanation: String, remedy: &str) -> Decision {
+    Decision {
+        verdict: Verdict::Void(VoidReason::NoOperation),
+        claims,
+        explanation,
+        remedy: Some(remedy.to_owned()),
+    }
+}
+
+/// The decision on a mechanism that nothing reached, that said at its start that it would not act,
+/// or whose farthest tier, which the arm is about, holds nothing.
+pub(super) fn void(
+    arm: &Arm,
+    facts: &Facts<'_>,
+    signals: &Signals,
+    claims: &[Claim],
+) -> Option<Decision> {
+    let get = |kind| signals.get(kind);
+    let count = |kind| get(kind).unwrap_or(0.0);
+    let stored = count(SignalKind::StoredBytes);
+    if stored == 0.0 && count(SignalKind::ExternalQueryTokens) == 0.0 {
+        let words = "No store and no lookup reached the offload mechanism.".to_owned();
+        return Some(decided(claims.to_vec(), words, CHECK_KEYS));
+    }
+    let served = count(SignalKind::ExternalHitTokens);
+    if served == 0.0
+        && let Some(line) = facts.doubt
+    {
+        let words = format!("It served nothing, and said at its start: {line}.");
+        let remedy = "use a mode of it that runs on this platform";
+        return Some(decided(claims.to_vec(), words, remedy));
+    }
+    let offload = arm.offload.as_ref()?;
+    let (kind, words, what) = match &offload.store {
+        Some(store) => {
+            (SignalKind::StoreKeys, format!("key of it is in {}", store.product), "store")
+        }
+        None if offload.tiers.len() > 1 => {
+            (SignalKind::DiskFiles, "file of it is on the disk".to_owned(), "disk")
+        }
+        None => return None,
+    };
+    let empty = get(kind) == Some(0.0) && count(SignalKind::EvictedBytes) == 0.0;
+    if !empty || stored == 0.0 {
+        return None;
+    }
+    let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
+    let remedy =
+        format!("check that the mechanism is told where its {what} is, by the keys of its version");
+    Some(decided(claims.to_vec(), format!("No {words}{nearer}."), &remedy))
+}
+
+/// The decision on a mechanism that took nothing of what it was offered. A tier that is too small
+/// for anything is the plan's doing; one that should hold it all was not made as planned.
+pub(super) fn took_nothing(claims: Vec<Claim>, refused: bool, capacity: Option<Bytes>) -> Decision {
+    let words = match (refused, capacity) {
+        (true, Some(capacity)) => format!(
+            "It refused all that it was offered, though the plan gives it {capacity}: its size did \
+             not reach it."
+        ),
+        _ => "It was asked for blocks that had been computed, and stored none.".to_owned(),
+    };
+    decided(claims, words, CHECK_KEYS)
+}

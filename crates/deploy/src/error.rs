@@ -126,15 +126,16 @@ pub enum DeployError {
 impl DeployError {
     /// True where the user's own words are wrong, and not what they speak of.
     pub const fn is_mistake(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Checkpoint(error) => error.is_mistake(),
             Self::Url { .. }
-                | Self::Header { .. }
-                | Self::File { .. }
-                | Self::Model { .. }
-                | Self::Setting { .. }
-                | Self::Unsupported { .. }
-        )
+            | Self::Header { .. }
+            | Self::File { .. }
+            | Self::Model { .. }
+            | Self::Setting { .. }
+            | Self::Unsupported { .. } => true,
+            _ => false,
+        }
     }
 
     /// True where a port that was free had been taken meanwhile.

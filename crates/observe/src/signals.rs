@@ -8,6 +8,7 @@
 
 mod client;
 mod epp;
+mod kv_events;
 mod lmcache;
 mod store;
 mod vllm;
@@ -19,6 +20,7 @@ use crate::difference::{Difference, GapError};
 
 pub use client::{Asked, add_client};
 pub use epp::add_epp;
+pub use kv_events::{EventBytes, add_kv_events};
 pub use lmcache::{Objects, add_lmcache_in_process, add_lmcache_server};
 pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;

@@ -9,14 +9,14 @@
 //! next tokens = base + per_token
 //! ```
 //!
-//! The median time of a next token is thus a point of the line, that of a pass of one token, and
-//! `per_token` is the median of the slopes from it to each request: Theil's and Sen's estimator with
+//! The median time of a next token is thus a point of the line, that of a pass of one token. The
+//! median of the slopes from it to each request is `per_token`: Theil's and Sen's estimator with
 //! one end held. Nearly half of the requests may be disturbed by whatever else the machine did
-//! without moving it far. (The slopes between all pairs of requests fit worse: attention bends the
-//! line, and `fixed` has no constant for the first token that could make up for a steeper one.)
-//! `base` is what the time of a next token leaves. What the model does not have (attention that
-//! grows with the context, the way through HTTP) stays in the residuals, which are those of the
-//! rounded constants, as the simulator will use them.
+//! without moving it far. (The slopes between all pairs of requests fit worse: attention bends
+//! the line, and `fixed` has no constant for the first token that could make up for a steeper
+//! one.) `base` is what the time of a next token leaves. What the model does not have (attention
+//! that grows with the context, the way through HTTP) stays in the residuals, which are those of
+//! the rounded constants, as the simulator will use them.
 
 use thiserror::Error;
 use weir_model::{Nanos, Outcome, RequestRow, Tokens};

@@ -10,7 +10,7 @@ use weir_deploy::RemoteStore;
 use weir_load::Live;
 use weir_model::Nanos;
 use weir_observe::signals::StoreCounts;
-use weir_observe::{Clock, Difference, Scraper, Snapshot};
+use weir_observe::{Clock, Difference, KvEventCounts, KvEventWatch, Scraper, Snapshot};
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
@@ -26,6 +26,8 @@ pub(crate) struct Edges {
     pairs: Vec<(Snapshot, Snapshot)>,
     /// What the arm's store said of itself.
     pub(crate) store: Option<(StoreCounts, StoreCounts)>,
+    /// What the engines' KV events said.
+    pub(crate) events: Option<(KvEventCounts, KvEventCounts)>,
     /// What went wrong, one line each.
     pub(crate) notes: Vec<String>,
 }
@@ -34,7 +36,7 @@ impl Edges {
     /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
     /// `over` is set when the load has come back.
     pub(crate) fn watch(
-        (scrapers, store): (&[Scraper], Option<&RemoteStore>),
+        (scrapers, store, events): (&[Scraper], Option<&RemoteStore>, Option<&KvEventWatch>),
         (start, end): (Nanos, Option<Nanos>),
         live: &Live,
         over: &AtomicBool,
@@ -44,11 +46,13 @@ impl Edges {
         wait(live, over, Some(start));
         let before = scrape(scrapers, clock, &mut notes);
         let store_before = ask(store, &mut notes);
+        let events_before = events.map(KvEventWatch::counts);
         wait(live, over, end);
         let after = scrape(scrapers, clock, &mut notes);
         let store = store_before.zip(ask(store, &mut notes));
+        let events = events_before.zip(events.map(KvEventWatch::counts));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
-        Self { pairs, store, notes }
+        Self { pairs, store, events, notes }
     }
 
     /// The differences over the window.

@@ -2,7 +2,7 @@
 
 use weir_deploy::DeployError;
 use weir_load::LoadError;
-use weir_observe::SamplerError;
+use weir_observe::{KvEventError, SamplerError};
 use weir_record::RecordError;
 use weir_workload::WorkloadError;
 
@@ -23,6 +23,9 @@ pub enum TrialError {
     /// Nothing could be sampled.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// Engines' events cannot be heard.
+    #[error(transparent)]
+    KvEvents(#[from] KvEventError),
     /// What was done could not be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),

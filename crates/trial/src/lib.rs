@@ -20,12 +20,12 @@ use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind};
 use weir_observe::signals::{
-    Asked, Objects, StoredChunk, add_client, add_epp, add_lmcache_in_process, add_lmcache_server,
-    add_store, add_vllm, add_weir,
+    Asked, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
+    add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
 };
 use weir_observe::{
-    Clock, Difference, GapError, HostProbe, Observation, Sampler, SamplerConfig, Scraper, Source,
-    UnixNanos,
+    Clock, Difference, GapError, HostProbe, KvEventWatch, Observation, Sampler, SamplerConfig,
+    Scraper, Source, UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow};
 use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
@@ -108,13 +108,17 @@ fn measured(
 ) -> Result<Trial, TrialError> {
     let deployment = &plan.deployments[cell.deployment];
     let mut notes: Vec<String> = site.tiers().map_or_else(Vec::new, |tiers| tiers.notes().to_vec());
+    // Before the first request: what is published before the subscription is not heard.
+    let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
+    let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
     caches::warm_up(plan, deployment, site)?;
     phase(Phase::Flush);
     let caches = caches::empty(site)?;
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
-    let trial = Measurement { plan, cell, deployment, site }.run(writer, live, notes, phase)?;
+    let measurement = Measurement { plan, cell, deployment, site, events };
+    let trial = measurement.run(writer, live, notes, phase)?;
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
@@ -134,6 +138,7 @@ struct Measurement<'a> {
     cell: &'a Cell,
     deployment: &'a Deployment,
     site: &'a Site,
+    events: Option<KvEventWatch>,
 }
 
 impl Measurement<'_> {
@@ -164,12 +169,13 @@ impl Measurement<'_> {
         let mut rows = Rows::new(writer, (level.warmup, end), block);
         let over = AtomicBool::new(false);
         let store = self.site.store();
+        let events = self.events.as_ref();
         let stall = self.plan.client.request_timeout;
         let (scrapers, over, site) = (&scrapers, &over, self.site);
         let (report, edges, fault) = std::thread::scope(|scope| {
             let window = (level.warmup, level.duration);
-            let watcher =
-                scope.spawn(move || Edges::watch((scrapers, store), window, live, over, &clock));
+            let watcher = scope
+                .spawn(move || Edges::watch((scrapers, store, events), window, live, over, &clock));
             let guard = scope.spawn(move || guard::watch(site, live, over, stall));
             let report = weir_load::run(&config, &mut source, &mut rows, live);
             over.store(true, Ordering::Release);
@@ -258,6 +264,17 @@ impl Measurement<'_> {
         }
     }
 
+    /// What the engines' KV events say.
+    fn add_events(&self, edges: &Edges, signals: &mut Signals, notes: &mut Vec<String>) {
+        let Some((before, after)) = &edges.events else { return };
+        let token = self.deployment.engine.kv_bytes_per_token;
+        let block = u64::from(self.deployment.engine.block_size);
+        let offload = self.arm().offload.as_ref();
+        let chunk = offload.map_or(block, |offload| u64::from(offload.chunk_tokens));
+        let bytes = EventBytes { block: block * token, chunk: chunk * token };
+        notes.extend(add_kv_events((before, after), bytes, signals));
+    }
+
     fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
@@ -273,6 +290,7 @@ impl Measurement<'_> {
         }
         gaps.extend(self.add_tiers(&engines, edges, &mut signals));
         self.add_local(&mut signals);
+        self.add_events(edges, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
         let gpu_only = self.arm().offload.is_none();

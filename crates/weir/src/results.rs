@@ -8,6 +8,7 @@ use weir_report::comparison::Comparison;
 use weir_report::oracle::{self, AnswerCount, Answers};
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::{ArmRole, Cell, Plan};
+use weir_trial::Journal;
 
 use crate::recorded::Recorded;
 
@@ -47,6 +48,9 @@ pub(crate) fn read<'a>(
     }
     let mut versions = BTreeMap::new();
     versions.insert("weir".to_owned(), run.header().weir.clone());
+    if plan.target.starts_processes() {
+        add_started(&tables, &mut versions);
+    }
     let name = run.path().file_name().map_or_else(
         || run.path().display().to_string(),
         |name| name.to_string_lossy().into_owned(),
@@ -56,6 +60,21 @@ pub(crate) fn read<'a>(
     let mut results = Results { plan, provenance, cells };
     oracle::judge(&mut results);
     Ok((results, left_out))
+}
+
+/// Adds the versions of what cells started; several of one package stand beside each other.
+fn add_started(tables: &[CellTables], versions: &mut BTreeMap<String, String>) {
+    // A cell that failed on its way up has no journal.
+    let journals = tables.iter().filter_map(|tables| Journal::read(tables.folder()).ok());
+    for started in journals.filter_map(|journal| journal.started) {
+        for (package, version) in started.versions {
+            let known = versions.entry(package).or_default();
+            if !known.split(", ").any(|one| one == version) {
+                let comma = if known.is_empty() { "" } else { ", " };
+                *known = format!("{known}{comma}{version}");
+            }
+        }
+    }
 }
 
 /// Counts how many answers of each cell differ from the control's, which was asked the same at the

@@ -86,7 +86,8 @@ pub fn write(folder: &Path, shape: &ModelShape) -> Result<(), CheckpointError> {
         bytes: weights.file_bytes(),
     };
     // A name is needed for what stands beside it, and `.` has none.
-    let folder = &std::path::absolute(folder).map_err(at(folder))?;
+    let folder = std::path::absolute(folder).map_err(at(folder))?;
+    let folder = folder.as_path();
     if is_complete(folder, &marker) {
         return Ok(());
     }

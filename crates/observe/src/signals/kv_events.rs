@@ -1,0 +1,103 @@
+//! Signals from the KV events that engines publish: a source beside their counters, and the only
+//! one for what vLLM's own connector evicts.
+
+use weir_model::{SignalKind, Signals};
+
+use crate::kv_events::KvEventCounts;
+
+const PART: &str = "vLLM's KV events";
+
+/// Bytes of what events count, over all ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventBytes {
+    /// Of a block of the engine.
+    pub block: u64,
+    /// Of a chunk of a tier.
+    pub chunk: u64,
+}
+
+/// Adds what engines said between two moments. Nothing where batches were lost or could not be
+/// read, or none came: the caller is told why.
+pub fn add_kv_events(
+    (before, after): (&KvEventCounts, &KvEventCounts),
+    bytes: EventBytes,
+    signals: &mut Signals,
+) -> Option<String> {
+    let lost = after.lost - before.lost;
+    if lost > 0 {
+        return Some(format!("{lost} batches of KV events were lost: they give no signal"));
+    }
+    if after.unreadable > before.unreadable {
+        let why = after.problem.as_deref().unwrap_or("unknown");
+        return Some(format!("KV events could not be read, and give no signal: {why}"));
+    }
+    if after.batches == before.batches {
+        return Some("no KV event came in the window".to_owned());
+    }
+    let mut add = |kind, blocks: u64, size: u64, event: &str, medium: &str| {
+        let source = format!("{PART} ({event}, medium {medium})");
+        signals.add(kind, blocks as f64 * size as f64, &source);
+    };
+    let grown = |medium: &str| {
+        let (from, to) = (before.of(medium), after.of(medium));
+        (to.stored - from.stored, to.removed - from.removed)
+    };
+    let (_, removed) = grown("gpu");
+    add(SignalKind::GpuEvictedBytes, removed, bytes.block, "BlockRemoved", "GPU");
+    // A connector that publishes nothing (LMCache's) is not one that stores nothing.
+    if after.media.contains_key("cpu") {
+        let (stored, removed) = grown("cpu");
+        add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
+        add(SignalKind::EvictedBytes, removed, bytes.chunk, "BlockRemoved", "CPU");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::kv_events::MediumCounts;
+
+    fn counts(batches: u64, lost: u64, media: &[(&str, u64, u64)]) -> KvEventCounts {
+        let media: BTreeMap<String, MediumCounts> = media
+            .iter()
+            .map(|(name, stored, removed)| {
+                ((*name).to_owned(), MediumCounts { stored: *stored, removed: *removed })
+            })
+            .collect();
+        KvEventCounts { media, batches, lost, ..KvEventCounts::default() }
+    }
+
+    const BYTES: EventBytes = EventBytes { block: 10, chunk: 100 };
+
+    #[test]
+    fn what_grew_is_in_bytes_and_by_medium() {
+        let before = counts(3, 0, &[("gpu", 5, 1), ("cpu", 2, 0)]);
+        let after = counts(9, 0, &[("gpu", 9, 4), ("cpu", 7, 3)]);
+        let mut signals = Signals::default();
+        assert_eq!(add_kv_events((&before, &after), BYTES, &mut signals), None);
+        assert_eq!(signals.get(SignalKind::GpuEvictedBytes), Some(30.0));
+        assert_eq!(signals.get(SignalKind::StoredBytes), Some(500.0));
+        assert_eq!(signals.get(SignalKind::EvictedBytes), Some(300.0));
+    }
+
+    #[test]
+    fn lost_batches_and_silence_give_no_signal_and_a_reason() {
+        let before = counts(3, 0, &[]);
+        for (after, words) in [
+            (counts(9, 2, &[("cpu", 7, 3)]), "2 batches of KV events were lost"),
+            (counts(3, 0, &[]), "no KV event came"),
+        ] {
+            let mut signals = Signals::default();
+            let why = add_kv_events((&before, &after), BYTES, &mut signals).unwrap();
+            assert!(why.starts_with(words), "{why}");
+            assert_eq!(signals, Signals::default());
+        }
+        // A connector that publishes nothing says nothing of what it stores.
+        let mut signals = Signals::default();
+        add_kv_events((&before, &counts(9, 0, &[("gpu", 9, 4)])), BYTES, &mut signals);
+        assert_eq!(signals.get(SignalKind::StoredBytes), None);
+    }
+}

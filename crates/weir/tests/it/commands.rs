@@ -160,7 +160,7 @@ fn completions_know_every_command() {
     assert!(checked.success(), "bash does not take its completions");
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "run",
     "plan",
     "load",
@@ -172,6 +172,7 @@ const COMMANDS: [&str; 14] = [
     "explain",
     "teardown",
     "compare",
+    "calibrate",
     "spec",
     "setup",
     "completions",
@@ -199,6 +200,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
       explain      Tell in words what happened to each arm of a run, and why it counts or not
       teardown     End and remove what runs that were killed left on this machine
       compare      Compare two runs cell by cell
+      calibrate    Fit the constants of the timing model to a recording of a live target
       spec         Write, check or describe experiment files
       setup        Install the real stack for machines without a GPU, or write a model for it
       completions  Print shell completions

@@ -50,6 +50,8 @@ const SERVER_READINGS: &[Reading] = &[
     ),
 ];
 
+/// How the server's families begin.
+const FAMILIES: &str = "lmcache_mp_";
 const SECOND_LEVEL: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
 const LOADED: &str = "lmcache_mp_num_chunks_loaded_total";
 const WRITTEN: &str = "lmcache_mp_l1_write_chunks_total";
@@ -82,8 +84,9 @@ pub fn add_lmcache_server(
     if let (Some(kind), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
         add(kind, tokens, SECOND_LEVEL);
     }
-    // An operation that never happened is absent.
-    let never = |value: Option<f64>| value.or_else(|| (!windows.is_empty()).then_some(0.0));
+    // An operation that never happened is absent, where others of the server's are there.
+    let speaks = !windows.is_empty() && windows.iter().all(|window| window.speaks_of(FAMILIES));
+    let never = |value: Option<f64>| value.or_else(|| speaks.then_some(0.0));
     if let Some(loaded) = read(LOADED) {
         add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), LOADED);
         add(SignalKind::LoadedBytes, loaded * objects.bytes(), LOADED);

@@ -201,6 +201,10 @@ fn an_lmcache_server_counts_chunks_per_rank() {
     // An idle server exports nothing: no signal, not zero.
     let (signals, _) = of_texts("", "", add);
     assert!(signals.0.is_empty(), "{signals:?}");
+    // One that counted lookups and no writes stored nothing.
+    let asked = "lmcache_mp_lookup_requested_tokens_total 4096\n";
+    let (signals, _) = of_texts("", asked, add);
+    assert_eq!(signals.get(Kind::StoredBytes), Some(0.0));
 }
 
 #[test]

@@ -290,8 +290,8 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    // The pool evicts, and the tier holds all. A tier that evicts is foreseen less well: vLLM counts
-    // chunks that the GPU served as used only where nothing was loaded behind them.
+    // The pool evicts, and the tier holds all. A tier that evicts is foreseen less well: vLLM takes
+    // chunks that the GPU served for used only where nothing was loaded behind them.
     let arm = "[{preset: native-offload, bytes: 200MiB}]";
     experiment(path, arm, PRESSED, "{users: [1], duration: 120s, warmup: 0s, max_requests: 40}");
     let real = measured(path);

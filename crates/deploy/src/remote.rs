@@ -17,6 +17,7 @@ use weir_store::{
 use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::error::DeployError;
+use crate::log;
 
 /// Keys of the emulated engine's blocks.
 pub(crate) fn emulated_layout(model: &str) -> Layout {
@@ -120,21 +121,34 @@ impl RemoteStore {
         Ok(Self { resp, shared, product, address, whole: false, server })
     }
 
+    /// The store beside an `LMCache` that serves the model: it moves the chunks, and the store is
+    /// only counted and emptied.
+    pub(crate) fn beside_lmcache(
+        arm: &Arm,
+        store: &StoreConfig,
+        model: &str,
+        chunk_bytes: u64,
+    ) -> Result<Self, DeployError> {
+        let chunk_bytes = chunk_bytes.max(1);
+        let moved = Moved {
+            layout: &server_layout(model),
+            block_bytes: usize::try_from(chunk_bytes).unwrap_or(usize::MAX),
+            blocks: store.capacity.0 / chunk_bytes,
+            workers: 1,
+            batch: 1,
+            checksums: false,
+        };
+        Self::open(arm, store, moved)
+    }
+
     /// The store behind somebody else's deployment: counted, and never written or emptied.
     pub(crate) fn of_endpoint(
         arm: &Arm,
         store: &StoreConfig,
         chunk_bytes: u64,
     ) -> Result<Self, DeployError> {
-        let moved = Moved {
-            layout: &server_layout("unknown"),
-            block_bytes: usize::try_from(chunk_bytes).unwrap_or(usize::MAX).max(1),
-            blocks: CHUNKS_MIN,
-            workers: 1,
-            batch: 1,
-            checksums: false,
-        };
-        Ok(Self { whole: true, ..Self::open(arm, store, moved)? })
+        let store = Self::beside_lmcache(arm, store, "unknown", chunk_bytes)?;
+        Ok(Self { whole: true, ..store })
     }
 
     /// Where it listens, as LMCache's adapter wants it: one server without TLS.
@@ -158,8 +172,7 @@ impl RemoteStore {
         if server.is_running() {
             return Ok(());
         }
-        let log = server.log();
-        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let last = log::last_line(&server.log());
         Err(DeployError::Store {
             arm: arm.to_owned(),
             problem: format!("{} ended while it was used; its log ends: {last}", self.product),

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -22,7 +21,8 @@ const BESIDE: &str = "beside";
 #[derive(Debug)]
 pub struct Scratch {
     folder: PathBuf,
-    beside: Mutex<Vec<PathBuf>>,
+    /// The one below a folder of the user's, once there is one.
+    beside: Option<PathBuf>,
     name: String,
     /// Its lock goes with this process, however that ends.
     _held: File,
@@ -34,7 +34,7 @@ impl Scratch {
         let name = owner.folder_name();
         let folder = made(&std::env::temp_dir(), &name)?;
         let held = hold(&folder).map_err(|error| failed(&folder, error))?;
-        Ok(Self { folder, beside: Mutex::default(), name, _held: held })
+        Ok(Self { folder, beside: None, name, _held: held })
     }
 
     /// The folder.
@@ -43,22 +43,21 @@ impl Scratch {
     }
 
     /// Another one, below a folder of the user's, that goes with it.
-    pub fn beside(&self, parent: &Path) -> Result<PathBuf, DeployError> {
+    pub fn beside(&mut self, parent: &Path) -> Result<PathBuf, DeployError> {
         let parent = std::path::absolute(parent).map_err(|error| failed(parent, error))?;
         // A later run looks below the temporary folder: leave a sign of where else to look.
         let sign = self.folder.join(BESIDE);
         let folder = parent.join(&self.name);
         fs::write(&sign, folder.as_os_str().as_bytes()).map_err(|error| failed(&sign, error))?;
         let folder = made(&parent, &self.name)?;
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+        self.beside = Some(folder.clone());
         Ok(folder)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        for folder in beside.iter().chain([&self.folder]) {
+        for folder in self.beside.iter().chain([&self.folder]) {
             let _ = fs::remove_dir_all(folder);
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
 use weir_model::TierKind;
-use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize};
+use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
 
 use super::keys::{self, Connector};
 use super::stack::{Platform, Stack};
@@ -93,18 +93,14 @@ pub(super) fn vllm(
         target.vllm_args.iter().chain(&arm.processes.vllm_args).cloned().collect();
     args.extend(merged(own, &added));
     let mut env = environment(target, arm, stack);
-    let given: Vec<String> = target.env.keys().chain(arm.processes.env.keys()).cloned().collect();
-    for (name, value) in defaults(deployment, stack, places, &replica) {
-        if !given.contains(&name) {
-            env.insert(name, value);
-        }
-    }
+    let mut defaults = defaults(deployment, stack, places, &replica);
     if matches!(replica.connector, Connector::LmcacheInProcess)
         && let Some(offload) = &arm.offload
     {
-        for (name, value) in in_process(offload, places) {
-            env.entry(name).or_insert(value);
-        }
+        defaults.extend(in_process(offload, places));
+    }
+    for (name, value) in defaults {
+        env.entry(name).or_insert(value);
     }
     Recipe {
         name: format!("vllm-{}", replica.index),
@@ -217,7 +213,6 @@ fn server_connector(places: &Places) -> Value {
 
 /// Weir's arguments without those that the user gives, then the user's.
 fn merged(own: Vec<(String, String)>, added: &[String]) -> Vec<String> {
-    let flag = |text: &str| text.split('=').next().unwrap_or_default().replace('_', "-");
     let given: Vec<String> =
         added.iter().filter(|text| text.starts_with("--")).map(|text| flag(text)).collect();
     let mut args = Vec::new();

@@ -3,7 +3,9 @@
 //! Asking is not enough: vLLM answers `200` to a reset that it did not do, and an `LMCache` server
 //! keeps what is in use. So each tier is asked, and then counted.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,11 +43,15 @@ impl Local {
             seen.push("LMCache's first level (objects)".to_owned());
         }
         if let Some(folder) = &self.disk {
-            let left = clear_folder(folder)?;
-            if left > 0 {
-                let url = folder.display().to_string();
-                return Err(not_empty(url, &format!("{left} files of the disk tier")));
-            }
+            let failed = |source| DeployError::File {
+                what: "the folder of the disk tier",
+                path: folder.display().to_string(),
+                source,
+            };
+            until(deadline, folder.display(), "the disk tier's files", || {
+                each_chunk(folder, &mut |file| fs::remove_file(file.path())).map_err(failed)?;
+                Ok(contents(folder).map_err(failed)?.files)
+            })?;
             seen.push("disk (files)".to_owned());
         }
         if let Some(store) = &self.store {
@@ -69,21 +75,33 @@ impl Local {
     /// What the disk tier of the arm holds now; nothing where there is none, or where it cannot be
     /// read.
     pub fn disk_contents(&self) -> Option<Contents> {
-        let mut sum = Contents::default();
-        add_contents(self.disk()?, &mut sum).ok()?;
-        Some(sum)
+        contents(self.disk()?).ok()
     }
 }
 
-fn add_contents(folder: &Path, sum: &mut Contents) -> std::io::Result<()> {
+fn contents(folder: &Path) -> io::Result<Contents> {
+    let mut sum = Contents::default();
+    each_chunk(folder, &mut |file| {
+        sum.files += 1;
+        // A file that was renamed or evicted meanwhile is not counted in bytes.
+        sum.bytes += file.metadata().map_or(0, |data| data.len());
+        Ok(())
+    })?;
+    Ok(sum)
+}
+
+/// Goes through the files of chunks below a folder. Folders are left alone: those who write there
+/// may have made them once and for all.
+fn each_chunk(
+    folder: &Path,
+    of_file: &mut dyn FnMut(&DirEntry) -> io::Result<()>,
+) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            add_contents(&entry.path(), sum)?;
+            each_chunk(&entry.path(), of_file)?;
         } else if entry.file_name() != SETTINGS {
-            sum.files += 1;
-            // A file that was renamed or evicted between the two calls is not counted in bytes.
-            sum.bytes += entry.metadata().map_or(0, |data| data.len());
+            of_file(&entry)?;
         }
     }
     Ok(())
@@ -92,7 +110,7 @@ fn add_contents(folder: &Path, sum: &mut Contents) -> std::io::Result<()> {
 /// Asks until nothing is left.
 fn until(
     deadline: Instant,
-    place: &Url,
+    place: impl fmt::Display,
     what: &str,
     mut left: impl FnMut() -> Result<u64, DeployError>,
 ) -> Result<(), DeployError> {
@@ -102,17 +120,13 @@ fn until(
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(not_empty(place.to_string(), &format!("{count} of {what}")));
+            return Err(DeployError::Answer {
+                url: place.to_string(),
+                problem: format!("{count} of {what} are left after it was emptied"),
+                remedy: "keep other clients away while a cell is measured".to_owned(),
+            });
         }
         std::thread::sleep(ASK_AGAIN);
-    }
-}
-
-fn not_empty(url: String, what: &str) -> DeployError {
-    DeployError::Answer {
-        url,
-        problem: format!("{what} are left after it was emptied"),
-        remedy: "keep other clients away while a cell is measured".to_owned(),
     }
 }
 
@@ -138,25 +152,4 @@ fn lmcache_objects(url: &Url) -> Result<u64, DeployError> {
         return counts.map(|counts| counts.iter().sum()).ok_or_else(unknown);
     }
     manager["l1_manager"]["total_object_count"].as_u64().ok_or_else(unknown)
-}
-
-/// Removes the files below a folder, and counts those that are left. Folders stay: those who write
-/// there may have made them once and for all.
-fn clear_folder(folder: &Path) -> Result<u64, DeployError> {
-    let failed = |source| DeployError::File {
-        what: "the folder of the disk tier",
-        path: folder.display().to_string(),
-        source,
-    };
-    let mut left = 0;
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
-            left += clear_folder(&entry.path())?;
-        } else if entry.file_name() != SETTINGS {
-            fs::remove_file(entry.path()).map_err(failed)?;
-            left += u64::from(entry.path().exists());
-        }
-    }
-    Ok(left)
 }

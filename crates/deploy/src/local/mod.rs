@@ -26,7 +26,7 @@ use crate::error::DeployError;
 use crate::leftovers::Scratch;
 use crate::log::StartUp;
 use crate::process::{Owner, Process, Recipe};
-use crate::remote::{self, Moved, RemoteStore};
+use crate::remote::RemoteStore;
 
 use command::{Places, Replica};
 pub use emptying::Contents;
@@ -200,8 +200,8 @@ impl<'a> Builder<'a> {
         stack: &'a Stack,
     ) -> Result<Self, DeployError> {
         let owner = Owner::this_process(place.run)?;
-        let scratch = Scratch::new(&owner)?;
-        let disk = disk_folder(target, arm, &scratch)?;
+        let mut scratch = Scratch::new(&owner)?;
+        let disk = disk_folder(target, arm, &mut scratch)?;
         let shown = disk.as_ref().map(|path| path.display().to_string());
         let connector = keys::connector(arm, deployment, stack, shown.as_deref())?;
         if stack.platform == Platform::Cpu && matches!(connector, Connector::Native(_)) {
@@ -252,15 +252,8 @@ impl<'a> Builder<'a> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
         let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
-        let moved = Moved {
-            layout: &remote::server_layout(&self.places.weights),
-            block_bytes: usize::try_from(chunk).unwrap_or(usize::MAX),
-            blocks: config.capacity.0 / chunk.max(1),
-            workers: 1,
-            batch: 1,
-            checksums: false,
-        };
-        let store = RemoteStore::open(self.arm, config, moved)?;
+        let model = &self.places.weights;
+        let store = RemoteStore::beside_lmcache(self.arm, config, model, chunk)?;
         self.places.store = Some(store.place().ok_or_else(|| {
             DeployError::Store {
                 arm: self.arm.name.clone(),
@@ -276,29 +269,20 @@ impl<'a> Builder<'a> {
 
     fn lmcache(&mut self) -> Result<(), DeployError> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
+        let (process, url) = on_free_ports(|| {
             self.places.lmcache = (ports::free()?, ports::free()?);
             let recipe =
                 command::lmcache_server(self.arm, offload, self.target, self.stack, &self.places);
             let url = ports::url(self.places.lmcache.1)?;
-            match self.up(&recipe, &url, "/healthcheck") {
-                Err(error) if error.is_port_taken() && attempts < PORT_ATTEMPTS => {}
-                Err(error) => return Err(error),
-                Ok(process) => {
-                    self.local.lmcache = Some((process, url));
-                    return Ok(());
-                }
-            }
-        }
+            Ok((self.up(&recipe, &url, "/healthcheck")?, url))
+        })?;
+        self.local.lmcache = Some((process, url));
+        Ok(())
     }
 
     fn replica(&mut self, index: u32) -> Result<(), DeployError> {
         let cores = self.cores(index)?;
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
+        let running = on_free_ports(|| {
             let replica = Replica {
                 index,
                 port: ports::free()?,
@@ -312,16 +296,12 @@ impl<'a> Builder<'a> {
             let (target, stack) = (self.target, self.stack);
             let recipe =
                 command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);
-            match self.up(&recipe, &url, "/health") {
-                Err(error) if error.is_port_taken() && attempts < PORT_ATTEMPTS => {}
-                Err(error) => return Err(error),
-                Ok(process) => {
-                    let endpoint = Endpoint::new(&url.to_string(), Access::default())?;
-                    self.local.replicas.push(Running { process, endpoint, events });
-                    return Ok(());
-                }
-            }
-        }
+            let process = self.up(&recipe, &url, "/health")?;
+            let endpoint = Endpoint::new(&url.to_string(), Access::default())?;
+            Ok(Running { process, endpoint, events })
+        })?;
+        self.local.replicas.push(running);
+        Ok(())
     }
 
     /// The processors of a replica: its part of those that the engines may use; nothing where
@@ -364,11 +344,22 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Starts a process, and anew on other ports where another program was faster to take one.
+fn on_free_ports<T>(mut start: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
+    for _ in 1..PORT_ATTEMPTS {
+        match start() {
+            Err(error) if error.is_port_taken() => {}
+            ended => return ended,
+        }
+    }
+    start()
+}
+
 /// The folder of an arm's disk tier, below the target's own or the scratch folder.
 fn disk_folder(
     target: &LocalTarget,
     arm: &Arm,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
 ) -> Result<Option<PathBuf>, DeployError> {
     let has_disk = arm.offload.as_ref().is_some_and(|offload| offload.tiers.len() > 1);
     if !has_disk {

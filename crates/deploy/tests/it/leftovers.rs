@@ -41,7 +41,7 @@ fn dead_owner(run: &str) -> Owner {
 fn as_a_weir() {
     let Some(folder) = std::env::var_os("WEIR_TEST_FOLDER").map(PathBuf::from) else { return };
     let owner = Owner::this_process("killed-1").unwrap();
-    let scratch = Scratch::new(&owner).unwrap();
+    let mut scratch = Scratch::new(&owner).unwrap();
     let disk = scratch.beside(&folder.join("disk")).unwrap();
     fs::write(disk.join("block"), "bytes").unwrap();
     fs::write(scratch.path().join("file"), "bytes").unwrap();
@@ -147,7 +147,7 @@ struct Living {
 fn living() -> Living {
     let owner = Owner::this_process("living-1").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let scratch = Scratch::new(&owner).unwrap();
+    let mut scratch = Scratch::new(&owner).unwrap();
     let disk = scratch.beside(folder.path()).unwrap();
     let named = shm(&format!("{}lmcache", owner.shared_memory_prefix()));
     fs::write(&named, "bytes").unwrap();
@@ -195,7 +195,7 @@ fn a_run_is_cleared_by_its_id_though_its_owner_lives() {
 fn folders_of_dead_owners_go_unless_somebody_holds_them() {
     let _alone = alone();
     let owner = dead_owner("dead-1");
-    let scratch = Scratch::new(&owner).unwrap();
+    let mut scratch = Scratch::new(&owner).unwrap();
     let folder = scratch.path().to_path_buf();
     // Its owner has another number where it lives: a container.
     clear(&Whose::DeadOwners, GRACE).unwrap();
@@ -280,7 +280,7 @@ fn a_scratch_folder_is_fresh_private_and_goes_with_its_owner() {
     let path = scratch.path().to_path_buf();
     fs::write(path.join("file"), "of a cell before").unwrap();
     std::mem::forget(scratch);
-    let scratch = Scratch::new(&owner).unwrap();
+    let mut scratch = Scratch::new(&owner).unwrap();
     assert_eq!(scratch.path(), path);
     assert!(!path.join("file").exists());
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());

@@ -15,7 +15,7 @@ use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadErr
 pub const PLAN_FORMAT: u32 = 1;
 
 pub use crate::document::client::{Answers, Api};
-pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget};
+pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
 pub use crate::document::target::{EmulatedTarget, EndpointTarget, Movement, Target};
 
 /// How live targets are asked, with every default filled in.

@@ -93,5 +93,10 @@ fn cores_of(text: &str) -> Result<Vec<usize>, String> {
     Ok(cores)
 }
 
+/// The flag of an argument such as `--max_model_len=2048`, as vLLM's parser names it.
+pub fn flag(argument: &str) -> String {
+    argument.split('=').next().unwrap_or_default().replace('_', "-")
+}
+
 /// The word for a checkpoint with random weights.
 pub const GENERATED: &str = "generated";

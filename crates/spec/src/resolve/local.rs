@@ -9,7 +9,7 @@ use weir_model::Nanos;
 use super::{HOUR, check_span};
 use crate::catalogue::presets::{OffloadKind, Preset};
 use crate::document::arm::ArmSection;
-use crate::document::local::{GENERATED, LocalTarget};
+use crate::document::local::{GENERATED, LocalTarget, flag};
 use crate::error::SpecError;
 use crate::plan::{ArmRole, Client, Deployment, Processes};
 
@@ -102,8 +102,7 @@ pub(super) fn processes(
 
 fn check_arguments(key: &str, arguments: &[String]) -> Result<(), SpecError> {
     for argument in arguments {
-        let flag = argument.split('=').next().unwrap_or_default().replace('_', "-");
-        if OWN_ARGUMENTS.contains(&flag.as_str()) {
+        if OWN_ARGUMENTS.contains(&flag(argument).as_str()) {
             return Err(SpecError::value(
                 key,
                 format!("`{argument}` decides where the engine is asked, which Weir has to know"),

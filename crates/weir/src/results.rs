@@ -10,15 +10,26 @@ use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::{ArmRole, Cell, Plan};
 use weir_trial::Journal;
 
+use crate::printer::Printer;
 use crate::recorded::Recorded;
 
-/// Reads what has been run. Cells that are damaged are left out, with the reason.
+/// Reads what has been run. Cells that are damaged are left out, and the user is told why.
 pub(crate) fn read<'a>(
     run: &RunFolder,
     plan: &'a Plan,
-) -> anyhow::Result<(Results<'a>, Vec<String>)> {
+    printer: &mut Printer,
+) -> anyhow::Result<Results<'a>> {
+    read_as("left out", run, plan, printer)
+}
+
+/// The same, where `words` begin what the user is told.
+pub(crate) fn read_as<'a>(
+    words: &str,
+    run: &RunFolder,
+    plan: &'a Plan,
+    printer: &mut Printer,
+) -> anyhow::Result<Results<'a>> {
     let mut cells = Vec::new();
-    let mut left_out = Vec::new();
     // Of each result, for what is read of several cells together.
     let mut tables = Vec::new();
     for (index, cell) in plan.cells.iter().enumerate() {
@@ -27,7 +38,8 @@ pub(crate) fn read<'a>(
             Ok(reader) => reader,
             Err(RecordError::Incomplete { .. }) => continue,
             Err(RecordError::Damaged { path, why }) => {
-                left_out.push(format!("{}: {}: {why}", cell.path, path.display()));
+                let path = path.display();
+                printer.note(&format!("{words}: {}: {path}: {why}", cell.path));
                 continue;
             }
             Err(other) => return Err(other.into()),
@@ -59,7 +71,7 @@ pub(crate) fn read<'a>(
     let provenance = Provenance { run: name, plan_hash, versions };
     let mut results = Results { plan, provenance, cells };
     oracle::judge(&mut results);
-    Ok((results, left_out))
+    Ok(results)
 }
 
 /// Adds the versions of what cells started; several of one package stand beside each other.

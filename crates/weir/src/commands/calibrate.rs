@@ -27,10 +27,7 @@ pub(crate) fn run(args: &CalibrateArgs, printer: &mut Printer) -> anyhow::Result
                    live target";
         return Err(refused(why).into());
     }
-    let (results, left_out) = results::read(&run, &plan)?;
-    for damaged in &left_out {
-        printer.note(&format!("left out: {damaged}"));
-    }
+    let results = results::read(&run, &plan, printer)?;
     let mut documents = Vec::new();
     for (index, deployment) in plan.deployments.iter().enumerate() {
         let usable = usable(&results, index).map_err(|why| refused(&why))?;

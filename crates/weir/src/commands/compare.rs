@@ -13,11 +13,8 @@ use crate::results;
 pub(crate) fn run(args: &CompareArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let runs = [RunFolder::open_read_only(&args.first)?, RunFolder::open_read_only(&args.second)?];
     let plans: [Plan; 2] = [runs[0].plan()?, runs[1].plan()?];
-    let (first, left_out) = results::read(&runs[0], &plans[0])?;
-    let (second, more) = results::read(&runs[1], &plans[1])?;
-    for damaged in left_out.iter().chain(&more) {
-        printer.note(&format!("left out: {damaged}"));
-    }
+    let first = results::read(&runs[0], &plans[0], printer)?;
+    let second = results::read(&runs[1], &plans[1], printer)?;
     let comparison = compare_runs(&first, &second)?;
     if args.csv {
         printer.result(&String::from_utf8(files::runs_csv(&comparison)?)?)?;

@@ -23,10 +23,7 @@ pub(crate) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
     let levels = |of: &Deployment| of.levels.iter().map(|level| level.name.clone()).collect();
     check(&run, &plan, "arm", args.arm.as_deref(), arms)?;
     check(&run, &plan, "level", args.level.as_deref(), levels)?;
-    let (results, left_out) = results::read(&run, &plan)?;
-    for damaged in &left_out {
-        printer.note(&format!("left out: {damaged}"));
-    }
+    let results = results::read(&run, &plan, printer)?;
     if results.cells.is_empty() {
         let folder = run.path().display();
         printer.note(&format!(

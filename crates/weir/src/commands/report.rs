@@ -45,12 +45,9 @@ fn beside(
         let message = format!("--tolerance {tolerance}: write percent from 0 to 100");
         return Err(Mistake(message).into());
     }
-    let (mut results, left_out) = results::read(run, plan)?;
+    let mut results = results::read(run, plan, printer)?;
     // As `weir run` calls it: the folder's name carries the time of day.
     results.provenance.run.clone_from(&plan.name);
-    for damaged in &left_out {
-        printer.note(&format!("left out: {damaged}"));
-    }
     let mut comparison = Comparison::of(&results)?;
     comparison.prediction = Some(predicted(&results, folder, tolerance, printer)?);
     results::write(run, &results, &comparison)?;
@@ -79,9 +76,6 @@ fn predicted(
                        `--set target=simulated`";
         return Err(refuse(problem).into());
     }
-    let (predicted, left_out) = results::read(&run, &plan)?;
-    for damaged in &left_out {
-        printer.note(&format!("left out of the prediction: {damaged}"));
-    }
+    let predicted = results::read_as("left out of the prediction", &run, &plan, printer)?;
     Ok(compare_prediction(&predicted, measured, tolerance)?)
 }

@@ -94,12 +94,9 @@ pub(crate) fn analyse(
     printer: &mut Printer,
     summary: impl Fn(&Results<'_>, &Comparison) -> String,
 ) -> anyhow::Result<Exit> {
-    let (mut results, left_out) = results::read(run, plan)?;
+    let mut results = results::read(run, plan, printer)?;
     // The folder's name carries the time of day: with it, equal runs would differ in their bytes.
     results.provenance.run.clone_from(&plan.name);
-    for damaged in &left_out {
-        printer.note(&format!("left out: {damaged}"));
-    }
     let comparison = Comparison::of(&results)?;
     results::write(run, &results, &comparison)?;
     printer.result(&summary(&results, &comparison))?;

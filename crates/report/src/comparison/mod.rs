@@ -200,8 +200,9 @@ impl Comparison {
         let grid = Grid::of(results);
         let simulated = plan.target == Target::Simulated;
         let context = Context { results, grid: &grid, simulated };
+        let outputs = oracle::outputs(results).into_iter().enumerate();
         let deployments: Vec<DeploymentComparison> =
-            (0..plan.deployments.len()).map(|index| context.deployment(index)).collect();
+            outputs.map(|(index, outputs)| context.deployment(index, outputs)).collect();
         let counted = results.cells.iter().filter(|cell| cell.counts()).count();
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
@@ -281,7 +282,7 @@ pub(crate) struct Context<'r> {
 }
 
 impl Context<'_> {
-    fn deployment(&self, index: usize) -> DeploymentComparison {
+    fn deployment(&self, index: usize, outputs: Vec<OutputNote>) -> DeploymentComparison {
         let deployment = &self.results.plan.deployments[index];
         let levels = level_notes(deployment);
         let deciding_metric = self.deciding_metric(&levels);
@@ -298,7 +299,7 @@ impl Context<'_> {
             groups: self.groups(index, &levels),
             deltas: deltas::deltas(self, index, &levels, &noise_floor),
             decision: Decision::default(),
-            outputs: oracle::outputs(self.results, index),
+            outputs,
             levels,
             deciding_metric,
             noise_floor,

@@ -137,10 +137,13 @@ pub fn judge(results: &mut Results<'_>) {
     }
 }
 
-/// The comparison of answers of one deployment; empty where no answers were compared.
-pub(crate) fn outputs(results: &Results<'_>, deployment: usize) -> Vec<OutputNote> {
-    let all = judged(results).into_iter();
-    all.filter(|((of, _, _), _)| *of == deployment).map(|(_, note)| note).collect()
+/// The comparison of answers of each deployment; empty where no answers were compared.
+pub(crate) fn outputs(results: &Results<'_>) -> Vec<Vec<OutputNote>> {
+    let mut outputs = vec![Vec::new(); results.plan.deployments.len()];
+    for ((deployment, _, _), note) in judged(results) {
+        outputs[deployment].push(note);
+    }
+    outputs
 }
 
 fn explanation(note: &OutputNote) -> String {

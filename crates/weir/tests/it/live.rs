@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::binary::{Answer, Running, weir};
-use crate::folder::complete_cells;
+use crate::folder::{complete_cells, json};
 
 /// A refused level is a right answer on a machine that is busy with other tests.
 const REFUSED: &str = "the load generator was the limit";
@@ -43,10 +42,6 @@ fn measured(answer: Answer) -> Answer {
     let refused = answer.code == Some(1) && answer.out.contains(REFUSED);
     assert!(refused || answer.code == Some(0), "{}\n{}", answer.out, answer.err);
     answer
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 #[test]

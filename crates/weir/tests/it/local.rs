@@ -11,6 +11,7 @@ use serde_json::Value;
 use weir_store::resp::Product;
 
 use crate::binary::{Answer, Running, weir};
+use crate::folder::{complete_cells, json};
 use crate::tiers::has;
 use crate::vllm::installed;
 
@@ -23,15 +24,15 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether all that an experiment needs is there; else the test is skipped, and fails in CI.
-fn is_ready(test: &str, stores: &[Product]) -> bool {
+/// The machine for a test whose needs are all there; else the test is skipped, and fails in CI.
+fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static, ()>> {
     let lmcache = installed().filter(|home| home.join("lmcache-0.5.6").exists());
     if lmcache.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{test}: run scripts/peers/lmcache");
         println!("SKIPPED {test}: run scripts/peers/lmcache first");
-        return false;
+        return None;
     }
-    stores.iter().all(|product| has(test, *product))
+    stores.iter().all(|product| has(test, *product)).then(alone)
 }
 
 /// Eight prefixes of 1,000 tokens, and room for four sequences in the engine's cache.
@@ -56,10 +57,11 @@ client: {{pin: 1, request_timeout: 15s}}
 /// Runs the experiment. A level that the load generator itself limited, because other tests had its
 /// processor, is no result: it is measured again.
 fn measured(folder: &Path) -> Answer {
+    let run = folder.join("run");
     let mut answer = weir(folder, &["run", "local.yaml", "--out", "run"]);
     for _ in 0..3 {
-        let refused: Vec<PathBuf> =
-            cells(&folder.join("run/cells")).into_iter().filter(|cell| is_refused(cell)).collect();
+        let cells = complete_cells(&run).into_iter().map(|cell| run.join("cells").join(cell));
+        let refused: Vec<PathBuf> = cells.filter(|cell| is_refused(cell)).collect();
         if refused.is_empty() {
             break;
         }
@@ -69,15 +71,6 @@ fn measured(folder: &Path) -> Answer {
         answer = weir(folder, &["run", "--resume", "run"]);
     }
     answer
-}
-
-/// The folders of complete cells.
-fn cells(below: &Path) -> Vec<PathBuf> {
-    if below.join("cell.json").is_file() {
-        return vec![below.to_path_buf()];
-    }
-    let entries = fs::read_dir(below).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().is_dir()).flat_map(|entry| cells(&entry.path())).collect()
 }
 
 fn is_refused(cell: &Path) -> bool {
@@ -95,11 +88,6 @@ fn cell(folder: &Path, arm: &str) -> PathBuf {
     let arm = folder.join(format!("run/cells/weir--tiny-qwen3/1x-cpu/{arm}"));
     let level = fs::read_dir(&arm).unwrap().next().unwrap().unwrap().path();
     level.join("0")
-}
-
-fn json(path: &Path) -> Value {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_slice(&bytes).unwrap()
 }
 
 /// The word of an arm's verdict as its cell has it.
@@ -142,10 +130,7 @@ fn connector(extra: &str) -> String {
 #[test]
 fn real_arms_act_placebos_do_not_and_corruption_shows() {
     let test = "real_arms_act_placebos_do_not_and_corruption_shows";
-    if !is_ready(test, &[Product::Redis]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = format!("{}:{}", own_module().display(), corrupting_module().display());
     let corrupting = connector(
@@ -256,10 +241,7 @@ fn nothing_is_left() {
 #[test]
 fn what_only_costs_is_called_so() {
     let test = "what_only_costs_is_called_so";
-    if !is_ready(test, &[]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[]) else { return };
     // One prompt, again and again: the engine's own cache has it.
     let folder = tempfile::tempdir().unwrap();
     let same = "{prefixes: 1, prefix_tokens: 1000, prompt_tokens: 1, output_tokens: 8}";
@@ -284,10 +266,7 @@ fn what_only_costs_is_called_so() {
 #[test]
 fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     let test = "the_simulator_foresees_hits_of_sequential_requests_to_the_token";
-    if !is_ready(test, &[]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     // The pool evicts, and the tier holds all. A tier that evicts is foreseen less well: vLLM takes
@@ -318,22 +297,32 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     nothing_is_left();
 }
 
+/// Processes whose folder below `/proc` is such a one.
+fn processes(is_wanted: impl Fn(&Path) -> bool) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let wanted = entries.filter(|entry| is_wanted(&entry.path()));
+    wanted.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// Processes with these words in their command line that carry the mark of the caller's run.
 fn started_by(weir: u32, words: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+    let mark = format!("WEIR_OWNER={weir}:");
+    processes(|process| {
+        let read = |file: &str| fs::read(process.join(file)).unwrap_or_default();
         let environment = String::from_utf8_lossy(&read("environ")).into_owned();
         let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
-        let mark = format!("WEIR_OWNER={weir}:");
-        if environment.contains(&mark) && line.contains(words) {
-            found.push(pid);
-        }
-    }
-    found
+        environment.contains(&mark) && line.contains(words)
+    })
+}
+
+/// The store that a Weir started: its own child, without marks.
+fn store_of(weir: u32) -> Vec<i32> {
+    processes(|process| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let Some((head, rest)) = stat.rsplit_once(')') else { return false };
+        let parent = rest.split_whitespace().nth(1).and_then(|text| text.parse::<u32>().ok());
+        parent == Some(weir) && head.contains("redis-server")
+    })
 }
 
 fn send(pid: i32, signal: Signal) {
@@ -343,10 +332,7 @@ fn send(pid: i32, signal: Signal) {
 #[test]
 fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
     let test = "a_part_that_dies_or_hangs_fails_its_cell_alone";
-    if !is_ready(test, &[]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let load = "{users: [2], duration: 25s, warmup: 2s}\nrepeats: 2";
@@ -380,10 +366,7 @@ fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
 #[test]
 fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
     let test = "a_killed_weir_leaves_nothing_that_a_later_one_does_not_find";
-    if !is_ready(test, &[Product::Redis]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let arm = "[{preset: lmcache-redis, bytes: 64MiB, chunk_tokens: 64, store: {bytes: 64MiB}}]";
@@ -409,10 +392,7 @@ fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
 #[test]
 fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
     let test = "a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs";
-    if !is_ready(test, &[Product::Redis]) {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let arm = "[{preset: lmcache-redis, bytes: 16MiB, chunk_tokens: 64, store: {bytes: 256MiB}}]";
@@ -445,23 +425,6 @@ fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
     let status = json(&cell(path, "no-offload").join("cell.json"))["status"].to_string();
     assert!(status.contains("tokenizer"), "{status}");
     nothing_is_left();
-}
-
-/// The store that a Weir started: its own child, without marks.
-fn store_of(weir: u32) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let Some((head, rest)) = stat.rsplit_once(')') else { continue };
-        let parent = rest.split_whitespace().nth(1).and_then(|text| text.parse::<u32>().ok());
-        if parent == Some(weir) && head.contains("redis-server") {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 #[test]

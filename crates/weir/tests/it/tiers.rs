@@ -12,6 +12,7 @@ use weir_store::resp::{Address, Product, StoreClient};
 use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
 
 use crate::binary::{Running, weir};
+use crate::folder::json;
 
 /// Whether a store's program is there; without it a test is skipped, and fails in CI.
 pub(crate) fn has(test: &str, product: Product) -> bool {
@@ -40,10 +41,6 @@ load: {{users: [4], duration: 6s, warmup: 3s}}
     );
     fs::write(folder.join("tiers.yaml"), text).unwrap();
     "tiers.yaml".to_owned()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// The value of a signal as the first source with this beginning saw it.

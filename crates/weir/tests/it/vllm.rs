@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use weir_store::resp::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::weir;
+use crate::folder::json;
 use crate::local::alone;
 use crate::tiers::has;
 
@@ -91,10 +91,6 @@ fn is_healthy(port: u16) -> bool {
     stream.write_all(request.as_bytes()).is_ok()
         && stream.read_to_string(&mut answer).is_ok()
         && answer.starts_with("HTTP/1.1 200")
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use weir_engine::OffloadConfig;
 use weir_model::{Piece, Request};
 use weir_tier::EvictionPolicy;
-use weir_tier::chunk_cache::ChunkCache;
+use weir_tier::chunk_cache::{ChunkCache, Fit};
 
 /// Chunks remembered per scope: 67 million tokens in chunks of 16. A bound, so that memory does
 /// not grow with finished requests for ever.
@@ -62,6 +62,9 @@ impl Reach {
 }
 
 fn remember(scope: &mut ChunkCache, sequence: &[Piece], chunks: u32) {
-    let reserved = scope.reserve(sequence, 0, chunks);
-    scope.commit(sequence, reserved.from, reserved.to);
+    let reserved = scope.reserve(sequence, 0, chunks, Fit::Front);
+    for span in &reserved.spans {
+        scope.commit(sequence, span.from, span.to);
+    }
+    scope.touch(sequence, 0, chunks, &reserved.spans);
 }

@@ -1,9 +1,9 @@
 //! Which chunks a tier holds: presence, pins and eviction, kept by runs of chunks.
 //!
-//! A run is a span of chunks that were used together; it has one state, one pin count and one
-//! place in the order of use, and is evicted from its tail. Using a prefix makes all its chunks
-//! recent, the first most (vLLM and LMCache touch a request's keys in reverse order), so plain LRU
-//! always evicts the end of a chain first.
+//! A run is a span of chunks that were stored or used together; it has one state, one pin count
+//! and one place in the order of use. What was stored and not used since leaves head first, as it
+//! came; using a span makes its chunks recent from the tail to the head (vLLM and LMCache touch
+//! keys in reverse order), so that plain LRU evicts the end of a used chain first.
 //!
 //! A chunk is *pending* between [`ChunkCache::reserve`] and [`ChunkCache::commit`]: it takes room
 //! and is pinned, but cannot be read yet.
@@ -34,6 +34,48 @@ struct Run {
     pins: u32,
     /// The queue it stands in.
     queue: Option<Queue>,
+    /// Its head leaves first: it was stored, and not used since.
+    head_first: bool,
+}
+
+impl Run {
+    /// It can be evicted.
+    const fn may_go(&self) -> bool {
+        self.pins == 0 && matches!(self.presence, Presence::Ready)
+    }
+}
+
+/// Consecutive chunks of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First chunk, counted from the start of the sequence.
+    pub from: u32,
+    /// End.
+    pub to: u32,
+}
+
+impl Span {
+    /// Chunks in it.
+    pub const fn chunks(self) -> u32 {
+        self.to - self.from
+    }
+
+    /// True for a chunk in it.
+    pub const fn contains(self, chunk: u32) -> bool {
+        self.from <= chunk && chunk < self.to
+    }
+}
+
+/// Spans in the order of the sequence; neighbours have something between them.
+pub type Spans = SmallVec<[Span; 2]>;
+
+/// What is stored where not all that is missing finds room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// Nothing, and nothing is evicted either (vLLM's offloading).
+    Whole,
+    /// What finds room, from the front on.
+    Front,
 }
 
 /// Result of a lookup.
@@ -46,18 +88,22 @@ pub struct Found {
 }
 
 /// Result of a reservation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reserved {
-    /// First chunk that became pending.
-    pub from: u32,
-    /// End of the last one; give both to [`ChunkCache::commit`] or [`ChunkCache::cancel`].
-    pub to: u32,
-    /// Chunks that became pending: those that must be transferred.
-    pub chunks: u32,
+    /// Chunks that became pending: those that must be transferred. Each span is to be given to
+    /// [`ChunkCache::commit`] or [`ChunkCache::cancel`].
+    pub spans: Spans,
     /// Chunks that found no room.
     pub refused: u32,
     /// Chunks that were evicted to make room.
     pub evicted: u32,
+}
+
+impl Reserved {
+    /// Chunks that became pending.
+    pub fn chunks(&self) -> u32 {
+        self.spans.iter().map(|span| span.chunks()).sum()
+    }
 }
 
 /// Chunks that were evicted: a span of a path.
@@ -150,85 +196,102 @@ impl ChunkCache {
         found
     }
 
-    /// Marks the first `chunks` chunks of the sequence as used now.
-    pub fn touch(&mut self, sequence: &[Piece], chunks: u32) {
-        let path = self.path_to(sequence, chunks);
-        self.touch_path(&path);
-    }
-
-    fn touch_path(&mut self, path: &[NodeId]) {
-        for node in path.iter().rev() {
-            let units = self.tree.units(*node);
+    /// Counts a use of those of the chunks `from..to` that can be read. Chunks in `stored` were put
+    /// here by the user itself: they become recent like the others, and ARC does not take them for
+    /// used again.
+    pub fn touch(&mut self, sequence: &[Piece], from: u32, to: u32, stored: &[Span]) {
+        for edge in stored.iter().flat_map(|span| [span.from, span.to]) {
+            self.path_to(sequence, edge.clamp(from, to));
+        }
+        for node in self.span_nodes(sequence, from, to).iter().rev() {
+            let (start, units) = (self.tree.start_units(*node), self.tree.units(*node));
+            let own = stored.iter().any(|span| span.contains(start));
             let run = self.tree.payload_mut(*node);
-            run.queue = self.order.touched(node.index() as u32, units, run.queue);
+            let index = node.index() as u32;
+            match run.presence {
+                // Whoever is storing them will tell of their use.
+                Presence::Pending if !own => continue,
+                Presence::Absent => continue,
+                _ if own => self.order.renewed(index, units, run.queue),
+                _ => run.queue = self.order.touched(index, units, run.queue),
+            }
+            run.head_first = false;
         }
     }
 
     /// Makes room for those of the chunks `from..to` that are not here and marks them pending and
-    /// pinned; the whole chain counts as used. Stops at the first that finds no room (chunks
-    /// behind a hole could not be found) and, once it has some, at one that is here already.
-    pub fn reserve(&mut self, sequence: &[Piece], from: u32, to: u32) -> Reserved {
-        let mut reserved = Reserved { from: to, to: from, ..Reserved::default() };
-        if from >= to {
+    /// pinned. None of the others among `from..to` is evicted for that.
+    pub fn reserve(&mut self, sequence: &[Piece], from: u32, to: u32, fit: Fit) -> Reserved {
+        let mut reserved = Reserved::default();
+        let wanted = self.missing(sequence, from, to);
+        if wanted == 0 {
             return reserved;
         }
-        self.path_to(sequence, from);
-        // Nothing of this chain may be evicted to make room for its own end.
-        self.pin(sequence, to, true);
-        let mut new: SmallVec<[NodeId; 4]> = SmallVec::new();
+        self.learn(sequence, from, to);
+        let kept = self.span_nodes(sequence, from, to);
+        self.pin_nodes(&kept, true);
+        let room = self.make_room(wanted, fit, &mut reserved.evicted);
+        self.pin_nodes(&kept, false);
+        self.trim_ghosts();
+        self.insert(sequence, from, to, room, &mut reserved.spans);
+        reserved.refused = wanted - room;
+        reserved
+    }
+
+    /// How many of the chunks `from..to` are not here.
+    fn missing(&self, sequence: &[Piece], from: u32, to: u32) -> u32 {
+        let mut here = 0;
         let mut walk = Walk::new(sequence, to);
-        while walk.end < to {
+        while let Some(step) = walk.next(&self.tree) {
+            let absent = self.tree.payload(step.node).presence == Presence::Absent;
+            let counted = walk.end.saturating_sub(from).min(step.units);
+            here += if absent { 0 } else { counted };
+        }
+        to.saturating_sub(from) - here
+    }
+
+    /// ARC learns from the misses of chunks that it remembers.
+    fn learn(&mut self, sequence: &[Piece], from: u32, to: u32) {
+        for node in self.span_nodes(sequence, from, to).iter().rev() {
+            let units = self.tree.units(*node);
+            let run = self.tree.payload_mut(*node);
+            if run.presence == Presence::Absent {
+                run.queue = self.order.touched(node.index() as u32, units, run.queue);
+            }
+        }
+    }
+
+    /// Makes the first `room` missing chunks among `from..to` pending.
+    fn insert(&mut self, sequence: &[Piece], from: u32, to: u32, room: u32, spans: &mut Spans) {
+        let mut left = room;
+        let mut walk = Walk::new(sequence, to);
+        while left > 0 {
             let (parent, at, start) = (walk.node, walk.at, walk.end);
-            let (wanted, known) = match walk.next(&self.tree) {
-                Some(step) if walk.end <= from => {
-                    debug_assert_eq!(step.units, self.tree.units(step.node));
-                    continue;
+            let (node, units) = match walk.next(&self.tree) {
+                Some(_) if walk.end <= from => continue,
+                Some(step) if self.tree.payload(step.node).presence != Presence::Absent => continue,
+                Some(step) => {
+                    let units = step.units.min(left);
+                    (self.front(step.node, units), units)
                 }
-                Some(step) => match self.tree.payload(step.node).presence {
-                    Presence::Absent => (step.units, Some(step.node)),
-                    // The span stays in one piece: it must not settle another transfer's chunks,
-                    // now or after this one was evicted and stored again.
-                    Presence::Pending | Presence::Ready if reserved.chunks > 0 => break,
-                    Presence::Pending | Presence::Ready => continue,
-                },
                 None if start < from => {
                     // The front was never stored here; what is stored now hangs below a hole.
-                    let hole = Run { pins: 1, ..Run::default() };
-                    self.tree.add_child(parent, sequence, at, from - start, hole);
+                    self.tree.add_child(parent, sequence, at, from - start, Run::default());
+                    walk = Walk::new(sequence, to);
                     continue;
                 }
-                None => (to - start, None),
+                None => {
+                    let units = (to - start).min(left);
+                    (self.tree.add_child(parent, sequence, at, units, Run::default()), units)
+                }
             };
-            let room = self.make_room(wanted, &mut reserved.evicted);
-            if room > 0 {
-                let node = if let Some(node) = known {
-                    self.front(node, room)
-                } else {
-                    let run = Run { pins: 1, ..Run::default() };
-                    self.tree.add_child(parent, sequence, at, room, run)
-                };
-                self.tree.payload_mut(node).presence = Presence::Pending;
-                self.enter(node, room);
-                new.push(node);
-                reserved.chunks += room;
-                reserved.from = reserved.from.min(start);
-                reserved.to = start + room;
-            }
-            if room < wanted || known.is_none() {
-                reserved.refused = to - start - room;
-                break;
+            self.enter(node, units);
+            left -= units;
+            match spans.last_mut() {
+                Some(last) if last.to == start => last.to += units,
+                _ => spans.push(Span { from: start, to: start + units }),
             }
         }
-        let path = self.path_to(sequence, to);
-        for node in &path {
-            if !new.contains(node) {
-                self.tree.payload_mut(*node).pins -= 1;
-            }
-        }
-        self.touch_path(&path);
-        self.prune(sequence, to);
-        self.trim_ghosts();
-        reserved
     }
 
     /// The pending chunks among `from..to` can be read from now on.
@@ -244,25 +307,25 @@ impl ChunkCache {
     /// Forgets those of the chunks `from..to` that can be read and are not in use: their bytes
     /// turned out to be gone. No eviction, hence not logged.
     pub fn forget(&mut self, sequence: &[Piece], from: u32, to: u32) {
-        self.path_to(sequence, from);
-        for node in self.path_to(sequence, to) {
+        for node in self.span_nodes(sequence, from, to) {
             let run = self.tree.payload(node);
-            let is_idle = run.presence == Presence::Ready && run.pins == 0;
-            if self.tree.start_units(node) >= from && is_idle {
+            if run.presence == Presence::Ready && run.pins == 0 {
                 self.drop_run(node);
             }
         }
         self.prune(sequence, to);
     }
 
-    /// Protects the first `chunks` chunks from eviction until [`ChunkCache::unpin`].
-    pub fn pin_read(&mut self, sequence: &[Piece], chunks: u32) {
-        self.pin(sequence, chunks, true);
+    /// Protects the chunks `from..to`, which are here, from eviction until [`ChunkCache::unpin`].
+    pub fn pin_read(&mut self, sequence: &[Piece], from: u32, to: u32) {
+        let nodes = self.span_nodes(sequence, from, to);
+        self.pin_nodes(&nodes, true);
     }
 
     /// Ends the protection of [`ChunkCache::pin_read`].
-    pub fn unpin(&mut self, sequence: &[Piece], chunks: u32) {
-        self.pin(sequence, chunks, false);
+    pub fn unpin(&mut self, sequence: &[Piece], from: u32, to: u32) {
+        let nodes = self.span_nodes(sequence, from, to);
+        self.pin_nodes(&nodes, false);
     }
 
     /// Forgets everything.
@@ -272,19 +335,17 @@ impl ChunkCache {
         self.used = 0;
     }
 
-    fn pin(&mut self, sequence: &[Piece], chunks: u32, up: bool) {
-        for node in self.path_to(sequence, chunks) {
-            let run = self.tree.payload_mut(node);
+    fn pin_nodes(&mut self, nodes: &[NodeId], up: bool) {
+        for node in nodes {
+            let run = self.tree.payload_mut(*node);
             run.pins = if up { run.pins + 1 } else { run.pins.saturating_sub(1) };
         }
     }
 
     fn settle(&mut self, sequence: &[Piece], from: u32, to: u32, arrived: bool) {
-        self.path_to(sequence, from);
-        for node in self.path_to(sequence, to) {
-            let start = self.tree.start_units(node);
+        for node in self.span_nodes(sequence, from, to) {
             let run = self.tree.payload_mut(node);
-            if start < from || run.presence != Presence::Pending {
+            if run.presence != Presence::Pending {
                 continue;
             }
             run.pins = run.pins.saturating_sub(1);
@@ -297,15 +358,22 @@ impl ChunkCache {
         self.prune(sequence, to);
     }
 
-    /// Counts a run as held and gives it its place in the order of use.
+    /// A run is on its way in: it counts as held, and has its place in the order of use.
     fn enter(&mut self, node: NodeId, units: u32) {
         self.used += units;
         let run = self.tree.payload_mut(node);
+        run.presence = Presence::Pending;
+        run.pins += 1;
+        run.head_first = true;
         run.queue = Some(self.order.entered(node.index() as u32, units, run.queue));
     }
 
     /// Evicts until `wanted` chunks fit, or nothing more can go; returns how many fit.
-    fn make_room(&mut self, wanted: u32, evicted: &mut u32) -> u32 {
+    fn make_room(&mut self, wanted: u32, fit: Fit, evicted: &mut u32) -> u32 {
+        let missing = wanted.saturating_sub(self.capacity - self.used);
+        if fit == Fit::Whole && missing > 0 && !self.can_evict(missing) {
+            return 0;
+        }
         while self.capacity - self.used < wanted {
             let missing = wanted - (self.capacity - self.used);
             let Some(gone) = self.evict(missing) else { break };
@@ -314,19 +382,31 @@ impl ChunkCache {
         wanted.min(self.capacity - self.used)
     }
 
+    /// True when so many chunks may go.
+    fn can_evict(&self, wanted: u32) -> bool {
+        let mut found = 0;
+        self.order.evictable().any(|index| {
+            let node = NodeId::from_index(index);
+            found += if self.tree.payload(node).may_go() { self.tree.units(node) } else { 0 };
+            found >= wanted
+        })
+    }
+
     /// Evicts up to `wanted` chunks of one run.
     fn evict(&mut self, wanted: u32) -> Option<u32> {
         let tree = &self.tree;
-        let victim = self.order.victim(|index| {
-            let run = tree.payload(NodeId::from_index(index));
-            run.pins == 0 && run.presence == Presence::Ready
-        })?;
-        let node = NodeId::from_index(victim.index);
+        let may_go = |index| tree.payload(NodeId::from_index(index)).may_go();
+        let victim = self.order.victim(may_go)?;
+        let mut node = NodeId::from_index(victim.index);
         let units = self.tree.units(node);
         let taken = units.min(wanted).min(victim.at_most);
         if taken < units {
-            // The node keeps the rest of the run, which is what goes.
-            self.front(node, units - taken);
+            if self.tree.payload(node).head_first {
+                node = self.front(node, taken);
+            } else {
+                // The node keeps the rest of the run, which is what goes.
+                self.front(node, units - taken);
+            }
         }
         if let Some(log) = &mut self.log {
             log.push(Eviction {
@@ -337,7 +417,7 @@ impl ChunkCache {
         }
         let run = self.tree.payload_mut(node);
         run.presence = Presence::Absent;
-        run.queue = self.order.evicted(victim.index, taken, run.queue);
+        run.queue = self.order.evicted(node.index() as u32, taken, run.queue);
         self.used -= taken;
         self.evicted += u64::from(taken);
         self.remove_dead(node);
@@ -352,8 +432,7 @@ impl ChunkCache {
         self.used -= units;
     }
 
-    /// Ghosts beyond the policy's limit are forgotten, once a store has made its room: not
-    /// earlier, because cutting a ghost may cut a run that the store is looking at.
+    /// Ghosts beyond the policy's limit are forgotten, once a store has made its room.
     fn trim_ghosts(&mut self) {
         while let Some((index, surplus)) = self.order.surplus_ghost() {
             let node = NodeId::from_index(index);
@@ -387,6 +466,14 @@ impl ChunkCache {
         }
     }
 
+    /// Nodes of the chunks `from..to`, as far as they are known, cut to begin and end there.
+    fn span_nodes(&mut self, sequence: &[Piece], from: u32, to: u32) -> Vec<NodeId> {
+        self.path_to(sequence, from.min(to));
+        let mut nodes = self.path_to(sequence, to);
+        nodes.retain(|node| self.tree.start_units(*node) >= from);
+        nodes
+    }
+
     /// Nodes of the first `chunks` chunks, as far as they are known, cut to end there.
     fn path_to(&mut self, sequence: &[Piece], chunks: u32) -> Vec<NodeId> {
         let mut path = Vec::new();
@@ -403,8 +490,9 @@ impl ChunkCache {
             return node;
         }
         let upper = self.tree.split(node, units, |run| run.clone());
-        let queue = self.tree.payload(upper).queue;
-        self.order.divided(node.index() as u32, upper.index() as u32, queue);
+        let run = self.tree.payload(upper);
+        let (front, tail) = (upper.index() as u32, node.index() as u32);
+        self.order.divided(tail, front, run.queue, run.head_first);
         upper
     }
 }

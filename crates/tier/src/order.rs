@@ -123,26 +123,37 @@ impl Order {
         None
     }
 
-    /// A run was cut: `front` is new and stands before `tail`, hence leaves after it.
-    pub(crate) fn divided(&mut self, tail: u32, front: u32, queue: Option<Queue>) {
-        if let Some(queue) = queue {
-            self.queues[queue as usize].list.insert_after(front, tail);
+    /// A run was cut: `front` is new, and leaves before `tail` or after it.
+    pub(crate) fn divided(
+        &mut self,
+        tail: u32,
+        front: u32,
+        queue: Option<Queue>,
+        front_leaves_first: bool,
+    ) {
+        let Some(queue) = queue else { return };
+        let list = &mut self.queues[queue as usize].list;
+        if front_leaves_first {
+            list.insert_before(front, tail);
+        } else {
+            list.insert_after(front, tail);
         }
+    }
+
+    /// All runs that are not ghosts, unless nothing is evicted at all.
+    pub(crate) fn evictable(&self) -> impl Iterator<Item = u32> + '_ {
+        let queues = match self.policy {
+            EvictionPolicy::None => [].iter(),
+            EvictionPolicy::Lru => [Queue::Once].iter(),
+            EvictionPolicy::Arc => [Queue::Once, Queue::Again].iter(),
+        };
+        queues.flat_map(|queue| self.queues[*queue as usize].list.iter())
     }
 
     /// The next run to evict among those that may go.
     pub(crate) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
-        let first = |queue: Queue| {
-            let list = &self.queues[queue as usize].list;
-            let mut next = list.oldest();
-            while let Some(index) = next {
-                if may_go(index) {
-                    return Some(index);
-                }
-                next = list.after(index);
-            }
-            None
-        };
+        let first =
+            |queue: Queue| self.queues[queue as usize].list.iter().find(|index| may_go(*index));
         let any = |index| Victim { index, at_most: u32::MAX };
         match self.policy {
             EvictionPolicy::None => None,

@@ -44,6 +44,11 @@ impl RecencyList {
         (after != NONE).then_some(after)
     }
 
+    /// The ids, from the least to the most recently used.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(self.oldest(), |id| self.after(*id))
+    }
+
     /// True when the id is listed.
     pub fn contains(&self, id: u32) -> bool {
         self.links.get(id as usize).is_some_and(|links| links.listed)
@@ -73,6 +78,20 @@ impl RecencyList {
             self.newest = id;
         } else {
             self.links[after as usize].before = id;
+        }
+    }
+
+    /// Puts an id that is not listed right before (less recent than) one that is.
+    pub fn insert_before(&mut self, id: u32, place: u32) {
+        self.reserve(id + 1);
+        debug_assert!(self.contains(place) && !self.contains(id));
+        let before = self.links[place as usize].before;
+        self.links[id as usize] = Links { before, after: place, listed: true };
+        self.links[place as usize].before = id;
+        if before == NONE {
+            self.oldest = id;
+        } else {
+            self.links[before as usize].after = id;
         }
     }
 
@@ -112,13 +131,7 @@ mod tests {
     use super::*;
 
     fn order(list: &RecencyList) -> Vec<u32> {
-        let mut ids = Vec::new();
-        let mut next = list.oldest();
-        while let Some(id) = next {
-            ids.push(id);
-            next = list.after(id);
-        }
-        ids
+        list.iter().collect()
     }
 
     #[test]
@@ -129,6 +142,11 @@ mod tests {
         }
         list.insert_after(7, 1);
         assert_eq!(order(&list), [3, 1, 7, 2]);
+        list.insert_before(8, 3);
+        list.insert_before(6, 2);
+        assert_eq!(order(&list), [8, 3, 1, 7, 6, 2]);
+        list.remove(8);
+        list.remove(6);
         list.remove(3);
         list.push(3);
         list.insert_after(9, 3);

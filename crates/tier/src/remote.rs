@@ -3,7 +3,7 @@
 
 use weir_model::{Bytes, Nanos, Piece};
 
-use crate::chunk_cache::ChunkCache;
+use crate::chunk_cache::{ChunkCache, Fit};
 use crate::config::{LinkConfig, StoreConfig};
 use crate::link::{Direction, Link};
 
@@ -52,7 +52,7 @@ impl RemoteStore {
     ) -> (u32, Nanos) {
         let found = self.cache.lookup(sequence, from, limit).chunks;
         if found > 0 {
-            self.cache.touch(sequence, from + found);
+            self.cache.touch(sequence, 0, from + found, &[]);
         }
         // The client asks key by key and stops at the first that is missing.
         let asked = u64::from((found + 1).min(limit - from));
@@ -80,9 +80,12 @@ impl RemoteStore {
 
     /// The chunks `from..to` have arrived.
     pub fn stored(&mut self, sequence: &[Piece], from: u32, to: u32) {
-        let reserved = self.cache.reserve(sequence, from, to);
+        let reserved = self.cache.reserve(sequence, from, to, Fit::Front);
         self.refused += u64::from(reserved.refused);
-        self.cache.commit(sequence, reserved.from, reserved.to);
+        for span in &reserved.spans {
+            self.cache.commit(sequence, span.from, span.to);
+        }
+        self.cache.touch(sequence, from, to, &reserved.spans);
     }
 
     /// The chunks it holds.

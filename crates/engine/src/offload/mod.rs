@@ -5,9 +5,17 @@
 //! turn, then the remote store, until a chunk is found nowhere. Stores are eager and write
 //! through: every newly computed prompt chunk goes to every tier that lacks it. Chunks are pinned
 //! while they move, and cannot be hit before they have arrived.
+//!
+//! What a request has used, its chunks loaded and offered, becomes recent when it ends (vLLM 0.32,
+//! `OffloadingManager.on_request_finished`).
 
-use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
-use weir_tier::chunk_cache::{ChunkCache, Eviction};
+mod lookup;
+mod used;
+
+use weir_model::{Bytes, Nanos, Prompt, TierKind};
+use weir_tier::chunk_cache::{ChunkCache, Eviction, Fit, Span};
+
+use self::used::Used;
 
 use crate::config::{LoadMode, Mechanism, OffloadConfig};
 use crate::effects::{Transfer, TransferId, TransferKind};
@@ -81,6 +89,8 @@ pub struct Offload {
     refused: u64,
     /// Chunks on their way to tiers behind the nearest one, which buffers them.
     behind: u32,
+    /// What the requests use, by slot.
+    used: Vec<Used>,
 }
 
 impl Offload {
@@ -105,6 +115,7 @@ impl Offload {
             vacant: Vec::new(),
             refused: 0,
             behind: 0,
+            used: Vec::new(),
         }
     }
 
@@ -116,6 +127,12 @@ impl Offload {
     /// Bytes of one chunk over all ranks.
     pub const fn chunk_bytes(&self) -> Bytes {
         self.chunk_bytes
+    }
+
+    /// Where what leaves the GPU goes first: the nearest local tier, or the store.
+    pub fn nearest(&self) -> Option<TierKind> {
+        let store = self.config.store.as_ref().map(|_| TierKind::Remote);
+        self.tiers.first().map(|tier| tier.kind).or(store)
     }
 
     /// The chunks of a local tier.
@@ -148,88 +165,82 @@ impl Offload {
         self.jobs.len() - self.vacant.len()
     }
 
-    /// What can be loaded behind the first `local` tokens, for a sequence of `known` tokens.
-    /// `remote` is the answer of an earlier remote lookup.
-    pub fn query(
-        &mut self,
-        tokens: &[Piece],
-        local: u32,
-        known: u32,
-        remote: Option<(u32, u32)>,
-    ) -> Answer {
-        let chunk = self.config.chunk_tokens;
-        let limit = known / chunk;
-        let mut segments: Vec<Segment> = Vec::new();
-        let mut at = local / chunk;
-        let mut pending = false;
-        loop {
-            let before = at;
-            for tier in &self.tiers {
-                let found = tier.cache.lookup(tokens, at, limit);
-                pending |= found.pending && found.chunks == 0;
-                if found.chunks > 0 {
-                    segments.push(Segment { tier: tier.kind, from: at, to: at + found.chunks });
-                    at += found.chunks;
-                }
-            }
-            if let Some((from, chunks)) = remote
-                && (from..from + chunks).contains(&at)
-            {
-                let to = (from + chunks).min(limit);
-                segments.push(Segment { tier: TierKind::Remote, from: at, to });
-                at = to;
-            }
-            if at == before || at == limit {
-                break;
-            }
-        }
-        if self.config.store.is_some() && remote.is_none() && at < limit {
-            return Answer::AskRemote { from: at, to: limit };
-        }
-        // LMCache treats a chunk that is still being written as a miss; the native connector asks
-        // again later.
-        if pending && segments.is_empty() && self.config.mechanism == Mechanism::Native {
-            return Answer::Pending;
-        }
-        for tier in &mut self.tiers {
-            tier.cache.touch(tokens, at);
-        }
-        Answer::Found(segments)
-    }
-
     /// Starts loading segments for the sequence in `slot`.
     pub fn load(&mut self, slot: u32, tokens: &Prompt, segments: &[Segment]) -> Vec<Transfer> {
         let mut transfers = Vec::with_capacity(segments.len());
         for segment in segments {
-            if let Some(local) = self.tiers.iter_mut().find(|local| local.kind == segment.tier) {
-                local.cache.pin_read(tokens.pieces(), segment.to);
+            let Segment { tier, from, to } = *segment;
+            if let Some(local) = self.tiers.iter_mut().find(|local| local.kind == tier) {
+                local.cache.pin_read(tokens.pieces(), from, to);
             }
+            self.used_by(slot).extend(from, to);
             transfers.push(self.start(TransferKind::Load, *segment, tokens, slot));
         }
         transfers
     }
 
     /// Offers the chunks `from..to` of a sequence to every tier that lacks them. What a local tier
-    /// lacked is offered to the remote store too, which takes only what it does not have.
+    /// lacked is offered to the remote store too, which takes only what it does not have. Nothing
+    /// where the offer was refused and is to be made again, with what was computed meanwhile.
     ///
     /// What is on its way to a farther tier stays in the nearest one until it is there, so no
     /// more than that tier holds can be under way; the rest is given up, as LMCache does when it
     /// finds no memory and vLLM's tiering under back-pressure.
-    pub fn store(&mut self, slot: u32, tokens: &Prompt, from: u32, to: u32) -> Vec<Transfer> {
+    pub fn store(
+        &mut self,
+        slot: u32,
+        tokens: &Prompt,
+        from: u32,
+        to: u32,
+    ) -> Option<Vec<Transfer>> {
+        match self.config.mechanism {
+            Mechanism::Native => self.store_whole(slot, tokens, from, to),
+            Mechanism::Lmcache => Some(self.store_what_fits(slot, tokens, from, to)),
+        }
+    }
+
+    /// vLLM's offloading: all that the nearest tier lacks or nothing, and on from there.
+    fn store_whole(
+        &mut self,
+        slot: u32,
+        tokens: &Prompt,
+        from: u32,
+        to: u32,
+    ) -> Option<Vec<Transfer>> {
+        let mut transfers = Vec::new();
+        self.used_by(slot).extend(from, to);
+        let nearest = self.tiers.first_mut()?;
+        let reserved = nearest.cache.reserve(tokens.pieces(), from, to, Fit::Whole);
+        if reserved.refused > 0 {
+            self.refused += u64::from(reserved.refused);
+            return None;
+        }
+        for span in reserved.spans {
+            self.start_stores(0, &[span], tokens, slot, &mut transfers);
+            for index in 1..self.tiers.len() {
+                let end = span.to.min(span.from.saturating_add(self.room_behind()));
+                let cache = &mut self.tiers[index].cache;
+                let farther = cache.reserve(tokens.pieces(), span.from, end, Fit::Front);
+                self.refused += u64::from(farther.refused + (span.to - end));
+                self.start_stores(index, &farther.spans, tokens, slot, &mut transfers);
+            }
+        }
+        Some(transfers)
+    }
+
+    fn store_what_fits(&mut self, slot: u32, tokens: &Prompt, from: u32, to: u32) -> Vec<Transfer> {
         let mut transfers = Vec::new();
         let mut lacking = if self.tiers.is_empty() { from } else { to };
         for index in 0..self.tiers.len() {
             let room = if index == 0 { u32::MAX } else { self.room_behind() };
-            let local = &mut self.tiers[index];
             let end = to.min(from.saturating_add(room));
-            let reserved = local.cache.reserve(tokens.pieces(), from, end);
+            let cache = &mut self.tiers[index].cache;
+            let reserved = cache.reserve(tokens.pieces(), from, end, Fit::Front);
+            cache.touch(tokens.pieces(), 0, end, &reserved.spans);
             self.refused += u64::from(reserved.refused + (to - end));
-            lacking = lacking.min(end - reserved.refused);
-            if reserved.chunks > 0 {
-                let segment = Segment { tier: local.kind, from: reserved.from, to: reserved.to };
-                lacking = lacking.min(reserved.from);
-                transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
-            }
+            let first = reserved.spans.first().map_or(end, |span| span.from);
+            lacking = lacking.min(first).min(end - reserved.refused);
+            self.start_stores(index, &reserved.spans, tokens, slot, &mut transfers);
         }
         if self.config.store.is_some() && lacking < to {
             let end = to.min(lacking.saturating_add(self.room_behind()));
@@ -240,6 +251,23 @@ impl Offload {
             }
         }
         transfers
+    }
+
+    /// Starts storing spans that a local tier made room for.
+    fn start_stores(
+        &mut self,
+        index: usize,
+        spans: &[Span],
+        tokens: &Prompt,
+        slot: u32,
+        transfers: &mut Vec<Transfer>,
+    ) {
+        let tier = self.tiers[index].kind;
+        for span in spans {
+            self.used_by(slot).stored(index, *span);
+            let segment = Segment { tier, from: span.from, to: span.to };
+            transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
+        }
     }
 
     /// Chunks that may still be sent behind the nearest tier.
@@ -272,11 +300,12 @@ impl Offload {
                 local.cache.cancel(job.tokens.pieces(), job.from, job.to);
             }
             (TransferKind::Load, Some(local)) => {
-                local.cache.unpin(job.tokens.pieces(), job.to);
+                local.cache.unpin(job.tokens.pieces(), job.from, job.to);
                 if !arrived {
                     // Asked again, they would be missing again.
                     local.cache.forget(job.tokens.pieces(), job.from, job.to);
                 }
+                self.end_promotion(&job, arrived);
             }
             (TransferKind::Load, None) if arrived => self.keep_copy(&job),
             (TransferKind::Load | TransferKind::Store, None) => {}
@@ -287,14 +316,32 @@ impl Offload {
         Some(Ended { kind: job.kind, slot: job.slot, gpu_bytes })
     }
 
+    /// What vLLM's tiering loads from a farther tier goes through the nearest one and stays there;
+    /// its room was made with the lookup.
+    fn end_promotion(&mut self, job: &Job, arrived: bool) {
+        if self.config.mechanism != Mechanism::Native || !self.is_behind(job.tier) {
+            return;
+        }
+        let nearest = &mut self.tiers[0].cache;
+        if arrived {
+            nearest.commit(job.tokens.pieces(), job.from, job.to);
+        } else {
+            nearest.cancel(job.tokens.pieces(), job.from, job.to);
+        }
+    }
+
     /// LMCache keeps what it read from its remote store in host memory.
     fn keep_copy(&mut self, job: &Job) {
         if self.config.mechanism != Mechanism::Lmcache {
             return;
         }
         if let Some(host) = self.tiers.first_mut() {
-            let reserved = host.cache.reserve(job.tokens.pieces(), job.from, job.to);
-            host.cache.commit(job.tokens.pieces(), reserved.from, reserved.to);
+            let pieces = job.tokens.pieces();
+            let reserved = host.cache.reserve(pieces, job.from, job.to, Fit::Front);
+            for span in &reserved.spans {
+                host.cache.commit(pieces, span.from, span.to);
+            }
+            host.cache.touch(pieces, 0, job.to, &reserved.spans);
         }
     }
 

@@ -43,6 +43,7 @@ impl Engine {
             Phase::Decode => self.abort_decode(slot),
         }
         self.started.retain(|started| *started != slot);
+        self.release_tiers(slot);
         self.unfinished -= 1;
         self.stirred |= self.unfinished > 0;
         let sequence = &mut self.sequences[slot as usize];

@@ -62,6 +62,7 @@ impl Engine {
     pub(super) fn finish(&mut self, slot: u32, effects: &mut Effects) {
         self.running.remove(slot);
         self.offer_chunks(slot);
+        self.release_tiers(slot);
         let sequence = &mut self.sequences[slot as usize];
         sequence.epoch = sequence.epoch.wrapping_add(1);
         sequence.phase = Phase::Done;
@@ -95,14 +96,23 @@ impl Engine {
         if to <= from {
             return;
         }
-        sequence.offered_chunks = to;
         let stores = offload.store(slot, &sequence.tokens, from, to);
-        // The bytes leave the GPU once, however many tiers they go to.
-        if let Some(first) = stores.first().filter(|_| !self.carried) {
-            self.counters.stored_bytes += first.bytes.0;
-        }
         self.counters.refused_chunks = offload.refused_chunks();
+        let Some(stores) = stores else { return };
+        sequence.offered_chunks = to;
+        if !self.carried {
+            // The bytes leave the GPU once, however many tiers they go to.
+            let nearest = stores.iter().filter(|store| Some(store.tier) == offload.nearest());
+            self.counters.stored_bytes += nearest.map(|store| store.bytes.0).sum::<u64>();
+        }
         self.transfers.extend(stores);
+    }
+
+    /// The offload mechanism hears of the end of a request.
+    pub(super) fn release_tiers(&mut self, slot: u32) {
+        if let Some(offload) = &mut self.offload {
+            offload.finished(slot, self.sequences[slot as usize].tokens.pieces());
+        }
     }
 
     /// Fills in what the timing model may look at.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use weir_model::{ContentId, Piece, Prompt};
 use weir_tier::EvictionPolicy;
-use weir_tier::chunk_cache::ChunkCache;
+use weir_tier::chunk_cache::{ChunkCache, Fit, Spans};
 
 use crate::plain_cache::PlainCache;
 
@@ -11,13 +11,15 @@ const UNIT: u32 = 4;
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// Look up a sequence, use it, and store what is missing from a chunk on.
-    Store(Vec<(u64, u32)>, u32),
+    /// Store what is missing of a sequence from a chunk on.
+    Store(Vec<(u64, u32)>, u32, Fit),
     /// The n-th store in flight arrives (or fails).
     Settle(usize, bool),
-    /// Look up a sequence and pin what was found.
-    Read(Vec<(u64, u32)>),
-    /// The n-th read ends.
+    /// The request of the n-th store in flight ends.
+    Finish(usize),
+    /// Look up a sequence from a chunk on and pin what was found.
+    Read(Vec<(u64, u32)>, u32),
+    /// The n-th read ends; it was a use.
     EndRead(usize),
 }
 
@@ -26,10 +28,13 @@ fn sequence() -> impl Strategy<Value = Vec<(u64, u32)>> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
+    let fit = prop_oneof![Just(Fit::Whole), Just(Fit::Front)];
     prop_oneof![
-        4 => (sequence(), 0u32..3).prop_map(|(pieces, from)| Action::Store(pieces, from)),
+        4 => (sequence(), 0u32..3, fit)
+            .prop_map(|(pieces, from, fit)| Action::Store(pieces, from, fit)),
         4 => (0usize..5, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Action::Settle(n, ok)),
-        2 => sequence().prop_map(Action::Read),
+        2 => (0usize..5).prop_map(Action::Finish),
+        2 => (sequence(), 0u32..3).prop_map(|(pieces, from)| Action::Read(pieces, from)),
         2 => (0usize..5).prop_map(Action::EndRead),
     ]
 }
@@ -38,15 +43,22 @@ struct Store {
     prompt: Prompt,
     tokens: Vec<u32>,
     from: u32,
-    to: u32,
+    ours: Spans,
     plain: Vec<usize>,
+}
+
+struct Read {
+    prompt: Prompt,
+    tokens: Vec<u32>,
+    from: u32,
+    to: u32,
 }
 
 struct Pair {
     ours: ChunkCache,
     plain: PlainCache,
     stores: Vec<Store>,
-    reads: Vec<(Prompt, Vec<u32>, u32)>,
+    reads: Vec<Read>,
 }
 
 fn spell(pieces: &[(u64, u32)]) -> (Prompt, Vec<u32>) {
@@ -72,20 +84,17 @@ impl Pair {
         ours.chunks
     }
 
-    fn store(&mut self, pieces: &[(u64, u32)], from: u32) {
+    fn store(&mut self, pieces: &[(u64, u32)], from: u32, fit: Fit) {
         let (prompt, tokens) = spell(pieces);
         let all = prompt.tokens().0 / UNIT;
         let from = from.min(all);
-        self.found(&prompt, &tokens, from);
-        self.ours.touch(prompt.pieces(), all);
-        self.plain.touch(&tokens, all as usize);
-        let reserved = self.ours.reserve(prompt.pieces(), from, all);
-        let plain = self.plain.reserve(&tokens, from as usize, all as usize);
-        assert_eq!(reserved.chunks as usize, plain.len());
-        if let (Some(first), Some(last)) = (plain.first(), plain.last()) {
-            assert_eq!((reserved.from as usize, reserved.to as usize), (*first, last + 1));
-            let (from, to) = (reserved.from, reserved.to);
-            self.stores.push(Store { prompt, tokens, from, to, plain });
+        let ours = self.ours.reserve(prompt.pieces(), from, all, fit);
+        let plain = self.plain.reserve(&tokens, from as usize, all as usize, fit);
+        let indices: Vec<usize> =
+            ours.spans.iter().flat_map(|span| span.from as usize..span.to as usize).collect();
+        assert_eq!(indices, plain);
+        if !plain.is_empty() {
+            self.stores.push(Store { prompt, tokens, from, ours: ours.spans, plain });
         }
     }
 
@@ -94,29 +103,44 @@ impl Pair {
             return;
         }
         let store = self.stores.remove(which % self.stores.len());
-        if arrived {
-            self.ours.commit(store.prompt.pieces(), store.from, store.to);
-        } else {
-            self.ours.cancel(store.prompt.pieces(), store.from, store.to);
+        for span in &store.ours {
+            if arrived {
+                self.ours.commit(store.prompt.pieces(), span.from, span.to);
+            } else {
+                self.ours.cancel(store.prompt.pieces(), span.from, span.to);
+            }
         }
         self.plain.settle(&store.tokens, &store.plain, arrived);
     }
 
-    fn read(&mut self, pieces: &[(u64, u32)]) {
+    fn finish(&mut self, which: usize) {
+        if self.stores.is_empty() {
+            return;
+        }
+        let store = &self.stores[which % self.stores.len()];
+        let all = store.prompt.tokens().0 / UNIT;
+        self.ours.touch(store.prompt.pieces(), store.from, all, &store.ours);
+        self.plain.touch(&store.tokens, store.from as usize, all as usize, &store.plain);
+    }
+
+    fn read(&mut self, pieces: &[(u64, u32)], from: u32) {
         let (prompt, tokens) = spell(pieces);
-        let found = self.found(&prompt, &tokens, 0);
-        self.ours.pin_read(prompt.pieces(), found);
-        self.plain.pin(&tokens, found as usize, true);
-        self.reads.push((prompt, tokens, found));
+        let from = from.min(prompt.tokens().0 / UNIT);
+        let to = from + self.found(&prompt, &tokens, from);
+        self.ours.pin_read(prompt.pieces(), from, to);
+        self.plain.pin(&tokens, from as usize, to as usize, true);
+        self.reads.push(Read { prompt, tokens, from, to });
     }
 
     fn end_read(&mut self, which: usize) {
         if self.reads.is_empty() {
             return;
         }
-        let (prompt, tokens, found) = self.reads.remove(which % self.reads.len());
-        self.ours.unpin(prompt.pieces(), found);
-        self.plain.pin(&tokens, found as usize, false);
+        let Read { prompt, tokens, from, to } = self.reads.remove(which % self.reads.len());
+        self.ours.unpin(prompt.pieces(), from, to);
+        self.plain.pin(&tokens, from as usize, to as usize, false);
+        self.ours.touch(prompt.pieces(), from, to, &[]);
+        self.plain.touch(&tokens, from as usize, to as usize, &[]);
     }
 }
 
@@ -130,12 +154,13 @@ fn run(actions: Vec<Action>, capacity: u32, policy: EvictionPolicy) {
     let mut asked = Vec::new();
     for action in actions {
         match action {
-            Action::Store(pieces, from) => {
+            Action::Store(pieces, from, fit) => {
                 asked.push(pieces.clone());
-                pair.store(&pieces, from);
+                pair.store(&pieces, from, fit);
             }
             Action::Settle(which, arrived) => pair.settle(which, arrived),
-            Action::Read(pieces) => pair.read(&pieces),
+            Action::Finish(which) => pair.finish(which),
+            Action::Read(pieces, from) => pair.read(&pieces, from),
             Action::EndRead(which) => pair.end_read(which),
         }
         assert_eq!(pair.ours.used() as usize, pair.plain.used());

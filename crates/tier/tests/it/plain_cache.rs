@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use weir_tier::EvictionPolicy;
+use weir_tier::chunk_cache::Fit;
 
 /// A chunk's content: the whole token sequence up to its end.
 pub(crate) type Key = Vec<u32>;
@@ -80,37 +81,43 @@ impl PlainCache {
         (found, false)
     }
 
-    pub(crate) fn touch(&mut self, tokens: &[u32], to: usize) {
-        for key in self.keys(tokens, to).iter().rev() {
-            if self.once.has(key) {
-                if self.policy == EvictionPolicy::Arc {
-                    self.once.remove(key);
-                    self.again.renew(key);
-                } else {
-                    self.once.renew(key);
-                }
-            } else if self.again.has(key) {
+    /// vLLM's end of a request, for the keys that it used; those in `stored` it stored itself.
+    pub(crate) fn touch(&mut self, tokens: &[u32], from: usize, to: usize, stored: &[usize]) {
+        for (index, key) in self.keys(tokens, to).iter().enumerate().skip(from).rev() {
+            let own = stored.contains(&index);
+            let Some(chunk) = self.chunks.get(key) else { continue };
+            if !chunk.ready && !own {
+                continue;
+            }
+            if self.again.has(key) {
                 self.again.renew(key);
-            } else if self.ghost_once.has(key) {
-                let (a, b) = (self.ghost_again.0.len() as f64, self.ghost_once.0.len() as f64);
-                self.target = (self.target + (a / b).max(1.0)).min(self.capacity as f64);
-                self.ghost_once.renew(key);
-            } else if self.ghost_again.has(key) {
-                let (a, b) = (self.ghost_once.0.len() as f64, self.ghost_again.0.len() as f64);
-                self.target = (self.target - (a / b).max(1.0)).max(0.0);
-                self.ghost_again.renew(key);
+            } else if self.policy == EvictionPolicy::Arc && !own {
+                self.once.remove(key);
+                self.again.renew(key);
+            } else {
+                self.once.renew(key);
             }
         }
     }
 
-    fn victim(&self) -> Option<Key> {
-        let first = |queue: &Queue| {
-            queue
-                .0
-                .iter()
-                .find(|key| self.chunks[*key].ready && self.chunks[*key].pins == 0)
-                .cloned()
-        };
+    /// ARC learns from a miss of what it remembers.
+    fn learn(&mut self, key: &Key) {
+        let (once, again) = (self.ghost_once.0.len() as f64, self.ghost_again.0.len() as f64);
+        if self.ghost_once.has(key) {
+            self.target = (self.target + (again / once).max(1.0)).min(self.capacity as f64);
+            self.ghost_once.renew(key);
+        } else if self.ghost_again.has(key) {
+            self.target = (self.target - (once / again).max(1.0)).max(0.0);
+            self.ghost_again.renew(key);
+        }
+    }
+
+    fn may_go(&self, key: &Key, kept: &[Key]) -> bool {
+        self.chunks[key].ready && self.chunks[key].pins == 0 && !kept.contains(key)
+    }
+
+    fn victim(&self, kept: &[Key]) -> Option<Key> {
+        let first = |queue: &Queue| queue.0.iter().find(|key| self.may_go(key, kept)).cloned();
         match self.policy {
             EvictionPolicy::None => None,
             EvictionPolicy::Lru => first(&self.once),
@@ -121,8 +128,8 @@ impl PlainCache {
         }
     }
 
-    fn evict(&mut self) -> bool {
-        let Some(key) = self.victim() else { return false };
+    fn evict(&mut self, kept: &[Key]) -> bool {
+        let Some(key) = self.victim(kept) else { return false };
         self.chunks.remove(&key);
         self.evicted += 1;
         let was_once = self.once.has(&key);
@@ -136,38 +143,36 @@ impl PlainCache {
     }
 
     /// Makes the missing ones among `from..to` pending; returns their indices.
-    pub(crate) fn reserve(&mut self, tokens: &[u32], from: usize, to: usize) -> Vec<usize> {
-        let keys = self.keys(tokens, to);
-        for key in &keys {
-            if let Some(chunk) = self.chunks.get_mut(key) {
-                chunk.pins += 1;
-            }
+    pub(crate) fn reserve(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        to: usize,
+        fit: Fit,
+    ) -> Vec<usize> {
+        let kept: Vec<Key> = self.keys(tokens, to).into_iter().skip(from).collect();
+        let missing: Vec<usize> =
+            (0..kept.len()).filter(|index| !self.chunks.contains_key(&kept[*index])).collect();
+        for index in missing.iter().rev() {
+            self.learn(&kept[*index]);
         }
-        let pinned: Vec<Key> =
-            keys.iter().filter(|key| self.chunks.contains_key(*key)).cloned().collect();
+        let evictable = self.chunks.keys().filter(|key| self.may_go(key, &kept)).count();
+        let evictable = if self.policy == EvictionPolicy::None { 0 } else { evictable };
         let mut new = Vec::new();
-        for (index, key) in keys.iter().enumerate().skip(from) {
-            match self.chunks.get(key) {
-                Some(_) if !new.is_empty() => break,
-                Some(_) => continue,
-                None => {}
+        let fits = self.chunks.len() + missing.len() <= self.capacity + evictable;
+        if fit == Fit::Front || fits {
+            while self.chunks.len() + missing.len() > self.capacity && self.evict(&kept) {}
+            for ghosts in [&mut self.ghost_once, &mut self.ghost_again] {
+                let surplus = ghosts.0.len().saturating_sub(self.capacity);
+                ghosts.0.drain(..surplus);
             }
-            if self.chunks.len() == self.capacity && !self.evict() {
-                break;
-            }
-            self.chunks.insert(key.clone(), Chunk { ready: false, pins: 1 });
-            self.ghost_once.remove(key);
-            self.ghost_again.remove(key);
-            self.once.renew(key);
-            new.push(index);
-        }
-        for key in pinned {
-            self.chunks.get_mut(&key).expect("pinned chunks stay").pins -= 1;
-        }
-        self.touch(tokens, to);
-        for ghosts in [&mut self.ghost_once, &mut self.ghost_again] {
-            while ghosts.0.len() > self.capacity {
-                ghosts.0.remove(0);
+            for index in missing.into_iter().take(self.capacity - self.chunks.len()) {
+                let key = &kept[index];
+                self.chunks.insert(key.clone(), Chunk { ready: false, pins: 1 });
+                self.ghost_once.remove(key);
+                self.ghost_again.remove(key);
+                self.once.renew(key);
+                new.push(from + index);
             }
         }
         new
@@ -189,8 +194,8 @@ impl PlainCache {
         }
     }
 
-    pub(crate) fn pin(&mut self, tokens: &[u32], to: usize, up: bool) {
-        for key in self.keys(tokens, to) {
+    pub(crate) fn pin(&mut self, tokens: &[u32], from: usize, to: usize, up: bool) {
+        for key in self.keys(tokens, to).into_iter().skip(from) {
             let chunk = self.chunks.get_mut(&key).expect("only present chunks are pinned");
             if up {
                 chunk.pins += 1;

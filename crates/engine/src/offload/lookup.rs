@@ -1,0 +1,165 @@
+//! What a mechanism can serve of a sequence.
+
+use smallvec::SmallVec;
+use weir_model::{Piece, TierKind};
+use weir_tier::chunk_cache::{Fit, Span, Spans};
+
+use super::{Answer, Offload, Segment};
+use crate::config::Mechanism;
+
+/// Consecutive chunks of a sequence that tiers have, nearest tier first.
+type Segments = SmallVec<[Segment; 4]>;
+
+impl Offload {
+    /// What can be loaded behind the first `local` tokens, for a sequence of `known` tokens in
+    /// `slot`. `remote` is the answer of an earlier remote lookup. What is found is to be loaded:
+    /// room for it may have been made.
+    pub fn query(
+        &mut self,
+        slot: u32,
+        tokens: &[Piece],
+        local: u32,
+        known: u32,
+        remote: Option<(u32, u32)>,
+    ) -> Answer {
+        match self.config.mechanism {
+            Mechanism::Native => self.query_native(slot, tokens, local, known),
+            Mechanism::Lmcache => self.query_lmcache(tokens, local, known, remote),
+        }
+    }
+
+    /// LMCache treats a chunk that is still being written as a miss.
+    fn query_lmcache(
+        &mut self,
+        tokens: &[Piece],
+        local: u32,
+        known: u32,
+        remote: Option<(u32, u32)>,
+    ) -> Answer {
+        let limit = known / self.config.chunk_tokens;
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut at = local / self.config.chunk_tokens;
+        loop {
+            let before = at;
+            for tier in &self.tiers {
+                let found = tier.cache.lookup(tokens, at, limit).chunks;
+                if found > 0 {
+                    segments.push(Segment { tier: tier.kind, from: at, to: at + found });
+                    at += found;
+                }
+            }
+            if let Some((from, chunks)) = remote
+                && (from..from + chunks).contains(&at)
+            {
+                let to = (from + chunks).min(limit);
+                segments.push(Segment { tier: TierKind::Remote, from: at, to });
+                at = to;
+            }
+            if at == before || at == limit {
+                break;
+            }
+        }
+        if self.config.store.is_some() && remote.is_none() && at < limit {
+            return Answer::AskRemote { from: at, to: limit };
+        }
+        for tier in &mut self.tiers {
+            tier.cache.touch(tokens, 0, at, &[]);
+        }
+        Answer::Found(segments)
+    }
+
+    /// vLLM's offloading asks again later where one of the chunks is on its way in, and leaves
+    /// alone what is less than a chunk more than the GPU has. Its tiering makes room in the nearest
+    /// tier for what farther ones have, chunk after chunk as it looks; what that evicts of the
+    /// sequence itself is brought back with the rest.
+    fn query_native(&mut self, slot: u32, tokens: &[Piece], local: u32, known: u32) -> Answer {
+        let chunk = self.config.chunk_tokens;
+        let limit = known / chunk;
+        let from = local / chunk;
+        let mut promoted = Spans::new();
+        let Some(mut segments) = self.scan(tokens, from, limit, &promoted) else {
+            return Answer::Pending;
+        };
+        let more = |segments: &Segments| {
+            let end = segments.last().map_or(from, |last| last.to) * chunk;
+            end.saturating_sub(local)
+        };
+        if more(&segments) < chunk {
+            return Answer::Found(Vec::new());
+        }
+        while self.promote(tokens, &segments, &mut promoted) {
+            // Only what this lookup brings in can be pending now.
+            segments = self.scan(tokens, from, limit, &promoted).unwrap_or_default();
+        }
+        // What found no room in the nearest tier cannot be had, nor what lies behind it.
+        let nearest = self.tiers.first().map(|tier| tier.kind);
+        let lost = segments.iter().position(|segment| {
+            let is_promoted =
+                promoted.iter().any(|span| span.from <= segment.from && segment.to <= span.to);
+            Some(segment.tier) != nearest && !is_promoted
+        });
+        segments.truncate(lost.unwrap_or(segments.len()));
+        if more(&segments) < chunk {
+            segments.clear();
+        }
+        let end = segments.last().map_or(from, |last| last.to);
+        for span in promoted.iter().filter(|span| span.from >= end) {
+            self.tiers[0].cache.cancel(tokens, span.from, span.to);
+        }
+        promoted.retain(|span| span.from < end);
+        self.used_by(slot).promoted(&promoted);
+        Answer::Found(segments.into_vec())
+    }
+
+    /// Which tier serves which chunks, from `from` to the first that is nowhere. Nothing where one
+    /// of them is on its way in, other than by this lookup.
+    fn scan(&self, tokens: &[Piece], from: u32, limit: u32, promoted: &[Span]) -> Option<Segments> {
+        let mut segments = Segments::new();
+        let mut at = from;
+        while at < limit {
+            let before = at;
+            for (index, tier) in self.tiers.iter().enumerate() {
+                let own = promoted.iter().find(|span| index > 0 && span.contains(at));
+                let to = if let Some(span) = own {
+                    span.to.min(limit)
+                } else {
+                    let found = tier.cache.lookup(tokens, at, limit);
+                    let is_own = promoted.iter().any(|span| span.contains(at + found.chunks));
+                    if found.pending && !(index == 0 && is_own) {
+                        return None;
+                    }
+                    at + found.chunks
+                };
+                if to > at {
+                    segments.push(Segment { tier: tier.kind, from: at, to });
+                    at = to;
+                    // The nearest tier comes first again.
+                    break;
+                }
+            }
+            if at == before {
+                break;
+            }
+        }
+        Some(segments)
+    }
+
+    /// Makes room in the nearest tier for what farther ones serve. True when something was promoted.
+    fn promote(&mut self, tokens: &[Piece], segments: &Segments, promoted: &mut Spans) -> bool {
+        let [nearest, farther @ ..] = self.tiers.as_mut_slice() else { return false };
+        let before = promoted.len();
+        for segment in segments {
+            let is_farther = farther.iter().any(|tier| tier.kind == segment.tier);
+            let is_new = !promoted.iter().any(|span| span.contains(segment.from));
+            if !is_farther || !is_new {
+                continue;
+            }
+            let reserved = nearest.cache.reserve(tokens, segment.from, segment.to, Fit::Front);
+            promoted.extend(reserved.spans);
+            if reserved.refused > 0 {
+                break;
+            }
+        }
+        promoted.len() > before
+    }
+}

@@ -177,6 +177,7 @@ impl Replica {
         if self.in_pass {
             return;
         }
+        self.engine.advance(now);
         let duration = self.engine.begin().map(|shape| self.timing.pass(shape));
         if let Some(duration) = duration {
             for slot in self.engine.started_slots() {
@@ -209,6 +210,7 @@ impl Replica {
             self.end_transfer(now, id, outcome, around.store.as_deref_mut(), observer);
         }
         let mut effects = std::mem::take(&mut self.effects);
+        self.engine.advance(now);
         self.engine.complete(&mut effects);
         self.start_transfers(now, around);
         for slot in &effects.first_tokens {
@@ -278,6 +280,7 @@ impl Replica {
         {
             store.stored(transfer.tokens.pieces(), transfer.from_chunk, transfer.to_chunk);
         }
+        self.engine.advance(now);
         self.engine.transfer_done(id, outcome);
         if outcome == TransferOutcome::Ok {
             self.count(&transfer, now - asked);

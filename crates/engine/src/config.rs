@@ -34,6 +34,15 @@ pub enum Mechanism {
     Native,
     /// LMCache, inside the engine's process.
     Lmcache,
+    /// LMCache's server, a process of its own.
+    LmcacheServer,
+}
+
+impl Mechanism {
+    /// True for LMCache, wherever it runs.
+    pub const fn is_lmcache(self) -> bool {
+        matches!(self, Self::Lmcache | Self::LmcacheServer)
+    }
 }
 
 /// When a load from a tier happens.

@@ -110,6 +110,9 @@ pub struct Counters {
     pub external_query_tokens: u64,
     /// Served by tiers, indexed by [`TierKind::index`].
     pub tier_hit_tokens: [u64; 4],
+    /// Found in tiers by LMCache's server, which looks from the first token on, also for what the
+    /// GPU has: leading chunks of host memory, and all behind them as of the farther tier.
+    pub lookup_hit_tokens: [u64; 4],
     /// Bytes stored, GPU to the first tier that takes them.
     pub stored_bytes: u64,
     /// Bytes loaded.

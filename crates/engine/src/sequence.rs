@@ -60,8 +60,6 @@ pub(crate) struct Sequence {
     pub(crate) cached: [u32; 4],
     pub(crate) hits: Hits,
     pub(crate) preemptions: u16,
-    /// Chunks offered to the offload mechanism so far.
-    pub(crate) offered_chunks: u32,
     /// Answer of the remote lookup: from which chunk on it asked, and how many it found.
     pub(crate) remote: Option<(u32, u32)>,
     /// Chunks being loaded.
@@ -93,7 +91,6 @@ impl Sequence {
             cached: [0; 4],
             hits: Hits::Unknown,
             preemptions: 0,
-            offered_chunks: 0,
             remote: None,
             loading: Vec::new(),
             loads_open: 0,

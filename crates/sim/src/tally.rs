@@ -1,6 +1,7 @@
 //! The signals of a cell, from the block movements that the simulation conserves.
 
 use weir_cluster::{Cluster, Placement};
+use weir_engine::Mechanism;
 use weir_model::{Request, SignalKind, Signals, TierKind, Tokens};
 use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
@@ -9,11 +10,14 @@ use crate::config::WorldConfig;
 use crate::reach::Reach;
 
 const SOURCE: &str = "simulator";
+/// What LMCache's server counts: lookups from the first token on.
+const LOOKUPS: &str = "simulated lookups";
 
 /// Counters of engines, tiers and router at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     external_query_tokens: u64,
+    lookup_hit_tokens: [u64; 4],
     stored_bytes: u64,
     loaded_bytes: u64,
     evicted_bytes: u64,
@@ -136,6 +140,11 @@ impl Tally {
         for replica in cluster.replicas() {
             let counters = replica.counters();
             totals.external_query_tokens += counters.external_query_tokens;
+            for (total, found) in
+                totals.lookup_hit_tokens.iter_mut().zip(counters.lookup_hit_tokens)
+            {
+                *total += found;
+            }
             totals.stored_bytes += counters.stored_bytes;
             totals.loaded_bytes += counters.loaded_bytes;
             totals.refused += counters.refused_chunks;
@@ -186,6 +195,8 @@ impl Tally {
             add(SignalKind::TierCapacityBytes, capacity);
             add(SignalKind::TierUsedBytes, used);
         }
+        add_lookups(&mut signals, cluster, &now, &start);
+        let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
         if let (true, Some(store)) = (self.has_store, cluster.store()) {
             add(SignalKind::StoreKeys, u64::from(store.cache().used()));
         }
@@ -219,6 +230,25 @@ impl Tally {
             let hits = now.index_hits - start.index_hits;
             signals.add(SignalKind::IndexHits, hits as f64, SOURCE);
         }
+    }
+}
+
+/// What the lookups of LMCache's server found, where that is the mechanism.
+fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &Totals) {
+    let is_server = cluster
+        .replicas()
+        .filter_map(|replica| replica.engine().offload())
+        .any(|offload| offload.config().mechanism == Mechanism::LmcacheServer);
+    if !is_server {
+        return;
+    }
+    for (tier, kind) in [
+        (TierKind::Host, SignalKind::HostHitTokens),
+        (TierKind::Disk, SignalKind::DiskHitTokens),
+        (TierKind::Remote, SignalKind::RemoteHitTokens),
+    ] {
+        let found = |totals: &Totals| totals.lookup_hit_tokens[tier.index()];
+        signals.add(kind, (found(now) - found(start)) as f64, LOOKUPS);
     }
 }
 

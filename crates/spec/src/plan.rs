@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
+use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, Verdict};
 use weir_router::RouterConfig;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
@@ -160,6 +160,14 @@ pub struct Arm {
     pub routing: RouterConfig,
     /// True when the arm's claim is its routing.
     pub routing_is_claim: bool,
+}
+
+impl Arm {
+    /// True where LMCache's server is the mechanism.
+    pub fn has_lmcache_server(&self) -> bool {
+        let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);
+        mechanism == Some(Mechanism::LmcacheServer)
+    }
 }
 
 /// What an arm's processes get beside what its preset says.

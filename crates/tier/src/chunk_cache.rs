@@ -76,6 +76,8 @@ pub enum Fit {
     Whole,
     /// What finds room, from the front on.
     Front,
+    /// All or nothing, and nothing is evicted for it (LMCache's server, which evicts by the clock).
+    Free,
 }
 
 /// Result of a lookup.
@@ -194,6 +196,28 @@ impl ChunkCache {
             }
         }
         found
+    }
+
+    /// Consecutive chunks from `from` on, up to `limit`, that are not here.
+    pub fn gap(&self, sequence: &[Piece], from: u32, limit: u32) -> u32 {
+        let mut walk = Walk::new(sequence, limit);
+        while let Some(step) = walk.next(&self.tree) {
+            let absent = self.tree.payload(step.node).presence == Presence::Absent;
+            if walk.end > from && !absent {
+                return (walk.end - step.units).saturating_sub(from);
+            }
+        }
+        limit.saturating_sub(from)
+    }
+
+    /// Evicts up to so many chunks, in order; returns how many.
+    pub fn evict_oldest(&mut self, chunks: u32) -> u32 {
+        let mut gone = 0;
+        while gone < chunks {
+            let Some(more) = self.evict(chunks - gone) else { break };
+            gone += more;
+        }
+        gone
     }
 
     /// Counts a use of those of the chunks `from..to` that can be read. Chunks in `stored` were put
@@ -371,7 +395,12 @@ impl ChunkCache {
     /// Evicts until `wanted` chunks fit, or nothing more can go; returns how many fit.
     fn make_room(&mut self, wanted: u32, fit: Fit, evicted: &mut u32) -> u32 {
         let missing = wanted.saturating_sub(self.capacity - self.used);
-        if fit == Fit::Whole && missing > 0 && !self.can_evict(missing) {
+        let fits = match fit {
+            Fit::Front => true,
+            Fit::Whole => missing == 0 || self.can_evict(missing),
+            Fit::Free => missing == 0,
+        };
+        if !fits {
             return 0;
         }
         while self.capacity - self.used < wanted {

@@ -16,7 +16,6 @@ mod steady;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{Place, Site, Tiers};
-use weir_engine::Mechanism;
 use weir_load::{Live, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind};
 use weir_observe::signals::{
@@ -214,7 +213,7 @@ impl Measurement<'_> {
     /// What an object of LMCache's is in this arm; nothing for other mechanisms.
     fn objects(&self) -> Option<Objects> {
         let offload = self.arm().offload.as_ref()?;
-        (offload.mechanism == Mechanism::Lmcache).then_some(Objects {
+        offload.mechanism.is_lmcache().then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
             token_bytes: self.deployment.engine.kv_bytes_per_token,
             ranks: self.deployment.tensor_parallel,

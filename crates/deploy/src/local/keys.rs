@@ -75,7 +75,7 @@ pub(super) fn connector(
     known(arm, stack.vllm)?;
     match offload.mechanism {
         Mechanism::Native => native(arm, offload, deployment, stack, disk).map(Connector::Native),
-        Mechanism::Lmcache => lmcache(arm, stack),
+        Mechanism::Lmcache | Mechanism::LmcacheServer => lmcache(arm, stack),
     }
 }
 
@@ -196,12 +196,9 @@ pub(super) fn second_level(
         }
         return Some(adapter);
     }
-    let tier = offload.tiers.iter().find(|tier| tier.kind == TierKind::Disk)?;
-    Some(json!({
-        "type": "fs",
-        "base_path": disk?,
-        "max_capacity_gb": tier.capacity.0 as f64 / 1e9,
-    }))
+    let has_disk = offload.tiers.iter().any(|tier| tier.kind == TierKind::Disk);
+    // `fs` knows no size: a `max_capacity_gb` is ignored.
+    if has_disk { Some(json!({"type": "fs", "base_path": disk?})) } else { None }
 }
 
 #[cfg(test)]

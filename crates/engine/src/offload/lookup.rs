@@ -1,7 +1,7 @@
 //! What a mechanism can serve of a sequence.
 
 use smallvec::SmallVec;
-use weir_model::{Piece, TierKind};
+use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
 
 use super::{Answer, Offload, Segment};
@@ -11,6 +11,13 @@ use crate::config::Mechanism;
 type Segments = SmallVec<[Segment; 4]>;
 
 impl Offload {
+    /// What the mechanism does by the clock is done up to `now`.
+    pub fn advance(&mut self, now: Nanos) {
+        if self.config.mechanism == Mechanism::LmcacheServer {
+            self.run_rounds(now);
+        }
+    }
+
     /// What can be loaded behind the first `local` tokens, for a sequence of `known` tokens in
     /// `slot`. `remote` is the answer of an earlier remote lookup. What is found is to be loaded:
     /// room for it may have been made.
@@ -24,13 +31,15 @@ impl Offload {
     ) -> Answer {
         match self.config.mechanism {
             Mechanism::Native => self.query_native(slot, tokens, local, known),
-            Mechanism::Lmcache => self.query_lmcache(tokens, local, known, remote),
+            Mechanism::Lmcache => self.query_lmcache(slot, tokens, local, known, remote),
+            Mechanism::LmcacheServer => self.query_server(slot, tokens, local, known, remote),
         }
     }
 
     /// LMCache treats a chunk that is still being written as a miss.
     fn query_lmcache(
         &mut self,
+        slot: u32,
         tokens: &[Piece],
         local: u32,
         known: u32,
@@ -65,6 +74,7 @@ impl Offload {
         for tier in &mut self.tiers {
             tier.cache.touch(tokens, 0, at, &[]);
         }
+        self.used_by(slot).offer(0);
         Answer::Found(segments)
     }
 
@@ -123,7 +133,12 @@ impl Offload {
                 let to = if let Some(span) = own {
                     span.to.min(limit)
                 } else {
-                    let found = tier.cache.lookup(tokens, at, limit);
+                    // A farther one as far as the nearest lacks them.
+                    let end = match index {
+                        0 => limit,
+                        _ => at + self.tiers[0].cache.gap(tokens, at, limit),
+                    };
+                    let found = tier.cache.lookup(tokens, at, end);
                     let is_own = promoted.iter().any(|span| span.contains(at + found.chunks));
                     if found.pending && !(index == 0 && is_own) {
                         return None;
@@ -144,7 +159,7 @@ impl Offload {
         Some(segments)
     }
 
-    /// Makes room in the nearest tier for what farther ones serve. True when something was promoted.
+    /// Makes room in the nearest tier for what farther ones serve. True when something was.
     fn promote(&mut self, tokens: &[Piece], segments: &Segments, promoted: &mut Spans) -> bool {
         let [nearest, farther @ ..] = self.tiers.as_mut_slice() else { return false };
         let before = promoted.len();

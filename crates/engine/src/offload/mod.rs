@@ -7,9 +7,10 @@
 //! while they move, and cannot be hit before they have arrived.
 //!
 //! What a request has used, its chunks loaded and offered, becomes recent when it ends (vLLM 0.32,
-//! `OffloadingManager.on_request_finished`).
+//! `OffloadingManager.on_request_finished`). LMCache's server has rules of its own: `server.rs`.
 
 mod lookup;
+mod server;
 mod used;
 
 use weir_model::{Bytes, Nanos, Prompt, TierKind};
@@ -91,6 +92,10 @@ pub struct Offload {
     behind: u32,
     /// What the requests use, by slot.
     used: Vec<Used>,
+    /// What is done by the clock is done next at this time.
+    next_round: Nanos,
+    /// Tokens that lookups found, also those that the GPU has; indexed by tier.
+    found: [u64; 4],
 }
 
 impl Offload {
@@ -116,6 +121,8 @@ impl Offload {
             refused: 0,
             behind: 0,
             used: Vec::new(),
+            next_round: server::ROUND,
+            found: [0; 4],
         }
     }
 
@@ -165,6 +172,11 @@ impl Offload {
         self.jobs.len() - self.vacant.len()
     }
 
+    /// Tokens that lookups found: [`crate::Counters::lookup_hit_tokens`].
+    pub const fn found_tokens(&self) -> [u64; 4] {
+        self.found
+    }
+
     /// Starts loading segments for the sequence in `slot`.
     pub fn load(&mut self, slot: u32, tokens: &Prompt, segments: &[Segment]) -> Vec<Transfer> {
         let mut transfers = Vec::with_capacity(segments.len());
@@ -173,33 +185,40 @@ impl Offload {
             if let Some(local) = self.tiers.iter_mut().find(|local| local.kind == tier) {
                 local.cache.pin_read(tokens.pieces(), from, to);
             }
-            self.used_by(slot).extend(from, to);
+            if self.config.mechanism == Mechanism::Native {
+                // What the GPU has is offered again only where nothing was loaded behind it.
+                self.used_by(slot).load(from, to);
+            }
             transfers.push(self.start(TransferKind::Load, *segment, tokens, slot));
         }
         transfers
     }
 
-    /// Offers the chunks `from..to` of a sequence to every tier that lacks them. What a local tier
-    /// lacked is offered to the remote store too, which takes only what it does not have. Nothing
-    /// where the offer was refused and is to be made again, with what was computed meanwhile.
+    /// Offers the chunks of a sequence up to `to`, as far as they were not offered before, to every
+    /// tier that lacks them. What a local tier lacked is offered to the remote store too, which
+    /// takes only what it does not have.
     ///
     /// What is on its way to a farther tier stays in the nearest one until it is there, so no
     /// more than that tier holds can be under way; the rest is given up, as LMCache does when it
     /// finds no memory and vLLM's tiering under back-pressure.
-    pub fn store(
-        &mut self,
-        slot: u32,
-        tokens: &Prompt,
-        from: u32,
-        to: u32,
-    ) -> Option<Vec<Transfer>> {
-        match self.config.mechanism {
+    pub fn store(&mut self, slot: u32, tokens: &Prompt, to: u32) -> Vec<Transfer> {
+        let from = self.used_by(slot).offered();
+        if to <= from {
+            return Vec::new();
+        }
+        let stores = match self.config.mechanism {
             Mechanism::Native => self.store_whole(slot, tokens, from, to),
             Mechanism::Lmcache => Some(self.store_what_fits(slot, tokens, from, to)),
+            Mechanism::LmcacheServer => Some(self.store_in_server(slot, tokens, from, to)),
+        };
+        if stores.is_some() {
+            self.used_by(slot).offer(to);
         }
+        stores.unwrap_or_default()
     }
 
-    /// vLLM's offloading: all that the nearest tier lacks or nothing, and on from there.
+    /// vLLM's offloading: all that the nearest tier lacks, and on from there; or nothing, and the
+    /// offer is made again with what was computed meanwhile.
     fn store_whole(
         &mut self,
         slot: u32,
@@ -307,8 +326,11 @@ impl Offload {
                 }
                 self.end_promotion(&job, arrived);
             }
-            (TransferKind::Load, None) if arrived => self.keep_copy(&job),
-            (TransferKind::Load | TransferKind::Store, None) => {}
+            (TransferKind::Load, None) => {
+                self.end_promotion(&job, arrived);
+                self.keep_copy(&job, arrived);
+            }
+            (TransferKind::Store, None) => {}
         }
         let passes_on = job.kind == TransferKind::Store && self.is_behind(job.tier);
         let chunks = if passes_on { 0 } else { u64::from(job.to - job.from) };
@@ -316,23 +338,23 @@ impl Offload {
         Some(Ended { kind: job.kind, slot: job.slot, gpu_bytes })
     }
 
-    /// What vLLM's tiering loads from a farther tier goes through the nearest one and stays there;
-    /// its room was made with the lookup.
+    /// What is loaded from a farther tier goes through the nearest one, where its room was made
+    /// with the lookup. With vLLM's tiering it stays there, in LMCache's server it does not.
     fn end_promotion(&mut self, job: &Job, arrived: bool) {
-        if self.config.mechanism != Mechanism::Native || !self.is_behind(job.tier) {
+        if self.config.mechanism == Mechanism::Lmcache || !self.is_behind(job.tier) {
             return;
         }
         let nearest = &mut self.tiers[0].cache;
-        if arrived {
+        if arrived && self.config.mechanism == Mechanism::Native {
             nearest.commit(job.tokens.pieces(), job.from, job.to);
         } else {
             nearest.cancel(job.tokens.pieces(), job.from, job.to);
         }
     }
 
-    /// LMCache keeps what it read from its remote store in host memory.
-    fn keep_copy(&mut self, job: &Job) {
-        if self.config.mechanism != Mechanism::Lmcache {
+    /// LMCache in the engine keeps what it read from its remote store in host memory.
+    fn keep_copy(&mut self, job: &Job, arrived: bool) {
+        if !arrived || self.config.mechanism != Mechanism::Lmcache {
             return;
         }
         if let Some(host) = self.tiers.first_mut() {

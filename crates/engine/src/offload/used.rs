@@ -6,19 +6,37 @@ use weir_tier::chunk_cache::Span;
 use super::Offload;
 use crate::config::Mechanism;
 
-/// Chunks that a request loaded or offered, and those that it put into local tiers itself.
+/// What the mechanism knows of a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Used {
+    /// Chunks up to here need not be offered any more.
+    offered: u32,
+    /// Chunks that become recent at its end.
     span: Option<Span>,
-    /// By index of the tier.
+    /// Those that it put into local tiers itself, by index of the tier.
     stored: Vec<(usize, Span)>,
 }
 
 impl Used {
+    pub(super) const fn offered(&self) -> u32 {
+        self.offered
+    }
+
+    /// Chunks up to `to` were offered, or are not to be.
+    pub(super) const fn offer(&mut self, to: u32) {
+        self.offered = to;
+    }
+
     /// The request uses these chunks too: a request's are consecutive.
     pub(super) fn extend(&mut self, from: u32, to: u32) {
         let span = self.span.get_or_insert(Span { from, to });
         *span = Span { from: span.from.min(from), to: span.to.max(to) };
+    }
+
+    /// The request loads these chunks: neither they nor what lies before them is offered.
+    pub(super) fn load(&mut self, from: u32, to: u32) {
+        self.extend(from, to);
+        self.offered = to;
     }
 
     /// The request stores a span in a local tier.
@@ -41,18 +59,20 @@ impl Offload {
         &mut self.used[slot]
     }
 
-    /// The request in `slot`, finished or given up, uses nothing any more. With vLLM's offloading
-    /// what it used is recent now; LMCache counts uses when they happen.
+    /// The request in `slot`, finished or given up, uses nothing any more. What it used is recent
+    /// now; LMCache in the engine counts uses when they happen.
     pub fn finished(&mut self, slot: u32, tokens: &[Piece]) {
         let used = std::mem::take(self.used_by(slot));
         let Some(Span { from, to }) = used.span else { return };
-        if self.config.mechanism != Mechanism::Native {
-            return;
-        }
         for (index, tier) in self.tiers.iter_mut().enumerate() {
             let own = used.stored.iter().filter(|(tier, _)| *tier == index);
             let own: Vec<Span> = own.map(|(_, span)| *span).collect();
-            tier.cache.touch(tokens, from, to, &own);
+            match self.config.mechanism {
+                Mechanism::Lmcache => {}
+                Mechanism::Native => tier.cache.touch(tokens, from, to, &own),
+                // Its end of a session does not ask who stored what.
+                Mechanism::LmcacheServer => tier.cache.touch(tokens, from, to, &[]),
+            }
         }
     }
 }

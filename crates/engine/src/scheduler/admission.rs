@@ -3,7 +3,7 @@
 use weir_model::TierKind;
 
 use super::Engine;
-use crate::config::{LoadMode, Mechanism};
+use crate::config::LoadMode;
 use crate::effects::{Lookup, Slot};
 use crate::offload::{Answer, Segment};
 use crate::sequence::{Hits, Phase};
@@ -107,7 +107,9 @@ impl Engine {
         let Some(offload) = &mut self.offload else { return Ok(Vec::new()) };
         let sequence = &mut self.sequences[slot as usize];
         let pieces = sequence.tokens.pieces();
-        match offload.query(slot, pieces, local, sequence.known, sequence.remote) {
+        let answer = offload.query(slot, pieces, local, sequence.known, sequence.remote);
+        self.counters.lookup_hit_tokens = offload.found_tokens();
+        match answer {
             Answer::Found(segments) => Ok(segments),
             Answer::Pending => Err(Admission::Skipped),
             Answer::AskRemote { from, to } => {
@@ -175,11 +177,6 @@ impl Engine {
         let transfers = offload.load(slot, &sequence.tokens, &segments);
         sequence.loads_open = transfers.len() as u32;
         sequence.load_failed = false;
-        sequence.offered_chunks = match offload.config().mechanism {
-            // vLLM offers what the GPU has again only where nothing was loaded behind it.
-            Mechanism::Native => segments.last().map_or(0, |last| last.to),
-            Mechanism::Lmcache => 0,
-        };
         sequence.loading = segments;
         if !self.carried {
             self.counters.loaded_bytes += transfers.iter().map(|load| load.bytes.0).sum::<u64>();

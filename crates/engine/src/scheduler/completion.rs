@@ -85,21 +85,15 @@ impl Engine {
     /// Offers newly computed whole chunks to the offload mechanism.
     pub(super) fn offer_chunks(&mut self, slot: u32) {
         let Some(offload) = &mut self.offload else { return };
-        let sequence = &mut self.sequences[slot as usize];
+        let sequence = &self.sequences[slot as usize];
         let end = if offload.config().prompt_only {
             sequence.computed.min(sequence.prompt_tokens)
         } else {
             sequence.computed
         };
         let to = end / offload.config().chunk_tokens;
-        let from = sequence.offered_chunks;
-        if to <= from {
-            return;
-        }
-        let stores = offload.store(slot, &sequence.tokens, from, to);
+        let stores = offload.store(slot, &sequence.tokens, to);
         self.counters.refused_chunks = offload.refused_chunks();
-        let Some(stores) = stores else { return };
-        sequence.offered_chunks = to;
         if !self.carried {
             // The bytes leave the GPU once, however many tiers they go to.
             let nearest = stores.iter().filter(|store| Some(store.tier) == offload.nearest());

@@ -18,7 +18,7 @@ mod events;
 
 use std::collections::VecDeque;
 
-use weir_model::{KvEvent, Request, TierKind, Tokens};
+use weir_model::{KvEvent, Nanos, Request, TierKind, Tokens};
 use weir_tier::chunk_cache::Eviction;
 
 use crate::config::{EngineConfig, OffloadConfig};
@@ -132,6 +132,14 @@ impl Engine {
             carried: false,
             unfinished: 0,
             config,
+        }
+    }
+
+    /// Tells what time it is, for mechanisms that do something by the clock; it never goes back.
+    /// Without this they do not.
+    pub fn advance(&mut self, now: Nanos) {
+        if let Some(offload) = &mut self.offload {
+            offload.advance(now);
         }
     }
 

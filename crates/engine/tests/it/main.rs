@@ -2,6 +2,7 @@
 
 mod abort;
 mod fixture;
+mod mechanisms;
 mod plain_pool;
 mod pool_equivalence;
 mod scheduling;

@@ -48,7 +48,7 @@ impl EngineSnapshot {
                 offload.loaded_bytes = counters.loaded_bytes;
                 offload.allocation_failures = counters.refused_chunks;
             }
-            Some(Mechanism::Lmcache) => {
+            Some(Mechanism::Lmcache | Mechanism::LmcacheServer) => {
                 let lmcache = self.lmcache.get_or_insert_default();
                 lmcache.requested_tokens = counters.external_query_tokens;
                 lmcache.hit_tokens = self.external_hits.total();
@@ -92,7 +92,7 @@ impl ExternalHits {
         let of = |tier: TierKind| tier_hits[tier.index()];
         let (host, disk, remote) = (of(TierKind::Host), of(TierKind::Disk), of(TierKind::Remote));
         match mechanism {
-            Some(Mechanism::Lmcache) => {
+            Some(Mechanism::Lmcache | Mechanism::LmcacheServer) => {
                 Self { unspecified: host + disk + remote, ..Self::default() }
             }
             Some(Mechanism::Native) | None => Self { host, disk, peer: 0, unspecified: remote },

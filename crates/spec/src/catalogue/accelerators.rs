@@ -14,6 +14,9 @@ use weir_model::{Accelerator, KernelFit};
 use crate::error::SpecError;
 use crate::plan::Hardware;
 
+/// A processor that runs vLLM without a GPU.
+pub(crate) const CPU: &str = "cpu";
+
 /// Most accelerators in one replica.
 const MOST: u32 = 64;
 
@@ -72,7 +75,7 @@ pub fn all() -> Vec<Accelerator> {
         ("h100", 81_559, 989.0, 3350.0, 50, 51.0, h100_fit(), true),
         ("h200", 143_771, 989.0, 4800.0, 50, 51.0, h200_fit(), true),
         ("b200", 183_359, 2250.0, 7700.0, 126, 102.0, b200_fit(), true),
-        ("cpu", 16_384, 2.0, 40.0, 32, 5.0, l40s_fit(), false),
+        (CPU, 16_384, 2.0, 40.0, 32, 5.0, l40s_fit(), false),
     ];
     rows.into_iter()
         .map(|(name, memory_mib, bf16_tflops, memory_gb_per_s, l2_mib, link, fit, calibrated)| {

@@ -9,7 +9,7 @@ use crate::document::written::NameOr;
 use crate::document::{ModelOverride, Spec};
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Arm, ArmRole, Hardware, StoreAccess};
+use crate::plan::{Arm, ArmRole, Hardware, StoreAccess, Target};
 
 /// All arms of a deployment, in the file's order.
 pub(super) fn all(
@@ -40,7 +40,8 @@ pub(super) fn all(
         }
     }
     let equal = spec.equal_resources.as_ref();
-    let place = offload::Place { base: &experiment.base, engine, hardware, point, equal };
+    let local = matches!(spec.target, Target::Local(_));
+    let place = offload::Place { base: &experiment.base, engine, hardware, point, equal, local };
     sections
         .into_iter()
         .map(|(name, preset, section)| {

@@ -10,11 +10,13 @@ use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 use super::deployment::Point;
 use super::engine::Engine;
 use super::{HOUR, SECOND, check_span};
+use crate::catalogue::accelerators;
 use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
 use crate::catalogue::presets::{self, OffloadKind, Preset};
 use crate::catalogue::profile_file::{self, LinkProfileFile, ProfileKind};
 use crate::document::EqualResources;
 use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, StoreSection};
+use crate::document::local::LmcacheMode;
 use crate::document::quantity::Size;
 use crate::error::SpecError;
 use crate::plan::Hardware;
@@ -41,12 +43,24 @@ pub(super) struct Place<'a> {
     pub(super) hardware: &'a Hardware,
     pub(super) point: Point,
     pub(super) equal: Option<&'a EqualResources>,
+    /// Real processes are started.
+    pub(super) local: bool,
 }
 
 impl Place<'_> {
     fn bytes(&self, size: Size) -> Bytes {
         let config = &self.engine.config;
         size.resolve(config.block_size, Bytes(config.kv_bytes_per_token))
+    }
+
+    /// Which part of LMCache serves an arm that does not say. A real stack runs the server; inside
+    /// an engine without a GPU LMCache does nothing.
+    fn lmcache_mode(&self) -> LmcacheMode {
+        if self.local || self.hardware.accelerator.name == accelerators::CPU {
+            LmcacheMode::Server
+        } else {
+            LmcacheMode::InProcess
+        }
     }
 
     /// All ranks of a replica copy at once, each over its own link.
@@ -75,7 +89,7 @@ pub(super) fn resolve(
         return Ok(None);
     }
     let chunk_tokens = chunk_tokens(name, preset, section, place)?;
-    let mut offload = mechanism(preset.offload, chunk_tokens, place);
+    let mut offload = mechanism(preset.offload, chunk_tokens, section, place);
     offload.tiers = tiers(name, preset.offload, section, place)?;
     offload.store = store(name, preset.offload, section, place)?;
     offload.prompt_only = section.prompt_only.unwrap_or(offload.prompt_only);
@@ -168,15 +182,25 @@ fn chunk_tokens(
 }
 
 /// The behaviour of the software, before the arm's own parameters.
-fn mechanism(kind: OffloadKind, chunk_tokens: u32, place: &Place<'_>) -> OffloadConfig {
+fn mechanism(
+    kind: OffloadKind,
+    chunk_tokens: u32,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> OffloadConfig {
     let version = place.engine.version;
     let blocks = chunk_tokens / place.engine.config.block_size;
     if !is_native(kind) {
+        let mode = section.lmcache_mode.unwrap_or_else(|| place.lmcache_mode());
+        let (mechanism, load) = match mode {
+            LmcacheMode::InProcess => (Mechanism::Lmcache, LoadMode::InPass),
+            LmcacheMode::Server => (Mechanism::LmcacheServer, LoadMode::Async),
+        };
         return OffloadConfig {
-            mechanism: Mechanism::Lmcache,
+            mechanism,
             chunk_tokens,
             prompt_only: true,
-            load: LoadMode::InPass,
+            load,
             // `wait_for_save` at the end of the forward pass issues one copy.
             store_cost_per_chunk: COPY_ISSUE,
             // A kernel gathers the chunk from the layers.

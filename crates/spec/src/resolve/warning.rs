@@ -7,7 +7,7 @@ use weir_model::{Bytes, TierKind};
 use crate::catalogue::links;
 use crate::document::Spec;
 use crate::document::written::NameOr;
-use crate::plan::{Arm, ArmRole, Deployment, Movement, Target};
+use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
 /// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
@@ -47,10 +47,10 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
 /// Settings of processes that the target does not start.
 fn processes(spec: &Spec, deployments: &[Deployment], warnings: &mut Vec<String>) {
     for arm in deployments.iter().flat_map(|deployment| &deployment.arms) {
-        if !arm.processes.is_default() {
+        let Processes { vllm_args, env, .. } = &arm.processes;
+        if !(vllm_args.is_empty() && env.is_empty()) {
             warnings.push(format!(
-                "vllm_args, env and lmcache_mode of {} do nothing on the {} target: it starts no \
-                 vLLM.",
+                "vllm_args and env of {} do nothing on the {} target: it starts no vLLM.",
                 arm.name,
                 spec.target.name()
             ));

@@ -21,6 +21,8 @@ enum Action {
     Read(Vec<(u64, u32)>, u32),
     /// The n-th read ends; it was a use.
     EndRead(usize),
+    /// So many chunks are evicted.
+    Evict(u32),
 }
 
 fn sequence() -> impl Strategy<Value = Vec<(u64, u32)>> {
@@ -28,7 +30,7 @@ fn sequence() -> impl Strategy<Value = Vec<(u64, u32)>> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let fit = prop_oneof![Just(Fit::Whole), Just(Fit::Front)];
+    let fit = prop_oneof![Just(Fit::Whole), Just(Fit::Front), Just(Fit::Free)];
     prop_oneof![
         4 => (sequence(), 0u32..3, fit)
             .prop_map(|(pieces, from, fit)| Action::Store(pieces, from, fit)),
@@ -36,6 +38,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0usize..5).prop_map(Action::Finish),
         2 => (sequence(), 0u32..3).prop_map(|(pieces, from)| Action::Read(pieces, from)),
         2 => (0usize..5).prop_map(Action::EndRead),
+        1 => (1u32..5).prop_map(Action::Evict),
     ]
 }
 
@@ -81,6 +84,8 @@ impl Pair {
         let ours = self.ours.lookup(prompt.pieces(), from, all);
         let plain = self.plain.lookup(tokens, from as usize, all as usize);
         assert_eq!((ours.chunks as usize, ours.pending), plain);
+        let gap = self.ours.gap(prompt.pieces(), from, all) as usize;
+        assert_eq!(gap, self.plain.gap(tokens, from as usize, all as usize));
         ours.chunks
     }
 
@@ -162,6 +167,10 @@ fn run(actions: Vec<Action>, capacity: u32, policy: EvictionPolicy) {
             Action::Finish(which) => pair.finish(which),
             Action::Read(pieces, from) => pair.read(&pieces, from),
             Action::EndRead(which) => pair.end_read(which),
+            Action::Evict(chunks) => {
+                let ours = pair.ours.evict_oldest(chunks);
+                assert_eq!(ours as usize, pair.plain.evict_oldest(chunks as usize));
+            }
         }
         assert_eq!(pair.ours.used() as usize, pair.plain.used());
         assert_eq!(pair.ours.evicted(), pair.plain.evicted);
@@ -169,6 +178,7 @@ fn run(actions: Vec<Action>, capacity: u32, policy: EvictionPolicy) {
         for pieces in &asked {
             let (prompt, tokens) = spell(pieces);
             pair.found(&prompt, &tokens, 0);
+            pair.found(&prompt, &tokens, 1.min(prompt.tokens().0 / UNIT));
         }
     }
 }

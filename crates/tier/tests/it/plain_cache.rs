@@ -159,6 +159,7 @@ impl PlainCache {
         let evictable = self.chunks.keys().filter(|key| self.may_go(key, &kept)).count();
         let evictable = if self.policy == EvictionPolicy::None { 0 } else { evictable };
         let mut new = Vec::new();
+        let evictable = if fit == Fit::Free { 0 } else { evictable };
         let fits = self.chunks.len() + missing.len() <= self.capacity + evictable;
         if fit == Fit::Front || fits {
             while self.chunks.len() + missing.len() > self.capacity && self.evict(&kept) {}
@@ -176,6 +177,15 @@ impl PlainCache {
             }
         }
         new
+    }
+
+    pub(crate) fn gap(&self, tokens: &[u32], from: usize, limit: usize) -> usize {
+        let keys = self.keys(tokens, limit);
+        keys.iter().skip(from).take_while(|key| !self.chunks.contains_key(*key)).count()
+    }
+
+    pub(crate) fn evict_oldest(&mut self, chunks: usize) -> usize {
+        (0..chunks).take_while(|_| self.evict(&[])).count()
     }
 
     pub(crate) fn settle(&mut self, tokens: &[u32], indices: &[usize], arrived: bool) {

@@ -1,0 +1,205 @@
+//! What the offload mechanisms do one request after another: vLLM's offloading and its tiering, and
+//! LMCache's server.
+
+use weir_engine::{Mechanism, OffloadConfig, TransferKind, TransferOutcome};
+use weir_model::{Bytes, Nanos, TierKind, Tokens};
+use weir_tier::{EvictionPolicy, TierConfig};
+
+use crate::fixture::{Bench, config, link, native, request};
+
+/// Tokens that GPU, host and disk serve of a prompt, which runs to its end, stores included.
+fn served(bench: &mut Bench, pieces: &[(u64, u32)]) -> [u32; 3] {
+    let id = bench.engine.counters().passes;
+    bench.submit(&request(id, pieces, 1));
+    let mut cached = None;
+    while bench.engine.unfinished() > 0 {
+        bench.end(TransferKind::Load, TransferOutcome::Ok);
+        if bench.pass().is_some() {
+            cached = cached.or(bench.effects.finished.first().map(|done| done.cached));
+        }
+        bench.end(TransferKind::Store, TransferOutcome::Ok);
+    }
+    let cached = cached.expect("it has ended");
+    [TierKind::Gpu, TierKind::Host, TierKind::Disk].map(|tier| cached[tier.index()].0)
+}
+
+/// The same on an empty GPU.
+fn served_by_tiers(bench: &mut Bench, pieces: &[(u64, u32)]) -> [u32; 2] {
+    bench.engine.reset().expect("nothing runs");
+    let [gpu, host, disk] = served(bench, pieces);
+    assert_eq!(gpu, 0);
+    [host, disk]
+}
+
+fn tier(kind: TierKind, chunks: u64, chunk_tokens: u32) -> TierConfig {
+    TierConfig {
+        kind,
+        capacity: Bytes(chunks * u64::from(chunk_tokens) * 10),
+        policy: EvictionPolicy::Lru,
+        link: link(),
+    }
+}
+
+/// Host memory for so many chunks of 16 tokens, and a disk behind it.
+fn tiered(mechanism: Mechanism, host: u64) -> OffloadConfig {
+    let tiers = vec![tier(TierKind::Host, host, 16), tier(TierKind::Disk, 1000, 16)];
+    OffloadConfig { mechanism, tiers, ..native(0) }
+}
+
+fn server(host: u64) -> OffloadConfig {
+    OffloadConfig {
+        mechanism: Mechanism::LmcacheServer,
+        tiers: vec![tier(TierKind::Host, host, 16)],
+        ..native(0)
+    }
+}
+
+#[test]
+fn what_a_request_loaded_is_recent_when_it_ends() {
+    let mut bench = Bench::new(config(100), Some(native(96)));
+    served(&mut bench, &[(1, 49)]);
+    served(&mut bench, &[(2, 49)]);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
+    // Two chunks more: the other's go, its last ones first.
+    served(&mut bench, &[(3, 33)]);
+    assert_eq!(served_by_tiers(&mut bench, &[(2, 17)]), [16, 0]);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
+}
+
+#[test]
+fn what_the_gpu_served_is_stored_again_where_nothing_was_loaded() {
+    let mut bench = Bench::new(config(100), Some(native(96)));
+    served(&mut bench, &[(1, 49)]);
+    served(&mut bench, &[(2, 97)]);
+    // The tier has the second prompt alone, the GPU both.
+    assert_eq!(served(&mut bench, &[(1, 49), (3, 16)]), [48, 0, 0]);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 49), (3, 16)]), [64, 0]);
+}
+
+#[test]
+fn an_offer_without_room_is_refused_whole_and_made_again() {
+    // A prompt of six chunks in passes of four, and a tier of three.
+    let mut bench = Bench::new(config(100), Some(native(48)));
+    served(&mut bench, &[(1, 97)]);
+    assert_eq!(bench.engine.counters().stored_bytes, 0);
+    assert!(bench.engine.counters().refused_chunks >= 6);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [0, 0]);
+    // A tier of five: the first four chunks are stored, and give way to what comes behind them,
+    // oldest first.
+    let mut bench = Bench::new(config(100), Some(native(80)));
+    served(&mut bench, &[(1, 97)]);
+    let cache = bench.engine.offload().and_then(|offload| offload.cache(TierKind::Host)).unwrap();
+    let prompt = request(0, &[(1, 97)], 1).prompt;
+    assert_eq!((cache.used(), cache.evicted()), (5, 1));
+    assert_eq!(cache.lookup(prompt.pieces(), 0, 6).chunks, 0);
+    assert_eq!(cache.lookup(prompt.pieces(), 1, 6).chunks, 5);
+}
+
+#[test]
+fn less_than_a_chunk_more_than_the_gpu_has_is_not_loaded() {
+    let offload = OffloadConfig { chunk_tokens: 32, ..native(1000) };
+    let mut bench = Bench::new(config(100), Some(offload));
+    served(&mut bench, &[(1, 97)]);
+    bench.engine.reset().expect("nothing runs");
+    // The GPU gets five blocks of it: two chunks and a half.
+    assert_eq!(served(&mut bench, &[(1, 81)]), [0, 64, 0]);
+    assert_eq!(served(&mut bench, &[(1, 97)]), [80, 0, 0]);
+}
+
+#[test]
+fn tiering_brings_chunks_back_through_the_nearest_tier() {
+    let mut bench = Bench::new(config(100), Some(tiered(Mechanism::Native, 6)));
+    served(&mut bench, &[(1, 49)]);
+    served(&mut bench, &[(2, 49)]);
+    served(&mut bench, &[(3, 33)]);
+    // The first prompt's last two chunks have left host memory. Bringing them back drives out its
+    // first one, the oldest of all, which is brought back too.
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [0, 48]);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
+    let cache = bench.engine.offload().and_then(|offload| offload.cache(TierKind::Host)).unwrap();
+    assert_eq!(cache.used(), 6);
+    // Host memory smaller than the prompt: bringing its front and its end back drives out its
+    // middle, for which there is no room then.
+    let mut bench = Bench::new(config(100), Some(tiered(Mechanism::Native, 4)));
+    served(&mut bench, &[(1, 97)]);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [0, 32]);
+    bench.engine.reset().expect("nothing runs");
+    assert!(bench.engine.is_quiescent());
+}
+
+#[test]
+fn a_load_that_fails_leaves_no_room_taken() {
+    let mut bench = Bench::new(config(100), Some(tiered(Mechanism::Native, 6)));
+    for content in 1..4 {
+        served(&mut bench, &[(content, 49)]);
+    }
+    bench.engine.reset().expect("nothing runs");
+    bench.submit(&request(9, &[(1, 49)], 1));
+    assert_eq!(bench.begin(), None);
+    assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Failed), 1);
+    bench.drain();
+    bench.end(TransferKind::Store, TransferOutcome::Ok);
+    let cache = bench.engine.offload().and_then(|offload| offload.cache(TierKind::Host)).unwrap();
+    let prompt = request(0, &[(1, 49)], 1).prompt;
+    assert!(!cache.lookup(prompt.pieces(), 0, 3).pending);
+    assert!(cache.used() <= 6);
+}
+
+#[test]
+fn lmcaches_server_looks_from_the_first_token_on() {
+    let mut bench = Bench::new(config(100), Some(server(10)));
+    served(&mut bench, &[(1, 97)]);
+    bench.engine.reset().expect("nothing runs");
+    assert_eq!(served(&mut bench, &[(1, 49)]), [0, 48, 0]);
+    // The GPU's three chunks are found as well, and only what lies behind them is loaded.
+    assert_eq!(served(&mut bench, &[(1, 97), (2, 8)]), [48, 48, 0]);
+    let found = bench.engine.counters().lookup_hit_tokens;
+    assert_eq!(found[TierKind::Host.index()], 48 + 96);
+}
+
+#[test]
+fn lmcaches_server_evicts_by_the_clock_alone() {
+    let second = |seconds: u64| Nanos::from_millis(1000 * seconds);
+    let mut bench = Bench::new(config(100), Some(server(10)));
+    served(&mut bench, &[(1, 97)]);
+    served(&mut bench, &[(2, 49)]);
+    // Nine of ten chunks are taken. Two more find no room, and none of them is stored.
+    served(&mut bench, &[(3, 33)]);
+    let used = |bench: &Bench| {
+        let offload = bench.engine.offload().unwrap();
+        offload.cache(TierKind::Host).unwrap().used()
+    };
+    assert_eq!((used(&bench), bench.engine.counters().refused_chunks), (9, 2));
+    // One round evicts a fifth of the nine, the oldest prompt's end; below the mark none goes.
+    bench.engine.advance(second(1));
+    assert_eq!(used(&bench), 8);
+    bench.engine.advance(second(2));
+    assert_eq!(used(&bench), 7);
+    bench.engine.advance(second(9));
+    assert_eq!(used(&bench), 7);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [64, 0]);
+    // A prompt is recent when it has ended: the other one is the oldest now.
+    bench.engine.advance(second(10));
+    assert_eq!(served_by_tiers(&mut bench, &[(2, 49)]), [32, 0]);
+}
+
+#[test]
+fn the_servers_second_level_passes_through_the_first() {
+    let mut bench = Bench::new(config(100), Some(tiered(Mechanism::LmcacheServer, 10)));
+    served(&mut bench, &[(1, 97)]);
+    bench.engine.advance(Nanos::from_millis(500));
+    served(&mut bench, &[(2, 33)]);
+    // Eight of ten: one chunk goes, and the disk has it.
+    bench.engine.advance(Nanos::from_millis(1000));
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [80, 16]);
+    let used = |bench: &Bench| {
+        let offload = bench.engine.offload().unwrap();
+        offload.cache(TierKind::Host).unwrap().used()
+    };
+    assert_eq!(used(&bench), 7);
+    // Without room for it on its way only the front is found.
+    served(&mut bench, &[(3, 49)]);
+    assert_eq!(used(&bench), 10);
+    assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [80, 0]);
+    assert_eq!(bench.engine.counters().prompt_tokens, u64::from(Tokens(97 + 33 + 97 + 49 + 97).0));
+}

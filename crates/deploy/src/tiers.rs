@@ -56,7 +56,7 @@ impl Tiers {
                 byte_scale: sizes.scale(),
                 local: Vec::new(),
                 store: None,
-                keeps_copies: offload.mechanism == Mechanism::Lmcache,
+                keeps_copies_of: copied(offload.mechanism),
                 workers,
                 slab,
                 deadline: Duration::from_nanos(target.deadline.0.0),
@@ -83,6 +83,7 @@ impl Tiers {
                 workers,
                 batch: BATCH,
                 checksums: target.checksums,
+                below: None,
             };
             let remote = RemoteStore::open(arm, store, moved)?;
             remote.empty(Instant::now() + PATIENCE)?;
@@ -237,5 +238,14 @@ fn out_of_memory(arm: &Arm, what: &str, error: &SlabError) -> DeployError {
              {{bytes: modelled}}}}`",
             arm.name
         ),
+    }
+}
+
+/// From which tier a mechanism keeps in the nearest one what it loaded.
+const fn copied(mechanism: Mechanism) -> Option<TierKind> {
+    match mechanism {
+        Mechanism::Native => Some(TierKind::Disk),
+        Mechanism::Lmcache => Some(TierKind::Remote),
+        Mechanism::LmcacheServer => None,
     }
 }

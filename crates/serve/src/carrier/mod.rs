@@ -42,8 +42,9 @@ pub struct CarrierConfig {
     pub local: Vec<Vec<Arc<dyn Tier>>>,
     /// The store that all replicas share.
     pub store: Option<Arc<dyn Tier>>,
-    /// Keep in the nearest tier what was loaded from the store, as LMCache does.
-    pub keeps_copies: bool,
+    /// Keep in the nearest tier what was loaded from this one: from the disk as vLLM's tiering
+    /// does, or from the store as LMCache does.
+    pub keeps_copies_of: Option<TierKind>,
     /// Threads that move bytes.
     pub workers: usize,
     /// Where bytes are on their way: [`BATCH`] blocks of `block_bytes` for each worker.

@@ -95,7 +95,7 @@ impl Worker {
     fn carry(&mut self, job: &Job, kind: TransferKind, tier: TierKind) -> TransferOutcome {
         let Some(place) = self.tier(job.replica, tier) else { return TransferOutcome::Failed };
         let start = Instant::now();
-        let copies_to = (self.config.keeps_copies && tier == TierKind::Remote)
+        let copies_to = (self.config.keeps_copies_of == Some(tier))
             .then(|| self.config.local.get(usize::from(job.replica))?.first().cloned())
             .flatten();
         let arrived = match kind {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_engine::OffloadConfig;
+use weir_engine::{Mechanism, OffloadConfig};
 use weir_model::TierKind;
 use weir_serve::carrier::{BATCH, CarrierConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
@@ -14,7 +14,7 @@ use weir_store::memory::{MemoryOptions, MemoryTier};
 use weir_store::{
     ChunkHash, Fault, Fetched, Get, Put, Slab, Stored, Tier, TierCounters, TierError, Usage,
 };
-use weir_tier::EvictionPolicy;
+use weir_tier::{EvictionPolicy, TierConfig};
 
 use crate::client::{config, eventually, metric, post, start};
 use crate::fixture::{lmcache_with_store, native};
@@ -27,9 +27,10 @@ fn memory(capacity: u32) -> MemoryTier {
         .expect("a few MiB are there")
 }
 
-/// Host memory that plays a remote store, and can fall ill.
+/// Host memory that plays another tier, and can fall ill.
 #[derive(Debug)]
 struct Store {
+    kind: TierKind,
     memory: MemoryTier,
     /// Gives the bytes of another chunk.
     swaps: AtomicBool,
@@ -38,9 +39,9 @@ struct Store {
 }
 
 impl Store {
-    fn new(capacity: u32) -> Self {
+    fn new(kind: TierKind, capacity: u32) -> Self {
         let (swaps, is_gone) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { memory: memory(capacity), swaps, is_gone }
+        Self { kind, memory: memory(capacity), swaps, is_gone }
     }
 
     fn gone(&self) -> bool {
@@ -50,7 +51,7 @@ impl Store {
 
 impl Tier for Store {
     fn kind(&self) -> TierKind {
-        TierKind::Remote
+        self.kind
     }
     fn place(&self) -> String {
         "the test's store".to_owned()
@@ -116,7 +117,11 @@ fn serve(
         byte_scale: 1.0,
         local,
         store,
-        keeps_copies: true,
+        keeps_copies_of: if offload.mechanism == Mechanism::Native {
+            Some(TierKind::Disk)
+        } else {
+            Some(TierKind::Remote)
+        },
         workers: 2,
         slab: Slab::new(2 * BATCH as u32, BLOCK_BYTES).expect("a few blocks"),
         deadline: Duration::from_secs(10),
@@ -192,8 +197,36 @@ fn a_tier_lets_go_of_what_the_mechanism_evicts() {
 }
 
 #[test]
+fn what_comes_from_the_disk_is_in_host_memory_from_then_on() {
+    // Chunks of 256 tokens; host memory for two prompts, a disk for all.
+    let mut offload = OffloadConfig { chunk_tokens: 256, ..native(4096) };
+    let disk = TierConfig { kind: TierKind::Disk, ..native(60_000).tiers[0].clone() };
+    offload.tiers.push(disk);
+    let disk = Arc::new(Store::new(TierKind::Disk, 200));
+    let tiers: Vec<Arc<dyn Tier>> = vec![Arc::new(memory(32)), Arc::clone(&disk) as Arc<dyn Tier>];
+    let server = serve(offload, vec![tiers], None);
+    let address = server.addr;
+    let (first, _) = ask(address, 0);
+    for number in 0..3 {
+        ask(address, number);
+        eventually("the store", || disk.counters().stored == 8 * (u64::from(number) + 1));
+    }
+    // The first prompt has left GPU and host memory.
+    assert_eq!(ask(address, 0), (first.clone(), 2047));
+    assert_eq!(disk.counters().hits, 8);
+    // Pushed out of the GPU again, it comes from host memory.
+    let from_host = blocks(address, "host", "hit");
+    ask(address, 2);
+    assert_eq!(ask(address, 0), (first, 2047));
+    assert!(blocks(address, "host", "hit") > from_host);
+    assert_eq!(disk.counters().hits, 8);
+    assert_eq!((events(address, "wrong_block"), events(address, "failed_load")), (0.0, 0.0));
+    server.shutdown().unwrap();
+}
+
+#[test]
 fn wrong_bytes_are_noticed_and_computed_instead() {
-    let store = Arc::new(Store::new(100));
+    let store = Arc::new(Store::new(TierKind::Remote, 100));
     let server = serve(
         lmcache_with_store(8 * 256, 20_000),
         vec![vec![Arc::new(memory(8))]],
@@ -217,7 +250,7 @@ fn wrong_bytes_are_noticed_and_computed_instead() {
 
 #[test]
 fn replicas_share_a_store_and_survive_its_loss() {
-    let store = Arc::new(Store::new(200));
+    let store = Arc::new(Store::new(TierKind::Remote, 200));
     let local = || vec![Arc::new(memory(8)) as Arc<dyn Tier>];
     let server = serve(
         lmcache_with_store(8 * 256, 60_000),

@@ -104,8 +104,15 @@ pub fn add_lmcache_server(
     }
     let evicted: Vec<f64> = EVICTED.iter().filter_map(|metric| read(metric)).collect();
     if !evicted.is_empty() {
-        let objects_evicted: f64 = evicted.iter().sum();
-        add(SignalKind::EvictedBytes, objects_evicted * objects.bytes(), &EVICTED.join(" + "));
+        // What was promoted is let go of once it was read, and counted like an eviction.
+        let promoted = read(PROMOTED);
+        let counted = EVICTED.join(" + ");
+        let source = match promoted {
+            Some(_) => format!("{counted} - {PROMOTED}"),
+            None => counted,
+        };
+        let gone = (evicted.iter().sum::<f64>() - promoted.unwrap_or(0.0)).max(0.0);
+        add(SignalKind::EvictedBytes, gone * objects.bytes(), &source);
     }
     let used: Vec<f64> = USED.iter().filter_map(|metric| level(windows, metric)).collect();
     if !used.is_empty() {

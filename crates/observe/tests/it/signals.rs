@@ -161,7 +161,7 @@ const LMCACHE: &str = "lmcache_mp_lookup_requested_tokens_total{model_name=\"m\"
     lmcache_mp_num_chunks_loaded_total{worker_id=\"1\"} 6\n\
     lmcache_mp_l1_write_chunks_total 20\n\
     lmcache_mp_l2_prefetch_load_completed_chunks_total{l2_name=\"resp\"} 4\n\
-    lmcache_mp_l1_evicted_chunks_total 3\n\
+    lmcache_mp_l1_evicted_chunks_total 7\n\
     lmcache_mp_l1_allocation_failure_chunks_total{during=\"l1_store\"} 2\n\
     lmcache_mp_l1_allocation_failure_chunks_total{during=\"l2_prefetch\"} 7\n\
     lmcache_mp_l1_memory_usage_bytes 1000\n\
@@ -190,6 +190,7 @@ fn an_lmcache_server_counts_chunks_per_rank() {
         (Kind::LoadedBytes, 6.0 * 256_000.0),
         // 20 written, of which 4 came from the second level; each is half a chunk.
         (Kind::StoredBytes, 16.0 * 128_000.0),
+        // Of 7 that left, 4 had only passed through.
         (Kind::EvictedBytes, 3.0 * 128_000.0),
         (Kind::StoreFailures, 2.0),
         (Kind::TierUsedBytes, 1500.0),

@@ -4,6 +4,12 @@
 //! how fast anything is. Where requests are sequential (one user, one replica) and both runs asked
 //! the same, they must be equal to the token. Where requests overlap, the order of stores and
 //! lookups depends on speed; there the shares of the prompt tokens must agree within a tolerance.
+//! So they must where LMCache's server evicted or was full: it evicts by the clock, whose phase
+//! nobody foresees. Which of its levels served what is given there and judged by nobody.
+//!
+//! LMCache's server tells levels apart in its lookups alone, which start at the first token and
+//! find what the GPU has too. Its levels are compared by that, in both runs.
+//!
 //! Throughput and latency are given with the error of the prediction and judged by nobody.
 
 use std::collections::BTreeMap;
@@ -56,7 +62,8 @@ pub struct PredictedGroup {
     pub repeats: usize,
     /// Whether one request ran at a time.
     pub sequential: bool,
-    /// Whether hit tokens must be equal: sequential, and both asked the same.
+    /// Whether hit tokens must be equal: sequential, nothing done by the clock, and both asked the
+    /// same.
     pub exact: bool,
     /// Prompt tokens, and hits by tier.
     pub tokens: Vec<PredictedTokens>,
@@ -67,7 +74,8 @@ pub struct PredictedGroup {
 /// Tokens from one place.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedTokens {
-    /// "prompt", "gpu", "host", "disk", "remote" or "all tiers".
+    /// "prompt", "gpu", "host", "disk", "remote" or "all tiers"; "host lookups" and so on where
+    /// what the GPU has is in it.
     pub place: &'static str,
     /// In the simulation.
     pub predicted: Option<f64>,
@@ -78,7 +86,8 @@ pub struct PredictedTokens {
     /// Measured minus predicted share of the run's prompt tokens, percentage points; of the prompt
     /// tokens themselves the relative difference.
     pub difference_percent: Option<f64>,
-    /// Whether it is exact, or within the tolerance; of the prompt tokens nothing is asked.
+    /// Whether it is exact, or within the tolerance; of the prompt tokens nothing is asked, nor of
+    /// levels that evict by the clock.
     pub holds: Option<bool>,
 }
 
@@ -207,7 +216,8 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
     let (predicted, measured) = (Seen::of(&pairs.predicted), Seen::of(&pairs.measured));
     let prompts = [&predicted, &measured].map(|seen| seen.get(SignalKind::PromptTokens));
     let same = prompts[0].is_some() && prompts[0] == prompts[1];
-    group.exact = group.sequential && same;
+    let clocked = [&predicted, &measured].iter().any(|seen| is_clocked(arm, seen));
+    group.exact = group.sequential && same && !clocked;
     let row = |place, foreseen: Option<f64>, seen: Option<f64>| {
         let share = |tokens: Option<f64>, prompt: Option<f64>| {
             Some(100.0 * tokens? / prompt.filter(|prompt| *prompt > 0.0)?)
@@ -240,46 +250,83 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
         ..row("prompt", prompts[0], prompts[1])
     }];
     for place in places(arm) {
-        let of = |seen: &Seen| hits(arm, place, seen);
-        rows.push(row(place, of(&predicted), of(&measured)));
+        let mut row = row(place.name(), place.hits(&predicted), place.hits(&measured));
+        if clocked && matches!(place, Place::Lookups(_)) {
+            row.holds = None;
+        }
+        rows.push(row);
     }
     group.tokens = rows;
 }
 
-const ALL_TIERS: &str = "all tiers";
-
-/// The places that an arm's hits can come from.
-fn places(arm: &Arm) -> Vec<&'static str> {
-    let mut places = vec![TierKind::Gpu.name()];
-    let tiers = tiers(arm);
-    places.extend(tiers.iter().map(|kind| kind.name()));
-    places.extend((tiers.len() > 1).then_some(ALL_TIERS));
-    places
+/// True where what was evicted, or found no room, depended on the time: LMCache's server.
+fn is_clocked(arm: &Arm, seen: &Seen) -> bool {
+    let some = |kind| seen.all(kind).iter().any(|seen| seen.value > 0.0);
+    arm.has_lmcache_server() && (some(SignalKind::EvictedBytes) || some(SignalKind::StoreFailures))
 }
 
-fn tiers(arm: &Arm) -> Vec<TierKind> {
-    let Some(offload) = &arm.offload else { return Vec::new() };
-    let mut tiers: Vec<TierKind> = offload.tiers.iter().map(|tier| tier.kind).collect();
-    tiers.extend(offload.store.iter().map(|_| TierKind::Remote));
-    tiers
+/// Where hits can come from.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Gpu,
+    /// All tiers below the GPU: what the engine took from its connector.
+    Tiers(&'static str),
+    Tier(TierKind),
+    /// As a tier's lookups found it.
+    Lookups(TierKind),
 }
 
-/// Tokens from a place; nothing where nobody says it. A single tier's hits are what the engine took
-/// from its connector.
-fn hits(arm: &Arm, place: &str, seen: &Seen) -> Option<f64> {
-    let served = seen.get(SignalKind::ExternalHitTokens);
-    match (place, tiers(arm).as_slice()) {
-        ("gpu", _) => seen.get(SignalKind::GpuHitTokens),
-        (ALL_TIERS, _) | (_, [_]) => served,
-        ("host", _) => tier_hits(seen, SignalKind::HostHitTokens),
-        ("disk", _) => tier_hits(seen, SignalKind::DiskHitTokens),
-        _ => tier_hits(seen, SignalKind::RemoteHitTokens),
+impl Place {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gpu => "gpu",
+            Self::Tiers(name) => name,
+            Self::Tier(kind) => kind.name(),
+            Self::Lookups(TierKind::Disk) => "disk lookups",
+            Self::Lookups(TierKind::Remote) => "remote lookups",
+            Self::Lookups(_) => "host lookups",
+        }
+    }
+
+    /// Its tokens; nothing where nobody says it.
+    fn hits(self, seen: &Seen) -> Option<f64> {
+        let of = |kind, lookups| {
+            let seen = seen.all(tier_hits(kind)).iter().find(|seen| seen.is_lookup == lookups);
+            seen.map(|seen| seen.value)
+        };
+        match self {
+            Self::Gpu => seen.get(SignalKind::GpuHitTokens),
+            Self::Tiers(_) => seen.get(SignalKind::ExternalHitTokens),
+            Self::Tier(kind) => of(kind, false),
+            Self::Lookups(kind) => of(kind, true),
+        }
     }
 }
 
-/// A tier's hits, unless they are of lookups, which find what the GPU holds as well.
-fn tier_hits(seen: &Seen, kind: SignalKind) -> Option<f64> {
-    seen.all(kind).iter().find(|seen| !seen.is_lookup).map(|seen| seen.value)
+const fn tier_hits(kind: TierKind) -> SignalKind {
+    match kind {
+        TierKind::Gpu => SignalKind::GpuHitTokens,
+        TierKind::Host => SignalKind::HostHitTokens,
+        TierKind::Disk => SignalKind::DiskHitTokens,
+        TierKind::Remote => SignalKind::RemoteHitTokens,
+    }
+}
+
+/// The places that an arm's hits can come from.
+fn places(arm: &Arm) -> Vec<Place> {
+    let mut places = vec![Place::Gpu];
+    let Some(offload) = &arm.offload else { return places };
+    let mut tiers: Vec<TierKind> = offload.tiers.iter().map(|tier| tier.kind).collect();
+    tiers.extend(offload.store.iter().map(|_| TierKind::Remote));
+    if let [only] = tiers.as_slice() {
+        places.push(Place::Tiers(only.name()));
+        return places;
+    }
+    let server = arm.has_lmcache_server();
+    let of_tier = |kind| if server { Place::Lookups(kind) } else { Place::Tier(kind) };
+    places.extend(tiers.into_iter().map(of_tier));
+    places.push(Place::Tiers("all tiers"));
+    places
 }
 
 /// Settings of the plans that should be equal and are not.

@@ -168,7 +168,9 @@ pub fn prediction_columns() -> Vec<Column> {
             "quantity",
             "",
             "`prompt_tokens`, `hit_tokens_gpu`, `hit_tokens_host`, `hit_tokens_disk`, \
-             `hit_tokens_remote`, `hit_tokens_all_tiers`, or the key of a metric.",
+             `hit_tokens_remote`, `hit_tokens_all_tiers`, or the key of a metric; \
+             `hit_tokens_host_lookups` and so on where LMCache's server looked up what the GPU has \
+             too.",
         ),
         ("unit", "", "Unit of predicted, measured and difference."),
         ("predicted", "", "In the simulated run: tokens over all repeats, means of metrics."),

@@ -22,8 +22,8 @@ pub fn prediction_sentence(of: &PredictionComparison) -> String {
     let (held, all) = count(false);
     if all > 0 {
         parts.push(format!(
-            "{held} of {all} are within {} % of the prompt tokens where requests overlap or the \
-             runs did not ask the same",
+            "{held} of {all} are within {} % of the prompt tokens where requests overlap, LMCache's \
+             server evicted by the clock, or the runs did not ask the same",
             numerals::axis(of.tolerance_percent)
         ));
     }
@@ -88,7 +88,8 @@ pub fn prediction_short_table(of: &PredictionComparison) -> Table {
         last = &group.arm;
         let mut row: Vec<TableCell> = vec![arm.into(), group.level.as_str().into()];
         row.extend(PLACES.map(|place| {
-            let Some(tokens) = group.tokens.iter().find(|tokens| tokens.place == place) else {
+            let is_here = |of: &&PredictedTokens| of.place.split(' ').next() == Some(place);
+            let Some(tokens) = group.tokens.iter().find(is_here) else {
                 return TableCell::default();
             };
             tokens.difference_percent.map_or("?".into(), |points| numerals::percent(points).into())

@@ -1,5 +1,6 @@
 //! A simulated run beside a live one.
 
+use weir_engine::Mechanism;
 use weir_model::SignalKind;
 use weir_record::CellStatus;
 use weir_report::artifacts::{analysis, report};
@@ -158,4 +159,44 @@ fn every_output_has_the_section() {
     let terminal = terminal::summary(&of);
     assert!(terminal.contains("\nPrediction\n"), "{terminal}");
     assert!(terminal.lines().all(|line| line.chars().count() <= 112), "{terminal}");
+}
+
+/// LMCache's server evicts by the clock: hits are judged by their sum, within the tolerance.
+#[test]
+fn levels_of_an_lmcache_server_that_evicts_are_not_judged() {
+    let (mut simulated, mut live) = plans();
+    for plan in [&mut simulated, &mut live] {
+        // Native offloading counts in both runs; let it be LMCache with its store.
+        let arms = &mut plan.deployments[0].arms;
+        let mut offload = arms[3].offload.clone().unwrap();
+        offload.mechanism = Mechanism::LmcacheServer;
+        arms[2].offload = Some(offload);
+    }
+    let with_levels = |plan, source, evicted| {
+        let mut results = results(plan, source, |_| 0.0);
+        for result in &mut results.cells {
+            let signals = &mut result.evidence.as_mut().unwrap().signals;
+            signals.add(SignalKind::HostHitTokens, 60_000.0 - evicted, &format!("{source} lookup"));
+            signals.add(SignalKind::RemoteHitTokens, evicted, "store's INFO");
+            signals.add(SignalKind::RemoteHitTokens, evicted, &format!("{source} lookup"));
+            signals.add(SignalKind::EvictedBytes, evicted, source);
+        }
+        results
+    };
+    let compared = |evicted| {
+        let predicted = with_levels(&simulated, "simulator", 0.0);
+        let measured = with_levels(&live, LIVE, evicted);
+        let seen = compare_prediction(&predicted, &measured, 5.0).unwrap();
+        let of = |group: &&weir_report::comparison::PredictedGroup| {
+            group.arm == "native-offload" && group.level == "c1"
+        };
+        let group = seen.groups.iter().find(of).unwrap().clone();
+        let tokens = group.tokens.iter().map(|tokens| (tokens.place, tokens.holds));
+        (group.exact, tokens.collect::<Vec<_>>())
+    };
+    let levels = ["prompt", "gpu", "host lookups", "remote lookups", "all tiers"];
+    let told = |holds: [Option<bool>; 5]| levels.into_iter().zip(holds).collect::<Vec<_>>();
+    let exact = Some(true);
+    assert_eq!(compared(0.0), (true, told([None, exact, exact, exact, exact])));
+    assert_eq!(compared(20_000.0), (false, told([None, exact, None, None, exact])));
 }

@@ -64,6 +64,9 @@ pub(crate) struct Moved<'a> {
     pub(crate) workers: usize,
     pub(crate) batch: usize,
     pub(crate) checksums: bool,
+    /// Below which folder a store of our own keeps its files: below one that is found again by its
+    /// name when this process is gone, or the system's for temporary files.
+    pub(crate) below: Option<&'a Path>,
 }
 
 /// See the module's header.
@@ -128,6 +131,7 @@ impl RemoteStore {
         store: &StoreConfig,
         model: &str,
         chunk_bytes: u64,
+        below: Option<&Path>,
     ) -> Result<Self, DeployError> {
         let chunk_bytes = chunk_bytes.max(1);
         let moved = Moved {
@@ -137,6 +141,7 @@ impl RemoteStore {
             workers: 1,
             batch: 1,
             checksums: false,
+            below,
         };
         Self::open(arm, store, moved)
     }
@@ -147,7 +152,7 @@ impl RemoteStore {
         store: &StoreConfig,
         chunk_bytes: u64,
     ) -> Result<Self, DeployError> {
-        let store = Self::beside_lmcache(arm, store, "unknown", chunk_bytes)?;
+        let store = Self::beside_lmcache(arm, store, "unknown", chunk_bytes, None)?;
         Ok(Self { whole: true, ..store })
     }
 
@@ -270,6 +275,7 @@ fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
             EvictionPolicy::Lru | EvictionPolicy::Arc => "allkeys-lru",
         }
         .to_owned(),
+        below: moved.below.map(Path::to_path_buf),
         ..StoreSettings::default()
     }
 }

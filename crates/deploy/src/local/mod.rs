@@ -253,7 +253,8 @@ impl<'a> Builder<'a> {
         let Some(config) = &offload.store else { return Ok(()) };
         let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
         let model = &self.places.weights;
-        let store = RemoteStore::beside_lmcache(self.arm, config, model, chunk)?;
+        let below = Some(self.places.scratch.as_path());
+        let store = RemoteStore::beside_lmcache(self.arm, config, model, chunk, below)?;
         self.places.store = Some(store.place().ok_or_else(|| {
             DeployError::Store {
                 arm: self.arm.name.clone(),

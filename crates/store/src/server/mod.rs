@@ -84,10 +84,11 @@ impl StoreServer {
             program: program_name(product).unwrap_or("this"),
             install: how_to_install(product),
         })?;
+        let below = settings.below.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
             .prefix("weir-store-")
-            .tempdir()
-            .map_err(|error| ServerError::Folder { path: std::env::temp_dir(), error })?;
+            .tempdir_in(&below)
+            .map_err(|error| ServerError::Folder { path: below, error })?;
         let mut attempts = 0;
         loop {
             attempts += 1;

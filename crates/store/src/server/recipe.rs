@@ -49,6 +49,9 @@ pub struct StoreSettings {
     pub cluster: bool,
     /// More lines for its configuration, after all others.
     pub lines: Vec<String>,
+    /// Below which folder its scratch folder is made; below the system's for temporary files
+    /// without.
+    pub below: Option<PathBuf>,
 }
 
 impl Default for StoreSettings {
@@ -62,6 +65,7 @@ impl Default for StoreSettings {
             tls: None,
             cluster: false,
             lines: Vec::new(),
+            below: None,
         }
     }
 }

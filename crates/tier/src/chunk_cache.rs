@@ -87,6 +87,8 @@ pub struct Found {
     pub chunks: u32,
     /// The next one is on its way in: asking again later may find more.
     pub pending: bool,
+    /// Somebody is reading one of them.
+    pub reading: bool,
 }
 
 /// Result of a reservation.
@@ -187,7 +189,10 @@ impl ChunkCache {
             }
             let new = walk.end - (walk.end - step.units).max(from);
             match self.tree.payload(step.node).presence {
-                Presence::Ready => found.chunks += new,
+                Presence::Ready => {
+                    found.chunks += new;
+                    found.reading |= self.tree.payload(step.node).pins > 0;
+                }
                 Presence::Pending => {
                     found.pending = true;
                     return found;
@@ -217,6 +222,7 @@ impl ChunkCache {
             let Some(more) = self.evict(chunks - gone) else { break };
             gone += more;
         }
+        self.trim_ghosts();
         gone
     }
 
@@ -251,12 +257,17 @@ impl ChunkCache {
         if wanted == 0 {
             return reserved;
         }
-        self.learn(sequence, from, to);
-        let kept = self.span_nodes(sequence, from, to);
-        self.pin_nodes(&kept, true);
-        let room = self.make_room(wanted, fit, &mut reserved.evicted);
-        self.pin_nodes(&kept, false);
-        self.trim_ghosts();
+        let mut room = wanted;
+        if self.order.remembers() {
+            self.learn(sequence, from, to);
+        }
+        if wanted > self.capacity - self.used {
+            let kept = self.span_nodes(sequence, from, to);
+            self.pin_nodes(&kept, true);
+            room = self.make_room(wanted, fit, &mut reserved.evicted);
+            self.pin_nodes(&kept, false);
+            self.trim_ghosts();
+        }
         self.insert(sequence, from, to, room, &mut reserved.spans);
         reserved.refused = wanted - room;
         reserved
@@ -288,15 +299,21 @@ impl ChunkCache {
     /// Makes the first `room` missing chunks among `from..to` pending.
     fn insert(&mut self, sequence: &[Piece], from: u32, to: u32, room: u32, spans: &mut Spans) {
         let mut left = room;
+        self.path_to(sequence, from);
         let mut walk = Walk::new(sequence, to);
         while left > 0 {
             let (parent, at, start) = (walk.node, walk.at, walk.end);
             let (node, units) = match walk.next(&self.tree) {
                 Some(_) if walk.end <= from => continue,
-                Some(step) if self.tree.payload(step.node).presence != Presence::Absent => continue,
                 Some(step) => {
+                    // Cut where the sequence leaves it, so that the rest can be hung there.
+                    walk.node = self.front(step.node, step.units);
+                    walk.over = false;
+                    if self.tree.payload(walk.node).presence != Presence::Absent {
+                        continue;
+                    }
                     let units = step.units.min(left);
-                    (self.front(step.node, units), units)
+                    (self.front(walk.node, units), units)
                 }
                 None if start < from => {
                     // The front was never stored here; what is stored now hangs below a hole.
@@ -392,13 +409,13 @@ impl ChunkCache {
         run.queue = Some(self.order.entered(node.index() as u32, units, run.queue));
     }
 
-    /// Evicts until `wanted` chunks fit, or nothing more can go; returns how many fit.
+    /// Evicts until `wanted` chunks fit, which do not yet, or nothing more can go; returns how many
+    /// fit.
     fn make_room(&mut self, wanted: u32, fit: Fit, evicted: &mut u32) -> u32 {
-        let missing = wanted.saturating_sub(self.capacity - self.used);
         let fits = match fit {
             Fit::Front => true,
-            Fit::Whole => missing == 0 || self.can_evict(missing),
-            Fit::Free => missing == 0,
+            Fit::Whole => self.can_evict(wanted - (self.capacity - self.used)),
+            Fit::Free => false,
         };
         if !fits {
             return 0;

@@ -140,6 +140,11 @@ impl Order {
         }
     }
 
+    /// True where evicted runs are remembered.
+    pub(crate) fn remembers(&self) -> bool {
+        self.policy == EvictionPolicy::Arc
+    }
+
     /// All runs that are not ghosts, unless nothing is evicted at all.
     pub(crate) fn evictable(&self) -> impl Iterator<Item = u32> + '_ {
         let queues = match self.policy {

@@ -1,14 +1,10 @@
 //! What a mechanism can serve of a sequence.
 
-use smallvec::SmallVec;
 use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
 
-use super::{Answer, Offload, Segment};
+use super::{Answer, Offload, Segment, Segments};
 use crate::config::Mechanism;
-
-/// Consecutive chunks of a sequence that tiers have, nearest tier first.
-type Segments = SmallVec<[Segment; 4]>;
 
 impl Offload {
     /// What the mechanism does by the clock is done up to `now`.
@@ -78,10 +74,10 @@ impl Offload {
         Answer::Found(segments)
     }
 
-    /// vLLM's offloading asks again later where one of the chunks is on its way in, and leaves
-    /// alone what is less than a chunk more than the GPU has. Its tiering makes room in the nearest
-    /// tier for what farther ones have, chunk after chunk as it looks; what that evicts of the
-    /// sequence itself is brought back with the rest.
+    /// vLLM's offloading asks again later where one of the chunks is on its way in, or on its way
+    /// to the GPU for another request, and leaves alone what is less than a chunk more than the
+    /// GPU has. Its tiering makes room in the nearest tier for what farther ones have, chunk after
+    /// chunk as it looks; what that evicts of the sequence itself is brought back with the rest.
     fn query_native(&mut self, slot: u32, tokens: &[Piece], local: u32, known: u32) -> Answer {
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;
@@ -90,12 +86,15 @@ impl Offload {
         let Some(mut segments) = self.scan(tokens, from, limit, &promoted) else {
             return Answer::Pending;
         };
-        let more = |segments: &Segments| {
+        let is_worth_it = |segments: &Segments| {
             let end = segments.last().map_or(from, |last| last.to) * chunk;
-            end.saturating_sub(local)
+            end.saturating_sub(local) >= chunk && local + 1 < known
         };
-        if more(&segments) < chunk {
+        if !is_worth_it(&segments) {
             return Answer::Found(Vec::new());
+        }
+        if self.is_being_loaded(tokens, &segments) {
+            return Answer::Pending;
         }
         while self.promote(tokens, &segments, &mut promoted) {
             // Only what this lookup brings in can be pending now.
@@ -109,7 +108,7 @@ impl Offload {
             Some(segment.tier) != nearest && !is_promoted
         });
         segments.truncate(lost.unwrap_or(segments.len()));
-        if more(&segments) < chunk {
+        if !is_worth_it(&segments) {
             segments.clear();
         }
         let end = segments.last().map_or(from, |last| last.to);
@@ -119,6 +118,13 @@ impl Offload {
         promoted.retain(|span| span.from < end);
         self.used_by(slot).promoted(&promoted);
         Answer::Found(segments.into_vec())
+    }
+
+    fn is_being_loaded(&self, tokens: &[Piece], segments: &Segments) -> bool {
+        segments.iter().any(|segment| {
+            let tier = self.tiers.iter().find(|tier| tier.kind == segment.tier);
+            tier.is_some_and(|tier| tier.cache.lookup(tokens, segment.from, segment.to).reading)
+        })
     }
 
     /// Which tier serves which chunks, from `from` to the first that is nowhere. Nothing where one

@@ -13,6 +13,7 @@ mod lookup;
 mod server;
 mod used;
 
+use smallvec::SmallVec;
 use weir_model::{Bytes, Nanos, Prompt, TierKind};
 use weir_tier::chunk_cache::{ChunkCache, Eviction, Fit, Span};
 
@@ -31,6 +32,9 @@ pub struct Segment {
     /// End.
     pub to: u32,
 }
+
+/// Consecutive chunks of a sequence, by the tiers that have them.
+type Segments = SmallVec<[Segment; 4]>;
 
 /// What the mechanism can do for a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]

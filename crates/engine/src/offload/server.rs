@@ -10,11 +10,10 @@
 //! - Nothing is evicted to make room. Once a second level 1 is looked at; where it is four fifths
 //!   full, a fifth of its chunks is evicted.
 
-use smallvec::SmallVec;
 use weir_model::{Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::Fit;
 
-use super::{Answer, Offload, Segment};
+use super::{Answer, Offload, Segment, Segments};
 use crate::effects::{Transfer, TransferKind};
 
 /// Time between two looks at how full level 1 is (`EvictionController.eviction_loop`).
@@ -23,9 +22,6 @@ pub(super) const ROUND: Nanos = Nanos::from_millis(1000);
 const WATERMARK: f64 = 0.8;
 /// Share of the chunks that is evicted then (`--eviction-ratio`).
 const RATIO: f64 = 0.2;
-
-/// Consecutive chunks of a sequence that the levels have.
-type Segments = SmallVec<[Segment; 4]>;
 
 impl Offload {
     /// What the server does by the clock is done up to `now`.
@@ -71,7 +67,7 @@ impl Offload {
         let used = self.used_by(slot);
         used.offer(hit);
         used.extend(0, limit);
-        if hit * chunk <= local {
+        if (hit * chunk).min(known - 1) <= local {
             return Answer::Found(Vec::new());
         }
         let skip = local / chunk;

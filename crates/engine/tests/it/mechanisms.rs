@@ -203,3 +203,22 @@ fn the_servers_second_level_passes_through_the_first() {
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [80, 0]);
     assert_eq!(bench.engine.counters().prompt_tokens, u64::from(Tokens(97 + 33 + 97 + 49 + 97).0));
 }
+
+#[test]
+fn who_asks_for_what_another_request_is_loading_waits_for_it() {
+    let mut bench = Bench::new(config(100), Some(native(1000)));
+    served(&mut bench, &[(1, 97)]);
+    bench.engine.reset().expect("nothing runs");
+    bench.submit(&request(8, &[(1, 97)], 1));
+    bench.submit(&request(9, &[(1, 97), (2, 5)], 1));
+    assert_eq!(bench.begin(), None);
+    assert_eq!(bench.transfers.len(), 1);
+    // It has arrived: the second finds it on the GPU.
+    bench.end(TransferKind::Load, TransferOutcome::Ok);
+    bench.pass().expect("both run");
+    let served = |tier: TierKind| {
+        let finished = bench.effects.finished.iter();
+        finished.map(|done| done.cached[tier.index()].0).collect::<Vec<_>>()
+    };
+    assert_eq!((served(TierKind::Gpu), served(TierKind::Host)), (vec![0, 96], vec![96, 0]));
+}

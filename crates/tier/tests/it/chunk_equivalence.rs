@@ -83,7 +83,7 @@ impl Pair {
         let all = prompt.tokens().0 / UNIT;
         let ours = self.ours.lookup(prompt.pieces(), from, all);
         let plain = self.plain.lookup(tokens, from as usize, all as usize);
-        assert_eq!((ours.chunks as usize, ours.pending), plain);
+        assert_eq!(ours, plain);
         let gap = self.ours.gap(prompt.pieces(), from, all) as usize;
         assert_eq!(gap, self.plain.gap(tokens, from as usize, all as usize));
         ours.chunks

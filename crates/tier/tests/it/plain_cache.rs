@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use weir_tier::EvictionPolicy;
-use weir_tier::chunk_cache::Fit;
+use weir_tier::chunk_cache::{Fit, Found};
 
 /// A chunk's content: the whole token sequence up to its end.
 pub(crate) type Key = Vec<u32>;
@@ -69,16 +69,22 @@ impl PlainCache {
         (1..=to).map(|end| tokens[..end * self.unit].to_vec()).collect()
     }
 
-    pub(crate) fn lookup(&self, tokens: &[u32], from: usize, limit: usize) -> (usize, bool) {
-        let mut found = 0;
+    pub(crate) fn lookup(&self, tokens: &[u32], from: usize, limit: usize) -> Found {
+        let mut found = Found::default();
         for key in self.keys(tokens, limit).into_iter().skip(from) {
             match self.chunks.get(&key) {
-                Some(chunk) if chunk.ready => found += 1,
-                Some(_) => return (found, true),
-                None => return (found, false),
+                Some(chunk) if chunk.ready => {
+                    found.chunks += 1;
+                    found.reading |= chunk.pins > 0;
+                }
+                Some(_) => {
+                    found.pending = true;
+                    return found;
+                }
+                None => return found,
             }
         }
-        (found, false)
+        found
     }
 
     /// vLLM's end of a request, for the keys that it used; those in `stored` it stored itself.
@@ -109,6 +115,13 @@ impl PlainCache {
         } else if self.ghost_again.has(key) {
             self.target = (self.target - (once / again).max(1.0)).max(0.0);
             self.ghost_again.renew(key);
+        }
+    }
+
+    fn trim_ghosts(&mut self) {
+        for ghosts in [&mut self.ghost_once, &mut self.ghost_again] {
+            let surplus = ghosts.0.len().saturating_sub(self.capacity);
+            ghosts.0.drain(..surplus);
         }
     }
 
@@ -163,10 +176,7 @@ impl PlainCache {
         let fits = self.chunks.len() + missing.len() <= self.capacity + evictable;
         if fit == Fit::Front || fits {
             while self.chunks.len() + missing.len() > self.capacity && self.evict(&kept) {}
-            for ghosts in [&mut self.ghost_once, &mut self.ghost_again] {
-                let surplus = ghosts.0.len().saturating_sub(self.capacity);
-                ghosts.0.drain(..surplus);
-            }
+            self.trim_ghosts();
             for index in missing.into_iter().take(self.capacity - self.chunks.len()) {
                 let key = &kept[index];
                 self.chunks.insert(key.clone(), Chunk { ready: false, pins: 1 });
@@ -185,7 +195,9 @@ impl PlainCache {
     }
 
     pub(crate) fn evict_oldest(&mut self, chunks: usize) -> usize {
-        (0..chunks).take_while(|_| self.evict(&[])).count()
+        let gone = (0..chunks).take_while(|_| self.evict(&[])).count();
+        self.trim_ghosts();
+        gone
     }
 
     pub(crate) fn settle(&mut self, tokens: &[u32], indices: &[usize], arrived: bool) {

@@ -44,23 +44,30 @@ fn id(of: &DeploymentComparison, key: &str) -> String {
 }
 
 fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
-    let ticks = ticks(&of.levels);
+    // A single level is no line: the arms stand side by side.
+    let by_arm = of.levels.len() == 1;
+    let mut ticks = if by_arm { Vec::new() } else { ticks(&of.levels) };
     let mut series = Vec::new();
     for (arm, place) in of.arms.iter().zip(places(&of.arms)) {
+        let own = ticks.len() as f64;
         let points: Vec<Point> = of
             .levels
             .iter()
-            .zip(&ticks)
-            .filter_map(|(level, (x, _))| {
+            .enumerate()
+            .filter_map(|(at, level)| {
                 let estimate = of.group(&arm.name, &level.name)?.metrics.get(metric.key)?;
                 let interval = estimate.interval.map(|interval| (interval.low, interval.high));
+                let x = if by_arm { own } else { ticks[at].0 };
                 let level = level.name.clone();
-                Some(Point { x: *x, y: estimate.mean, interval, level })
+                Some(Point { x, y: estimate.mean, interval, level })
             })
             .collect();
         // An arm without a tier has no traffic: a line at zero would only clutter.
         let is_flat = metric.key.ends_with("gb_per_s") && points.iter().all(|point| point.y == 0.0);
         if !points.is_empty() && !is_flat {
+            if by_arm {
+                ticks.push((own, arm.name.clone()));
+            }
             series.push(Series { name: arm.name.clone(), place, stroke: stroke(arm), points });
         }
     }
@@ -74,9 +81,10 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
     Some(LineChart {
         id: id(of, metric.key),
         title: format!("{} — {} on {}", metric.title, of.model, of.hardware),
-        x_title: x_title(&of.levels).to_owned(),
+        x_title: if by_arm { single(&of.levels[0]) } else { x_title(&of.levels).to_owned() },
         y_title: format!("{} ({})", metric.title, metric.unit),
         ticks,
+        by_arm,
         log_y: is_time && lowest > 0.0 && highest / lowest > 50.0,
         series,
         left_out: left_out(of, |_| true),
@@ -119,6 +127,11 @@ fn ticks(levels: &[LevelNote]) -> Vec<(f64, String)> {
         }
     }
     levels.iter().enumerate().map(|(place, level)| (place as f64, names(level))).collect()
+}
+
+/// What a single level is: "Arms at level c4".
+fn single(level: &LevelNote) -> String {
+    format!("Arms at level {}", level.name)
 }
 
 fn x_title(levels: &[LevelNote]) -> &'static str {

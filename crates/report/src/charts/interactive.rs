@@ -54,12 +54,13 @@ fn lines(chart: &LineChart) -> Plot {
     } else {
         y_axis.range_mode(plotly::layout::RangeMode::ToZero)
     };
+    let legend_rows = if chart.by_arm { 0 } else { chart.series.len().div_ceil(3) };
     plot.set_layout(
-        layout(370 + 20 * chart.series.len().div_ceil(3))
+        layout(370 + 20 * legend_rows)
             .x_axis(x_axis)
             .y_axis(y_axis)
             .hover_mode(HoverMode::XUnified)
-            .show_legend(true)
+            .show_legend(!chart.by_arm)
             // Below the axis title, so that it never covers a line.
             .legend(
                 Legend::new()

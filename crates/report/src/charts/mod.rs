@@ -46,7 +46,7 @@ impl Chart {
     }
 }
 
-/// Lines over levels, one per arm.
+/// Lines over levels, one per arm; at a single level the arms side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineChart {
     /// Unique in a report.
@@ -57,8 +57,10 @@ pub struct LineChart {
     pub x_title: String,
     /// Title of the vertical axis, with its unit.
     pub y_title: String,
-    /// Places and names of the levels on the horizontal axis.
+    /// Places and names of the levels, or arms, on the horizontal axis.
     pub ticks: Vec<(f64, String)>,
+    /// The arms are on the horizontal axis, with one point each: no legend is needed.
+    pub by_arm: bool,
     /// Whether the vertical axis is logarithmic (values span more than a factor of 50).
     pub log_y: bool,
     /// Lines.

@@ -110,10 +110,13 @@ fn anchored(style: &TextStyle<'static>, horizontal: HPos, vertical: VPos) -> Tex
 
 fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn<B> {
     // The legend has a strip of its own beside the plot, so that it never covers a line.
-    let strip = (60 + names_width(chart.series.iter().map(|series| &series.name))).min(420);
+    let names = names_width(chart.series.iter().map(|series| &series.name));
+    let strip = if chart.by_arm { 0 } else { (60 + names).min(420) };
     area.draw(&Text::new(chart.title.clone(), (24, 18), font(22)))?;
     let (plot, legend) = area.margin(56, 8, 8, 8).split_horizontally(WIDTH - strip - 16);
-    draw_legend(&legend, &chart.series)?;
+    if !chart.by_arm {
+        draw_legend(&legend, &chart.series)?;
+    }
     let ends = chart.series.iter().flat_map(|series| &series.points);
     let highest = ends
         .clone()
@@ -161,10 +164,13 @@ where
 {
     let places: Vec<f64> = chart.ticks.iter().map(|tick| tick.0).collect();
     let (first, last) = (places[0], places[places.len() - 1]);
-    let pad = if last > first { (last - first) * 0.03 } else { 0.5 };
+    let pad = if chart.by_arm || last <= first { 0.5 } else { (last - first) * 0.03 };
     let x_range = Levels { places, low: first - pad, high: last + pad };
+    // Names of arms that do not fit side by side stand upright.
+    let names = names_width(chart.ticks.iter().map(|tick| &tick.1));
+    let is_upright = chart.by_arm && names * pixels(chart.ticks.len()) > WIDTH - 150;
     let mut context = ChartBuilder::on(area)
-        .x_label_area_size(64)
+        .x_label_area_size(if is_upright { 40 + names } else { 64 })
         .y_label_area_size(96)
         .margin_right(16)
         .build_cartesian_2d(x_range, y_range)?;
@@ -180,7 +186,7 @@ where
         .y_desc(chart.y_title.clone())
         .x_labels(chart.ticks.len())
         .y_labels(8)
-        .x_label_formatter(&|x| tick_name(chart, *x))
+        .x_label_formatter(&|x| if is_upright { String::new() } else { tick_name(chart, *x) })
         .y_label_formatter(&|y| tick_value(*y))
         .draw()?;
     for series in &chart.series {
@@ -199,6 +205,29 @@ where
             Some(PathElement::new(vec![(point.x, low), (point.x, high)], colour.stroke_width(2)))
         });
         context.draw_series(bars)?;
+    }
+    if is_upright {
+        let places = chart.ticks.iter().map(|(x, name)| {
+            let place = context.backend_coord(&(*x, chart.series[0].points[0].y));
+            (place.0, name)
+        });
+        let bottom = context.plotting_area().get_pixel_range().1.end;
+        draw_upright(area, bottom + 10, places)?;
+    }
+    Ok(())
+}
+
+/// Names below an axis, read from top to bottom. Places are pixels of the whole picture.
+fn draw_upright<'a, B: DrawingBackend>(
+    area: &Area<'_, B>,
+    top: i32,
+    names: impl Iterator<Item = (i32, &'a String)>,
+) -> Drawn<B> {
+    let (left, above) = area.get_base_pixel();
+    let style = (FAMILY, 17).into_font().transform(FontTransform::Rotate90).color(&INK);
+    let style = anchored(&style, HPos::Left, VPos::Center);
+    for (x, name) in names {
+        area.draw(&Text::new(name.clone(), (x - left, top - above), style.clone()))?;
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_filter("marked", |text: &str| Value::from_safe_string(marked(text)));
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(failed)?);
     environment.add_template("report.html", TEMPLATE).map_err(failed)?;
@@ -79,6 +80,23 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             draw => Value::from_safe_string(DRAW.to_owned()),
         })
         .map_err(failed)
+}
+
+/// Text as HTML, with what stands between backticks as code.
+fn marked(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let last = parts.len() - 1;
+    let mut html = String::with_capacity(text.len());
+    for (place, part) in parts.iter().enumerate() {
+        let escaped = minijinja::HtmlEscape(part).to_string();
+        match place % 2 {
+            0 => html += &escaped,
+            // One that is never closed is no mark.
+            _ if place == last => html.extend(["`", &escaped]),
+            _ => html.extend(["<code>", &escaped, "</code>"]),
+        }
+    }
+    html
 }
 
 #[derive(Serialize)]
@@ -131,5 +149,17 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
         outputs: outputs_table(of),
         generator_sentence: generator_sentence(of).unwrap_or_default(),
         generator: generator_table(of),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::marked;
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_all_is_escaped() {
+        assert_eq!(marked("add `a<b` & `c`"), "add <code>a&lt;b</code> &amp; <code>c</code>");
+        assert_eq!(marked("one ` alone"), "one ` alone");
+        assert_eq!(marked(""), "");
     }
 }

@@ -1,6 +1,7 @@
 //! What is written: snapshots, and properties of whole files.
 
 use weir_report::artifacts::{Artifact, analysis, plots, report};
+use weir_report::charts::{Chart, deployment_charts, svg_text};
 use weir_report::comparison::Comparison;
 use weir_report::{files, page, terminal};
 
@@ -307,4 +308,24 @@ fn pictures_have_their_formats_and_labels() {
     let throughput = pictures.iter().find(|file| file.0.ends_with("_output_tokens_per_s.svg"));
     let drawn = String::from_utf8(throughput.unwrap().1.clone()).unwrap();
     assert!(drawn.contains("Concurrent users") && drawn.contains("Output throughput (tok/s)"));
+}
+
+#[test]
+fn at_a_single_level_the_arms_stand_side_by_side() {
+    let plan = fixture::plan();
+    let results = fixture::results(&plan);
+    let mut of = Comparison::of(&results).unwrap().deployments.remove(0);
+    of.levels.truncate(1);
+    let charts = deployment_charts(&of);
+    let Chart::Lines(chart) = &charts[0] else { panic!("{:?}", charts[0]) };
+    let names: Vec<&str> = chart.series.iter().map(|series| series.name.as_str()).collect();
+    let ticks: Vec<(f64, &str)> =
+        chart.ticks.iter().map(|(place, name)| (*place, name.as_str())).collect();
+    // An arm that does not count takes no place.
+    assert!(names.len() > 2 && !names.contains(&"lmcache-redis"), "{names:?}");
+    assert_eq!(ticks, (0..names.len()).map(|at| (at as f64, names[at])).collect::<Vec<_>>());
+    assert!(chart.by_arm && chart.x_title == format!("Arms at level {}", of.levels[0].name));
+    let svg = svg_text(&charts[0]).unwrap();
+    let written = |name: &str| svg.lines().filter(|line| line.trim() == name).count();
+    assert!(names.iter().all(|name| written(name) == 1), "{svg}");
 }

@@ -175,6 +175,7 @@ fn chart(report: &Report, axis: &Axis, figure: &Figure, places: &[u64]) -> Optio
         x_title: axis.title.to_owned(),
         y_title: format!("{} ({})", figure.title, figure.unit),
         ticks: places.iter().map(|value| (place(*value), named(value))).collect(),
+        by_arm: false,
         log_y: figure.log && lowest > 0.0 && highest / lowest > 50.0,
         series,
         left_out: Vec::new(),

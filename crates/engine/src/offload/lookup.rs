@@ -3,7 +3,7 @@
 use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
 
-use super::{Answer, Offload, Segment, Segments};
+use super::{Answer, Offload, Question, Segment, Segments};
 use crate::config::Mechanism;
 
 impl Offload {
@@ -14,33 +14,19 @@ impl Offload {
         }
     }
 
-    /// What can be loaded behind the first `local` tokens, for a sequence of `known` tokens in
-    /// `slot`. `remote` is the answer of an earlier remote lookup. What is found is to be loaded:
+    /// What can be loaded for a sequence behind what the GPU serves. What is found is to be loaded:
     /// room for it may have been made.
-    pub fn query(
-        &mut self,
-        slot: u32,
-        tokens: &[Piece],
-        local: u32,
-        known: u32,
-        remote: Option<(u32, u32)>,
-    ) -> Answer {
+    pub fn query(&mut self, of: Question<'_>) -> Answer {
         match self.config.mechanism {
-            Mechanism::Native => self.query_native(slot, tokens, local, known),
-            Mechanism::Lmcache => self.query_lmcache(slot, tokens, local, known, remote),
-            Mechanism::LmcacheServer => self.query_server(slot, tokens, local, known, remote),
+            Mechanism::Native => self.query_native(of),
+            Mechanism::Lmcache => self.query_lmcache(of),
+            Mechanism::LmcacheServer => self.query_server(of),
         }
     }
 
     /// LMCache treats a chunk that is still being written as a miss.
-    fn query_lmcache(
-        &mut self,
-        slot: u32,
-        tokens: &[Piece],
-        local: u32,
-        known: u32,
-        remote: Option<(u32, u32)>,
-    ) -> Answer {
+    fn query_lmcache(&mut self, of: Question<'_>) -> Answer {
+        let Question { slot, tokens, local, known, remote } = of;
         let limit = known / self.config.chunk_tokens;
         let mut segments: Vec<Segment> = Vec::new();
         let mut at = local / self.config.chunk_tokens;
@@ -78,7 +64,8 @@ impl Offload {
     /// to the GPU for another request, and leaves alone what is less than a chunk more than the
     /// GPU has. Its tiering makes room in the nearest tier for what farther ones have, chunk after
     /// chunk as it looks; what that evicts of the sequence itself is brought back with the rest.
-    fn query_native(&mut self, slot: u32, tokens: &[Piece], local: u32, known: u32) -> Answer {
+    fn query_native(&mut self, of: Question<'_>) -> Answer {
+        let Question { slot, tokens, local, known, .. } = of;
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;
         let from = local / chunk;

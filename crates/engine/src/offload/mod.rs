@@ -14,7 +14,7 @@ mod server;
 mod used;
 
 use smallvec::SmallVec;
-use weir_model::{Bytes, Nanos, Prompt, TierKind};
+use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::{ChunkCache, Eviction, Fit, Span};
 
 use self::used::Used;
@@ -35,6 +35,21 @@ pub struct Segment {
 
 /// Consecutive chunks of a sequence, by the tiers that have them.
 type Segments = SmallVec<[Segment; 4]>;
+
+/// A sequence that asks what can be loaded for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Its place in the engine.
+    pub slot: u32,
+    /// Its prompt and its whole answer.
+    pub tokens: &'a [Piece],
+    /// Tokens at the front that the GPU serves.
+    pub local: u32,
+    /// Tokens that count.
+    pub known: u32,
+    /// The answer of an earlier remote lookup: from which chunk on it asked, and how many it found.
+    pub remote: Option<(u32, u32)>,
+}
 
 /// What the mechanism can do for a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]

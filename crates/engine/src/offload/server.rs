@@ -13,7 +13,7 @@
 use weir_model::{Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::Fit;
 
-use super::{Answer, Offload, Segment, Segments};
+use super::{Answer, Offload, Question, Segment, Segments};
 use crate::effects::{Transfer, TransferKind};
 
 /// Time between two looks at how full level 1 is (`EvictionController.eviction_loop`).
@@ -39,14 +39,8 @@ impl Offload {
         }
     }
 
-    pub(super) fn query_server(
-        &mut self,
-        slot: u32,
-        tokens: &[Piece],
-        local: u32,
-        known: u32,
-        remote: Option<(u32, u32)>,
-    ) -> Answer {
+    pub(super) fn query_server(&mut self, of: Question<'_>) -> Answer {
+        let Question { slot, tokens, local, known, remote } = of;
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;
         if self.config.store.is_some() && remote.is_none() && limit > 0 {

@@ -5,7 +5,7 @@ use weir_model::TierKind;
 use super::Engine;
 use crate::config::LoadMode;
 use crate::effects::{Lookup, Slot};
-use crate::offload::{Answer, Segment};
+use crate::offload::{Answer, Question, Segment};
 use crate::sequence::{Hits, Phase};
 
 /// What became of a waiting sequence.
@@ -106,8 +106,8 @@ impl Engine {
     fn external(&mut self, slot: u32, local: u32) -> Result<Vec<Segment>, Admission> {
         let Some(offload) = &mut self.offload else { return Ok(Vec::new()) };
         let sequence = &mut self.sequences[slot as usize];
-        let pieces = sequence.tokens.pieces();
-        let answer = offload.query(slot, pieces, local, sequence.known, sequence.remote);
+        let (tokens, known, remote) = (sequence.tokens.pieces(), sequence.known, sequence.remote);
+        let answer = offload.query(Question { slot, tokens, local, known, remote });
         self.counters.lookup_hit_tokens = offload.found_tokens();
         match answer {
             Answer::Found(segments) => Ok(segments),

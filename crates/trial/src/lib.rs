@@ -270,7 +270,8 @@ impl Measurement<'_> {
         let block = u64::from(self.deployment.engine.block_size);
         let offload = self.arm().offload.as_ref();
         let chunk = offload.map_or(block, |offload| u64::from(offload.chunk_tokens));
-        let bytes = EventBytes { block: block * token, chunk: chunk * token };
+        let promotes = offload.is_some_and(|offload| offload.tiers.len() > 1);
+        let bytes = EventBytes { block: block * token, chunk: chunk * token, promotes };
         notes.extend(add_kv_events((before, after), bytes, signals));
     }
 

@@ -14,6 +14,9 @@ pub struct EventBytes {
     pub block: u64,
     /// Of a chunk of a tier.
     pub chunk: u64,
+    /// Chunks come into host memory from a farther tier too, and are told as stored there: what is
+    /// told is more than what left the GPU.
+    pub promotes: bool,
 }
 
 /// Adds what engines said between two moments. Nothing where batches were lost or could not be
@@ -47,7 +50,9 @@ pub fn add_kv_events(
     // A connector that publishes nothing (LMCache's) is not one that stores nothing.
     if after.media.contains_key("cpu") {
         let (stored, removed) = grown("cpu");
-        add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
+        if !bytes.promotes {
+            add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
+        }
         add(SignalKind::EvictedBytes, removed, bytes.chunk, "BlockRemoved", "CPU");
     }
     None
@@ -70,7 +75,7 @@ mod tests {
         KvEventCounts { media, batches, lost, ..KvEventCounts::default() }
     }
 
-    const BYTES: EventBytes = EventBytes { block: 10, chunk: 100 };
+    const BYTES: EventBytes = EventBytes { block: 10, chunk: 100, promotes: false };
 
     #[test]
     fn what_grew_is_in_bytes_and_by_medium() {
@@ -80,6 +85,12 @@ mod tests {
         assert_eq!(add_kv_events((&before, &after), BYTES, &mut signals), None);
         assert_eq!(signals.get(SignalKind::GpuEvictedBytes), Some(30.0));
         assert_eq!(signals.get(SignalKind::StoredBytes), Some(500.0));
+        assert_eq!(signals.get(SignalKind::EvictedBytes), Some(300.0));
+        // Of what came into host memory, nobody knows how much came from the GPU.
+        let mut signals = Signals::default();
+        let tiering = EventBytes { promotes: true, ..BYTES };
+        assert_eq!(add_kv_events((&before, &after), tiering, &mut signals), None);
+        assert_eq!(signals.get(SignalKind::StoredBytes), None);
         assert_eq!(signals.get(SignalKind::EvictedBytes), Some(300.0));
     }
 

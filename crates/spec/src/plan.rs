@@ -11,6 +11,8 @@ use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, 
 use weir_router::RouterConfig;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
+use crate::catalogue::accelerators;
+
 /// Version of the plan's own format; a reader refuses another.
 pub const PLAN_FORMAT: u32 = 1;
 
@@ -118,6 +120,13 @@ pub struct Hardware {
     pub count: u32,
     /// Which one.
     pub accelerator: Accelerator,
+}
+
+impl Hardware {
+    /// True for a processor that runs vLLM without a GPU.
+    pub fn is_processor(&self) -> bool {
+        self.accelerator.name == accelerators::CPU
+    }
 }
 
 /// How an arm takes part in comparisons.

@@ -95,8 +95,11 @@ pub struct DeploymentComparison {
     pub model_slug: String,
     /// Label of the hardware.
     pub hardware: String,
-    /// GPUs of all replicas.
+    /// GPUs of all replicas, or processors where there is none.
     pub gpus: u32,
+    /// They are processors.
+    #[serde(skip)]
+    pub on_processors: bool,
     /// Replicas.
     pub replicas: u32,
     /// Tensor-parallel ranks of a replica.
@@ -252,7 +255,8 @@ impl DeploymentComparison {
             1 => format!("1 {noun}"),
             _ => format!("{count} {noun}s"),
         };
-        let (gpus, replicas) = (several(self.gpus, "GPU"), several(self.replicas, "replica"));
+        let noun = if self.on_processors { "processor" } else { "GPU" };
+        let (gpus, replicas) = (several(self.gpus, noun), several(self.replicas, "replica"));
         format!("{gpus}, {replicas}, tensor parallel {}", self.tensor_parallel)
     }
 
@@ -292,6 +296,7 @@ impl Context<'_> {
             model_slug: self.grid.model_slug(index, deployment),
             hardware: deployment.label.clone(),
             gpus: deployment.hardware.count * deployment.replicas,
+            on_processors: deployment.hardware.is_processor(),
             replicas: deployment.replicas,
             tensor_parallel: deployment.tensor_parallel,
             arms: arm_notes(deployment),

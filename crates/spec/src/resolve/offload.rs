@@ -10,7 +10,6 @@ use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 use super::deployment::Point;
 use super::engine::Engine;
 use super::{HOUR, SECOND, check_span};
-use crate::catalogue::accelerators;
 use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
 use crate::catalogue::presets::{self, OffloadKind, Preset};
 use crate::catalogue::profile_file::{self, LinkProfileFile, ProfileKind};
@@ -56,7 +55,7 @@ impl Place<'_> {
     /// Which part of LMCache serves an arm that does not say. A real stack runs the server; inside
     /// an engine without a GPU LMCache does nothing.
     fn lmcache_mode(&self) -> LmcacheMode {
-        if self.local || self.hardware.accelerator.name == accelerators::CPU {
+        if self.local || self.hardware.is_processor() {
             LmcacheMode::Server
         } else {
             LmcacheMode::InProcess

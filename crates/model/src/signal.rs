@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tier_kind::TierKind;
+
 /// Which quantity. Values are differences over the measured window unless the doc says otherwise.
 #[derive(
     Debug,
@@ -89,6 +91,16 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
+    /// The tokens that a tier served.
+    pub const fn hits_of(tier: TierKind) -> Self {
+        match tier {
+            TierKind::Gpu => Self::GpuHitTokens,
+            TierKind::Host => Self::HostHitTokens,
+            TierKind::Disk => Self::DiskHitTokens,
+            TierKind::Remote => Self::RemoteHitTokens,
+        }
+    }
+
     /// The unit of the value: "tokens", "bytes", "count" or "percent".
     pub const fn unit(self) -> &'static str {
         match self {

@@ -184,9 +184,9 @@ impl Tally {
         if self.has_offload {
             let asked = now.external_query_tokens - start.external_query_tokens;
             add(SignalKind::ExternalQueryTokens, asked);
-            add(SignalKind::HostHitTokens, started.cached[TierKind::Host.index()]);
-            add(SignalKind::DiskHitTokens, started.cached[TierKind::Disk.index()]);
-            add(SignalKind::RemoteHitTokens, started.cached[TierKind::Remote.index()]);
+            for tier in &TierKind::ALL[1..] {
+                add(SignalKind::hits_of(*tier), started.cached[tier.index()]);
+            }
             add(SignalKind::StoredBytes, now.stored_bytes - start.stored_bytes);
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
             add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
@@ -242,13 +242,10 @@ fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &T
     if !is_server {
         return;
     }
-    for (tier, kind) in [
-        (TierKind::Host, SignalKind::HostHitTokens),
-        (TierKind::Disk, SignalKind::DiskHitTokens),
-        (TierKind::Remote, SignalKind::RemoteHitTokens),
-    ] {
+    for tier in &TierKind::ALL[1..] {
         let found = |totals: &Totals| totals.lookup_hit_tokens[tier.index()];
-        signals.add(kind, (found(now) - found(start)) as f64, LOOKUPS);
+        let more = found(now) - found(start);
+        signals.add(SignalKind::hits_of(*tier), more as f64, LOOKUPS);
     }
 }
 

@@ -103,7 +103,7 @@ impl Offload {
             self.tiers[0].cache.cancel(tokens, span.from, span.to);
         }
         promoted.retain(|span| span.from < end);
-        self.used_by(slot).promoted(&promoted);
+        self.used_by(slot).stored(0, &promoted);
         Answer::Found(segments.into_vec())
     }
 

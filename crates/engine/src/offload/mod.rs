@@ -254,12 +254,14 @@ impl Offload {
             return None;
         }
         for span in reserved.spans {
+            self.used_by(slot).stored(0, &[span]);
             self.start_stores(0, &[span], tokens, slot, &mut transfers);
             for index in 1..self.tiers.len() {
                 let end = span.to.min(span.from.saturating_add(self.room_behind()));
                 let cache = &mut self.tiers[index].cache;
                 let farther = cache.reserve(tokens.pieces(), span.from, end, Fit::Front);
                 self.refused += u64::from(farther.refused + (span.to - end));
+                self.used_by(slot).stored(index, &farther.spans);
                 self.start_stores(index, &farther.spans, tokens, slot, &mut transfers);
             }
         }
@@ -302,7 +304,6 @@ impl Offload {
     ) {
         let tier = self.tiers[index].kind;
         for span in spans {
-            self.used_by(slot).stored(index, *span);
             let segment = Segment { tier, from: span.from, to: span.to };
             transfers.push(self.start(TransferKind::Store, segment, tokens, slot));
         }

@@ -39,14 +39,9 @@ impl Used {
         self.offered = to;
     }
 
-    /// The request stores a span in a local tier.
-    pub(super) fn stored(&mut self, tier: usize, span: Span) {
-        self.stored.push((tier, span));
-    }
-
-    /// The request brought spans into the nearest tier.
-    pub(super) fn promoted(&mut self, spans: &[Span]) {
-        self.stored.extend(spans.iter().map(|span| (0, *span)));
+    /// The request itself brings spans into a local tier.
+    pub(super) fn stored(&mut self, tier: usize, spans: &[Span]) {
+        self.stored.extend(spans.iter().map(|span| (tier, *span)));
     }
 }
 

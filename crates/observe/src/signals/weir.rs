@@ -13,13 +13,6 @@ const PART: &str = "Weir's tiers";
 const BLOCKS: &str = "weir_tier_blocks_total";
 const EVENTS: &str = "weir_carrier_events_total";
 
-/// Tiers with the signal of what they served.
-const SERVED: [(TierKind, SignalKind); 3] = [
-    (TierKind::Host, SignalKind::HostHitTokens),
-    (TierKind::Disk, SignalKind::DiskHitTokens),
-    (TierKind::Remote, SignalKind::RemoteHitTokens),
-];
-
 /// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `token_bytes` say what a
 /// block stands for: the model's bytes of a token, over all ranks.
 pub fn add_weir(
@@ -37,7 +30,8 @@ pub fn add_weir(
     };
     let chunk_bytes = f64::from(chunk_tokens) * token_bytes as f64;
     let mut loaded = None;
-    for (tier, kind) in SERVED {
+    for tier in TierKind::ALL.into_iter().skip(1) {
+        let kind = SignalKind::hits_of(tier);
         let filter = [("tier", tier.name()), ("outcome", "hit")];
         let Some(blocks) = read(BLOCKS, &filter) else { continue };
         let source = format!("{PART} ({BLOCKS}{{tier=\"{}\",outcome=\"hit\"}})", tier.name());

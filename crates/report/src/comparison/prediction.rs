@@ -291,7 +291,8 @@ impl Place {
     /// Its tokens; nothing where nobody says it.
     fn hits(self, seen: &Seen) -> Option<f64> {
         let of = |kind, lookups| {
-            let seen = seen.all(tier_hits(kind)).iter().find(|seen| seen.is_lookup == lookups);
+            let seen =
+                seen.all(SignalKind::hits_of(kind)).iter().find(|seen| seen.is_lookup == lookups);
             seen.map(|seen| seen.value)
         };
         match self {
@@ -300,15 +301,6 @@ impl Place {
             Self::Tier(kind) => of(kind, false),
             Self::Lookups(kind) => of(kind, true),
         }
-    }
-}
-
-const fn tier_hits(kind: TierKind) -> SignalKind {
-    match kind {
-        TierKind::Gpu => SignalKind::GpuHitTokens,
-        TierKind::Host => SignalKind::HostHitTokens,
-        TierKind::Disk => SignalKind::DiskHitTokens,
-        TierKind::Remote => SignalKind::RemoteHitTokens,
     }
 }
 

@@ -22,11 +22,12 @@ fn timing() -> Timing {
         intermediate: 12_288,
         vocabulary: 151_936,
         context: 40_960,
-        weight_bytes: Bytes(16_381_470_720),
+        weight_bytes: Some(Bytes(16_381_470_720)),
         bytes_per_weight: 2.0,
         kv_bytes_per_element: 2,
         experts: None,
         latent: None,
+        kv_layers: Vec::new(),
     };
     let accelerator = Accelerator {
         name: "l40s".to_owned(),

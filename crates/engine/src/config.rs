@@ -22,7 +22,7 @@ pub struct EngineConfig {
     pub prefix_caching: bool,
     /// Share of the blocks kept free when a waiting request is admitted while others run.
     pub watermark: f64,
-    /// KV bytes of one token, over all ranks.
+    /// KV bytes that one more token adds over all ranks; latents, which every rank has, count once.
     pub kv_bytes_per_token: u64,
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv_layers::{self, KvKind, KvLayers};
 use crate::units::Bytes;
 
 /// Mixture of experts.
@@ -49,8 +50,8 @@ pub struct ModelShape {
     pub vocabulary: u32,
     /// Longest sequence, in tokens.
     pub context: u32,
-    /// Bytes of all weights as they are loaded.
-    pub weight_bytes: Bytes,
+    /// Bytes of all weights as they are loaded; nothing where the file does not tell.
+    pub weight_bytes: Option<Bytes>,
     /// Bytes per weight in the matrix products (2 for bf16, about 0.55 for 4 bits with scales).
     pub bytes_per_weight: f64,
     /// Bytes per element of the KV cache (2 for bf16, 1 for fp8).
@@ -61,27 +62,47 @@ pub struct ModelShape {
     /// Latent attention, where the model has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latent: Option<LatentAttention>,
+    /// Layers by what their caches hold; empty where all keep what `kv_heads` and `head_dim`, or
+    /// `latent`, say of every token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kv_layers: Vec<KvLayers>,
 }
 
 impl ModelShape {
-    /// KV bytes of one token over all layers and ranks that split it:
-    /// `2 * layers * kv_heads * head_dim * element`, or `layers * (rank + rope) * element` with
-    /// latent attention.
-    pub fn kv_bytes_per_token(&self) -> Bytes {
-        let per_layer = match self.latent {
-            Some(latent) => latent.rank + latent.rope,
-            None => 2 * self.kv_heads * self.head_dim,
+    /// Layers by what their caches hold.
+    pub fn kv_layers(&self) -> Vec<KvLayers> {
+        if !self.kv_layers.is_empty() {
+            return self.kv_layers.clone();
+        }
+        let (kind, heads, elements) = match self.latent {
+            Some(latent) => (KvKind::Latent, 1, latent.rank + latent.rope),
+            None => (KvKind::Full, self.kv_heads, 2 * self.head_dim),
         };
-        Bytes(u64::from(self.layers) * u64::from(per_layer) * u64::from(self.kv_bytes_per_element))
+        vec![KvLayers { count: self.layers, kind, heads, elements, bytes: 0 }]
     }
 
-    /// KV bytes of one token on one tensor-parallel rank.
+    /// KV bytes that one more token adds, over all layers, one copy of what ranks hold several
+    /// times. Of plain attention `2 * layers * kv_heads * head_dim * element`, of latent attention
+    /// `layers * (rank + rope) * element`; windows and states do not grow.
+    pub fn kv_bytes_per_token(&self) -> Bytes {
+        self.kv_bytes_per_token_and_rank(1)
+    }
+
+    /// The same on one tensor-parallel rank.
     pub fn kv_bytes_per_token_and_rank(&self, tensor_parallel: u32) -> Bytes {
-        if self.latent.is_some() {
-            return self.kv_bytes_per_token();
-        }
-        // Heads are replicated once there are more ranks than heads.
-        let ranks = u64::from(tensor_parallel.min(self.kv_heads).max(1));
-        Bytes(self.kv_bytes_per_token().0 / ranks)
+        let element = self.kv_bytes_per_element;
+        Bytes(kv_layers::bytes_per_token(&self.kv_layers(), element, tensor_parallel))
+    }
+
+    /// KV bytes of one sequence of `context` tokens beside those per token, one copy: what windows
+    /// and states hold.
+    pub fn kv_bytes_per_sequence(&self, context: u64) -> Bytes {
+        let element = self.kv_bytes_per_element;
+        Bytes(kv_layers::bytes_per_sequence(&self.kv_layers(), element, 1, context))
+    }
+
+    /// True where every rank holds the whole KV of a token, as with latent attention.
+    pub fn kv_is_replicated(&self) -> bool {
+        self.kv_layers().iter().all(KvLayers::is_replicated)
     }
 }

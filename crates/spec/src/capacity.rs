@@ -29,49 +29,54 @@ pub fn overhead(accelerator: &Accelerator, max_num_seqs: u32) -> Bytes {
     Bytes((gib * GIB) as u64)
 }
 
-/// KV tokens that the GPUs of one replica hold:
-/// `(gpu_memory_utilization * memory - weights / tp - overhead) / KV bytes per token and rank`.
+/// Bytes that are left for KV blocks on each GPU of a replica:
+/// `gpu_memory_utilization * memory - weights / tp - overhead`.
 ///
-/// Fails when the weights leave nothing; `model` names what does not fit.
-pub fn kv_tokens(
+/// Fails when the weights leave nothing, or are not known; `model` names what does not fit.
+pub fn kv_bytes(
     model: &ModelShape,
     accelerator: &Accelerator,
     tensor_parallel: u32,
     gpu_memory_utilization: f64,
     max_num_seqs: u32,
 ) -> Result<u64, SpecError> {
+    let Some(weights) = model.weight_bytes else {
+        return Err(SpecError::UnknownWeights {
+            model: model.name.clone(),
+            why: "its shape does not tell".to_owned(),
+        });
+    };
     let usable = accelerator.memory_mib as f64 * MIB * gpu_memory_utilization;
-    let weights = model.weight_bytes.0 as f64 / f64::from(tensor_parallel);
+    let weights = weights.0 as f64 / f64::from(tensor_parallel);
     let overhead = overhead(accelerator, max_num_seqs).0 as f64;
     let left = usable - weights - overhead;
     if left <= 0.0 {
-        return Err(SpecError::value(
-            "models",
-            format!(
-                "{} does not fit: each of {tensor_parallel} {} offers {:.1} GiB, and needs \
-                 {:.1} GiB of weights and {:.1} GiB besides",
-                model.name,
-                accelerator.name,
-                usable / GIB,
-                weights / GIB,
-                overhead / GIB,
-            ),
-            "use more or larger accelerators, or a quantized model",
-        ));
+        return Err(SpecError::DoesNotFit {
+            model: model.name.clone(),
+            ranks: tensor_parallel,
+            accelerator: accelerator.name.clone(),
+            usable: usable / GIB,
+            weights: weights / GIB,
+            overhead: overhead / GIB,
+        });
     }
-    let per_token = model.kv_bytes_per_token_and_rank(tensor_parallel).0.max(1);
-    Ok(left as u64 / per_token)
+    Ok(left as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalogue::{accelerators, models};
+    use crate::document::quantity::Version;
+    use crate::kv_pool::KvPool;
+
+    const VLLM: Version = Version { major: 0, minor: 11, patch: 2 };
 
     fn pool(model: &str, utilization: f64) -> f64 {
         let model = models::find(model).unwrap();
         let l40s = accelerators::find("l40s", "hardware").unwrap();
-        kv_tokens(&model, &l40s, 2, utilization, 1024).unwrap() as f64
+        let bytes = kv_bytes(&model, &l40s, 2, utilization, 1024).unwrap();
+        KvPool::of(&model, 2, 16, VLLM).tokens(bytes, 1) as f64
     }
 
     #[test]
@@ -105,7 +110,7 @@ mod tests {
     fn a_model_that_does_not_fit_is_refused() {
         let model = models::find("meta-llama/Llama-3.1-70B").unwrap();
         let l4 = accelerators::find("l4", "hardware").unwrap();
-        let error = kv_tokens(&model, &l4, 1, 0.9, 256).unwrap_err().to_string();
+        let error = kv_bytes(&model, &l4, 1, 0.9, 256).unwrap_err().to_string();
         assert_eq!(
             error,
             "models: meta-llama/Llama-3.1-70B does not fit: each of 1 l4 offers 20.2 GiB, and \

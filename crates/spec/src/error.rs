@@ -82,6 +82,36 @@ pub enum SpecError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Weights that leave no memory for KV blocks.
+    #[error(
+        "models: {model} does not fit: each of {ranks} {accelerator} offers {usable:.1} GiB, and \
+         needs {weights:.1} GiB of weights and {overhead:.1} GiB besides; use more or larger \
+         accelerators, or a quantized model"
+    )]
+    DoesNotFit {
+        /// The model.
+        model: String,
+        /// Tensor-parallel ranks.
+        ranks: u32,
+        /// The accelerator.
+        accelerator: String,
+        /// GiB that vLLM may use on each.
+        usable: f64,
+        /// GiB of weights on each.
+        weights: f64,
+        /// GiB of everything else on each.
+        overhead: f64,
+    },
+    /// Weights whose bytes the model's file does not tell.
+    #[error(
+        "models: the weights of {model} are not known: {why}; add `weight_bytes` beside `config`"
+    )]
+    UnknownWeights {
+        /// The model.
+        model: String,
+        /// What is not known.
+        why: String,
+    },
     /// A link profile that cannot be used.
     #[error("{}: {problem}; {remedy}", path.display())]
     LinkProfile {

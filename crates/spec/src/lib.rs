@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod document;
 pub mod error;
 pub mod experiment;
+pub mod kv_pool;
 pub mod plan;
 pub mod prediction;
 pub mod schema;

@@ -25,7 +25,7 @@ pub struct Sizes {
     /// KV bytes of one token, over all ranks.
     pub kv_bytes_per_token: Bytes,
     /// Weights of the model, over all ranks.
-    pub weight_bytes: Bytes,
+    pub weight_bytes: Option<Bytes>,
     /// Length of the prefix in question.
     pub prefix_tokens: u32,
     /// KV bytes of one prefix.

@@ -216,7 +216,11 @@ impl Measurement<'_> {
         offload.mechanism.is_lmcache().then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
             token_bytes: self.deployment.engine.kv_bytes_per_token,
-            ranks: self.deployment.tensor_parallel,
+            // Of latents the first rank's copy stands for all.
+            ranks: match self.deployment.model.kv_is_replicated() {
+                true => 1,
+                false => self.deployment.tensor_parallel,
+            },
             second_level: match (&offload.store, offload.tiers.len()) {
                 (Some(_), _) => Some(TierKind::Remote),
                 (None, 2..) => Some(TierKind::Disk),

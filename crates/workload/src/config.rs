@@ -215,6 +215,32 @@ pub struct TraceFile {
     pub over_context: OverContext,
 }
 
+impl WorkloadConfig {
+    /// Tokens of a sequence in the middle of a typical session, from the middles of its lengths;
+    /// nothing for a trace, whose lengths are in its file.
+    pub fn typical_context(&self) -> Option<u64> {
+        let middle = |length: &Length| u64::from(length.middle());
+        match self {
+            Self::SharedPrefix(of) => {
+                let turn = middle(&of.prompt_tokens) + middle(&of.output_tokens);
+                Some(u64::from(of.prefix_tokens) + turn * u64::from(of.turns).div_ceil(2))
+            }
+            Self::LongContext(of) => Some(
+                u64::from(of.system_tokens)
+                    + middle(&of.document_tokens) * u64::from(of.documents_per_prompt)
+                    + middle(&of.question_tokens)
+                    + middle(&of.output_tokens),
+            ),
+            Self::Agentic(of) => {
+                let call = middle(&of.call_tokens) + middle(&of.result_tokens);
+                let calls = middle(&of.tool_calls).div_ceil(2);
+                Some(u64::from(of.system_tokens) + middle(&of.task_tokens) + call * calls)
+            }
+            Self::Trace(_) => None,
+        }
+    }
+}
+
 const fn one() -> u32 {
     1
 }

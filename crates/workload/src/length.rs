@@ -24,6 +24,25 @@ impl Length {
         }
     }
 
+    /// A value in its middle: the mean, or the median.
+    pub const fn middle(&self) -> u32 {
+        match *self {
+            Self::Fixed(value) => value,
+            Self::Uniform { min, max } => min.midpoint(max),
+            Self::Normal { mean: middle, min, max, .. }
+            | Self::Lognormal { median: middle, min, max, .. } => {
+                let middle = middle as u32;
+                if middle < min {
+                    min
+                } else if middle > max {
+                    max
+                } else {
+                    middle
+                }
+            }
+        }
+    }
+
     /// Draws a value. A fixed length takes nothing from the stream.
     pub(crate) fn draw(&self, stream: &mut Stream) -> u32 {
         match *self {

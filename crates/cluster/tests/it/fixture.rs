@@ -50,11 +50,12 @@ pub(crate) fn analytic(front_end: Nanos) -> TimingConfig {
             intermediate: 3072,
             vocabulary: 151_936,
             context: 40_960,
-            weight_bytes: Bytes(1_191_968_768),
+            weight_bytes: Some(Bytes(1_191_968_768)),
             bytes_per_weight: 2.0,
             kv_bytes_per_element: 2,
             experts: None,
             latent: None,
+            kv_layers: Vec::new(),
         },
         accelerator: Accelerator {
             name: "some".to_owned(),

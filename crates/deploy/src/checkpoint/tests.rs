@@ -19,11 +19,12 @@ fn shape() -> ModelShape {
         intermediate: 96,
         vocabulary: 512,
         context: 2048,
-        weight_bytes: Bytes::ZERO,
+        weight_bytes: None,
         bytes_per_weight: 2.0,
         kv_bytes_per_element: 2,
         experts: None,
         latent: None,
+        kv_layers: Vec::new(),
     }
 }
 
@@ -180,7 +181,7 @@ fn shapes_that_are_not_a_dense_qwen3_are_refused_by_name() {
     let folder = place.path().join("small");
     let latent = weir_model::shape::LatentAttention { rank: 8, rope: 4 };
     for (shape, words) in [
-        (ModelShape { latent: Some(latent), ..shape() }, "latent"),
+        (ModelShape { latent: Some(latent), ..shape() }, "not full attention"),
         (ModelShape { bytes_per_weight: 0.55, ..shape() }, "16 nor 32"),
         (ModelShape { vocabulary: 100, ..shape() }, "bytes"),
         (ModelShape { kv_heads: 3, ..shape() }, "evenly"),

@@ -70,8 +70,8 @@ impl Weights {
             model: shape.name.clone(),
             problem: problem.to_owned(),
         };
-        if shape.experts.is_some() || shape.latent.is_some() {
-            return Err(refused("it has experts or latent attention"));
+        if shape.experts.is_some() || shape.latent.is_some() || !shape.kv_layers.is_empty() {
+            return Err(refused("it has experts, or layers that are not full attention"));
         }
         if shape.bytes_per_weight != 2.0 && shape.bytes_per_weight != 4.0 {
             return Err(refused("its weights have neither 16 nor 32 bits"));

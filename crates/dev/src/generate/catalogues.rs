@@ -38,7 +38,7 @@ fn model_table() -> String {
             model.layers.to_string(),
             model.kv_heads.to_string(),
             model.kv_bytes_per_token().0.to_string(),
-            model.weight_bytes.to_string(),
+            model.weight_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
             model.context.to_string(),
             kind(&model),
         ]

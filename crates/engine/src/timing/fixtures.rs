@@ -20,11 +20,12 @@ fn shape(name: &str, dimensions: Dimensions, bytes_per_weight: f64) -> ModelShap
         intermediate,
         vocabulary,
         context: 131_072,
-        weight_bytes: Bytes::ZERO,
+        weight_bytes: None,
         bytes_per_weight,
         kv_bytes_per_element: 2,
         experts: None,
         latent: None,
+        kv_layers: Vec::new(),
     }
 }
 

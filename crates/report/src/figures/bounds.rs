@@ -1,10 +1,11 @@
 //! A physical bound: no engine computes more tokens than its accelerators' arithmetic allows.
 
+use weir_model::ModelShape;
 use weir_record::CellFigures;
 use weir_spec::plan::Deployment;
 
 /// The share of the deployment's peak arithmetic that the cell's figures imply, or nothing for
-/// sparse models, whose active weights the shape does not give exactly.
+/// models whose active weights the shape does not give exactly.
 ///
 /// A token costs at least `2 * weights` floating-point operations (one multiplication and one
 /// addition per weight; attention comes on top). Tokens that were computed are the prompt tokens
@@ -12,13 +13,26 @@ use weir_spec::plan::Deployment;
 /// the throughput is inflated.
 pub fn compute_share(figures: &CellFigures, deployment: &Deployment) -> Option<f64> {
     let model = &deployment.model;
-    if model.experts.is_some() || model.bytes_per_weight <= 0.0 {
+    if model.experts.is_some() || model.latent.is_some() || !model.kv_layers.is_empty() {
         return None;
     }
-    let weights = model.weight_bytes.0 as f64 / model.bytes_per_weight;
+    if model.layers == 0 {
+        // An endpoint's model, of which only the name is known.
+        return None;
+    }
+    let weights = products(model);
     let missed = 1.0 - (figures.gpu_hit_percent + figures.external_hit_percent) / 100.0;
     let computed = figures.prompt_tokens_per_s * missed + figures.completed_output_tokens_per_s;
     let accelerators = f64::from(deployment.hardware.count) * f64::from(deployment.replicas);
     let peak = deployment.hardware.accelerator.bf16_tflops * 1e12 * accelerators;
     (peak > 0.0).then(|| 2.0 * weights * computed / peak)
+}
+
+/// Weights that each token is multiplied with: those of the layers. Embeddings are looked up, and
+/// logits are computed for the last token of a prompt only.
+fn products(model: &ModelShape) -> f64 {
+    let of = f64::from;
+    let attention = 2.0 * of(model.heads) + 2.0 * of(model.kv_heads);
+    let layer = of(model.hidden) * (attention * of(model.head_dim) + 3.0 * of(model.intermediate));
+    of(model.layers) * layer
 }

@@ -2,7 +2,7 @@
 //! are stated where the format mixes widths.
 
 use weir_model::shape::{Experts, LatentAttention};
-use weir_model::{Bytes, ModelShape};
+use weir_model::{Bytes, KvKind, KvLayers, ModelShape};
 
 /// Bytes per weight as 4-bit AWQ with groups of 128 is stored: half a byte, and a 16-bit scale and
 /// a 4-bit zero per group.
@@ -62,7 +62,7 @@ pub fn find(name: &str) -> Option<ModelShape> {
 }
 
 /// Bytes of all weights: embeddings in 16 bits, everything else at `stored` bytes per weight.
-pub(crate) fn weight_bytes(model: &ModelShape, tied: bool, stored: f64) -> Bytes {
+fn weight_bytes(model: &ModelShape, tied: bool, stored: f64) -> Bytes {
     // In floating point, since a file may describe a shape beyond 64 bits; exact below 2^53.
     let of = f64::from;
     let (hidden, layers) = (of(model.hidden), of(model.layers));
@@ -93,13 +93,14 @@ fn dense(row: &Row) -> ModelShape {
         intermediate,
         vocabulary,
         context,
-        weight_bytes: Bytes::ZERO,
+        weight_bytes: None,
         bytes_per_weight: 2.0,
         kv_bytes_per_element: 2,
         experts: None,
         latent: None,
+        kv_layers: Vec::new(),
     };
-    model.weight_bytes = weight_bytes(&model, tied, 2.0);
+    model.weight_bytes = Some(weight_bytes(&model, tied, 2.0));
     model
 }
 
@@ -107,7 +108,7 @@ fn awq() -> ModelShape {
     let row = ("Qwen/Qwen3-32B-AWQ", 64, 5120, 64, 8, 128, 25_600, QWEN_VOCABULARY, 40_960, false);
     let mut model = dense(&row);
     model.bytes_per_weight = AWQ_READ;
-    model.weight_bytes = weight_bytes(&model, false, AWQ_STORED);
+    model.weight_bytes = Some(weight_bytes(&model, false, AWQ_STORED));
     model
 }
 
@@ -115,7 +116,7 @@ fn qwen_30b_a3b() -> ModelShape {
     let row = ("Qwen/Qwen3-30B-A3B", 48, 2048, 32, 4, 128, 0, QWEN_VOCABULARY, 40_960, false);
     let mut model = dense(&row);
     model.experts = Some(Experts { count: 128, active: 8, intermediate: 768 });
-    model.weight_bytes = weight_bytes(&model, false, 2.0);
+    model.weight_bytes = Some(weight_bytes(&model, false, 2.0));
     model
 }
 
@@ -124,7 +125,10 @@ fn gpt_oss(name: &'static str, layers: u32, experts: u32, weights: u64) -> Model
     model.experts = Some(Experts { count: experts, active: 4, intermediate: 2880 });
     // MXFP4: 4 bits and an 8-bit scale per 32 weights.
     model.bytes_per_weight = 0.53125;
-    model.weight_bytes = Bytes(weights);
+    model.weight_bytes = Some(Bytes(weights));
+    // Every second layer sees the last 128 tokens.
+    let half = |kind| KvLayers { count: layers / 2, kind, heads: 8, elements: 128, bytes: 0 };
+    model.kv_layers = vec![half(KvKind::SlidingWindow { tokens: 128 }), half(KvKind::Full)];
     model
 }
 
@@ -135,7 +139,7 @@ fn deepseek_v3() -> ModelShape {
     model.experts = Some(Experts { count: 257, active: 9, intermediate: 2048 });
     model.latent = Some(LatentAttention { rank: 512, rope: 64 });
     model.bytes_per_weight = 1.0;
-    model.weight_bytes = Bytes(671_000_000_000);
+    model.weight_bytes = Some(Bytes(671_000_000_000));
     model
 }
 
@@ -157,8 +161,8 @@ mod tests {
             ("meta-llama/Llama-3.2-1B", 32_768),
             ("meta-llama/Llama-3.2-3B", 114_688),
             ("mistralai/Mistral-7B-Instruct-v0.3", 131_072),
-            ("openai/gpt-oss-20b", 49_152),
-            ("openai/gpt-oss-120b", 73_728),
+            ("openai/gpt-oss-20b", 24_576),
+            ("openai/gpt-oss-120b", 36_864),
             ("deepseek-ai/DeepSeek-V3", 70_272),
             ("weir/tiny-qwen3", 4096),
         ] {
@@ -181,7 +185,7 @@ mod tests {
             ("meta-llama/Llama-3.2-3B", 6.43),
             ("mistralai/Mistral-7B-v0.3", 14.5),
         ] {
-            let computed = find(name).unwrap().weight_bytes.0 as f64 / 1e9;
+            let computed = find(name).unwrap().weight_bytes.unwrap().0 as f64 / 1e9;
             assert!((computed / gigabytes - 1.0).abs() < 0.01, "{name}: {computed} GB");
         }
     }

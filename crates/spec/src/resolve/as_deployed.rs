@@ -159,11 +159,12 @@ fn model(name: &str, context: u32, vocabulary: u32) -> ModelShape {
         intermediate: 0,
         vocabulary,
         context,
-        weight_bytes: Bytes(0),
+        weight_bytes: None,
         bytes_per_weight: 0.0,
         kv_bytes_per_element: 0,
         experts: None,
         latent: None,
+        kv_layers: Vec::new(),
     }
 }
 

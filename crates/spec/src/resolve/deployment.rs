@@ -6,8 +6,8 @@ use weir_engine::EngineConfig;
 use weir_model::{Bytes, ModelShape, TierKind};
 
 use super::{arm, check_name, check_unique, engine, level, slug};
-use crate::capacity;
-use crate::catalogue::{accelerators, hugging_face, models};
+use crate::catalogue::hugging_face::{self, ModelRead};
+use crate::catalogue::{accelerators, models};
 use crate::document::ModelOverride;
 use crate::document::engine::EngineSection;
 use crate::document::hardware::HardwareSection;
@@ -31,7 +31,8 @@ pub(super) struct Point {
 /// All deployments, in the file's order: models, then hardware, then sweeps.
 pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError> {
     let spec = &experiment.spec;
-    let models = models(experiment)?;
+    let read = models(experiment)?;
+    let models: Vec<&ModelShape> = read.iter().map(|model| &model.shape).collect();
     let hardware = hardware(experiment)?;
     // A flag that narrows the list leaves overrides of known models behind.
     let narrowed = matches!(experiment.origins.get("models"), Some(Origin::Set(_)));
@@ -43,8 +44,8 @@ pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError>
         }
     }
     let mut deployments = Vec::new();
-    for model in &models {
-        let change = spec.overrides.get(&model.name).cloned().unwrap_or_default();
+    for model in &read {
+        let change = spec.overrides.get(&model.shape.name).cloned().unwrap_or_default();
         let section =
             change.engine.as_ref().map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
         for hardware in &hardware {
@@ -63,7 +64,7 @@ pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError>
 
 fn one(
     experiment: &Experiment,
-    model: &ModelShape,
+    read: &ModelRead,
     hardware: &Hardware,
     change: &ModelOverride,
     section: &EngineSection,
@@ -71,14 +72,16 @@ fn one(
     label: String,
 ) -> Result<Deployment, SpecError> {
     let spec = &experiment.spec;
-    let mut model = model.clone();
+    let mut model = read.shape.clone();
     if let Target::Local(local) = &spec.target
         && matches!(local.dtype.as_deref(), Some("float32" | "float"))
     {
         // vLLM's KV cache has the weights' type unless it is told another.
         model.kv_bytes_per_element = 4;
     }
-    let engine = engine::resolve(section, &model, hardware, point)?;
+    let context = spec.workload.typical_context();
+    let engine = engine::resolve(section, &model, hardware, point, context)
+        .map_err(|error| because(error, read))?;
     let arms = arm::all(experiment, change, &engine, hardware, point)?;
     let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let longest = engine.config.max_model_len;
@@ -155,31 +158,45 @@ fn label(section: &EngineSection, hardware: &Hardware, point: Point) -> String {
     label
 }
 
-fn models(experiment: &Experiment) -> Result<Vec<ModelShape>, SpecError> {
+/// The file knows better than its shape why the weights are not known.
+fn because(error: SpecError, read: &ModelRead) -> SpecError {
+    match (error, &read.unknown_weights) {
+        (SpecError::UnknownWeights { model, .. }, Some(why)) => {
+            SpecError::UnknownWeights { model, why: why.clone() }
+        }
+        (error, _) => error,
+    }
+}
+
+fn models(experiment: &Experiment) -> Result<Vec<ModelRead>, SpecError> {
     let mut shapes = Vec::new();
     for entry in &experiment.spec.models {
         shapes.push(match entry {
-            NameOr::Name(name) => models::find(name).ok_or_else(|| {
-                let all = models::all();
-                let known = all.iter().map(|model| model.name.as_str());
-                SpecError::unknown("models", "model", name, "models", known)
-            })?,
+            NameOr::Name(name) => {
+                let shape = models::find(name).ok_or_else(|| {
+                    let all = models::all();
+                    let known = all.iter().map(|model| model.name.as_str());
+                    SpecError::unknown("models", "model", name, "models", known)
+                })?;
+                ModelRead { shape, unknown_weights: None }
+            }
             NameOr::Map(file) => model_file(file, &experiment.base)?,
         });
     }
-    let slugs: Vec<String> = shapes.iter().map(|shape| slug(&shape.name)).collect();
+    let slugs: Vec<String> = shapes.iter().map(|read| slug(&read.shape.name)).collect();
     check_unique("models", slugs.iter().map(String::as_str), "give one of them another `name`")?;
     Ok(shapes)
 }
 
-fn model_file(file: &ModelFile, base: &Path) -> Result<ModelShape, SpecError> {
-    let mut shape = hugging_face::read(&base.join(&file.config))?;
+fn model_file(file: &ModelFile, base: &Path) -> Result<ModelRead, SpecError> {
+    let mut read = hugging_face::read(&base.join(&file.config))?;
+    let shape = &mut read.shape;
     if let Some(name) = &file.name {
         name.clone_into(&mut shape.name);
     }
     match file.weight_bytes {
         None => {}
-        Some(Size::Bytes(bytes)) => shape.weight_bytes = bytes,
+        Some(Size::Bytes(bytes)) => shape.weight_bytes = Some(bytes),
         Some(size) => {
             return Err(SpecError::value(
                 "models.weight_bytes",
@@ -192,7 +209,7 @@ fn model_file(file: &ModelFile, base: &Path) -> Result<ModelShape, SpecError> {
     if shape.context == 0 {
         return Err(SpecError::value("models.context", "0 tokens", "write the longest sequence"));
     }
-    Ok(shape)
+    Ok(read)
 }
 
 fn hardware(experiment: &Experiment) -> Result<Vec<Hardware>, SpecError> {
@@ -233,19 +250,4 @@ fn inline_hardware(section: &HardwareSection) -> Result<Hardware, SpecError> {
         accelerator.host_link_gb_per_s = positive("host_link_gb_per_s", rate)?;
     }
     Ok(Hardware { name, count: section.count, accelerator })
-}
-
-/// KV tokens of a replica's pool, computed or given.
-pub(super) fn pool_tokens(
-    section: &EngineSection,
-    model: &ModelShape,
-    hardware: &Hardware,
-    point: Point,
-    max_num_seqs: u32,
-) -> Result<u64, SpecError> {
-    if let Some(tokens) = section.kv_tokens {
-        return Ok(tokens);
-    }
-    let (ranks, share) = (point.tensor_parallel, point.gpu_memory_utilization);
-    capacity::kv_tokens(model, &hardware.accelerator, ranks, share, max_num_seqs)
 }

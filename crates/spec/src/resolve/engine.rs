@@ -4,12 +4,13 @@ use weir_engine::config::AnalyticConfig;
 use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::{ModelShape, Nanos};
 
-use super::deployment::{Point, pool_tokens};
+use super::deployment::Point;
 use super::{HOUR, SECOND, check_span};
 use crate::capacity;
 use crate::document::engine::{EngineSection, KvCacheDtype, TimingSection};
 use crate::document::quantity::Version;
 use crate::error::SpecError;
+use crate::kv_pool::KvPool;
 use crate::plan::Hardware;
 
 /// The version whose defaults apply where the file names none.
@@ -25,6 +26,9 @@ const CPU_PER_SEQUENCE_BEFORE_12: Nanos = Nanos(140_000);
 const MOST_POOL_BYTES: u64 = 1 << 50;
 /// HTTP, tokenizer and queue in front of the scheduler.
 const FRONT_END: Nanos = Nanos(12_000_000);
+/// Shorter contexts are of commands that ask about a deployment and no workload: the pool is then
+/// the one that vLLM reports, in sequences as long as they may be.
+const LEAST_CONTEXT: u64 = 256;
 
 /// An engine, resolved, with what arms need to know of it.
 pub(super) struct Engine {
@@ -40,6 +44,7 @@ pub(super) fn resolve(
     model: &ModelShape,
     hardware: &Hardware,
     point: Point,
+    context: Option<u64>,
 ) -> Result<Engine, SpecError> {
     check_point(model, hardware, point)?;
     let version = section.vllm.unwrap_or(VLLM);
@@ -51,8 +56,11 @@ pub(super) fn resolve(
     }
     let large = capacity::is_large(&hardware.accelerator);
     let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });
+    let block_size = section.block_size.unwrap_or(16);
+    check_range("block_size", block_size, 1024)?;
+    let pool = KvPool::of(&model, point.tensor_parallel, block_size, version);
     let config = EngineConfig {
-        block_size: section.block_size.unwrap_or(16),
+        block_size: pool.block_size,
         blocks: 0,
         max_num_seqs,
         max_num_batched_tokens: section.max_num_batched_tokens.unwrap_or(if large {
@@ -63,15 +71,34 @@ pub(super) fn resolve(
         max_model_len: section.max_model_len.unwrap_or(model.context),
         prefix_caching: section.prefix_caching.unwrap_or(true),
         watermark: section.watermark.unwrap_or(0.0),
-        kv_bytes_per_token: model.kv_bytes_per_token_and_rank(point.tensor_parallel).0
-            * u64::from(point.tensor_parallel),
+        kv_bytes_per_token: over_ranks(&model, point.tensor_parallel),
     };
     check_limits(&config, &model)?;
-    let tokens = pool_tokens(section, &model, hardware, point, max_num_seqs)?;
-    let config = EngineConfig { blocks: blocks(tokens, &config)?, ..config };
+    let blocks = match section.kv_tokens {
+        Some(tokens) => blocks(tokens, tokens, &config)?,
+        None => {
+            let (ranks, share) = (point.tensor_parallel, point.gpu_memory_utilization);
+            let bytes =
+                capacity::kv_bytes(&model, &hardware.accelerator, ranks, share, max_num_seqs)?;
+            let longest = u64::from(config.max_model_len);
+            let context = context.filter(|context| *context >= LEAST_CONTEXT);
+            let context = context.unwrap_or(longest).min(longest);
+            blocks(pool.tokens(bytes, context), pool.tokens(bytes, longest), &config)?
+        }
+    };
+    let config = EngineConfig { blocks, ..config };
     check_spans(section)?;
     let timing = timing(section, version, &model, hardware, point);
     Ok(Engine { version, model, config, timing })
+}
+
+/// KV bytes that one more token adds over all ranks. Latents, of which every rank has a copy, count
+/// once: the software below the GPU keeps one.
+fn over_ranks(model: &ModelShape, ranks: u32) -> u64 {
+    if model.kv_is_replicated() {
+        return model.kv_bytes_per_token().0;
+    }
+    model.kv_bytes_per_token_and_rank(ranks).0 * u64::from(ranks)
 }
 
 fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
@@ -102,20 +129,24 @@ fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<
     Ok(())
 }
 
+fn check_range(key: &str, value: u32, most: u32) -> Result<(), SpecError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SpecError::value(
+        format!("engine.{key}"),
+        format!("{value} is out of range"),
+        format!("write a number from 1 to {most}"),
+    ))
+}
+
 fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecError> {
     for (key, value, most) in [
-        ("block_size", config.block_size, 1024),
         ("max_num_seqs", config.max_num_seqs, 65_536),
         ("max_num_batched_tokens", config.max_num_batched_tokens, 1 << 20),
         ("max_model_len", config.max_model_len, 1 << 24),
     ] {
-        if value == 0 || value > most {
-            return Err(SpecError::value(
-                format!("engine.{key}"),
-                format!("{value} is out of range"),
-                format!("write a number from 1 to {most}"),
-            ));
-        }
+        check_range(key, value, most)?;
     }
     if config.max_num_batched_tokens < config.max_num_seqs {
         return Err(SpecError::value(
@@ -147,8 +178,9 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
     Ok(())
 }
 
-/// Blocks of the pool. Like vLLM, refuses one that cannot hold a single longest sequence.
-fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
+/// Blocks of a pool of so many tokens. Like vLLM, refuses one that cannot hold a single longest
+/// sequence; `longest` is what it holds in such sequences.
+fn blocks(tokens: u64, longest: u64, config: &EngineConfig) -> Result<u32, SpecError> {
     let whole = u32::try_from(tokens / u64::from(config.block_size)).ok();
     let bytes = tokens.checked_mul(config.kv_bytes_per_token);
     let Some(whole) = whole.filter(|_| bytes.is_some_and(|bytes| bytes <= MOST_POOL_BYTES)) else {
@@ -158,14 +190,14 @@ fn blocks(tokens: u64, config: &EngineConfig) -> Result<u32, SpecError> {
             "lower it",
         ));
     };
-    if tokens < u64::from(config.max_model_len) {
+    if longest < u64::from(config.max_model_len) {
         return Err(SpecError::value(
             "engine.max_model_len",
             format!(
-                "the GPUs hold {tokens} KV tokens, fewer than one sequence of {}",
+                "the GPUs hold {longest} KV tokens, fewer than one sequence of {}",
                 config.max_model_len
             ),
-            format!("set engine.max_model_len to at most {tokens}, or use more memory"),
+            format!("set engine.max_model_len to at most {longest}, or use more memory"),
         ));
     }
     Ok(whole)

@@ -62,9 +62,11 @@ impl Place<'_> {
         }
     }
 
-    /// All ranks of a replica copy at once, each over its own link.
+    /// All ranks of a replica copy at once, each over its own link; with latent attention each
+    /// copies the whole of it, or one does for all.
     fn host_link(&self) -> LinkConfig {
-        let ranks = f64::from(self.point.tensor_parallel);
+        let whole = self.engine.model.kv_is_replicated();
+        let ranks = if whole { 1.0 } else { f64::from(self.point.tensor_parallel) };
         let rate = self.hardware.accelerator.host_link_gb_per_s * 1e9 * ranks;
         LinkConfig {
             base_latency: Nanos::ZERO,

@@ -1,6 +1,7 @@
 //! Integration tests of the experiment file: what it accepts, refuses and becomes.
 
 mod examples;
+mod model_configs;
 mod predictions;
 mod profiles;
 mod refusals;

@@ -33,7 +33,7 @@ fn model_table() -> Table {
             model.layers.to_string().into(),
             model.kv_heads.to_string().into(),
             model.kv_bytes_per_token().0.to_string().into(),
-            model.weight_bytes.to_string().into(),
+            model.weight_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()).into(),
             model.context.to_string().into(),
         ]);
     }

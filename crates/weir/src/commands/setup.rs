@@ -134,7 +134,7 @@ impl Meter {
 fn model(args: &ModelArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let is_file = Path::new(&args.model).extension().is_some_and(|end| end == "json");
     let shape = if is_file {
-        hugging_face::read(Path::new(&args.model))?
+        hugging_face::read(Path::new(&args.model))?.shape
     } else {
         models::find(&args.model).ok_or_else(|| {
             let name = &args.model;

@@ -60,7 +60,7 @@ fn facts(of: &Deployment, sizes: &Sizes, prefill: &str) -> String {
         let _ = writeln!(out, "  {key:<34} {value}");
     };
     line("KV bytes per token", kv.0.to_string());
-    line("weights", sizes.weight_bytes.to_string());
+    line("weights", sizes.weight_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()));
     line("GPU pool", format!("{pool} tokens in {} blocks", of.engine.blocks));
     line(&format!("one prefix of {} tokens", sizes.prefix_tokens), sizes.prefix_bytes.to_string());
     let held = sizes.tiers.first().map_or(0, |gpu| gpu.prefixes);

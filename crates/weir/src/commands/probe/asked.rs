@@ -171,7 +171,7 @@ fn extend<T: FromStr>(list: &mut Vec<T>, values: &[&str], flag: &str) -> anyhow:
 fn model(name: &str) -> anyhow::Result<ModelFacts> {
     let is_file = Path::new(name).extension().is_some_and(|end| end == "json");
     let shape = if is_file {
-        hugging_face::read(Path::new(name))?
+        hugging_face::read(Path::new(name))?.shape
     } else {
         models::find(name).ok_or_else(|| {
             Mistake(format!("--model {name}: not known; `weir list models` prints the known ones"))

@@ -1,0 +1,137 @@
+//! Any model from its Hugging Face `config.json`: kinds of layers, caches and weights.
+
+mod caches;
+mod defaults;
+mod file;
+mod kinds;
+mod parameters;
+mod quantization;
+
+use std::path::Path;
+
+use serde_json::Value;
+use weir_model::shape::Experts;
+use weir_model::{Bytes, KvKind, KvLayers, ModelShape};
+
+use self::caches::Attention;
+use self::file::Keys;
+use self::kinds::Layer;
+use self::parameters::FeedForward;
+use crate::error::SpecError;
+
+/// A model as its file describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRead {
+    /// Its shape.
+    pub shape: ModelShape,
+    /// Why the weights are not known, where they are not.
+    pub unknown_weights: Option<String>,
+}
+
+/// Reads a `config.json`; the name is the file's `_name_or_path`, or its folder's name.
+pub fn read(path: &Path) -> Result<ModelRead, SpecError> {
+    let bytes = std::fs::read(path).map_err(|source| SpecError::Read {
+        what: "model configuration",
+        path: path.to_owned(),
+        source,
+    })?;
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    // Where it is absent, the model is not quantised by ModelOpt.
+    let beside = std::fs::read(path.with_file_name("hf_quant_config.json")).ok();
+    parse(&bytes, beside.as_deref(), folder.unwrap_or("model"))
+        .map_err(|problem| SpecError::ModelConfig { path: path.to_owned(), problem })
+}
+
+/// The model that a `config.json` describes, with the `hf_quant_config.json` beside it.
+fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead, String> {
+    let document = file::json(&file::text(bytes)?)?;
+    let beside = match beside {
+        None => None,
+        Some(bytes) => {
+            let read = file::text(bytes).and_then(|text| file::json(&text));
+            Some(read.map_err(|problem| format!("hf_quant_config.json beside it: {problem}"))?)
+        }
+    };
+    let keys = Keys::of(&document)?;
+    let layers = kinds::of_layers(&keys)?;
+    let heads = keys.need("num_attention_heads")?;
+    let hidden = keys.need("hidden_size")?;
+    let context = keys.need("max_position_embeddings")?;
+    let head_dim = head_dim(&keys, hidden, heads)?;
+    let attention = Attention::read(&keys, head_dim, heads)?;
+    let caches = caches::of_layers(&keys, &layers, &attention, context)?;
+    let feed_forward = FeedForward::read(&keys, &layers)?;
+    let vocabulary = keys.need("vocab_size")?;
+    // Counted before anything is refused, so that all missing keys are named at once.
+    let weights = parameters::all(&keys, &layers, &attention, &feed_forward, heads);
+    keys.finish()?;
+    let config = quantization_config(&document, &keys);
+    let stored = quantization::of_weights(config, beside.as_ref(), keys.word("expert_dtype"));
+    let bytes = weights.and_then(|weights| Ok(quantization::bytes(&weights, &stored?)));
+    let shape = ModelShape {
+        name: name(&document, folder).to_owned(),
+        layers: layers.len() as u32,
+        hidden,
+        heads,
+        kv_heads: attention.kv_heads,
+        head_dim,
+        intermediate: feed_forward.dense,
+        vocabulary,
+        context,
+        weight_bytes: bytes.as_ref().ok().map(|(all, _)| Bytes(*all as u64)),
+        bytes_per_weight: bytes.as_ref().map_or(2.0, |(_, read)| *read),
+        kv_bytes_per_element: quantization::cache_element(config, beside.as_ref()).unwrap_or(2),
+        experts: experts(&feed_forward),
+        latent: attention.latent,
+        kv_layers: Vec::new(),
+    };
+    Ok(ModelRead { shape: with_caches(shape, caches, &layers), unknown_weights: bytes.err() })
+}
+
+/// Keeps the list of caches only where the plain figures do not say the same.
+fn with_caches(shape: ModelShape, caches: Vec<KvLayers>, layers: &[Layer]) -> ModelShape {
+    if caches == shape.kv_layers() {
+        return shape;
+    }
+    let widest =
+        caches.iter().filter(|of| matches!(of.kind, KvKind::Full)).map(|of| of.heads).max();
+    let kv_heads = if layers.contains(&Layer::Window) { widest } else { None };
+    ModelShape { kv_heads: kv_heads.unwrap_or(shape.kv_heads), kv_layers: caches, ..shape }
+}
+
+fn name<'a>(document: &'a Value, folder: &'a str) -> &'a str {
+    let written = document.get("_name_or_path").and_then(Value::as_str);
+    written.filter(|name| !name.is_empty()).unwrap_or(folder)
+}
+
+/// Null means none; multimodal files have it at either place.
+fn quantization_config<'a>(document: &'a Value, keys: &Keys<'a>) -> Option<&'a Value> {
+    let outer = document.get("quantization_config").filter(|config| !config.is_null());
+    outer.or_else(|| keys.value("quantization_config"))
+}
+
+/// Width of a head; of latent attention that of a key before its rotary part.
+fn head_dim(keys: &Keys<'_>, hidden: u32, heads: u32) -> Result<u32, String> {
+    if keys.value("kv_lora_rank").is_some() {
+        return keys.need("qk_nope_head_dim");
+    }
+    match keys.number("head_dim")? {
+        Some(head_dim) => Ok(head_dim),
+        None if hidden.is_multiple_of(heads) => Ok(hidden / heads),
+        None => Err(format!(
+            "no `head_dim`, and hidden_size {hidden} is not a multiple of num_attention_heads \
+             {heads}; add `head_dim`"
+        )),
+    }
+}
+
+/// A shared expert is computed for every token, like one more active one.
+fn experts(of: &FeedForward) -> Option<Experts> {
+    (of.experts > 0).then(|| {
+        let shared = of.shared.div_ceil(of.inner.max(1));
+        Experts { count: of.experts + shared, active: of.active + shared, intermediate: of.inner }
+    })
+}
+
+#[cfg(test)]
+mod tests;

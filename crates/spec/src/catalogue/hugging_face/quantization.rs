@@ -1,0 +1,305 @@
+//! How a file says its weights and its cache are stored: `quantization_config`, or
+//! `hf_quant_config.json` beside it.
+
+use serde_json::Value;
+
+use super::parameters::{Part, Weights};
+use crate::catalogue::models::{AWQ_READ, AWQ_STORED};
+
+/// Bytes per weight of 16 bits.
+const PLAIN: f64 = 2.0;
+/// 4 bits and an 8-bit scale per 32 weights.
+const MXFP4: f64 = 0.5 + 1.0 / 32.0;
+/// 4 bits and an 8-bit scale per 16 weights.
+const NVFP4: f64 = 0.5 + 1.0 / 16.0;
+/// Bits that 8-bit GPTQ and AWQ store: the scales of groups of 128 come on top.
+const EIGHT_BITS: f64 = 1.03;
+
+/// How the weights of the layers' matrices are stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Quantization {
+    /// Bytes per weight as stored.
+    stored: f64,
+    /// As the matrix products effectively read them.
+    read: f64,
+    /// Parts or modules that stay in 16 bits.
+    kept: Vec<Pattern>,
+    /// Only the experts are quantised.
+    experts_only: bool,
+    /// Bytes per weight of the experts, where they are stored in another way.
+    experts: Option<f64>,
+}
+
+/// The names of modules that are kept.
+#[derive(Debug, Clone, PartialEq)]
+enum Pattern {
+    /// A name, or the beginning of one.
+    Name(String),
+    /// With `*` for any text.
+    Glob(String),
+}
+
+/// Bytes of all weights, and the bytes per weight that matrix products read.
+pub(super) fn bytes(weights: &[Weights], quantization: &Quantization) -> (f64, f64) {
+    let mut all = 0.0;
+    let (mut count, mut read) = (0.0, 0.0);
+    for of in weights {
+        let stored = quantization.stored(of);
+        all += of.count * stored;
+        if !matches!(of.part, Part::Embedding | Part::Head | Part::Vision) {
+            count += of.count;
+            let reads = quantization.read / quantization.stored;
+            read += of.count * if stored == quantization.stored { stored * reads } else { stored };
+        }
+    }
+    (all, read / f64::max(count, 1.0))
+}
+
+impl Quantization {
+    const NONE: Self = Self::uniform(PLAIN);
+
+    const fn uniform(stored: f64) -> Self {
+        Self { stored, read: stored, kept: Vec::new(), experts_only: false, experts: None }
+    }
+
+    /// Bytes per weight of a part.
+    fn stored(&self, of: &Weights) -> f64 {
+        match of.part {
+            Part::Embedding | Part::Head | Part::Vision | Part::Router => PLAIN,
+            Part::Experts => match self.experts {
+                Some(bytes) => bytes,
+                None if self.keeps(of) => PLAIN,
+                None => self.stored,
+            },
+            _ if self.experts_only || self.keeps(of) => PLAIN,
+            _ => self.stored,
+        }
+    }
+
+    fn keeps(&self, of: &Weights) -> bool {
+        let layer = of.layer.unwrap_or(0);
+        let modules: &[&str] = match of.part {
+            Part::Attention => {
+                &["self_attn.q_proj", "self_attn.q_a_proj", "self_attn.o_proj", "attn.wq_a"]
+            }
+            Part::LinearAttention => &[
+                "linear_attn.in_proj_qkvz",
+                "linear_attn.in_proj_qkv",
+                "self_attn.q_proj",
+                "mixer.in_proj",
+            ],
+            Part::Mlp => {
+                &["mlp.gate_proj", "mlp.gate_up_proj", "feed_forward.gate_proj", "mlp.down_proj"]
+            }
+            Part::SharedExperts => &[
+                "mlp.shared_experts.gate_proj",
+                "mlp.shared_expert.gate_proj",
+                "ffn.shared_experts.w1",
+                "feed_forward.shared_expert.gate_proj",
+            ],
+            Part::Experts => &[
+                "mlp.experts.0.gate_proj",
+                "experts.0.gate_proj",
+                "ffn.experts.0.w1",
+                "block_sparse_moe.experts.0.w1",
+            ],
+            Part::Embedding | Part::Head | Part::Vision | Part::Router => &[],
+        };
+        modules.iter().any(|module| {
+            let name = format!("layers.{layer}.{module}");
+            self.kept.iter().any(|kept| kept.matches(&name))
+        })
+    }
+}
+
+impl Pattern {
+    /// From the ways that exporters write it. Only what stands from the layers on is compared,
+    /// since what stands before depends on the program.
+    fn read(text: &str) -> Vec<Self> {
+        let tail = |text: &str| match text.find("layers.") {
+            Some(at) => text[at..].to_owned(),
+            None => text.to_owned(),
+        };
+        let Some(expression) = text.strip_prefix("re:") else {
+            let text = tail(text);
+            return vec![if text.contains('*') { Self::Glob(text) } else { Self::Name(text) }];
+        };
+        // Expressions of compressed-tensors: `.*`, escaped points and choices of words.
+        let plain = expression.replace("\\.", ".").replace(".*", "*").replace(['^', '$'], "");
+        choices(&plain).iter().map(|one| Self::Glob(format!("{}*", tail(one)))).collect()
+    }
+
+    fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::Name(name) => {
+                let rest = module.strip_prefix(name.as_str());
+                // Below a layer a bare name is a part of the path.
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    || (!name.contains('.') && module.split('.').any(|part| part == name))
+            }
+            Self::Glob(glob) if glob.starts_with("layers.") || glob.starts_with('*') => {
+                fits(glob, module)
+            }
+            Self::Glob(glob) => fits(&format!("*.{glob}"), module),
+        }
+    }
+}
+
+/// `a(b|c)d` as `abd` and `acd`.
+fn choices(text: &str) -> Vec<String> {
+    let parts = text.split_once('(').and_then(|(before, rest)| {
+        rest.split_once(')').map(|(words, after)| (before, words, after))
+    });
+    let Some((before, words, after)) = parts else { return vec![text.to_owned()] };
+    words.split('|').flat_map(|word| choices(&format!("{before}{word}{after}"))).collect()
+}
+
+/// Whether a text fits a glob with `*` for any text.
+fn fits(glob: &str, text: &str) -> bool {
+    let Some((before, after)) = glob.split_once('*') else { return glob == text };
+    let Some(rest) = text.strip_prefix(before) else { return false };
+    (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| fits(after, rest)))
+}
+
+/// How a model's weights are stored, or why that is not known. `beside` is the file
+/// `hf_quant_config.json`.
+pub(super) fn of_weights(
+    config: Option<&Value>,
+    beside: Option<&Value>,
+    expert_dtype: Option<&str>,
+) -> Result<Quantization, String> {
+    let mut quantization = match (config, beside) {
+        (Some(config), _) => of_config(config)?,
+        (None, Some(beside)) => of_modelopt(beside.get("quantization").unwrap_or(beside))?,
+        (None, None) => Quantization::NONE,
+    };
+    match expert_dtype {
+        None => {}
+        Some("fp4") if quantization.experts.is_none() => quantization.experts = Some(MXFP4),
+        Some("fp4" | "fp8" | "bfloat16") => {}
+        Some(other) => {
+            return Err(format!("experts of type `{other}` (`expert_dtype`) are not known"));
+        }
+    }
+    Ok(quantization)
+}
+
+fn of_config(config: &Value) -> Result<Quantization, String> {
+    let method = config.get("quant_method").and_then(Value::as_str).unwrap_or_default();
+    let bits = config.get("bits").and_then(Value::as_u64).unwrap_or(4);
+    let mut of = match (method, bits) {
+        ("awq" | "gptq" | "auto-round" | "awq_marlin" | "gptq_marlin", 4) => {
+            Quantization { read: AWQ_READ, ..Quantization::uniform(AWQ_STORED) }
+        }
+        ("awq" | "gptq" | "auto-round" | "awq_marlin" | "gptq_marlin", 8) => {
+            Quantization::uniform(EIGHT_BITS)
+        }
+        ("fp8" | "fbgemm_fp8", _) => Quantization::uniform(1.0),
+        ("mxfp4" | "gpt_oss_mxfp4", _) => {
+            Quantization { experts_only: true, ..Quantization::uniform(MXFP4) }
+        }
+        ("mxfp8", _) => Quantization::uniform(1.0 + 1.0 / 32.0),
+        ("bitsandbytes", _) => bitsandbytes(config)?,
+        ("compressed-tensors", _) => compressed_tensors(config)?,
+        ("modelopt" | "modelopt_fp4" | "modelopt_mixed", _) => {
+            return of_modelopt(config.get("quantization").unwrap_or(config));
+        }
+        ("", _) => return Err("`quantization_config` names no `quant_method`".to_owned()),
+        _ => return Err(format!("quantization method `{method}` with {bits} bits is not known")),
+    };
+    if let Some(algorithm) = config.get("moe_quant_algo").and_then(Value::as_str) {
+        of.experts = Some(modelopt_bytes(algorithm)?);
+    }
+    of.kept =
+        kept(config, &["modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules"]);
+    Ok(of)
+}
+
+fn bitsandbytes(config: &Value) -> Result<Quantization, String> {
+    let flag = |key: &str| config.get(key).and_then(Value::as_bool) == Some(true);
+    match (flag("load_in_4bit"), flag("load_in_8bit")) {
+        // 4 bits, and a 32-bit scale per 64 weights that may itself be in 8 bits.
+        (true, _) if flag("bnb_4bit_use_double_quant") => Ok(Quantization::uniform(0.516)),
+        (true, _) => Ok(Quantization::uniform(0.5625)),
+        (_, true) => Ok(Quantization::uniform(1.0)),
+        _ => Err("`bitsandbytes` with neither 4 nor 8 bits is not known".to_owned()),
+    }
+}
+
+/// The bits of `config_groups`; groups with different ones are not known.
+fn compressed_tensors(config: &Value) -> Result<Quantization, String> {
+    let groups = config.get("config_groups").and_then(Value::as_object);
+    let mut stored = None;
+    for weights in
+        groups.into_iter().flat_map(|groups| groups.values()).filter_map(|g| g.get("weights"))
+    {
+        let bytes = group_bytes(weights)?;
+        if stored.is_some_and(|known| known != bytes) {
+            return Err("`config_groups` of different widths are not known".to_owned());
+        }
+        stored = Some(bytes);
+    }
+    let stored = stored.ok_or("`compressed-tensors` without `config_groups` is not known")?;
+    Ok(Quantization::uniform(stored))
+}
+
+fn group_bytes(weights: &Value) -> Result<f64, String> {
+    let bits = weights.get("num_bits").and_then(Value::as_u64);
+    let bits = bits.filter(|bits| (2..=16).contains(bits));
+    let bits = bits.ok_or("`config_groups` without `num_bits` of weights are not known")? as f64;
+    let group = weights.get("group_size").and_then(Value::as_f64).filter(|size| *size >= 1.0);
+    // fp4 has 8-bit scales; whole numbers have 16-bit ones, and a zero point unless symmetric.
+    let float = weights.get("type").and_then(Value::as_str) == Some("float");
+    let symmetric = weights.get("symmetric").and_then(Value::as_bool) != Some(false);
+    let scale = match (float, symmetric) {
+        (true, _) => 1.0,
+        (false, true) => 2.0,
+        (false, false) => 2.0 + bits / 8.0,
+    };
+    Ok(bits / 8.0 + group.map_or(0.0, |size| scale / size))
+}
+
+fn of_modelopt(config: &Value) -> Result<Quantization, String> {
+    let algorithm = config.get("quant_algo").and_then(Value::as_str);
+    let mut of = match algorithm {
+        None | Some("") => Quantization::NONE,
+        Some(algorithm) => Quantization::uniform(modelopt_bytes(algorithm)?),
+    };
+    of.kept = kept(config, &["exclude_modules", "ignore"]);
+    Ok(of)
+}
+
+fn modelopt_bytes(algorithm: &str) -> Result<f64, String> {
+    match algorithm {
+        "FP8"
+        | "FP8_PER_CHANNEL_PER_TOKEN"
+        | "FP8_PB_WO"
+        | "FP8_PB_REAL"
+        | "W8A8_SQ_PER_CHANNEL" => Ok(1.0),
+        "NVFP4" | "NVFP4_AWQ" | "W4A16_NVFP4" => Ok(NVFP4),
+        "W4A16_AWQ" | "W4A8_AWQ" => Ok(AWQ_STORED),
+        "MXFP8" => Ok(1.0 + 1.0 / 32.0),
+        other => Err(format!("quantization by modelopt's `{other}` is not known")),
+    }
+}
+
+fn kept(config: &Value, keys: &[&str]) -> Vec<Pattern> {
+    let lists = keys.iter().filter_map(|key| config.get(key).and_then(Value::as_array));
+    let names = lists.flatten().filter_map(Value::as_str);
+    names.flat_map(Pattern::read).collect()
+}
+
+/// Bytes per element of the KV cache where the file says that it is scaled to 8 bits, as vLLM
+/// reads it.
+pub(super) fn cache_element(config: Option<&Value>, beside: Option<&Value>) -> Option<u32> {
+    let inner = |of: &'_ Value| of.get("quantization").unwrap_or(of).clone();
+    let of = inner(config.or(beside)?);
+    let scheme = of.get("kv_cache_scheme").filter(|scheme| !scheme.is_null());
+    if let Some(scheme) = scheme {
+        let float = scheme.get("type").and_then(Value::as_str) == Some("float");
+        let bits = scheme.get("num_bits").and_then(Value::as_u64);
+        return (float && bits == Some(8)).then_some(1);
+    }
+    let algorithm = of.get("kv_cache_quant_algo").and_then(Value::as_str)?;
+    algorithm.eq_ignore_ascii_case("fp8").then_some(1)
+}

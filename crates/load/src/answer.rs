@@ -318,7 +318,12 @@ impl Answer {
             )));
         }
         if output > wanted || (asked.exactly && self.usage.is_some() && output != wanted) {
-            return Err(Failure::Tokens(format!("{output} tokens came, {wanted} were asked")));
+            let ended_early = "; the server ended the answer early: `--allow-eos`, or \
+                               `client.ignore_eos: false`, takes answers as they end";
+            let remedy = if output < wanted { ended_early } else { "" };
+            return Err(Failure::Tokens(format!(
+                "{output} tokens came, {wanted} were asked{remedy}"
+            )));
         }
         Ok(Complete {
             prompt_tokens: self

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_http::{TlsConfig, Url, request};
-use weir_model::Nanos;
+use weir_model::{Nanos, Window};
 use weir_workload::Arrivals;
 
 use crate::error::LoadError;
@@ -109,11 +109,13 @@ pub struct LoadConfig {
     pub load: LoadShape,
     /// Of the arrival process.
     pub seed: u64,
-    /// No new requests after it.
+    /// The measured window ends here. The load goes on until every request that was due in the
+    /// window has ended.
     pub duration: Option<Nanos>,
     /// The measured window starts here.
     pub warmup: Nanos,
-    /// Most time to wait for answers after the last request; the rest is recorded as unfinished.
+    /// Most time that requests may take after the window, or after the last request where requests
+    /// or sessions run out; the rest is recorded as unfinished.
     pub drain: Nanos,
     /// Most requests to send.
     pub max_requests: Option<u64>,
@@ -130,6 +132,11 @@ const RESERVED_FIELDS: [(&str, &str); 6] = [
 ];
 
 impl LoadConfig {
+    /// The measured window; without a duration it has no end that is known before the load's.
+    pub(crate) fn window(&self) -> Window {
+        Window { start: self.warmup, end: self.duration.unwrap_or(Nanos::MAX) }
+    }
+
     /// What contradicts itself, before any connection is opened.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
         let refuse = |what: String| Err(LoadError::Config(what));

@@ -43,6 +43,9 @@ pub struct Live {
     clock: Mutex<Option<Clock>>,
     issued: AtomicU64,
     in_flight: AtomicU32,
+    /// Requests of the measured set under way, and workers that may still send some: while there
+    /// are any the load goes on.
+    followed: AtomicU64,
     events: AtomicU64,
     /// Thousandths, per worker.
     busy: Mutex<Vec<u32>>,
@@ -118,6 +121,7 @@ impl Live {
     pub(crate) fn begin(&self, clock: Clock, workers: usize) {
         *lock(&self.clock) = Some(clock);
         *lock(&self.busy) = vec![0; workers];
+        self.followed.store(workers as u64, Relaxed);
     }
 
     /// Registers a worker. It looks at [`Live::stop_asked`] after it, so no call is lost.
@@ -136,6 +140,23 @@ impl Live {
 
     pub(crate) fn land(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// A request of the measured set goes out.
+    pub(crate) fn follow(&self) {
+        self.followed.fetch_add(1, Relaxed);
+    }
+
+    /// A request of the measured set has ended, or a worker has sent all of its own. The last one
+    /// wakes those that keep the load up.
+    pub(crate) fn unfollow(&self) {
+        if self.followed.fetch_sub(1, Relaxed) == 1 {
+            lock(&self.wakers).iter().for_each(Waker::wake);
+        }
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followed.load(Relaxed) > 0
     }
 
     pub(crate) fn add_events(&self, events: u64) {

@@ -46,7 +46,7 @@ pub struct LoadReport {
     pub started_unix_ns: u64,
     /// Requests, whatever became of them.
     pub issued: u64,
-    /// Requests that were given up at the end.
+    /// Requests of the measured set that were given up at the end.
     pub unfinished: u64,
     /// The measured window: from the end of the warm-up to when no more was asked because of time
     /// or a stop, else to the last row's end.
@@ -158,7 +158,8 @@ fn report(
     last_end: Nanos,
 ) -> LoadReport {
     let cut = reports.iter().filter_map(|report| match report.closed {
-        Closed::At(at) => Some(at),
+        Closed::At(at) => Some(config.duration.unwrap_or(at).min(at)),
+        Closed::Followed => config.duration,
         Closed::ByItself => None,
     });
     let end = cut.max().unwrap_or(last_end).max(config.warmup);

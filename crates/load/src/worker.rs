@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use weir_model::{Nanos, RequestRow};
+use weir_model::{Nanos, RequestRow, Window};
 use weir_workload::Schedule;
 use weir_workload::demand::{Demand, Due, Load};
 
@@ -45,8 +45,11 @@ const BUSY_INTERVAL: Nanos = Nanos::from_millis(250);
 /// How a worker came to ask no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// Time, a stop, or failures cut it off.
+    /// A stop or failures cut it off: what is in flight may still end.
     At(Nanos),
+    /// The time was over, and then the requests that were due in it had ended or had had their
+    /// time. Nobody waits for those that were sent meanwhile, to keep the load up.
+    Followed,
     /// The requests or sessions came to their end.
     ByItself,
 }
@@ -98,6 +101,8 @@ pub(crate) struct Worker<'a> {
     tally: Tally,
     /// Processor time at the start of the window, once that has come.
     window_processor: Option<Nanos>,
+    /// All that was due in the window has been sent.
+    is_window_over: bool,
     closed: Option<Closed>,
     closed_at: Nanos,
     failures_in_a_row: u32,
@@ -179,6 +184,7 @@ impl<'a> Worker<'a> {
             spans: Vec::new(),
             tally: Tally { users, ..Tally::default() },
             window_processor: None,
+            is_window_over: false,
             closed: None,
             closed_at: Nanos::ZERO,
             failures_in_a_row: 0,
@@ -234,10 +240,11 @@ impl<'a> Worker<'a> {
             self.window_processor = Some(thread_processor_time());
         }
         if self.closed.is_none() {
-            let over = self.config.duration.is_some_and(|duration| self.now >= duration);
-            if over || self.live.stop_asked() > Stop::No {
-                let planned = self.config.duration.filter(|_| over).unwrap_or(self.now);
-                self.close(Closed::At(planned));
+            if self.config.duration.is_some_and(|duration| self.now >= duration) {
+                self.pass_end();
+            }
+            if self.closed.is_none() && self.live.stop_asked() > Stop::No {
+                self.close(Closed::At(self.now));
             }
         }
         let (wall, processor) = self.busy_seen;
@@ -250,13 +257,39 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The window is over, and the load goes on for as long as requests that were due in it are
+    /// under way anywhere: what they meet is then the load that they were asked under.
+    fn pass_end(&mut self) {
+        if !self.is_window_over {
+            self.issue_due();
+            if self.closed.is_some() {
+                return;
+            }
+            self.is_window_over = true;
+            self.end_window();
+            self.live.unfollow();
+        }
+        let is_late = self.follow_end().is_some_and(|end| self.now >= end);
+        if self.closed.is_none() && (is_late || !self.live.is_followed()) {
+            self.close(Closed::Followed);
+        }
+    }
+
+    /// When requests of the window have had their time.
+    fn follow_end(&self) -> Option<Nanos> {
+        Some(self.config.duration? + self.config.drain)
+    }
+
     /// Asks no more from now on.
     fn close(&mut self, how: Closed) {
         self.closed = Some(how);
         self.closed_at = self.now;
         self.queue.leave();
-        if let Closed::At(_) = how {
-            self.end_window();
+        if !self.is_window_over {
+            self.live.unfollow();
+            if let Closed::At(_) = how {
+                self.end_window();
+            }
         }
     }
 
@@ -276,21 +309,23 @@ impl<'a> Worker<'a> {
         self.tally.starved = self.taken.0.borrow().starved;
     }
 
-    /// Whether what happens now belongs to the measured window.
-    fn is_measured(&self) -> bool {
-        self.window_processor.is_some() && !matches!(self.closed, Some(Closed::At(_)))
+    /// Whether a request belongs to the measured set, by when it was due.
+    fn is_measured(&self, exchange: &Exchange) -> bool {
+        self.config.window().measures(exchange.due.at)
     }
 
     /// Nothing is left to wait for, or nobody waits any longer.
     fn is_at_end(&self) -> bool {
         self.closed.is_some()
             && (self.in_flight == 0
+                || self.closed == Some(Closed::Followed)
                 || self.now >= self.closed_at + self.config.drain
                 || self.live.stop_asked() == Stop::Now)
     }
 
     fn next_wake(&self) -> Option<Nanos> {
         let due = match self.closed {
+            None if self.is_window_over => [self.demand.next_at(), self.follow_end()],
             None => [self.demand.next_at(), self.config.duration],
             Some(_) => [Some(self.closed_at + self.config.drain), None],
         };
@@ -301,10 +336,13 @@ impl<'a> Worker<'a> {
         due.into_iter().chain(deadlines).chain([warm, rows]).flatten().min()
     }
 
-    /// Sends all that is due, but nothing that is due at the end or later: the end may have come
-    /// since this turn looked at the time.
+    /// Sends all that is due, but until the window is over nothing that is due later: its end may
+    /// have come since this turn looked at the time.
     fn issue_due(&mut self) {
-        let last = self.config.duration.map_or(Nanos::MAX, |end| end.saturating_sub(Nanos(1)));
+        let last = match self.config.duration {
+            Some(end) if !self.is_window_over => end.saturating_sub(Nanos(1)),
+            _ => Nanos::MAX,
+        };
         while let Some(due) = self.demand.pop(self.now.min(last)) {
             self.issue(due);
             if self.closed.is_some() {
@@ -316,8 +354,9 @@ impl<'a> Worker<'a> {
     fn issue(&mut self, due: Due) {
         self.live.issue();
         self.in_flight += 1;
-        if due.request.turn == 0 && self.is_measured() {
-            self.tally.sessions_begun += 1;
+        if self.config.window().measures(due.at) {
+            self.live.follow();
+            self.tally.sessions_begun += u64::from(due.request.turn == 0);
         }
         let id = due.request.id * self.workers + self.index as u64;
         let endpoint = (due.request.session % self.endpoints.len() as u64) as usize;
@@ -370,6 +409,9 @@ impl<'a> Worker<'a> {
     fn end(&mut self, exchange: Box<Exchange>, row: RequestRow, mut at: Nanos) {
         self.live.land();
         self.in_flight -= 1;
+        if self.is_measured(&exchange) {
+            self.live.unfollow();
+        }
         if self.kept_rows.is_empty() {
             self.kept_since = self.now;
         }
@@ -428,7 +470,7 @@ impl<'a> Worker<'a> {
             self.end_window();
         }
         for exchange in self.pool.close_all() {
-            self.unfinished += 1;
+            self.unfinished += u64::from(self.is_measured(&exchange));
             let row = exchange.unfinished_row(self.now);
             self.end(exchange, row, self.now);
         }
@@ -447,16 +489,19 @@ impl<'a> Worker<'a> {
     /// Sessions that the schedule of an open loop has in the window; nothing where the arrivals
     /// are not a schedule, or ended by themselves.
     fn scheduled_sessions(&self) -> Option<u64> {
-        let (Some(Closed::At(_)), LoadShape::Open(_)) = (self.closed, self.config.load) else {
-            return None;
+        let end = match self.closed {
+            Some(Closed::Followed) => self.config.duration?,
+            Some(Closed::At(_)) => self.config.duration.unwrap_or(Nanos::MAX).min(self.closed_at),
+            Some(Closed::ByItself) | None => return None,
         };
+        let LoadShape::Open(_) = self.config.load else { return None };
         let (Load::Open(schedule), _) =
             share(self.config, self.index, self.workers as usize).ok()?
         else {
             return None;
         };
-        let window = self.config.warmup..self.closed_at;
-        let due = schedule.take_while(|at| *at < window.end).filter(|at| *at >= window.start);
+        let window = Window { start: self.config.warmup, end };
+        let due = schedule.take_while(|at| *at < end).filter(|at| window.measures(*at));
         Some(due.count() as u64)
     }
 }

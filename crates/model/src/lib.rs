@@ -17,6 +17,7 @@ pub mod step;
 pub mod tier_kind;
 pub mod units;
 pub mod verdict;
+pub mod window;
 
 pub use accelerator::{Accelerator, KernelFit};
 pub use certificate::{Certificate, Spread};
@@ -30,3 +31,4 @@ pub use step::StepRow;
 pub use tier_kind::TierKind;
 pub use units::{Bytes, Nanos, Tokens};
 pub use verdict::{Claim, OverheadReason, Verdict, VoidReason};
+pub use window::Window;

@@ -18,7 +18,7 @@ use weir_model::{SignalKind, Signals};
 
 use crate::difference::{Difference, GapError};
 
-pub use client::{Asked, add_client};
+pub use client::{Asked, AskedLoad, add_client};
 pub use epp::add_epp;
 pub use kv_events::{EventBytes, add_kv_events};
 pub use lmcache::{Objects, add_lmcache_in_process, add_lmcache_server};

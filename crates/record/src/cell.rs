@@ -7,9 +7,10 @@ use weir_model::{Certificate, Signals, Verdict};
 
 pub use weir_model::{Claim, StepRow};
 
-/// A distribution in one unit, from exact quantiles (type 7).
+/// A distribution in one unit, from exact quantiles (type 7). Without values everything else is
+/// null in files: what nobody saw is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "StoredDistribution", into = "StoredDistribution")]
 pub struct Distribution {
     /// Values.
     pub count: u64,
@@ -31,49 +32,117 @@ pub struct Distribution {
     pub max: f64,
 }
 
-/// The figures of one cell over its measured window.
+/// [`Distribution`] as it stands in files.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredDistribution {
+    count: u64,
+    mean: Option<f64>,
+    stddev: Option<f64>,
+    min: Option<f64>,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    max: Option<f64>,
+}
+
+impl From<Distribution> for StoredDistribution {
+    fn from(of: Distribution) -> Self {
+        let seen = |value| (of.count > 0).then_some(value);
+        Self {
+            count: of.count,
+            mean: seen(of.mean),
+            stddev: seen(of.stddev),
+            min: seen(of.min),
+            p50: seen(of.p50),
+            p90: seen(of.p90),
+            p95: seen(of.p95),
+            p99: seen(of.p99),
+            max: seen(of.max),
+        }
+    }
+}
+
+impl From<StoredDistribution> for Distribution {
+    fn from(of: StoredDistribution) -> Self {
+        let value = |stored: Option<f64>| stored.unwrap_or_default();
+        Self {
+            count: of.count,
+            mean: value(of.mean),
+            stddev: value(of.stddev),
+            min: value(of.min),
+            p50: value(of.p50),
+            p90: value(of.p90),
+            p95: value(of.p95),
+            p99: value(of.p99),
+            max: value(of.max),
+        }
+    }
+}
+
+/// A cause of failed requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureCause {
+    /// What the rows say.
+    pub cause: String,
+    /// Requests of the measured set that failed by it.
+    pub requests: u64,
+}
+
+/// The figures of one cell. docs/definitions.md says of which requests and times each speaks: the
+/// *measured set* is the requests that were due in the window, followed to their ends.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellFigures {
     /// Length of the window, seconds.
     pub window_s: f64,
-    /// Requests that ended `done` inside the window.
+    /// Requests of the measured set: `completed + failed + open`.
+    pub measured: u64,
+    /// Of them, those that were answered in full.
     pub completed: u64,
-    /// Requests that failed inside the window.
+    /// Of them, those that failed.
     pub failed: u64,
-    /// Requests in flight when the cell ended.
-    pub unfinished: u64,
-    /// Output tokens that came inside the window, of all requests, per second.
-    pub output_tokens_per_s: f64,
-    /// Output tokens of the completed requests, divided by the window.
-    pub completed_output_tokens_per_s: f64,
-    /// Mean over completed requests of output tokens / end-to-end time, times the mean number in
+    /// Of them, those that had not ended when the cell did.
+    pub open: u64,
+    /// The commonest causes of failed requests of the measured set.
+    pub failures: Vec<FailureCause>,
+    /// Output tokens that came inside the window, of requests that completed, per second. Rates are
+    /// absent where no request completed.
+    pub output_tokens_per_s: Option<f64>,
+    /// Output tokens that came inside the window, of requests that failed, per second.
+    pub failed_output_tokens_per_s: Option<f64>,
+    /// Output tokens of the requests that completed inside the window, divided by it.
+    pub completed_output_tokens_per_s: Option<f64>,
+    /// Mean over the measured set of output tokens / end-to-end time, times the mean number in
     /// flight: the per-request-distribution form of throughput.
-    pub per_request_output_tokens_per_s: f64,
-    /// Prompt tokens of completed requests per second.
-    pub prompt_tokens_per_s: f64,
-    /// Completed requests per second.
-    pub requests_per_s: f64,
-    /// Time to first token, milliseconds, over completed requests.
+    pub per_request_output_tokens_per_s: Option<f64>,
+    /// Prompt tokens of the requests that completed inside the window, divided by it.
+    pub prompt_tokens_per_s: Option<f64>,
+    /// Requests that completed inside the window, divided by it.
+    pub requests_per_s: Option<f64>,
+    /// Time to first token, milliseconds.
     pub ttft_ms: Distribution,
     /// (end - first token) / (output tokens - 1), milliseconds.
     pub tpot_ms: Distribution,
-    /// Gaps between tokens, milliseconds, over all tokens of the window.
+    /// Gaps between tokens, milliseconds, over all tokens of the measured set.
     pub itl_ms: Distribution,
     /// End - due, milliseconds.
     pub e2e_ms: Distribution,
-    /// `GuideLLM`'s "TPOT": end-to-end time / output tokens, first token included, milliseconds.
-    pub guidellm_tpot_ms: Distribution,
-    /// Mean number of requests in flight.
+    /// What `GuideLLM` makes of the same rows.
+    pub guidellm: GuideLlmFigures,
+    /// Mean number of requests in flight inside the window.
     pub mean_in_flight: f64,
-    /// Completed requests per second that met every objective; absent without objectives.
+    /// Requests of the measured set that met every objective, divided by the window; absent without
+    /// objectives.
     pub goodput_requests_per_s: Option<f64>,
-    /// Share of the completed requests that met every objective.
+    /// Share of the measured set that met every objective.
     pub goodput_share: Option<f64>,
     /// GPU prefix hit tokens / prompt tokens, percent.
-    pub gpu_hit_percent: f64,
+    pub gpu_hit_percent: Option<f64>,
     /// External hit tokens / prompt tokens, percent.
-    pub external_hit_percent: f64,
+    pub external_hit_percent: Option<f64>,
     /// Price of a million output tokens; absent without prices.
     pub cost_per_million_output_tokens: Option<f64>,
     /// Simulated passes, all replicas.
@@ -87,6 +156,21 @@ pub struct CellFigures {
     /// Live cells: what the load generator says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+}
+
+/// Figures by `GuideLLM`'s definitions, for comparisons with what it published: over the completed
+/// requests that *ended* inside the window, whenever they were due, and all tokens that came in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuideLlmFigures {
+    /// Output tokens that came inside the window, of all requests, per second.
+    pub output_tokens_per_s: Option<f64>,
+    /// Time to first token, milliseconds.
+    pub ttft_ms: Distribution,
+    /// Its "TPOT": end-to-end time / output tokens, first token included, milliseconds.
+    pub tpot_ms: Distribution,
+    /// Gaps between tokens that ended inside the window, milliseconds.
+    pub itl_ms: Distribution,
 }
 
 /// Claims of an arm with the signals seen for them, and the verdict.
@@ -106,13 +190,21 @@ pub struct Evidence {
 }
 
 /// How far a cell came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellStatus {
     /// It ran to its end.
     Complete,
     /// It did not; the cause in words.
     Failed(String),
+    /// It ran to its end, and a larger share of the measured set failed than the plan allows; the
+    /// figures say how many, and why.
+    RequestsFailed {
+        /// The share that is allowed.
+        most: f64,
+    },
+    /// It ran to its end, and no request of the measured set had completed by then.
+    NothingCompleted,
 }
 
 /// `cell.json`, written last: its presence means that the cell is complete.

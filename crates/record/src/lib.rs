@@ -21,7 +21,10 @@ mod table;
 pub mod tables;
 pub mod writer;
 
-pub use cell::{CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidence, StepRow};
+pub use cell::{
+    CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidence, FailureCause,
+    GuideLlmFigures, StepRow,
+};
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};
 pub use error::{Fault, RecordError};

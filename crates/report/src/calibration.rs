@@ -19,9 +19,9 @@
 //! the rounded constants, as the simulator will use them.
 
 use thiserror::Error;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens};
+use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
 
-use crate::figures::{Window, quantile};
+use crate::figures::quantile;
 
 /// Fewest requests that a median is taken of.
 const LEAST_REQUESTS: usize = 10;

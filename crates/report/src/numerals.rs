@@ -42,6 +42,11 @@ pub(crate) fn millis(value: f64) -> String {
     }
 }
 
+/// A share as percent: `1 %`, `0.5 %`.
+pub(crate) fn share(value: f64) -> String {
+    format!("{} %", axis(100.0 * value))
+}
+
 /// A change with its sign: `+12.3 %`, `-0.4 %`.
 pub(crate) fn percent(value: f64) -> String {
     // A difference that rounds to zero has no direction.

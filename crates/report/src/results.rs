@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 use weir_model::Verdict;
-use weir_record::{CellRecord, CellStatus, Evidence};
+use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{Cell, Deployment, Plan};
 
+use crate::numerals;
 use crate::oracle::AnswerCount;
 
 /// Results that do not fit their plan.
@@ -71,6 +72,49 @@ pub struct CellResult {
     pub corrupt: Option<String>,
 }
 
+/// Requests of the measured sets of several cells: those that were due in the windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RequestCounts {
+    /// All of them.
+    pub measured: u64,
+    /// Answered in full.
+    pub completed: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Not ended when their cells did.
+    pub open: u64,
+}
+
+/// Why a cell that ran to its end has no result, where its requests are the reason: the headline of
+/// everything that is printed of it.
+pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<String> {
+    let measured = figures.measured;
+    match status {
+        CellStatus::Complete | CellStatus::Failed(_) => None,
+        CellStatus::RequestsFailed { most } => {
+            let commonest = figures.failures.first().map_or_else(String::new, |commonest| {
+                let times = if commonest.requests == figures.failed {
+                    String::new()
+                } else {
+                    format!("{} times ", commonest.requests)
+                };
+                format!(": {times}{}", commonest.cause)
+            });
+            Some(format!(
+                "{} of {measured} measured requests failed (at most {} is allowed){commonest}",
+                figures.failed,
+                numerals::share(*most)
+            ))
+        }
+        CellStatus::NothingCompleted if measured == 0 => {
+            Some("no request was due in the measured window: lengthen load.duration".to_owned())
+        }
+        CellStatus::NothingCompleted => Some(format!(
+            "none of {measured} measured requests had ended when the cell did: raise client.drain"
+        )),
+    }
+}
+
 impl CellResult {
     /// Why the cell says nothing about the server: the load generator itself was the limit.
     pub fn refusal(&self) -> Option<&str> {
@@ -80,6 +124,9 @@ impl CellResult {
     /// The verdict: that of the evidence, unless the cell did not finish, its load generator
     /// refused the level, or its answers were found corrupt.
     pub fn verdict(&self) -> Verdict {
+        if let Some(why) = without_result(&self.record.status, &self.record.figures) {
+            return Verdict::Failed(why);
+        }
         if let Some(why) = self.refusal() {
             // Late requests say nothing of the server's speed; its answers are what they are.
             let failed = Verdict::Failed(why.to_owned());
@@ -87,12 +134,12 @@ impl CellResult {
         }
         match (&self.record.status, &self.evidence) {
             (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
-            (CellStatus::Complete, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
+            (_, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
                 Verdict::Failed(cause.clone())
             }
-            (CellStatus::Complete, _) if self.corrupt.is_some() => Verdict::Corrupt,
-            (CellStatus::Complete, Some(evidence)) => evidence.verdict.clone(),
-            (CellStatus::Complete, None) => Verdict::Unverified,
+            _ if self.corrupt.is_some() => Verdict::Corrupt,
+            (_, Some(evidence)) => evidence.verdict.clone(),
+            (_, None) => Verdict::Unverified,
         }
     }
 
@@ -139,6 +186,19 @@ pub struct Results<'a> {
 }
 
 impl Results<'_> {
+    /// Of which requests the figures of all cells that ran speak.
+    pub fn requests(&self) -> RequestCounts {
+        self.cells.iter().fold(RequestCounts::default(), |sum, result| {
+            let figures = &result.record.figures;
+            RequestCounts {
+                measured: sum.measured + figures.measured,
+                completed: sum.completed + figures.completed,
+                failed: sum.failed + figures.failed,
+                open: sum.open + figures.open,
+            }
+        })
+    }
+
     /// Checks that plan and cells fit each other, so that later stages can index freely.
     pub fn check(&self) -> Result<(), ResultsError> {
         for cell in &self.plan.cells {

@@ -8,7 +8,7 @@ use crate::comparison::{
 use crate::tables::{
     compact_table, generator_refusals, generator_sentence, generator_short_table, level_table,
     outputs_sentence, outputs_table, peak_table, prediction_sentence, prediction_short_table,
-    run_table, text, wrapped,
+    run_table, scope_sentence, text, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -24,6 +24,7 @@ pub fn summary(of: &Comparison) -> String {
         "{}: {} target, {} of {} cells run, {} count (plan {}, seed {})",
         of.experiment, of.target, counts.run, counts.planned, counts.counted, of.plan_hash, of.seed
     );
+    out += &wrapped(&scope_sentence(of.requests), "");
     out += &wrapped(&of.doubt, "");
     let rows: usize = of.deployments.iter().map(|deployment| deployment.groups.len()).sum();
     let is_long = rows > MOST_ROWS;

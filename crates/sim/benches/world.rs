@@ -47,6 +47,7 @@ fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
         load: Load::Users { users: 500, ramp: Nanos::ZERO },
         duration: None,
         warmup: Nanos::ZERO,
+        drain: Nanos::from_secs(30),
         max_requests: Some(requests),
     };
     let workload = WorkloadConfig::SharedPrefix(SharedPrefix {

@@ -4,7 +4,7 @@
 //! and as the sum of their residence times, so that a lost request shows.
 
 use weir_cluster::{Cluster, Finished, InFlight, Observer, Placement, SubmitError};
-use weir_model::{Nanos, RequestRow, StepRow, Tokens};
+use weir_model::{Nanos, RequestRow, StepRow, Tokens, Window};
 use weir_workload::{Demand, Due, SessionSource};
 
 use crate::config::WorldConfig;
@@ -32,7 +32,10 @@ pub(crate) struct Books<'a, S, R: Recorder> {
     vacant: Vec<u32>,
     has_choice: bool,
     block_tokens: u32,
+    window: Window,
     in_flight: u64,
+    /// Of them, those of the measured set.
+    followed: u64,
     flow_at: Nanos,
     flow_integral: u128,
     residence_sum: u128,
@@ -49,7 +52,9 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
             vacant: Vec::new(),
             has_choice: config.replicas > 1,
             block_tokens: config.engine.block_size,
+            window: config.window(),
             in_flight: 0,
+            followed: 0,
             flow_at: Nanos::ZERO,
             flow_integral: 0,
             residence_sum: 0,
@@ -61,12 +66,18 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
         let (at, request) = (due.at, due.request.clone());
         self.count_flow(at);
         self.in_flight += 1;
+        self.followed += u64::from(self.window.measures(at));
         let place = self.vacant.pop().unwrap_or_else(|| {
             self.flights.push(None);
             (self.flights.len() - 1) as u32
         });
         self.flights[place as usize] = Some(Flight::new(due));
         cluster.submit(at, place.into(), request, self);
+    }
+
+    /// Whether requests of the measured set are in flight.
+    pub(crate) const fn has_followed(&self) -> bool {
+        self.followed > 0
     }
 
     /// What could not be kept since the last call.
@@ -93,7 +104,7 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
             self.recorder.request(&flight.unfinished(end, seen.generated, seen.cached))?;
         }
         Ok(Flow {
-            unfinished: self.in_flight,
+            unfinished: self.followed,
             integral: self.flow_integral,
             residence_sum: self.residence_sum,
         })
@@ -119,6 +130,7 @@ impl<'a, S: SessionSource, R: Recorder> Books<'a, S, R> {
         self.keep(|recorder| recorder.request(row));
         self.count_flow(at);
         self.in_flight -= 1;
+        self.followed -= u64::from(self.window.measures(flight.due.at));
         self.residence_sum += u128::from((at - flight.due.at).0);
         self.demand.ended(flight.due.slot, flight.due.request.turn, at);
     }
@@ -139,8 +151,11 @@ pub(crate) struct Flow {
 
 impl<S: SessionSource, R: Recorder> Observer for Books<'_, S, R> {
     fn placed(&mut self, _at: Nanos, tag: u64, placement: &Placement) {
-        self.flight(tag).placement = *placement;
-        if self.has_choice {
+        let window = self.window;
+        let flight = self.flight(tag);
+        flight.placement = *placement;
+        let is_measured = window.measures(flight.due.at);
+        if self.has_choice && is_measured {
             self.tally.decision(placement);
         }
     }
@@ -160,6 +175,7 @@ impl<S: SessionSource, R: Recorder> Observer for Books<'_, S, R> {
             &flight.due.request,
             cached,
             self.block_tokens,
+            self.window.measures(flight.due.at),
         );
     }
 

@@ -2,7 +2,7 @@
 
 use weir_cluster::ClusterConfig;
 use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
-use weir_model::Nanos;
+use weir_model::{Nanos, Window};
 use weir_router::RouterConfig;
 use weir_workload::Load;
 
@@ -21,16 +21,24 @@ pub struct WorldConfig {
     pub replicas: u16,
     /// Arrivals.
     pub load: Load,
-    /// The cell ends here; what is in flight is recorded as unfinished. Nothing: it ends when
-    /// everything is answered.
+    /// The measured window ends here. The load goes on until every request that was due in the
+    /// window has ended; what is in flight then is recorded as unfinished. Nothing: the cell ends
+    /// when everything is answered.
     pub duration: Option<Nanos>,
-    /// Signals count from here.
+    /// The measured window starts here.
     pub warmup: Nanos,
+    /// Most time that requests may take after the window.
+    pub drain: Nanos,
     /// Most requests to issue.
     pub max_requests: Option<u64>,
 }
 
 impl WorldConfig {
+    /// The measured window; without a duration it has no end that is known before the load's.
+    pub(crate) fn window(&self) -> Window {
+        Window { start: self.warmup, end: self.duration.unwrap_or(Nanos::MAX) }
+    }
+
     /// The part that serves.
     pub(crate) fn cluster(&self) -> ClusterConfig {
         ClusterConfig {

@@ -29,7 +29,17 @@ struct Totals {
     index_hits: u64,
 }
 
-/// Sums over the requests whose first token came in the window.
+/// Counters at the end of the window, and what was held then.
+#[derive(Debug, Clone)]
+struct AtEnd {
+    totals: Totals,
+    stats: RouterStats,
+    /// Capacity of the largest tier, and bytes that tiers hold.
+    room: (u64, u64),
+    store_keys: Option<u64>,
+}
+
+/// Sums over the measured set: requests that were due in the window, from their first token on.
 #[derive(Debug, Clone, Copy, Default)]
 struct Started {
     prompt: u64,
@@ -45,6 +55,7 @@ pub(crate) struct Tally {
     reach: Option<Reach>,
     has_store: bool,
     start: Option<Totals>,
+    end: Option<AtEnd>,
     started: Started,
     decisions: Vec<u64>,
     routed: f64,
@@ -63,6 +74,7 @@ impl Tally {
             reach: config.offload.as_ref().map(|offload| Reach::new(offload, config.replicas)),
             has_store: config.offload.as_ref().is_some_and(|offload| offload.store.is_some()),
             start: None,
+            end: None,
             started: Started::default(),
             decisions: vec![0; usize::from(config.replicas)],
             routed: 0.0,
@@ -85,14 +97,26 @@ impl Tally {
         self.start = Some(self.totals(cluster, &cluster.router_stats()));
     }
 
-    /// A routing decision between at least two replicas.
-    pub(crate) fn decision(&mut self, placement: &Placement) {
-        if self.is_open() {
-            self.decisions[usize::from(placement.replica)] += 1;
-            self.routed += f64::from(placement.routed_hit);
-            self.uniform += f64::from(placement.uniform_hit);
-            self.best += f64::from(placement.best_hit);
+    /// The window ends, unless it has.
+    pub(crate) fn close(&mut self, cluster: &Cluster) {
+        if self.end.is_some() {
+            return;
         }
+        if !self.is_open() {
+            self.open(cluster);
+        }
+        let stats = cluster.router_stats();
+        let store_keys = cluster.store().map(|store| u64::from(store.cache().used()));
+        let totals = self.totals(cluster, &stats);
+        self.end = Some(AtEnd { totals, stats, room: room(cluster), store_keys });
+    }
+
+    /// A routing decision between at least two replicas, for a request of the measured set.
+    pub(crate) fn decision(&mut self, placement: &Placement) {
+        self.decisions[usize::from(placement.replica)] += 1;
+        self.routed += f64::from(placement.routed_hit);
+        self.uniform += f64::from(placement.uniform_hit);
+        self.best += f64::from(placement.best_hit);
     }
 
     /// A request got its first token: what it was served is known.
@@ -102,6 +126,7 @@ impl Tally {
         request: &Request,
         cached: [Tokens; 4],
         block_tokens: u32,
+        is_measured: bool,
     ) {
         let prompt = request.prompt.tokens().0;
         let gpu_hit = cached[TierKind::Gpu.index()].0;
@@ -112,7 +137,7 @@ impl Tally {
             let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
             (most / block_tokens * block_tokens).saturating_sub(gpu_hit)
         };
-        if !self.is_open() {
+        if !is_measured {
             return;
         }
         self.started.eligible += u64::from(eligible);
@@ -164,11 +189,12 @@ impl Tally {
         totals
     }
 
-    /// The signals of the window.
-    pub(crate) fn signals(&self, cluster: &Cluster) -> Signals {
-        let stats = &cluster.router_stats();
+    /// The signals: hits of the measured set, counters of the window.
+    pub(crate) fn signals(&mut self, cluster: &Cluster) -> Signals {
+        self.close(cluster);
         let start = self.start.unwrap_or_default();
-        let now = self.totals(cluster, stats);
+        let Some(end) = self.end.clone() else { return Signals::default() };
+        let now = end.totals;
         let mut signals = Signals::default();
         let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
         let started = &self.started;
@@ -191,16 +217,16 @@ impl Tally {
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
             add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
             add(SignalKind::StoreFailures, now.refused - start.refused);
-            let (capacity, used) = room(cluster);
+            let (capacity, used) = end.room;
             add(SignalKind::TierCapacityBytes, capacity);
             add(SignalKind::TierUsedBytes, used);
         }
         add_lookups(&mut signals, cluster, &now, &start);
         let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
-        if let (true, Some(store)) = (self.has_store, cluster.store()) {
-            add(SignalKind::StoreKeys, u64::from(store.cache().used()));
+        if let (true, Some(keys)) = (self.has_store, end.store_keys) {
+            add(SignalKind::StoreKeys, keys);
         }
-        self.add_routing(&mut signals, stats, &now, &start);
+        self.add_routing(&mut signals, &end.stats, &now, &start);
         signals
     }
 

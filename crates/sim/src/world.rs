@@ -31,13 +31,14 @@ pub enum SimError<E> {
 /// What the world saw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// When the last thing happened, or the duration.
+    /// When the last thing happened; with a duration, when nothing of the measured set was under
+    /// way any more.
     pub end: Nanos,
-    /// The signals of the window.
+    /// The signals of the window and the measured set.
     pub signals: Signals,
     /// Requests issued.
     pub issued: u64,
-    /// Requests in flight at the end.
+    /// Requests of the measured set in flight at the end.
     pub unfinished: u64,
     /// Passes of all replicas.
     pub passes: u64,
@@ -78,9 +79,15 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
             return Err(SimError::Endless);
         }
         let mut moments = 0u64;
+        let window = self.config.window();
+        let follow_end = self.config.duration.map(|end| end + self.config.drain);
         while let Some(at) = self.next_at() {
-            if self.config.duration.is_some_and(|end| at >= end) {
-                break;
+            if at >= window.end {
+                // What was due before is in flight: the cell's last moment has all happened.
+                self.books.tally.close(&self.cluster);
+                if !self.books.has_followed() || follow_end.is_some_and(|end| at >= end) {
+                    break;
+                }
             }
             if self.books.demand.is_served() {
                 // Only stores are under way; a cell does not last longer for them.
@@ -123,7 +130,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
     /// Records what is in flight, and sums up.
     fn finish(mut self) -> Result<Summary, SimError<R::Error>> {
         if let Some(end) = self.config.duration {
-            self.now = end;
+            let last = if self.books.has_followed() { end + self.config.drain } else { end };
+            self.now = self.now.max(last);
         } else {
             let left = self.books.demand.in_flight();
             assert_eq!(left, 0, "a request was left without a wake-up");
@@ -131,9 +139,6 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         }
         let flow = self.books.close(self.now, self.cluster.in_flight());
         let flow = flow.map_err(SimError::Record)?;
-        if !self.books.tally.is_open() {
-            self.books.tally.open(&self.cluster);
-        }
         Ok(Summary {
             end: self.now,
             signals: self.books.tally.signals(&self.cluster),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, Verdict};
+use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, Verdict, Window};
 use weir_router::RouterConfig;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
@@ -42,8 +42,12 @@ pub struct Client {
     pub connect_timeout: Nanos,
     /// Longest request.
     pub request_timeout: Nanos,
-    /// What is in flight at the end of a level may take this much longer.
+    /// Requests that were due in the measured window may take this much longer, while the load goes
+    /// on; also in simulation.
     pub drain: Nanos,
+    /// Largest share of the measured set that may fail before the level says nothing.
+    #[serde(default = "max_failures")]
+    pub max_failures: f64,
     /// Threads that send and time requests.
     pub workers: u32,
     /// Processor that the first worker is pinned to.
@@ -64,12 +68,18 @@ impl Default for Client {
             reuse_connections: true,
             connect_timeout: Nanos::from_secs(10),
             request_timeout: Nanos::from_secs(600),
-            drain: Nanos::from_secs(30),
+            drain: Nanos::from_secs(60),
+            max_failures: max_failures(),
             workers: 1,
             pin: None,
             body: serde_json::Map::new(),
         }
     }
+}
+
+/// One request in a hundred.
+const fn max_failures() -> f64 {
+    0.01
 }
 
 /// Where a value of the plan came from.
@@ -265,6 +275,19 @@ pub struct Level {
     pub ramp: Nanos,
     /// Most requests to issue.
     pub max_requests: Option<u64>,
+}
+
+impl Level {
+    /// The measured window: from the warm-up to the duration, or to the last end of a request (that
+    /// moment included) where the level has no duration or its requests ran out before it.
+    pub fn window(&self, last_end: Nanos) -> Window {
+        let last = Nanos(last_end.0.saturating_add(1));
+        let end = self.duration.map_or(last, |duration| {
+            // Idle time after the last request of a level that asks so many is not measured.
+            if self.max_requests.is_some() { duration.min(last) } else { duration }
+        });
+        Window { start: self.warmup, end }
+    }
 }
 
 /// Where the size of the KV pool comes from.

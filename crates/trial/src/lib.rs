@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{Place, Site, Tiers};
 use weir_load::{Live, LoadReport};
-use weir_model::{Nanos, SignalKind, Signals, TierKind};
+use weir_model::{Nanos, SignalKind, Signals, TierKind, Window};
 use weir_observe::signals::{
-    Asked, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
+    AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
     add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
 };
 use weir_observe::{
@@ -165,7 +165,7 @@ impl Measurement<'_> {
             Sampler::start(sources(&scrapers), SamplerConfig::default(), clock)?;
         let end = level.duration.unwrap_or(Nanos(u64::MAX));
         let block = self.deployment.engine.block_size;
-        let mut rows = Rows::new(writer, (level.warmup, end), block);
+        let mut rows = Rows::new(writer, Window { start: level.warmup, end }, block);
         let over = AtomicBool::new(false);
         let store = self.site.store();
         let events = self.events.as_ref();
@@ -195,7 +195,6 @@ impl Measurement<'_> {
         guard::answered(&rows, self.site)?;
         let steady_from = rows.pace.steady_from(report.window);
         notes.extend(steady_note(steady_from, report.window));
-        notes.extend(rows.failures());
         notes.extend(report.gave_up.clone());
         notes.extend(edges.notes.iter().cloned());
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
@@ -279,7 +278,7 @@ impl Measurement<'_> {
         notes.extend(add_kv_events((before, after), bytes, signals));
     }
 
-    fn signals(&self, edges: &Edges, asked: &Asked, notes: &mut Vec<String>) -> Signals {
+    fn signals(&self, edges: &Edges, asked: &AskedLoad, notes: &mut Vec<String>) -> Signals {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
         // Each part is read where it speaks: an engine has nothing of a server's.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weir_load::Sink;
-use weir_model::{Nanos, Outcome, RequestRow};
-use weir_observe::signals::Asked;
+use weir_model::{Outcome, RequestRow, Window};
+use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
 use crate::steady::Pace;
@@ -15,13 +15,13 @@ const CAUSES_KEPT: usize = 1000;
 /// Causes that are told.
 const CAUSES_SHOWN: usize = 3;
 
-/// Writes rows and adds up what was asked in the window.
+/// Writes rows and adds up what was asked.
 pub(crate) struct Rows<'a> {
     writer: &'a mut CellWriter,
-    window: (Nanos, Nanos),
+    window: Window,
     block_tokens: u32,
-    pub(crate) asked: Asked,
-    /// Sum of the residence times of the requests that ended in the window, and their number.
+    pub(crate) asked: AskedLoad,
+    /// Sum of the residence times of the requests of the measured set that ended, and their number.
     pub(crate) residence: (u128, u64),
     /// Work per part of the load.
     pub(crate) pace: Pace,
@@ -30,16 +30,12 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn new(
-        writer: &'a mut CellWriter,
-        window: (Nanos, Nanos),
-        block_tokens: u32,
-    ) -> Self {
+    pub(crate) fn new(writer: &'a mut CellWriter, window: Window, block_tokens: u32) -> Self {
         Self {
             writer,
             window,
             block_tokens,
-            asked: Asked::default(),
+            asked: AskedLoad::default(),
             residence: (0, 0),
             pace: Pace::default(),
             failures: BTreeMap::new(),
@@ -62,7 +58,7 @@ impl Sink for Rows<'_> {
     fn row(&mut self, row: RequestRow) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
         self.pace.add(&row);
-        if self.window.0 <= row.end && row.end < self.window.1 {
+        if self.window.measures(row.due) && row.outcome != Outcome::Unfinished {
             self.residence.0 += u128::from((row.end - row.start).0);
             self.residence.1 += 1;
         }

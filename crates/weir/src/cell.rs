@@ -1,8 +1,9 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{Certificate, SignalKind, Signals, Verdict};
-use weir_record::{CellFigures, CellStatus, CellWriter, Evidence, RunFolder};
+use weir_record::{CellFigures, CellStatus, CellWriter, Evidence, FailureCause, RunFolder};
 use weir_report::comparison::REMEDY_MARK;
+use weir_report::results::without_result;
 use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
 
@@ -62,6 +63,15 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
         (CellStatus::Complete, Some(why)) => CellStatus::Failed(why.clone()),
         (status, _) => status,
     };
+    let status = match status {
+        CellStatus::Complete => worth(plan, &figures),
+        failed @ CellStatus::Failed(_) if figures.measured == 0 => failed,
+        // Nobody can tell how fast the generator is where the server answers nothing.
+        failed => match worth(plan, &figures) {
+            CellStatus::Complete => failed,
+            unworthy => unworthy,
+        },
+    };
     let mut figures = CellFigures {
         skipped_requests: ran.skipped,
         truncated_requests: ran.truncated,
@@ -71,9 +81,21 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
     if plan.target.is_live() {
         hits_from_signals(&mut figures, &ran.signals);
     }
-    closed.write_evidence(&evidence(plan, cell, ran, &status))?;
+    closed.write_evidence(&evidence(plan, cell, ran, &status, &figures))?;
     closed.finish(figures, status, 1)?;
     Ok(())
+}
+
+/// Whether a cell that ran to its end has a result, by what came of the measured set.
+fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
+    let most = plan.client.max_failures;
+    if figures.failed as f64 > most * figures.measured as f64 {
+        CellStatus::RequestsFailed { most }
+    } else if figures.completed == 0 {
+        CellStatus::NothingCompleted
+    } else {
+        CellStatus::Complete
+    }
 }
 
 /// A live server's answers say how much was cached, not where: the engine's counters do.
@@ -83,12 +105,18 @@ fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
     };
     let percent = |kind| signals.get(kind).map(|tokens| (100.0 * tokens / prompt).min(100.0));
     if let Some(gpu) = percent(SignalKind::GpuHitTokens) {
-        figures.gpu_hit_percent = gpu;
-        figures.external_hit_percent = percent(SignalKind::ExternalHitTokens).unwrap_or(0.0);
+        figures.gpu_hit_percent = Some(gpu);
+        figures.external_hit_percent = percent(SignalKind::ExternalHitTokens);
     }
 }
 
-fn evidence(plan: &Plan, cell: &Cell, ran: &Ran, status: &CellStatus) -> Evidence {
+fn evidence(
+    plan: &Plan,
+    cell: &Cell,
+    ran: &Ran,
+    status: &CellStatus,
+    figures: &CellFigures,
+) -> Evidence {
     let deployment = &plan.deployments[cell.deployment];
     let facts = Facts {
         replicas: deployment.replicas,
@@ -97,13 +125,23 @@ fn evidence(plan: &Plan, cell: &Cell, ran: &Ran, status: &CellStatus) -> Evidenc
         doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
+    let mut explanation = decision.explanation;
     let verdict = match status {
         CellStatus::Complete => decision.verdict,
         CellStatus::Failed(cause) => Verdict::Failed(cause.clone()),
+        CellStatus::RequestsFailed { .. } | CellStatus::NothingCompleted => {
+            // What the mechanism did is not the question where the requests were not answered.
+            explanation = without_result(status, figures).unwrap_or_default() + ".";
+            Verdict::Failed(without_result(status, figures).unwrap_or_default())
+        }
     };
-    let mut explanation = decision.explanation;
     for note in &ran.notes {
         explanation = format!("{explanation} {note}.");
+    }
+    for FailureCause { cause, requests } in &figures.failures {
+        if *status == CellStatus::Complete {
+            explanation = format!("{explanation} {requests} requests failed: {cause}.");
+        }
     }
     if let Some(remedy) = decision.remedy {
         explanation = format!("{explanation} {REMEDY_MARK} {remedy}.");

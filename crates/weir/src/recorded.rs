@@ -1,10 +1,10 @@
 //! The tables of a cell as what figures are made of: the same for a cell that has just ended and
 //! for a report that is written years later.
 
-use weir_model::{Nanos, StepRow};
-use weir_record::{CellFigures, CellTables};
+use weir_model::{StepRow, Window};
+use weir_record::{CellFigures, CellTables, FailureCause};
 use weir_report::figures::{
-    Contradiction, Measure, RequestColumns, Streams, Window, summarise, summarise_streams,
+    Contradiction, Failures, Measure, RequestColumns, Streams, summarise, summarise_streams,
     throughput_batches,
 };
 use weir_spec::plan::{Cell, Plan};
@@ -18,6 +18,7 @@ pub(crate) struct Recorded {
     window: Window,
     columns: RequestColumns,
     tokens: Tokens,
+    failures: Vec<FailureCause>,
 }
 
 /// The window of a cell, for those who need nothing else of it.
@@ -35,7 +36,7 @@ fn columns(
     for group in tables.request_groups(RequestColumns::STORED)? {
         columns.add_table(&group?);
     }
-    let window = Window::of(level, columns.last_end().max(Nanos(1)));
+    let window = level.window(columns.last_end());
     Ok((columns, window))
 }
 
@@ -60,17 +61,24 @@ impl Recorded {
         } else {
             Tokens::Passes(tables.step_rows()?.collect::<Result<Vec<_>, _>>()?)
         };
-        Ok(Self { window, columns, tokens })
+        let mut failures = Failures::default();
+        if columns.has_failures() {
+            for group in tables.request_groups(Failures::COLUMNS)? {
+                failures.add_table(&group?, window);
+            }
+        }
+        Ok(Self { window, columns, tokens, failures: failures.commonest() })
     }
 
     /// Its figures, or why its rows cannot all be true.
     pub(crate) fn figures(&self, plan: &Plan, cell: &Cell) -> Result<CellFigures, Contradiction> {
         let deployment = &plan.deployments[cell.deployment];
         let measure = Measure::of(plan, deployment, self.window);
-        match &self.tokens {
+        let figures = match &self.tokens {
             Tokens::Passes(steps) => summarise(&self.columns, steps, &measure),
             Tokens::Streams(streams) => summarise_streams(&self.columns, streams, &measure),
-        }
+        }?;
+        Ok(CellFigures { failures: self.failures.clone(), ..figures })
     }
 
     /// Output throughput of equal parts of the window.

@@ -42,6 +42,7 @@ pub(crate) fn simulate(
         load: load(level, cell.seed)?,
         duration: level.duration,
         warmup: level.warmup,
+        drain: plan.client.drain,
         max_requests: level.max_requests,
     };
     let mut rows = Rows(writer);

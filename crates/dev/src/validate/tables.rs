@@ -9,6 +9,9 @@ use weir_engine::timing::validation::{
 
 use super::cells::{Cells, Lab};
 
+/// By `GuideLLM`'s definition, as all figures of the tables that it measured.
+const THROUGHPUT: &str = "guidellm_output_tokens_per_s";
+
 /// One comparison.
 struct Row {
     name: String,
@@ -79,10 +82,13 @@ impl Table {
     }
 }
 
+/// `GuideLLM`, which measured these tables, starts all users at once.
+const GUIDELLM_START: &str = "load.ramp=0s";
+
 /// Performance of one long prefix shared by all (published evaluation, 2x L40S).
 pub(super) fn shared_prefix(lab: &Lab) -> anyhow::Result<Vec<Table>> {
     let file = "examples/published-evaluation.yaml";
-    let two = lab.run("shared-prefix", file, &[])?;
+    let two = lab.run("shared-prefix", file, &[GUIDELLM_START.to_owned()])?;
     let one = lab.run(
         "shared-prefix-tp1",
         file,
@@ -93,6 +99,7 @@ pub(super) fn shared_prefix(lab: &Lab) -> anyhow::Result<Vec<Table>> {
             "arms=[no-offload]".to_owned(),
             "load.users=[100]".to_owned(),
             "overrides={}".to_owned(),
+            GUIDELLM_START.to_owned(),
         ],
     )?;
     let title = "One shared prefix, 2x L40S, vLLM 0.11.2: ";
@@ -110,7 +117,7 @@ pub(super) fn shared_prefix(lab: &Lab) -> anyhow::Result<Vec<Table>> {
         if let ("native-offload", Some(control)) = (row.arm, control) {
             let change = |with: f64, without: f64| 100.0 * (with / without - 1.0);
             let level = format!("c{}", row.users);
-            let of = |arm| cells.figure((row.model, "", arm, &level), "output_tokens_per_s");
+            let of = |arm| cells.figure((row.model, "", arm, &level), THROUGHPUT);
             let predicted = change(of(row.arm)?, of("no-offload")?);
             let published = change(row.output_tokens_per_s, control.output_tokens_per_s);
             cost.push(format!("{} c{}", row.model, row.users), published, predicted, row.fitted);
@@ -134,14 +141,14 @@ fn compare_serving(
     let note = if is_again { " (A/A in truth)" } else { "" };
     let tp = row.tensor_parallel;
     let name = format!("{} tp{tp} c{} {}{note}", short(row.model), row.users, row.arm);
-    let predicted = of("output_tokens_per_s")?;
+    let predicted = of(THROUGHPUT)?;
     throughput.push(name.clone(), row.output_tokens_per_s, predicted, row.fitted);
     if let Some(published) = row.ttft_ms {
         // No constant was chosen for TTFT; the rows were in sight all the same.
-        ttft.push(name.clone(), published, of("ttft_mean_ms")?, row.fitted);
+        ttft.push(name.clone(), published, of("guidellm_ttft_mean_ms")?, row.fitted);
     }
     if let Some(published) = row.itl_ms {
-        itl.push(name, published, of("itl_mean_ms")?, row.fitted);
+        itl.push(name, published, of("guidellm_itl_mean_ms")?, row.fitted);
     }
     Ok(())
 }
@@ -219,6 +226,7 @@ fn capacity_cell(lab: &Lab, index: usize, row: &CapacityRow, place: usize) -> an
             format!("arms=[{arm}]"),
             "load.users=[1,50,100]".to_owned(),
             "overrides={}".to_owned(),
+            GUIDELLM_START.to_owned(),
         ],
     )?;
     cells.peak((model, "", row.arm), "completed_output_tokens_per_s")

@@ -239,15 +239,22 @@ impl Worker<'_> {
         self.await_writable(key, false);
     }
 
+    /// Whether the request of a connection belongs to the measured set.
+    fn is_key_measured(&mut self, key: u64) -> bool {
+        let window = self.config.window();
+        let exchange = self.pool.get(key).and_then(|connection| connection.exchange.as_ref());
+        exchange.is_some_and(|exchange| window.measures(exchange.due.at))
+    }
+
     /// The first byte of a request went out.
     fn note_start(&mut self, key: u64) {
-        let is_measured = self.is_measured();
+        let window = self.config.window();
         let Some(exchange) = self.pool.get(key).and_then(|c| c.exchange.as_ref()) else { return };
-        let Some(lag) = exchange.send_lag().filter(|_| is_measured) else { return };
-        // What was lost before the window is not lost in it.
-        let before = self.config.warmup.saturating_sub(exchange.due.at);
+        let due = exchange.due.at;
+        let Some(lag) = exchange.send_lag().filter(|_| window.measures(due)) else { return };
         self.tally.send_lag.record(lag);
-        self.tally.lost += lag.saturating_sub(before);
+        // What is lost behind the window is not lost in it.
+        self.tally.lost += lag.min(window.end.saturating_sub(due));
     }
 
     fn await_writable(&mut self, key: u64, wanted: bool) {
@@ -369,7 +376,7 @@ impl Worker<'_> {
         empty_since: Nanos,
         was_drained: bool,
     ) {
-        let is_measured = self.is_measured();
+        let is_measured = self.is_key_measured(key);
         let turn = &mut self.turn;
         let width = turn.day.width;
         let several =
@@ -424,7 +431,7 @@ impl Worker<'_> {
 
     /// The message is complete: a row, and the connection is free or closed.
     fn finish(&mut self, key: u64, last: &Sighting, is_open: bool) {
-        let is_measured = self.is_measured();
+        let is_measured = self.is_key_measured(key);
         let Some(connection) = self.pool.get(key) else { return };
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
         let Some(mut exchange) = exchange.take() else { return };

@@ -11,12 +11,39 @@
 //! the GPU's share off request by request; here it is taken off the sum, because engines expose
 //! only the sum. Where the GPU serves what the workload does not know as seen (a chat template,
 //! requests before the cell), that makes the figure smaller, by no more than those tokens.
+//!
+//! Engines count at the time of their lookups, and cannot say of which requests. What is held
+//! against their counters over the window is therefore what was asked by requests whose first token
+//! came in it, the event nearest to a lookup that a client sees. What the answers themselves say is
+//! of the measured set, as all figures are.
 
-use weir_model::{Nanos, RequestRow, SignalKind, Signals};
+use weir_model::{RequestRow, SignalKind, Signals, Window};
 
 const SOURCE: &str = "load generator";
 
-/// Sums over the requests whose first token came in a window.
+/// What the load generator asked, as two sums that hold each other's edges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedLoad {
+    /// Of the measured set: requests that were due in the window, and got a token.
+    pub measured: Asked,
+    /// Of requests whose first token came in the window, for counters of engines over it.
+    pub looked_up: Asked,
+}
+
+impl AskedLoad {
+    /// Adds a request. `block_tokens` is the engine's block size.
+    pub fn add(&mut self, row: &RequestRow, window: Window, block_tokens: u32) {
+        let Some(first) = row.first_token else { return };
+        if window.measures(row.due) {
+            self.measured.add(row, block_tokens);
+        }
+        if window.contains(first) {
+            self.looked_up.add(row, block_tokens);
+        }
+    }
+}
+
+/// Sums over requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Requests.
@@ -32,13 +59,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Adds a request, if its first token came in the window (from its start, before its end).
-    /// `block_tokens` is the engine's block size.
-    pub fn add(&mut self, row: &RequestRow, window: (Nanos, Nanos), block_tokens: u32) {
-        let inside = |first: Nanos| window.0 <= first && first < window.1;
-        if !row.first_token.is_some_and(inside) {
-            return;
-        }
+    fn add(&mut self, row: &RequestRow, block_tokens: u32) {
         let block = block_tokens.max(1);
         let prompt = row.prompt_tokens.0;
         let most = row.seen_tokens.0.min(prompt.saturating_sub(1));
@@ -55,10 +76,12 @@ impl Asked {
 /// GPU's hits, and without them there is no such signal. Where the engines expose neither their own
 /// hits nor any external ones, what the responses said was cached is taken for the GPU's, if the
 /// caller says that no other tier exists (`gpu_only`).
-pub fn add_client(asked: &Asked, gpu_only: bool, signals: &mut Signals) {
+pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
+    let has_counters = signals.get(SignalKind::GpuHitTokens).is_some();
+    let asked = if has_counters { &load.looked_up } else { &load.measured };
     signals.add(SignalKind::PromptTokens, asked.prompt_tokens as f64, SOURCE);
     signals.add(SignalKind::SeenTokens, asked.seen_tokens as f64, SOURCE);
-    if gpu_only && signals.get(SignalKind::GpuHitTokens).is_none() {
+    if gpu_only && !has_counters {
         let source = "load generator (cached_tokens of the responses)";
         signals.add(SignalKind::GpuHitTokens, asked.cached_tokens as f64, source);
     }

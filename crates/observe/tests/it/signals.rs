@@ -1,6 +1,9 @@
-use weir_model::{Nanos, Outcome, RequestRow, SignalKind as Kind, Signals, TierKind, Tokens};
+use weir_model::{
+    Nanos, Outcome, RequestRow, SignalKind as Kind, Signals, TierKind, Tokens, Window,
+};
 use weir_observe::signals::{
-    Asked, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server, add_vllm,
+    Asked, AskedLoad, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server,
+    add_vllm,
 };
 use weir_observe::{Difference, Snapshot};
 
@@ -282,25 +285,35 @@ fn row(first_token: Option<u64>, prompt: u32, seen: u32, cached: u32) -> Request
 
 #[test]
 fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
-    let window = (Nanos(10), Nanos(20));
-    let mut asked = Asked::default();
-    // 40 seen of 100: two blocks of 16. All of 32 seen: the last token is computed, one block.
+    let window = Window { start: Nanos(10), end: Nanos(20) };
+    let mut asked = AskedLoad::default();
+    // All were due before the window. 40 seen of 100: two blocks of 16. All of 32 seen: the last
+    // token is computed, one block.
     asked.add(&row(Some(10), 100, 40, 16), window, 16);
     asked.add(&row(Some(19), 32, 32, 0), window, 16);
     // Before the window, behind it, never.
     for first_token in [Some(9), Some(20), None] {
         asked.add(&row(first_token, 1000, 1000, 0), window, 16);
     }
-    assert_eq!(
-        asked,
-        Asked {
-            requests: 2,
-            prompt_tokens: 132,
-            seen_tokens: 72,
-            servable_tokens: 48,
-            cached_tokens: 16
-        }
-    );
+    let looked_up = Asked {
+        requests: 2,
+        prompt_tokens: 132,
+        seen_tokens: 72,
+        servable_tokens: 48,
+        cached_tokens: 16,
+    };
+    assert_eq!(asked, AskedLoad { measured: Asked::default(), looked_up });
+    // Due in it, whenever it got its token.
+    let due_inside = RequestRow { due: Nanos(19), ..row(Some(25), 64, 48, 32) };
+    asked.add(&due_inside, window, 16);
+    let measured = Asked {
+        requests: 1,
+        prompt_tokens: 64,
+        seen_tokens: 48,
+        servable_tokens: 48,
+        cached_tokens: 32,
+    };
+    assert_eq!(asked, AskedLoad { measured, looked_up });
     let mut signals = Signals::default();
     signals.add(Kind::PromptTokens, 131.0, "vLLM's /metrics");
     signals.add(Kind::GpuHitTokens, 20.0, "vLLM's /metrics");
@@ -311,10 +324,12 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     assert_eq!(signals.get(Kind::EligibleTokens), Some(28.0));
     assert_eq!(sources(&signals, Kind::GpuHitTokens).len(), 1);
 
-    // Without the engine's hits, the responses' count for a stack that has the GPU alone.
+    // Without the engine's hits, the responses' count for a stack that has the GPU alone, of the
+    // measured set.
     let mut signals = Signals::default();
     add_client(&asked, true, &mut signals);
-    assert_eq!(signals.get(Kind::EligibleTokens), Some(32.0));
+    assert_eq!(signals.get(Kind::PromptTokens), Some(64.0));
+    assert_eq!(signals.get(Kind::EligibleTokens), Some(16.0));
     let mut signals = Signals::default();
     add_client(&asked, false, &mut signals);
     assert_eq!((signals.get(Kind::EligibleTokens), signals.get(Kind::GpuHitTokens)), (None, None));

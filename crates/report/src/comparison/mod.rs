@@ -32,7 +32,7 @@ pub use runs::{RunComparison, RunDelta, compare_runs};
 use crate::figures::compute_share;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote, OutputOutcome};
-use crate::results::{Grid, Results, ResultsError};
+use crate::results::{Grid, RequestCounts, Results, ResultsError};
 
 /// Version of `analysis/summary.json`; readers refuse another.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -62,6 +62,8 @@ pub struct Comparison {
     pub versions: BTreeMap<String, String>,
     /// Cells planned, run and counted.
     pub cells: CellCounts,
+    /// Of which requests the figures speak.
+    pub requests: RequestCounts,
     /// What intervals mean in this run, in one sentence.
     pub doubt: String,
     /// The plan's warnings, and those of the analysis.
@@ -223,6 +225,7 @@ impl Comparison {
             currency: plan.prices.gpu_hour.map_or(String::new(), |_| plan.prices.currency.clone()),
             versions: results.provenance.versions.clone(),
             cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
+            requests: results.requests(),
             doubt: doubt(simulated, plan.repeats),
             warnings,
             origins: origins(&plan.origins),

@@ -6,8 +6,8 @@ use weir_spec::plan::LevelLoad;
 
 use crate::results::Results;
 
-/// Above this share of unfinished requests, latencies speak of the lucky ones only.
-const UNFINISHED_SHARE: f64 = 0.2;
+/// Above this share of open requests, latencies speak of the lucky ones only.
+const OPEN_SHARE: f64 = 0.2;
 
 /// One warning per deployment and level that was overloaded, with the arms it is about.
 pub(super) fn warnings(results: &Results<'_>) -> Vec<String> {
@@ -17,9 +17,8 @@ pub(super) fn warnings(results: &Results<'_>) -> Vec<String> {
         let cell = &plan.cells[result.cell];
         let load = &plan.deployments[cell.deployment].levels[cell.level].load;
         let figures = &result.record.figures;
-        let asked = figures.completed + figures.failed + figures.unfinished;
-        let share = figures.unfinished as f64 / asked.max(1) as f64;
-        if !matches!(load, LevelLoad::Users(_)) && share > UNFINISHED_SHARE {
+        let share = figures.open as f64 / figures.measured.max(1) as f64;
+        if !matches!(load, LevelLoad::Users(_)) && share > OPEN_SHARE {
             let arms = overloaded.entry((cell.deployment, cell.level)).or_default();
             let worst = arms.entry(cell.arm).or_default();
             *worst = worst.max(share);
@@ -32,7 +31,7 @@ pub(super) fn warnings(results: &Results<'_>) -> Vec<String> {
             .map(|(arm, share)| format!("{} {:.0} %", of.arms[arm].name, 100.0 * share))
             .collect();
         format!(
-            "{} on {} at {}: more was asked than served, and part of the requests was unfinished \
+            "{} on {} at {}: more was asked than served, and part of the measured requests was open \
              at the end ({}). Their latencies are missing: compare throughput, or goodput with an \
              `slo`.",
             of.model.name,

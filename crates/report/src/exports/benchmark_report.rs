@@ -22,7 +22,8 @@ const ENDPOINT: &str = "endpoint";
 const DEFINITIONS: &str = "time_per_output_token = (last - first token) / (output tokens - 1) per \
                            request; inter_token_latency over all gaps between stream events of \
                            completed requests; normalized_time_per_output_token = request latency \
-                           / output tokens; token rates are totals of completed requests / window.";
+                           / output tokens; token rates are tokens that came inside the window / \
+                           window, request_rate completions inside it / window.";
 
 pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
     let format = Export::BenchmarkReport.name();
@@ -195,10 +196,10 @@ fn results(input: &ExportInput<'_>, seen: &[Seen], gaps: &Distribution) -> Value
     let count = |outcome| seen.iter().filter(|seen| seen.outcome == outcome).count();
     let over =
         |units, value: fn(&Seen) -> Option<f64>| statistics(units, done(seen).filter_map(value));
-    let seconds = input.window.seconds();
-    let per_s = |units: &str, total: u64| json!({"units": units, "mean": total as f64 / seconds});
-    let prompt: u64 = done(seen).map(|seen| u64::from(seen.prompt)).sum();
-    let output: u64 = done(seen).map(|seen| u64::from(seen.output)).sum();
+    let figures = input.figures;
+    let rate = |units: &str, of: Option<f64>| of.map(|mean| json!({"units": units, "mean": mean}));
+    let (prompt, output) = (figures.prompt_tokens_per_s, figures.output_tokens_per_s);
+    let total = prompt.zip(output).map(|(prompt, output)| prompt + output);
     let itl = (gaps.count > 0).then(|| {
         json!({
             "units": "ms/token", "mean": gaps.mean, "stddev": gaps.stddev, "min": gaps.min,
@@ -226,10 +227,10 @@ fn results(input: &ExportInput<'_>, seen: &[Seen], gaps: &Distribution) -> Value
                 "request_latency": over("ms", |seen| Some(seen.latency() as f64 / 1e6)),
             },
             "throughput": {
-                "input_token_rate": per_s("tokens/s", prompt),
-                "output_token_rate": per_s("tokens/s", output),
-                "total_token_rate": per_s("tokens/s", prompt + output),
-                "request_rate": per_s("queries/s", count(Outcome::Done) as u64),
+                "input_token_rate": rate("tokens/s", prompt),
+                "output_token_rate": rate("tokens/s", output),
+                "total_token_rate": rate("tokens/s", total),
+                "request_rate": rate("queries/s", figures.requests_per_s),
             },
         }},
         "observability": hits(input),
@@ -239,7 +240,8 @@ fn results(input: &ExportInput<'_>, seen: &[Seen], gaps: &Distribution) -> Value
 /// The hit rate that the engine told in its answers; servers that tell none show as zero and are
 /// left out.
 fn hits(input: &ExportInput<'_>) -> Option<Value> {
-    let percent = input.figures.gpu_hit_percent + input.figures.external_hit_percent;
+    let percent =
+        input.figures.gpu_hit_percent? + input.figures.external_hit_percent.unwrap_or(0.0);
     (percent > 0.0).then(|| {
         json!({"components": [{
             "component_label": ENDPOINT,

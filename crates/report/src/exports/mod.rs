@@ -1,9 +1,9 @@
 //! The rows and figures of one cell in the formats of other tools, so that what reads those can
 //! read a run of Weir.
 //!
-//! All exports speak of the same requests: those that ended inside the measured window, and those
-//! that were in flight when the cell ended. Each format keeps its own definitions of its metrics,
-//! also where they differ from Weir's: latencies count from the moment a request was sent, not from
+//! All exports speak of the measured set, as the figures do (docs/definitions.md): the requests that
+//! were due inside the window, whatever came of them. Each format keeps its own definitions of its
+//! metrics, also where they differ from Weir's: latencies count from the moment a request was sent, not from
 //! the moment it was due, because that is what the readers of these files take them for. Where a
 //! format has room, the definitions and the wait before sending are written beside them.
 //!
@@ -21,13 +21,11 @@ mod vllm;
 use std::io::{self, Write};
 
 use thiserror::Error;
-use weir_model::RequestRow;
+use weir_model::{RequestRow, Window};
 use weir_record::{CellFigures, RecordError};
 use weir_spec::plan::Slo;
 
 pub use load::OfferedLoad;
-
-use crate::figures::Window;
 
 /// Request rows in the order they were recorded.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<RequestRow, RecordError>> + 'a>;
@@ -177,6 +175,6 @@ impl ExportInput<'_> {
 const TOOL: (&str, &str) = ("weir", env!("CARGO_PKG_VERSION"));
 
 /// Of which requests and of what an export speaks, for formats with room for a note.
-const SCOPE: &str = "Requests that ended inside the measured window, and those in flight when the \
-                     cell ended. Latencies count from the first byte handed to the kernel, not \
+const SCOPE: &str = "Requests that were due inside the measured window, whatever came of them and \
+                     whenever they ended. Latencies count from the first byte handed to the kernel, not \
                      from the due time; the wait before it is given apart.";

@@ -4,7 +4,7 @@ use weir_model::{Outcome, RequestRow};
 use weir_record::RecordError;
 
 use super::ExportInput;
-use crate::figures::{Stream, Window};
+use crate::figures::Stream;
 
 /// What exports need of a request besides its texts and gaps; times in nanoseconds since the start
 /// of the cell.
@@ -68,24 +68,22 @@ impl Seen {
     }
 }
 
-/// Whether exports speak of a row.
-pub(super) fn is_exported(row: &RequestRow, window: Window) -> bool {
-    match row.outcome {
-        Outcome::Unfinished => row.start <= window.end,
-        Outcome::Done | Outcome::Failed => window.contains(row.end.0),
-    }
-}
-
-/// The rows that exports speak of.
+/// The rows of the measured set.
 pub(super) fn exported<'a>(
     input: &ExportInput<'a>,
 ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<'a>, RecordError> {
     let window = input.window;
     let rows = (input.rows)()?;
-    Ok(rows.filter(move |row| row.as_ref().map_or(true, |row| is_exported(row, window))))
+    Ok(rows.filter(move |row| row.as_ref().map_or(true, |row| window.measures(row.due))))
 }
 
-/// The same without texts and gaps.
+/// The measured set without texts and gaps.
 pub(super) fn sample(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> {
     exported(input)?.map(|row| Ok(Seen::of(&row?))).collect()
+}
+
+/// All requests of the cell without texts and gaps, for rates and concurrency: what happened inside
+/// the window, whichever request it was of.
+pub(super) fn everything(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> {
+    (input.rows)()?.map(|row| Ok(Seen::of(&row?))).collect()
 }

@@ -1,5 +1,5 @@
 //! The CSV of the published vLLM + `LMCache` scripts: seconds with six decimals, completed requests
-//! only, `avg_itl` the mean gap between stream events, 0 where there is none. `gen_len` is the
+//! only, `avg_itl` the mean gap between stream events, empty where there is none. `gen_len` is the
 //! number of tokens (the scripts count stream events and take them for tokens).
 
 use std::io::Write;
@@ -29,16 +29,19 @@ pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), 
         let seen = Seen::of(&row);
         let seconds = |ns: f64| format!("{:.6}", ns / 1e9);
         let gaps: f64 = row.chunk_gaps.iter().map(|gap| gap.0 as f64).sum();
-        let mean_gap = gaps / (row.chunk_gaps.len().max(1)) as f64;
+        let mean_gap = match row.chunk_gaps.len() {
+            0 => String::new(),
+            count => seconds(gaps / count as f64),
+        };
         file.write_record([
             &row.request.to_string(),
             input.level,
             &seen.prompt.to_string(),
             &seen.output.to_string(),
             &(u64::from(seen.prompt) + u64::from(seen.output)).to_string(),
-            &seconds(seen.ttft().unwrap_or_default() as f64),
+            &seen.ttft().map_or_else(String::new, |ns| seconds(ns as f64)),
             &seconds(seen.latency() as f64),
-            &seconds(mean_gap),
+            &mean_gap,
         ])
         .map_err(failed)?;
     }

@@ -3,8 +3,9 @@
 //!
 //! Definitions: TTFT, ITL and latency from sending, latency to the last stream event; TPOT =
 //! (latency - TTFT) / (tokens - 1); ITL over the gaps between stream events of completed requests;
-//! deviations with n; percentiles interpolated (type 7); throughput over `duration`, which is the
-//! measured window. `queue_times` is the wait from the due time to sending, and `start_times` count
+//! deviations with n; percentiles interpolated (type 7); throughput over `duration`, which is, as
+//! vLLM's, the time until the last of these requests had ended, from the start of the window on.
+//! What nobody saw is null, where vLLM writes 0. `queue_times` is the wait from the due time to sending, and `start_times` count
 //! from the start of the cell (vLLM's from an arbitrary moment). Unfinished requests are left out,
 //! as vLLM has none. What vLLM does not write stands under `weir`.
 
@@ -67,6 +68,9 @@ fn setup(input: &ExportInput<'_>, requests: usize) -> Map<String, Value> {
             "load": input.load.words(),
             "seed": input.seed,
             "scope": SCOPE,
+            "window_s": input.window.seconds(),
+            "output_tokens_per_s_of_window": input.figures.output_tokens_per_s,
+            "open_requests": input.figures.open,
             "certificate": input.figures.certificate,
         },
     });
@@ -81,37 +85,46 @@ fn done(seen: &[Seen]) -> impl Iterator<Item = &Seen> {
 }
 
 fn totals(input: &ExportInput<'_>, seen: &[Seen], seconds: &Seconds) -> Map<String, Value> {
-    let duration = input.window.seconds();
+    let last_end = seen.iter().map(|seen| seen.end).max().unwrap_or(input.window.end.0);
+    let duration = Nanos(last_end).saturating_sub(input.window.start).as_secs_f64();
     let completed = done(seen).count();
+    // Rates of nothing are not zero: they were not seen.
+    let rate = |amount: f64| (completed > 0 && duration > 0.0).then(|| amount / duration);
     let prompt: u64 = done(seen).map(|seen| u64::from(seen.prompt)).sum();
     let output: u64 = done(seen).map(|seen| u64::from(seen.output)).sum();
     let goodput = input
         .has_objectives()
-        .then(|| done(seen).filter(|seen| meets(input, seen)).count() as f64 / duration);
+        .then(|| rate(done(seen).filter(|seen| meets(input, seen)).count() as f64));
     Map::from_iter([
         ("duration".to_owned(), json!(duration)),
         ("completed".to_owned(), json!(completed)),
         ("failed".to_owned(), json!(seen.len() - completed)),
         ("total_input_tokens".to_owned(), json!(prompt)),
         ("total_output_tokens".to_owned(), json!(output)),
-        ("request_throughput".to_owned(), json!(completed as f64 / duration)),
+        ("request_throughput".to_owned(), json!(rate(completed as f64))),
         ("request_goodput".to_owned(), json!(goodput)),
-        ("output_throughput".to_owned(), json!(output as f64 / duration)),
-        ("total_token_throughput".to_owned(), json!((prompt + output) as f64 / duration)),
-        ("max_output_tokens_per_s".to_owned(), json!(seconds.most_tokens())),
-        ("max_concurrent_requests".to_owned(), json!(seconds.most_requests())),
+        ("output_throughput".to_owned(), json!(rate(output as f64))),
+        ("total_token_throughput".to_owned(), json!(rate((prompt + output) as f64))),
+        (
+            "max_output_tokens_per_s".to_owned(),
+            json!((completed > 0).then(|| seconds.most_tokens())),
+        ),
+        (
+            "max_concurrent_requests".to_owned(),
+            json!((completed > 0).then(|| seconds.most_requests())),
+        ),
         ("rtfx".to_owned(), json!(0.0)),
     ])
 }
 
 /// From sending to the last stream event.
-fn latency(seen: &Seen) -> u64 {
-    seen.last.map_or(0, |last| last.saturating_sub(seen.start))
+fn latency(seen: &Seen) -> Option<u64> {
+    Some(seen.last?.saturating_sub(seen.start))
 }
 
 /// Nothing with fewer than two tokens.
 fn tpot(seen: &Seen) -> Option<f64> {
-    let after = latency(seen).saturating_sub(seen.ttft()?);
+    let after = latency(seen)?.saturating_sub(seen.ttft()?);
     (seen.output > 1).then(|| after as f64 / f64::from(seen.output - 1))
 }
 
@@ -119,7 +132,7 @@ fn meets(input: &ExportInput<'_>, seen: &Seen) -> bool {
     let slo = input.slo;
     slo.ttft.is_none_or(|most| seen.ttft().is_some_and(|ttft| ttft <= most.0))
         && slo.tpot.is_none_or(|most| tpot(seen).unwrap_or(0.0) <= most.0 as f64)
-        && slo.e2e.is_none_or(|most| latency(seen) <= most.0)
+        && slo.e2e.is_none_or(|most| latency(seen).is_some_and(|time| time <= most.0))
 }
 
 fn latencies(fields: &mut Map<String, Value>, seen: &[Seen], seconds: &Seconds) {
@@ -131,7 +144,7 @@ fn latencies(fields: &mut Map<String, Value>, seen: &[Seen], seconds: &Seconds) 
         ("ttft", over(|seen| seen.ttft().map(|ns| ns as f64))),
         ("tpot", over(tpot)),
         ("itl", seconds.gaps.distribution_ms()),
-        ("e2el", over(|seen| Some(latency(seen) as f64))),
+        ("e2el", over(|seen| latency(seen).map(|ns| ns as f64))),
         ("client_queue_time", over(|seen| Some(seen.start.saturating_sub(seen.due) as f64))),
     ] {
         fields.extend(statistics(name, &of));
@@ -140,15 +153,16 @@ fn latencies(fields: &mut Map<String, Value>, seen: &[Seen], seconds: &Seconds) 
 
 fn statistics(name: &str, of: &Distribution) -> [(String, Value); 6] {
     let key = |statistic: &str| format!("{statistic}_{name}_ms");
+    let seen = |value: f64| json!((of.count > 0).then_some(value));
     // NumPy's deviation divides by n.
     let n = of.count.max(1) as f64;
     [
-        (key("mean"), json!(of.mean)),
-        (key("median"), json!(of.p50)),
-        (key("std"), json!(of.stddev * libm::sqrt((n - 1.0) / n))),
-        (key("p90"), json!(of.p90)),
-        (key("p95"), json!(of.p95)),
-        (key("p99"), json!(of.p99)),
+        (key("mean"), seen(of.mean)),
+        (key("median"), seen(of.p50)),
+        (key("std"), seen(of.stddev * libm::sqrt((n - 1.0) / n))),
+        (key("p90"), seen(of.p90)),
+        (key("p95"), seen(of.p95)),
+        (key("p99"), seen(of.p99)),
     ]
 }
 
@@ -158,7 +172,7 @@ fn detailed<M: SerializeMap>(
     seen: &[Seen],
     file: &mut M,
 ) -> Result<(), M::Error> {
-    let each = |value: fn(&Seen) -> f64| {
+    let each = |value: fn(&Seen) -> Option<f64>| {
         Streamed(move || Ok(seen.iter().map(move |seen| Ok(value(seen)))))
     };
     let count = |value: fn(&Seen) -> u32| {
@@ -169,14 +183,14 @@ fn detailed<M: SerializeMap>(
         "output_lens",
         &count(|seen| if seen.outcome == Outcome::Done { seen.output } else { 0 }),
     )?;
-    file.serialize_entry("ttfts", &each(|seen| seen.ttft().unwrap_or(0) as f64 / 1e9))?;
+    file.serialize_entry("ttfts", &each(|seen| seen.ttft().map(|ns| ns as f64 / 1e9)))?;
     let gaps = |row: &RequestRow| -> Vec<f64> {
         row.chunk_gaps.iter().map(|gap| gap.as_secs_f64()).collect()
     };
     file.serialize_entry("itls", &Streamed(|| ended(input, gaps)))?;
-    file.serialize_entry("latencies", &each(|seen| latency(seen) as f64 / 1e9))?;
-    file.serialize_entry("start_times", &each(|seen| seen.start as f64 / 1e9))?;
-    let queued = |seen: &Seen| seen.start.saturating_sub(seen.due) as f64 / 1e9;
+    file.serialize_entry("latencies", &each(|seen| latency(seen).map(|ns| ns as f64 / 1e9)))?;
+    file.serialize_entry("start_times", &each(|seen| Some(seen.start as f64 / 1e9)))?;
+    let queued = |seen: &Seen| Some(seen.start.saturating_sub(seen.due) as f64 / 1e9);
     file.serialize_entry("queue_times", &each(queued))?;
     // Texts are not kept: empty, but one per request, so that the lists stay parallel.
     file.serialize_entry("generated_texts", &Streamed(|| Ok(seen.iter().map(|_| Ok("")))))?;

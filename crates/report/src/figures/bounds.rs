@@ -21,8 +21,9 @@ pub fn compute_share(figures: &CellFigures, deployment: &Deployment) -> Option<f
         return None;
     }
     let weights = products(model);
-    let missed = 1.0 - (figures.gpu_hit_percent + figures.external_hit_percent) / 100.0;
-    let computed = figures.prompt_tokens_per_s * missed + figures.completed_output_tokens_per_s;
+    let hits = figures.gpu_hit_percent? + figures.external_hit_percent.unwrap_or(0.0);
+    let computed = figures.prompt_tokens_per_s? * (1.0 - hits / 100.0)
+        + figures.completed_output_tokens_per_s?;
     let accelerators = f64::from(deployment.hardware.count) * f64::from(deployment.replicas);
     let peak = deployment.hardware.accelerator.bf16_tflops * 1e12 * accelerators;
     (peak > 0.0).then(|| 2.0 * weights * computed / peak)

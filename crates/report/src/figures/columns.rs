@@ -1,16 +1,17 @@
 //! Request rows as columns of integers, the working form of all figures.
 
-use weir_model::{Nanos, Outcome, RequestRow};
+use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::{RequestColumn, RequestTable};
 
 /// Stands in the `first_token` column for "no token came".
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// The columns of the request rows that figures are made of; times in nanoseconds since the
-/// start of the cell, 60 bytes per request.
+/// start of the cell, 70 bytes per request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestColumns {
     pub(super) request: Vec<u64>,
+    pub(super) replica: Vec<u16>,
     pub(super) due: Vec<u64>,
     pub(super) start: Vec<u64>,
     pub(super) first_token: Vec<u64>,
@@ -20,6 +21,7 @@ pub struct RequestColumns {
     pub(super) gpu_hit_tokens: Vec<u32>,
     pub(super) external_hit_tokens: Vec<u32>,
     pub(super) preemptions: Vec<u16>,
+    pub(super) first_step: Vec<u64>,
     pub(super) outcome: Vec<Outcome>,
 }
 
@@ -28,6 +30,7 @@ impl RequestColumns {
     pub fn with_capacity(rows: usize) -> Self {
         Self {
             request: Vec::with_capacity(rows),
+            replica: Vec::with_capacity(rows),
             due: Vec::with_capacity(rows),
             start: Vec::with_capacity(rows),
             first_token: Vec::with_capacity(rows),
@@ -37,6 +40,7 @@ impl RequestColumns {
             gpu_hit_tokens: Vec::with_capacity(rows),
             external_hit_tokens: Vec::with_capacity(rows),
             preemptions: Vec::with_capacity(rows),
+            first_step: Vec::with_capacity(rows),
             outcome: Vec::with_capacity(rows),
         }
     }
@@ -44,6 +48,7 @@ impl RequestColumns {
     /// Adds one row.
     pub fn push(&mut self, row: &RequestRow) {
         self.request.push(row.request);
+        self.replica.push(row.replica);
         self.due.push(row.due.0);
         self.start.push(row.start.0);
         self.first_token.push(row.first_token.map_or(NEVER, Nanos::get));
@@ -53,12 +58,14 @@ impl RequestColumns {
         self.gpu_hit_tokens.push(row.gpu_hit_tokens().0);
         self.external_hit_tokens.push(row.external_hit_tokens().0);
         self.preemptions.push(row.preemptions);
+        self.first_step.push(row.first_step);
         self.outcome.push(row.outcome);
     }
 
     /// The columns of `requests.parquet` that [`RequestColumns::add_table`] needs.
     pub const STORED: &'static [RequestColumn] = &[
         RequestColumn::Request,
+        RequestColumn::Replica,
         RequestColumn::Due,
         RequestColumn::Start,
         RequestColumn::FirstToken,
@@ -70,6 +77,7 @@ impl RequestColumns {
         RequestColumn::CachedDiskTokens,
         RequestColumn::CachedRemoteTokens,
         RequestColumn::Preemptions,
+        RequestColumn::FirstStep,
         RequestColumn::Outcome,
     ];
 
@@ -78,6 +86,7 @@ impl RequestColumns {
     pub fn add_table(&mut self, table: &RequestTable) {
         let raw = |times: &[Nanos]| times.iter().map(|time| time.0).collect::<Vec<_>>();
         self.request.extend(&table.request);
+        self.replica.extend(&table.replica);
         self.due.extend(raw(&table.due));
         self.start.extend(raw(&table.start));
         self.first_token.extend(table.first_token.iter().map(|at| at.map_or(NEVER, Nanos::get)));
@@ -91,6 +100,7 @@ impl RequestColumns {
             tiers.iter().map(|tier| tier[row].0).fold(0, u32::saturating_add)
         }));
         self.preemptions.extend(&table.preemptions);
+        self.first_step.extend(&table.first_step);
         self.outcome.extend(&table.outcome);
     }
 
@@ -109,9 +119,19 @@ impl RequestColumns {
         Nanos(self.end.iter().copied().max().unwrap_or(0))
     }
 
+    /// True when some request failed.
+    pub fn has_failures(&self) -> bool {
+        self.outcome.contains(&Outcome::Failed)
+    }
+
     /// True when the request at `row` was answered in full.
     pub(super) fn is_done(&self, row: usize) -> bool {
         self.outcome[row] == Outcome::Done
+    }
+
+    /// True when the request at `row` belongs to the measured set.
+    pub(super) fn is_measured(&self, row: usize, window: Window) -> bool {
+        window.measures(Nanos(self.due[row]))
     }
 }
 

@@ -3,18 +3,22 @@
 //! The gaps of a cell can be a hundred million numbers. They pass through here once, request by
 //! request, and leave sums and a sketch; nothing of their number stays in memory.
 
-use weir_model::{Nanos, RequestRow};
+use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::{Distribution, RequestColumn, RequestTable};
 
 use super::contradiction::Contradiction;
 use super::sketch::TimeSketch;
-use super::summary::Window;
+use super::summary::{OutputTokens, batch_of};
 
 /// The stream of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream<'a> {
     /// The request, for messages.
     pub request: u64,
+    /// When it was due.
+    pub due: Nanos,
+    /// What came of it.
+    pub outcome: Outcome,
     /// When the first chunk came; nothing where none did.
     pub first_token: Option<Nanos>,
     /// When the request ended.
@@ -30,6 +34,8 @@ impl<'a> Stream<'a> {
     pub fn of(row: &'a RequestRow) -> Self {
         Self {
             request: row.request,
+            due: row.due,
+            outcome: row.outcome,
             first_token: row.first_token,
             end: row.end,
             output_tokens: row.output_tokens.0,
@@ -82,7 +88,8 @@ pub struct Streams {
     window: Window,
     requests: u64,
     gaps: TimeSketch,
-    output_tokens: u64,
+    gaps_in_window: TimeSketch,
+    tokens: OutputTokens,
     batches: Vec<u64>,
     contradiction: Option<Contradiction>,
 }
@@ -91,6 +98,8 @@ impl Streams {
     /// The columns that [`Streams::add_table`] needs.
     pub const COLUMNS: &'static [RequestColumn] = &[
         RequestColumn::Request,
+        RequestColumn::Due,
+        RequestColumn::Outcome,
         RequestColumn::FirstToken,
         RequestColumn::End,
         RequestColumn::OutputTokens,
@@ -104,7 +113,8 @@ impl Streams {
             window,
             requests: 0,
             gaps: TimeSketch::default(),
-            output_tokens: 0,
+            gaps_in_window: TimeSketch::default(),
+            tokens: OutputTokens::default(),
             batches: vec![0; batches],
             contradiction: None,
         }
@@ -117,20 +127,20 @@ impl Streams {
             self.contradiction.get_or_insert(contradiction);
             return;
         }
-        let length = self.window.end.saturating_sub(self.window.start).0;
+        let is_done = stream.outcome == Outcome::Done;
+        if is_done && self.window.measures(stream.due) {
+            stream.gaps.iter().for_each(|&gap| self.gaps.add(gap));
+        }
         for (chunk, (at, tokens)) in stream.arrivals().enumerate() {
-            if !self.window.contains(at.0) {
+            if !self.window.contains(at) {
                 continue;
             }
             if chunk > 0 {
-                self.gaps.add(stream.gaps[chunk - 1]);
+                self.gaps_in_window.add(stream.gaps[chunk - 1]);
             }
-            self.output_tokens += u64::from(tokens);
-            if length > 0 && !self.batches.is_empty() {
-                let since = u128::from(at.0 - self.window.start.0);
-                let place = since * self.batches.len() as u128 / u128::from(length);
-                let last = self.batches.len() - 1;
-                self.batches[(place as usize).min(last)] += u64::from(tokens);
+            self.tokens.add(stream.outcome, u64::from(tokens));
+            if is_done && let Some(batch) = batch_of(at, self.window, self.batches.len()) {
+                self.batches[batch] += u64::from(tokens);
             }
         }
     }
@@ -141,6 +151,8 @@ impl Streams {
         for row in 0..table.len() {
             self.add(&Stream {
                 request: table.request[row],
+                due: table.due[row],
+                outcome: table.outcome[row],
                 first_token: table.first_token[row],
                 end: table.end[row],
                 output_tokens: table.output_tokens[row].0,
@@ -154,14 +166,19 @@ impl Streams {
         self.requests
     }
 
-    /// Tokens that came inside the window.
-    pub fn output_tokens(&self) -> u64 {
-        self.output_tokens
+    /// Tokens that came inside the window, by what came of their requests.
+    pub(super) fn tokens(&self) -> OutputTokens {
+        self.tokens
     }
 
-    /// Gaps that ended inside the window, milliseconds.
+    /// Gaps of completed requests of the measured set, milliseconds.
     pub fn gaps_ms(&self) -> Distribution {
         self.gaps.distribution_ms()
+    }
+
+    /// Gaps that ended inside the window, of all requests, milliseconds.
+    pub(super) fn gaps_in_window_ms(&self) -> Distribution {
+        self.gaps_in_window.distribution_ms()
     }
 
     /// Output tokens per second of equal parts of the window, for batch means.

@@ -1,45 +1,15 @@
-//! `CellFigures` over the measured window, and the throughput of batches within it.
+//! `CellFigures` of the measured set and window, and the throughput of batches within it.
 
-use weir_model::{Nanos, Outcome};
-use weir_record::{CellFigures, StepRow};
-use weir_spec::plan::{Deployment, Level, Plan, Prices, Slo};
+use weir_model::{Nanos, Outcome, Window};
+use weir_record::{CellFigures, Distribution, GuideLlmFigures, StepRow};
+use weir_spec::plan::{Deployment, Plan, Prices, Slo};
 
 use super::columns::{NEVER, RequestColumns};
 use super::contradiction::Contradiction;
+use super::decoded::decoded;
 use super::distribution::{distribution, weighted_distribution};
 use super::flow::{check_rows, check_tokens};
 use super::streams::Streams;
-
-/// The measured window; an event at either border is inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// End of the warm-up.
-    pub start: Nanos,
-    /// End of the offered load.
-    pub end: Nanos,
-}
-
-impl Window {
-    /// The window of a level: from its warm-up to its duration, or to the last end where the
-    /// level has no duration or the load ran out before it.
-    pub fn of(level: &Level, last_end: Nanos) -> Self {
-        let end = level.duration.map_or(last_end, |duration| {
-            // Requests run past the duration while the cell drains; a source of requests that ran
-            // dry ends before it, and idle time after that is not part of the measurement.
-            if level.max_requests.is_some() { duration.min(last_end) } else { duration }
-        });
-        Self { start: level.warmup, end }
-    }
-
-    pub(crate) fn contains(self, at: u64) -> bool {
-        (self.start.0..=self.end.0).contains(&at)
-    }
-
-    /// Length in seconds.
-    pub fn seconds(self) -> f64 {
-        self.end.saturating_sub(self.start).as_secs_f64()
-    }
-}
 
 /// What figures are measured against.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +36,24 @@ impl<'a> Measure<'a> {
     }
 }
 
+/// Output tokens that came inside the window, by what came of their requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OutputTokens {
+    completed: u64,
+    failed: u64,
+    open: u64,
+}
+
+impl OutputTokens {
+    pub(super) fn add(&mut self, outcome: Outcome, tokens: u64) {
+        *match outcome {
+            Outcome::Done => &mut self.completed,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Unfinished => &mut self.open,
+        } += tokens;
+    }
+}
+
 /// The figures of a simulated cell, after all rows were checked against each other. Without passes,
 /// the tokens between a request's first and last are taken to be evenly spaced.
 ///
@@ -79,18 +67,36 @@ pub fn summarise(
     check_rows(columns)?;
     check_tokens(columns, steps)?;
     let window = measure.window;
-    let output_tokens = if steps.is_empty() {
-        interpolated_output_tokens(columns, window)
-    } else {
-        pass_output_tokens(columns, steps, window)
+    if steps.is_empty() {
+        return figures(columns, measure, interpolated_output_tokens(columns, window));
+    }
+    let inside = |step: &StepRow| window.contains(step.end);
+    let mut tokens = first_tokens(columns, window);
+    let done = decoded(columns, steps, |row| columns.is_done(row));
+    let decoding: u64 = steps.iter().filter(|step| inside(step)).map(decoding_of).sum();
+    let completed =
+        steps.iter().zip(&done).filter(|(step, _)| inside(step)).map(|(_, tokens)| tokens).sum();
+    tokens.add(Outcome::Done, completed);
+    // A request that the simulator refused has no token: the others are of open ones.
+    tokens.add(Outcome::Unfinished, decoding.saturating_sub(completed));
+    let measured =
+        decoded(columns, steps, |row| columns.is_done(row) && columns.is_measured(row, window));
+    let figures = figures(columns, measure, tokens)?;
+    let in_window = steps.iter().filter(|step| inside(step));
+    let guidellm = GuideLlmFigures {
+        itl_ms: token_gaps(in_window.clone().map(|step| (step, decoding_of(step)))),
+        ..figures.guidellm
     };
-    let figures = figures(columns, measure, output_tokens)?;
-    let passes = steps.iter().filter(|step| window.contains(step.end.0)).count() as u64;
-    Ok(CellFigures { itl_ms: token_gaps(steps, window), passes, ..figures })
+    Ok(CellFigures {
+        itl_ms: token_gaps(steps.iter().zip(measured)),
+        passes: in_window.count() as u64,
+        guidellm,
+        ..figures
+    })
 }
 
 /// The figures of a live cell, after all rows and streams were checked against each other. Each
-/// token counts at the time of the stream event that brought it, each gap at its own end.
+/// token counts at the time of the stream event that brought it.
 /// `streams` has to hold all requests of `columns`, cut to the window of `measure`.
 pub fn summarise_streams(
     columns: &RequestColumns,
@@ -100,122 +106,133 @@ pub fn summarise_streams(
     check_rows(columns)?;
     streams.check(columns.len())?;
     let measure = Measure { window: streams.window(), ..*measure };
-    let figures = figures(columns, &measure, streams.output_tokens())?;
-    Ok(CellFigures { itl_ms: streams.gaps_ms(), ..figures })
+    let figures = figures(columns, &measure, streams.tokens())?;
+    let guidellm = GuideLlmFigures { itl_ms: streams.gaps_in_window_ms(), ..figures.guidellm };
+    Ok(CellFigures { itl_ms: streams.gaps_ms(), guidellm, ..figures })
 }
 
 /// All figures that need no time of a token but the first.
 fn figures(
     columns: &RequestColumns,
     measure: &Measure<'_>,
-    output_tokens: u64,
+    tokens: OutputTokens,
 ) -> Result<CellFigures, Contradiction> {
     let window = measure.window;
     if window.end <= window.start {
         return Err(Contradiction::EmptyWindow { start_ns: window.start.0, end_ns: window.end.0 });
     }
     let seconds = window.seconds();
-    let mut sums = Sums::over(columns, measure);
+    let per_s = |amount: u64| amount as f64 / seconds;
+    let mut set = MeasuredSet::of(columns, measure);
+    let ended = EndedInside::of(columns, window);
     let mean_in_flight = in_flight_ns(columns, window) as f64 / (seconds * 1e9);
-    let output_tokens_per_s = output_tokens as f64 / seconds;
-    let share = |part: u64, whole: u64| {
-        if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-    };
-    let goodput = measure.has_objectives().then_some(sums.good as f64 / seconds);
-    let per_request = if sums.completed == 0 {
-        0.0
-    } else {
-        sums.request_rates / sums.completed as f64 * mean_in_flight
-    };
+    // Where nothing completed nothing was seen of the server's work: no rate is then zero.
+    let has_work = set.completed > 0 || ended.completed > 0 || tokens.completed > 0;
+    let work = |amount: u64| has_work.then(|| per_s(amount));
+    let output_tokens_per_s = work(tokens.completed);
+    let hits =
+        |hit: u64| (set.prompt_tokens > 0).then(|| 100.0 * hit as f64 / set.prompt_tokens as f64);
+    let asked = measure.has_objectives() && set.measured() > 0;
     Ok(CellFigures {
         window_s: seconds,
-        completed: sums.completed,
-        failed: sums.failed,
-        unfinished: count_unfinished(columns),
+        measured: set.measured(),
+        completed: set.completed,
+        failed: set.failed,
+        open: set.open,
         output_tokens_per_s,
-        completed_output_tokens_per_s: sums.output_tokens as f64 / seconds,
-        per_request_output_tokens_per_s: per_request,
-        prompt_tokens_per_s: sums.prompt_tokens as f64 / seconds,
-        requests_per_s: sums.completed as f64 / seconds,
-        ttft_ms: distribution(&mut sums.ttft_ms),
-        tpot_ms: distribution(&mut sums.tpot_ms),
-        e2e_ms: distribution(&mut sums.e2e_ms),
-        guidellm_tpot_ms: distribution(&mut sums.guidellm_tpot_ms),
+        failed_output_tokens_per_s: (set.failed > 0 || tokens.failed > 0 || has_work)
+            .then(|| per_s(tokens.failed)),
+        completed_output_tokens_per_s: work(ended.output_tokens),
+        per_request_output_tokens_per_s: (set.completed > 0)
+            .then(|| set.request_rates / set.completed as f64 * mean_in_flight),
+        prompt_tokens_per_s: work(ended.prompt_tokens),
+        requests_per_s: work(ended.completed),
         mean_in_flight,
-        goodput_requests_per_s: goodput,
-        goodput_share: goodput.map(|_| share(sums.good, sums.completed)),
-        gpu_hit_percent: 100.0 * share(sums.gpu_hit_tokens, sums.prompt_tokens),
-        external_hit_percent: 100.0 * share(sums.external_hit_tokens, sums.prompt_tokens),
-        cost_per_million_output_tokens: cost(measure, output_tokens_per_s),
-        // Token gaps, passes and the certificate come from elsewhere; requests that were never
-        // asked have no rows, so whoever fed the trace fills their numbers in.
+        goodput_requests_per_s: asked.then(|| per_s(set.good)),
+        goodput_share: asked.then(|| set.good as f64 / set.measured() as f64),
+        gpu_hit_percent: hits(set.gpu_hit_tokens),
+        external_hit_percent: hits(set.external_hit_tokens),
+        cost_per_million_output_tokens: output_tokens_per_s.and_then(|rate| cost(measure, rate)),
+        guidellm: ended.figures(has_work, per_s(tokens.completed + tokens.failed + tokens.open)),
+        ttft_ms: distribution(&mut set.ttft_ms),
+        tpot_ms: distribution(&mut set.tpot_ms),
+        e2e_ms: distribution(&mut set.e2e_ms),
+        // Token gaps, passes, causes of failures and the certificate come from elsewhere; requests
+        // that were never asked have no rows, so whoever fed the trace fills their numbers in.
         ..CellFigures::default()
     })
 }
 
-/// Output tokens per second of `batches` equal parts of the window, for batch means. From the
-/// passes where there are any, else from the ends of requests.
+/// Output tokens per second of `batches` equal parts of the window, for batch means: the tokens of
+/// completed requests, from the passes where there are any, else from the ends of requests.
 pub fn throughput_batches(
     columns: &RequestColumns,
     steps: &[StepRow],
     window: Window,
     batches: usize,
 ) -> Vec<f64> {
-    let length = window.end.saturating_sub(window.start).0;
-    if batches == 0 || length == 0 {
+    if batches == 0 || window.length() == Nanos::ZERO {
         return Vec::new();
     }
     let mut tokens = vec![0_u64; batches];
-    let mut add = |at: u64, count: u64| {
-        if window.contains(at) {
-            let place = u128::from(at - window.start.0) * batches as u128 / u128::from(length);
-            tokens[(place as usize).min(batches - 1)] += count;
+    let mut add = |at: Nanos, count: u64| {
+        if let Some(batch) = batch_of(at, window, batches) {
+            tokens[batch] += count;
         }
     };
+    let done = (0..columns.len()).filter(|&row| columns.is_done(row));
     if steps.is_empty() {
-        for row in (0..columns.len()).filter(|&row| columns.is_done(row)) {
-            add(columns.end[row], u64::from(columns.output_tokens[row]));
+        for row in done {
+            add(Nanos(columns.end[row]), u64::from(columns.output_tokens[row]));
         }
     } else {
-        for step in steps {
-            add(step.end.0, u64::from(step.decoding));
+        for (step, count) in steps.iter().zip(decoded(columns, steps, |row| columns.is_done(row))) {
+            add(step.end, count);
         }
-        for &at in columns.first_token.iter().filter(|&&at| at != NEVER) {
-            add(at, 1);
+        for row in done {
+            add(Nanos(columns.first_token[row]), 1);
         }
     }
     let seconds = window.seconds() / batches as f64;
     tokens.into_iter().map(|count| count as f64 / seconds).collect()
 }
 
-/// Sums and samples over the requests that ended inside the window.
+/// The equal part of the window in which a moment lies, if it lies in one.
+pub(super) fn batch_of(at: Nanos, window: Window, batches: usize) -> Option<usize> {
+    if batches == 0 || !window.contains(at) {
+        return None;
+    }
+    let since = u128::from((at - window.start).0);
+    Some((since * batches as u128 / u128::from(window.length().0)) as usize)
+}
+
+/// Sums and samples over the requests that were due inside the window.
 #[derive(Default)]
-struct Sums {
+struct MeasuredSet {
     completed: u64,
     failed: u64,
+    open: u64,
     good: u64,
     prompt_tokens: u64,
-    output_tokens: u64,
     gpu_hit_tokens: u64,
     external_hit_tokens: u64,
     request_rates: f64,
     ttft_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
     e2e_ms: Vec<f64>,
-    guidellm_tpot_ms: Vec<f64>,
 }
 
-impl Sums {
-    fn over(columns: &RequestColumns, measure: &Measure<'_>) -> Self {
-        let mut sums = Self::default();
-        for row in (0..columns.len()).filter(|&row| measure.window.contains(columns.end[row])) {
+impl MeasuredSet {
+    fn of(columns: &RequestColumns, measure: &Measure<'_>) -> Self {
+        let mut set = Self::default();
+        for row in (0..columns.len()).filter(|&row| columns.is_measured(row, measure.window)) {
             match columns.outcome[row] {
-                Outcome::Done => sums.add(columns, row, measure.slo),
-                Outcome::Failed => sums.failed += 1,
-                Outcome::Unfinished => {}
+                Outcome::Done => set.add(columns, row, measure.slo),
+                Outcome::Failed => set.failed += 1,
+                Outcome::Unfinished => set.open += 1,
             }
         }
-        sums
+        set
     }
 
     fn add(&mut self, columns: &RequestColumns, row: usize, slo: &Slo) {
@@ -226,14 +243,11 @@ impl Sums {
         let tpot = (tokens > 1).then(|| (end - first) as f64 / f64::from(tokens - 1));
         self.completed += 1;
         self.prompt_tokens += u64::from(columns.prompt_tokens[row]);
-        self.output_tokens += u64::from(tokens);
         self.gpu_hit_tokens += u64::from(columns.gpu_hit_tokens[row]);
         self.external_hit_tokens += u64::from(columns.external_hit_tokens[row]);
         self.ttft_ms.push(ttft as f64 / 1e6);
         self.e2e_ms.push(e2e as f64 / 1e6);
         self.tpot_ms.extend(tpot.map(|ns| ns / 1e6));
-        let sent = (end - columns.start[row]) as f64;
-        self.guidellm_tpot_ms.push(sent / f64::from(tokens) / 1e6);
         if e2e > 0 {
             self.request_rates += f64::from(tokens) / (e2e as f64 / 1e9);
         }
@@ -242,10 +256,48 @@ impl Sums {
             && slo.tpot.is_none_or(|most| tpot.is_none_or(|ns| ns <= most.0 as f64));
         self.good += u64::from(meets);
     }
+
+    const fn measured(&self) -> u64 {
+        self.completed + self.failed + self.open
+    }
 }
 
-fn count_unfinished(columns: &RequestColumns) -> u64 {
-    columns.outcome.iter().filter(|&&outcome| outcome == Outcome::Unfinished).count() as u64
+/// Sums and samples over the completed requests that ended inside the window, whenever they were
+/// due: rates by time of completion, and `GuideLLM`'s figures.
+#[derive(Default)]
+struct EndedInside {
+    completed: u64,
+    prompt_tokens: u64,
+    output_tokens: u64,
+    ttft_ms: Vec<f64>,
+    guidellm_tpot_ms: Vec<f64>,
+}
+
+impl EndedInside {
+    fn of(columns: &RequestColumns, window: Window) -> Self {
+        let mut sums = Self::default();
+        let is_inside =
+            |row: &usize| columns.is_done(*row) && window.contains(Nanos(columns.end[*row]));
+        for row in (0..columns.len()).filter(is_inside) {
+            let tokens = columns.output_tokens[row];
+            sums.completed += 1;
+            sums.prompt_tokens += u64::from(columns.prompt_tokens[row]);
+            sums.output_tokens += u64::from(tokens);
+            sums.ttft_ms.push((columns.first_token[row] - columns.due[row]) as f64 / 1e6);
+            let sent = (columns.end[row] - columns.start[row]) as f64;
+            sums.guidellm_tpot_ms.push(sent / f64::from(tokens) / 1e6);
+        }
+        sums
+    }
+
+    fn figures(mut self, has_work: bool, output_tokens_per_s: f64) -> GuideLlmFigures {
+        GuideLlmFigures {
+            output_tokens_per_s: has_work.then_some(output_tokens_per_s),
+            ttft_ms: distribution(&mut self.ttft_ms),
+            tpot_ms: distribution(&mut self.guidellm_tpot_ms),
+            itl_ms: Distribution::default(),
+        }
+    }
 }
 
 /// Request-nanoseconds in flight inside the window.
@@ -258,21 +310,23 @@ fn in_flight_ns(columns: &RequestColumns, window: Window) -> u128 {
     columns.start.iter().zip(&columns.end).map(inside).sum()
 }
 
-/// Tokens inside the window, exactly: each pass gives one to each decoding sequence, and each
-/// request has a first token.
-fn pass_output_tokens(columns: &RequestColumns, steps: &[StepRow], window: Window) -> u64 {
-    let first_tokens =
-        columns.first_token.iter().filter(|&&at| at != NEVER && window.contains(at)).count();
-    let inside = steps.iter().filter(|step| window.contains(step.end.0));
-    first_tokens as u64 + inside.map(|step| u64::from(step.decoding)).sum::<u64>()
+/// First tokens inside the window.
+fn first_tokens(columns: &RequestColumns, window: Window) -> OutputTokens {
+    let mut tokens = OutputTokens::default();
+    for (row, &first) in columns.first_token.iter().enumerate() {
+        if first != NEVER && window.contains(Nanos(first)) {
+            tokens.add(columns.outcome[row], 1);
+        }
+    }
+    tokens
 }
 
 /// Tokens inside the window where only the first and the last one have times: those between are
 /// taken to be evenly spaced.
-fn interpolated_output_tokens(columns: &RequestColumns, window: Window) -> u64 {
-    let mut total = 0;
+fn interpolated_output_tokens(columns: &RequestColumns, window: Window) -> OutputTokens {
+    let mut total = OutputTokens::default();
     for row in 0..columns.len() {
-        let first = columns.first_token[row];
+        let (first, outcome) = (columns.first_token[row], columns.outcome[row]);
         let tokens = u64::from(columns.output_tokens[row]);
         if first == NEVER {
             continue;
@@ -280,28 +334,31 @@ fn interpolated_output_tokens(columns: &RequestColumns, window: Window) -> u64 {
         let gaps = tokens - 1;
         let span = columns.end[row] - first;
         if gaps == 0 || span == 0 {
-            total += if window.contains(first) { tokens } else { 0 };
+            total.add(outcome, if window.contains(Nanos(first)) { tokens } else { 0 });
             continue;
         }
-        // Token i comes at first + i * span / gaps; count those at or before a time.
-        let until = |at: u64| match at.checked_sub(first) {
-            None => 0,
+        // Token i comes at first + i * span / gaps; count those before a time.
+        let before = |at: u64| match at.checked_sub(first) {
+            None | Some(0) => 0,
             Some(since) => {
-                let passed = u128::from(since) * u128::from(gaps) / u128::from(span);
-                (passed as u64 + 1).min(tokens)
+                let passed = (u128::from(since) * u128::from(gaps)).div_ceil(u128::from(span));
+                (passed as u64).min(tokens)
             }
         };
-        let before = window.start.0.checked_sub(1).map_or(0, until);
-        total += until(window.end.0) - before;
+        total.add(outcome, before(window.end.0) - before(window.start.0));
     }
     total
 }
 
-fn token_gaps(steps: &[StepRow], window: Window) -> weir_record::Distribution {
+fn decoding_of(step: &StepRow) -> u64 {
+    u64::from(step.decoding)
+}
+
+/// Gaps, each with the number of requests that it stands for.
+fn token_gaps<'a>(steps: impl Iterator<Item = (&'a StepRow, u64)>) -> Distribution {
     let mut gaps: Vec<(f64, u64)> = steps
-        .iter()
-        .filter(|step| step.decoding > 0 && window.contains(step.end.0))
-        .map(|step| (step.gap.as_millis_f64(), u64::from(step.decoding)))
+        .filter(|(_, requests)| *requests > 0)
+        .map(|(step, requests)| (step.gap.as_millis_f64(), requests))
         .collect();
     weighted_distribution(&mut gaps)
 }

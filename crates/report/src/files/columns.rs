@@ -264,7 +264,10 @@ pub fn columns_reference() -> String {
         "# Files of analysis/\n\nCells that do not count (void, corrupt, failed, unverified, not \
          run) are listed with their verdict and enter no mean, difference or peak. Empty fields \
          mean \"no value\", never zero. Numbers are written so that reading them back gives the \
-         same bits. Nothing depends on the time of day: the same run gives the same bytes.\n",
+         same bits. Nothing depends on the time of day: the same run gives the same bytes.\n\n\
+         Figures speak of the measured set: the requests that were due in the measured window, \
+         whatever came of them and whenever they ended. Rates count what came inside the window. \
+         docs/definitions.md of Weir has the rules in full.\n",
     );
     let parts = [
         ("all_peak_metrics.csv", peak_columns()),

@@ -13,7 +13,7 @@ use crate::tables::{
     Table, arms_table, definitions_table, equal_level_table, explanations_table,
     generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, verdict_matrix,
+    prediction_table, scope_sentence, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -74,6 +74,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
             overview => Value::from(Serde(overview_table(of))),
             prediction => Value::from(Serde(of.prediction.as_ref().map(prediction))),
             outputs_rule => outputs_rule(),
+            scope => scope_sentence(of.requests),
             origins => Value::from(Serde(origins_table(of))),
             style => Value::from_safe_string(STYLE.to_owned()),
             plotly => Value::from_safe_string(script()),

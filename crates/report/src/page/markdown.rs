@@ -7,7 +7,8 @@ use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::tables::{
     self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_sentence,
     generator_table, level_table, origins_table, outputs_rule, outputs_sentence, outputs_table,
-    overview_table, peak_table, prediction_sentence, prediction_table, verdict_matrix,
+    overview_table, peak_table, prediction_sentence, prediction_table, scope_sentence,
+    verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -16,12 +17,13 @@ pub fn markdown(of: &Comparison) -> String {
     let counts = of.cells;
     let _ = writeln!(
         out,
-        "Run {} on the {} target: {} of {} cells run, {} count.\n\n{}\n",
+        "Run {} on the {} target: {} of {} cells run, {} count.\n\n{}\n\n{}\n",
         escaped(&of.run),
         of.target,
         counts.run,
         counts.planned,
         counts.counted,
+        scope_sentence(of.requests),
         of.doubt
     );
     out += "## Decision\n\n";

@@ -20,7 +20,9 @@ pub use generator::{
 };
 pub use outputs::{outputs_rule, outputs_sentence, outputs_table};
 pub use prediction::{prediction_sentence, prediction_short_table, prediction_table};
-pub use run::{columns_of, definitions_table, origins_table, overview_table, run_table};
+pub use run::{
+    columns_of, definitions_table, origins_table, overview_table, run_table, scope_sentence,
+};
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

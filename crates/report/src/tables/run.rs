@@ -4,6 +4,7 @@ use super::{Table, TableCell, Tone};
 use crate::comparison::{Comparison, DeploymentComparison, PeakRow, RunComparison, WORTH_PERCENT};
 use crate::metric::{METRICS, metric};
 use crate::numerals;
+use crate::results::RequestCounts;
 
 /// All deployments on one sheet: the control's peak, and each arm's change against its control's
 /// peak, both with their level.
@@ -48,6 +49,24 @@ fn overview_cell(of: &DeploymentComparison, row: &PeakRow) -> TableCell {
         _ => Tone::Bad,
     };
     TableCell { text: format!("{words} at {level}"), tone }
+}
+
+/// Of which requests the figures of a report speak, with their number.
+pub fn scope_sentence(of: RequestCounts) -> String {
+    let count = |value: u64| numerals::whole(value as f64);
+    let mut sentence = format!(
+        "Figures speak of the {} requests that were due in the measured windows: {} completed, {} \
+         failed, {} open.",
+        count(of.measured),
+        count(of.completed),
+        count(of.failed),
+        count(of.open)
+    );
+    if of.open > 0 {
+        sentence += " Open requests had not ended when their cell did, so latencies there are \
+                     lower bounds.";
+    }
+    sentence
 }
 
 /// What each metric is.

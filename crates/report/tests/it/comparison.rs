@@ -75,7 +75,7 @@ fn cells_that_do_not_count_enter_nothing() {
     });
     let failed = failed.unwrap();
     failed.record.status = CellStatus::Failed("out of memory".to_owned());
-    failed.record.figures.output_tokens_per_s = ABSURD;
+    failed.record.figures.output_tokens_per_s = Some(ABSURD);
     let seen = comparison(&results);
     let of = &seen.deployments[0];
 
@@ -107,7 +107,7 @@ fn peaks_name_their_level() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     edit(&mut results, "no-offload", Some(2), |result| {
-        result.record.figures.output_tokens_per_s = 1500.0;
+        result.record.figures.output_tokens_per_s = Some(1500.0);
     });
     let seen = comparison(&results);
     let of = &seen.deployments[0];
@@ -134,17 +134,17 @@ fn steady_gains_come_before_a_single_peak() {
         result.evidence.as_mut().unwrap().verdict = Verdict::Effective;
         let cell = &plan.cells[result.cell];
         let base = fixture::throughput("no-offload", cell.level, cell.repeat);
-        result.record.figures.output_tokens_per_s = base * 1.15;
+        result.record.figures.output_tokens_per_s = Some(base * 1.15);
     });
     edit(&mut results, "native-offload", Some(2), |result| {
         let cell = &plan.cells[result.cell];
         let base = fixture::throughput("no-offload", cell.level, cell.repeat);
-        result.record.figures.output_tokens_per_s = base * 0.88;
+        result.record.figures.output_tokens_per_s = Some(base * 0.88);
     });
     edit(&mut results, "native-offload", Some(1), |result| {
         let cell = &plan.cells[result.cell];
         let base = fixture::throughput("no-offload", cell.level, cell.repeat);
-        result.record.figures.output_tokens_per_s = base * 1.3;
+        result.record.figures.output_tokens_per_s = Some(base * 1.3);
     });
     let text = sentence(&results);
     let start =
@@ -158,7 +158,7 @@ fn losses_elsewhere_are_named() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     edit(&mut results, "native-offload", Some(2), |result| {
-        result.record.figures.output_tokens_per_s = 1200.0;
+        result.record.figures.output_tokens_per_s = Some(1200.0);
     });
     let text = sentence(&results);
     assert!(
@@ -209,7 +209,7 @@ fn effective_without_gain_keeps_the_control() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     edit(&mut results, "native-offload", None, |result| {
-        result.record.figures.output_tokens_per_s = 100.0;
+        result.record.figures.output_tokens_per_s = Some(100.0);
     });
     insta::assert_snapshot!(sentence(&results));
 }
@@ -220,10 +220,12 @@ fn a_gain_below_the_noise_floor_is_no_gain() {
     let mut results = fixture::results(&plan);
     // The A/A arm differs by 30 % somewhere at c50 and by 12 % at c300.
     edit(&mut results, "no-offload-aa", Some(1), |result| {
-        result.record.figures.output_tokens_per_s *= 1.3;
+        result.record.figures.output_tokens_per_s =
+            result.record.figures.output_tokens_per_s.map(|rate| rate * 1.3);
     });
     edit(&mut results, "no-offload-aa", Some(2), |result| {
-        result.record.figures.output_tokens_per_s *= 0.88;
+        result.record.figures.output_tokens_per_s =
+            result.record.figures.output_tokens_per_s.map(|rate| rate * 0.88);
     });
     let seen = comparison(&results);
     let decision = &seen.deployments[0].decision;
@@ -264,8 +266,9 @@ fn an_overloaded_open_loop_is_warned_about_and_a_closed_one_is_not() {
     let mut results = fixture::results(&plan);
     for level in [1, 2] {
         edit(&mut results, "no-offload", Some(level), |result| {
+            result.record.figures.measured = 100;
             result.record.figures.completed = 60;
-            result.record.figures.unfinished = 40;
+            result.record.figures.open = 40;
         });
     }
     let seen = comparison(&results);
@@ -291,7 +294,7 @@ fn routing_arms_are_compared_with_chance_and_with_the_control() {
             let factor = if arm == "llm-d-random" { 0.9 } else { 1.05 };
             let cell = &plan.cells[result.cell];
             result.record.figures.output_tokens_per_s =
-                fixture::throughput("no-offload", cell.level, cell.repeat) * factor;
+                Some(fixture::throughput("no-offload", cell.level, cell.repeat) * factor);
         });
     }
     let seen = comparison(&results);
@@ -311,8 +314,8 @@ fn figures_above_the_hardware_are_warned_about() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     edit(&mut results, "no-offload", Some(2), |result| {
-        result.record.figures.gpu_hit_percent = 0.0;
-        result.record.figures.prompt_tokens_per_s = 207_000.0;
+        result.record.figures.gpu_hit_percent = Some(0.0);
+        result.record.figures.prompt_tokens_per_s = Some(207_000.0);
     });
     let seen = comparison(&results);
     // 2 * 8.2e9 * 207k = 3.4 PFLOP/s against 0.72.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-use weir_model::{Nanos, Outcome, RequestRow};
+use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::CellFigures;
 use weir_report::exports::{Export, ExportError, ExportInput, OfferedLoad};
-use weir_report::figures::{Measure, Stream, Streams, Window, summarise_streams};
+use weir_report::figures::{Measure, Stream, Streams, summarise_streams};
 use weir_spec::plan::{Prices, Slo};
 
 use crate::live::{MS, certificate, failed, streamed};
@@ -94,10 +94,7 @@ pub(crate) fn written_under(export: Export, rows: &[RequestRow], load: OfferedLo
 }
 
 fn count(rows: &[RequestRow], outcome: Outcome) -> usize {
-    let inside = |row: &&RequestRow| {
-        outcome == Outcome::Unfinished || (WINDOW.start..=WINDOW.end).contains(&row.end)
-    };
-    rows.iter().filter(|row| row.outcome == outcome).filter(inside).count()
+    rows.iter().filter(|row| row.outcome == outcome && WINDOW.measures(row.due)).count()
 }
 
 #[test]
@@ -152,6 +149,38 @@ fn every_format_survives_a_cell_without_requests_and_every_load() {
             assert!(!String::from_utf8(text).unwrap().contains("NaN"));
         }
     }
+}
+
+/// Case of vllm-project/vllm#5895: nothing succeeded, and the file said that it took no time.
+#[test]
+fn what_nobody_saw_is_null_and_not_zero() {
+    let rows: Vec<RequestRow> = (0..12)
+        .map(|at| {
+            let cut = streamed(at, 300 + at, 400 + at, &[10, 10], 3);
+            let error = Some("truncated stream".to_owned());
+            RequestRow { outcome: Outcome::Failed, error, ..cut }
+        })
+        .collect();
+    let text = |export| String::from_utf8(written_with(export, &rows, |_| {}).unwrap()).unwrap();
+    let seen: Value = serde_json::from_str(&text(Export::VllmBench)).unwrap();
+    assert_eq!((seen["completed"].as_u64(), seen["failed"].as_u64()), (Some(0), Some(12)));
+    for key in [
+        "mean_ttft_ms",
+        "p99_ttft_ms",
+        "mean_itl_ms",
+        "mean_e2el_ms",
+        "output_throughput",
+        "request_throughput",
+        "max_output_tokens_per_s",
+    ] {
+        assert!(seen[key].is_null(), "{key}: {}", seen[key]);
+    }
+    let seen: Value = serde_saphyr::from_str(&text(Export::BenchmarkReport)).unwrap();
+    let aggregate = &seen["results"]["request_performance"]["aggregate"];
+    assert_eq!(aggregate["requests"]["failures"], 12);
+    assert!(aggregate["latency"]["time_to_first_token"].is_null());
+    assert!(aggregate["throughput"]["output_token_rate"].is_null());
+    assert_eq!(text(Export::ScriptCsv).lines().count(), 1, "the head alone");
 }
 
 #[test]
@@ -263,13 +292,21 @@ fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
     );
     assert_has_vllms_keys(&seen, done + lost);
     let of = |list: &str| -> Vec<f64> {
-        seen[list].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+        // What a failed request never had is null.
+        let values = seen[list].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect()
     };
     // By vLLM's own formulas from the lists.
     let outputs: f64 = of("output_lens").iter().sum();
     assert_eq!(seen["total_output_tokens"].as_f64(), Some(outputs));
-    assert_eq!(seen["output_throughput"].as_f64(), Some(outputs / 3.8));
+    // Until the last of them ended, as vLLM does.
+    let ended = rows().iter().filter(|row| WINDOW.measures(row.due)).map(|row| row.end).max();
+    let duration = (ended.unwrap() - WINDOW.start).as_secs_f64();
+    assert_eq!(seen["duration"].as_f64(), Some(duration));
+    assert_eq!(seen["output_throughput"].as_f64(), Some(outputs / duration));
     let complete: Vec<usize> = (0..done + lost).filter(|&at| seen["errors"][at] == "").collect();
+    assert!(complete.iter().all(|&at| seen["ttfts"][at].is_f64()));
+    assert!(of("ttfts").iter().any(|ttft| ttft.is_nan()), "refused requests have no first token");
     let mean = |list: &str| {
         let values = of(list);
         complete.iter().map(|&at| values[at]).sum::<f64>() / complete.len() as f64 * 1e3
@@ -345,10 +382,8 @@ fn the_guidellm_report_states_its_definitions_and_its_generator() {
     let shown = tokens["mean"].as_f64().unwrap() * 3.8;
     let came: f64 = rows()
         .iter()
-        .filter(|row| row.outcome == Outcome::Unfinished || row.end >= WINDOW.start)
-        .filter(|row| row.end <= WINDOW.end || row.outcome == Outcome::Unfinished)
         .flat_map(|row| Stream::of(row).arrivals().collect::<Vec<_>>())
-        .filter(|arrival| (WINDOW.start..=WINDOW.end).contains(&arrival.0))
+        .filter(|arrival| WINDOW.contains(arrival.0))
         .map(|arrival| f64::from(arrival.1))
         .sum();
     assert!((shown / came - 1.0).abs() < 1e-3, "{shown} {came}");

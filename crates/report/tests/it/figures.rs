@@ -1,11 +1,10 @@
 //! Figures from rows and passes: worked examples, the flow identity, contradictions.
 
 use proptest::prelude::*;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens};
+use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
 use weir_record::StepRow;
 use weir_report::figures::{
-    Contradiction, Measure, RequestColumns, Window, check_rows, flow_balance, summarise,
-    throughput_batches,
+    Contradiction, Measure, RequestColumns, check_rows, flow_balance, summarise, throughput_batches,
 };
 use weir_spec::plan::{Prices, Slo};
 
@@ -69,8 +68,8 @@ fn measure<'a>(window: Window, slo: &'a Slo, prices: &'a Prices) -> Measure<'a> 
 fn two_requests_by_hand() {
     // A: 0..1000 ms, first at 200, 5 tokens (gaps of 200 ms).
     // B: 500..1500, first at 1100, 3 tokens.
-    let rows = [row(0, 0, 200, 1000, 5), row(1, 500, 1100, 1500, 3)];
-    let columns: RequestColumns = rows.iter().collect();
+    let second = RequestRow { first_step: 5, ..row(1, 500, 1100, 1500, 3) };
+    let columns: RequestColumns = [row(0, 0, 200, 1000, 5), second].iter().collect();
     let steps = [
         step(0, 200, 200, 0),
         step(1, 400, 200, 1),
@@ -84,32 +83,40 @@ fn two_requests_by_hand() {
     let slo = Slo { ttft: Some(Nanos::from_millis(300)), tpot: None, e2e: None };
     let prices = Prices { gpu_hour: Some(1.8), currency: "USD".to_owned() };
     let seen = summarise(&columns, &steps, &measure(window(0, 2000), &slo, &prices)).unwrap();
-    assert_eq!((seen.completed, seen.failed, seen.unfinished, seen.passes), (2, 0, 0, 8));
+    assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 2, 0, 0));
+    assert_eq!(seen.passes, 8);
     assert_eq!(seen.window_s, 2.0);
-    assert_eq!(seen.output_tokens_per_s, 4.0);
-    assert_eq!(seen.completed_output_tokens_per_s, 4.0);
-    assert_eq!(seen.prompt_tokens_per_s, 1000.0);
+    assert_eq!(seen.output_tokens_per_s, Some(4.0));
+    assert_eq!(seen.completed_output_tokens_per_s, Some(4.0));
+    assert_eq!(seen.prompt_tokens_per_s, Some(1000.0));
     assert_eq!((seen.ttft_ms.min, seen.ttft_ms.max, seen.ttft_ms.mean), (200.0, 600.0, 400.0));
     // A: 800 / 4; B: 400 / 2.
     assert_eq!((seen.tpot_ms.mean, seen.tpot_ms.stddev), (200.0, 0.0));
     assert_eq!((seen.itl_ms.count, seen.itl_ms.mean), (6, 200.0));
     assert_eq!(seen.e2e_ms.mean, 1000.0);
-    assert!((seen.guidellm_tpot_ms.mean - f64::midpoint(200.0, 1000.0 / 3.0)).abs() < 1e-9);
+    assert!((seen.guidellm.tpot_ms.mean - f64::midpoint(200.0, 1000.0 / 3.0)).abs() < 1e-9);
     assert_eq!(seen.mean_in_flight, 1.0);
-    assert_eq!(seen.per_request_output_tokens_per_s, 4.0);
+    assert_eq!(seen.per_request_output_tokens_per_s, Some(4.0));
     assert_eq!((seen.goodput_requests_per_s, seen.goodput_share), (Some(0.5), Some(0.5)));
-    assert_eq!((seen.gpu_hit_percent, seen.external_hit_percent), (40.0, 10.0));
+    assert_eq!((seen.gpu_hit_percent, seen.external_hit_percent), (Some(40.0), Some(10.0)));
     // 2 * 1.8 / 3600 / 4 * 1e6.
     assert_eq!(seen.cost_per_million_output_tokens, Some(250.0));
 
-    // Only B ends inside the later window; A's last two tokens and its residence count.
+    // Neither was due in a later window: no latency is theirs, but their tokens came in it (800 and
+    // 1000 of A, 1100 and 1300 of B), and A ended in it.
     let late = summarise(&columns, &steps, &measure(window(700, 1500), &slo, &prices)).unwrap();
-    assert_eq!(late.completed, 2);
-    let late = summarise(&columns, &steps, &measure(window(1001, 1501), &slo, &prices)).unwrap();
-    assert_eq!(late.completed, 1);
-    assert_eq!(late.output_tokens_per_s, 6.0);
-    assert!((late.mean_in_flight - 499.0 / 500.0).abs() < 1e-12);
-    assert_eq!(late.goodput_share, Some(0.0));
+    assert_eq!((late.measured, late.ttft_ms.count, late.itl_ms.count), (0, 0, 0));
+    assert_eq!((late.output_tokens_per_s, late.requests_per_s), (Some(5.0), Some(1.25)));
+    assert_eq!((late.goodput_share, late.gpu_hit_percent), (None, None));
+    assert_eq!((late.guidellm.ttft_ms.count, late.guidellm.itl_ms.count), (1, 3));
+
+    // B was due in this one, and is followed to its end behind it.
+    let early = summarise(&columns, &steps, &measure(window(400, 1200), &slo, &prices)).unwrap();
+    assert_eq!((early.measured, early.completed), (1, 1));
+    assert_eq!((early.ttft_ms.mean, early.e2e_ms.mean, early.itl_ms.count), (600.0, 1000.0, 2));
+    // 400, 600, 800 and 1000 of A, 1100 of B.
+    assert_eq!((early.output_tokens_per_s, early.goodput_share), (Some(6.25), Some(0.0)));
+    assert!((early.mean_in_flight - 1300.0 / 800.0).abs() < 1e-12);
 }
 
 #[test]
@@ -118,10 +125,10 @@ fn tokens_between_first_and_last_are_spaced_evenly_without_passes() {
     let (slo, prices) = (Slo::default(), Prices::default());
     // Tokens at 200, 400, 600, 800, 1000.
     for (from, to, tokens) in
-        [(0, 1000, 5), (0, 999, 4), (200, 400, 2), (201, 799, 2), (401, 500, 0)]
+        [(0, 1001, 5), (0, 1000, 4), (200, 401, 2), (200, 400, 1), (201, 799, 2), (401, 500, 0)]
     {
         let seen = summarise(&columns, &[], &measure(window(from, to), &slo, &prices)).unwrap();
-        let counted = seen.output_tokens_per_s * seen.window_s;
+        let counted = seen.output_tokens_per_s.unwrap_or(0.0) * seen.window_s;
         assert!((counted - f64::from(tokens)).abs() < 1e-9, "{from} {to}: {counted}");
         assert_eq!(seen.goodput_requests_per_s, None);
         assert_eq!(seen.cost_per_million_output_tokens, None);
@@ -137,11 +144,13 @@ fn failed_and_unfinished_requests_are_counted_apart() {
     let columns: RequestColumns = [failed, unfinished].iter().collect();
     let (slo, prices) = (Slo { ttft: Some(Nanos(1)), ..Slo::default() }, Prices::default());
     let seen = summarise(&columns, &[], &measure(window(0, 2000), &slo, &prices)).unwrap();
-    assert_eq!((seen.completed, seen.failed, seen.unfinished), (0, 1, 1));
+    assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 0, 1, 1));
     assert_eq!(seen.ttft_ms.count, 0);
     assert_eq!(seen.goodput_requests_per_s, Some(0.0));
-    assert_eq!(seen.completed_output_tokens_per_s, 0.0);
-    assert!(seen.output_tokens_per_s > 0.0);
+    // Nothing completed: no rate of work was seen, and the failed request's tokens stand apart.
+    assert_eq!((seen.completed_output_tokens_per_s, seen.output_tokens_per_s), (None, None));
+    assert_eq!((seen.requests_per_s, seen.gpu_hit_percent), (None, None));
+    assert_eq!(seen.failed_output_tokens_per_s, Some(2.5));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use weir_model::accelerator::KernelFit;
 use weir_model::{
     Accelerator, Bytes, ModelShape, Nanos, OverheadReason, SignalKind, Signals, Verdict, VoidReason,
 };
-use weir_record::{CellFigures, CellRecord, CellStatus, Distribution, Evidence};
+use weir_record::{CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures};
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_spec::plan::{
@@ -221,24 +221,29 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
     let external = if arm == "native-offload" { [0.0, 40.0, 60.0][level.min(2)] } else { 0.0 };
     CellFigures {
         window_s: 100.0,
+        measured: (tokens / 128.0 * 100.0) as u64,
         completed: (tokens / 128.0 * 100.0) as u64,
-        failed: 0,
-        unfinished: USERS[level.min(2)].into(),
-        output_tokens_per_s: tokens,
-        completed_output_tokens_per_s: tokens * 0.99,
-        per_request_output_tokens_per_s: tokens * 1.05,
-        prompt_tokens_per_s: tokens * 10.0,
-        requests_per_s: tokens / 128.0,
+        output_tokens_per_s: Some(tokens),
+        failed_output_tokens_per_s: Some(0.0),
+        completed_output_tokens_per_s: Some(tokens * 0.99),
+        per_request_output_tokens_per_s: Some(tokens * 1.05),
+        prompt_tokens_per_s: Some(tokens * 10.0),
+        requests_per_s: Some(tokens / 128.0),
         ttft_ms: around(ttft),
         tpot_ms: around(tpot),
         itl_ms: around(tpot * 0.98),
         e2e_ms: around(e2e),
-        guidellm_tpot_ms: around(e2e / 128.0),
+        guidellm: GuideLlmFigures {
+            output_tokens_per_s: Some(tokens),
+            ttft_ms: around(ttft),
+            tpot_ms: around(e2e / 128.0),
+            itl_ms: around(tpot * 0.98),
+        },
         mean_in_flight: users,
         goodput_requests_per_s: Some(tokens / 128.0 * 0.9),
         goodput_share: Some(0.9),
-        gpu_hit_percent: [95.0, 50.0, 20.0][level.min(2)],
-        external_hit_percent: external,
+        gpu_hit_percent: Some([95.0, 50.0, 20.0][level.min(2)]),
+        external_hit_percent: Some(external),
         cost_per_million_output_tokens: Some(2.0 * 1.9 / 3600.0 / tokens * 1e6),
         passes: 10_000,
         ..CellFigures::default()

@@ -28,7 +28,8 @@ fn results<'a>(plan: &'a Plan, source: &str, more: impl Fn(usize) -> f64) -> Res
             signals.add(SignalKind::ExternalHitTokens, 40_000.0 - more(cell.level), source);
         }
         if source == LIVE {
-            result.record.figures.output_tokens_per_s *= 0.9;
+            result.record.figures.output_tokens_per_s =
+                result.record.figures.output_tokens_per_s.map(|rate| rate * 0.9);
         }
     }
     results

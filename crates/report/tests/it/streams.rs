@@ -1,9 +1,9 @@
 //! Figures of live cells: token times from the gaps between stream events.
 
 use proptest::prelude::*;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens};
+use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
 use weir_report::figures::{
-    Contradiction, Measure, RequestColumns, Stream, Streams, Window, summarise_streams,
+    Contradiction, Measure, RequestColumns, Stream, Streams, summarise_streams,
 };
 use weir_spec::plan::{Prices, Slo};
 
@@ -32,22 +32,26 @@ fn tokens_and_gaps_count_at_their_own_times() {
     // Chunks at 200, 300, 500, 1000 with a token each; at 600, 900 with 5 tokens (3 and 2).
     let rows = [streamed(0, 0, 200, &[100, 200, 500], 4), streamed(1, 100, 600, &[300], 5)];
     let seen = figures(&rows, window(0, 2000)).unwrap();
-    assert_eq!((seen.output_tokens_per_s * seen.window_s, seen.itl_ms.count), (9.0, 4));
+    assert_eq!((seen.output_tokens_per_s, seen.itl_ms.count), (Some(4.5), 4));
     assert_eq!((seen.itl_ms.min, seen.itl_ms.max, seen.itl_ms.mean), (100.0, 500.0, 275.0));
     // From due, though it was sent 1 ms later.
     assert_eq!((seen.ttft_ms.min, seen.ttft_ms.max), (200.0, 500.0));
     assert_eq!((seen.completed, seen.passes), (2, 0));
 
-    // Inside 300..=900: 300, 500 of the first, 600 and 900 of the second; its gap of 500 ms ends
-    // at 1000.
-    let seen = figures(&rows, window(300, 900)).unwrap();
-    assert_eq!((seen.output_tokens_per_s * seen.window_s).round(), 7.0);
-    assert_eq!((seen.itl_ms.count, seen.itl_ms.max), (3, 300.0));
-    assert_eq!(seen.completed, 1);
+    // Due in 50..901 was the second alone, and its gap is the one that counts. Tokens count at
+    // their own times: 200, 300 and 500 of the first, all five of the second.
+    let seen = figures(&rows, window(50, 901)).unwrap();
+    assert_eq!((seen.output_tokens_per_s.unwrap() * seen.window_s).round(), 8.0);
+    assert_eq!((seen.measured, seen.itl_ms.count, seen.itl_ms.max), (1, 1, 300.0));
+    // GuideLLM takes the gaps that ended inside.
+    assert_eq!((seen.guidellm.itl_ms.count, seen.guidellm.itl_ms.max), (3, 300.0));
+    // The second ends behind its window, and is followed.
+    let seen = figures(&rows, window(50, 700)).unwrap();
+    assert_eq!((seen.completed, seen.itl_ms.count, seen.e2e_ms.count), (1, 1, 1));
 
     let batches = streams(&rows, window(0, 1000), 4).throughput_batches();
-    // 200 | 300 | 500, 600 (3 tokens) | 900 (2 tokens), 1000: per quarter of a second.
-    assert_eq!(batches, [4.0, 4.0, 16.0, 12.0]);
+    // 200 | 300 | 500, 600 (3 tokens) | 900 (2 tokens): per quarter of a second.
+    assert_eq!(batches, [4.0, 4.0, 16.0, 8.0]);
 }
 
 #[test]
@@ -61,9 +65,10 @@ fn failed_and_unfinished_rows_are_no_contradiction() {
     (never.start, never.end) = (never.due, never.due);
     let rows = [streamed(0, 0, 100, &[10], 2), never, cut, waiting];
     let seen = figures(&rows, window(0, 1000)).unwrap();
-    assert_eq!((seen.completed, seen.failed, seen.unfinished), (1, 2, 1));
-    // What came of a stream that was cut came.
-    assert_eq!((seen.itl_ms.count, seen.output_tokens_per_s), (3, 5.0));
+    assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (4, 1, 2, 1));
+    // What came of a stream that was cut is no work.
+    assert_eq!((seen.itl_ms.count, seen.output_tokens_per_s), (1, Some(2.0)));
+    assert_eq!(seen.failed_output_tokens_per_s, Some(3.0));
     assert_eq!(seen.ttft_ms.count, 1);
 }
 
@@ -143,7 +148,9 @@ fn ten_million_gaps_are_quick() {
     let started = std::time::Instant::now();
     (0..10_000).for_each(|_| streams.add(&Stream::of(&row)));
     let took = started.elapsed();
-    assert_eq!((streams.output_tokens(), streams.gaps_ms().count), (10_000_000, 9_990_000));
+    assert_eq!(streams.gaps_ms().count, 9_990_000);
+    let tokens: f64 = streams.throughput_batches().iter().map(|rate| rate * 50.0).sum();
+    assert!((tokens - 10_000_000.0).abs() < 1.0, "{tokens}");
     assert!((streams.gaps_ms().p50 / 10.0 - 1.0).abs() < 1e-4);
     assert!(took.as_secs() < 20, "{took:?}");
     eprintln!("ten million gaps: {took:?}");

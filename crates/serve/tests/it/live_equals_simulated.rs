@@ -90,6 +90,7 @@ fn simulate(cluster: &ClusterConfig, load: Load, most: u64, mut source: Source) 
         load,
         duration: None,
         warmup: Nanos::ZERO,
+        drain: Nanos::from_secs(30),
         max_requests: Some(most),
     };
     let mut rows = Simulated::default();

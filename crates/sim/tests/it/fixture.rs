@@ -53,6 +53,7 @@ pub(crate) fn world(blocks: u32, users: u32, requests: u64) -> WorldConfig {
         load: Load::Users { users, ramp: Nanos::ZERO },
         duration: None,
         warmup: Nanos::ZERO,
+        drain: Nanos::from_secs(30),
         max_requests: Some(requests),
     }
 }

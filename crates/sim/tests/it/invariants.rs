@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weir_engine::OffloadConfig;
-use weir_model::{Nanos, Outcome, SignalKind, TierKind};
+use weir_model::{Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 
 use crate::fixture::{Kept, lmcache_with_store, native, run, workload, world};
@@ -90,10 +90,11 @@ proptest! {
 }
 
 #[test]
-fn a_duration_cuts_the_cell_and_the_flow_identity_still_holds() {
+fn a_drain_cuts_the_cell_and_the_flow_identity_still_holds() {
     let mut config = world(300, 20, 100_000);
     config.max_requests = None;
     config.duration = Some(Nanos::from_secs(7));
+    config.drain = Nanos::ZERO;
     let (kept, summary) = run(config, &workload(4, 512, 2), 3);
     check_rows(&kept, summary.issued);
     assert_eq!(summary.end, Nanos::from_secs(7));
@@ -104,6 +105,31 @@ fn a_duration_cuts_the_cell_and_the_flow_identity_still_holds() {
     let firsts = kept.requests.iter().filter(|row| row.first_token.is_some()).count() as u64;
     let by_steps: u64 = kept.steps.iter().map(|step| u64::from(step.decoding)).sum();
     assert_eq!(by_rows, by_steps + firsts);
+}
+
+#[test]
+fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
+    let mut config = world(300, 20, 100_000);
+    config.max_requests = None;
+    config.warmup = Nanos::from_secs(2);
+    config.duration = Some(Nanos::from_secs(7));
+    let window = Window { start: Nanos::from_secs(2), end: Nanos::from_secs(7) };
+    let (kept, summary) = run(config, &workload(4, 512, 2), 3);
+    check_rows(&kept, summary.issued);
+    let measured: Vec<&RequestRow> =
+        kept.requests.iter().filter(|row| window.measures(row.due)).collect();
+    assert!(measured.len() > 20 && measured.iter().all(|row| row.outcome == Outcome::Done));
+    assert_eq!(summary.unfinished, 0);
+    // Some of them ended behind the window, and met the load that they were asked under.
+    let last_end = measured.iter().map(|row| row.end).max().unwrap();
+    assert!(last_end > window.end && summary.end >= last_end, "{last_end} {}", summary.end);
+    let in_flight =
+        |at: Nanos| kept.requests.iter().filter(|row| row.due <= at && (row.end > at)).count();
+    assert_eq!((in_flight(window.end), in_flight(last_end - Nanos(1))), (20, 20));
+    assert_eq!(summary.flow_integral, summary.residence_sum);
+    // Signals speak of the same requests.
+    let prompts: u32 = measured.iter().map(|row| row.prompt_tokens.0).sum();
+    assert_eq!(summary.signals.get(SignalKind::PromptTokens), Some(f64::from(prompts)));
 }
 
 #[test]

@@ -61,9 +61,13 @@ pub struct ClientSection {
     /// Longest request (600 s).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Span>,
-    /// What is in flight at the end of a level may take this much longer (30 s).
+    /// Requests that were due in the measured window may take this much longer, while the load goes
+    /// on (60 s); also in simulation. What is still open then is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Span>,
+    /// Largest share of the measured requests that may fail before a level says nothing (0.01).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<f64>,
     /// Threads that send and time requests (1; one carries some 100,000 paced tokens/s).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,

@@ -49,13 +49,15 @@ pub struct LoadSection {
     /// The trace's own times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceSpeed>,
-    /// Load is offered and measured until here (120 s; a trace runs to its end).
+    /// Requests that are due until here are measured (120 s; a trace runs to its end). The load goes
+    /// on until they have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
     /// The measured window starts here (a tenth of the duration).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
-    /// Users start evenly over this time, so that they do not begin in step (0 s).
+    /// Users start evenly over this time, so that they do not begin in step (half of the warm-up;
+    /// `0s` starts all at once).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ramp: Option<Span>,
     /// Most requests to issue.

@@ -45,6 +45,7 @@ pub(super) fn resolve(section: &ClientSection, base: &Path) -> Result<Client, Sp
             defaults.request_timeout,
         )?,
         drain: span("drain", section.drain, defaults.drain)?,
+        max_failures: section.max_failures.unwrap_or(defaults.max_failures),
         workers: section.workers.unwrap_or(defaults.workers),
         pin: section.pin,
         body: section.body.clone(),
@@ -59,6 +60,13 @@ fn check(client: &Client) -> Result<(), SpecError> {
             "client.workers",
             format!("{} workers", client.workers),
             format!("write a number from 1 to {MOST_WORKERS}"),
+        ));
+    }
+    if !(0.0..=1.0).contains(&client.max_failures) {
+        return Err(SpecError::value(
+            "client.max_failures",
+            format!("{} is not a share", client.max_failures),
+            "write a number from 0 to 1, such as 0.01",
         ));
     }
     if client.vocabulary.is_some_and(|ids| ids < 2) {

@@ -179,9 +179,14 @@ fn check_match(
     }
 }
 
-/// Users that start after the warm-up would be measured while they come.
+/// Users that start after the warm-up would be measured while they come. Without a word they start
+/// over its first half: users in step make bursts that outlast it, and the other half lets the
+/// requests pass that found every cache cold.
 fn ramp(load: &LoadSection, warmup: Nanos, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
-    let Some(ramp) = load.ramp.map(|span| span.0) else { return Ok(Nanos::ZERO) };
+    let Some(ramp) = load.ramp.map(|span| span.0) else {
+        let has_users = load.users.is_some();
+        return Ok(if has_users { Nanos(warmup.0 / 2) } else { Nanos::ZERO });
+    };
     if load.users.is_none() {
         return Err(SpecError::value(
             "load.ramp",

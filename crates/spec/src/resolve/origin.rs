@@ -7,7 +7,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Deployment, Origin};
 
 /// Keys with a default, whether the file names them or not.
-const DEFAULTED: [&str; 34] = [
+const DEFAULTED: [&str; 35] = [
     "target",
     "replicas",
     "routing",
@@ -22,6 +22,7 @@ const DEFAULTED: [&str; 34] = [
     "client.stream",
     "client.answers",
     "client.drain",
+    "client.max_failures",
     "client.workers",
     "slo.ttft",
     "slo.tpot",

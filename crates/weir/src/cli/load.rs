@@ -83,21 +83,24 @@ pub(crate) struct ArrivalArgs {
     /// Coefficient of variation of --gamma; 1 is Poisson, above is burstier.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) cv: f64,
-    /// Load is offered and measured until here [default: 30s; with --requests or a trace none].
+    /// Requests that are due until here are measured [default: 30s; with --requests or a trace none].
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<String>,
     /// The measured window starts here [default: a tenth of --duration].
     #[arg(long, value_name = "TIME")]
     pub(crate) warmup: Option<String>,
-    /// Users start evenly over this time [default: all at once].
+    /// Users start evenly over this time; 0s starts all at once [default: half of --warmup].
     #[arg(long, value_name = "TIME")]
     pub(crate) ramp: Option<String>,
     /// Most requests of a level.
     #[arg(long, value_name = "N")]
     pub(crate) requests: Option<u64>,
-    /// Requests in flight at the end may take this much longer.
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    /// Measured requests may take this much longer, while the load goes on.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
     pub(crate) drain: String,
+    /// Largest share of the measured requests that may fail before a level says nothing.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub(crate) max_failures: f64,
     /// Repeats of each level.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: u32,

@@ -3,7 +3,6 @@
 use weir_model::RequestRow;
 use weir_record::{CellReader, RunFolder};
 use weir_report::calibration::{Calibration, Sample, calibrate, samples};
-use weir_report::figures::Window;
 use weir_report::results::Results;
 use weir_spec::Plan;
 use weir_spec::document::quantity::Span;
@@ -102,7 +101,7 @@ fn of_cell(run: &RunFolder, plan: &Plan, path: &str) -> anyhow::Result<(Vec<Samp
     let Some(cell) = cell else { return Ok((Vec::new(), 0)) };
     let deployment = &plan.deployments[cell.deployment];
     let last_end = rows.iter().map(|row| row.end).max().unwrap_or_default();
-    let window = Window::of(&deployment.levels[cell.level], last_end);
+    let window = deployment.levels[cell.level].window(last_end);
     let budget = deployment.engine.max_num_batched_tokens;
     Ok((samples(&rows, window, budget), rows.len()))
 }

@@ -198,6 +198,7 @@ fn client(args: &LoadArgs) -> anyhow::Result<ClientSection> {
         connect_timeout: Some(Span(time("--connect-timeout", &client.connect_timeout)?)),
         request_timeout: Some(Span(time("--request-timeout", &client.request_timeout)?)),
         drain: Some(Span(time("--drain", &args.arrival.drain)?)),
+        max_failures: Some(args.arrival.max_failures),
         workers: Some(client.workers),
         pin: client.pin,
         body,

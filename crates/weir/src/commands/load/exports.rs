@@ -1,6 +1,6 @@
 //! `--format NAME=FILE`: results in the formats of other tools.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -112,7 +112,15 @@ fn one(
     let created = File::create(file)
         .with_context(|| format!("cannot write {}; check the folder", file.display()))?;
     let mut out = BufWriter::new(created);
-    export.write(&input, &mut out)?;
-    out.flush().with_context(|| format!("cannot write {}; check the disk", file.display()))?;
-    Ok(())
+    let written = export.write(&input, &mut out).map_err(anyhow::Error::from).and_then(|()| {
+        out.flush().with_context(|| format!("cannot write {}; check the disk", file.display()))
+    });
+    if written.is_err() {
+        // Half a file, or none, would be taken for results. A pipe or a device stays what it is.
+        drop(out);
+        if file.is_file() {
+            let _ = fs::remove_file(file);
+        }
+    }
+    written
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use weir_model::Nanos;
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
-use weir_report::results::{CellResult, Results};
-use weir_report::tables::{Table, generator_sentence, text, wrapped};
+use weir_report::metric::metric;
+use weir_report::results::{CellResult, Results, without_result};
+use weir_report::tables::{Table, generator_sentence, scope_sentence, text, wrapped};
 use weir_spec::plan::{Plan, Target};
 
 /// What would be sent.
@@ -46,7 +46,7 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
         ">error <",
     ];
     let mut table = Table::new("Times in ms; from the due time of each request", &heads);
-    let mut refused = Vec::new();
+    let (mut refused, mut failed) = (Vec::new(), Vec::new());
     let mut cells: Vec<&CellResult> = results.cells.iter().collect();
     cells.sort_by_key(|result| {
         let cell = &plan.cells[result.cell];
@@ -55,14 +55,25 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
     for result in cells {
         let cell = &plan.cells[result.cell];
         let level = &deployment.levels[cell.level].name;
-        if let CellStatus::Failed(why) = &result.record.status {
-            refused.push(format!("{level}: {why}."));
-            continue;
+        match &result.record.status {
+            CellStatus::Complete => table.rows.push(row(level, result)),
+            CellStatus::Failed(why) => refused.push(format!("{level}: {why}.")),
+            status => {
+                table.rows.push(row(level, result));
+                let why = without_result(status, &result.record.figures).unwrap_or_default();
+                failed.push(format!("{level} failed: {why}."));
+            }
         }
-        table.rows.push(row(level, result));
     }
     let mut out = format!("{}\n\n", deployment.model.name);
+    for line in &failed {
+        out += &wrapped(line, "  ");
+    }
+    if !failed.is_empty() {
+        out.push('\n');
+    }
     out += &text(&table);
+    out += &wrapped(&scope_sentence(comparison.requests), "  ");
     if plan.slo.ttft.is_some() || plan.slo.tpot.is_some() || plan.slo.e2e.is_some() {
         out.push('\n');
         out += &text(&goodput(results));
@@ -81,23 +92,25 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
     out
 }
 
+/// A line of the table; what was not seen is `-`.
 fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> {
-    let figures = &result.record.figures;
-    let millis = |value: f64| format!("{value:.2}");
-    let bound = figures.certificate.as_ref().map_or(Nanos::ZERO, |c| c.first_token_bound.p99);
+    let shown = |key: &str, digits: usize| {
+        let value = metric(key).and_then(|metric| (metric.of)(result));
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
     vec![
         level.into(),
-        figures.completed.to_string().into(),
-        figures.failed.to_string().into(),
-        format!("{:.2}", figures.requests_per_s).into(),
-        format!("{:.0}", figures.output_tokens_per_s).into(),
-        millis(figures.ttft_ms.p50).into(),
-        millis(figures.ttft_ms.p99).into(),
-        millis(figures.itl_ms.mean).into(),
-        millis(figures.itl_ms.p99).into(),
-        millis(figures.e2e_ms.p99).into(),
-        format!("{:.1}", figures.mean_in_flight).into(),
-        format!("{:.3}", bound.as_millis_f64()).into(),
+        shown("completed", 0).into(),
+        shown("failed", 0).into(),
+        shown("requests_per_s", 2).into(),
+        shown("output_tokens_per_s", 0).into(),
+        shown("ttft_p50_ms", 2).into(),
+        shown("ttft_p99_ms", 2).into(),
+        shown("itl_mean_ms", 2).into(),
+        shown("itl_p99_ms", 2).into(),
+        shown("e2e_p99_ms", 2).into(),
+        shown("mean_in_flight", 1).into(),
+        shown("ttft_error_bound_ms", 3).into(),
     ]
 }
 

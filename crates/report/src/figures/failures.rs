@@ -1,0 +1,45 @@
+//! Why requests of the measured set failed.
+
+use std::collections::BTreeMap;
+
+use weir_model::{Outcome, Window};
+use weir_record::{FailureCause, RequestColumn, RequestTable};
+
+/// Different causes that are counted: a server that gives each failure its own words must not fill
+/// the memory.
+const CAUSES_KEPT: usize = 1000;
+/// Causes that are recorded.
+const CAUSES_SHOWN: usize = 3;
+
+/// Causes of failed requests of the measured set, counted as a cell's table is read.
+#[derive(Debug, Default)]
+pub struct Failures(BTreeMap<String, u64>);
+
+impl Failures {
+    /// The columns that [`Failures::add_table`] needs.
+    pub const COLUMNS: &'static [RequestColumn] =
+        &[RequestColumn::Due, RequestColumn::Outcome, RequestColumn::Error];
+
+    /// Adds the requests of a table that holds [`Failures::COLUMNS`].
+    pub fn add_table(&mut self, table: &RequestTable, window: Window) {
+        for row in 0..table.len() {
+            let is_counted =
+                table.outcome[row] == Outcome::Failed && window.measures(table.due[row]);
+            let Some(cause) = table.error[row].as_ref().filter(|_| is_counted) else { continue };
+            if let Some(times) = self.0.get_mut(cause) {
+                *times += 1;
+            } else if self.0.len() < CAUSES_KEPT {
+                self.0.insert(cause.clone(), 1);
+            }
+        }
+    }
+
+    /// The commonest causes, most frequent first.
+    pub fn commonest(self) -> Vec<FailureCause> {
+        let mut causes: Vec<FailureCause> =
+            self.0.into_iter().map(|(cause, requests)| FailureCause { cause, requests }).collect();
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.requests));
+        causes.truncate(CAUSES_SHOWN);
+        causes
+    }
+}

@@ -186,9 +186,14 @@ pub struct Results<'a> {
 }
 
 impl Results<'_> {
-    /// Of which requests the figures of all cells that ran speak.
+    /// Of which requests the figures speak: those of the cells that count, and of cells whose
+    /// requests are why they do not.
     pub fn requests(&self) -> RequestCounts {
-        self.cells.iter().fold(RequestCounts::default(), |sum, result| {
+        let told = self.cells.iter().filter(|result| {
+            let record = &result.record;
+            result.counts() || without_result(&record.status, &record.figures).is_some()
+        });
+        told.fold(RequestCounts::default(), |sum, result| {
             let figures = &result.record.figures;
             RequestCounts {
                 measured: sum.measured + figures.measured,

@@ -78,6 +78,13 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
         certificate: ran.certificate.clone(),
         ..figures
     };
+    if matches!(status, CellStatus::RequestsFailed { .. } | CellStatus::NothingCompleted)
+        && let Some(certificate) = &mut figures.certificate
+    {
+        // The requests are why the level says nothing; how fast the generator can be, they do not
+        // show.
+        certificate.refused = None;
+    }
     if plan.target.is_live() {
         hits_from_signals(&mut figures, &ran.signals);
     }

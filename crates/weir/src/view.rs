@@ -86,6 +86,9 @@ impl View {
         let seconds = now.elapsed.as_secs_f64().max(1e-9);
         let left = match (self.duration, self.requests) {
             (_, Some(most)) => format!("{} of {most} requests", now.done + now.failed),
+            (Some(duration), None) if now.elapsed >= duration => {
+                format!("{seconds:.0} s, waiting for the requests of the window")
+            }
             (Some(duration), None) if duration < Nanos::from_secs(30 * 86_400) => {
                 format!("{seconds:.0} of {:.0} s", duration.as_secs_f64())
             }

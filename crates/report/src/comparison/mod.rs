@@ -32,7 +32,7 @@ pub use runs::{RunComparison, RunDelta, compare_runs};
 use crate::figures::compute_share;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote, OutputOutcome};
-use crate::results::{Grid, RequestCounts, Results, ResultsError};
+use crate::results::{Grid, RequestCounts, Results, ResultsError, without_result};
 
 /// Version of `analysis/summary.json`; readers refuse another.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -212,6 +212,7 @@ impl Comparison {
         let mut warnings = plan.warnings.clone();
         warnings.extend(context.bound_warnings());
         warnings.extend(overload::warnings(results));
+        warnings.extend(without_results(results));
         warnings.extend(deployments.iter().flat_map(output_warnings));
         Ok(Self {
             format: SUMMARY_FORMAT,
@@ -233,6 +234,25 @@ impl Comparison {
             prediction: None,
         })
     }
+}
+
+/// One warning per cause, arm and level, for cells whose requests are why they have no result.
+fn without_results(results: &Results<'_>) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    for result in &results.cells {
+        let record = &result.record;
+        let Some(why) = without_result(&record.status, &record.figures) else { continue };
+        let cell = &results.plan.cells[result.cell];
+        let of = &results.plan.deployments[cell.deployment];
+        let warning = format!(
+            "{} of {} on {} at {}: {why}",
+            of.arms[cell.arm].name, of.model.name, of.label, of.levels[cell.level].name
+        );
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    warnings
 }
 
 impl DeploymentComparison {
@@ -358,7 +378,9 @@ impl Context<'_> {
             .entries
             .iter()
             .filter_map(|entry| {
-                let certificate = entry.result?.record.figures.certificate.clone()?;
+                // Where nothing completed there is no time that the generator could have made wrong.
+                let figures = &entry.result?.record.figures;
+                let certificate = figures.certificate.clone().filter(|_| figures.completed > 0)?;
                 Some(CertificateNote { repeat: entry.cell.repeat, certificate })
             })
             .collect();

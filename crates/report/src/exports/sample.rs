@@ -82,8 +82,16 @@ pub(super) fn sample(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> 
     exported(input)?.map(|row| Ok(Seen::of(&row?))).collect()
 }
 
-/// All requests of the cell without texts and gaps, for rates and concurrency: what happened inside
-/// the window, whichever request it was of.
-pub(super) fn everything(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> {
-    (input.rows)()?.map(|row| Ok(Seen::of(&row?))).collect()
+/// The rows that `GuideLLM` would speak of: those that ended inside the window, whenever they were
+/// due, and those in flight when it cut the load off.
+pub(super) fn ended_inside<'a>(
+    input: &ExportInput<'a>,
+) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<'a>, RecordError> {
+    let window = input.window;
+    let rows = (input.rows)()?;
+    let is_inside = move |row: &RequestRow| match row.outcome {
+        Outcome::Unfinished => row.start < window.end,
+        Outcome::Done | Outcome::Failed => window.contains(row.end),
+    };
+    Ok(rows.filter(move |row| row.as_ref().map_or(true, is_inside)))
 }

@@ -1,8 +1,12 @@
 //! What is written: snapshots, and properties of whole files.
 
+use weir_model::Verdict;
+use weir_record::{CellFigures, CellStatus, FailureCause};
 use weir_report::artifacts::{Artifact, analysis, plots, report};
 use weir_report::charts::{Chart, deployment_charts, svg_text};
 use weir_report::comparison::Comparison;
+use weir_report::metric::metric;
+use weir_report::tables::scope_sentence;
 use weir_report::{files, page, terminal};
 
 use crate::fixture;
@@ -328,4 +332,62 @@ fn at_a_single_level_the_arms_stand_side_by_side() {
     let svg = svg_text(&charts[0]).unwrap();
     let written = |name: &str| svg.lines().filter(|line| line.trim() == name).count();
     assert!(names.iter().all(|name| written(name) == 1), "{svg}");
+}
+
+/// Case of vllm-project/guidellm#444: 60 broken requests were shown as 1,034 tok/s that count.
+#[test]
+fn a_level_of_broken_requests_has_no_figures_and_its_cause_as_headline() {
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    for result in &mut results.cells {
+        let cell = &plan.cells[result.cell];
+        if cell.level == 1 && plan.deployments[0].arms[cell.arm].name == "native-offload" {
+            result.record.status = CellStatus::RequestsFailed { most: 0.01 };
+            result.record.figures = CellFigures {
+                window_s: 100.0,
+                measured: 60,
+                failed: 60,
+                failures: vec![FailureCause { cause: "truncated stream".to_owned(), requests: 58 }],
+                failed_output_tokens_per_s: Some(1034.0),
+                certificate: Some(crate::live::certificate()),
+                ..CellFigures::default()
+            };
+        }
+    }
+    let broken = results.cells.iter().find(|result| result.record.figures.failed == 60).unwrap();
+    assert!(!broken.counts());
+    let headline =
+        "60 of 60 measured requests failed (at most 1 % is allowed): 58 times truncated stream";
+    assert_eq!(broken.verdict(), Verdict::Failed(headline.to_owned()));
+    let shown = |key: &str| (metric(key).unwrap().of)(broken);
+    for key in ["output_tokens_per_s", "requests_per_s", "ttft_p50_ms", "itl_mean_ms", "e2e_p99_ms"]
+    {
+        assert_eq!(shown(key), None, "{key}");
+    }
+    assert_eq!((shown("failed"), shown("failed_output_tokens_per_s")), (Some(60.0), Some(1034.0)));
+
+    let seen = Comparison::of(&results).unwrap();
+    let group = seen.deployments[0].group("native-offload", "c50").unwrap();
+    assert_eq!((group.counted, group.metrics.len(), group.certificates.len()), (0, 0, 0));
+    let change = seen.deployments[0].change("native-offload", "itl_mean_ms", "c50");
+    assert!(change.is_none_or(|change| change.change.is_none()));
+    assert_eq!(seen.requests.failed, 3 * 60);
+    let scope = scope_sentence(seen.requests);
+    assert!(scope.contains("180 failed, 0 open."), "{scope}");
+    let terminal = terminal::summary(&seen);
+    for text in [&terminal, &page::markdown(&seen), &page::html(&seen).unwrap()] {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&scope), "{words}");
+        assert!(words.contains("60 of 60 measured requests failed"), "{words}");
+    }
+    let csvs = files::cells_csv(&results, &seen).unwrap();
+    let csv = csvs.iter().find(|(name, _)| name.contains("native-offload")).unwrap().1;
+    let mut reader = csv::Reader::from_reader(csv.as_slice());
+    let heads = reader.headers().unwrap().clone();
+    let row = reader.records().map(Result::unwrap).find(|row| &row[3] == "c50").unwrap();
+    let field = |name: &str| &row[heads.iter().position(|head| head == name).unwrap()];
+    assert_eq!(
+        (field("output_tokens_per_s"), field("ttft_mean_ms"), field("failed")),
+        ("", "", "60")
+    );
 }

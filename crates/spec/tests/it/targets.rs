@@ -38,7 +38,7 @@ fn an_endpoint_says_where_each_arm_is() {
 fn the_client_has_defaults_and_limits() {
     let client = plan(SMALL, &["target=emulated"]).client;
     assert_eq!((client.api, client.stream, client.workers), (Api::Completions, true, 1));
-    assert_eq!(client.drain, Nanos::from_secs(30));
+    assert_eq!((client.drain, client.max_failures), (Nanos::from_secs(60), 0.01));
     for (set, message) in [
         (
             "client.api=chat",
@@ -46,6 +46,10 @@ fn the_client_has_defaults_and_limits() {
              with; write `client.tokenizer: path/to/tokenizer.json`, or `api: completions`",
         ),
         ("client.workers=0", "client.workers: 0 workers; write a number from 1 to 1024"),
+        (
+            "client.max_failures=5",
+            "client.max_failures: 5 is not a share; write a number from 0 to 1, such as 0.01",
+        ),
         ("client.request_timeout=0s", "client.request_timeout: no time at all; write e.g. `10s`"),
         (
             "client.body={max_tokens: 3}",
@@ -59,6 +63,16 @@ fn the_client_has_defaults_and_limits() {
     ] {
         assert_eq!(error(SMALL, &["target=emulated", set]), message);
     }
+}
+
+#[test]
+fn users_start_over_half_of_the_warm_up_unless_the_file_says_otherwise() {
+    let ramp = |sets: &[&str]| plan(SMALL, sets).deployments[0].levels[0].ramp;
+    assert_eq!(ramp(&["load.warmup=2s"]), Nanos::from_secs(1));
+    assert_eq!(ramp(&["load.warmup=2s", "load.ramp=0s"]), Nanos::ZERO);
+    assert_eq!(ramp(&["load.warmup=2s", "load.ramp=2s"]), Nanos::from_secs(2));
+    assert_eq!(ramp(&["load.warmup=0s"]), Nanos::ZERO);
+    assert_eq!(ramp(&["load={constant: 3, warmup: 2s}"]), Nanos::ZERO);
 }
 
 #[test]

@@ -3,14 +3,13 @@
 //!
 //! Different on purpose: requests without a first token are left out of its latencies (`GuideLLM`
 //! writes them as 0), and token rates come from the times of the stream events (`GuideLLM` spreads
-//! the tokens of a request evenly between its first and its last). Rates and concurrency are of all
-//! that happened inside the window, as `GuideLLM`'s are, also of requests outside the measured set.
+//! the tokens of a request evenly between its first and its last).
 
 use serde::Serialize;
 use serde_json::Value;
 use weir_model::Outcome;
 
-use super::super::sample::{Seen, everything};
+use super::super::sample::{Seen, ended_inside};
 use super::super::{ExportInput, OfferedLoad};
 use super::summary::{ByStatus, Status, StatusSummary, Summary, Weighted};
 use super::timing::{Grid, Interval, concurrency, rate};
@@ -175,14 +174,12 @@ fn per_event(seen: &Seen) -> Vec<Weighted> {
     }
 }
 
-/// The metrics of a cell, whose measured set is `seen`.
+/// The metrics of the requests of a cell.
 pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics, RecordError> {
-    let everything = everything(input)?;
-    let all = groups(&everything);
     let groups = groups(seen);
     let window = (input.unix_s(input.window.start.0), input.unix_s(input.window.end.0));
     let events = |at: fn(&Seen) -> u64, weight: fn(&Seen) -> f64| {
-        all.each_ref().map(|group| {
+        groups.each_ref().map(|group| {
             group.iter().map(|seen| (input.unix_s(at(seen)), weight(seen))).collect::<Vec<_>>()
         })
     };
@@ -194,11 +191,10 @@ pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics,
     let outputs = output_events(input, window)?;
     let both = std::array::from_fn(|at| [prompts[at].clone(), outputs[at].clone()].concat());
     let goodput = Goodput::of(input, &groups);
-    let conforming = Goodput::of(input, &all).map(|goodput| goodput.conforming);
     Ok(Metrics {
         request_totals: totals(&groups),
         requests_per_second: rates(events(|seen| seen.end, |_| 1.0), Some(window)),
-        request_concurrency: under_way(input, &all, Some(window), |_| 1.0),
+        request_concurrency: under_way(input, &groups, Some(window), |_| 1.0),
         request_latency: values(&groups, |seen| Some(seen.latency() as f64 / 1e9)),
         request_dispatch_delay: scheduled(dispatch_delay),
         request_scheduled_latency: scheduled(|seen| seen.end.saturating_sub(seen.due) as f64 / 1e9),
@@ -233,7 +229,7 @@ pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics,
         turns: turns(seen),
         slo_attainment: goodput.as_ref().map(|goodput| goodput.attainment),
         slo_determined_requests: goodput.as_ref().map_or(0, |goodput| goodput.determined),
-        request_goodput: conforming.map(|conforming| rates(conforming, Some(window))),
+        request_goodput: goodput.map(|goodput| rates(goodput.conforming, Some(window))),
     })
 }
 
@@ -279,7 +275,7 @@ fn output_events(
     window: (f64, f64),
 ) -> Result<[Vec<Weighted>; 3], RecordError> {
     let mut grids = Status::ALL.map(|_| Grid::new(window));
-    for row in (input.rows)()? {
+    for row in ended_inside(input)? {
         let row = row?;
         let grid = &mut grids[status(row.outcome) as usize];
         for (at, tokens) in Stream::of(&row).arrivals() {

@@ -2,7 +2,8 @@
 //!
 //! Read from the sources of `guidellm` 0.8.1 (`benchmark/schemas/`, `schemas/base/`) and checked in
 //! a test by loading the file with that package. Prompts and outputs are not in it (`sample_size`
-//! 0, as `GuideLLM` writes it then), statistics of words and characters are null.
+//! 0, as `GuideLLM` writes it then), statistics of words and characters are null. It speaks of the
+//! requests that `GuideLLM` would: those that ended inside the window, whenever they were due.
 
 mod metrics;
 mod record;
@@ -15,8 +16,9 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::Value;
 use weir_model::Outcome;
+use weir_record::RecordError;
 
-use super::sample::{exported, sample};
+use super::sample::{Seen, ended_inside};
 use super::stream::Streamed;
 use super::{Export, ExportError, ExportInput};
 use metrics::Metrics;
@@ -55,7 +57,8 @@ struct Requests<S, I, E> {
 }
 
 pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
-    let seen = sample(input)?;
+    let seen: Vec<Seen> =
+        ended_inside(input)?.map(|row| Ok(Seen::of(&row?))).collect::<Result<_, RecordError>>()?;
     let settings = record::settings();
     let scheduler_metrics = setup::scheduler_metrics(input, &seen);
     let at = |key: &str| scheduler_metrics[key].as_f64().unwrap_or_default();
@@ -63,7 +66,7 @@ pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), 
     let records = |outcome: Outcome| {
         let settings = &settings;
         Streamed(move || {
-            let rows = exported(input)?;
+            let rows = ended_inside(input)?;
             let wanted =
                 rows.filter(move |row| row.as_ref().map_or(true, |row| row.outcome == outcome));
             Ok(wanted.map(move |row| Ok(Record::of(input, &row?, settings))))

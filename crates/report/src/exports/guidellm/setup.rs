@@ -3,12 +3,18 @@
 use serde_json::{Value, json};
 
 use super::super::sample::Seen;
-use super::super::{ExportInput, OfferedLoad, SCOPE, TOOL};
+use super::super::{ExportInput, OfferedLoad, TOOL};
 use super::metrics::{Totals, groups, totals};
 use super::summary::Summary;
 
 /// The version whose report is written.
 pub(super) const GUIDELLM: &str = "0.8.1";
+
+/// Of which requests the report speaks.
+const SCOPE: &str = "Requests that ended inside the measured window, and those in flight when the \
+                     load ended, as GuideLLM's own reports. Latencies count from the first byte \
+                     handed to the kernel, not from the due time; the wait before it is given \
+                     apart.";
 
 /// How Weir's metrics are to be read beside `GuideLLM`'s own.
 const DEFINITIONS: &str = "time_per_output_token_ms is (last token - start) / output tokens, first \

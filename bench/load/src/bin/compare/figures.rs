@@ -43,6 +43,8 @@ pub(crate) enum Figure {
     ReportedGapP99Ms,
     ReportedTokensPerS,
     ReportedFailed,
+    /// 1 where the tool itself says that it was the limit.
+    Refused,
     /// Reported less true, mean over requests.
     TtftErrorMeanMs,
     /// Reported less true: 99th percentile over matched requests, else difference of percentiles.
@@ -109,6 +111,7 @@ pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
     put(Figure::ReportedGapP99Ms, own.gap_p99_ms);
     put(Figure::ReportedTokensPerS, own.tokens_per_s);
     put(Figure::ReportedFailed, own.failed);
+    put(Figure::Refused, own.refused.as_ref().map(|_| 1.0));
     put(Figure::ItlErrorMs, own.itl_mean_ms.map(|itl| itl - run.gap_mean_ns / 1e6));
 
     let pairs = matched(&truth.rows, &own.requests);

@@ -185,7 +185,11 @@ fn measure(
             Ok(figures) => {
                 let figure = |figure| figures.get(&figure).copied().unwrap_or(f64::NAN);
                 let foreign = figure(Figure::ForeignCores);
-                let note = if results::is_disturbed(&figures) { ", DISTURBED" } else { "" };
+                let mut note =
+                    if results::is_disturbed(&figures) { ", DISTURBED" } else { "" }.to_owned();
+                if results::is_refused(&figures) {
+                    note += ", REFUSED by the tool itself";
+                }
                 eprintln!(
                     "{} tokens/s, {:.2} CPU s/M, foreign load {foreign:.2} cores{note} ({:.0} s)",
                     table::whole(figure(Figure::TokensPerS)),

@@ -40,6 +40,8 @@ pub(crate) struct Own {
     pub(crate) gap_p99_ms: Option<f64>,
     pub(crate) tokens_per_s: Option<f64>,
     pub(crate) failed: Option<f64>,
+    /// Why the tool itself calls its figures bounds, where it does.
+    pub(crate) refused: Option<String>,
     pub(crate) requests: Vec<Request>,
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn of_bare(figures: &Path, rows: &Path) -> Result<Own> {
         gap_p99_ms: number(&value, "/gap_p99_ms"),
         tokens_per_s: number(&value, "/tokens_per_s"),
         failed: Some(0.0),
+        refused: None,
         requests,
     })
 }
@@ -104,6 +107,7 @@ pub(crate) fn of_guidellm(report: &Path) -> Result<Own> {
         gap_p99_ms: None,
         tokens_per_s: metric("output_tokens_per_second", "mean"),
         failed: number(benchmark, "/metrics/request_totals/errored"),
+        refused: None,
         requests: requests.collect(),
     })
 }
@@ -138,6 +142,7 @@ pub(crate) fn of_aiperf(folder: &Path) -> Result<Own> {
         gap_p99_ms: None,
         tokens_per_s: number(&value, "/output_token_throughput/avg"),
         failed: number(&value, "/error_request_count/avg").or(Some(0.0)),
+        refused: None,
         requests,
     })
 }
@@ -163,6 +168,7 @@ pub(crate) fn of_vllm(report: &Path) -> Result<Own> {
         gap_p99_ms: number(&value, "/p99_itl_ms"),
         tokens_per_s: number(&value, "/output_throughput"),
         failed: number(&value, "/failed"),
+        refused: None,
         requests: requests.collect(),
     })
 }
@@ -177,6 +183,10 @@ pub(crate) fn of_weir(record: &Path) -> Result<Own> {
         gap_p99_ms: number(&value, "/figures/itl_ms/p99"),
         tokens_per_s: number(&value, "/figures/output_tokens_per_s"),
         failed: number(&value, "/figures/failed"),
+        refused: value
+            .pointer("/figures/certificate/refused/cause")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         requests: Vec::new(),
     })
 }

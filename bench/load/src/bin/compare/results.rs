@@ -18,6 +18,11 @@ pub(crate) fn is_disturbed(run: &Figures) -> bool {
     run.get(&Figure::ForeignCores).is_some_and(|cores| *cores > DISTURBED_CORES)
 }
 
+/// Whether the tool itself said of a run that it was the limit.
+pub(crate) fn is_refused(run: &Figures) -> bool {
+    run.contains_key(&Figure::Refused)
+}
+
 /// The runs of one tool on one case.
 #[derive(Debug)]
 struct Entry {
@@ -26,6 +31,13 @@ struct Entry {
     runs: Vec<Figures>,
     /// Why runs gave nothing.
     failures: Vec<String>,
+}
+
+impl Entry {
+    /// The runs that the tool did not refuse itself.
+    fn accepted(&self) -> Vec<Figures> {
+        self.runs.iter().filter(|run| !is_refused(run)).cloned().collect()
+    }
 }
 
 /// Everything that was measured.
@@ -70,10 +82,11 @@ impl Results {
         cases
     }
 
-    /// The medians of a tool on a case.
+    /// The medians of a tool on a case, over the runs that it did not refuse itself.
     pub(crate) fn medians(&self, case: Case, tool: &str) -> Option<Figures> {
         let entry = self.0.iter().find(|entry| entry.case == case && entry.tool == tool)?;
-        (!entry.runs.is_empty()).then(|| figures::medians(&entry.runs))
+        let accepted = entry.accepted();
+        (!accepted.is_empty()).then(|| figures::medians(&accepted))
     }
 
     /// All tables and bars, as text.
@@ -116,13 +129,21 @@ impl Results {
             rows.push(vec![format!("{} x {}", case.streams, case.output_tokens)]);
             let bare = self.medians(case, BARE);
             for entry in self.0.iter().filter(|entry| entry.case == case) {
-                let mut row = vec![format!("  {}", entry.tool)];
+                let accepted = entry.accepted();
+                let refused = entry.runs.len() - accepted.len();
+                let mark = match refused {
+                    0 => String::new(),
+                    _ => format!(" ({refused} of {} refused)", entry.runs.len()),
+                };
+                let mut row = vec![format!("  {}{mark}", entry.tool)];
                 if entry.runs.is_empty() {
                     row.push("failed".to_owned());
                     rows.push(row);
                     continue;
                 }
-                let figures = figures::medians(&entry.runs);
+                // What the server saw stands also where the tool itself was the limit.
+                let shown = if accepted.is_empty() { &entry.runs } else { &accepted };
+                let figures = figures::medians(shown);
                 row.extend(columns.iter().map(|(_, figure, write)| {
                     figures.get(figure).map_or_else(|| "-".to_owned(), |value| write(*value))
                 }));
@@ -253,6 +274,11 @@ mod tests {
         assert!(line("bare").is_some_and(|line| line.contains("200")), "{text}");
         assert!(line("other").is_some_and(|line| line.contains("0.250 x")), "{text}");
         assert!(line("broken").is_some_and(|line| line.contains("failed")), "{text}");
+        let refused = Figures::from([(Figure::TokensPerS, 70.0), (Figure::Refused, 1.0)]);
+        results.add(case, "weir", refused);
+        let text = results.text();
+        assert!(text.contains("weir (1 of 1 refused)"), "{text}");
+        assert!(results.medians(case, "weir").is_none(), "no bar is met by a refused run");
         let json = results.json(&Value::Null);
         assert_eq!(json["results"][0]["median"]["tokens_per_s"], 200.0);
         assert_eq!(json["results"][2]["failures"][0], "it broke");

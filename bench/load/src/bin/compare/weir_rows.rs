@@ -12,7 +12,8 @@ use parquet::schema::types::Type;
 use crate::own::{Key, Request};
 
 /// The columns that are read.
-const COLUMNS: [&str; 5] = ["request", "start_ns", "first_token_ns", "outcome", "error_bound_ns"];
+const COLUMNS: [&str; 6] =
+    ["request", "due_ns", "start_ns", "first_token_ns", "outcome", "error_bound_ns"];
 
 /// The record of the one cell below `folder`.
 pub(crate) fn cell(folder: &Path) -> Result<PathBuf> {
@@ -79,15 +80,17 @@ fn request(row: &Row) -> Option<Request> {
             _ => None,
         };
     }
-    let [request, start_ns, first_token_ns, outcome, bound_ns] = figures;
+    let [request, due_ns, start_ns, first_token_ns, outcome, bound_ns] = figures;
     if outcome != Some(1) {
         return None;
     }
     let start_ns = start_ns?;
+    // Weir shows the time from when the request was due, and its bound is of that.
+    let due_ns = due_ns?;
     Some(Request {
         key: Key::SentNumber(request?),
         start_ns,
-        first_token_ns: first_token_ns?.saturating_sub(start_ns) as f64,
+        first_token_ns: first_token_ns?.saturating_sub(due_ns) as f64,
         bound_ns: bound_ns.map(|bound| bound as f64),
     })
 }
@@ -107,6 +110,7 @@ mod tests {
     const SCHEMA: &str = "message requests {
         required int64 request (INTEGER(64,false));
         required int32 turn (INTEGER(32,false));
+        required int64 due_ns (INTEGER(64,false));
         required int64 start_ns (INTEGER(64,false));
         optional int64 first_token_ns (INTEGER(64,false));
         required binary outcome (STRING);
@@ -122,7 +126,8 @@ mod tests {
         let schema = Arc::new(parse_message_type(SCHEMA).expect("a schema"));
         let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).expect("a writer");
         let mut group = writer.next_row_group().expect("a row group");
-        let numbers = [&[7, 8], &[0, 0], &[100, 200], &[150], &[0, 0], &[5, 6]] as [&[i64]; 6];
+        let numbers =
+            [&[7, 8], &[0, 0], &[90, 190], &[100, 200], &[150], &[0, 0], &[5, 6]] as [&[i64]; 7];
         for (place, values) in numbers.into_iter().enumerate() {
             let mut column = group.next_column().expect("a column").expect("one more");
             match place {
@@ -130,12 +135,12 @@ mod tests {
                     let turns = column.typed::<parquet::data_type::Int32Type>();
                     turns.write_batch(&[0, 0], None, None).expect("written");
                 }
-                4 => {
+                5 => {
                     let words = [ByteArray::from("done"), ByteArray::from("failed")];
                     let column = column.typed::<ByteArrayType>();
                     column.write_batch(&words, None, None).expect("written");
                 }
-                3 => {
+                4 => {
                     let column = column.typed::<Int64Type>();
                     column.write_batch(values, Some(&[1, 0]), None).expect("written");
                 }
@@ -151,7 +156,7 @@ mod tests {
         let read = requests(folder.path()).expect("rows");
         assert_eq!(read.len(), 1);
         assert_eq!((&read[0].key, read[0].start_ns), (&Key::SentNumber(7), 100));
-        assert!((read[0].first_token_ns - 50.0).abs() < 1e-9);
+        assert!((read[0].first_token_ns - 60.0).abs() < 1e-9);
         assert_eq!(read[0].bound_ns.map(|bound| bound as u64), Some(5));
         let empty = tempfile::tempdir().expect("a folder");
         assert!(requests(empty.path()).is_err());

@@ -24,6 +24,9 @@ use crate::printer::Printer;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
+    if let Some(columns) = printer::columns() {
+        weir_report::tables::set_width(columns);
+    }
     let mut printer = Printer::new(cli.quiet);
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args, &mut printer),

@@ -2,6 +2,13 @@
 
 use std::io::{self, Write};
 
+/// Columns of the terminal that results go to: `COLUMNS` where it is set, else the terminal's own;
+/// nothing where results go to a file.
+pub(crate) fn columns() -> Option<usize> {
+    let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    set.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
+}
+
 /// Where a command's words go.
 pub(crate) struct Printer {
     quiet: bool,

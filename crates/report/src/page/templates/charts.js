@@ -25,6 +25,15 @@
     });
     drawn.push(place);
   });
+  // Plotly follows the window only; a chart's room also changes when the page is laid out anew.
+  if (window.ResizeObserver) {
+    var rooms = new ResizeObserver(function (entries) {
+      entries.forEach(function (entry) {
+        if (entry.contentRect.width > 0 && entry.target.data) { Plotly.Plots.resize(entry.target); }
+      });
+    });
+    drawn.forEach(function (place) { rooms.observe(place); });
+  }
   dark.addEventListener("change", function () {
     drawn.forEach(function (place) { Plotly.relayout(place, theme()); });
   });

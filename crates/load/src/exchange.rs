@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     /// Time that it waited for its own connection.
     pub(crate) connect_began: Option<Nanos>,
     pub(crate) connected: Option<Nanos>,
+    /// How much earlier the connection can have been there than it was noticed.
+    pub(crate) noticed_late: Nanos,
     pub(crate) start: Option<Nanos>,
     /// When the kernel had all of it.
     pub(crate) sent_at: Nanos,
@@ -86,6 +88,7 @@ impl Exchange {
             sent: 0,
             connect_began: None,
             connected: None,
+            noticed_late: Nanos::ZERO,
             start: None,
             sent_at: Nanos::ZERO,
             reading: Reading::Head,
@@ -101,7 +104,7 @@ impl Exchange {
         self.body = Body::default();
         (self.length, self.sent) = (0, 0);
         (self.connect_began, self.connected, self.start) = (None, None, None);
-        self.sent_at = Nanos::ZERO;
+        (self.sent_at, self.noticed_late) = (Nanos::ZERO, Nanos::ZERO);
         self.reading = Reading::Head;
         self.text.clear();
     }
@@ -253,9 +256,11 @@ impl Exchange {
         self.start.map_or(Nanos::ZERO, |start| self.sent_at.saturating_sub(start))
     }
 
-    /// The bound of a time whose event has one of its own.
+    /// The bound of a time from the due time to an event whose arrival has a bound of its own: what
+    /// the generator itself can have added.
     fn bound(&self, event: Nanos) -> Nanos {
-        event + self.send_time() + self.asked.kernel_path
+        let late = self.send_lag().unwrap_or_default() + self.noticed_late;
+        event + late + self.send_time() + self.asked.kernel_path
     }
 
     /// The bound of the time to first token.

@@ -7,9 +7,9 @@ use std::thread;
 use weir_model::{Certificate, Nanos, RequestRow};
 use weir_workload::SessionSource;
 
-use crate::certificate::certify;
+use crate::certificate::{Task, certify};
 use crate::clock::Clock;
-use crate::config::{LoadConfig, LoadShape};
+use crate::config::{LoadConfig, LoadShape, PromptForm};
 use crate::connection::Stamps;
 use crate::descriptors;
 use crate::endpoint::Endpoint;
@@ -167,13 +167,16 @@ fn report(
     let unfinished = reports.iter().map(|report| report.unfinished).sum();
     let gave_up = reports.iter().find_map(|report| report.gave_up.clone());
     let tallies: Vec<_> = reports.into_iter().map(|report| report.tally).collect();
-    let closed = matches!(config.load, LoadShape::Users { .. });
+    let task = Task {
+        closed: matches!(config.load, LoadShape::Users { .. }),
+        token_ids: matches!(config.prompts, PromptForm::TokenIds { .. }),
+    };
     LoadReport {
         started_unix_ns,
         issued,
         unfinished,
         window: (config.warmup, end),
         gave_up,
-        certificate: certify(&tallies, closed),
+        certificate: certify(&tallies, task),
     }
 }

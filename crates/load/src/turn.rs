@@ -49,6 +49,11 @@ impl RunDelay {
         text.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Waited since the thread began.
+    fn total(&self) -> Option<Nanos> {
+        self.read().map(Nanos)
+    }
+
     /// Waited since the last time this was asked.
     fn since_last(&mut self) -> Option<Nanos> {
         let now = self.read()?;
@@ -111,6 +116,11 @@ impl Turn {
     pub(crate) fn end_wait(&mut self, now: Nanos, day: DayOffset) {
         self.current.ended = now;
         self.day = day;
+    }
+
+    /// How long the thread has been ready to run and waited for a CPU, since it began.
+    pub(crate) fn cpu_wait(&self) -> Option<Nanos> {
+        self.run_delay.total()
     }
 
     /// No byte that the current poll reported on a socket can have arrived before this.

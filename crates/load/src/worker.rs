@@ -42,6 +42,17 @@ const ROWS_KEPT_FOR: Nanos = Nanos::from_millis(100);
 /// How often the share of processor time is shown.
 const BUSY_INTERVAL: Nanos = Nanos::from_millis(250);
 
+/// Requests that are due within it wait for each other when they are sent.
+const TOGETHER: Nanos = Nanos::from_millis(1);
+
+/// What a thread has used of the machine since it began.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    processor: Nanos,
+    /// Time in which it was ready and had no CPU.
+    cpu_wait: Option<Nanos>,
+}
+
 /// How a worker came to ask no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
@@ -99,8 +110,10 @@ pub(crate) struct Worker<'a> {
     plain: Vec<u8>,
     spans: Vec<Range<usize>>,
     tally: Tally,
-    /// Processor time at the start of the window, once that has come.
-    window_processor: Option<Nanos>,
+    /// What this thread had used at the start of the window, once that has come.
+    window_start: Option<Used>,
+    /// When the first of the latest requests that are due together was due, and their number.
+    due_together: (Nanos, u64),
     /// All that was due in the window has been sent.
     is_window_over: bool,
     closed: Option<Closed>,
@@ -183,7 +196,8 @@ impl<'a> Worker<'a> {
             plain: Vec::new(),
             spans: Vec::new(),
             tally: Tally { users, ..Tally::default() },
-            window_processor: None,
+            window_start: None,
+            due_together: (Nanos::ZERO, 0),
             is_window_over: false,
             closed: None,
             closed_at: Nanos::ZERO,
@@ -236,8 +250,8 @@ impl<'a> Worker<'a> {
 
     /// Starts and ends the window, and closes the load when its time has come.
     fn keep_time(&mut self) {
-        if self.window_processor.is_none() && self.now >= self.config.warmup {
-            self.window_processor = Some(thread_processor_time());
+        if self.window_start.is_none() && self.now >= self.config.warmup {
+            self.window_start = Some(self.used());
         }
         if self.closed.is_none() {
             if self.config.duration.is_some_and(|duration| self.now >= duration) {
@@ -302,9 +316,12 @@ impl<'a> Worker<'a> {
 
     /// The measured window ends: what is tallied later does not count.
     fn end_window(&mut self) {
-        if let Some(processor) = self.window_processor {
+        if let Some(before) = self.window_start {
+            let after = self.used();
             self.tally.window = self.now.saturating_sub(self.config.warmup);
-            self.tally.processor = thread_processor_time().saturating_sub(processor);
+            self.tally.processor = after.processor.saturating_sub(before.processor);
+            let waits = after.cpu_wait.zip(before.cpu_wait);
+            self.tally.cpu_wait = waits.map(|(after, before)| after.saturating_sub(before));
         }
         self.tally.starved = self.taken.0.borrow().starved;
     }
@@ -312,6 +329,19 @@ impl<'a> Worker<'a> {
     /// Whether a request belongs to the measured set, by when it was due.
     fn is_measured(&self, exchange: &Exchange) -> bool {
         self.config.window().measures(exchange.due.at)
+    }
+
+    /// What this thread has used so far.
+    fn used(&self) -> Used {
+        Used { processor: thread_processor_time(), cpu_wait: self.turn.cpu_wait() }
+    }
+
+    /// Counts how many requests of the measured set are due at the same moment.
+    fn note_due(&mut self, at: Nanos) {
+        let (first, together) = self.due_together;
+        let is_near = together > 0 && at.saturating_sub(first) <= TOGETHER;
+        self.due_together = if is_near { (first, together + 1) } else { (at, 1) };
+        self.tally.due_at_once = self.tally.due_at_once.max(self.due_together.1);
     }
 
     /// Nothing is left to wait for, or nobody waits any longer.
@@ -330,7 +360,7 @@ impl<'a> Worker<'a> {
             Some(_) => [Some(self.closed_at + self.config.drain), None],
         };
         let rows = (!self.kept_rows.is_empty()).then_some(self.kept_since + ROWS_KEPT_FOR);
-        let warm = self.window_processor.is_none().then_some(self.config.warmup);
+        let warm = self.window_start.is_none().then_some(self.config.warmup);
         let deadlines = [&self.request_deadlines, &self.connect_deadlines]
             .map(|queue| queue.front().map(|deadline| deadline.0));
         due.into_iter().chain(deadlines).chain([warm, rows]).flatten().min()
@@ -356,6 +386,7 @@ impl<'a> Worker<'a> {
         self.in_flight += 1;
         if self.config.window().measures(due.at) {
             self.live.follow();
+            self.note_due(due.at);
             self.tally.sessions_begun += u64::from(due.request.turn == 0);
         }
         let id = due.request.id * self.workers + self.index as u64;

@@ -20,7 +20,7 @@ pub mod verdict;
 pub mod window;
 
 pub use accelerator::{Accelerator, KernelFit};
-pub use certificate::{Certificate, Spread};
+pub use certificate::{Certificate, Lateness, Refusal, Spread};
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};
 pub use prompt::{ContentId, Piece, Prompt};

@@ -99,7 +99,8 @@ pub struct RequestRow {
     pub error: Option<String>,
     /// Digest of the output tokens, where they are real.
     pub output_digest: Option<u64>,
-    /// Bound of the error of its times (0 in simulation).
+    /// The most by which its times from the due time can be too long because of the load generator
+    /// (0 in simulation).
     pub error_bound: Nanos,
     /// With several replicas: prompt tokens that the chosen replica's GPU held at the decision.
     pub routed_hit_tokens: Tokens,

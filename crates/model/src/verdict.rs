@@ -88,6 +88,8 @@ pub enum Verdict {
     Failed(String),
     /// There was no source to see the mechanism.
     Unverified,
+    /// The load generator, and not the server, limited the level: its figures are bounds.
+    Refused,
 }
 
 impl Verdict {
@@ -101,6 +103,7 @@ impl Verdict {
             Self::Corrupt => "corrupt",
             Self::Failed(_) => "failed",
             Self::Unverified => "unverified",
+            Self::Refused => "refused",
         }
     }
 

@@ -16,6 +16,7 @@ pub mod metric;
 mod numerals;
 pub mod oracle;
 pub mod page;
+pub mod precision;
 pub mod results;
 pub mod statistics;
 pub mod tables;

@@ -53,12 +53,26 @@ pub struct Metric {
     pub of: fn(&CellResult) -> Option<f64>,
 }
 
+impl Metric {
+    /// Its unit, with the currency of a run where it is money.
+    pub(crate) fn unit_in<'a>(&'a self, currency: &'a str) -> &'a str {
+        if self.unit == CURRENCY && !currency.is_empty() { currency } else { self.unit }
+    }
+}
+
+/// The unit of money where no run says which.
+const CURRENCY: &str = "currency";
+
 /// Key of the metric that decides at closed-loop levels.
 pub const THROUGHPUT: &str = "output_tokens_per_s";
 /// Key of the metric that decides at open-loop levels without objectives.
 pub const TTFT_MEAN: &str = "ttft_mean_ms";
-/// Key of the metric that decides at open-loop levels with objectives.
+/// Key of the metric that decides where there are objectives.
 pub const GOODPUT: &str = "goodput_requests_per_s";
+/// Key of the share of requests that met the objectives.
+pub const GOODPUT_SHARE: &str = "goodput_share";
+/// Key of the cost of output tokens.
+pub const COST: &str = "cost_per_million_output_tokens";
 
 /// The metric with a key.
 pub fn metric(key: &str) -> Option<&'static Metric> {
@@ -241,8 +255,9 @@ metrics! {
     "Requests of a trace that were cut to fit the model's context.",
     count!(truncated_requests);
     "ttft_error_bound_ms", "TTFT error bound", "ms", Neither, false,
-    "Live targets: the most by which the load generator can have made the time to first token too \
-     long, 99th percentile over requests. Empty in simulation.",
+    "Live targets: the most by which the shown time to first token can be too long because of the \
+     load generator (sent, noticed or read late), 99th percentile over requests. Empty in \
+     simulation.",
     |cell| certified(cell, |seen| spread(&seen.first_token_bound));
     "itl_error_bound_ms", "ITL error bound", "ms", Neither, false,
     "Live targets: the most by which the load generator can have made a gap between stream events \
@@ -271,7 +286,7 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), METRICS.len());
-        for key in [THROUGHPUT, TTFT_MEAN, GOODPUT] {
+        for key in [THROUGHPUT, TTFT_MEAN, GOODPUT, COST] {
             assert!(metric(key).is_some_and(|metric| metric.compared), "{key}");
         }
         assert!(METRICS.iter().all(|metric| metric.definition.ends_with('.')));

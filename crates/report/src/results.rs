@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
-use weir_model::Verdict;
+use weir_model::{Refusal, Verdict};
 use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{Cell, Deployment, Plan};
 
@@ -70,6 +70,9 @@ pub struct CellResult {
     pub answers: Option<AnswerCount>,
     /// Why its answers are not those of the model, as [`crate::oracle::judge`] found.
     pub corrupt: Option<String>,
+    /// Keys of the metrics whose error because of the load generator is not small, as
+    /// [`crate::precision::judge`] found.
+    pub inexact: Vec<&'static str>,
 }
 
 /// Requests of the measured sets of several cells: those that were due in the windows.
@@ -116,9 +119,9 @@ pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<Stri
 }
 
 impl CellResult {
-    /// Why the cell says nothing about the server: the load generator itself was the limit.
-    pub fn refusal(&self) -> Option<&str> {
-        self.record.figures.certificate.as_ref()?.refused.as_deref()
+    /// Why the cell says little about the server: the load generator itself was the limit.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.record.figures.certificate.as_ref()?.refused.as_ref()
     }
 
     /// The verdict: that of the evidence, unless the cell did not finish, its load generator
@@ -127,25 +130,22 @@ impl CellResult {
         if let Some(why) = without_result(&self.record.status, &self.record.figures) {
             return Verdict::Failed(why);
         }
-        if let Some(why) = self.refusal() {
-            // Late requests say nothing of the server's speed; its answers are what they are.
-            let failed = Verdict::Failed(why.to_owned());
-            return if self.corrupt.is_some() { Verdict::Corrupt } else { failed };
-        }
         match (&self.record.status, &self.evidence) {
             (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
             (_, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
                 Verdict::Failed(cause.clone())
             }
+            // Answers are what they are, however late the requests were sent.
             _ if self.corrupt.is_some() => Verdict::Corrupt,
+            _ if self.refusal().is_some() => Verdict::Refused,
             (_, Some(evidence)) => evidence.verdict.clone(),
             (_, None) => Verdict::Unverified,
         }
     }
 
-    /// Whether its answers can be judged: it ran to its end, on time or not.
+    /// Whether its answers can be judged: it ran to its end, with requests on time or not.
     pub(crate) fn answers_stand(&self) -> bool {
-        self.record.status == CellStatus::Complete || self.refusal().is_some()
+        self.record.status == CellStatus::Complete
     }
 
     /// Why it has its verdict, and what to change; nothing where no evidence was left.

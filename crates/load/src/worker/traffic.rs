@@ -104,7 +104,12 @@ impl Worker<'_> {
             self.fail(key, &failure);
             return;
         }
-        if connection.tls.is_some() {
+        let is_secure = connection.tls.is_some();
+        if let Some(exchange) = connection.exchange.as_mut() {
+            let began = exchange.connect_began.unwrap_or(self.now);
+            exchange.noticed_late = self.now.saturating_sub(self.turn.earliest(began, true));
+        }
+        if is_secure {
             connection.state = State::Handshaking;
             self.send_tls(key);
             return;
@@ -114,6 +119,7 @@ impl Worker<'_> {
 
     /// The connection is there: its request goes out.
     fn begin_send(&mut self, key: u64) {
+        let noticed = self.now;
         let now = self.clock.now();
         self.now = now;
         let timeout = self.config.request_timeout;
@@ -124,7 +130,7 @@ impl Worker<'_> {
         connection.was_drained = true;
         let Some(exchange) = connection.exchange.as_mut() else { return };
         if exchange.connect_began.is_some() {
-            exchange.connected = Some(now);
+            exchange.connected = Some(noticed);
         }
         let id = exchange.id;
         if let Some(tls) = connection.tls.as_mut() {
@@ -329,7 +335,13 @@ impl Worker<'_> {
         let start = connection.exchange.as_ref().and_then(|exchange| exchange.start);
         let floor = empty_since.max(start.unwrap_or_default());
         let (sighting, is_stamped) = self.sight(floor, stamp_ns, drained);
-        if self.pool.get(key).is_some_and(|connection| connection.tls.is_some()) {
+        let Some(connection) = self.pool.get(key) else { return };
+        if connection.state == State::Handshaking
+            && let Some(exchange) = connection.exchange.as_mut()
+        {
+            exchange.noticed_late += self.now.saturating_sub(sighting.at);
+        }
+        if connection.tls.is_some() {
             let mut plain = std::mem::take(&mut self.plain);
             plain.clear();
             let goes_on = self.decrypt(key, bytes, &mut plain);
@@ -453,10 +465,7 @@ impl Worker<'_> {
         match result {
             Ok(mut complete) => {
                 self.failures_in_a_row = 0;
-                if let (Some(first), Some(start), true) =
-                    (exchange.answer.first_token, exchange.start, is_measured)
-                {
-                    self.tally.first_token.record(first.saturating_sub(start));
+                if exchange.answer.first_token.is_some() && is_measured {
                     self.tally.first_token_bound.record(exchange.first_token_bound());
                 }
                 if let Some(ids) = complete.token_ids.take() {

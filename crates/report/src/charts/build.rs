@@ -82,7 +82,7 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
         id: id(of, metric.key),
         title: format!("{} — {} on {}", metric.title, of.model, of.hardware),
         x_title: if by_arm { single(&of.levels[0]) } else { x_title(&of.levels).to_owned() },
-        y_title: format!("{} ({})", metric.title, metric.unit),
+        y_title: format!("{} ({})", metric.title, metric.unit_in(&of.currency)),
         ticks,
         by_arm,
         log_y: is_time && lowest > 0.0 && highest / lowest > 50.0,

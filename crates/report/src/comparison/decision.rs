@@ -1,24 +1,19 @@
-//! The sentence a run ends with: what to do for one model and hardware, as far as the evidence
-//! allows.
+//! The sentences a run ends with: what to do for one model and hardware, as far as the evidence
+//! allows, and why it does not allow more.
 //!
-//! An arm is worth it at a level when its mechanism was effective there, its gain in the deciding
-//! metric is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is
-//! one) excludes zero. A recommendation needs a run of such levels without a gap.
+//! A recommendation needs a run of levels without a gap at which the arm gains ([`Standing`]).
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
 use weir_spec::plan::ArmRole;
 
-use super::{Context, DeploymentComparison, LevelNote, reference};
-use crate::metric::{Better, Metric};
+use super::standing::{Judge, Judged, OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
+use super::{Context, DeploymentComparison, words};
+use crate::metric::{Better, COST, GOODPUT};
 use crate::numerals;
 use crate::results::CellResult;
 use crate::statistics::Difference;
-
-/// A gain below this many percent does not pay for running one more component.
-pub const WORTH_PERCENT: f64 = 1.0;
 
 /// Words between an explanation and its remedy, in evidence as in decisions.
 pub const REMEDY_MARK: &str = "To see an effect:";
@@ -32,6 +27,27 @@ pub struct Decision {
     pub recommended: Vec<Recommendation>,
     /// What to change to see an effect, where none was seen.
     pub remedies: Vec<String>,
+    /// What each level says about each arm under test.
+    pub standings: Vec<ArmStanding>,
+}
+
+/// An arm with what its levels say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmStanding {
+    /// The arm.
+    pub arm: String,
+    /// From light to heavy load.
+    pub levels: Vec<LevelStanding>,
+}
+
+/// What one level says about an arm.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LevelStanding {
+    /// The level.
+    pub level: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 /// An arm that is worth it over a run of levels.
@@ -47,24 +63,17 @@ pub struct Recommendation {
     pub to: String,
     /// The level of the largest gain.
     pub best: String,
-    /// Gain there in the deciding metric, percent (positive is better).
-    pub gain_percent: f64,
+    /// Gain there in the deciding metric, percent (positive is better); absent where the control's
+    /// figure is zero.
+    pub gain_percent: Option<f64>,
 }
 
-/// How an arm does at one level, as far as it can be judged.
-struct Judged<'a> {
-    level: &'a LevelNote,
-    change: Difference,
-    worth: bool,
-}
-
+/// An arm under test, judged.
 struct Candidate<'a> {
     arm: usize,
     judged: Vec<Judged<'a>>,
-    /// First and last place in `judged` of the run of levels that are worth it.
-    run: (usize, usize),
-    best: usize,
-    gain: f64,
+    /// First and last place in `judged` of the longest run of levels that are worth it.
+    run: Option<(usize, usize)>,
 }
 
 pub(super) fn decide(
@@ -76,7 +85,7 @@ pub(super) fn decide(
     let Some(metric) = comparison.deciding() else {
         return decision;
     };
-    let case = Case { context, deployment, comparison, metric };
+    let case = Case { judge: Judge { context, deployment, comparison, metric } };
     let mut sentences = Vec::new();
     for routing in [false, true] {
         let arms: Vec<usize> = context.results.plan.deployments[deployment]
@@ -87,274 +96,372 @@ pub(super) fn decide(
             .map(|(index, _)| index)
             .collect();
         if !arms.is_empty() {
-            sentences.push(case.family(&arms, &mut decision));
+            sentences.push(case.family(&arms, routing, &mut decision));
         }
     }
     if sentences.is_empty() {
         sentences.push("Nothing to decide: the plan has no arm under test.".to_owned());
     }
+    sentences.extend(case.unrun());
     sentences.push(case.basis());
     decision.sentence = sentences.join(" ");
     decision
 }
 
+/// An arm with some of its levels.
+type Places<'a> = (&'a str, Vec<&'a str>);
+
 struct Case<'a> {
-    context: &'a Context<'a>,
-    deployment: usize,
-    comparison: &'a DeploymentComparison,
-    metric: &'static Metric,
+    judge: Judge<'a>,
 }
 
 impl<'a> Case<'a> {
-    /// The sentence about the offload arms, or about the routing arms.
-    fn family(&self, arms: &[usize], decision: &mut Decision) -> String {
+    /// The sentences about the offload arms, or about the routing arms.
+    fn family(&self, arms: &[usize], routing: bool, decision: &mut Decision) -> String {
         let mut candidates: Vec<Candidate<'a>> =
-            arms.iter().filter_map(|&arm| self.candidate(arm)).collect();
-        // An arm that gains a little at many levels comes before one that gains much at one of
-        // them and loses at the rest. Stable: equal sums keep the file's order.
-        let gains = |of: &Candidate<'_>| -> f64 {
-            let run = &of.judged[of.run.0..=of.run.1];
-            run.iter().map(|seen| self.metric.better.gain(seen.change.percent)).sum()
-        };
-        candidates.sort_by(|a, b| gains(b).total_cmp(&gains(a)));
-        for candidate in &candidates {
-            decision.recommended.push(self.recommendation(candidate));
-        }
-        match candidates.split_first() {
-            Some((best, others)) => self.worth_it(best, others),
-            None if arms.iter().any(|&arm| self.is_effective_somewhere(arm)) => {
-                self.not_worth_it(arms)
+            arms.iter().map(|&arm| self.candidate(arm)).collect();
+        decision.standings.extend(candidates.iter().map(|of| self.noted(of)));
+        let (mut worth, others): (Vec<_>, Vec<_>) =
+            candidates.drain(..).partition(|candidate| candidate.run.is_some());
+        // An arm that gains a little at many levels comes before one that gains much at one of them
+        // and loses at the rest; of gains that are equal within a
+        // percent, the cheaper. Stable: equals keep the file's order.
+        let steps = |of: &Candidate<'_>| (self.gain_over(of) / WORTH_PERCENT).round();
+        worth.sort_by(|a, b| {
+            let by_gain = steps(b).total_cmp(&steps(a));
+            by_gain.then_with(|| self.cost_over(a).total_cmp(&self.cost_over(b)))
+        });
+        decision.recommended.extend(worth.iter().filter_map(|of| self.recommendation(of)));
+        let mut sentences = Vec::new();
+        match worth.split_first() {
+            Some((best, rest)) => {
+                sentences.push(self.worth_it(best, rest));
+                sentences.extend(self.harm(&others));
             }
-            None => self.nothing_acted(arms, decision),
+            None if others.iter().any(Candidate::is_judged) => {
+                let harm = self.harm(&others);
+                sentences.push(self.keep(&others, harm.is_some()));
+                sentences.extend(harm);
+                sentences.extend(self.remedies(&others, decision));
+            }
+            None => {
+                sentences.push(self.no_decision(&others, routing));
+                sentences.extend(self.remedies(&others, decision));
+                return sentences.join(" ");
+            }
         }
+        let all: Vec<&Candidate<'a>> = worth.iter().chain(&others).collect();
+        let whys = self.unjudged(&all);
+        if !whys.is_empty() {
+            sentences.push(format!("Not judged: {}.", whys.join("; ")));
+        }
+        sentences.join(" ")
     }
 
     fn arm_name(&self, arm: usize) -> &'a str {
-        &self.comparison.arms[arm].name
+        &self.judge.comparison.arms[arm].name
     }
 
     fn control_name(&self, arm: usize) -> &'a str {
-        self.comparison.arms[arm].control.as_deref().unwrap_or("the control")
+        self.judge.comparison.arms[arm].control.as_deref().unwrap_or("the control")
     }
 
-    fn is_effective_somewhere(&self, arm: usize) -> bool {
-        let group = |level: &LevelNote| {
-            self.context.grid.group(self.deployment, arm, level.index).is_effective()
-        };
-        self.comparison.levels.iter().any(group)
-    }
-
-    /// Levels where both the arm and its control count.
-    fn judged(&self, arm: usize) -> Vec<Judged<'a>> {
-        let of = &self.context.results.plan.deployments[self.deployment];
-        let (name, noise) = (self.arm_name(arm), &self.comparison.noise_floor);
-        if reference(of, arm).is_none() {
-            return Vec::new();
-        }
-        let judge = |level: &'a LevelNote| {
-            let delta = self.comparison.change(name, self.metric.key, &level.name)?;
-            let change = delta.change.clone()?;
-            let floor = noise.percent(&level.name, self.metric.key).max(WORTH_PERCENT);
-            let group = self.context.grid.group(self.deployment, arm, level.index);
-            let worth = group.is_effective()
-                && self.metric.better.gain(change.percent) > 0.0
-                && change.is_distinguishable(floor);
-            Some(Judged { level, change, worth })
-        };
-        self.comparison.levels.iter().filter_map(judge).collect()
+    fn gain(&self, seen: &Judged<'_>) -> Option<f64> {
+        Some(self.judge.metric.better.gain(seen.change.as_ref()?.percent))
     }
 
     /// The longest run of levels without a gap where the arm is worth it; the later of equals.
-    fn candidate(&self, arm: usize) -> Option<Candidate<'a>> {
-        let judged = self.judged(arm);
-        let mut best_run: Option<(usize, usize)> = None;
+    fn candidate(&self, arm: usize) -> Candidate<'a> {
+        let judged = self.judge.arm(arm);
+        let mut run: Option<(usize, usize)> = None;
         let mut start = None;
         for (place, seen) in judged.iter().enumerate() {
-            start = if seen.worth { start.or(Some(place)) } else { None };
+            start = if seen.standing.is_worth() { start.or(Some(place)) } else { None };
             if let Some(first) = start
-                && best_run.is_none_or(|(a, b)| place - first >= b - a)
+                && run.is_none_or(|(a, b)| place - first >= b - a)
             {
-                best_run = Some((first, place));
+                run = Some((first, place));
             }
         }
-        let run = best_run?;
-        let gain = |place: usize| self.metric.better.gain(judged[place].change.percent);
-        // The first of equal gains: the lighter load says more.
-        let later = |held: usize, place: usize| if gain(place) > gain(held) { place } else { held };
-        let best = (run.0..=run.1).reduce(later)?;
-        let gain = gain(best);
-        Some(Candidate { arm, judged, run, best, gain })
+        Candidate { arm, judged, run }
     }
 
-    fn recommendation(&self, candidate: &Candidate<'_>) -> Recommendation {
-        let level = |place: usize| candidate.judged[place].level.name.clone();
-        Recommendation {
-            arm: self.arm_name(candidate.arm).to_owned(),
-            control: self.control_name(candidate.arm).to_owned(),
-            from: level(candidate.run.0),
-            to: level(candidate.run.1),
-            best: level(candidate.best),
-            gain_percent: candidate.gain,
+    /// Sum of the gains over the levels that are worth it.
+    fn gain_over(&self, of: &Candidate<'_>) -> f64 {
+        of.in_run().iter().filter_map(|seen| self.gain(seen)).sum()
+    }
+
+    /// Mean cost over the levels that are worth it; unknown costs come last.
+    fn cost_over(&self, of: &Candidate<'_>) -> f64 {
+        let cost = |seen: &Judged<'_>| {
+            let group = self.judge.comparison.group(self.arm_name(of.arm), &seen.level.name)?;
+            Some(group.metrics.get(COST)?.mean)
+        };
+        let costs: Vec<f64> = of.in_run().iter().filter_map(cost).collect();
+        if costs.is_empty() {
+            f64::INFINITY
+        } else {
+            costs.iter().sum::<f64>() / costs.len() as f64
         }
     }
 
-    /// "+12.3 % ± 0.8 output throughput".
-    fn gain_words(&self, change: &Difference) -> String {
-        let what = match self.metric.better {
-            Better::Lower => self.metric.title.to_owned(),
-            _ => self.metric.title.to_lowercase(),
+    fn noted(&self, of: &Candidate<'_>) -> ArmStanding {
+        let note = |seen: &Judged<'_>| LevelStanding {
+            level: seen.level.name.clone(),
+            standing: seen.standing.clone(),
         };
-        format!("{} {what}", numerals::change(change))
+        ArmStanding {
+            arm: self.arm_name(of.arm).to_owned(),
+            levels: of.judged.iter().map(note).collect(),
+        }
+    }
+
+    /// The level of the largest gain; the first of equals, since the lighter load says more.
+    fn best(&self, of: &Candidate<'_>) -> Option<usize> {
+        let (first, last) = of.run?;
+        let gain = |place: usize| self.gain(&of.judged[place]).unwrap_or(f64::INFINITY);
+        let later = |held: usize, place: usize| if gain(place) > gain(held) { place } else { held };
+        (first..=last).reduce(later)
+    }
+
+    fn recommendation(&self, of: &Candidate<'_>) -> Option<Recommendation> {
+        let ((first, last), best) = (of.run?, self.best(of)?);
+        let level = |place: usize| of.judged[place].level.name.clone();
+        Some(Recommendation {
+            arm: self.arm_name(of.arm).to_owned(),
+            control: self.control_name(of.arm).to_owned(),
+            from: level(first),
+            to: level(last),
+            best: level(best),
+            gain_percent: self.gain(&of.judged[best]),
+        })
+    }
+
+    /// The deciding metric within a sentence.
+    fn metric_words(&self) -> String {
+        match self.judge.metric.better {
+            Better::Lower => self.judge.metric.title.to_owned(),
+            _ => self.judge.metric.title.to_lowercase(),
+        }
+    }
+
+    /// "output throughput +12.3 % ± 0.8 over no-offload".
+    fn gain_words(&self, arm: usize, seen: &Judged<'_>) -> String {
+        let (metric, control) = (self.metric_words(), self.control_name(arm));
+        match &seen.change {
+            Some(change) => format!("{metric} {} over {control}", numerals::change(change)),
+            None => format!("it meets the objectives and {control} does not"),
+        }
     }
 
     fn worth_it(&self, best: &Candidate<'_>, others: &[Candidate<'_>]) -> String {
+        let (Some((first, last)), Some(peak)) = (best.run, self.best(best)) else {
+            return String::new();
+        };
         let arm = self.arm_name(best.arm);
-        let verb = if self.comparison.arms[best.arm].routing_is_claim {
-            "Route with"
+        let mut text = format!("Use {arm} {}: ", range_words(best));
+        let from = &best.judged[first];
+        if best.in_run().iter().all(|seen| seen.standing == Standing::Cheaper) {
+            text += &self.cheaper_words(best, from);
         } else {
-            "Offload to"
-        };
-        let (first, last) = best.run;
-        let (from, peak) = (&best.judged[first], &best.judged[best.best]);
-        let mut text = format!(
-            "{verb} {arm}: {} over {} ",
-            self.gain_words(&from.change),
-            self.control_name(best.arm)
-        );
-        text += &range_words(best);
-        if best.best != first {
-            let _ = write!(
-                text,
-                ", {} {} at {}",
-                if best.best > first && best.best == last { "growing to" } else { "at most" },
-                numerals::change(&peak.change),
-                peak.level.load
-            );
+            text += &self.gain_words(best.arm, from);
+            if let Some(change) = best.judged[peak].change.as_ref().filter(|_| peak != first) {
+                let load = &best.judged[peak].level.load;
+                let _ = write!(text, " ({} at {load})", numerals::change(change));
+            }
         }
-        text += &outside_words(best, self.metric.better);
         for other in others.iter().take(2) {
-            let place = &other.judged[other.best];
-            let _ = write!(
-                text,
-                "; {} gives {} at {}",
-                self.arm_name(other.arm),
-                numerals::change(&place.change),
-                place.level.load
-            );
-        }
-        text + "."
-    }
-
-    /// What the sentence rests on.
-    fn basis(&self) -> String {
-        let repeats = match self.context.results.plan.repeats {
-            0 | 1 => "one repeat: no interval, raise `repeats` before relying on it".to_owned(),
-            several => format!("{several} repeats"),
-        };
-        let how = if self.context.simulated { "Predicted by simulation" } else { "Measured" };
-        format!("{how}; {repeats}.")
-    }
-
-    /// Mechanisms acted, but no gain stands out.
-    fn not_worth_it(&self, arms: &[usize]) -> String {
-        let mut closest: Option<(usize, Judged<'a>, f64)> = None;
-        for &arm in arms {
-            for seen in self.judged(arm) {
-                let group = self.context.grid.group(self.deployment, arm, seen.level.index);
-                let gain = self.metric.better.gain(seen.change.percent);
-                let is_closer = closest.as_ref().is_none_or(|(_, _, held)| gain > *held);
-                if group.is_effective() && is_closer {
-                    closest = Some((arm, seen, gain));
-                }
-            }
-        }
-        let control = arms.first().map_or("the control", |&arm| self.control_name(arm));
-        match closest {
-            Some((arm, seen, _)) => format!(
-                "Keep {control}: mechanisms acted, but no arm is worth it at any level; closest is \
-                 {} with {} at {}.",
-                self.arm_name(arm),
-                self.gain_words(&seen.change),
-                seen.level.load
-            ),
-            None => format!(
-                "No decision: arms were effective, but {control} has no cells that count at the \
-                 same levels."
-            ),
-        }
-    }
-
-    /// No mechanism acted (enough): say why, and what to change.
-    fn nothing_acted(&self, arms: &[usize], decision: &mut Decision) -> String {
-        let whys = self.whys(arms);
-        let mut remedies = Vec::new();
-        for &arm in arms {
-            if let Some(remedy) = self.remedy_of(arm)
-                && !remedies.contains(&remedy)
+            if let Some(seen) = self.best(other).map(|place| &other.judged[place])
+                && let Some(change) = &seen.change
             {
-                remedies.push(remedy);
+                let (name, change) = (self.arm_name(other.arm), numerals::change(change));
+                let _ = write!(text, "; {name} gives {change} at {}", seen.level.load);
             }
         }
-        let about = if self.comparison.arms[arms[0]].routing_is_claim {
-            "routing by cache content"
-        } else {
-            "offloading"
-        };
-        let mut text = format!(
-            "No decision about {about}: no arm's mechanism was effective ({}).",
-            whys.join("; ")
-        );
-        if !remedies.is_empty() {
-            let shown: Vec<&str> =
-                remedies.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
-            let _ = write!(text, " {REMEDY_MARK} {}.", shown.join("; "));
-        }
-        decision.remedies.extend(remedies);
+        text.push('.');
+        text += &self.outside_words(best, (first, last));
         text
     }
 
-    /// What became of the arms, those with the same verdicts together.
-    fn whys(&self, arms: &[usize]) -> Vec<String> {
-        let mut by_verdicts: Vec<(String, Vec<&str>)> = Vec::new();
-        for &arm in arms {
-            let verdicts = self.verdicts_of(arm);
-            match by_verdicts.iter_mut().find(|(seen, _)| *seen == verdicts) {
-                Some((_, names)) => names.push(self.arm_name(arm)),
-                None => by_verdicts.push((verdicts, vec![self.arm_name(arm)])),
-            }
-        }
-        by_verdicts
-            .into_iter()
-            .map(|(verdicts, names)| format!("{}: {verdicts}", names.join(", ")))
-            .collect()
+    /// "no less goodput, and a cost of ... -9.1 %".
+    fn cheaper_words(&self, best: &Candidate<'_>, seen: &Judged<'_>) -> String {
+        let arm = self.arm_name(best.arm);
+        let cost = self.judge.comparison.change(arm, COST, &seen.level.name);
+        let change = cost.and_then(|delta| delta.change.as_ref()).map(numerals::change);
+        format!(
+            "equal {}, cost {} against {}",
+            self.metric_words(),
+            change.unwrap_or_default(),
+            self.control_name(best.arm)
+        )
     }
 
-    /// "void (no-choice) at all levels", or each verdict with its levels.
-    fn verdicts_of(&self, arm: usize) -> String {
-        let mut by_verdict: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let name = self.arm_name(arm);
-        for group in self.comparison.groups.iter().filter(|group| group.arm == name) {
-            by_verdict.entry(&group.verdict).or_default().push(&group.level);
+    /// What holds outside of the run of levels: no gain there, or a loss.
+    fn outside_words(&self, best: &Candidate<'_>, (first, last): (usize, usize)) -> String {
+        let judged = |range: std::ops::Range<usize>| {
+            best.judged[range].iter().any(|seen| seen.standing.is_judged())
+        };
+        let (below, above) = (judged(0..first), judged(last + 1..best.judged.len()));
+        let side = match (below, above) {
+            (false, false) => return String::new(),
+            (true, false) => "below",
+            (false, true) => "above",
+            (true, true) => "below or above",
+        };
+        match self.losses(best) {
+            None => format!(" No gain {side}."),
+            Some(losses) => format!(" No gain {side}; it {losses}."),
         }
-        if by_verdict.len() == 1 {
-            let verdict = by_verdict.into_keys().next().unwrap_or_default();
-            return match self.comparison.levels.as_slice() {
-                [only] => format!("{verdict} at {}", only.name),
-                _ => format!("{verdict} at all levels"),
-            };
+    }
+
+    /// "lowers output throughput by 12.0 % ± 1.0 at 32 users", the worst level of an arm.
+    fn losses(&self, of: &Candidate<'_>) -> Option<String> {
+        let losses = || of.judged.iter().filter(|seen| seen.standing.is_loss());
+        if let Some(seen) = losses().find(|seen| seen.standing == Standing::LosesObjectives) {
+            let control = self.control_name(of.arm);
+            return Some(format!(
+                "misses the objectives at {}, where {control} meets them",
+                seen.level.load
+            ));
         }
-        let each: Vec<String> = by_verdict
-            .into_iter()
-            .map(|(verdict, levels)| format!("{verdict} at {}", levels.join(", ")))
+        let gain = |seen: &Judged<'_>| self.gain(seen).unwrap_or(0.0);
+        let worst = losses().min_by(|a, b| gain(a).total_cmp(&gain(b)))?;
+        let change = worst.change.as_ref()?;
+        let verb = if self.judge.metric.better == Better::Lower { "raises" } else { "lowers" };
+        Some(format!(
+            "{verb} {} by {} at {}",
+            self.metric_words(),
+            size_words(change),
+            worst.level.load
+        ))
+    }
+
+    /// Arms that are worse than their controls.
+    fn harm(&self, arms: &[Candidate<'_>]) -> Option<String> {
+        let each: Vec<String> = arms
+            .iter()
+            .filter_map(|of| Some(format!("{} {}", self.arm_name(of.arm), self.losses(of)?)))
             .collect();
-        each.join(" and ")
+        (!each.is_empty()).then(|| format!("{}.", each.join("; ")))
+    }
+
+    /// Arms were compared, and none is worth it.
+    fn keep(&self, arms: &[Candidate<'_>], harms: bool) -> String {
+        let control = arms.first().map_or("the control", |of| self.control_name(of.arm));
+        let seen = |of: fn(&Standing) -> bool| {
+            arms.iter().flat_map(|arm| &arm.judged).any(|seen| of(&seen.standing))
+        };
+        if seen(|standing| *standing == Standing::Unproven)
+            && !seen(|standing| *standing == Standing::NoDifference)
+        {
+            return "No decision yet: one pair of cells per level does not tell a difference from \
+                    noise; raise `repeats`, or add the A/A arm at several levels."
+                .to_owned();
+        }
+        let closest = arms
+            .iter()
+            .flat_map(|of| of.judged.iter().map(move |seen| (of.arm, seen)))
+            .filter(|(_, seen)| seen.standing == Standing::NoDifference)
+            .filter_map(|(arm, seen)| Some((arm, seen, self.gain(seen)?)))
+            .max_by(|a, b| a.2.total_cmp(&b.2));
+        match closest {
+            Some((arm, seen, _)) => format!(
+                "Keep {control}: no arm gains at any level; closest is {} with {} at {}.",
+                self.arm_name(arm),
+                self.gain_words(arm, seen),
+                seen.level.load
+            ),
+            None if harms => format!("Keep {control}: no arm gains at any level."),
+            None => format!("Keep {control}: no arm was compared with a gain."),
+        }
+    }
+
+    /// No level says anything: why.
+    fn no_decision(&self, arms: &[Candidate<'a>], routing: bool) -> String {
+        let about = if routing { "routing by cache content" } else { "offloading" };
+        let all: Vec<&Candidate<'a>> = arms.iter().collect();
+        let mut standings = arms.iter().flat_map(|of| &of.judged).map(|seen| &seen.standing);
+        let none_acted =
+            standings.all(|standing| matches!(standing, Standing::NotEffective { .. }));
+        let why = if none_acted { "no arm's mechanism was effective: " } else { "" };
+        format!("No decision about {about}: {why}{}.", self.unjudged(&all).join("; "))
+    }
+
+    /// Why levels say nothing: each reason once, with the arms and levels it is about.
+    fn unjudged(&self, arms: &[&Candidate<'a>]) -> Vec<String> {
+        let levels = self.judge.comparison.levels.len();
+        let mut reasons: Vec<(String, Vec<Places<'_>>)> = Vec::new();
+        for of in arms {
+            for seen in &of.judged {
+                let Some(reason) = words::reason(&seen.standing) else { continue };
+                let place = reasons.iter().position(|(held, _)| *held == reason);
+                let place = place.unwrap_or_else(|| {
+                    reasons.push((reason, Vec::new()));
+                    reasons.len() - 1
+                });
+                let (name, places) = (self.arm_name(of.arm), &mut reasons[place].1);
+                match places.iter_mut().find(|(arm, _)| *arm == name) {
+                    Some((_, at)) => at.push(&seen.level.name),
+                    None => places.push((name, vec![&seen.level.name])),
+                }
+            }
+        }
+        let sentence = |(reason, places): (String, Vec<Places<'_>>)| {
+            // Arms with the same levels stand together.
+            let mut together: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+            for (arm, at) in places {
+                match together.iter_mut().find(|(held, _)| *held == at) {
+                    Some((_, arms)) => arms.push(arm),
+                    None => together.push((at, vec![arm])),
+                }
+            }
+            let each: Vec<String> = together
+                .into_iter()
+                .map(|(at, arms)| match at.len() {
+                    all if all == levels && levels > 1 => {
+                        format!("{} at all levels", arms.join(", "))
+                    }
+                    _ => format!("{} at {}", arms.join(", "), at.join(", ")),
+                })
+                .collect();
+            format!("{}: {reason}", each.join(", "))
+        };
+        reasons.into_iter().map(sentence).collect()
+    }
+
+    /// What to change, each remedy once.
+    fn remedies(&self, arms: &[Candidate<'_>], decision: &mut Decision) -> Option<String> {
+        let mut effects = Vec::new();
+        let mut others = Vec::new();
+        for of in arms {
+            for standing in of.judged.iter().map(|seen| &seen.standing) {
+                let remedy = words::remedy(standing);
+                others.extend(remedy.filter(|remedy| !others.contains(remedy)));
+            }
+            let acted = |seen: &Judged<'_>| matches!(seen.standing, Standing::NotEffective { .. });
+            let remedy = self.remedy_of(of.arm).filter(|_| of.judged.iter().any(acted));
+            effects.extend(remedy.filter(|remedy| !effects.contains(remedy)));
+        }
+        let shown: Vec<&str> =
+            effects.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
+        let mut text = String::new();
+        if !shown.is_empty() {
+            text = format!("{REMEDY_MARK} {}.", shown.join("; "));
+        }
+        if !others.is_empty() {
+            let space = if text.is_empty() { "" } else { " " };
+            let _ = write!(text, "{space}What helps: {}.", others.join("; "));
+        }
+        decision.remedies.extend(effects);
+        decision.remedies.extend(others.into_iter().map(str::to_owned));
+        (!text.is_empty()).then_some(text)
     }
 
     /// What should be changed at the heaviest load: by the evidence, or by the plan's forecast
     /// where that names nothing.
     fn remedy_of(&self, arm: usize) -> Option<String> {
-        self.comparison.levels.iter().rev().find_map(|level| {
-            let group = self.context.grid.group(self.deployment, arm, level.index);
+        self.judge.comparison.levels.iter().rev().find_map(|level| {
+            let group = self.judge.context.grid.group(self.judge.deployment, arm, level.index);
             group.entries.iter().find_map(|entry| {
                 let why = entry.result.and_then(CellResult::explanation);
                 let observed = why.and_then(remedy_in);
@@ -362,6 +469,46 @@ impl<'a> Case<'a> {
             })
         })
     }
+
+    /// That the run has not come to its end.
+    fn unrun(&self) -> Option<String> {
+        let (run, planned) = self.judge.comparison.cells_run;
+        (run < planned).then(|| words::interrupted(planned - run, planned))
+    }
+
+    /// What the sentence rests on.
+    fn basis(&self) -> String {
+        let repeats = match self.judge.context.results.plan.repeats {
+            0 | 1 => "one repeat: no interval, raise `repeats` before relying on it".to_owned(),
+            several => format!("{several} repeats"),
+        };
+        let how = if self.judge.context.simulated { "Predicted by simulation" } else { "Measured" };
+        let by = if self.judge.metric.key == GOODPUT {
+            let share = 100.0 * OBJECTIVES_SHARE;
+            format!("; by goodput where {share:.0} % of the requests meet the objectives")
+        } else {
+            String::new()
+        };
+        format!("{how}; {repeats}{by}.")
+    }
+}
+
+impl<'a> Candidate<'a> {
+    fn in_run(&self) -> &[Judged<'a>] {
+        self.run.map_or(&[], |(first, last)| &self.judged[first..=last])
+    }
+
+    /// Whether some level compares it with its control.
+    fn is_judged(&self) -> bool {
+        self.judged.iter().any(|seen| seen.standing.is_judged())
+    }
+}
+
+/// "12.0 % ± 1.0", without the sign.
+fn size_words(change: &Difference) -> String {
+    numerals::with_doubt(change.percent.abs(), change.interval.as_ref())
+        .trim_start_matches('+')
+        .to_owned()
 }
 
 /// The remedy in an explanation: what follows [`REMEDY_MARK`].
@@ -372,7 +519,7 @@ fn remedy_in(explanation: &str) -> Option<String> {
 
 /// At which levels it is worth it.
 fn range_words(best: &Candidate<'_>) -> String {
-    let (first, last) = best.run;
+    let Some((first, last)) = best.run else { return String::new() };
     let load = |place: usize| best.judged[place].level.load.as_str();
     if first == last {
         format!("at {}", load(first))
@@ -381,24 +528,4 @@ fn range_words(best: &Candidate<'_>) -> String {
     } else {
         format!("from {} to {}", load(first), load(last))
     }
-}
-
-/// What holds outside of the run of levels: that it is not worth it there, and the largest loss.
-fn outside_words(best: &Candidate<'_>, better: Better) -> String {
-    let (first, last) = best.run;
-    let mut text = match (first > 0, last + 1 < best.judged.len()) {
-        (false, false) => return String::new(),
-        (true, false) => "; not worth it below".to_owned(),
-        (false, true) => "; not worth it above".to_owned(),
-        (true, true) => "; not worth it below or above".to_owned(),
-    };
-    let outside =
-        best.judged.iter().enumerate().filter(|(place, _)| !(first..=last).contains(place));
-    let gains = outside.map(|(_, seen)| (better.gain(seen.change.percent), seen));
-    let worst = gains.reduce(|held, next| if next.0 < held.0 { next } else { held });
-    if let Some((_, seen)) = worst.filter(|(gain, _)| *gain < -WORTH_PERCENT) {
-        let percent = numerals::percent(seen.change.percent);
-        let _ = write!(text, " ({percent} at {})", seen.level.load);
-    }
-    text
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_spec::plan::ArmRole;
+use weir_spec::plan::{ArmRole, Tolerance};
 
 use super::noise::NoiseFloor;
 use super::{Context, LevelNote, reference};
 use crate::metric::{METRICS, Metric};
-use crate::results::Group;
+use crate::precision::is_comparable;
+use crate::results::{CellResult, Group};
 use crate::statistics::{Difference, mean, paired_change};
 
 /// One metric of an arm against a control, over the levels.
@@ -50,6 +51,7 @@ pub(super) fn deltas(
     noise: &NoiseFloor,
 ) -> Vec<Delta> {
     let of = &context.results.plan.deployments[deployment];
+    let most = context.results.plan.client.max_error;
     let main_control = of.arms.iter().position(|arm| arm.role == ArmRole::Control);
     let mut all = Vec::new();
     for arm in 0..of.arms.len() {
@@ -62,7 +64,7 @@ pub(super) fn deltas(
                 let at = |level: &LevelNote| {
                     let control = context.grid.group(deployment, control, level.index);
                     let arm = context.grid.group(deployment, arm, level.index);
-                    level_delta(metric, control, arm, &level.name, noise)
+                    level_delta(metric, most, (control, arm), &level.name, noise)
                 };
                 let levels: Vec<LevelDelta> = levels.iter().map(at).collect();
                 // A metric that no cell has (goodput without objectives) is left out altogether.
@@ -76,42 +78,56 @@ pub(super) fn deltas(
     all
 }
 
-/// Values of a metric in the repeats that count in both groups.
-pub(super) fn pairs(metric: &Metric, control: &Group<'_>, arm: &Group<'_>) -> Vec<(f64, f64)> {
-    let base: BTreeMap<u32, f64> = control
-        .counted()
-        .filter_map(|(repeat, result)| Some((repeat, (metric.of)(result)?)))
-        .collect();
+/// Values of a metric in the repeats that count in both groups and are exact enough for it.
+/// `most`: the user's own largest error.
+pub(super) fn pairs(
+    metric: &Metric,
+    most: Option<Tolerance>,
+    control: &Group<'_>,
+    arm: &Group<'_>,
+) -> Vec<(f64, f64)> {
+    let base: BTreeMap<u32, &CellResult> = control.counted().collect();
     arm.counted()
-        .filter_map(|(repeat, result)| Some((*base.get(&repeat)?, (metric.of)(result)?)))
+        .filter_map(|(repeat, result)| {
+            let base = base.get(&repeat)?;
+            let pair = ((metric.of)(base)?, (metric.of)(result)?);
+            is_comparable(metric, most, base, result).then_some(pair)
+        })
         .collect()
+}
+
+fn has_value(metric: &Metric, group: &Group<'_>) -> bool {
+    group.counted().any(|(_, result)| (metric.of)(result).is_some())
 }
 
 fn level_delta(
     metric: &Metric,
-    control: &Group<'_>,
-    arm: &Group<'_>,
+    most: Option<Tolerance>,
+    (control, arm): (&Group<'_>, &Group<'_>),
     level: &str,
     noise: &NoiseFloor,
 ) -> LevelDelta {
-    let pairs = pairs(metric, control, arm);
+    let pairs = pairs(metric, most, control, arm);
     let change = paired_change(&pairs);
     let side = |pick: fn(&(f64, f64)) -> f64| mean(&pairs.iter().map(pick).collect::<Vec<_>>());
     let note = if !(control.is_whole() && arm.is_whole()) {
         let (base, seen) = (control.verdict_words(), arm.verdict_words());
         let left = arm.entries.len().max(control.entries.len()) - pairs.len();
         format!("{left} repeats left out: arm {seen}; control {base}")
+    } else if pairs.is_empty() && has_value(metric, control) && has_value(metric, arm) {
+        "the client's error is too large to compare".to_owned()
     } else if change.is_none() {
         "no value".to_owned()
     } else {
         String::new()
     };
-    let floor = noise.percent(level, metric.key);
     LevelDelta {
         level: level.to_owned(),
         control_mean: side(|pair| pair.0),
         arm_mean: side(|pair| pair.1),
-        distinguishable: change.as_ref().is_some_and(|change| change.is_distinguishable(floor)),
+        distinguishable: change
+            .as_ref()
+            .is_some_and(|change| noise.tells(change, level, metric.key, 0.0)),
         change,
         note,
     }

@@ -20,7 +20,7 @@ pub struct Estimate {
 impl Estimate {
     /// The estimate of a metric from results that count; nothing where none has a value.
     pub fn of(metric: &Metric, counted: &[&CellResult]) -> Option<Self> {
-        let values: Vec<f64> = counted.iter().filter_map(|result| (metric.of)(result)).collect();
+        let values: Vec<f64> = counted.iter().filter_map(|result| metric.exact(result)).collect();
         let interval = match counted {
             [only] if metric.key == THROUGHPUT => batch_means(&only.throughput_batches, CONFIDENCE),
             _ => t_interval(&values, CONFIDENCE, Method::TOverRepeats),

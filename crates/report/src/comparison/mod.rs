@@ -11,14 +11,18 @@ mod overload;
 mod peaks;
 mod prediction;
 mod runs;
+mod standing;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_model::Certificate;
-use weir_spec::plan::{Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Target};
+use weir_model::{Certificate, Verdict};
+use weir_spec::plan::{
+    Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Prices, Target, Tolerance,
+};
 
-pub use decision::{Decision, REMEDY_MARK, Recommendation, WORTH_PERCENT};
+pub use decision::{ArmStanding, Decision, LevelStanding, REMEDY_MARK, Recommendation};
 pub use deltas::{Delta, LevelDelta};
 pub use estimate::Estimate;
 pub use noise::NoiseFloor;
@@ -28,11 +32,13 @@ pub use prediction::{
     compare_prediction,
 };
 pub use runs::{RunComparison, RunDelta, compare_runs};
+pub use standing::{OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
 
 use crate::figures::compute_share;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote, OutputOutcome};
-use crate::results::{Grid, RequestCounts, Results, ResultsError, without_result};
+use crate::precision::{Bound, bound_over};
+use crate::results::{CellResult, Grid, RequestCounts, Results, ResultsError, without_result};
 
 /// Version of `analysis/summary.json`; readers refuse another.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -110,6 +116,14 @@ pub struct DeploymentComparison {
     pub arms: Vec<ArmNote>,
     /// Levels, from light to heavy load.
     pub levels: Vec<LevelNote>,
+    /// Currency of costs; empty without prices.
+    #[serde(skip)]
+    pub currency: String,
+    /// The user's own largest error of the load generator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_error: Option<Tolerance>,
+    /// Cells that have run, of those planned.
+    pub cells_run: (usize, usize),
     /// Key of the metric that decides.
     pub deciding_metric: &'static str,
     /// What to do, as far as the evidence allows.
@@ -192,6 +206,10 @@ pub struct GroupNote {
     pub planned: usize,
     /// Means over the repeats that count, by metric key; without those, empty.
     pub metrics: BTreeMap<&'static str, Estimate>,
+    /// Live targets: what is known of metrics that have no mean, because the load generator was the
+    /// limit or its error is not small, by metric key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bounds: BTreeMap<&'static str, Bound>,
     /// Live targets: the load generator, by repeat, whether the repeat counts or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateNote>,
@@ -223,7 +241,7 @@ impl Comparison {
             simulated,
             seed: plan.seed,
             repeats: plan.repeats,
-            currency: plan.prices.gpu_hour.map_or(String::new(), |_| plan.prices.currency.clone()),
+            currency: currency(&plan.prices),
             versions: results.provenance.versions.clone(),
             cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
             requests: results.requests(),
@@ -253,6 +271,14 @@ fn without_results(results: &Results<'_>) -> Vec<String> {
         }
     }
     warnings
+}
+
+impl Comparison {
+    /// That the run has not come to its end, where it has not.
+    pub fn interrupted(&self) -> Option<String> {
+        let CellCounts { planned, run, .. } = self.cells;
+        (run < planned).then(|| words::interrupted(planned - run, planned))
+    }
 }
 
 impl DeploymentComparison {
@@ -327,6 +353,9 @@ impl Context<'_> {
             groups: self.groups(index, &levels),
             deltas: deltas::deltas(self, index, &levels, &noise_floor),
             decision: Decision::default(),
+            currency: currency(&self.results.plan.prices),
+            max_error: self.results.plan.client.max_error,
+            cells_run: self.cells_run(index),
             outputs,
             levels,
             deciding_metric,
@@ -336,14 +365,22 @@ impl Context<'_> {
         comparison
     }
 
+    /// Cells of a deployment that have run, and those planned.
+    fn cells_run(&self, deployment: usize) -> (usize, usize) {
+        let plan = self.results.plan;
+        let of = |cell: usize| plan.cells[cell].deployment == deployment;
+        let run = self.results.cells.iter().filter(|result| of(result.cell)).count();
+        (run, (0..plan.cells.len()).filter(|&cell| of(cell)).count())
+    }
+
     fn deciding_metric(&self, levels: &[LevelNote]) -> &'static str {
         let slo = &self.results.plan.slo;
-        if !levels.iter().any(|level| level.open_loop) {
-            THROUGHPUT
-        } else if slo.ttft.is_some() || slo.tpot.is_some() || slo.e2e.is_some() {
+        if slo.ttft.is_some() || slo.tpot.is_some() || slo.e2e.is_some() {
             GOODPUT
-        } else {
+        } else if levels.iter().any(|level| level.open_loop) {
             TTFT_MEAN
+        } else {
+            THROUGHPUT
         }
     }
 
@@ -370,9 +407,20 @@ impl Context<'_> {
         let evidence = group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
         let explanation = group.entries.iter().find_map(|entry| entry.result?.explanation());
         let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
-        let metrics = METRICS
+        let metrics: BTreeMap<_, _> = METRICS
             .iter()
             .filter_map(|metric| Some((metric.key, Estimate::of(metric, &counted)?)))
+            .collect();
+        let ended: Vec<&CellResult> = group
+            .entries
+            .iter()
+            .filter_map(|entry| entry.result)
+            .filter(|result| result.counts() || result.verdict() == Verdict::Refused)
+            .collect();
+        let bounds = METRICS
+            .iter()
+            .filter(|metric| !metrics.contains_key(metric.key))
+            .filter_map(|metric| Some((metric.key, bound_over(metric, &ended)?)))
             .collect();
         let certificates = group
             .entries
@@ -395,6 +443,7 @@ impl Context<'_> {
             counted: counted.len(),
             planned: group.entries.len(),
             metrics,
+            bounds,
             certificates,
         }
     }
@@ -442,6 +491,11 @@ fn output_warnings(of: &DeploymentComparison) -> Vec<String> {
         ))
     };
     of.outputs.iter().filter_map(warning).collect()
+}
+
+/// The currency of costs; empty without prices.
+pub(super) fn currency(prices: &Prices) -> String {
+    prices.gpu_hour.map_or_else(String::new, |_| prices.currency.clone())
 }
 
 /// The arm that an arm is compared with first: routing arms with routing by chance where the

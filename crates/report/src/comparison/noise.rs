@@ -8,14 +8,25 @@ use weir_spec::plan::ArmRole;
 use super::deltas::pairs;
 use super::{Context, LevelNote};
 use crate::metric::{METRICS, metric};
+use crate::statistics::Difference;
+
+/// Pairs of equal arms that a floor rests on at least.
+const LEAST_PAIRS: usize = 2;
+/// Pairs below which the largest difference is called rough.
+const ROUGH_BELOW: usize = 5;
 
 /// The A/A arm's differences from the control, per metric and level.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NoiseFloor {
     /// The A/A arm, where the plan has one.
     pub arm: Option<String>,
-    /// Largest size of a paired difference, percent: metric -> level -> floor.
+    /// Largest size of a paired difference, percent: metric -> level -> floor. A level with one
+    /// pair has the largest difference over all levels.
     pub percent: BTreeMap<&'static str, BTreeMap<String, f64>>,
+    /// Pairs that the floor of a level rests on, at least.
+    pub pairs: usize,
+    /// Equal arms give equal figures, so that there is no noise to know.
+    pub simulated: bool,
     /// Largest of them over all levels, in the metric that decides.
     pub deciding_percent: Option<f64>,
     /// What it means, in one sentence.
@@ -24,9 +35,33 @@ pub struct NoiseFloor {
 
 impl NoiseFloor {
     /// The floor of a metric at a level; zero where it is unknown.
-    pub fn percent(&self, level: &str, metric: &str) -> f64 {
+    fn percent(&self, level: &str, metric: &str) -> f64 {
         let seen = self.percent.get(metric).and_then(|levels| levels.get(level));
         seen.copied().unwrap_or(0.0)
+    }
+
+    /// Whether it is known how much equal arms differ: one pair does not show it.
+    fn is_known(&self) -> bool {
+        self.simulated || self.pairs >= LEAST_PAIRS
+    }
+
+    /// Whether a change is an effect: above `least` percent and the floor, its interval excludes
+    /// zero, and where it has none, the floor is known.
+    pub fn tells(&self, change: &Difference, level: &str, metric: &str, least: f64) -> bool {
+        let floor = self.percent(level, metric).max(least);
+        (change.interval.is_some() || self.is_known()) && change.is_distinguishable(floor)
+    }
+
+    /// Whether a change would be an effect if it were known how much equal arms differ.
+    pub(super) fn is_unproven(
+        &self,
+        change: &Difference,
+        level: &str,
+        metric: &str,
+        least: f64,
+    ) -> bool {
+        let floor = self.percent(level, metric).max(least);
+        !self.tells(change, level, metric, least) && change.is_distinguishable(floor)
     }
 }
 
@@ -44,31 +79,81 @@ pub(super) fn noise_floor(
         } else {
             "no A/A arm: the noise floor is unknown; add `no-offload-aa` to the arms"
         };
-        return NoiseFloor { note: note.to_owned(), ..NoiseFloor::default() };
+        let simulated = context.simulated;
+        return NoiseFloor { note: note.to_owned(), simulated, ..NoiseFloor::default() };
     };
     let mut percent: BTreeMap<&'static str, BTreeMap<String, f64>> = BTreeMap::new();
+    let mut found = Pairs::default();
     for metric in METRICS.iter().filter(|metric| metric.compared) {
+        let mut levels_of = BTreeMap::new();
+        let mut of = Pairs::default();
         for level in levels {
             let base = context.grid.group(deployment, control, level.index);
             let repeated = context.grid.group(deployment, again, level.index);
-            let largest = pairs(metric, base, repeated)
+            let most = context.results.plan.client.max_error;
+            let differences: Vec<f64> = pairs(metric, most, base, repeated)
                 .iter()
                 .filter(|(base, _)| *base > 0.0)
                 .map(|(base, repeated)| (100.0 * (repeated / base - 1.0)).abs())
-                .reduce(f64::max);
-            if let Some(largest) = largest {
-                percent.entry(metric.key).or_default().insert(level.name.clone(), largest);
+                .collect();
+            if let Some(largest) = differences.iter().copied().reduce(f64::max) {
+                of.add(differences.len());
+                levels_of.insert(level.name.clone(), (largest, differences.len()));
             }
+        }
+        // One pair does not show what two equal arms can differ by; pairs of other levels help.
+        let over_all = levels_of.values().map(|(largest, _)| *largest).fold(0.0, f64::max);
+        let floor = |(largest, pairs): (f64, usize)| {
+            if pairs < LEAST_PAIRS { over_all } else { largest }
+        };
+        let floors: BTreeMap<String, f64> =
+            levels_of.into_iter().map(|(level, seen)| (level, floor(seen))).collect();
+        if !floors.is_empty() {
+            percent.insert(metric.key, floors);
+        }
+        if metric.key == deciding {
+            found = of;
         }
     }
     let deciding_percent =
         percent.get(deciding).and_then(|levels| levels.values().copied().reduce(f64::max));
     let title = metric(deciding).map_or(deciding, |metric| metric.title);
-    let note = note(context.simulated, deciding_percent, title);
-    NoiseFloor { arm: Some(arms[again].name.clone()), percent, deciding_percent, note }
+    let note = note(context.simulated, deciding_percent, found, title);
+    NoiseFloor {
+        arm: Some(arms[again].name.clone()),
+        percent,
+        pairs: found.of_a_floor(),
+        simulated: context.simulated,
+        deciding_percent,
+        note,
+    }
 }
 
-fn note(simulated: bool, deciding: Option<f64>, title: &str) -> String {
+/// Pairs of the A/A arm and the control in the deciding metric.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pairs {
+    /// Over all levels.
+    all: usize,
+    /// At the level that has fewest.
+    fewest: Option<usize>,
+}
+
+impl Pairs {
+    fn add(&mut self, of_level: usize) {
+        self.all += of_level;
+        self.fewest = Some(self.fewest.map_or(of_level, |fewest| fewest.min(of_level)));
+    }
+
+    /// Pairs that the floor of each level rests on at least.
+    fn of_a_floor(self) -> usize {
+        match self.fewest {
+            Some(fewest) if fewest >= LEAST_PAIRS => fewest,
+            _ => self.all,
+        }
+    }
+}
+
+fn note(simulated: bool, deciding: Option<f64>, pairs: Pairs, title: &str) -> String {
     match (simulated, deciding) {
         (_, None) => "the A/A arm has no cells that count: the noise floor is unknown".to_owned(),
         (true, Some(0.0)) => "identical in simulation: the A/A arm repeats the control bit by bit \
@@ -78,9 +163,17 @@ fn note(simulated: bool, deciding: Option<f64>, title: &str) -> String {
             "the A/A arm differs from the control by up to {percent:.3} % in simulation, where it \
              must be identical: a defect, please report it"
         ),
-        (false, Some(percent)) => format!(
-            "{title} of the A/A arm differs from the control's by up to {percent:.1} %; smaller \
-             differences between arms are not read as effects"
+        (false, Some(percent)) if pairs.all < LEAST_PAIRS => format!(
+            "unknown: one A/A pair ({title} differs by {percent:.1} %) does not show how much equal \
+             arms differ; raise `repeats`"
         ),
+        (false, Some(percent)) => {
+            let rough = if pairs.of_a_floor() < ROUGH_BELOW { "; few pairs, so rough" } else { "" };
+            format!(
+                "{title} of the A/A arm differs from the control's by up to {percent:.1} % \
+                 ({} pairs{rough}); smaller differences between arms are not read as effects",
+                pairs.all
+            )
+        }
     }
 }

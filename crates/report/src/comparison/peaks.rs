@@ -72,7 +72,8 @@ impl Context<'_> {
     /// Output throughput per repeat of an arm at a level, with nothing for what does not count.
     fn values(&self, deployment: usize, arm: usize, level: &LevelNote) -> Vec<Option<f64>> {
         let group = self.grid.group(deployment, arm, level.index);
-        let value = |result: &CellResult| metric(THROUGHPUT).and_then(|metric| (metric.of)(result));
+        let value =
+            |result: &CellResult| metric(THROUGHPUT).and_then(|metric| metric.exact(result));
         group
             .entries
             .iter()

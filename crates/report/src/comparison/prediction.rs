@@ -197,7 +197,7 @@ fn uncounted(predicted: &CellResult, measured: &CellResult) -> Option<String> {
 fn metrics(pairs: &Pairs<'_>) -> Vec<PredictedMetric> {
     let value = |key: &str, of: &[&CellResult]| {
         let metric = metric(key)?;
-        mean(&of.iter().filter_map(|result| (metric.of)(result)).collect::<Vec<_>>())
+        mean(&of.iter().filter_map(|result| metric.exact(result)).collect::<Vec<_>>())
     };
     let compared = |key: &'static str| {
         let (predicted, measured) = (value(key, &pairs.predicted)?, value(key, &pairs.measured)?);

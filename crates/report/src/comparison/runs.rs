@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::metric::{METRICS, Metric};
+use super::currency;
+use crate::metric::{COST, METRICS, Metric, THROUGHPUT};
 use crate::results::{Grid, Results, ResultsError};
 use crate::statistics::{Difference, mean, paired_change};
 
@@ -38,6 +39,8 @@ pub struct RunComparison {
     pub first: String,
     /// What the second run is called.
     pub second: String,
+    /// Currency of costs; empty without prices, or where the runs have different ones.
+    pub currency: String,
     /// Whether both ran the same plan.
     pub same_plan: bool,
     /// Groups of the first run that the second lacks, as paths.
@@ -72,17 +75,45 @@ pub fn compare_runs(
         let Some((_, changed)) = new.iter().find(|(seen, _)| seen == key) else {
             continue;
         };
+        let same_money = currency(&first.plan.prices) == currency(&second.plan.prices);
         let compared = METRICS.iter().filter(|metric| metric.compared);
+        let compared = compared.filter(|metric| metric.key != COST || same_money);
+        let before = deltas.len();
         deltas.extend(compared.filter_map(|metric| delta(key, metric, base, changed)));
+        if deltas.len() == before && base.verdict != changed.verdict {
+            deltas.push(without_figures(key, base, changed));
+        }
     }
     Ok(RunComparison {
         first: first.provenance.run.clone(),
         second: second.provenance.run.clone(),
+        currency: shared_currency(first, second),
         same_plan: first.provenance.plan_hash == second.provenance.plan_hash,
         only_in_first: missing(&old, &new),
         only_in_second: missing(&new, &old),
         deltas,
     })
+}
+
+fn shared_currency(first: &Results<'_>, second: &Results<'_>) -> String {
+    let [first, second] = [first, second].map(|results| currency(&results.plan.prices));
+    if first == second { first } else { String::new() }
+}
+
+/// A group that counts in neither run, and whose verdict changed.
+fn without_figures(key: &Key, first: &GroupValues, second: &GroupValues) -> RunDelta {
+    let (model, hardware, arm, level) = key.clone();
+    RunDelta {
+        model,
+        hardware,
+        arm,
+        level,
+        metric: THROUGHPUT,
+        first: None,
+        second: None,
+        change: None,
+        note: format!("{} -> {}", first.verdict, second.verdict),
+    }
 }
 
 fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError> {
@@ -100,7 +131,7 @@ fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError
                     let result = entry.result.filter(|result| result.counts())?;
                     let values = METRICS
                         .iter()
-                        .filter_map(|metric| Some((metric.key, (metric.of)(result)?)))
+                        .filter_map(|metric| Some((metric.key, metric.exact(result)?)))
                         .collect();
                     Some((entry.cell.repeat, (entry.cell.seed, values)))
                 };

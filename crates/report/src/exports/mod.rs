@@ -28,6 +28,8 @@ use weir_spec::plan::Slo;
 
 pub use load::OfferedLoad;
 
+use crate::tables::refusal_words;
+
 /// Request rows in the order they were recorded.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<RequestRow, RecordError>> + 'a>;
 
@@ -62,10 +64,7 @@ pub struct ExportInput<'a> {
 #[derive(Debug, Error)]
 pub enum ExportError {
     /// The load generator was the limit: the latencies would be its own.
-    #[error(
-        "level {level}: {why}; the load generator was the limit, so nothing was exported; lower \
-         the load or give it more workers"
-    )]
+    #[error("level {level}: the load generator was the limit, so nothing was exported; {why}")]
     Refused {
         /// The level.
         level: String,
@@ -139,7 +138,7 @@ impl Export {
     /// Writes a cell. Nothing is written of a level that the load generator refused.
     pub fn write(self, input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
         let certificate = input.figures.certificate.as_ref();
-        if let Some(why) = certificate.and_then(|certificate| certificate.refused.clone()) {
+        if let Some(why) = certificate.and_then(refusal_words) {
             return Err(ExportError::Refused { level: input.level.to_owned(), why });
         }
         match self {

@@ -225,10 +225,13 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     (
         "deployments[].decision",
         "",
-        "The sentence, the recommended arms with their levels and gains, \
-      and what to change where nothing acted.",
+        "The sentence, the recommended arms with their levels and gains, what each level says about \
+         each arm (`standings`: gain, loss, or why it says nothing), and what to change where \
+         nothing acted.",
     ),
     ("deployments[].deciding_metric", "", "Key of the metric that decides."),
+    ("deployments[].cells_run", "count", "Cells that have run, and cells planned."),
+    ("deployments[].max_error", "", "The largest error of the client that the user accepts."),
     ("deployments[].noise_floor", "%", "The A/A arm's largest differences by metric and level."),
     (
         "deployments[].peaks[]",
@@ -240,7 +243,8 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
         "deployments[].groups[]",
         "",
         "Per arm and level: verdict, explanation, repeats that count, \
-      mean and interval of each metric (keys as in the CSV files).",
+      mean and interval of each metric (keys as in the CSV files); of live targets, bounds of \
+         metrics that have no mean, and the load generator's certificate.",
     ),
     ("deployments[].deltas[]", "%", "Per arm, control and metric: the change at each level."),
     (
@@ -261,8 +265,8 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
 /// documentation.
 pub fn columns_reference() -> String {
     let mut out = String::from(
-        "# Files of analysis/\n\nCells that do not count (void, corrupt, failed, unverified, not \
-         run) are listed with their verdict and enter no mean, difference or peak. Empty fields \
+        "# Files of analysis/\n\nCells that do not count (void, corrupt, failed, refused, \
+         unverified, not run) are listed with their verdict and enter no mean, difference or peak. Empty fields \
          mean \"no value\", never zero. Numbers are written so that reading them back gives the \
          same bits. Nothing depends on the time of day: the same run gives the same bytes.\n\n\
          Figures speak of the measured set: the requests that were due in the measured window, \
@@ -290,6 +294,6 @@ pub fn columns_reference() -> String {
     out += "\n## summary.json\n\n";
     out += &markdown(&columns_of("", &keys));
     out += "\n## Definitions of metrics\n\n";
-    out += &markdown(&definitions_table());
+    out += &markdown(&definitions_table(""));
     out
 }

@@ -118,7 +118,7 @@ pub fn changes_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
                     delta.control.clone(),
                     seen.level.clone(),
                     metric.key.to_owned(),
-                    metric.unit.to_owned(),
+                    metric.unit_in(&of.currency).to_owned(),
                     metric.better.name().to_owned(),
                     number(seen.control_mean),
                     number(seen.arm_mean),
@@ -183,9 +183,11 @@ fn cell_row(
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];
-    // Where the load generator was the limit, latencies would be its own and not the server's.
+    // Bounds are no values: whoever averages a column must not meet them.
     let measured = result.filter(|result| result.refusal().is_none());
-    fields.extend(METRICS.iter().map(|metric| number(measured.and_then(metric.of))));
+    fields.extend(
+        METRICS.iter().map(|metric| number(measured.and_then(|result| metric.exact(result)))),
+    );
     fields
 }
 
@@ -278,7 +280,7 @@ pub fn runs_csv(of: &RunComparison) -> Result<Vec<u8>, ReportError> {
             delta.arm.clone(),
             delta.level.clone(),
             metric.key.to_owned(),
-            metric.unit.to_owned(),
+            metric.unit_in(&of.currency).to_owned(),
             number(delta.first),
             number(delta.second),
             number(change.map(|change| change.percent)),

@@ -10,10 +10,10 @@ use crate::charts::{Chart, chart_json, deployment_charts, script};
 use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::error::ReportError;
 use crate::tables::{
-    Table, arms_table, definitions_table, equal_level_table, explanations_table,
+    Table, arms_table, definitions_table, equal_level_table, explanations_table, generator_notes,
     generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, scope_sentence, verdict_matrix,
+    prediction_table, scope_sentence, value_table, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -34,6 +34,7 @@ struct Section {
     arms: Table,
     matrix: Table,
     levels: Table,
+    values: Table,
     peaks: Table,
     equal_levels: Vec<Table>,
     explanations: Table,
@@ -42,6 +43,7 @@ struct Section {
     outputs: Table,
     /// Empty without live cells.
     generator_sentence: String,
+    generator_notes: Vec<String>,
     generator: Table,
 }
 
@@ -70,9 +72,10 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
         .render(context! {
             run => Value::from(Serde(of)),
             sections => Value::from(Serde(&sections)),
-            definitions => Value::from(Serde(definitions_table())),
+            definitions => Value::from(Serde(definitions_table(&of.currency))),
             overview => Value::from(Serde(overview_table(of))),
             prediction => Value::from(Serde(of.prediction.as_ref().map(prediction))),
+            interrupted => of.interrupted(),
             outputs_rule => outputs_rule(),
             scope => scope_sentence(of.requests),
             origins => Value::from(Serde(origins_table(of))),
@@ -139,6 +142,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
         arms: arms_table(of),
         matrix: verdict_matrix(of),
         levels: level_table(of),
+        values: value_table(of),
         peaks: peak_table(of),
         equal_levels: of
             .compared_pairs()
@@ -149,6 +153,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
         outputs_sentence: outputs_sentence(of).unwrap_or_default(),
         outputs: outputs_table(of),
         generator_sentence: generator_sentence(of).unwrap_or_default(),
+        generator_notes: generator_notes(of),
         generator: generator_table(of),
     }
 }

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::tables::{
-    self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_sentence,
-    generator_table, level_table, origins_table, outputs_rule, outputs_sentence, outputs_table,
-    overview_table, peak_table, prediction_sentence, prediction_table, scope_sentence,
-    verdict_matrix,
+    self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_notes,
+    generator_sentence, generator_table, level_table, origins_table, outputs_rule,
+    outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
+    prediction_table, scope_sentence, value_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -26,6 +26,9 @@ pub fn markdown(of: &Comparison) -> String {
         scope_sentence(of.requests),
         of.doubt
     );
+    if let Some(interrupted) = of.interrupted() {
+        let _ = writeln!(out, "{interrupted}\n");
+    }
     out += "## Decision\n\n";
     for deployment in &of.deployments {
         let _ = writeln!(
@@ -51,7 +54,7 @@ pub fn markdown(of: &Comparison) -> String {
         out += &predicted(prediction);
     }
     out += "\n## Definitions\n\n";
-    out += &tables::markdown(&definitions_table());
+    out += &tables::markdown(&definitions_table(&of.currency));
     out += "\n## Provenance\n\n";
     let _ = writeln!(out, "- plan: `{}`\n- seed: {}", of.plan_hash, of.seed);
     let _ = writeln!(out, "- repeats: {}", of.repeats);
@@ -92,6 +95,7 @@ fn section(of: &DeploymentComparison) -> String {
     add(&arms_table(of));
     add(&verdict_matrix(of));
     add(&level_table(of));
+    add(&value_table(of));
     add(&peak_table(of));
     for (arm, control) in of.compared_pairs() {
         add(&equal_level_table(of, arm, control));
@@ -103,6 +107,10 @@ fn section(of: &DeploymentComparison) -> String {
     }
     if let Some(sentence) = generator_sentence(of) {
         let _ = writeln!(out, "\n### Load generator\n\n{}\n", escaped(&sentence));
+        for note in generator_notes(of) {
+            let _ = writeln!(out, "- {}", escaped(&note));
+        }
+        out.push('\n');
         out += &tables::markdown(&generator_table(of));
     }
     let charts = deployment_charts(of);

@@ -2,8 +2,10 @@
 
 use super::{Table, TableCell, Tone};
 use crate::comparison::{DeploymentComparison, GroupNote, LevelDelta};
-use crate::metric::{Metric, metric};
+use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric, metric};
 use crate::numerals;
+use crate::precision::{Bound, bound};
+use crate::results::CellResult;
 
 /// How a number is printed.
 type Print = fn(f64) -> String;
@@ -16,8 +18,13 @@ const LEVEL_METRICS: [(&str, Print); 4] = [
     ("external_hit_percent", numerals::plain),
 ];
 
+/// A mean, or the bound where there is none.
 fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
-    group.metrics.get(key).map_or("-".into(), |estimate| print(estimate.mean).into())
+    if let Some(estimate) = group.metrics.get(key) {
+        return print(estimate.mean).into();
+    }
+    let Some(bound) = group.bounds.get(key) else { return "-".into() };
+    TableCell { text: bound_text(bound, print), tone: Tone::Out }
 }
 
 /// The tone of a verdict's words.
@@ -76,6 +83,84 @@ pub fn level_table(of: &DeploymentComparison) -> Table {
         }
     }
     table
+}
+
+/// Whether figures of money or objectives were asked for.
+fn has(of: &DeploymentComparison, key: &str) -> bool {
+    of.groups.iter().any(|group| group.metrics.contains_key(key) || group.bounds.contains_key(key))
+}
+
+/// Goodput and cost of arms at levels, where objectives or prices were given; else without rows.
+pub fn value_table(of: &DeploymentComparison) -> Table {
+    let (goodput, cost) = (of.deciding_metric == GOODPUT, has(of, COST));
+    let title = match (goodput, cost) {
+        (true, true) => "Goodput, cost, and their changes against the arm's control",
+        (true, false) => "Goodput and its change against the arm's control",
+        _ => "Cost and its change against the arm's control",
+    };
+    let price = format!(">{} per 1M tok", of.currency);
+    let mut heads = vec!["arm", "level"];
+    if goodput {
+        heads.extend([">good req/s", ">change", ">good %"]);
+    }
+    if cost {
+        heads.extend([price.as_str(), ">change"]);
+    }
+    let mut table = Table::new(title, &heads);
+    if !(goodput || cost) {
+        return table;
+    }
+    let percent: Print = |share| numerals::plain(100.0 * share);
+    for arm in &of.arms {
+        let mut told = false;
+        for level in &of.levels {
+            let Some(group) = of.group(&arm.name, &level.name) else { continue };
+            if group.metrics.is_empty() && group.bounds.is_empty() {
+                continue;
+            }
+            let name = if told { "" } else { arm.name.as_str() };
+            told = true;
+            let mut row: Vec<TableCell> = vec![name.into(), level.name.as_str().into()];
+            let change = |key: &str| {
+                let delta = of.change(&arm.name, key, &level.name);
+                metric(key).map_or_else(TableCell::default, |metric| change_cell(metric, delta))
+            };
+            if goodput {
+                row.push(shown(group, GOODPUT, numerals::plain));
+                row.push(change(GOODPUT));
+                row.push(shown(group, GOODPUT_SHARE, percent));
+            }
+            if cost {
+                row.push(shown(group, COST, numerals::plain));
+                row.push(change(COST));
+            }
+            table.rows.push(row);
+        }
+    }
+    table
+}
+
+/// A figure of one live cell: its value, or the bound where it is no more than that.
+pub fn figure_text(result: &CellResult, key: &str, print: impl Fn(f64) -> String) -> String {
+    let Some(metric) = metric(key) else { return String::new() };
+    if result.refusal().is_none()
+        && let Some(value) = metric.exact(result)
+    {
+        return print(value);
+    }
+    match (bound(metric, result), (metric.of)(result)) {
+        (Some(bound), _) => bound_text(&bound, print),
+        (None, Some(value)) => print(value),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+fn bound_text(bound: &Bound, print: impl Fn(f64) -> String) -> String {
+    match bound {
+        Bound::AtMost { value } => format!("<= {}", print(*value)),
+        Bound::AtLeast { value } => format!(">= {}", print(*value)),
+        Bound::Within { value, margin } => format!("{} ± {}", print(*value), print(*margin)),
+    }
 }
 
 /// Arm by level in little room: controls with their value in the deciding metric, other arms with

@@ -3,11 +3,14 @@
 
 use std::fmt::Write;
 
-use weir_model::{Certificate, Nanos};
+use weir_model::{Certificate, Lateness, Nanos, Refusal};
 
+use super::refusal::{lateness_remedy, refusal_cause, refusal_remedy, refusal_words};
 use super::{Table, TableCell, Tone};
 use crate::comparison::{CertificateNote, DeploymentComparison, GroupNote};
+use crate::metric::{METRICS, Metric};
 use crate::numerals;
+use crate::precision::{default_words, most_words};
 
 fn noted(of: &DeploymentComparison) -> impl Iterator<Item = (&GroupNote, &CertificateNote)> {
     of.groups.iter().flat_map(|group| group.certificates.iter().map(move |note| (group, note)))
@@ -30,9 +33,9 @@ pub fn generator_sentence(of: &DeploymentComparison) -> Option<String> {
     if !accepted.is_empty() {
         let busiest = accepted.iter().map(|certificate| certificate.busy_share).fold(0.0, f64::max);
         sentence = format!(
-            "Load generator: in 99 % of requests it made the time to first token at most {} \
-             longer than it was, in 99 % of gaps between stream events it erred by at most {}; \
-             its busiest worker was busy {:.0} % of the time (the worst of {} cells).",
+            "Load generator: in 99 % of requests the shown TTFT is at most {} longer than the \
+             server's, its own sending included; in 99 % of gaps it is wrong by at most {}, either \
+             way; its busiest worker used {:.0} % of a CPU (the worst of {} cells).",
             numerals::millis(worst(|seen| seen.first_token_bound.p99).as_millis_f64()),
             numerals::millis(worst(|seen| seen.gap_bound.p99).as_millis_f64()),
             100.0 * busiest,
@@ -43,7 +46,8 @@ pub fn generator_sentence(of: &DeploymentComparison) -> Option<String> {
         let space = if sentence.is_empty() { "" } else { " " };
         let _ = write!(
             sentence,
-            "{space}{refused} of {} cells are no result: the generator itself was the limit.",
+            "{space}{refused} of {} cells are refused, because the generator itself was the limit: \
+             their times are upper bounds and their throughput is a lower bound.",
             accepted.len() + refused
         );
     }
@@ -103,7 +107,7 @@ pub fn generator_short_table(of: &DeploymentComparison) -> Table {
         ">gap error",
         ">offered",
         ">delivered",
-        "no result",
+        "refused",
     ];
     let mut table = Table::new(title, &heads);
     let mut last = "";
@@ -124,25 +128,71 @@ pub fn generator_short_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// Refusals that are told one by one where there is little room.
-const TOLD: usize = 5;
-
-/// Why levels are no result, a sentence each; beyond a few only their number.
-pub fn generator_refusals(of: &DeploymentComparison) -> Vec<String> {
-    let refusals: Vec<String> = of
-        .groups
-        .iter()
-        .filter_map(|group| {
-            let why =
-                group.certificates.iter().find_map(|note| note.certificate.refused.as_ref())?;
-            Some(format!("{} at {}: {why}", group.arm, group.level))
-        })
-        .collect();
-    let mut told: Vec<String> = refusals.iter().take(TOLD).cloned().collect();
-    if refusals.len() > TOLD {
-        told.push(format!("and {} more, see the report", refusals.len() - TOLD));
+/// What the generator makes of figures: which levels are refused and which figures are bounds, with
+/// what to do, a sentence per kind of cause; and the user's own largest error.
+pub fn generator_notes(of: &DeploymentComparison) -> Vec<String> {
+    let mut notes = refusals(of);
+    notes.extend(bounds(of));
+    if let Some(most) = of.max_error {
+        notes.push(format!("largest error of the client that is accepted: {}.", most_words(most)));
     }
-    told
+    notes
+}
+
+/// Figures that are bounds because the error of the generator is not small.
+fn bounds(of: &DeploymentComparison) -> Vec<String> {
+    // Per list of metrics: a reason to be late, and the groups.
+    let mut kinds: Vec<(Vec<&str>, Lateness, Vec<String>)> = Vec::new();
+    for group in of.groups.iter().filter(|group| group.counted > 0) {
+        let is_time = |metric: &&Metric| metric.compared && group.bounds.contains_key(metric.key);
+        let titles: Vec<&str> = METRICS.iter().filter(is_time).map(|metric| metric.title).collect();
+        let Some(note) = group.certificates.first().filter(|_| !titles.is_empty()) else {
+            continue;
+        };
+        let why = note.certificate.lateness();
+        let place = format!("{} at {}", group.arm, group.level);
+        match kinds.iter_mut().find(|(seen, late, _)| *seen == titles && *late == why) {
+            Some((.., places)) => places.push(place),
+            None => kinds.push((titles, why, vec![place])),
+        }
+    }
+    let sentence = |(titles, why, places): (Vec<&str>, Lateness, Vec<String>)| {
+        format!(
+            "shown as bounds and not compared: {} of {} (the client's error is above {}). What \
+             helps: {}.",
+            titles.join(", "),
+            places.join(", "),
+            of.max_error.map_or_else(default_words, most_words),
+            lateness_remedy(why, true)
+        )
+    };
+    kinds.into_iter().map(sentence).collect()
+}
+
+/// Why levels are refused and what to do, a sentence per kind of cause.
+fn refusals(of: &DeploymentComparison) -> Vec<String> {
+    let mut kinds: Vec<(Refusal, Vec<String>)> = Vec::new();
+    for group in &of.groups {
+        let Some(refusal) = group.certificates.iter().find_map(|note| note.certificate.refused)
+        else {
+            continue;
+        };
+        let place = format!("{} at {}", group.arm, group.level);
+        let is_same = |seen: &Refusal| {
+            std::mem::discriminant(seen) == std::mem::discriminant(&refusal)
+                && refusal_remedy(seen) == refusal_remedy(&refusal)
+        };
+        match kinds.iter_mut().find(|(seen, _)| is_same(seen)) {
+            Some((_, places)) => places.push(place),
+            None => kinds.push((refusal, vec![place])),
+        }
+    }
+    let sentence = |(refusal, places): (Refusal, Vec<String>)| {
+        let first = if places.len() > 1 { "first: " } else { "" };
+        let (cause, remedy) = (refusal_cause(&refusal), refusal_remedy(&refusal));
+        format!("refused: {} ({first}{cause}). What helps: {remedy}.", places.join(", "))
+    };
+    kinds.into_iter().map(sentence).collect()
 }
 
 /// Per live cell: lateness, error bounds, load offered and delivered; refused ones with the reason.
@@ -179,8 +229,8 @@ pub fn generator_table(of: &DeploymentComparison) -> Table {
 }
 
 fn note(certificate: &Certificate) -> TableCell {
-    if let Some(why) = &certificate.refused {
-        return TableCell { text: format!("no result: {why}"), tone: Tone::Out };
+    if let Some(why) = refusal_words(certificate) {
+        return TableCell { text: format!("refused: {why}"), tone: Tone::Out };
     }
     let mut notes = Vec::new();
     if !certificate.kernel_stamps {

@@ -5,21 +5,22 @@ mod draw;
 mod generator;
 mod outputs;
 mod prediction;
+mod refusal;
 mod run;
 
 use serde::Serialize;
 
 pub use deployment::{
-    arms_table, compact_table, equal_level_table, explanations_table, level_table, peak_table,
-    verdict_matrix,
+    arms_table, compact_table, equal_level_table, explanations_table, figure_text, level_table,
+    peak_table, value_table, verdict_matrix,
 };
 pub(crate) use draw::escaped;
-pub use draw::{markdown, text, wrapped};
-pub use generator::{
-    generator_refusals, generator_sentence, generator_short_table, generator_table,
-};
+pub use draw::{markdown, set_width, text, wrapped};
+pub use generator::{generator_notes, generator_sentence, generator_short_table, generator_table};
 pub use outputs::{outputs_rule, outputs_sentence, outputs_table};
 pub use prediction::{prediction_sentence, prediction_short_table, prediction_table};
+pub use refusal::refusal_words;
+pub(crate) use refusal::{lateness_remedy, refusal_remedy};
 pub use run::{
     columns_of, definitions_table, origins_table, overview_table, run_table, scope_sentence,
 };

@@ -1,7 +1,9 @@
 //! Tables about a run as a whole, or about two runs.
 
 use super::{Table, TableCell, Tone};
-use crate::comparison::{Comparison, DeploymentComparison, PeakRow, RunComparison, WORTH_PERCENT};
+use crate::comparison::{
+    Comparison, DeploymentComparison, PeakRow, RunComparison, RunDelta, WORTH_PERCENT,
+};
 use crate::metric::{METRICS, metric};
 use crate::numerals;
 use crate::results::RequestCounts;
@@ -69,13 +71,13 @@ pub fn scope_sentence(of: RequestCounts) -> String {
     sentence
 }
 
-/// What each metric is.
-pub fn definitions_table() -> Table {
+/// What each metric is; money in `currency`, where a run has one.
+pub fn definitions_table(currency: &str) -> Table {
     let mut table = Table::new("", &["metric", "unit", "better", "definition"]);
     for metric in METRICS {
         table.rows.push(vec![
             metric.title.into(),
-            metric.unit.into(),
+            metric.unit_in(currency).into(),
             metric.better.name().into(),
             metric.definition.into(),
         ]);
@@ -104,9 +106,17 @@ pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
 /// Two runs: one row per group and metric that changed by at least `least_percent`; a group that
 /// counts in only one of the runs has a single row with its verdicts.
 pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
-    let title = format!("From {} to {}", of.first, of.second);
-    let heads =
-        ["model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note"];
+    let mut title = format!("From {} to {}", of.first, of.second);
+    let mut heads =
+        vec!["model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note"];
+    let where_ran = |delta: &RunDelta| (delta.model.clone(), delta.hardware.clone());
+    let first = of.deltas.first().map(where_ran);
+    // What is the same everywhere stands in the title.
+    let named = if of.deltas.iter().all(|delta| Some(where_ran(delta)) == first) { 2 } else { 0 };
+    if let Some((model, hardware)) = first.filter(|_| named > 0) {
+        title = format!("{title}: {model} on {hardware}");
+    }
+    heads.drain(..named);
     let mut table = Table::new(&title, &heads);
     let mut last: Option<[&str; 4]> = None;
     for delta in &of.deltas {
@@ -115,27 +125,36 @@ pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
         };
         let place = [&*delta.model, &*delta.hardware, &*delta.arm, &*delta.level];
         let is_new = last != Some(place);
-        let Some(seen) = &delta.change else {
-            if is_new {
-                let mut row: Vec<TableCell> = place.map(TableCell::from).into();
-                row.extend(["verdict", "", "", ""].map(TableCell::from));
+        let shown = if is_new { place } else { [""; 4] };
+        let mut row: Vec<TableCell> = shown[named..].iter().copied().map(TableCell::from).collect();
+        let change = match &delta.change {
+            Some(seen) if seen.percent.abs() < least_percent && delta.note.is_empty() => continue,
+            Some(seen) => {
+                let gain = metric.better.gain(seen.percent);
+                let tone = if gain >= 0.0 { Tone::Good } else { Tone::Bad };
+                TableCell { text: numerals::change(seen), tone }
+            }
+            // From nothing to something there is no ratio.
+            None if delta.first.is_some() && delta.second.is_some() => {
+                if delta.first == delta.second {
+                    continue;
+                }
+                TableCell::from("-")
+            }
+            None if is_new && !delta.note.is_empty() => {
+                row.extend(["verdict", "-", "-", "-"].map(TableCell::from));
                 row.push(TableCell { text: delta.note.clone(), tone: Tone::Out });
                 table.rows.push(row);
                 last = Some(place);
+                continue;
             }
-            continue;
+            None => continue,
         };
-        if seen.percent.abs() < least_percent && delta.note.is_empty() {
-            continue;
-        }
-        let tone = if metric.better.gain(seen.percent) >= 0.0 { Tone::Good } else { Tone::Bad };
         let value = |value: Option<f64>| value.map_or("-".to_owned(), numerals::plain);
-        let shown = if is_new { place } else { [""; 4] };
-        let mut row: Vec<TableCell> = shown.map(TableCell::from).into();
-        row.push(format!("{} ({})", metric.title, metric.unit).into());
+        row.push(format!("{} ({})", metric.title, metric.unit_in(&of.currency)).into());
         row.push(value(delta.first).into());
         row.push(value(delta.second).into());
-        row.push(TableCell { text: numerals::change(seen), tone });
+        row.push(change);
         row.push(if is_new { delta.note.as_str() } else { "" }.into());
         table.rows.push(row);
         last = Some(place);

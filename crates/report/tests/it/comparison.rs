@@ -17,7 +17,7 @@ fn sentence(results: &Results<'_>) -> String {
 }
 
 /// Edits the results of an arm, at a level or (with nothing) at all.
-fn edit(
+pub(crate) fn edit(
     results: &mut Results<'_>,
     arm: &str,
     level: Option<usize>,
@@ -147,8 +147,7 @@ fn steady_gains_come_before_a_single_peak() {
         result.record.figures.output_tokens_per_s = Some(base * 1.3);
     });
     let text = sentence(&results);
-    let start =
-        "Offload to lmcache-redis: +15.0 % ± 0.0 output throughput over no-offload from 1 user";
+    let start = "Use lmcache-redis from 1 user: output throughput +15.0 % ± 0.0 over no-offload";
     assert!(text.starts_with(start), "{text}");
     assert!(text.contains("native-offload gives +30.0 % ± 0.0 at 50 users"), "{text}");
 }
@@ -162,7 +161,7 @@ fn losses_elsewhere_are_named() {
     });
     let text = sentence(&results);
     assert!(
-        text.contains("at 50 users; not worth it below or above (-50.5 % at 300 users)"),
+        text.contains("No gain below or above; it lowers output throughput by 50.5 %"),
         "{text}"
     );
 }
@@ -219,19 +218,20 @@ fn a_gain_below_the_noise_floor_is_no_gain() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     // The A/A arm differs by 30 % somewhere at c50 and by 12 % at c300.
-    edit(&mut results, "no-offload-aa", Some(1), |result| {
-        result.record.figures.output_tokens_per_s =
-            result.record.figures.output_tokens_per_s.map(|rate| rate * 1.3);
-    });
-    edit(&mut results, "no-offload-aa", Some(2), |result| {
-        result.record.figures.output_tokens_per_s =
-            result.record.figures.output_tokens_per_s.map(|rate| rate * 0.88);
-    });
+    for (level, factor) in [(1, 1.3), (2, 0.88)] {
+        edit(&mut results, "no-offload-aa", Some(level), |result| {
+            let figures = &mut result.record.figures;
+            let rate = figures.output_tokens_per_s;
+            figures.output_tokens_per_s = rate.map(|rate| rate * factor);
+            let cost = figures.cost_per_million_output_tokens;
+            figures.cost_per_million_output_tokens = cost.map(|cost| cost / factor);
+        });
+    }
     let seen = comparison(&results);
     let decision = &seen.deployments[0].decision;
     assert_eq!(decision.recommended.len(), 1);
     assert_eq!(decision.recommended[0].from, "c300");
-    assert!(decision.sentence.contains("not worth it below"), "{}", decision.sentence);
+    assert!(decision.sentence.contains("No gain below"), "{}", decision.sentence);
     // In simulation this cannot be, and is said.
     assert!(seen.deployments[0].noise_floor.note.contains("defect"));
 }
@@ -244,6 +244,7 @@ fn open_loop_levels_are_decided_by_latency_or_goodput() {
         level.name = format!("r{rate}");
     }
     let mut plan = fixture::plan_of(deployment, 2);
+    plan.slo.ttft = Some(weir_model::Nanos::from_secs(2));
     let results = fixture::results(&plan);
     assert_eq!(comparison(&results).deployments[0].deciding_metric, "goodput_requests_per_s");
     plan.slo = weir_spec::plan::Slo::default();
@@ -251,7 +252,8 @@ fn open_loop_levels_are_decided_by_latency_or_goodput() {
     assert_eq!(comparison(&results).deployments[0].deciding_metric, "ttft_mean_ms");
     // TTFT falls, which is a gain.
     assert!(
-        sentence(&results).starts_with("Offload to native-offload: -"),
+        sentence(&results)
+            .starts_with("Use native-offload from 5 sessions/s (Poisson): TTFT mean -"),
         "{}",
         sentence(&results)
     );
@@ -306,7 +308,11 @@ fn routing_arms_are_compared_with_chance_and_with_the_control() {
         .map(|delta| delta.control.as_str())
         .collect();
     assert_eq!(controls, ["llm-d-random", "no-offload"]);
-    assert!(of.decision.sentence.contains("Route with llm-d-approx: +16.7 %"), "{:?}", of.decision);
+    assert!(
+        of.decision.sentence.contains("Use llm-d-approx from 1 user: output throughput +16.7 %"),
+        "{:?}",
+        of.decision
+    );
 }
 
 #[test]

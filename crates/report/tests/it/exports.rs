@@ -108,7 +108,7 @@ fn a_refused_level_is_not_exported() {
     for export in Export::ALL {
         let seen = figures(&rows());
         let mut seen_certificate = certificate();
-        seen_certificate.refused = Some("the busiest worker was busy 99 % of the time".to_owned());
+        seen_certificate.refused = Some(weir_model::Refusal::Busy { share: 0.99 });
         let refused = CellFigures { certificate: Some(seen_certificate), ..seen };
         let error = {
             let rows = rows();
@@ -134,7 +134,7 @@ fn a_refused_level_is_not_exported() {
             assert!(bytes.is_empty());
             error
         };
-        assert!(error.to_string().contains("c512: the busiest worker"), "{error}");
+        assert!(error.to_string().contains("c512: the load generator was the limit"), "{error}");
         assert_eq!(Export::named(export.name()), Some(export));
     }
 }

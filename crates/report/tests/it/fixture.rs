@@ -152,7 +152,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         seed: 889,
         repeats,
         effective_share: 0.1,
-        slo: Slo { ttft: Some(Nanos::from_secs(2)), tpot: None, e2e: None },
+        slo: Slo::default(),
         prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
         client: weir_spec::plan::Client::default(),
         inputs: BTreeMap::new(),
@@ -241,7 +241,7 @@ pub(crate) fn figures(arm: &str, level: usize, repeat: u32) -> CellFigures {
         },
         mean_in_flight: users,
         goodput_requests_per_s: Some(tokens / 128.0 * 0.9),
-        goodput_share: Some(0.9),
+        goodput_share: Some(0.98),
         gpu_hit_percent: Some([95.0, 50.0, 20.0][level.min(2)]),
         external_hit_percent: Some(external),
         cost_per_million_output_tokens: Some(2.0 * 1.9 / 3600.0 / tokens * 1e6),
@@ -285,6 +285,7 @@ pub(crate) fn result(plan: &Plan, cell: usize) -> CellResult {
         throughput_batches: Vec::new(),
         answers: None,
         corrupt: None,
+        inexact: Vec::new(),
     }
 }
 

@@ -75,6 +75,9 @@ pub(crate) fn certificate() -> Certificate {
         offered: 50.0,
         delivered: 49.8,
         starved: Nanos::ZERO,
+        cpu_wait_share: Some(0.0),
+        due_at_once: 1,
+        workers: 1,
         refused: None,
     }
 }

@@ -5,6 +5,7 @@
 
 mod benchmark_report;
 mod comparison;
+mod decision;
 mod explanation;
 mod exports;
 mod figures;
@@ -12,6 +13,7 @@ mod fixture;
 mod live;
 mod oracle;
 mod outputs;
+mod precision;
 mod prediction;
 mod runs;
 mod streams;

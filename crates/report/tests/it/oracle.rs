@@ -140,9 +140,8 @@ fn a_late_generator_does_not_hide_corruption() {
     let mut results = answered(&plan, corrupting);
     for result in &mut results.cells {
         let mut certificate = crate::live::certificate();
-        certificate.refused = Some("sent late".to_owned());
+        certificate.refused = Some(weir_model::Refusal::Busy { share: 0.99 });
         result.record.figures.certificate = Some(certificate);
-        result.record.status = weir_record::CellStatus::Failed("sent late".to_owned());
     }
     judge(&mut results);
     for result in &results.cells {

@@ -44,3 +44,42 @@ fn a_slower_run_is_shown() {
     let csv = String::from_utf8(runs_csv(&seen).unwrap()).unwrap();
     assert!(csv.lines().any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020")));
 }
+
+/// From no goodput to some there is no ratio, and a group that counts in neither run still says that
+/// its verdict changed; no row is empty.
+#[test]
+fn no_row_is_empty_and_money_has_its_currency() {
+    let plan = fixture::plan();
+    let first = fixture::results(&plan);
+    let mut second = fixture::results(&plan);
+    for result in &mut second.cells {
+        let cell = &plan.cells[result.cell];
+        let arm = &plan.deployments[0].arms[cell.arm].name;
+        if arm == "lmcache-redis" {
+            result.evidence.as_mut().unwrap().verdict = weir_model::Verdict::Unverified;
+        }
+        if arm == "no-offload" {
+            let cost = &mut result.record.figures.cost_per_million_output_tokens;
+            *cost = cost.map(|cost| cost * 2.0);
+        }
+    }
+    let mut empty = fixture::results(&plan);
+    for result in empty.cells.iter_mut().chain(&mut second.cells) {
+        if plan.cells[result.cell].arm == 2 {
+            result.record.figures.goodput_requests_per_s = Some(0.0);
+        }
+    }
+    let seen = compare_runs(&first, &second).unwrap();
+    let table = weir_report::tables::run_table(&seen, 1.0);
+    let told = table.rows.iter().map(|row| row[2..].iter().map(|cell| cell.text.as_str()));
+    for cells in told.map(Iterator::collect::<Vec<_>>) {
+        assert!(cells[3] != "" && (cells[0] != "verdict" || !cells[4].is_empty()), "{cells:?}");
+    }
+    let text = terminal::runs(&seen, 1.0);
+    let verdict = table.rows.iter().flatten().find(|cell| cell.text.starts_with("void ("));
+    assert_eq!(verdict.unwrap().text, "void (no-operation) -> unverified");
+    assert!(text.contains("Cost per 1M output tokens (USD)"), "{text}");
+    // Nothing in both runs is no change.
+    let same = compare_runs(&empty, &empty).unwrap();
+    assert!(weir_report::tables::run_table(&same, 0.5).is_empty());
+}

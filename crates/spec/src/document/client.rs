@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::quantity::Span;
+use super::quantity::{Span, Tolerance};
 
 /// Which of `OpenAI`'s interfaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +74,11 @@ pub struct ClientSection {
     /// Processor that the first worker is pinned to; the next ones follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<u32>,
+    /// Largest error of a time because of the client (5% of the control's figure or of the
+    /// difference, whichever is larger, and at least 1 ms): a time (`5ms`) or a share (`5%`). Times
+    /// with a larger one are shown as bounds and not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_error: Option<Tolerance>,
     /// Further keys of each request's body.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub body: Map<String, Value>,

@@ -125,6 +125,41 @@ impl fmt::Display for Money {
     }
 }
 
+/// The largest error of a time that is accepted: `5ms`, or `5%` of what it is compared with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// A time.
+    Time(Nanos),
+    /// Percent.
+    Percent(f64),
+}
+
+impl FromStr for Tolerance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || {
+            format!(
+                "`{text}` is not a largest error; write a time or a share, such as `5ms` or `5%`"
+            )
+        };
+        let Some(number) = text.trim().strip_suffix('%') else {
+            return text.parse().map(Self::Time).map_err(|_| error());
+        };
+        let percent: f64 = number.trim().parse().map_err(|_| error())?;
+        if percent > 0.0 && percent <= 100.0 { Ok(Self::Percent(percent)) } else { Err(error()) }
+    }
+}
+
+impl fmt::Display for Tolerance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => Span(*time).fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 /// vLLM's version, which decides defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -225,6 +260,12 @@ text_type!(
     ["100ms", "120s"]
 );
 text_type!(
+    Tolerance,
+    "a time or a share, such as `5ms` or `5%`",
+    r"^\s*[0-9][0-9_.]*\s*(ns|us|µs|ms|s|%)\s*$",
+    ["5ms", "5%"]
+);
+text_type!(
     Money,
     "an amount with its currency, such as `1.9 USD`",
     r"^\s*[0-9][0-9.]*\s+[A-Z]{3}\s*$",
@@ -261,6 +302,12 @@ mod tests {
         }
         assert_eq!("1.9 USD".parse::<Money>().unwrap().to_string(), "1.9 USD");
         assert!("1.9".parse::<Money>().is_err());
+        for text in ["5ms", "2.5%", "100%"] {
+            assert_eq!(text.parse::<Tolerance>().unwrap().to_string(), text);
+        }
+        for text in ["5", "0%", "101%", "-1%", "NaN%", "%", "ms"] {
+            assert!(text.parse::<Tolerance>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use weir_model::Nanos;
 
 use super::{HOUR, check_span};
 use crate::document::client::{Answers, Api, ClientSection};
+use crate::document::quantity::Tolerance;
 use crate::error::SpecError;
 use crate::plan::Client;
 
@@ -48,6 +49,7 @@ pub(super) fn resolve(section: &ClientSection, base: &Path) -> Result<Client, Sp
         max_failures: section.max_failures.unwrap_or(defaults.max_failures),
         workers: section.workers.unwrap_or(defaults.workers),
         pin: section.pin,
+        max_error: section.max_error,
         body: section.body.clone(),
     };
     check(&client)?;
@@ -85,6 +87,13 @@ fn check(client: &Client) -> Result<(), SpecError> {
             "client.answers",
             "`own` quotes the server's answers as token ids, in streamed completions",
             "remove `tokenizer` and `stream: false`, or write `answers: canned`",
+        ));
+    }
+    if client.max_error == Some(Tolerance::Time(Nanos::ZERO)) {
+        return Err(SpecError::value(
+            "client.max_error",
+            "no client is without any error",
+            "write a time above 0, such as `5ms`, or a share, such as `5%`",
         ));
     }
     match OWN_KEYS.iter().find(|key| client.body.contains_key(**key)) {

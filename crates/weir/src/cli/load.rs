@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use weir_spec::plan::Tolerance;
 
 /// Which of the interfaces is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -197,6 +198,10 @@ pub(crate) struct ClientArgs {
     /// Threads that send and time requests.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) workers: u32,
+    /// Largest error of a time because of this client, as a time or a share: `5ms`, `5%`. Times with
+    /// a larger one are shown as bounds [default: 5% of the figure, at least 1ms].
+    #[arg(long, value_name = "ERROR")]
+    pub(crate) max_error: Option<Tolerance>,
     /// Pin the first worker to this processor, and the next ones to those after it.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,

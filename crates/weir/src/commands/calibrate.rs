@@ -4,6 +4,7 @@ use weir_model::RequestRow;
 use weir_record::{CellReader, RunFolder};
 use weir_report::calibration::{Calibration, Sample, calibrate, samples};
 use weir_report::results::Results;
+use weir_report::tables::refusal_words;
 use weir_spec::Plan;
 use weir_spec::document::quantity::Span;
 use weir_spec::plan::{ArmRole, Deployment};
@@ -73,8 +74,11 @@ fn usable(results: &Results<'_>, deployment: usize) -> Result<Vec<String>, Strin
         match results.cells.iter().find(|result| result.cell == index) {
             Some(result) if result.counts() => paths.push(cell.path.clone()),
             Some(result) => {
-                let why = result.refusal().or_else(|| result.explanation()).unwrap_or_default();
-                let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+                let certificate = result.record.figures.certificate.as_ref();
+                let why = certificate
+                    .and_then(refusal_words)
+                    .or_else(|| result.explanation().map(str::to_owned))
+                    .map_or_else(String::new, |why| format!(" ({why})"));
                 others.push(format!("{} is {}{why}", cell.path, result.verdict()));
             }
             None => others.push(format!("{} has not run", cell.path)),

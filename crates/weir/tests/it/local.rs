@@ -74,7 +74,7 @@ fn measured(folder: &Path) -> Answer {
 }
 
 fn is_refused(cell: &Path) -> bool {
-    json(&cell.join("cell.json"))["status"].to_string().contains("load generator was the limit")
+    !json(&cell.join("cell.json"))["figures"]["certificate"]["refused"].is_null()
 }
 
 const PRESSED: &str = "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
@@ -96,14 +96,13 @@ fn verdict(evidence: &Value) -> String {
     verdict.as_str().map_or_else(|| verdict.to_string(), str::to_owned)
 }
 
-/// Checks the verdict of an arm and the first words of its reason. Where the load generator had to
-/// refuse the level again and again, the figures are no result, and the words still have to be so.
+/// Checks the verdict of an arm and the first words of its reason.
 #[track_caller]
 fn assert_judged(folder: &Path, arm: &str, (wanted, words): (&str, &str), answer: &Answer) {
     let seen = evidence(folder, arm);
     let verdict = verdict(&seen);
     let why = seen["explanation"].as_str().unwrap();
-    let is_so = verdict == wanted || verdict.contains("load generator was the limit");
+    let is_so = verdict == wanted;
     let all = || format!("{arm}: {seen:#}\n{}\n{}", answer.out, answer.err);
     assert!(is_so && why.starts_with(words), "{}", all());
 }

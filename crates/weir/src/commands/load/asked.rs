@@ -201,6 +201,7 @@ fn client(args: &LoadArgs) -> anyhow::Result<ClientSection> {
         max_failures: Some(args.arrival.max_failures),
         workers: Some(client.workers),
         pin: client.pin,
+        max_error: client.max_error,
         body,
     })
 }

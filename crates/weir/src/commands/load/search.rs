@@ -52,9 +52,12 @@ impl Search {
         }
     }
 
-    /// Whether a level met the objectives.
+    /// Whether a level met the objectives. A rate that the generator itself did not reach is not met.
     pub(super) fn is_met(&self, figures: &CellFigures) -> bool {
-        figures.failed == 0 && figures.goodput_share.is_some_and(|share| share >= self.share)
+        let refused = figures.certificate.as_ref().is_some_and(|seen| seen.refused.is_some());
+        !refused
+            && figures.failed == 0
+            && figures.goodput_share.is_some_and(|share| share >= self.share)
     }
 
     /// The share that is asked for.

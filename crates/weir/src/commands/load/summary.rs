@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
-use weir_report::metric::metric;
 use weir_report::results::{CellResult, Results, without_result};
-use weir_report::tables::{Table, generator_sentence, scope_sentence, text, wrapped};
+use weir_report::tables::{
+    Table, figure_text, generator_notes, generator_sentence, scope_sentence, text, wrapped,
+};
 use weir_spec::plan::{Plan, Target};
 
 /// What would be sent.
@@ -85,6 +86,9 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
         if let Some(sentence) = generator_sentence(deployment) {
             out += &wrapped(&sentence, "  ");
         }
+        for note in generator_notes(deployment) {
+            out += &wrapped(&format!("- {note}"), "  ");
+        }
     }
     for note in notes(results) {
         out += &wrapped(&note, "  ");
@@ -92,12 +96,10 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
     out
 }
 
-/// A line of the table; what was not seen is `-`.
+/// A line of the table; what was not seen is `-`, and what is no exact value a bound.
 fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> {
-    let shown = |key: &str, digits: usize| {
-        let value = metric(key).and_then(|metric| (metric.of)(result));
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-    };
+    let shown =
+        |key: &str, digits: usize| figure_text(result, key, |value| format!("{value:.digits$}"));
     vec![
         level.into(),
         shown("completed", 0).into(),

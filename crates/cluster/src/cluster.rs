@@ -178,18 +178,35 @@ impl Cluster {
         }
     }
 
-    /// Empties the GPUs' caches, as vLLM's `reset_prefix_cache` does; tiers keep what they have.
-    /// False, and nothing is changed, while requests hold blocks of any replica.
-    pub fn reset_prefix_cache(&mut self, now: Nanos) -> bool {
+    /// Empties the GPUs' caches, as vLLM's `reset_prefix_cache` does; with `external` also the
+    /// tiers and the modelled store, which otherwise keep what they have. A caller who moves real
+    /// bytes empties the real tiers itself. False, and nothing is changed, while requests hold
+    /// blocks of any replica; with `external` while any request or transfer is under way.
+    pub fn reset_prefix_cache(&mut self, now: Nanos, external: bool) -> bool {
         if self.replicas.iter().any(|replica| replica.engine.pool().used_blocks() > 0) {
+            return false;
+        }
+        if external && !self.tiers_rest() {
             return false;
         }
         let now = now.max(self.clock.now());
         for replica in &mut self.replicas {
             replica.engine.reset().expect("no block of it is held");
+            if external {
+                replica.engine.reset_tiers();
+            }
             self.clock.plan(now, Event::Wake(replica.number));
         }
+        if let (true, Some(store)) = (external, &mut self.store) {
+            store.clear();
+        }
         true
+    }
+
+    /// True when no request may still ask the tiers for chunks that they had, and nothing moves.
+    fn tiers_rest(&self) -> bool {
+        let rests = |replica: &Replica| replica.in_flight == 0 && replica.engine.tiers_rest();
+        self.replicas.iter().all(rests)
     }
 
     /// What it was made of.

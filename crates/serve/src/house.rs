@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use weir_cluster::Errand;
 use weir_model::Nanos;
+use weir_store::TierError;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::api::Facts;
@@ -24,8 +25,13 @@ use crate::timer::Timer;
 /// that could run anywhere.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// `/reset_prefix_cache`: whether it was possible.
-    Reset(oneshot::Sender<bool>),
+    /// `/reset_prefix_cache`.
+    Reset {
+        /// Tiers and store are to be emptied as well.
+        external: bool,
+        /// Whether it was possible, or which tier failed.
+        reply: oneshot::Sender<Result<bool, TierError>>,
+    },
     /// `/metrics`: the page.
     Scrape(oneshot::Sender<String>),
 }
@@ -159,12 +165,9 @@ impl House {
     pub(crate) async fn obey(&self, mut commands: UnboundedReceiver<Command>) {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Reset(reply) => {
-                    let now = self.clock.now();
-                    let done = self.driver.borrow_mut().reset_prefix_cache(now);
-                    self.knock.notify_one();
+                Command::Reset { external, reply } => {
                     // Who asked may be gone; the reset stands.
-                    let _ = reply.send(done);
+                    let _ = reply.send(self.reset(external));
                 }
                 Command::Scrape(reply) => {
                     let driver = self.driver.borrow();
@@ -173,6 +176,17 @@ impl House {
                     let _ = reply.send(page);
                 }
             }
+        }
+    }
+
+    /// Empties the caches, and the real tiers in step with the engines' books. Nothing else is done
+    /// meanwhile, as in vLLM's engine: what arrives waits, and finds all of them empty.
+    fn reset(&self, external: bool) -> Result<bool, TierError> {
+        let done = self.driver.borrow_mut().reset_prefix_cache(self.clock.now(), external);
+        self.knock.notify_one();
+        match &self.carrier {
+            Some(carrier) if done && external => carrier.clear().map(|()| true),
+            _ => Ok(done),
         }
     }
 

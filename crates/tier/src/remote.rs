@@ -88,6 +88,11 @@ impl RemoteStore {
         self.cache.touch(sequence, from, to, &reserved.spans);
     }
 
+    /// Forgets all chunks.
+    pub fn clear(&mut self) {
+        self.cache.clear();
+    }
+
     /// The chunks it holds.
     pub const fn cache(&self) -> &ChunkCache {
         &self.cache

@@ -89,17 +89,44 @@ fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
     let mut log = Log::default();
     let placed = cluster.submit(Nanos::ZERO, 0, request(0, &[(1, 100)], 5), &mut log);
     step_to(&mut cluster, Nanos::from_millis(8), &mut log);
-    assert!(!cluster.reset_prefix_cache(Nanos::from_millis(8)));
+    assert!(!cluster.reset_prefix_cache(Nanos::from_millis(8), false));
     drain(&mut cluster, &mut log);
     let again = cluster.submit(Nanos::from_secs(1), 1, request(1, &[(1, 100)], 1), &mut log);
     assert_eq!((again.replica, again.routed_hit), (placed.replica, 96));
     drain(&mut cluster, &mut log);
     assert!(cluster.router_stats().index_keys > 0);
-    assert!(cluster.reset_prefix_cache(Nanos::from_secs(2)));
+    assert!(cluster.reset_prefix_cache(Nanos::from_secs(2), false));
     drain(&mut cluster, &mut log);
     assert_eq!((log.cleared, cluster.router_stats().index_keys), (2, 0));
     let after = cluster.submit(Nanos::from_secs(3), 2, request(2, &[(1, 100)], 1), &mut log);
     assert_eq!(after.best_hit, 0);
+}
+
+#[test]
+fn tiers_are_emptied_only_when_asked_for_and_at_rest() {
+    let mut config = config(100);
+    config.offload = Some(native(1000));
+    let mut cluster = Cluster::new(config).expect("the fixture is valid");
+    let mut log = Log::default();
+    let mut now = Nanos::ZERO;
+    let mut hits_after = |cluster: &mut Cluster, id: u64| {
+        now += Nanos::from_secs(1);
+        cluster.submit(now, id, request(id, &[(1, 97)], 1), &mut log);
+        // The request has ended, and its stores are on their way.
+        while cluster.in_flight().next().is_some() {
+            assert!(cluster.step(&mut log));
+        }
+        assert!(id > 0 || !cluster.reset_prefix_cache(now, true), "stores are under way");
+        drain(cluster, &mut log);
+        now += Nanos::from_millis(500);
+        cluster.replicas().next().expect("there is one").counters().loaded_bytes
+    };
+    assert_eq!(hits_after(&mut cluster, 0), 0);
+    assert!(cluster.reset_prefix_cache(Nanos::from_millis(1600), false));
+    let loaded = hits_after(&mut cluster, 1);
+    assert!(loaded > 0, "the tier keeps what it has");
+    assert!(cluster.reset_prefix_cache(Nanos::from_millis(3200), true));
+    assert_eq!(hits_after(&mut cluster, 2), loaded, "nothing was left to load");
 }
 
 #[test]

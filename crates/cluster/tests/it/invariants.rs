@@ -83,7 +83,7 @@ fn play(config: &ClusterConfig, deeds: &[(u64, Deed)]) -> (Log, Cluster, u32) {
             Deed::Vanish(_) | Deed::VanishAtOnce => {}
             Deed::Reset => {
                 let held = cluster.replicas().any(|it| it.engine().pool().used_blocks() > 0);
-                let emptied = cluster.reset_prefix_cache(now);
+                let emptied = cluster.reset_prefix_cache(now, false);
                 assert_eq!(emptied, !held);
                 resets += u32::from(emptied);
             }

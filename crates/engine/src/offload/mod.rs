@@ -387,7 +387,7 @@ impl Offload {
         }
     }
 
-    /// Forgets what local tiers hold. Only between cells: nothing may be under way.
+    /// Forgets what local tiers hold. Nothing may be under way.
     pub fn reset(&mut self) {
         assert_eq!(self.open_transfers(), 0, "a reset waits for the transfers under way");
         for tier in &mut self.tiers {

@@ -97,4 +97,17 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// True when nothing is on its way to or from the tiers.
+    pub fn tiers_rest(&self) -> bool {
+        self.offload.as_ref().is_none_or(|offload| offload.open_transfers() == 0)
+    }
+
+    /// Empties the tiers of its own, as vLLM's `reset_external` asks its connector to. Only while
+    /// nothing is on its way to or from them.
+    pub fn reset_tiers(&mut self) {
+        if let Some(offload) = &mut self.offload {
+            offload.reset();
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body as AxumBody, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -114,11 +114,27 @@ async fn metrics(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn reset_prefix_cache(State(desk): State<Desk>) -> Response {
+/// Whether a query asks for the tiers to be emptied too; nothing where it cannot be read. The words
+/// are pydantic's for a boolean; of several, the last one counts.
+fn reset_external(query: &str) -> Option<bool> {
+    let values = query.split('&').filter_map(|pair| pair.strip_prefix("reset_external="));
+    match values.last().unwrap_or("false").to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
+        "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+async fn reset_prefix_cache(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
+    let Some(external) = reset_external(&query.unwrap_or_default()) else {
+        let text = "reset_external must be true or false";
+        return reply(detail(StatusCode::UNPROCESSABLE_ENTITY, text));
+    };
     let (reply_to, answer) = oneshot::channel();
-    let sent = desk.commands.send(Command::Reset(reply_to)).is_ok();
+    let sent = desk.commands.send(Command::Reset { external, reply: reply_to }).is_ok();
     match answer.await {
-        Ok(success) if sent => json_reply(&json!({ "success": success })),
+        Ok(Ok(success)) if sent => json_reply(&json!({ "success": success })),
+        Ok(Err(failed)) => reply(ApiError::tier(&failed).response()),
         _ => reply(ApiError::stopping().response()),
     }
 }

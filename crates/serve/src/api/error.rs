@@ -100,6 +100,16 @@ impl ApiError {
         }
     }
 
+    /// A tier that could not be emptied.
+    pub(crate) fn tier(error: &weir_store::TierError) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: format!("the caches are not all empty: {error}"),
+            kind: "InternalServerError",
+            param: None,
+        }
+    }
+
     /// The body.
     pub(crate) fn json(&self) -> Vec<u8> {
         let error = Inner {

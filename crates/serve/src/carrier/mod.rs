@@ -13,13 +13,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use weir_cluster::Errand;
 use weir_engine::{Slot, Transfer, TransferId, TransferKind, TransferOutcome};
 use weir_model::{Piece, Prompt, TierKind, Tokens};
-use weir_store::{Fault, Slab, Tier, TierCounters};
+use weir_store::{Fault, Slab, Tier, TierCounters, TierError};
 
 use self::line::Line;
 use self::worker::Worker;
@@ -28,6 +28,8 @@ use crate::token_ids::TokenIds;
 
 /// Blocks that a worker moves at once: what pipelining and queue depth have to work with.
 pub const BATCH: usize = 8;
+/// Longest time to empty all tiers.
+const CLEARING: Duration = Duration::from_secs(30);
 
 /// The tiers of a cluster, and how bytes are moved there.
 #[derive(Clone)]
@@ -250,6 +252,14 @@ impl Carrier {
         }
         let salt = ids.cache_salt(path).unwrap_or_default().to_owned();
         Some(Chunks { ids: known, salt, from, to })
+    }
+
+    /// Empties the tiers and what the store has of this arm's layout. To be called while nothing is
+    /// under way.
+    pub(crate) fn clear(&self) -> Result<(), TierError> {
+        let deadline = Instant::now() + CLEARING;
+        let tiers = self.config.local.iter().flatten().chain(&self.config.store);
+        tiers.map(|tier| tier.clear(deadline)).collect()
     }
 
     fn tell(&self, done: Done) {

@@ -244,10 +244,11 @@ impl<W: Watcher> Driver<W> {
         }
     }
 
-    /// Empties the engines' prefix caches; false while requests hold blocks.
-    pub fn reset_prefix_cache(&mut self, now: Nanos) -> bool {
+    /// Empties the engines' prefix caches, with `external` also their tiers; false while requests
+    /// hold blocks, or anything moves to or from the tiers.
+    pub fn reset_prefix_cache(&mut self, now: Nanos, external: bool) -> bool {
         let now = self.arrival_time(now);
-        self.cluster.reset_prefix_cache(now)
+        self.cluster.reset_prefix_cache(now, external)
     }
 
     /// The cluster, for what can be seen of it between steps.

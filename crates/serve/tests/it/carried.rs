@@ -92,6 +92,10 @@ impl Tier for Store {
         self.memory.remove(keys, deadline)
     }
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {
+        if self.gone() {
+            let (fault, problem) = (Fault::Disconnected, "gone".to_owned());
+            return Err(TierError { fault, place: self.place(), problem });
+        }
         self.memory.clear(deadline)
     }
     fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
@@ -245,6 +249,69 @@ fn wrong_bytes_are_noticed_and_computed_instead() {
     assert_eq!(again.0, first.0, "an answer is a function of its prompt");
     assert!(events(address, "wrong_block") >= 2.0);
     assert_eq!(metric(address, "vllm:external_prefix_cache_hits_total"), 0.0);
+    server.shutdown().unwrap();
+}
+
+fn reset(address: SocketAddr, query: &str) -> (u16, String) {
+    let path = format!("/reset_prefix_cache{query}");
+    let answer = crate::client::ask_as(address, "POST", &path, None, b"");
+    (answer.status, answer.body)
+}
+
+#[test]
+fn a_reset_empties_what_it_is_asked_to_empty() {
+    let store = Arc::new(Store::new(TierKind::Remote, 100));
+    let host = Arc::new(memory(8));
+    let server = serve(
+        lmcache_with_store(8 * 256, 20_000),
+        vec![vec![Arc::clone(&host) as Arc<dyn Tier>]],
+        Some(Arc::clone(&store) as Arc<dyn Tier>),
+    );
+    let address = server.addr;
+    let done = (200, r#"{"success":true}"#.to_owned());
+    let chunks = |tier: &dyn Tier| tier.usage(Instant::now() + Duration::from_secs(1)).unwrap();
+    let first = ask(address, 0);
+    eventually("the first prompt's stores", || store.counters().stored == 8);
+    // The GPU's cache alone: the tiers serve the prompt again.
+    eventually("a reset", || reset(address, "") == done);
+    assert_eq!(ask(address, 0), (first.0.clone(), 2047));
+    assert!(blocks(address, "host", "hit") > 0.0);
+    // The tiers too: whatever is under way first is waited for, and nothing is served after it.
+    eventually("a reset of all", || reset(address, "?reset_external=true") == done);
+    assert_eq!((chunks(&*host).chunks, chunks(&*store).chunks), (0, 0));
+    assert_eq!(ask(address, 0), (first.0.clone(), 0));
+    // What is stored after it is served again.
+    eventually("the stores", || store.counters().stored == 16);
+    eventually("a reset", || reset(address, "?reset_external=false") == done);
+    assert_eq!(ask(address, 0), (first.0, 2047));
+    assert_eq!((events(address, "wrong_block"), events(address, "failed_load")), (0.0, 0.0));
+    assert_eq!(reset(address, "?reset_external=maybe").0, 422);
+    // A store that cannot be emptied is said so.
+    store.is_gone.store(true, Ordering::SeqCst);
+    eventually("a refusal", || reset(address, "?reset_external=1").0 == 500);
+    let (_, body) = reset(address, "?reset_external=1");
+    assert!(body.contains("the test's store: gone"), "{body}");
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn a_reset_empties_modelled_tiers_too() {
+    let mut config: ServeConfig = config(TimeMode::Instant);
+    config.cluster.engine.blocks = 200;
+    config.cluster.offload = Some(lmcache_with_store(8 * 256, 20_000));
+    let server = start(config);
+    let address = server.addr;
+    let done = (200, r#"{"success":true}"#.to_owned());
+    for number in 0..3 {
+        ask(address, number);
+    }
+    eventually("a reset", || reset(address, "") == done);
+    // Host memory holds one prompt: the first one comes from the store.
+    assert_eq!(ask(address, 0).1, 2047);
+    eventually("a reset of all", || reset(address, "?reset_external=true") == done);
+    for number in 0..3 {
+        assert_eq!(ask(address, number).1, 0);
+    }
     server.shutdown().unwrap();
 }
 

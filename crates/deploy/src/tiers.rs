@@ -3,6 +3,7 @@
 //! The engine's own books decide what a local tier holds; the real tier follows them, with some
 //! room more for what is on its way in while something else is on its way out.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use weir_engine::{Mechanism, OffloadConfig};
 use weir_model::{Bytes, TierKind};
 use weir_serve::carrier::{BATCH, CarrierConfig};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
+use weir_store::held::hold;
 use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabError, Tier};
 use weir_tier::TierConfig;
 
@@ -18,6 +20,8 @@ use crate::remote::{Moved, RemoteStore, emulated_layout};
 
 /// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
 const PAGE: u64 = 4096;
+/// How the names of folders of disk tiers begin.
+pub(crate) const FOLDER_PREFIX: &str = "weir-tier-";
 /// Longest time to empty a tier, or to ask how full it is.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for a store that was gone to be asked again, at the end.
@@ -28,8 +32,8 @@ const COME_BACK: Duration = Duration::from_secs(5);
 pub struct Tiers {
     carrier: CarrierConfig,
     remote: Option<RemoteStore>,
-    /// Where disk tiers are, removed with this.
-    folder: Option<tempfile::TempDir>,
+    /// Where disk tiers are, removed with this, and what marks them as used.
+    folder: Option<(tempfile::TempDir, File)>,
     /// What their figures would not say by themselves, one sentence each.
     notes: Vec<String>,
 }
@@ -110,13 +114,15 @@ impl Tiers {
         };
         let parent = target.disk.as_ref().map_or_else(std::env::temp_dir, Into::into);
         if self.folder.is_none() {
-            let folder = tempfile::Builder::new().prefix("weir-tier-").tempdir_in(&parent);
-            self.folder = Some(folder.map_err(|error| {
+            let folder = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(&parent);
+            let held = folder.and_then(|folder| hold(folder.path()).map(|file| (folder, file)));
+            self.folder = Some(held.map_err(|error| {
                 let problem = format!("no folder can be made in {}: {error}", parent.display());
                 wrong(problem, "name a folder of yours by target.emulated.disk (or --disk)")
             })?);
         }
-        let folder = self.folder.as_ref().expect("it was made just now").path();
+        let (folder, _) = self.folder.as_ref().expect("it was made just now");
+        let folder = folder.path();
         let capacity = sizes.with_room(tier.capacity, target);
         let mut options =
             DiskOptions::new(folder.join(replica.to_string()), capacity, self.carrier.block_bytes);

@@ -1,5 +1,7 @@
 //! What keeps a probe from measuring.
 
+use std::path::PathBuf;
+
 use weir_store::resp::RespError;
 use weir_store::server::ServerError;
 use weir_store::{DiskError, Fault, SlabError, TierError};
@@ -77,6 +79,19 @@ pub enum ProbeError {
         /// What to do.
         remedy: String,
     },
+    /// More than the last folder of a path is missing.
+    #[error(
+        "{}: {} does not exist; check the path, mount the disk that belongs there, or create the \
+         folder",
+        folder.display(),
+        parent.display()
+    )]
+    NoFolder {
+        /// As it was written.
+        folder: PathBuf,
+        /// Its parent, which is missing.
+        parent: PathBuf,
+    },
     /// The machine refuses something.
     #[error("{what}: {source}")]
     System {
@@ -103,6 +118,7 @@ impl ProbeError {
             Self::Value { .. }
             | Self::Target { .. }
             | Self::NoCapacity { .. }
+            | Self::NoFolder { .. }
             | Self::Trace(_)
             | Self::Fit { .. } => true,
             // An address, a password, a permission.

@@ -9,6 +9,7 @@
 pub mod checked;
 pub mod disk;
 pub mod faulty;
+pub mod held;
 pub mod memory;
 pub mod resp;
 pub mod server;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::geteuid;
+use weir_store::held::is_held;
+use weir_store::server::FOLDER_PREFIX as STORE_PREFIX;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::DeployError;
@@ -18,6 +20,7 @@ use crate::process::memory::{self, SHARED_MEMORY};
 use crate::process::owner::Owner;
 use crate::process::table::Seen;
 use crate::process::{self, ProcessError};
+use crate::tiers::FOLDER_PREFIX as TIER_PREFIX;
 
 pub use scratch::Scratch;
 
@@ -51,8 +54,8 @@ impl Whose {
 /// Something that was ended or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
-    /// The run that it was of.
-    pub run: String,
+    /// The run that it was of; nothing for what no run names.
+    pub run: Option<String>,
     /// What it was.
     pub what: Remains,
 }
@@ -80,7 +83,10 @@ impl fmt::Display for Cleared {
             Remains::SharedMemory(path) => write!(f, "shared memory {}", path.display())?,
             Remains::Folder(path) => write!(f, "folder {}", path.display())?,
         }
-        write!(f, " of run {}", self.run)
+        match &self.run {
+            Some(run) => write!(f, " of run {run}"),
+            None => write!(f, " of a process that is gone"),
+        }
     }
 }
 
@@ -98,7 +104,7 @@ pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError
     let files: BTreeMap<PathBuf, String> = found.memory.into_iter().chain(named).collect();
     for path in memory::unmapped(files.keys().cloned().collect()) {
         if fs::remove_file(&path).is_ok() {
-            let run = files.get(&path).cloned().unwrap_or_default();
+            let run = files.get(&path).cloned();
             cleared.push(Cleared { run, what: Remains::SharedMemory(path) });
         }
     }
@@ -136,7 +142,7 @@ impl Found {
             self.folders.extend(seen.folder());
             let line = seen.line().chars().take(LINE).collect();
             let what = Remains::Process { pid: seen.pid, line };
-            self.processes.push(Cleared { run: run.clone(), what });
+            self.processes.push(Cleared { run: Some(run.clone()), what });
         }
         let found = found.into_iter().map(|(seen, _)| seen).collect();
         process::with_known(found, &mut self.known)
@@ -162,11 +168,17 @@ fn named_memory(whose: &Whose) -> BTreeMap<PathBuf, String> {
 /// Removes a scratch folder that is to go, and the one beside it.
 fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let Some(owner) = Owner::of_folder(name).filter(|owner| whose.has(owner)) else { return };
     if !is_folder_of_ours(folder) {
         return;
     }
-    if *whose == Whose::DeadOwners && scratch::is_held(folder) {
+    if *whose == Whose::DeadOwners && is_unowned_scratch(folder, name) {
+        if fs::remove_dir_all(folder).is_ok() {
+            cleared.push(Cleared { run: None, what: Remains::Folder(folder.to_path_buf()) });
+        }
+        return;
+    }
+    let Some(owner) = Owner::of_folder(name).filter(|owner| whose.has(owner)) else { return };
+    if *whose == Whose::DeadOwners && is_held(folder) == Some(true) {
         // Its owner lives, in a container where it has another number.
         return;
     }
@@ -174,9 +186,15 @@ fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
     // The sign of where the other one is goes last.
     for path in beside.into_iter().chain([folder.to_path_buf()]) {
         if fs::remove_dir_all(&path).is_ok() {
-            cleared.push(Cleared { run: owner.run.clone(), what: Remains::Folder(path) });
+            cleared.push(Cleared { run: Some(owner.run.clone()), what: Remains::Folder(path) });
         }
     }
+}
+
+/// A folder of a store or of a disk tier that nobody holds any more.
+fn is_unowned_scratch(folder: &Path, name: &str) -> bool {
+    let is_scratch = name.starts_with(STORE_PREFIX) || name.starts_with(TIER_PREFIX);
+    is_scratch && is_held(folder) == Some(false)
 }
 
 fn is_folder_of_ours(path: &Path) -> bool {

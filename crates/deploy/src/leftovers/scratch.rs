@@ -7,13 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use weir_store::held::hold;
 
 use crate::error::DeployError;
 use crate::process::Owner;
 
-/// A file in the folder that is locked while its owner lives.
-const HELD: &str = "held";
 /// A file that says where the folder beside is.
 const BESIDE: &str = "beside";
 
@@ -73,25 +71,16 @@ fn made(parent: &Path, name: &str) -> Result<PathBuf, DeployError> {
         }
         _ => {}
     }
-    fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+    if !parent.exists() {
+        // Its last folder alone: where more is missing, the path or a mount is wrong.
+        fs::create_dir(parent).map_err(|error| failed(parent, error))?;
+    }
     let made = DirBuilder::new().mode(0o700).create(&folder);
     made.map(|()| folder.clone()).map_err(|error| failed(&folder, error))
 }
 
 fn failed(folder: &Path, source: io::Error) -> DeployError {
     DeployError::File { what: "a scratch folder", path: folder.display().to_string(), source }
-}
-
-fn hold(folder: &Path) -> io::Result<File> {
-    let file = File::create(folder.join(HELD))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
-}
-
-/// Whether a living process holds the folder.
-pub(super) fn is_held(folder: &Path) -> bool {
-    File::open(folder.join(HELD))
-        .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
 /// The folder beside this one, which bears the same name.

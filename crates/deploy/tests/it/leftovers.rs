@@ -27,7 +27,11 @@ fn shm(name: &str) -> PathBuf {
 
 /// What was cleared of one run: the machine may have remains of others.
 fn of_run(cleared: &[Cleared], run: &str) -> Vec<Remains> {
-    cleared.iter().filter(|one| one.run == run).map(|one| one.what.clone()).collect()
+    cleared
+        .iter()
+        .filter(|one| one.run.as_deref() == Some(run))
+        .map(|one| one.what.clone())
+        .collect()
 }
 
 fn dead_owner(run: &str) -> Owner {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,7 +45,16 @@ impl Scratch {
             source,
         };
         let around = (!folder.exists()).then(|| folder.to_owned());
-        fs::create_dir_all(folder).map_err(failed)?;
+        if around.is_some() {
+            // The last folder alone: where more is missing, the path or a mount is wrong, and what
+            // was made there would lie on another disk.
+            fs::create_dir(folder).map_err(|source| match (source.kind(), folder.parent()) {
+                (ErrorKind::NotFound, Some(parent)) => {
+                    ProbeError::NoFolder { folder: folder.to_owned(), parent: parent.to_owned() }
+                }
+                _ => failed(source),
+            })?;
+        }
         let path = folder.join(format!("weir-probe-{}", std::process::id()));
         fs::create_dir(&path).map_err(failed)?;
         Ok(Self { path, around })
@@ -101,9 +111,17 @@ impl Subject for Disk {
             ..DiskOptions::new(folder, capacity, block.0 as usize)
         };
         let tier = DiskTier::open(&options)?;
+        let made = self.scratch.as_ref().and_then(|scratch| scratch.around.as_ref());
         self.settings.insert("capacity".to_owned(), self.options.capacity.to_string());
         self.settings.insert("engine".to_owned(), tier.engine().to_string());
         self.warnings = tier.warnings().to_vec();
+        self.warnings.extend(made.map(|folder| {
+            format!(
+                "{} did not exist: it was made for the probe and is removed after it; if a disk \
+                 belongs there, mount it and probe again",
+                folder.display()
+            )
+        }));
         Ok(Opened { tier: Arc::new(tier), server: None })
     }
 

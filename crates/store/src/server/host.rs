@@ -1,6 +1,7 @@
 //! Threads that serve connections of this machine until the host is dropped: what the null store
 //! and the raw path have in common.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 use super::ServerError;
+use crate::held::hold;
 use crate::resp::Endpoint;
 
 /// Connections at a time; a measurement has fewer.
@@ -173,7 +175,7 @@ pub(super) struct Host {
     endpoint: Endpoint,
     meter: Arc<Meter>,
     acceptor: Option<JoinHandle<()>>,
-    _folder: Option<TempDir>,
+    _folder: Option<(TempDir, File)>,
 }
 
 impl Host {
@@ -210,19 +212,20 @@ impl Drop for Host {
     }
 }
 
-fn listen_tcp() -> Result<(Listener, Endpoint, Option<TempDir>), ServerError> {
+fn listen_tcp() -> Result<(Listener, Endpoint, Option<(TempDir, File)>), ServerError> {
     let refuse = |error| ServerError::Listen { place: "127.0.0.1".to_owned(), error };
     let listener = TcpListener::bind("127.0.0.1:0").map_err(refuse)?;
     let port = listener.local_addr().map_err(refuse)?.port();
     Ok((Listener::Tcp(listener), super::loopback(port), None))
 }
 
-fn listen_unix() -> Result<(Listener, Endpoint, Option<TempDir>), ServerError> {
+fn listen_unix() -> Result<(Listener, Endpoint, Option<(TempDir, File)>), ServerError> {
     let folder = tempfile::Builder::new()
-        .prefix("weir-path-")
+        .prefix(super::FOLDER_PREFIX)
         .tempdir()
+        .and_then(|folder| hold(folder.path()).map(|held| (folder, held)))
         .map_err(|error| ServerError::Folder { path: std::env::temp_dir(), error })?;
-    let path = folder.path().join("socket");
+    let path = folder.0.path().join("socket");
     let refuse = |error| ServerError::Listen { place: path.display().to_string(), error };
     let listener = UnixListener::bind(&path).map_err(refuse)?;
     Ok((Listener::Unix(listener), Endpoint::Unix(path), Some(folder)))

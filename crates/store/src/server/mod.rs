@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weir_http::{TlsClient, TlsConfig};
 
+use crate::held::hold;
 use crate::resp::connection::Connection;
 use crate::resp::{Address, Endpoint, Product, RespError};
 
@@ -63,6 +64,9 @@ pub const fn how_to_install(product: Product) -> &'static str {
     }
 }
 
+/// How the names of scratch folders of stores and of the servers here begin.
+pub const FOLDER_PREFIX: &str = "weir-store-";
+
 /// A store of our own, in a scratch folder. It ends when this is dropped, and when the process that
 /// started it dies.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub struct StoreServer {
     /// Of a server that speaks TLS: where else it listens.
     plain: Option<u16>,
     process: Process,
+    /// Says of the folder that its owner lives.
+    _held: File,
 }
 
 impl StoreServer {
@@ -86,9 +92,11 @@ impl StoreServer {
         })?;
         let below = settings.below.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
-            .prefix("weir-store-")
+            .prefix(FOLDER_PREFIX)
             .tempdir_in(&below)
-            .map_err(|error| ServerError::Folder { path: below, error })?;
+            .and_then(|folder| hold(folder.path()).map(|held| (folder, held)))
+            .map_err(|error| ServerError::Folder { path: below, error });
+        let (folder, held) = folder?;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -113,6 +121,7 @@ impl StoreServer {
                         endpoint,
                         plain,
                         process,
+                        _held: held,
                     });
                 }
             }

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_store::resp::{Product, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
 
-use crate::binary::{Answer, Running, weir};
+use crate::binary::{Answer, Running, WEIR, weir};
 use crate::tiers::has;
 
 /// Short points of small blocks.
@@ -196,6 +198,61 @@ fn an_environment_that_refuses_is_told_before_anything_is_measured() {
     assert!(nowhere.contains("cannot write no/such/p.json; check the folder"), "{nowhere}");
     let nobody = call(&["redis://127.0.0.1:1", "--deadline", "2s"]);
     assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+}
+
+#[test]
+fn teardown_removes_the_folder_of_a_store_whose_probe_was_killed_and_no_other() {
+    if !has("teardown_removes_the_folder_of_a_store", Product::Redis) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A folder for temporary files of its own: other tests tear down as well.
+    let call = |args: &[&str]| {
+        let mut command = Command::new(WEIR);
+        command.args(args).current_dir(folder.path()).env("TMPDIR", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let stores = || {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.join("held").exists()).collect::<Vec<_>>()
+    };
+    let teardown = || {
+        let output = call(&["teardown"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut probe = call(&["probe", "redis", "--duration", "60s"]).spawn().unwrap();
+    let begin = Instant::now();
+    while stores().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "no store was started");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let [store] = &stores()[..] else { panic!("one store is started") };
+    assert_eq!(teardown(), "", "a store that is used stays");
+    assert!(store.exists());
+    probe.kill().unwrap();
+    probe.wait().unwrap();
+    let words = format!("removed folder {} of a process that is gone\n", store.display());
+    assert_eq!(teardown(), words);
+    assert!(!store.exists());
+}
+
+#[test]
+fn no_more_than_the_last_folder_is_made_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let call = |target: &str| {
+        let args = ["probe", target, "--block", "64KiB", "--threads", "1", "--depth", "1"];
+        let short = ["--repeats", "1", "--duration", "50ms", "--working-set", "8MiB"];
+        weir(folder.path(), &[&args[..], &short, &["--no-differential"]].concat())
+    };
+    let refused = call("disk:typo/kv").refusal(2, folder.path());
+    assert!(refused.starts_with("weir: typo/kv: typo does not exist; check the path, mount"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    let answer = call("disk:kv").done();
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("kv did not exist: it was made for the probe"), "{}", answer.out);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "what was made is gone");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch, request};
 use weir_observe::{Clock, Labels, Scraper, Selection};
-use weir_spec::plan::{Api, EndpointTarget};
+use weir_spec::EndpointLimits;
+use weir_spec::plan::{Api, Client, EndpointTarget};
 
 use crate::error::DeployError;
 
@@ -20,6 +21,8 @@ const CACHE_CONFIG: &str = "vllm:cache_config_info";
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ids that every vocabulary has, in an order that no workload asks for.
 const WARM_UP_IDS: [u32; 8] = [7, 7, 7, 1, 7, 7, 1, 7];
+/// Words that are a token each in nearly every vocabulary.
+const WARM_UP_WORDS: [&str; 8] = ["the", "of", "and", "to", "in", "that", "for", "with"];
 
 /// What every request to an endpoint carries.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +101,54 @@ pub enum Flush {
     Refused,
 }
 
+/// What is asked before the load, in the form of the load: always the same, whatever the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstPrompt {
+    /// So many token ids.
+    Ids(usize),
+    /// So many common words, each about a token.
+    Text(usize),
+    /// The same as a message.
+    Chat(usize),
+}
+
+impl FirstPrompt {
+    /// In the form that a client sends, of about so many tokens.
+    pub const fn of(client: &Client, tokens: usize) -> Self {
+        match (client.api, &client.tokenizer) {
+            (Api::Chat, _) => Self::Chat(tokens),
+            (Api::Completions, Some(_)) => Self::Text(tokens),
+            (Api::Completions, None) => Self::Ids(tokens),
+        }
+    }
+
+    /// About how many tokens it has.
+    pub const fn tokens(self) -> usize {
+        match self {
+            Self::Ids(tokens) | Self::Text(tokens) | Self::Chat(tokens) => tokens,
+        }
+    }
+
+    fn request(self, model: &str) -> (&'static str, Value) {
+        let words = |count| WARM_UP_WORDS.iter().copied().cycle().take(count).collect::<Vec<_>>();
+        match self {
+            Self::Ids(count) => {
+                let ids: Vec<u32> = WARM_UP_IDS.iter().copied().cycle().take(count).collect();
+                ("/v1/completions", json!({"model": model, "prompt": ids, "max_tokens": 2}))
+            }
+            Self::Text(count) => {
+                let text = words(count).join(" ");
+                ("/v1/completions", json!({"model": model, "prompt": text, "max_tokens": 2}))
+            }
+            Self::Chat(count) => {
+                let messages = json!([{"role": "user", "content": words(count).join(" ")}]);
+                let body = json!({"model": model, "messages": messages, "max_tokens": 2});
+                ("/v1/chat/completions", body)
+            }
+        }
+    }
+}
+
 /// One endpoint.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -166,17 +217,28 @@ impl Endpoint {
         }
     }
 
-    /// KV tokens that one of its engines holds in GPU memory, as its metrics say; nothing where
+    /// Size of the GPU cache of its engines, the least of them, as its metrics say; empty where
     /// they do not.
-    pub fn kv_tokens(&self) -> Option<u64> {
+    pub fn cache_limits(&self) -> EndpointLimits {
         let selection = Selection::of(&[CACHE_CONFIG]);
         let scraper = self.access.scraper(&self.url, "/metrics", selection);
-        let snapshot = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT).ok()?;
+        let Ok(snapshot) = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT) else {
+            return EndpointLimits::default();
+        };
         let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();
-        let engines = snapshot.series(CACHE_CONFIG)?.keys();
-        let sizes = engines
-            .filter_map(|of| Some(number(of, "num_gpu_blocks")? * number(of, "block_size")?));
-        sizes.min()
+        let one = |labels: &Labels| {
+            let block = number(labels, "block_size").filter(|size| *size > 0);
+            // One of them is vLLM's null block, which holds nothing.
+            let blocks = number(labels, "num_gpu_blocks").filter(|blocks| *blocks > 1);
+            let blocks = blocks.map(|blocks| blocks - 1);
+            EndpointLimits {
+                max_model_len: None,
+                kv_tokens: blocks.zip(block).map(|(blocks, block)| blocks * block),
+                block_size: block.and_then(|size| u32::try_from(size).ok()),
+            }
+        };
+        let engines = snapshot.series(CACHE_CONFIG).map(|series| series.keys().map(one));
+        engines.into_iter().flatten().reduce(EndpointLimits::least).unwrap_or_default()
     }
 
     /// Asks it to empty its prefix cache, and, if that is wanted, what its connector keeps behind
@@ -199,26 +261,20 @@ impl Endpoint {
         })
     }
 
-    /// One request that is not measured; its prompt has so many tokens, in token ids.
-    pub fn warm_up(&self, model: &str, api: Api, tokens: usize) -> Result<(), DeployError> {
-        let (path, body) = match api {
-            Api::Completions => {
-                let ids: Vec<u32> = WARM_UP_IDS.iter().copied().cycle().take(tokens).collect();
-                let body = json!({"model": model, "prompt": ids, "max_tokens": 2});
-                ("/v1/completions", body)
-            }
-            Api::Chat => {
-                let messages = json!([{"role": "user", "content": "Are you well?"}]);
-                let body = json!({"model": model, "messages": messages, "max_tokens": 2});
-                ("/v1/chat/completions", body)
-            }
-        };
+    /// One request that is not measured. Returns the prompt tokens that came from a cache, where
+    /// the answer says.
+    pub fn ask_first(&self, model: &str, prompt: FirstPrompt) -> Result<Option<u64>, DeployError> {
+        let (path, body) = prompt.request(model);
         let text = body.to_string().into_bytes();
         let mut request = Fetch::post(&self.url, path, "application/json", text);
         request.timeout = WARM_UP_TIMEOUT;
         let answer = self.send(request)?;
         if answer.head.status == 200 {
-            return Ok(());
+            let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
+            let cached = |said: Value| {
+                said["usage"]["prompt_tokens_details"]["cached_tokens"].as_f64().map(|n| n as u64)
+            };
+            return Ok(said.and_then(cached));
         }
         let text = String::from_utf8_lossy(&answer.body);
         let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,10 +2,12 @@
 //! LMCache and stores as processes of this machine, brought up for a cell.
 
 pub mod checkpoint;
+pub mod emptied;
 pub mod emulated;
 pub mod endpoint;
 pub mod error;
 pub mod leftovers;
+pub mod limits;
 pub mod local;
 pub mod log;
 pub mod process;
@@ -14,8 +16,9 @@ pub mod setup;
 pub mod site;
 mod tiers;
 
+pub use emptied::{Count, Emptied, Emptiness};
 pub use emulated::Emulated;
-pub use endpoint::{Access, Endpoint, Flush, Served};
+pub use endpoint::{Access, Endpoint, FirstPrompt, Flush, Served};
 pub use error::DeployError;
 pub use local::{Local, Place, Started};
 pub use remote::RemoteStore;

@@ -31,6 +31,8 @@ pub enum SignalKind {
     SeenTokens,
     /// Prompt tokens served by the GPU's prefix cache.
     GpuHitTokens,
+    /// Prompt tokens that some cache served, whichever it was.
+    CachedTokens,
     /// Tokens asked of the offload mechanism (prompt minus GPU hits).
     ExternalQueryTokens,
     /// Tokens that the offload mechanism served, all tiers.
@@ -107,6 +109,7 @@ impl SignalKind {
             Self::PromptTokens
             | Self::SeenTokens
             | Self::GpuHitTokens
+            | Self::CachedTokens
             | Self::ExternalQueryTokens
             | Self::ExternalHitTokens
             | Self::HostHitTokens

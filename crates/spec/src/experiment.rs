@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::document::engine::EngineSection;
 use crate::document::{self, Spec};
 use crate::error::SpecError;
 use crate::plan::Origin;
@@ -20,6 +21,60 @@ pub struct Experiment {
     pub base: PathBuf,
     /// Origin of each value that was written, by path; lists are one value.
     pub origins: BTreeMap<String, Origin>,
+    /// What the endpoint says of its engines, which goes before what the file says of them.
+    pub limits: EndpointLimits,
+}
+
+/// Limits of the engines behind an endpoint, as far as it says them: the least over all its URLs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointLimits {
+    /// Longest sequence, tokens (`max_model_len` of `/v1/models`).
+    pub max_model_len: Option<u32>,
+    /// Tokens that the KV pool of one engine holds (`vllm:cache_config_info`).
+    pub kv_tokens: Option<u64>,
+    /// Tokens per KV block (`vllm:cache_config_info`).
+    pub block_size: Option<u32>,
+}
+
+impl EndpointLimits {
+    /// The smaller limits of two places that are asked the same.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        Self {
+            max_model_len: least(self.max_model_len, other.max_model_len),
+            kv_tokens: least(self.kv_tokens, other.kv_tokens),
+            block_size: least(self.block_size, other.block_size),
+        }
+    }
+
+    /// The engine's settings with the limits laid over them. `context` is the longest sequence of
+    /// the model, beyond which nothing is planned.
+    pub(crate) fn over(&self, section: &EngineSection, context: u32) -> EngineSection {
+        if *self == Self::default() {
+            return section.clone();
+        }
+        let pool = self.kv_tokens.map_or(u32::MAX, |held| u32::try_from(held).unwrap_or(u32::MAX));
+        let longest = self.max_model_len.or(section.max_model_len).unwrap_or(context);
+        EngineSection {
+            max_model_len: Some(longest.min(context).min(pool)),
+            kv_tokens: self.kv_tokens.or(section.kv_tokens),
+            block_size: self.block_size.or(section.block_size),
+            ..section.clone()
+        }
+    }
+
+    /// The keys of `engine` that they set.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("engine.max_model_len", self.max_model_len.is_some()),
+            ("engine.kv_tokens", self.kv_tokens.is_some()),
+            ("engine.block_size", self.block_size.is_some()),
+        ];
+        all.into_iter().filter_map(|(key, is_set)| is_set.then_some(key))
+    }
 }
 
 impl Experiment {
@@ -52,7 +107,8 @@ impl Experiment {
             origins.retain(|known, _| *known != path && !known.starts_with(&below));
             origins.insert(path, Origin::Set(flag.clone()));
         }
-        Ok(Self { spec, base: base.to_owned(), origins })
+        let limits = EndpointLimits::default();
+        Ok(Self { spec, base: base.to_owned(), origins, limits })
     }
 }
 

@@ -21,9 +21,9 @@ mod set;
 
 pub use document::Spec;
 pub use error::SpecError;
-pub use experiment::Experiment;
+pub use experiment::{EndpointLimits, Experiment};
 pub use plan::Plan;
-pub use resolve::AsDeployed;
+pub use resolve::{AsDeployed, NamedWorkload};
 pub use schema::schema;
 pub use starter::{builtin, starter};
 pub use verdict::{Decision, decide};

@@ -37,6 +37,9 @@ pub struct Client {
     pub answers: Answers,
     /// Ask for exactly the output length.
     pub ignore_eos: bool,
+    /// Whether prompts are those of other runs with the same seed.
+    #[serde(default)]
+    pub same_prompts: bool,
     /// Keep connections open between requests.
     pub reuse_connections: bool,
     /// Longest wait for a connection.
@@ -70,6 +73,7 @@ impl Default for Client {
             vocabulary: None,
             answers: Answers::Canned,
             ignore_eos: true,
+            same_prompts: false,
             reuse_connections: true,
             connect_timeout: Nanos::from_secs(10),
             request_timeout: Nanos::from_secs(600),
@@ -102,6 +106,8 @@ pub enum Origin {
     Override(String),
     /// `--set`, with its text.
     Set(String),
+    /// Said by the endpoint.
+    Endpoint,
 }
 
 /// Objectives that goodput is counted against; an absent one does not bind.
@@ -444,6 +450,10 @@ pub struct Plan {
     /// How live targets are asked.
     #[serde(default)]
     pub client: Client,
+    /// Tells this run's prompts apart from those of other runs with the same seed; nothing where
+    /// they are the same. All arms of a run are asked the same. No part of the plan's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<u64>,
     /// Files that the results depend on (traces, link profiles), with the xxh3-128 of their
     /// content: a resumed run must be asked the same, of the same tiers.
     pub inputs: BTreeMap<String, String>,
@@ -456,4 +466,13 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// Origin of each value that the file can set, by path.
     pub origins: BTreeMap<String, Origin>,
+}
+
+impl Plan {
+    /// Gives the prompts of a live run a salt of its own, unless it asks the same as others.
+    pub fn salt_prompts(&mut self, nonce: u64) {
+        if self.target.is_live() && !self.client.same_prompts {
+            self.salt = Some(nonce);
+        }
+    }
 }

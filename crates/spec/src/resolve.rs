@@ -15,7 +15,7 @@ mod routing;
 mod target;
 mod warning;
 
-pub use as_deployed::AsDeployed;
+pub use as_deployed::{AsDeployed, NamedWorkload};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +66,7 @@ impl Plan {
             slo: Slo::of(&spec.slo),
             prices: prices(spec),
             client,
+            salt: None,
             origins: origin::all(experiment, &deployments),
             warnings: warning::all(spec, &deployments),
             inputs: BTreeMap::new(),
@@ -80,11 +81,12 @@ impl Plan {
     }
 
     /// Hash of everything that decides the run's results: the plan without the origins of its
-    /// values and without its warnings. Guards `--resume`.
+    /// values, its warnings and the salt of its prompts. Guards `--resume`.
     pub fn plan_hash(&self) -> String {
         let mut plan = self.clone();
         plan.origins.clear();
         plan.warnings.clear();
+        plan.salt = None;
         let json = serde_json::to_vec(&plan).expect("a plan has text keys and finite numbers");
         format!("{:032x}", xxh3_128(&json))
     }

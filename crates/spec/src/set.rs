@@ -13,6 +13,7 @@ use crate::error::SpecError;
 /// Keys of which the experiment has exactly one: setting one takes the others away.
 const WORKLOADS: [&str; 4] = ["shared-prefix", "long-context", "agentic", "trace"];
 const ARRIVALS: [&str; 5] = ["users", "constant", "poisson", "gamma", "trace"];
+const TARGETS: [&str; 3] = ["emulated", "local", "endpoint"];
 
 /// The experiment with one flag applied, and the path that it set.
 pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError> {
@@ -78,6 +79,10 @@ fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), Strin
             let preset = place.take();
             *place = Value::Object(Map::from_iter([("preset".to_owned(), preset)]));
         }
+        if depth > 0 && place.is_string() && parts[0] == "target" {
+            // A bare target becomes a map of the one that is set.
+            *place = Value::Object(Map::new());
+        }
         let inside = parts[..depth].join(".");
         place = match place {
             Value::Object(map) => {
@@ -103,6 +108,7 @@ fn make_room(map: &mut Map<String, Value>, parts: &[String], depth: usize) {
     let alternatives: &[&str] = match depth.checked_sub(1).map(|above| parts[above].as_str()) {
         Some("workload") => &WORKLOADS,
         Some("load") => &ARRIVALS,
+        Some("target") => &TARGETS,
         _ => return,
     };
     let part = parts[depth].as_str();
@@ -144,6 +150,15 @@ mod tests {
         let mut document = json!({"load": {"users": [1], "duration": "5s"}});
         put(&mut document, &path("load.poisson"), json!([2.0])).unwrap();
         assert_eq!(document, json!({"load": {"poisson": [2.0], "duration": "5s"}}));
+    }
+
+    #[test]
+    fn a_bare_target_takes_what_is_set_of_it_and_another_goes() {
+        for before in [json!("endpoint"), json!("simulated"), json!({"emulated": {}})] {
+            let mut document = json!({"target": before});
+            put(&mut document, &path("target.endpoint.url"), json!("http://a:1")).unwrap();
+            assert_eq!(document, json!({"target": {"endpoint": {"url": "http://a:1"}}}));
+        }
     }
 
     #[test]

@@ -1,10 +1,17 @@
-//! The caches of an arm before the load: warmed for their code's sake, emptied, and looked at.
+//! The caches of an arm before the load: warmed for their code's sake, emptied, and asked whether
+//! they are.
+//!
+//! That a server says it emptied its caches is no evidence: it may keep what lies behind the GPU.
+//! So a prompt that the caches hold is asked again after it, and must miss. The prompt is the same in
+//! every run, so that it also finds what an earlier run left. Only where hits are told at all, which
+//! asking it twice in a row shows, does a miss count for anything.
 
 use std::time::{Duration, Instant};
 
-use weir_deploy::{Endpoint, Flush, Site};
+use weir_deploy::{Count, Emptied, Emptiness, Endpoint, FirstPrompt, Flush, Site};
 use weir_observe::Clock;
-use weir_spec::plan::{Deployment, Plan};
+use weir_observe::signals::StoreCounts;
+use weir_spec::plan::{Deployment, Level, Plan};
 
 use crate::error::TrialError;
 
@@ -12,9 +19,12 @@ use crate::error::TrialError;
 const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
 const RUNNING: &str = "vllm:num_requests_running";
 const WAITING: &str = "vllm:num_requests_waiting";
-const USAGE: &str = "vllm:kv_cache_usage_perc";
+/// Counters of prompt tokens that came from a cache: the GPU's, and those behind it.
+const HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"];
 /// Longest wait for an engine to become idle before its caches are emptied.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time for counters to follow an answer, and for what is stored to arrive in its tier.
+const SETTLE: Duration = Duration::from_millis(200);
 /// Tokens of a first prompt where nothing is known of the engine: less than any block.
 const SHORT: usize = 8;
 /// Tokens of a first prompt on engines of our own: some chunks of every mechanism.
@@ -23,56 +33,155 @@ const LONG: usize = 1024;
 /// What was done with the caches of an arm.
 #[derive(Debug, Default)]
 pub(crate) struct Caches {
-    /// Whether all were empty, as far as that could be seen.
-    pub(crate) empty: Option<bool>,
-    /// What was emptied and counted, one word each.
-    pub(crate) emptied: Vec<String>,
+    /// What is known of each.
+    pub(crate) emptied: Vec<Emptied>,
     /// What could not be done, one sentence each.
     pub(crate) notes: Vec<String>,
+}
+
+/// The prompts asked before the load.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstPrompts {
+    /// Warms the engine up.
+    warm: FirstPrompt,
+    /// Fills some blocks.
+    blocks: FirstPrompt,
+}
+
+impl FirstPrompts {
+    /// Those that the engine and its context take: no longer than what the load will ask.
+    pub(crate) fn of(plan: &Plan, deployment: &Deployment, level: &Level, site: &Site) -> Self {
+        let longest = deployment.engine.max_model_len as usize / 2;
+        let asked = level.workload.longest_request();
+        let asked = asked.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(LONG);
+        let blocks = if site.is_fresh() { LONG } else { LONG.min(asked) };
+        let blocks = blocks.min(longest).max(SHORT);
+        let warm = if site.processes().is_some() { blocks } else { SHORT };
+        let prompt = |tokens| FirstPrompt::of(&plan.client, tokens);
+        Self { warm: prompt(warm), blocks: prompt(blocks) }
+    }
 }
 
 /// First requests, not measured. On engines that were brought up for the cell they fill some
 /// chunks, drop them from the GPU alone, and ask for them again: the way back from the tiers is
 /// warm too.
-pub(crate) fn warm_up(plan: &Plan, deployment: &Deployment, site: &Site) -> Result<(), TrialError> {
-    let ours = site.processes().is_some();
-    let longest = deployment.engine.max_model_len as usize;
-    let tokens = if ours { LONG.min(longest / 2).max(SHORT) } else { SHORT };
+pub(crate) fn warm_up(prompts: FirstPrompts, site: &Site) -> Result<(), TrialError> {
     for endpoint in site.endpoints() {
-        endpoint.warm_up(site.model(), plan.client.api, tokens)?;
-        if ours {
+        endpoint.ask_first(site.model(), prompts.warm)?;
+        if site.processes().is_some() {
             wait_flushed(endpoint, false)?;
-            endpoint.warm_up(site.model(), plan.client.api, tokens)?;
+            endpoint.ask_first(site.model(), prompts.warm)?;
         }
     }
     Ok(())
 }
 
-/// Empties every cache of the arm that can be emptied, and looks whether they are.
-pub(crate) fn empty(site: &Site) -> Result<Caches, TrialError> {
+/// Empties every cache of the arm that can be emptied, and finds out whether they are.
+pub(crate) fn empty(prompts: FirstPrompts, site: &Site) -> Result<Caches, TrialError> {
     let mut caches = Caches::default();
     if let Some(local) = site.processes() {
         caches.emptied = local.empty()?;
-        // Engines say themselves whether blocks are held.
-        caches.empty = verified(site, &mut caches.notes).or(Some(true));
-        return Ok(caches);
-    }
-    for endpoint in site.endpoints() {
-        match wait_flushed(endpoint, true)? {
-            Flush::Done => caches.emptied.push(endpoint.url().to_string()),
-            Flush::Unknown | Flush::Refused => caches.notes.push(format!(
-                "{} has no request to empty its prefix cache (vLLM has one where \
-                 VLLM_SERVER_DEV_MODE=1): what it held before the cell can serve the cell",
-                endpoint.url()
-            )),
+    } else {
+        for endpoint in site.endpoints() {
+            let place = endpoint.url().to_string();
+            let known = emptied(prompts, site, endpoint)?;
+            caches.notes.extend(note(&place, known));
+            caches.emptied.push(Emptied { place, known });
+        }
+        if let Some(store) = site.store() {
+            let place = store.product().to_owned();
+            let known = match store.counts(Instant::now() + SCRAPE_BUDGET) {
+                Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(Count::Keys(keys)),
+                _ => Emptiness::Unknown,
+            };
+            if known.is_empty() != Some(true) {
+                caches.notes.push(format!(
+                    "{place} is not known to be empty before the load: keys of others or of an \
+                     earlier load can serve the cell"
+                ));
+            }
+            caches.emptied.push(Emptied { place, known });
         }
     }
-    caches.empty = match (site.is_fresh(), caches.notes.is_empty()) {
-        (true, _) => Some(true),
-        (false, true) => verified(site, &mut caches.notes),
-        (false, false) => None,
-    };
+    caches.notes.extend(others(site));
     Ok(caches)
+}
+
+/// What a reader must know of an endpoint that is not known to be empty.
+fn note(place: &str, known: Emptiness) -> Option<String> {
+    match known {
+        Emptiness::Counted(Count::Served { asked, served }) if served > 0 => Some(format!(
+            "{place} said that it emptied its caches, and then served {served} of {asked} tokens \
+             that it had before: what earlier loads left can serve the cell"
+        )),
+        Emptiness::Counted(_) => None,
+        Emptiness::Answered => Some(format!(
+            "{place} said that it emptied its caches; it tells nothing of cache hits, so that is \
+             unverified"
+        )),
+        Emptiness::Unknown => Some(format!(
+            "{place} has no request to empty its prefix cache (vLLM has one where \
+             VLLM_SERVER_DEV_MODE=1): what it held before the cell can serve prompts that were \
+             asked before"
+        )),
+    }
+}
+
+/// Empties an endpoint, and asks it for what it held.
+fn emptied(
+    prompts: FirstPrompts,
+    site: &Site,
+    endpoint: &Endpoint,
+) -> Result<Emptiness, TrialError> {
+    if wait_flushed(endpoint, true)? == Flush::Unknown {
+        return Ok(Emptiness::Unknown);
+    }
+    let ask = || served(prompts.blocks, site, endpoint);
+    let left_by_others = ask()?;
+    let again = ask()?;
+    if again.is_none_or(|served| served == 0) {
+        // Nothing is told of hits: the block is longer than the prompt, or nobody counts.
+        wait_flushed(endpoint, true)?;
+        return Ok(Emptiness::Answered);
+    }
+    std::thread::sleep(SETTLE);
+    wait_flushed(endpoint, true)?;
+    let left = ask()?;
+    wait_flushed(endpoint, true)?;
+    let asked = 2 * prompts.blocks.tokens() as u64;
+    let served = left_by_others.unwrap_or(0) + left.unwrap_or(0);
+    Ok(Emptiness::Counted(Count::Served { asked, served }))
+}
+
+/// Asks a prompt, and finds out how much of it came from a cache: from the answer, or else from the
+/// engines' counters.
+fn served(
+    prompt: FirstPrompt,
+    site: &Site,
+    endpoint: &Endpoint,
+) -> Result<Option<u64>, TrialError> {
+    let before = hits(site);
+    if let Some(cached) = endpoint.ask_first(site.model(), prompt)? {
+        return Ok(Some(cached));
+    }
+    std::thread::sleep(SETTLE);
+    let grown = before.zip(hits(site)).map(|(before, after)| (after - before).max(0.0) as u64);
+    Ok(grown)
+}
+
+/// Prompt tokens that engines say came from a cache, since their start.
+fn hits(site: &Site) -> Option<f64> {
+    let clock = Clock::anchored();
+    let mut sum = None;
+    for url in site.metrics() {
+        let snapshot = site.scraper(url).scrape(&clock, SCRAPE_BUDGET).ok()?;
+        for family in HITS {
+            if let Some(series) = snapshot.series(family) {
+                sum = Some(sum.unwrap_or(0.0) + series.values().sum::<f64>());
+            }
+        }
+    }
+    sum
 }
 
 /// Empties an endpoint's cache as soon as it is idle; `Unknown` where it cannot.
@@ -87,7 +196,8 @@ fn wait_flushed(endpoint: &Endpoint, external: bool) -> Result<Flush, TrialError
             Flush::Refused => {
                 return Err(TrialError::Protocol {
                     place: endpoint.url().to_string(),
-                    problem: "it does not empty its prefix cache while requests run".to_owned(),
+                    problem: "it does not empty its caches while requests or transfers run"
+                        .to_owned(),
                     remedy: "keep other clients away while a cell is measured".to_owned(),
                 });
             }
@@ -96,27 +206,14 @@ fn wait_flushed(endpoint: &Endpoint, external: bool) -> Result<Flush, TrialError
     }
 }
 
-/// Whether the engines' counters say that nothing is held and nobody is served; unknown where
-/// they cannot be read.
-fn verified(site: &Site, notes: &mut Vec<String>) -> Option<bool> {
+/// What engines serve besides, as far as they say.
+fn others(site: &Site) -> Vec<String> {
     let clock = Clock::anchored();
-    let mut empty = None;
-    for url in site.metrics() {
-        let scraper = site.scraper(url);
-        let Ok(snapshot) = scraper.scrape(&clock, SCRAPE_BUDGET) else { continue };
-        let level = |name| snapshot.gauge_sum(name, &[]);
-        let requests = [RUNNING, WAITING].map(level);
-        let busy = requests.iter().flatten().any(|requests| *requests > 0.0);
-        if busy {
-            notes.push(format!("{url} serves other requests, which are measured with the cell's"));
-        }
-        let held = level(USAGE);
-        if let Some(held) = held {
-            empty = Some(empty.unwrap_or(true) && held == 0.0 && !busy);
-        }
-    }
-    if empty == Some(false) {
-        notes.push("Blocks were in use after the caches were emptied".to_owned());
-    }
-    empty
+    let busy = site.metrics().iter().filter(|url| {
+        let Ok(snapshot) = site.scraper(url).scrape(&clock, SCRAPE_BUDGET) else { return false };
+        let requests = [RUNNING, WAITING].map(|name| snapshot.gauge_sum(name, &[]));
+        requests.iter().flatten().any(|requests| *requests > 0.0)
+    });
+    let note = |url| format!("{url} serves other requests, which are measured with the cell's");
+    busy.map(note).collect()
 }

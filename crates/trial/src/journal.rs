@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use weir_deploy::Started;
+use weir_deploy::{Emptied, Started};
 use weir_model::Nanos;
 
 /// The file's name in a cell's folder.
@@ -26,11 +26,8 @@ pub struct Journal {
     pub started_unix_ns: u64,
     /// Where requests went.
     pub endpoints: Vec<String>,
-    /// Whether every cache was empty at the start, as far as that could be seen.
-    pub caches_empty: Option<bool>,
-    /// What was emptied and then counted, one word each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub emptied: Vec<String>,
+    /// What is known of each cache at the start: counted, answered or unknown.
+    pub caches: Vec<Emptied>,
     /// From when on the load was steady, since its start; nothing where it never was.
     #[serde(default)]
     pub steady_from: Option<Nanos>,

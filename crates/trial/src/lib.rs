@@ -5,6 +5,7 @@
 //! cannot do (an endpoint may refuse to empty its cache) is noted in the cell, never passed over.
 
 mod asking;
+mod beyond;
 mod caches;
 mod edges;
 mod error;
@@ -27,8 +28,12 @@ use weir_observe::{
     Scraper, Source, UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow};
-use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
+use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
+use weir_workload::Salted;
 
+use crate::beyond::Allowance;
+pub use crate::beyond::HitsBeyondAsked;
+use crate::caches::FirstPrompts;
 use crate::edges::Edges;
 pub use crate::error::TrialError;
 pub use crate::journal::{Journal, JournalError};
@@ -71,6 +76,8 @@ pub struct Trial {
     pub steady_from: Option<Nanos>,
     /// A line of a start-up log that says that the mechanism will not act.
     pub doubt: Option<String>,
+    /// Hits that the arm cannot have made.
+    pub contradiction: Option<HitsBeyondAsked>,
 }
 
 /// Runs one live cell into its tables, as part of the run with this id. `live` says how far the
@@ -111,9 +118,11 @@ fn measured(
     let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
-    caches::warm_up(plan, deployment, site)?;
+    let level = &deployment.levels[cell.level];
+    let prompts = FirstPrompts::of(plan, deployment, level, site);
+    caches::warm_up(prompts, site)?;
     phase(Phase::Flush);
-    let caches = caches::empty(site)?;
+    let caches = caches::empty(prompts, site)?;
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
     let measurement = Measurement { plan, cell, deployment, site, events };
@@ -121,8 +130,7 @@ fn measured(
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
-        caches_empty: caches.empty,
-        emptied: caches.emptied,
+        caches: caches.emptied,
         steady_from: trial.steady_from,
         started: site.processes().map(|local| local.started().clone()),
         notes: trial.notes.clone(),
@@ -157,7 +165,8 @@ impl Measurement<'_> {
         phase: &mut dyn FnMut(Phase),
     ) -> Result<Trial, TrialError> {
         let level = self.level();
-        let mut source = self.deployment.open_source(level, self.cell.seed)?;
+        let source = self.deployment.open_source(level, self.cell.seed)?;
+        let mut source = Salted::new(source, self.plan.salt);
         let config = asking::config(self.plan, self.deployment, self.cell, self.site)?;
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
@@ -188,7 +197,7 @@ impl Measurement<'_> {
         }
         let report = report?;
         phase(Phase::Collect);
-        if let Some(error) = source.error() {
+        if let Some(error) = source.source().error() {
             return Err(error.clone().into());
         }
         let (asked, residence) = (rows.asked, rows.residence);
@@ -200,9 +209,30 @@ impl Measurement<'_> {
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);
         notes.extend(short_window(report.window, residence));
-        let (skipped, truncated) = (source.skipped(), source.truncated());
+        let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
-        Ok(Trial { signals, load: report, skipped, truncated, notes, steady_from, doubt })
+        let lost = live.snapshot();
+        let allowance = Allowance::of(
+            (self.arm(), &self.plan.client, &level.load),
+            block,
+            (report.window, residence.0),
+            lost.failed + lost.unfinished,
+        );
+        let mut contradiction = beyond::hits(&asked, &signals, allowance).err();
+        if self.plan.client.same_prompts && self.arm().role == ArmRole::AsDeployed {
+            // Nothing is claimed of it, and what it held before was wanted.
+            notes.extend(contradiction.take().map(|beyond| beyond.to_string()));
+        }
+        Ok(Trial {
+            signals,
+            load: report,
+            skipped,
+            truncated,
+            notes,
+            steady_from,
+            doubt,
+            contradiction,
+        })
     }
 
     fn scrapers(&self) -> Vec<Scraper> {
@@ -296,7 +326,8 @@ impl Measurement<'_> {
         self.add_events(edges, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
-        let gpu_only = self.arm().offload.is_none();
+        // Of a deployment of which nothing is claimed, it is not known what it has.
+        let gpu_only = self.arm().offload.is_none() && self.arm().role != ArmRole::AsDeployed;
         add_client(asked, gpu_only, &mut signals);
         if signals.get(SignalKind::Replicas).is_none() {
             let replicas = self.site.endpoints().len() as f64;

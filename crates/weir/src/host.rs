@@ -1,6 +1,7 @@
 //! Facts about this machine and moment, for `environment.json`.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use weir_record::Environment;
 
@@ -33,6 +34,11 @@ pub(crate) fn now() -> String {
 /// A time for folder names, UTC: `20261120-153000`.
 pub(crate) fn stamp() -> String {
     jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
+}
+
+/// A number that no other run has: of the system's randomness.
+pub(crate) fn nonce() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// The value behind `key :` in a file of the kernel.

@@ -1,38 +1,102 @@
-//! Ctrl-C: the first stops and keeps what is finished, the second aborts.
+//! Ctrl-C: the first stops, says what it waits for and keeps what is finished; the second ends at once.
 
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use weir_deploy::leftovers::{Whose, clear};
+use weir_model::Nanos;
+use weir_trial::Phase;
+
+use crate::printer::Printer;
 
 /// Time that processes have to end when the user gives up.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// What shells say of a program that Ctrl-C ended: 128 and the number of the signal.
+const ENDED_BY_CTRL_C: i32 = 130;
 
 /// The run in progress.
 static RUN: OnceLock<String> = OnceLock::new();
 
+/// What a first Ctrl-C has to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Waiting {
+    /// Simulated cells, which stop at their next event.
+    Cells,
+    /// A phase of a live cell, with the longest time that requests in flight are given.
+    Live(Phase, Nanos),
+    /// A measured point of a probe.
+    Point,
+    /// Answers of a server, with the longest time that they are given.
+    Answers(Nanos),
+}
+
+impl Waiting {
+    fn words(self) -> String {
+        match self {
+            Self::Cells => "the cells under way stop".to_owned(),
+            Self::Live(Phase::BringUp, _) => "what is being started is stopped again".to_owned(),
+            Self::Live(Phase::WarmUp, _) => "the first requests are answered".to_owned(),
+            Self::Live(Phase::Flush, _) => "the caches are emptied".to_owned(),
+            Self::Live(Phase::Load, drain) => {
+                format!("requests in flight end, for at most {drain}")
+            }
+            Self::Live(Phase::Collect, _) => "the results of the cell are read".to_owned(),
+            Self::Live(Phase::TakeDown, _) => "what was started is stopped".to_owned(),
+            Self::Point => "the point being measured ends".to_owned(),
+            Self::Answers(grace) => format!("open answers end, for at most {grace}"),
+        }
+    }
+}
+
 /// Set once the user wants to stop.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    is_set: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
 
 impl Interrupt {
-    /// Listens for Ctrl-C.
-    pub(crate) fn listen() -> anyhow::Result<Self> {
-        let interrupt = Self::default();
-        let flag = interrupt.clone();
+    /// Listens for Ctrl-C. `waiting` is what the first one has to wait for, until something else
+    /// is named; it is told unless `quiet`.
+    pub(crate) fn listen(waiting: Waiting, quiet: bool) -> anyhow::Result<Self> {
+        Self::listen_and(waiting, quiet, || {})
+    }
+
+    /// The same, and does something more at the first Ctrl-C.
+    pub(crate) fn listen_and(
+        waiting: Waiting,
+        quiet: bool,
+        mut stop: impl FnMut() + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let state = State { is_set: AtomicBool::new(false), waiting: Mutex::new(waiting) };
+        let interrupt = Self(Arc::new(state));
+        let here = interrupt.clone();
         ctrlc::set_handler(move || {
-            if flag.0.swap(true, Ordering::SeqCst) {
+            if here.0.is_set.swap(true, Ordering::SeqCst) {
                 if let Some(run) = RUN.get() {
                     // Nothing that was brought up stays, not even after this.
                     let _ = clear(&Whose::Run(run.clone()), PATIENCE);
                 }
                 // Cells in flight have no `cell.json` yet: a resume runs them again.
-                std::process::abort();
+                exit(ENDED_BY_CTRL_C);
             }
+            stop();
+            let waiting = *here.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            Printer::new(quiet)
+                .note(&format!("stopping once {}; Ctrl-C again ends it at once", waiting.words()));
         })
         .map_err(|error| anyhow::anyhow!("cannot listen for Ctrl-C: {error}"))?;
         Ok(interrupt)
+    }
+
+    /// Names what a first Ctrl-C has to wait for from now on.
+    pub(crate) fn waits_for(&self, waiting: Waiting) {
+        *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }
 
     /// Names the run whose processes a second Ctrl-C takes down.
@@ -44,6 +108,6 @@ impl Interrupt {
 
     /// True after the first Ctrl-C.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_set.load(Ordering::Relaxed)
     }
 }

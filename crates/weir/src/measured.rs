@@ -11,7 +11,7 @@ use weir_spec::plan::{Cell, Plan};
 use weir_trial::{Phase, TrialError};
 
 use crate::cell::Ran;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Waiting};
 use crate::view::View;
 
 /// How often the load is looked at. Seldom, because the one who looks takes processor time away.
@@ -41,7 +41,10 @@ pub(crate) fn measure(
                 std::thread::sleep(LOOK);
             }
         });
-        let mut phase = |phase: Phase| view.phase(phase);
+        let mut phase = |phase: Phase| {
+            interrupt.waits_for(Waiting::Live(phase, plan.client.drain));
+            view.phase(phase);
+        };
         let trial = weir_trial::run(plan, cell, &id, writer, &live, &mut phase);
         over.store(true, Ordering::Release);
         trial
@@ -60,7 +63,7 @@ pub(crate) fn measure(
         signals: trial.signals,
         skipped: trial.skipped,
         truncated: trial.truncated,
-        contradiction: None,
+        contradiction: trial.contradiction.map(|beyond| beyond.to_string()),
         certificate: Some(trial.load.certificate),
         notes: trial.notes,
         doubt: trial.doubt,

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use weir_deploy::limits;
+use weir_spec::document::written::NameOr;
+use weir_spec::plan::Target;
 use weir_spec::{Experiment, Plan, SpecError};
 
 use crate::cli::ExperimentArgs;
@@ -15,20 +18,50 @@ pub(crate) struct Planned {
 }
 
 /// Reads and resolves an experiment; without a file, the built-in one.
-pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, SpecError> {
+pub(crate) fn planned(args: &ExperimentArgs) -> anyhow::Result<Planned> {
+    read(args, limit)
+}
+
+/// The same of an experiment whose endpoints need not stand: its engine is what is wanted.
+pub(crate) fn as_written(args: &ExperimentArgs) -> anyhow::Result<Planned> {
+    read(args, |_| Ok(Vec::new()))
+}
+
+fn read(
+    args: &ExperimentArgs,
+    limit: impl FnOnce(&mut Experiment) -> anyhow::Result<Vec<String>>,
+) -> anyhow::Result<Planned> {
     let Some(file) = &args.file else {
         let text = weir_spec::builtin();
         let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
         return Ok(Planned { plan: Plan::resolve(&experiment)?, text: text.to_owned() });
     };
-    let experiment = Experiment::read(file, &args.sets)?;
+    let mut experiment = Experiment::read(file, &args.sets)?;
+    let notes = limit(&mut experiment)?;
     let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
         what: "experiment file",
         path: file.clone(),
         source,
     })?;
     let in_file = |source| SpecError::InFile { path: file.clone(), source: Box::new(source) };
-    Ok(Planned { plan: Plan::resolve(&experiment).map_err(in_file)?, text })
+    let mut plan = Plan::resolve(&experiment).map_err(in_file)?;
+    plan.warnings.extend(notes);
+    Ok(Planned { plan, text })
+}
+
+/// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;
+/// what they do not say comes back as sentences.
+fn limit(experiment: &mut Experiment) -> anyhow::Result<Vec<String>> {
+    let Target::Endpoint(target) = &experiment.spec.target else { return Ok(Vec::new()) };
+    let model = experiment.spec.models.first().map(|model| match model {
+        NameOr::Name(name) => name.clone(),
+        NameOr::Map(file) => file.name.clone().unwrap_or_default(),
+    });
+    // A name that only the file of a model gives is not known yet: the only model there is.
+    let model = model.filter(|name| !name.is_empty());
+    let (limits, notes) = limits::of_target(target, model.as_deref())?;
+    experiment.limits = limits;
+    Ok(notes)
 }
 
 /// The smallest experiment about a model on some hardware: for commands that ask about a

@@ -13,6 +13,7 @@ use serde_json::Value;
 use weir_http::{Fetch, Url, fetch};
 
 use super::Local;
+use crate::emptied::{Count, Emptied, Emptiness};
 use crate::endpoint::Flush;
 use crate::error::DeployError;
 
@@ -24,23 +25,24 @@ const SETTINGS: &str = "config.json";
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Local {
-    /// Empties every tier of the arm, and counts what is left in each, which must be nothing.
-    /// Returns what was looked at, one word each.
-    pub fn empty(&self) -> Result<Vec<String>, DeployError> {
+    /// Empties every tier of the arm, and counts what is left in each that can be counted, which
+    /// must be nothing. vLLM's own cache can only be asked.
+    pub fn empty(&self) -> Result<Vec<Emptied>, DeployError> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         for replica in &self.replicas {
             until(deadline, replica.endpoint.url(), "its prefix cache", || {
                 Ok(u64::from(replica.endpoint.flush(true)? != Flush::Done))
             })?;
-            seen.push(format!("{} (reset)", replica.process.name()));
+            let place = replica.process.name().to_owned();
+            seen.push(Emptied { place, known: Emptiness::Answered });
         }
         if let Some((_, url)) = &self.lmcache {
             until(deadline, url, "objects of LMCache's first level", || {
                 clear_lmcache(url)?;
                 lmcache_objects(url)
             })?;
-            seen.push("LMCache's first level (objects)".to_owned());
+            seen.push(counted("LMCache's first level", Count::Objects(0)));
         }
         if let Some(folder) = &self.disk {
             let failed = |source| DeployError::File {
@@ -52,14 +54,19 @@ impl Local {
                 each_chunk(folder, &mut |file| fs::remove_file(file.path())).map_err(failed)?;
                 Ok(contents(folder).map_err(failed)?.files)
             })?;
-            seen.push("disk (files)".to_owned());
+            seen.push(counted("disk", Count::Files(0)));
         }
         if let Some(store) = &self.store {
             store.empty(deadline)?;
-            seen.push(format!("{} (keys)", store.product()));
+            seen.push(counted(store.product(), Count::Keys(0)));
         }
         Ok(seen)
     }
+}
+
+/// A tier of which nothing was left when it was counted.
+fn counted(place: &str, count: Count) -> Emptied {
+    Emptied { place: place.to_owned(), known: Emptiness::Counted(count) }
 }
 
 /// What a folder holds.

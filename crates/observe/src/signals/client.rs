@@ -73,14 +73,19 @@ impl Asked {
 }
 
 /// Adds what the load generator knows. Call it after the engines' signals: eligible tokens need the
-/// GPU's hits, and without them there is no such signal. Where the engines expose neither their own
-/// hits nor any external ones, what the responses said was cached is taken for the GPU's, if the
-/// caller says that no other tier exists (`gpu_only`).
+/// GPU's hits, and without them there is no such signal. What the responses said was cached came
+/// from some cache; where the engines do not expose their own hits, it is taken for the GPU's only if
+/// the caller says that no other tier exists (`gpu_only`).
 pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
     let has_counters = signals.get(SignalKind::GpuHitTokens).is_some();
     let asked = if has_counters { &load.looked_up } else { &load.measured };
     signals.add(SignalKind::PromptTokens, asked.prompt_tokens as f64, SOURCE);
     signals.add(SignalKind::SeenTokens, asked.seen_tokens as f64, SOURCE);
+    // Servers that tell nothing of their caches answer 0 or nothing at all.
+    if asked.cached_tokens > 0 {
+        let source = "load generator (cached_tokens of the responses)";
+        signals.add(SignalKind::CachedTokens, asked.cached_tokens as f64, source);
+    }
     if gpu_only && !has_counters {
         let source = "load generator (cached_tokens of the responses)";
         signals.add(SignalKind::GpuHitTokens, asked.cached_tokens as f64, source);

@@ -583,6 +583,7 @@ fn origins(origins: &BTreeMap<String, Origin>) -> BTreeMap<String, String> {
         Origin::File => Some("experiment file".to_owned()),
         Origin::Override(model) => Some(format!("override for {model}")),
         Origin::Set(text) => Some(format!("--set {text}")),
+        Origin::Endpoint => Some("said by the endpoint".to_owned()),
     };
     origins.iter().filter_map(|(path, origin)| Some((path.clone(), words(origin)?))).collect()
 }

@@ -5,7 +5,7 @@
 //! never zero. Signals are summed over the complete repeats, because shares of sums are steadier
 //! than sums of shares.
 
-mod account;
+pub(crate) mod account;
 pub(crate) mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};

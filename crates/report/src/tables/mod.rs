@@ -7,6 +7,7 @@ mod outputs;
 mod prediction;
 mod refusal;
 mod run;
+mod tokens;
 
 use serde::Serialize;
 
@@ -24,6 +25,7 @@ pub(crate) use refusal::{lateness_remedy, refusal_remedy};
 pub use run::{
     columns_of, definitions_table, origins_table, overview_table, run_table, scope_sentence,
 };
+pub use tokens::token_sources_table;
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

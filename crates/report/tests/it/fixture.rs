@@ -155,6 +155,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         slo: Slo::default(),
         prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
         client: weir_spec::plan::Client::default(),
+        salt: None,
         inputs: BTreeMap::new(),
         deployments: vec![deployment],
         cells,

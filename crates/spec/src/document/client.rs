@@ -52,6 +52,10 @@ pub struct ClientSection {
     /// Ask for exactly the output length (`ignore_eos` and `min_tokens`; true).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,
+    /// Ask the same prompts as other runs with the same seed (false: every run on a live target
+    /// asks new ones of the same structure, so that no cache of an earlier run serves it).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_prompts: Option<bool>,
     /// Keep connections open between requests (true).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuse_connections: Option<bool>,

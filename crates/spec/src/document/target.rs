@@ -1,7 +1,7 @@
 //! `target`: where the arms run.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -36,22 +36,24 @@ impl<'de> Deserialize<'de> for Target {
         #[serde(rename_all = "kebab-case")]
         enum Tagged {
             Simulated,
-            Emulated(EmulatedTarget),
-            Local(Box<LocalTarget>),
-            Endpoint(EndpointTarget),
+            Emulated(Option<EmulatedTarget>),
+            Local(Option<Box<LocalTarget>>),
+            Endpoint(Option<EndpointTarget>),
         }
         struct Either;
         impl<'de> de::Visitor<'de> for Either {
             type Value = Target;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "`simulated`, `emulated`, `local`, or a map with `emulated`, `local` or `endpoint`",
+                    "`simulated`, `emulated`, `local`, `endpoint`, or a map with `emulated`, \
+                     `local` or `endpoint`",
                 )
             }
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Target, E> {
                 match name {
                     "emulated" => return Ok(Target::Emulated(EmulatedTarget::default())),
                     "local" => return Ok(Target::Local(Box::default())),
+                    "endpoint" => return Ok(Target::Endpoint(EndpointTarget::default())),
                     _ => {}
                 }
                 Tagged::deserialize(name.into_deserializer()).map(Target::from)
@@ -64,9 +66,9 @@ impl<'de> Deserialize<'de> for Target {
             fn from(tagged: Tagged) -> Self {
                 match tagged {
                     Tagged::Simulated => Self::Simulated,
-                    Tagged::Emulated(target) => Self::Emulated(target),
-                    Tagged::Local(target) => Self::Local(target),
-                    Tagged::Endpoint(target) => Self::Endpoint(target),
+                    Tagged::Emulated(target) => Self::Emulated(target.unwrap_or_default()),
+                    Tagged::Local(target) => Self::Local(target.unwrap_or_default()),
+                    Tagged::Endpoint(target) => Self::Endpoint(target.unwrap_or_default()),
                 }
             }
         }
@@ -85,7 +87,7 @@ impl JsonSchema for Target {
         json_schema!({
             "description": "Where arms run: a bare name, or a map of it with what it has to know.",
             "anyOf": [
-                { "enum": ["simulated", "emulated", "local"] },
+                { "enum": ["simulated", "emulated", "local", "endpoint"] },
                 {
                     "type": "object",
                     "properties": { "emulated": emulated },
@@ -227,5 +229,12 @@ impl EndpointTarget {
     /// The URLs of an arm.
     pub fn urls(&self, arm: &str) -> &[String] {
         self.arms.get(arm).map_or(&self.url.0, |own| &own.0)
+    }
+
+    /// Every URL, each once.
+    pub fn all_urls(&self) -> impl Iterator<Item = &str> {
+        let all = self.url.0.iter().chain(self.arms.values().flat_map(|own| &own.0));
+        let each: BTreeSet<&str> = all.map(String::as_str).collect();
+        each.into_iter()
     }
 }

@@ -27,6 +27,15 @@ const ENDPOINT: &str = "endpoint";
 /// Vocabulary where nobody says: below that of nearly all models, so that every id is one.
 const SAFE_VOCABULARY: u32 = 32_000;
 
+/// One of the workloads that a load asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedWorkload {
+    /// Stands behind the names of its levels; empty where there is one workload.
+    pub name: String,
+    /// What is asked.
+    pub workload: WorkloadConfig,
+}
+
 /// What `weir load` was asked for.
 #[derive(Debug, Clone)]
 pub struct AsDeployed {
@@ -38,8 +47,8 @@ pub struct AsDeployed {
     pub model: String,
     /// The longest sequence it takes, where it says.
     pub max_model_len: Option<u32>,
-    /// What is asked.
-    pub workload: WorkloadConfig,
+    /// What is asked: each on all levels, which are named after it where there are several.
+    pub workloads: Vec<NamedWorkload>,
     /// How it arrives.
     pub load: LoadSection,
     /// How it is asked.
@@ -59,7 +68,13 @@ impl Plan {
     pub fn as_deployed(of: &AsDeployed) -> Result<Self, SpecError> {
         check_repeats(of.repeats)?;
         let max_model_len = of.max_model_len.unwrap_or(u32::MAX);
-        let levels = level::all(&of.workload, &of.load, &of.base, max_model_len)?;
+        let mut levels = Vec::new();
+        for NamedWorkload { name, workload } in &of.workloads {
+            for mut level in level::all(workload, &of.load, &of.base, max_model_len)? {
+                level.name += name;
+                levels.push(level);
+            }
+        }
         let deployment = deployment(of, max_model_len, levels);
         let mut plan = Self {
             format: PLAN_FORMAT,
@@ -74,6 +89,7 @@ impl Plan {
             slo: Slo::of(&of.slo),
             prices: Prices::default(),
             client: client::resolve(&of.client, &of.base)?,
+            salt: None,
             inputs: BTreeMap::new(),
             deployments: vec![deployment],
             cells: Vec::new(),

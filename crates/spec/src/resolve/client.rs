@@ -34,6 +34,7 @@ pub(super) fn resolve(section: &ClientSection, base: &Path) -> Result<Client, Sp
         vocabulary: section.vocabulary,
         answers: section.answers.unwrap_or(defaults.answers),
         ignore_eos: section.ignore_eos.unwrap_or(defaults.ignore_eos),
+        same_prompts: section.same_prompts.unwrap_or(defaults.same_prompts),
         reuse_connections: section.reuse_connections.unwrap_or(defaults.reuse_connections),
         connect_timeout: span(
             "connect_timeout",

@@ -48,6 +48,7 @@ pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError>
         let change = spec.overrides.get(&model.shape.name).cloned().unwrap_or_default();
         let section =
             change.engine.as_ref().map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
+        let section = experiment.limits.over(&section, model.shape.context);
         for hardware in &hardware {
             for point in points(&section, hardware)? {
                 let label = label(&section, hardware, point);

@@ -48,6 +48,9 @@ const DEFAULTED: [&str; 35] = [
 /// What was written, what catalogues gave, and what is left to defaults.
 pub(super) fn all(experiment: &Experiment, deployments: &[Deployment]) -> BTreeMap<String, Origin> {
     let mut origins = experiment.origins.clone();
+    for key in experiment.limits.keys() {
+        origins.insert(key.to_owned(), Origin::Endpoint);
+    }
     for key in DEFAULTED {
         let below = format!("{key}.");
         // `origins` also holds keys below one that is a map in the file (`routing.policy`).

@@ -88,19 +88,27 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
             "write one model and one kind of hardware: those that are deployed there",
         ));
     }
-    let mut at: BTreeMap<&[String], &str> = BTreeMap::new();
+    let mut at: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
     for arm in arms {
         let urls = endpoint.urls(&arm.name);
         if urls.is_empty() {
-            let key = "target.endpoint.url";
-            return Err(SpecError::value(key, "no URL", "write for example `http://host:8000`"));
+            let problem = format!("nobody says where arm `{}` is deployed", arm.name);
+            let remedy = if endpoint.arms.is_empty() {
+                "write `target: {endpoint: {url: http://host:8000}}`, or add `--set \
+                 target.endpoint.url=http://host:8000`"
+                    .to_owned()
+            } else {
+                format!("add `{}: http://host:8000` to `target.endpoint.arms`", arm.name)
+            };
+            return Err(SpecError::value("target.endpoint.url", problem, remedy));
         }
         // A control and its repetition may be one deployment; anything else would be compared
         // with itself.
         if arm.role == ArmRole::ControlAgain {
             continue;
         }
-        if let Some(other) = at.insert(urls, &arm.name) {
+        let places = urls.iter().map(|url| place(url)).collect();
+        if let Some(other) = at.insert(places, &arm.name) {
             return Err(SpecError::value(
                 "target.endpoint",
                 format!("`{other}` and `{}` are the same deployment, {}", arm.name, urls[0]),
@@ -112,4 +120,10 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
         }
     }
     Ok(())
+}
+
+/// A URL without what makes no other place of it.
+fn place(url: &str) -> &str {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/v1").unwrap_or(url)
 }

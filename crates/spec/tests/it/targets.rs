@@ -1,7 +1,10 @@
 //! Live targets: what an endpoint must say, the client's defaults, and the order of live cells.
 
+use std::path::Path;
+
 use weir_model::Nanos;
-use weir_spec::plan::{Api, Movement, Target};
+use weir_spec::plan::{Api, Movement, Origin, Target};
+use weir_spec::{EndpointLimits, Experiment};
 
 use crate::{SMALL, error};
 
@@ -32,6 +35,54 @@ fn an_endpoint_says_where_each_arm_is() {
         "target.endpoint.arms.other: there is no such arm; write the name of an arm of the \
          experiment"
     );
+}
+
+#[test]
+fn a_bare_endpoint_needs_a_url_and_says_how_to_give_one() {
+    for target in ["endpoint", "{endpoint: }", "{endpoint: {}}"] {
+        let bare = format!("{SMALL}\ntarget: {target}\n");
+        assert_eq!(
+            error(&bare, &["arms=[no-offload]"]),
+            "target.endpoint.url: nobody says where arm `no-offload` is deployed; write `target: \
+             {endpoint: {url: http://host:8000}}`, or add `--set \
+             target.endpoint.url=http://host:8000`",
+            "{target}"
+        );
+        let sets = ["arms=[no-offload]", "target.endpoint.url=http://a:1"];
+        let Target::Endpoint(endpoint) = plan(&bare, &sets).target else { panic!("an endpoint") };
+        assert_eq!(endpoint.urls("no-offload"), ["http://a:1"]);
+    }
+    let half = at_endpoint("{arms: {native-offload: 'http://b:2'}}");
+    assert_eq!(
+        error(&half, &[]),
+        "target.endpoint.url: nobody says where arm `no-offload` is deployed; add `no-offload: \
+         http://host:8000` to `target.endpoint.arms`"
+    );
+    // The same place, written otherwise.
+    let same = at_endpoint("{url: 'http://a:1', arms: {native-offload: 'http://a:1/v1/'}}");
+    assert!(error(&same, &[]).contains("are the same deployment"), "{}", error(&same, &[]));
+}
+
+#[test]
+fn an_endpoint_is_planned_with_its_own_limits() {
+    let text = at_endpoint("{url: 'http://a:1', arms: {native-offload: 'http://b:2'}}");
+    let sets = ["engine.kv_tokens=20000".to_owned(), "engine.max_model_len=8192".to_owned()];
+    let read = || Experiment::parse(&text, "test.yaml", Path::new(""), &sets).unwrap();
+    let engine = |experiment: &Experiment| {
+        let plan = weir_spec::Plan::resolve(experiment).unwrap();
+        let of = plan.deployments[0].engine.clone();
+        ((of.block_size, of.blocks, of.max_model_len), plan.origins["engine.kv_tokens"].clone())
+    };
+    assert_eq!(engine(&read()).0, (16, 1250, 8192));
+    let mut experiment = read();
+    let one = EndpointLimits { kv_tokens: Some(6400), block_size: Some(32), ..Default::default() };
+    let other = EndpointLimits { max_model_len: Some(4096), kv_tokens: Some(9600), ..one };
+    experiment.limits = one.least(other);
+    assert_eq!(engine(&experiment), ((32, 200, 4096), Origin::Endpoint));
+    // Longer than the model's context is nothing that is asked.
+    experiment.limits.max_model_len = Some(1 << 30);
+    experiment.limits.kv_tokens = Some(1 << 20);
+    assert!(weir_spec::Plan::resolve(&experiment).is_ok());
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) enum TraceFormatArg {
 #[command(after_help = "Examples:
   weir load http://127.0.0.1:8000 --users 1,8,64 --prompt-tokens 512 --output-tokens 128
   weir load http://127.0.0.1:8000 --poisson 2,4,8 --prefixes 50 --prefix-tokens 8000 --duration 2m
+  weir load http://127.0.0.1:8000 --working-set 0,0.5,3 --prefix-tokens 4000 --users 8
   weir load http://127.0.0.1:8000 --trace conversation_trace.jsonl --requests 500
   weir load http://127.0.0.1:8000 --find-rate 1..64 --slo-ttft 2s --slo-tpot 100ms
   weir load https://host/v1 --bearer-file token --api chat --tokenizer tokenizer.json --users 16
@@ -105,7 +106,7 @@ pub(crate) struct ArrivalArgs {
     /// Repeats of each level.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: u32,
-    /// Master seed: equal seeds ask the same.
+    /// Master seed: equal seeds ask prompts of the same structure (--same-prompts: the same prompts).
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 }
@@ -127,9 +128,9 @@ pub(crate) struct AskedArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) prefixes: u64,
     /// As many prefixes as make so many times what the server's GPU cache holds: below 1 they fit,
-    /// and no offloading can help; above, only offloading can.
-    #[arg(long, value_name = "TIMES", conflicts_with = "prefixes")]
-    pub(crate) working_set: Option<f64>,
+    /// and no offloading can help; above, only offloading can; 0 shares no prefix. A list compares.
+    #[arg(long, value_name = "TIMES,..", value_delimiter = ',', conflicts_with_all = ["prefixes", "trace"])]
+    pub(crate) working_set: Vec<f64>,
     /// Turns of a session; each quotes the ones before.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) turns: u32,
@@ -162,6 +163,9 @@ pub(crate) struct ClientArgs {
     /// Token ids are drawn below this [default: 32000].
     #[arg(long, value_name = "N")]
     pub(crate) vocabulary: Option<u32>,
+    /// Ask what other loads with the same seed ask, instead of new prompts of the same structure.
+    #[arg(long)]
+    pub(crate) same_prompts: bool,
     /// Quote the server's own answers in later turns, as token ids.
     #[arg(long)]
     pub(crate) own_answers: bool,

@@ -25,7 +25,7 @@ pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
     propagate_version = true,
     after_help = "Exit codes: 0 done; 1 done, and some cell failed or is void or unverified \
                   against the plan's prediction; 2 a mistake in the input; 3 a fault of the \
-                  environment; 101 a defect of Weir."
+                  environment; 101 a defect of Weir; 130 ended by a second Ctrl-C."
 )]
 pub(crate) struct Cli {
     /// Say nothing on stderr but errors.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_deploy::Started;
+use weir_deploy::{Count, Emptied, Emptiness, Started};
 use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
@@ -85,19 +85,43 @@ fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, Told> {
 }
 
 fn of_journal(journal: &Journal) -> Told {
-    let mut prepared = Vec::new();
-    if !journal.emptied.is_empty() {
-        prepared.push(format!("emptied and counted: {}", journal.emptied.join(", ")));
-    }
-    prepared.push(match journal.caches_empty {
-        Some(true) => "all caches were seen empty".to_owned(),
-        Some(false) => "caches were not empty".to_owned(),
-        None => "whether caches were empty could not be seen".to_owned(),
-    });
     Told {
         started: journal.started.as_ref().map_or_else(Vec::new, started),
-        prepared,
+        prepared: prepared(&journal.caches),
         notes: journal.notes.clone(),
+    }
+}
+
+/// What is known of the caches: a sentence each for what was counted empty, what was not, what was
+/// only answered, and what is not known.
+fn prepared(caches: &[Emptied]) -> Vec<String> {
+    let all = |title: &str, is_it: fn(Emptiness) -> bool| {
+        let parts: Vec<String> =
+            caches.iter().filter(|cache| is_it(cache.known)).map(counted).collect();
+        (!parts.is_empty()).then(|| format!("{title}: {}", parts.join(", ")))
+    };
+    [
+        all("counted, and empty", |known| known.is_empty() == Some(true)),
+        all("counted, and not empty", |known| known.is_empty() == Some(false)),
+        all("said to be empty, and not counted", |known| known == Emptiness::Answered),
+        all("not known to be empty", |known| known == Emptiness::Unknown),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A cache with what was counted of it.
+fn counted(cache: &Emptied) -> String {
+    let place = &cache.place;
+    match cache.known {
+        Emptiness::Counted(Count::Objects(left)) => format!("{place} ({left} objects)"),
+        Emptiness::Counted(Count::Files(left)) => format!("{place} ({left} files)"),
+        Emptiness::Counted(Count::Keys(left)) => format!("{place} ({left} keys)"),
+        Emptiness::Counted(Count::Served { asked, served }) => {
+            format!("{place} (served {served} of {asked} tokens that it had held)")
+        }
+        Emptiness::Answered | Emptiness::Unknown => place.clone(),
     }
 }
 

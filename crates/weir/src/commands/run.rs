@@ -15,7 +15,7 @@ use crate::cli::{ExperimentArgs, RunArgs};
 use crate::commands::plan;
 use crate::exit::{Exit, Mistake};
 use crate::host;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Waiting};
 use crate::planned::{Planned, planned};
 use crate::printer::Printer;
 use crate::results;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
         let message = "--jobs 0: no cell would ever run; write 1 or more, or leave it out";
         return Err(Mistake(message.to_owned()).into());
     }
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
     let (run, plan) = match &args.resume {
         Some(folder) => resumed(folder, &args.experiment)?,
         None => created(args)?,
@@ -114,7 +114,8 @@ pub(crate) fn verdict_exit(plan: &Plan, results: &Results<'_>) -> Exit {
 }
 
 fn created(args: &RunArgs) -> anyhow::Result<(RunFolder, Plan)> {
-    let Planned { text, plan } = planned(&args.experiment)?;
+    let Planned { text, mut plan } = planned(&args.experiment)?;
+    plan.salt_prompts(host::nonce());
     let folder = args.out.clone().unwrap_or_else(|| {
         let name: String =
             plan.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();

@@ -15,7 +15,8 @@ use weir_spec::{Experiment, SpecError};
 
 use crate::cli::{EventEncodingArg, ExperimentArgs, MovementArg, ServeArgs};
 use crate::exit::{Exit, Mistake};
-use crate::planned::{minimal, planned, quoted};
+use crate::interrupt::{Interrupt, Waiting};
+use crate::planned::{as_written, minimal, quoted};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -45,15 +46,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     }
     let stopper = Stopper::new();
     let stop = stopper.clone();
-    let mut interrupted = false;
-    ctrlc::set_handler(move || {
-        if interrupted {
-            std::process::abort();
-        }
-        interrupted = true;
-        stop.stop();
-    })
-    .map_err(|error| anyhow::anyhow!("cannot listen for Ctrl-C: {error}"))?;
+    Interrupt::listen_and(Waiting::Answers(config.grace), printer.is_quiet(), move || stop.stop())?;
     let mut said = Ok(());
     let words = banner(deployment, arm, &config, &local.to_string());
     let ended = Server::run(&config, listener, &stopper, || said = printer.result(&words));
@@ -93,7 +86,7 @@ fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
         let mut sets = args.sets.clone();
         sets.extend(args.model.as_ref().map(|model| format!("models=[{}]", quoted(model))));
         let experiment = ExperimentArgs { file: Some(file.clone()), sets };
-        return Ok(planned(&experiment)?.plan);
+        return Ok(as_written(&experiment)?.plan);
     }
     let text = text_of(args);
     let experiment = Experiment::parse(&text, "weir serve", Path::new(""), &args.sets)?;

@@ -212,7 +212,8 @@ fn every_command_has_help_and_examples_that_it_takes() {
       -V, --version  Print version
 
     Exit codes: 0 done; 1 done, and some cell failed or is void or unverified against the plan's
-    prediction; 2 a mistake in the input; 3 a fault of the environment; 101 a defect of Weir.
+    prediction; 2 a mistake in the input; 3 a fault of the environment; 101 a defect of Weir; 130 ended
+    by a second Ctrl-C.
     ");
     for command in COMMANDS {
         let line = help.lines().find(|line| line.trim_start().starts_with(command));

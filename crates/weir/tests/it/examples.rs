@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::binary::weir;
 use crate::folder::{Row, example, json, metrics};
+use crate::live::Served;
 
 /// Runs an example into `run` below the folder and gives its rows.
 #[track_caller]
@@ -100,4 +101,59 @@ fn mooncake_runs_on_its_trace() {
         assert!(!row["verdict"].starts_with("void"), "{row:?}");
         assert!(!row["verdict"].starts_with("failed"), "{row:?}");
     }
+}
+
+/// Starts the example's engine for one of its arms.
+fn serve(arm: &str, more: &[&str]) -> Served {
+    let file = example("endpoint.yaml");
+    let args = ["serve", file.to_str().unwrap(), "--arm", arm, "--port", "0"];
+    Served::start_as(&[&args[..], more].concat())
+}
+
+#[test]
+fn two_endpoints_are_two_arms() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = serve("no-offload", &[]);
+    let offload = serve("native-offload", &["--byte-scale", "0.02"]);
+    let file = example("endpoint.yaml");
+    let urls = [("no-offload", &control.url), ("native-offload", &offload.url)];
+    let urls = urls.map(|(arm, url)| format!("target.endpoint.arms.{arm}={url}"));
+    let sets = ["load.duration=8s", "load.warmup=3s", "repeats=1", &urls[0], &urls[1]];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let run = [&["run", file.to_str().unwrap(), "--out", "run"][..], &sets].concat();
+    let answer = weir(folder.path(), &run);
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    let plan = json(&folder.path().join("run/plan.json"));
+    assert_eq!(plan["origins"]["engine.kv_tokens"], "endpoint", "{plan}");
+    for (arm, verdict, served) in
+        [("no-offload", "control", false), ("native-offload", "effective", true)]
+    {
+        let cell = folder.path().join(format!("run/cells/Qwen--Qwen3-0.6B/1x-l40s/{arm}/c8/0"));
+        let hits = &json(&cell.join("evidence.json"))["signals"]["external-hit-tokens"];
+        let hits = hits[0]["value"].as_f64().unwrap_or(0.0);
+        assert_eq!(hits > 0.0, served, "{arm}: {hits}");
+        if json(&cell.join("cell.json"))["figures"]["certificate"]["refused"].is_null() {
+            assert_eq!(json(&cell.join("evidence.json"))["verdict"], verdict, "{arm}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_is_planned_with_what_it_says_and_not_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--set", "engine.kv_tokens=16000", "--set", "engine.max_model_len=6000"];
+    let served = serve("no-offload", &small);
+    let file = example("endpoint.yaml");
+    let one = format!("target={{endpoint: {{url: {}}}}}", served.url);
+    let sets = ["--set", "arms=[no-offload]", "--set", &one];
+    let answer =
+        weir(folder.path(), &[&["plan", file.to_str().unwrap(), "--json"][..], &sets].concat());
+    let answer = answer.done();
+    let plan: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    let engine = &plan["deployments"][0]["engine"];
+    assert_eq!(engine["max_model_len"], 6000, "{engine}");
+    assert_eq!(engine["blocks"], 1000, "{engine}");
+    // Three times what the endpoint holds, not what the file says.
+    let prefixes = &plan["deployments"][0]["levels"][0]["workload"]["shared-prefix"]["prefixes"];
+    assert_eq!(*prefixes, 12, "{plan}");
 }

@@ -13,18 +13,22 @@ use crate::folder::{complete_cells, json};
 const REFUSED: &str = "- refused: ";
 
 /// A served engine; ended when dropped.
-struct Served {
+pub(crate) struct Served {
     process: Running,
-    url: String,
+    pub(crate) url: String,
     _folder: tempfile::TempDir,
 }
 
 impl Served {
-    fn start(more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(crate) fn start(more: &[&str]) -> Self {
         let engine = ["serve", "--model", "Qwen/Qwen3-0.6B", "--hardware", "1x-l40s"];
-        let args = [&engine[..], &["--port", "0"], more].concat();
-        let mut process = Running::start(folder.path(), &args);
+        Self::start_as(&[&engine[..], &["--port", "0"], more].concat())
+    }
+
+    /// With all arguments of the caller's.
+    pub(crate) fn start_as(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Running::start(folder.path(), args);
         let out = folder.path().join("stdout");
         process.wait_until("the server's address", || {
             fs::read_to_string(&out).unwrap().contains('\n')
@@ -162,7 +166,9 @@ load: {users: [4], duration: 6s, warmup: 2s}
             assert_eq!(evidence["signals"]["wrong-blocks"][0]["value"], 0.0);
         }
         assert!(run.join("cells").join(&cell).join("series.parquet").is_file());
-        assert_eq!(json(&run.join("cells").join(&cell).join("trial.json"))["caches_empty"], true);
+        let caches = &json(&run.join("cells").join(&cell).join("trial.json"))["caches"];
+        let counted = &caches[0]["known"]["counted"]["served"];
+        assert_eq!((&counted["asked"], &counted["served"]), (&2048.into(), &0.into()), "{caches}");
     }
 }
 

@@ -7,6 +7,7 @@ mod binary;
 mod calibrate;
 mod commands;
 mod disk;
+mod evidence;
 mod examples;
 mod explain;
 mod folder;

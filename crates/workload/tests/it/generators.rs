@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::{ContentId, Nanos, Tokens};
 use weir_workload::generator::agentic::AgenticSource;
 use weir_workload::generator::long_context::LongContextSource;
 use weir_workload::generator::shared_prefix::SharedPrefixSource;
-use weir_workload::{Session, SessionSource, WorkloadConfig};
+use weir_workload::{Salted, Session, SessionSource, WorkloadConfig};
 
 use crate::{AGENTIC, LONG_CONTEXT, SHARED_PREFIX, source, take, workload};
 
@@ -182,5 +182,43 @@ fn an_agent_without_tools_or_sub_agents_answers_at_once() {
         let turn = &session.turns[0];
         assert_eq!((turn.prompt.tokens(), turn.output_tokens), (Tokens(9), Tokens(5)));
         assert_eq!(turn.seen_tokens, Tokens(0));
+    }
+}
+
+#[test]
+fn a_salt_changes_what_is_asked_and_not_its_structure() {
+    let shape = |sessions: &[Session]| -> Vec<_> {
+        let turns = sessions.iter().flat_map(|session| &session.turns);
+        turns.map(|turn| (turn.prompt.tokens(), turn.seen_tokens, turn.output_tokens)).collect()
+    };
+    for yaml in [SHARED_PREFIX, LONG_CONTEXT, AGENTIC] {
+        let plain = take(&mut source(yaml, 889), 50);
+        let salted = |salt| take(&mut Salted::new(source(yaml, 889), salt), 50);
+        assert_eq!(salted(None), plain);
+        let (one, other) = (salted(Some(1)), salted(Some(2)));
+        assert_eq!(one, salted(Some(1)));
+        assert_eq!((shape(&one), shape(&other)), (shape(&plain), shape(&plain)));
+        // Not one content is shared: no cache of another run serves a block.
+        let contents = |sessions: &[Session]| -> BTreeSet<ContentId> {
+            let turns = sessions.iter().flat_map(|session| &session.turns);
+            turns.flat_map(|turn| turn.prompt.pieces().iter().map(|piece| piece.content)).collect()
+        };
+        assert!(contents(&one).is_disjoint(&contents(&other)));
+        assert!(contents(&one).is_disjoint(&contents(&plain)));
+        // An answer that a later turn quotes is still that answer.
+        let quoted = |sessions: &[Session]| {
+            let of = |session: &Session| {
+                let quotes = |turn: &weir_workload::Turn, output: &ContentId| {
+                    turn.prompt.pieces().iter().any(|piece| piece.content == *output)
+                };
+                let outputs: Vec<ContentId> = session.turns.iter().map(|it| it.output).collect();
+                let turns = session.turns.iter();
+                turns
+                    .map(|turn| outputs.iter().filter(|out| quotes(turn, out)).count())
+                    .sum::<usize>()
+            };
+            sessions.iter().map(of).sum::<usize>()
+        };
+        assert_eq!(quoted(&one), quoted(&plain));
     }
 }

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use weir_deploy::{Access, Endpoint, Served};
 use weir_model::{Nanos, TierKind};
-use weir_spec::AsDeployed;
 use weir_spec::document::client::ClientSection;
 use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
 use weir_spec::document::quantity::Span;
 use weir_spec::document::written::OneOrMany;
 use weir_spec::document::{SloSection, section};
 use weir_spec::plan::{Answers, Api, EndpointTarget};
+use weir_spec::{AsDeployed, NamedWorkload};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, TraceFile};
 
 use super::search::{Search, rates};
+use super::working_set::WorkingSets;
 use crate::cli::{ApiArg, LoadArgs, TraceFormatArg};
 use crate::exit::Mistake;
 
@@ -62,12 +63,19 @@ pub(super) fn asked(
     target: EndpointTarget,
     served: &Served,
     search: Option<&Search>,
+    sets: Option<&WorkingSets>,
 ) -> anyhow::Result<AsDeployed> {
+    let workloads = match (workload(args)?, sets) {
+        (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),
+        (workload, _) => {
+            vec![NamedWorkload { name: String::new(), workload: sized(workload, &target)? }]
+        }
+    };
     Ok(AsDeployed {
         name: "load".to_owned(),
         model: served.id.clone(),
         max_model_len: served.max_model_len,
-        workload: sized(workload(args)?, &target)?,
+        workloads,
         endpoint: target,
         load: load(args, search)?,
         client: client(args)?,
@@ -88,7 +96,7 @@ fn sized(workload: WorkloadConfig, target: &EndpointTarget) -> anyhow::Result<Wo
         return Ok(workload);
     }
     let endpoint = Endpoint::new(&target.url.0[0], Access::of(target)?)?;
-    let Some(tokens) = endpoint.kv_tokens() else {
+    let Some(tokens) = endpoint.cache_limits().kv_tokens else {
         return Err(Mistake(format!(
             "{} does not say how much its GPU cache holds (vllm:cache_config_info at /metrics); \
              write a plain number of prefixes",
@@ -125,10 +133,7 @@ fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
         }));
     }
     Ok(WorkloadConfig::SharedPrefix(SharedPrefix {
-        prefixes: match asked.working_set {
-            Some(times) => Count::Times(times, TierKind::Gpu),
-            None => Count::Absolute(asked.prefixes),
-        },
+        prefixes: Count::Absolute(asked.prefixes),
         draw: Draw::Uniform,
         prefix_tokens: asked.prefix_tokens,
         turns: asked.turns,
@@ -194,6 +199,7 @@ fn client(args: &LoadArgs) -> anyhow::Result<ClientSection> {
         vocabulary: client.vocabulary,
         answers: Some(if client.own_answers { Answers::Own } else { Answers::Canned }),
         ignore_eos: Some(!client.allow_eos),
+        same_prompts: Some(client.same_prompts),
         reuse_connections: Some(!client.new_connections),
         connect_timeout: Some(Span(time("--connect-timeout", &client.connect_timeout)?)),
         request_timeout: Some(Span(time("--request-timeout", &client.request_timeout)?)),

@@ -4,20 +4,24 @@ mod asked;
 mod exports;
 mod search;
 mod summary;
+mod working_set;
 
 use std::path::PathBuf;
 
 use weir_record::{CellState, CellStatus, RunFolder};
+use weir_report::comparison::Comparison;
+use weir_report::results::Results;
 use weir_spec::Plan;
 
 use self::exports::Wanted;
 use self::search::{Search, bisect};
+use self::working_set::WorkingSets;
 use crate::cell::run_cell;
 use crate::cli::LoadArgs;
 use crate::commands::{plan, run};
 use crate::exit::Exit;
 use crate::host;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
 use crate::sweep::run_missing;
 
@@ -27,12 +31,15 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let wanted = Wanted::parse(&args.formats)?;
     let target = asked::target(args)?;
     let served = asked::discover(&target)?;
-    let plan = Plan::as_deployed(&asked::asked(args, target, &served, search.as_ref())?)?;
+    let sets = WorkingSets::of(args, &target)?;
+    let asked = asked::asked(args, target, &served, search.as_ref(), sets.as_ref())?;
+    let mut plan = Plan::as_deployed(&asked)?;
     if args.dry_run {
-        printer.result(&summary::planned(&plan))?;
+        printer.result(&summary::planned(&plan, sets.as_ref()))?;
         return Ok(Exit::Done);
     }
-    let interrupt = Interrupt::listen()?;
+    plan.salt_prompts(host::nonce());
+    let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
     let folder = args
         .out
         .clone()
@@ -47,7 +54,14 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
         }
         Some(search) => Some(searched(&run, &plan, search, &interrupt, printer)?),
     };
-    let exit = run::analyse(&run, &plan, printer, summary::of)?;
+    let summary = |results: &Results<'_>, comparison: &Comparison| {
+        summary::of(results, comparison, sets.as_ref())
+    };
+    let exit = run::analyse(&run, &plan, printer, summary)?;
+    printer.result(&format!(
+        "`weir explain {}` says of each level where tokens came from, and who says so.\n",
+        run.path().display()
+    ))?;
     if let (Some(found), Some(search)) = (found, &search) {
         printer.result(&summary::found(&plan, found, search.share()))?;
     }

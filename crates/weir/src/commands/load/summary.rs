@@ -6,12 +6,15 @@ use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::results::{CellResult, Results, without_result};
 use weir_report::tables::{
-    Table, figure_text, generator_notes, generator_sentence, scope_sentence, text, wrapped,
+    Table, figure_text, generator_notes, generator_sentence, scope_sentence, text,
+    token_sources_table, wrapped,
 };
 use weir_spec::plan::{Plan, Target};
 
+use super::working_set::WorkingSets;
+
 /// What would be sent.
-pub(super) fn planned(plan: &Plan) -> String {
+pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
     let deployment = &plan.deployments[0];
     let mut out = String::new();
     let Target::Endpoint(target) = &plan.target else { return out };
@@ -25,11 +28,18 @@ pub(super) fn planned(plan: &Plan) -> String {
             level.name, level.warmup, plan.repeats
         );
     }
+    if let Some(sets) = sets {
+        out += &wrapped(&sets.sentence(), "  ");
+    }
     out
 }
 
 /// The results.
-pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
+pub(super) fn of(
+    results: &Results<'_>,
+    comparison: &Comparison,
+    sets: Option<&WorkingSets>,
+) -> String {
     let plan = results.plan;
     let deployment = &plan.deployments[0];
     let heads = [
@@ -78,6 +88,15 @@ pub(super) fn of(results: &Results<'_>, comparison: &Comparison) -> String {
     if plan.slo.ttft.is_some() || plan.slo.tpot.is_some() || plan.slo.e2e.is_some() {
         out.push('\n');
         out += &text(&goodput(results));
+    }
+    for table in
+        token_sources_table(results).into_iter().chain(sets.and_then(|sets| sets.table(results)))
+    {
+        out.push('\n');
+        out += &text(&table);
+    }
+    if let Some(sets) = sets {
+        out += &wrapped(&sets.sentence(), "  ");
     }
     for line in refused {
         out += &wrapped(&line, "  ");

@@ -14,7 +14,7 @@ use self::outputs::Outputs;
 use crate::cli::ProbeArgs;
 use crate::exit::Exit;
 use crate::host;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
 use crate::progress::Progress;
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     // Before anything is measured, so that no measurement ends in a file that cannot be written.
     let outputs = Outputs::create(&args.outputs)?;
     let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let started = host::now();
     let total = Session::steps(&asked.config, differential);
     let progress = Progress::of("runs", total, printer, false);

@@ -1,0 +1,50 @@
+//! What the endpoints of an experiment say of their engines, before anything is planned.
+
+use weir_spec::EndpointLimits;
+use weir_spec::plan::EndpointTarget;
+
+use crate::endpoint::{Access, Endpoint};
+use crate::error::DeployError;
+
+/// Asks every URL of a target for its limits; the least of them hold for the plan, which is one for
+/// all arms. The second part says what could not be asked, and where URLs differ, one sentence
+/// each.
+pub fn of_target(
+    target: &EndpointTarget,
+    model: Option<&str>,
+) -> Result<(EndpointLimits, Vec<String>), DeployError> {
+    let access = Access::of(target)?;
+    let model = target.model.as_deref().or(model);
+    let mut least: Option<EndpointLimits> = None;
+    let mut notes = Vec::new();
+    for url in target.all_urls() {
+        let endpoint = Endpoint::new(url, access.clone())?;
+        let served = match endpoint.choose(model) {
+            Ok(served) => served,
+            Err(error) => {
+                notes.push(format!(
+                    "{} is planned with the engine of the file: {error}",
+                    endpoint.url()
+                ));
+                continue;
+            }
+        };
+        let limits =
+            EndpointLimits { max_model_len: served.max_model_len, ..endpoint.cache_limits() };
+        if limits.kv_tokens.is_none() {
+            notes.push(format!(
+                "{} does not say how much its GPU cache holds (vllm:cache_config_info at \
+                 /metrics): its regime is planned with the engine of the file",
+                endpoint.url()
+            ));
+        }
+        if least.is_some_and(|before| before != limits) {
+            notes.push(format!(
+                "{} has other limits than the URLs before it: the least of them are planned with",
+                endpoint.url()
+            ));
+        }
+        least = Some(least.map_or(limits, |before| before.least(limits)));
+    }
+    Ok((least.unwrap_or_default(), notes))
+}

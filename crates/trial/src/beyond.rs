@@ -1,0 +1,124 @@
+//! Hits that nobody can have: more than the prompts of the cell had in common with earlier ones.
+//!
+//! The generator knows what it asked before. A cache that serves more holds what an earlier load or
+//! somebody else left there, and the cell shows that, not its arm. A chunk per request is allowed for
+//! what the generator does not know: the tokens that a server puts around a prompt, and chunks that
+//! are longer than its blocks.
+
+use weir_model::{Nanos, SignalKind, Signals};
+use weir_observe::signals::{Asked, AskedLoad};
+use weir_spec::plan::{Api, Arm, Client, LevelLoad};
+
+/// Tokens that a chat template puts before the first message, at most: they are in every prompt.
+const TEMPLATE: u64 = 256;
+
+/// Prompt tokens were served from caches that can never have had them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "caches served {served} prompt tokens, and only {allowed} can have been in them since the cell \
+     began: they hold what was asked before it, or by others; empty them (vLLM: \
+     VLLM_SERVER_DEV_MODE=1), keep other clients away, and ask new prompts"
+)]
+pub struct HitsBeyondAsked {
+    /// Tokens that were served.
+    pub served: u64,
+    /// Tokens that could have been, what is allowed on top of them included.
+    pub allowed: u64,
+}
+
+/// What a comparison of hits has to allow for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    /// Tokens per request.
+    pub(crate) per_request: u64,
+    /// Requests whose hits the engines may have counted in the window, and the generator not.
+    pub(crate) uncounted: u64,
+}
+
+impl Allowance {
+    /// Of an arm at a level. `residence` is the sum of the residence times of the requests that
+    /// ended in the window, in nanoseconds, and `lost` the number of requests without an answer.
+    pub(crate) fn of(
+        (arm, client, load): (&Arm, &Client, &LevelLoad),
+        block: u32,
+        (window, residence): ((Nanos, Nanos), u128),
+        lost: u64,
+    ) -> Self {
+        let chunk = arm.offload.as_ref().map_or(block, |offload| offload.chunk_tokens.max(block));
+        let template = if client.api == Api::Chat { TEMPLATE } else { 0 };
+        let span = u128::from(window.1.saturating_sub(window.0).0).max(1);
+        let in_flight = match load {
+            LevelLoad::Users(users) => u64::from(*users),
+            _ => (residence / span) as u64 + 1,
+        };
+        // At either edge of the window.
+        let uncounted = 2 * in_flight + lost;
+        Self { per_request: u64::from(chunk) + template, uncounted }
+    }
+}
+
+/// Whether more was served than can have been there. What the answers say of their own requests is
+/// compared exactly; engines' counters have the requests at the edges of the window besides.
+pub(crate) fn hits(
+    load: &AskedLoad,
+    signals: &Signals,
+    allowance: Allowance,
+) -> Result<(), HitsBeyondAsked> {
+    let known = |of: &Asked| of.servable_tokens + of.requests * allowance.per_request;
+    let (served, allowed) = if load.measured.cached_tokens > 0 {
+        (load.measured.cached_tokens, known(&load.measured))
+    } else {
+        let asked = &load.looked_up;
+        if asked.requests == 0 {
+            return Ok(());
+        }
+        let get = |kind| signals.get(kind).unwrap_or(0.0);
+        let served = get(SignalKind::GpuHitTokens) + get(SignalKind::ExternalHitTokens);
+        let longest = asked.prompt_tokens.div_ceil(asked.requests) + allowance.per_request;
+        (served as u64, known(asked) + allowance.uncounted * longest)
+    };
+    if served > allowed { Err(HitsBeyondAsked { served, allowed }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWANCE: Allowance = Allowance { per_request: 16, uncounted: 4 };
+
+    /// Ten requests of 1,000 tokens, of which 2,000 were asked before.
+    fn asked(cached_tokens: u64) -> AskedLoad {
+        let asked = Asked {
+            requests: 10,
+            prompt_tokens: 10_000,
+            seen_tokens: 2_000,
+            servable_tokens: 2_000,
+            cached_tokens,
+        };
+        AskedLoad { measured: asked, looked_up: asked }
+    }
+
+    fn signals(gpu: f64, external: f64) -> Signals {
+        let mut signals = Signals::default();
+        signals.add(SignalKind::GpuHitTokens, gpu, "test");
+        signals.add(SignalKind::ExternalHitTokens, external, "test");
+        signals
+    }
+
+    #[test]
+    fn what_answers_say_is_held_to_a_chunk_per_request() {
+        let none = Signals::default();
+        assert_eq!(hits(&asked(2_160), &none, ALLOWANCE), Ok(()));
+        let beyond = HitsBeyondAsked { served: 2_161, allowed: 2_160 };
+        assert_eq!(hits(&asked(2_161), &none, ALLOWANCE), Err(beyond));
+    }
+
+    #[test]
+    fn counters_may_have_the_requests_at_the_edges_besides() {
+        // 2,160 and four prompts of 1,016.
+        assert_eq!(hits(&asked(0), &signals(6_000.0, 224.0), ALLOWANCE), Ok(()));
+        let beyond = HitsBeyondAsked { served: 6_225, allowed: 6_224 };
+        assert_eq!(hits(&asked(0), &signals(6_000.0, 225.0), ALLOWANCE), Err(beyond));
+        assert_eq!(hits(&AskedLoad::default(), &signals(1e6, 0.0), ALLOWANCE), Ok(()));
+    }
+}

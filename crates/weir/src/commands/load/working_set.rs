@@ -1,0 +1,182 @@
+//! `--working-set`: one load over different amounts of what is asked again.
+
+use weir_deploy::{Access, Endpoint};
+use weir_record::CellStatus;
+use weir_report::metric::metric;
+use weir_report::results::{CellResult, Results};
+use weir_report::tables::Table;
+use weir_spec::NamedWorkload;
+use weir_spec::plan::EndpointTarget;
+use weir_workload::WorkloadConfig;
+use weir_workload::config::{Count, Length, SharedPrefix};
+
+use crate::cli::LoadArgs;
+use crate::exit::Mistake;
+
+/// Largest multiple of a cache.
+const MOST_TIMES: f64 = 1000.0;
+
+/// Working sets in the order that they were asked for.
+pub(super) struct WorkingSets {
+    sets: Vec<WorkingSet>,
+    /// Tokens that the GPU cache of one engine holds; nothing where no set depends on it.
+    held: Option<u64>,
+    prefix_tokens: u32,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+struct WorkingSet {
+    /// Multiple of the GPU cache.
+    times: f64,
+    /// Prefixes that it comes to; none are shared where it is 0.
+    prefixes: u64,
+}
+
+impl WorkingSets {
+    /// Those of the arguments, as large as the server makes them; nothing where none were asked for.
+    pub(super) fn of(args: &LoadArgs, target: &EndpointTarget) -> anyhow::Result<Option<Self>> {
+        let wanted = &args.asked.working_set;
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        check(wanted, args.asked.prefix_tokens)?;
+        let endpoint = Endpoint::new(&target.url.0[0], Access::of(target)?)?;
+        let held = endpoint.cache_limits().kv_tokens;
+        if held.is_none() && wanted.iter().any(|times| *times > 0.0) {
+            return Err(Mistake(format!(
+                "{} does not say how much its GPU cache holds (vllm:cache_config_info at \
+                 /metrics); write a number of prefixes with --prefixes",
+                endpoint.url()
+            ))
+            .into());
+        }
+        let prefix_tokens = args.asked.prefix_tokens;
+        let of_times = |times: &f64| {
+            let prefixes = times * held.unwrap_or(0) as f64 / f64::from(prefix_tokens);
+            // At least one, however small the cache.
+            let prefixes = if *times > 0.0 { prefixes.ceil().max(1.0) as u64 } else { 0 };
+            WorkingSet { times: *times, prefixes }
+        };
+        let sets = wanted.iter().map(of_times).collect();
+        Ok(Some(Self { sets, held, prefix_tokens }))
+    }
+
+    /// The load's workload over each of them. Without a shared prefix prompts are as long as with.
+    pub(super) fn workloads(&self, of: &SharedPrefix) -> Vec<NamedWorkload> {
+        let one = |set: &WorkingSet| {
+            let workload = if set.prefixes == 0 {
+                let own = of.prompt_tokens.largest().saturating_add(self.prefix_tokens);
+                let (prefixes, prompt_tokens) = (Count::Absolute(1), Length::Fixed(own));
+                SharedPrefix { prefixes, prefix_tokens: 0, prompt_tokens, ..of.clone() }
+            } else {
+                SharedPrefix { prefixes: Count::Absolute(set.prefixes), ..of.clone() }
+            };
+            let several = self.sets.len() > 1;
+            let name = if several { format!("-ws{}", set.times) } else { String::new() };
+            NamedWorkload { name, workload: WorkloadConfig::SharedPrefix(workload) }
+        };
+        self.sets.iter().map(one).collect()
+    }
+
+    /// How many prefixes they are.
+    pub(super) fn sentence(&self) -> String {
+        let one = |set: &WorkingSet| match set.prefixes {
+            0 => format!("working set {}: no prefix is shared", set.times),
+            1 => format!("working set {}: 1 prefix of {} tokens", set.times, self.prefix_tokens),
+            more => {
+                format!(
+                    "working set {}: {more} prefixes of {} tokens",
+                    set.times, self.prefix_tokens
+                )
+            }
+        };
+        let sets: Vec<String> = self.sets.iter().map(one).collect();
+        let held = self.held.map_or_else(String::new, |held| {
+            format!("The GPU cache of one engine holds {held} tokens. ")
+        });
+        format!("{held}With {}.", sets.join("; "))
+    }
+
+    /// Each against the first at the same load; nothing with a single one.
+    pub(super) fn table(&self, results: &Results<'_>) -> Option<Table> {
+        if self.sets.len() < 2 {
+            return None;
+        }
+        let levels = &results.plan.deployments[0].levels;
+        let per_set = levels.len() / self.sets.len();
+        let heads = ["level", ">prefixes", ">tok/s", ">change %", ">TTFT p50 ms", ">change %"];
+        let title = format!(
+            "Working sets, against {} times the GPU cache at the same load",
+            self.sets[0].times
+        );
+        let mut table = Table::new(&title, &heads);
+        for (index, level) in levels.iter().enumerate() {
+            let set = self.sets[index / per_set];
+            let (here, first) = (Means::of(results, index), Means::of(results, index % per_set));
+            let change = |of: fn(&Means) -> Option<f64>| match (of(&here), of(&first)) {
+                (Some(here), Some(first)) if index >= per_set && first > 0.0 => {
+                    format!("{:+.1}", 100.0 * (here / first - 1.0))
+                }
+                _ => String::new(),
+            };
+            let value = |of: fn(&Means) -> Option<f64>, digits: usize| {
+                of(&here).map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+            };
+            table.rows.push(vec![
+                level.name.as_str().into(),
+                set.prefixes.to_string().into(),
+                value(|means| means.tokens_per_s, 0).into(),
+                change(|means| means.tokens_per_s).into(),
+                value(|means| means.ttft_ms, 2).into(),
+                change(|means| means.ttft_ms).into(),
+            ]);
+        }
+        Some(table)
+    }
+}
+
+fn check(wanted: &[f64], prefix_tokens: u32) -> Result<(), Mistake> {
+    for (at, times) in wanted.iter().enumerate() {
+        if !(0.0..=MOST_TIMES).contains(times) {
+            return Err(Mistake(format!(
+                "--working-set {times}: expected multiples of the GPU cache from 0 to {MOST_TIMES}, \
+                 such as `0,0.5,3`"
+            )));
+        }
+        if wanted[..at].contains(times) {
+            return Err(Mistake(format!("--working-set: {times} is given twice; remove one")));
+        }
+    }
+    if prefix_tokens == 0 {
+        return Err(Mistake(
+            "--working-set: prompts share no prefix; add for example `--prefix-tokens 4000`"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Means over the repeats of a level whose figures stand; nothing where none of them saw any.
+struct Means {
+    tokens_per_s: Option<f64>,
+    ttft_ms: Option<f64>,
+}
+
+impl Means {
+    fn of(results: &Results<'_>, level: usize) -> Self {
+        let cells: Vec<&CellResult> = results
+            .cells
+            .iter()
+            .filter(|result| results.plan.cells[result.cell].level == level)
+            .filter(|result| result.record.status == CellStatus::Complete)
+            .filter(|result| result.refusal().is_none())
+            .collect();
+        let mean = |key: &str| {
+            let of = metric(key)?.of;
+            let values: Vec<f64> = cells.iter().filter_map(|result| of(result)).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        Self { tokens_per_s: mean("output_tokens_per_s"), ttft_ms: mean("ttft_p50_ms") }
+    }
+}

@@ -1,0 +1,288 @@
+//! What is known of an endpoint's caches: counted, answered or unknown; and hits that nobody can
+//! have. Servers are Weir's own, some of them behind a gateway that is not as it should be.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::binary::weir;
+use crate::folder::json;
+use crate::live::Served;
+
+/// How a gateway changes what passes through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    /// It asks for the GPU's cache alone to be emptied, and says that all was.
+    KeepsTiers,
+    /// It knows no request to empty caches.
+    NoReset,
+    /// It refuses prompts that are token ids.
+    NoTokenIds,
+}
+
+impl Flaw {
+    /// What goes on to the server of a piece of a request; or the answer at once.
+    fn passes(self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+        let text = String::from_utf8_lossy(bytes);
+        match self {
+            // As long as before: the rest is a parameter that nobody knows.
+            Self::KeepsTiers => {
+                Ok(text.replace("reset_external=true", "reset_external=f&&&").into_bytes())
+            }
+            Self::NoReset if text.contains("/reset_prefix_cache") => Err("404 Not Found"),
+            Self::NoTokenIds if text.contains("\"prompt\":[") => Err("400 Bad Request"),
+            Self::NoReset | Self::NoTokenIds => Ok(bytes.to_vec()),
+        }
+    }
+}
+
+/// A gateway before a server, on threads that end with their connections.
+fn gateway(before: &Served, flaw: Flaw) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server: SocketAddr = before.url.trim_start_matches("http://").parse().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || pass(client, server, flaw));
+        }
+    });
+    url
+}
+
+fn pass(mut client: TcpStream, server: SocketAddr, flaw: Flaw) -> Option<()> {
+    let mut to = TcpStream::connect(server).ok()?;
+    client.set_nodelay(true).ok()?;
+    to.set_nodelay(true).ok()?;
+    let (mut from, mut back) = (to.try_clone().ok()?, client.try_clone().ok()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut back);
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = client.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        match flaw.passes(&buffer[..count]) {
+            Ok(bytes) => to.write_all(&bytes).ok()?,
+            Err(status) => {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                client.write_all(answer.as_bytes()).ok()?;
+            }
+        }
+    }
+}
+
+/// Weir's engine with a small GPU cache and a tier that holds everything.
+fn offloading() -> Served {
+    let tier = [
+        "--set",
+        "arms=[{preset: native-offload, bytes: 64GiB}]",
+        "--set",
+        "engine.kv_tokens=8192",
+    ];
+    let more =
+        ["--set", "engine.max_model_len=4096", "--bytes", "modelled", "--arm", "native-offload"];
+    Served::start(&[&tier[..], &more].concat())
+}
+
+/// One arm at a URL, asked for prefixes of which hardly any comes twice.
+fn experiment(folder: &Path, url: &str, same_prompts: bool) {
+    let text = format!(
+        "name: evidence
+target: {{endpoint: {{url: '{url}'}}}}
+models: [Qwen/Qwen3-0.6B]
+hardware: 1x-l40s
+engine: {{kv_tokens: 8192, max_model_len: 4096}}
+arms: [{{preset: native-offload, bytes: 64GiB}}]
+workload:
+  shared-prefix: {{prefixes: 100000, prefix_tokens: 512, prompt_tokens: 16, output_tokens: 2}}
+load: {{users: [2], duration: 4s, warmup: 1s}}
+client: {{same_prompts: {same_prompts}}}
+"
+    );
+    fs::write(folder.join("e.yaml"), text).unwrap();
+}
+
+/// Runs it into a folder; the cell's record, evidence and journal.
+fn run(folder: &Path, out: &str) -> [Value; 3] {
+    let answer = weir(folder, &["run", "e.yaml", "--out", out]);
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    let cell = format!("{out}/cells/Qwen--Qwen3-0.6B/1x-l40s/native-offload/c2/0");
+    ["cell.json", "evidence.json", "trial.json"].map(|file| json(&folder.join(&cell).join(file)))
+}
+
+fn status(record: &Value) -> String {
+    record["status"]["failed"].as_str().unwrap_or_default().to_owned()
+}
+
+const BEYOND: &str = "can have been in them since the cell began";
+
+#[test]
+fn hits_that_an_earlier_run_left_fail_the_cell_and_new_prompts_have_none() {
+    let served = offloading();
+    let folder = tempfile::tempdir().unwrap();
+    let keeps = gateway(&served, Flaw::KeepsTiers);
+    experiment(folder.path(), &keeps, true);
+    let [first, _, journal] = run(folder.path(), "first");
+    assert!(!status(&first).contains(BEYOND), "{first}");
+    // The server said that it emptied its caches; the tier served what it had held.
+    let counted = &journal["caches"][0]["known"]["counted"]["served"];
+    assert!(counted["served"].as_u64().unwrap() > 0, "{journal}");
+    let told = weir(folder.path(), &["explain", "first"]).done().out;
+    assert!(told.contains("counted, and not empty: http://127.0.0.1"), "{told}");
+
+    let [again, _, _] = run(folder.path(), "again");
+    let why = status(&again);
+    assert!(why.contains(BEYOND), "{again}");
+    let numbers: Vec<u64> = why.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [hits, allowed, ..] = numbers[..] else { panic!("{why}") };
+    assert!(hits > 2 * allowed, "{why}");
+
+    // Asked otherwise, nothing of it is served.
+    experiment(folder.path(), &keeps, false);
+    for out in ["new", "newer"] {
+        let [record, evidence, _] = run(folder.path(), out);
+        assert!(!status(&record).contains(BEYOND), "{record}");
+        let signal = |kind: &str| evidence["signals"][kind][0]["value"].as_f64().unwrap();
+        let share = signal("external-hit-tokens") / signal("prompt-tokens");
+        assert!(share < 0.05, "{share} of the prompts came from an earlier run");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_emptied_is_counted_and_one_that_cannot_be_is_unknown() {
+    let served = offloading();
+    let folder = tempfile::tempdir().unwrap();
+    experiment(folder.path(), &served.url, true);
+    run(folder.path(), "first");
+    // The same prompts again: a server that does what it is asked has none of them.
+    let [record, _, journal] = run(folder.path(), "again");
+    assert!(!status(&record).contains(BEYOND), "{record}");
+    let counted = &journal["caches"][0]["known"]["counted"]["served"];
+    assert_eq!((&counted["asked"], &counted["served"]), (&json!(1060), &json!(0)), "{journal}");
+    let told = weir(folder.path(), &["explain", "again"]).done().out;
+    assert!(told.contains("counted, and empty: http://127.0.0.1"), "{told}");
+    assert!(!told.contains("emptied and counted"), "{told}");
+
+    let none = gateway(&served, Flaw::NoReset);
+    experiment(folder.path(), &none, false);
+    let [_, evidence, journal] = run(folder.path(), "none");
+    assert_eq!(journal["caches"][0]["known"], "unknown", "{journal}");
+    assert!(evidence.to_string().contains("has no request to empty"), "{evidence}");
+    let told = weir(folder.path(), &["explain", "none"]).done().out;
+    assert!(told.contains("not known to be empty: http://127.0.0.1"), "{told}");
+}
+
+#[test]
+fn a_resumed_run_asks_what_it_asked_before() {
+    let served = offloading();
+    let folder = tempfile::tempdir().unwrap();
+    experiment(folder.path(), &served.url, false);
+    run(folder.path(), "run");
+    let salt = |out: &str| json(&folder.path().join(out).join("plan.json"))["salt"].clone();
+    let before = salt("run");
+    assert!(before.is_u64(), "{before}");
+    // The file beside it resolves to the same plan, whatever is asked.
+    let resumed = weir(folder.path(), &["run", "e.yaml", "--resume", "run"]);
+    assert!(resumed.err.contains("kept 1 finished cells, ran 0"), "{}", resumed.err);
+    assert_eq!(salt("run"), before);
+    run(folder.path(), "other");
+    assert_ne!(salt("other"), before, "another run asks other prompts");
+    experiment(folder.path(), &served.url, true);
+    run(folder.path(), "same");
+    assert_eq!(salt("same"), Value::Null);
+}
+
+#[test]
+fn first_requests_have_the_form_of_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ('a'..='j').flat_map(|one| ('a'..='j').map(move |two| format!("{one}{two}")));
+    let vocabulary: serde_json::Map<String, Value> =
+        words.chain(["[UNK]".to_owned()]).enumerate().map(|(id, word)| (word, id.into())).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
+    });
+    let file = folder.path().join("tokenizer.json");
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    let served = Served::start(&["--tokenizer", file.to_str().unwrap()]);
+    let gateway = gateway(&served, Flaw::NoTokenIds);
+    let load = |more: &[&str]| {
+        let args = ["load", &gateway, "--requests", "4", "--prompt-tokens", "64"];
+        weir(folder.path(), &[&args[..], &["--output-tokens", "2"], more].concat())
+    };
+    let ids = load(&["--out", "ids"]);
+    assert!(ids.err.contains("HTTP 400"), "{}", ids.err);
+    for api in ["completions", "chat"] {
+        let answer = load(&["--tokenizer", "tokenizer.json", "--api", api, "--out", api]);
+        assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+        let cell = format!("{api}/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c1/0/cell.json");
+        let record = json(&folder.path().join(cell));
+        assert_eq!(record["figures"]["completed"], 4, "{record}");
+    }
+}
+
+/// The rows of a printed table below a title, as words.
+fn rows(out: &str, title: &str) -> Vec<Vec<String>> {
+    let below = out.lines().skip_while(|line| !line.contains(title)).skip(1);
+    let table = below.take_while(|line| !line.trim().is_empty());
+    table.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
+    let served = offloading();
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["load", &served.url, "--working-set", "0,0.5,3", "--prefix-tokens", "512"];
+    let more = ["--prompt-tokens", "16", "--output-tokens", "2", "--users", "2"];
+    let time = ["--duration", "5s", "--warmup", "2s", "--out", "run"];
+    let answer = weir(folder.path(), &[&args[..], &more, &time].concat());
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = "The GPU cache of one engine holds 8192 tokens. With working set 0: no prefix is \
+                    shared; working set 0.5: 8 prefixes of 512 tokens; working set 3: 48 prefixes of \
+                    512 tokens.";
+    assert!(words.contains(sentence), "{}", answer.out);
+    assert!(words.contains("`weir explain run`"), "{}", answer.out);
+    weir(folder.path(), &["explain", "run"]).done();
+    let cells =
+        ["c2-ws0", "c2-ws0.5", "c2-ws3"].map(|level| {
+            json(&folder.path().join(format!(
+                "run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/{level}/0/cell.json"
+            )))
+        });
+    if cells.iter().any(|cell| cell["status"] != "complete") {
+        // A busy machine: the refusals are tested elsewhere.
+        return;
+    }
+    let table = rows(&answer.out, "Where prompt tokens came from");
+    let heads = table[0].join(" ");
+    assert!(heads.starts_with("level tokens GPU cache host memory"), "{}", answer.out);
+    let share = |row: usize, column: usize| table[row][column].parse::<f64>().unwrap();
+    // No prefix is shared; all of them fit the GPU's cache; a third of them does.
+    assert!(share(1, 4) > 99.0, "{table:?}");
+    assert!(share(2, 2) > 80.0, "{table:?}");
+    assert!(share(3, 3) > 20.0 && share(3, 2) < 60.0, "{table:?}");
+    let compared = rows(&answer.out, "Working sets, against 0 times the GPU cache");
+    let prefixes: Vec<&str> = compared[1..].iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(prefixes, ["0", "8", "48"], "{compared:?}");
+}
+
+#[test]
+fn working_sets_that_cannot_be_are_refused() {
+    let served = Served::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |args: &[&str]| {
+        weir(folder.path(), &[&["load", &served.url], args].concat()).refusal(2, folder.path())
+    };
+    let line = refused(&["--working-set", "3"]);
+    assert!(line.contains("--working-set: prompts share no prefix; add"), "{line}");
+    let line = refused(&["--working-set", "1,-1", "--prefix-tokens", "100"]);
+    assert!(line.contains("--working-set -1: expected multiples"), "{line}");
+    let line = refused(&["--working-set", "1,1", "--prefix-tokens", "100"]);
+    assert!(line.contains("1 is given twice"), "{line}");
+}

@@ -149,6 +149,13 @@ pub fn bytes_per_token(layers: &[KvLayers], bytes_per_element: u32, ranks: u32) 
     sum.round() as u64
 }
 
+/// Bytes that one of the first tokens of a sequence takes, while no window is full, on one rank.
+pub fn bytes_per_first_token(layers: &[KvLayers], bytes_per_element: u32, ranks: u32) -> u64 {
+    let windows = layers.iter().filter(|of| of.kind.limit().is_some());
+    let held = windows.map(|of| of.entry_bytes(bytes_per_element, ranks) * u64::from(of.count));
+    bytes_per_token(layers, bytes_per_element, ranks) + held.sum::<u64>()
+}
+
 /// Bytes of windows and states of one sequence of `context` tokens, on one rank.
 pub fn bytes_per_sequence(
     layers: &[KvLayers],
@@ -178,6 +185,7 @@ mod tests {
         assert_eq!(bytes_per_token(&model, 1, 1), 18_432);
         assert_eq!(bytes_per_sequence(&model, 2, 1, 10_000), 36_864 * 128);
         assert_eq!(bytes_per_sequence(&model, 2, 1, 100), 36_864 * 100);
+        assert_eq!(bytes_per_first_token(&model, 2, 1), 2 * 36_864);
         // 16 ranks on 8 heads hold two copies of each.
         assert_eq!(16 * bytes_per_token(&model, 2, 16), 2 * 36_864);
     }

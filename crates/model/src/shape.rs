@@ -94,11 +94,29 @@ impl ModelShape {
         Bytes(kv_layers::bytes_per_token(&self.kv_layers(), element, tensor_parallel))
     }
 
-    /// KV bytes of one sequence of `context` tokens beside those per token, one copy: what windows
-    /// and states hold.
-    pub fn kv_bytes_per_sequence(&self, context: u64) -> Bytes {
-        let element = self.kv_bytes_per_element;
-        Bytes(kv_layers::bytes_per_sequence(&self.kv_layers(), element, 1, context))
+    /// KV bytes that one more token adds over all ranks. Heads that ranks hold several times count
+    /// several times; latents, of which every rank has all, count once.
+    pub fn kv_bytes_per_token_over(&self, tensor_parallel: u32) -> Bytes {
+        self.over(tensor_parallel, kv_layers::bytes_per_token)
+    }
+
+    /// The same of a sequence's first tokens, while no window is full.
+    pub fn kv_bytes_per_first_token_over(&self, tensor_parallel: u32) -> Bytes {
+        self.over(tensor_parallel, kv_layers::bytes_per_first_token)
+    }
+
+    /// KV bytes of one sequence of `context` tokens over all ranks beside those per token: what
+    /// windows and states hold.
+    pub fn kv_bytes_per_sequence_over(&self, tensor_parallel: u32, context: u64) -> Bytes {
+        self.over(tensor_parallel, |layers, element, ranks| {
+            kv_layers::bytes_per_sequence(layers, element, ranks, context)
+        })
+    }
+
+    /// Bytes on one rank times the ranks, or of one copy that stands for all.
+    fn over(&self, ranks: u32, on_one: impl Fn(&[KvLayers], u32, u32) -> u64) -> Bytes {
+        let ranks = if self.kv_is_replicated() { 1 } else { ranks };
+        Bytes(on_one(&self.kv_layers(), self.kv_bytes_per_element, ranks) * u64::from(ranks))
     }
 
     /// True where every rank holds the whole KV of a token, as with latent attention.

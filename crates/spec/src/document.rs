@@ -57,6 +57,15 @@ pub struct PriceSection {
     /// One accelerator for one hour: `1.9 USD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_hour: Option<Money>,
+    /// One GiB of host memory for a month: `3 USD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_gib_month: Option<Money>,
+    /// One GiB of disk for a month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_gib_month: Option<Money>,
+    /// One GiB of a remote store for a month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_gib_month: Option<Money>,
 }
 
 /// Thresholds of the verdicts.

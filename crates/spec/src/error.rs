@@ -102,9 +102,21 @@ pub enum SpecError {
         /// GiB of everything else on each.
         overhead: f64,
     },
+    /// A pool that cannot hold one longest sequence, with which vLLM does not start.
+    #[error(
+        "engine.max_model_len: the GPUs hold {holds} KV tokens, fewer than one sequence of \
+         {max_model_len}; set engine.max_model_len to at most {holds}, or use more memory"
+    )]
+    PoolTooSmall {
+        /// Tokens that the pool holds of one sequence.
+        holds: u64,
+        /// The longest sequence.
+        max_model_len: u32,
+    },
     /// Weights whose bytes the model's file does not tell.
     #[error(
-        "models: the weights of {model} are not known: {why}; add `weight_bytes` beside `config`"
+        "models: the weights of {model} are not known: {why}; write `models: [{{config: FILE, \
+         weight_bytes: 16GB}}]`"
     )]
     UnknownWeights {
         /// The model.

@@ -43,7 +43,7 @@ pub enum PoolRule {
 
 /// The layers of one block table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Group {
+struct KvGroup {
     kind: KvKind,
     /// Tokens of a block.
     block: u64,
@@ -60,7 +60,7 @@ pub struct KvPool {
     pub block_size: u32,
     /// Bytes of one block on one rank.
     pub bytes_per_block: u64,
-    groups: Vec<Group>,
+    groups: Vec<KvGroup>,
     /// Of packed pages: bytes per token and of a sequence's windows at full length.
     layers: Vec<KvLayers>,
     bytes_per_element: u32,
@@ -101,7 +101,7 @@ impl KvPool {
             pool.block_size = block_size.max(PACKED_BLOCK);
         } else if let Some(kind) = one_kind(&buckets) {
             let per_token: u64 = buckets.iter().map(|of| of.entry * u64::from(of.count)).sum();
-            pool.groups.push(Group { kind, block: u64::from(block_size), tables: 1 });
+            pool.groups.push(KvGroup { kind, block: u64::from(block_size), tables: 1 });
             pool.bytes_per_block = (per_token * u64::from(block_size)).max(1);
         } else {
             pool.group(&buckets);
@@ -125,7 +125,7 @@ impl KvPool {
             let more =
                 if largest.is_multiple_of(page(of).max(1)) { largest / page(of).max(1) } else { 1 };
             let tokens = if of.kind == KvKind::State { block } else { block * more };
-            self.groups.push(Group { kind: of.kind, block: tokens, tables: u64::from(tables) });
+            self.groups.push(KvGroup { kind: of.kind, block: tokens, tables: u64::from(tables) });
         }
         // What a prefix hit needs from the layers that keep every token.
         let full = self.groups.iter().filter(|group| group.kind.growth().is_some());
@@ -146,7 +146,7 @@ impl KvPool {
             return (u128::from(bytes) * u128::from(context) / sequence.max(1)) as u64;
         }
         let blocks = bytes / self.bytes_per_block;
-        if let [Group { block, .. }] = self.groups.as_slice() {
+        if let [KvGroup { block, .. }] = self.groups.as_slice() {
             return blocks * block;
         }
         let held = self.blocks_per_sequence(context).max(1);
@@ -155,7 +155,7 @@ impl KvPool {
 
     /// Blocks that one sequence holds once it has `context` tokens.
     fn blocks_per_sequence(&self, context: u64) -> u64 {
-        let blocks = |group: &Group| {
+        let blocks = |group: &KvGroup| {
             let all = context.div_ceil(group.block);
             match (group.kind, group.kind.limit()) {
                 (KvKind::State, _) => 2,

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Tokens, Verdict, Window};
+use weir_model::{
+    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, TierKind, Tokens, Verdict, Window,
+};
 use weir_router::RouterConfig;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
@@ -128,8 +130,29 @@ pub struct Slo {
 pub struct Prices {
     /// One accelerator for one hour.
     pub gpu_hour: Option<f64>,
+    /// One GiB of host memory for a month.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_gib_month: Option<f64>,
+    /// One GiB of disk for a month.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gib_month: Option<f64>,
+    /// One GiB of a remote store for a month.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_gib_month: Option<f64>,
     /// Currency of all prices.
     pub currency: String,
+}
+
+impl Prices {
+    /// Price of one GiB of a kind of tier for a month; the GPU's memory has none of its own.
+    pub const fn gib_month(&self, kind: TierKind) -> Option<f64> {
+        match kind {
+            TierKind::Gpu => None,
+            TierKind::Host => self.host_gib_month,
+            TierKind::Disk => self.disk_gib_month,
+            TierKind::Remote => self.store_gib_month,
+        }
+    }
 }
 
 /// Hardware of one replica.
@@ -334,6 +357,9 @@ pub struct Deployment {
     /// Where the pool's size comes from, for engines that size their own.
     #[serde(default)]
     pub pool: PoolSize,
+    /// vLLM's `--block-size`: the engine's blocks are longer where a page must hold a state, or
+    /// layers are of different widths.
+    pub vllm_block_size: u32,
     /// Pass durations.
     pub timing: TimingConfig,
     /// Arms, in the file's order.

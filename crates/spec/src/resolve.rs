@@ -16,6 +16,7 @@ mod target;
 mod warning;
 
 pub use as_deployed::{AsDeployed, NamedWorkload};
+pub(crate) use engine::VLLM;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use weir_model::Nanos;
 use weir_workload::WorkloadError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::document::{SloSection, Spec};
+use crate::document::{PriceSection, SloSection, Spec};
 use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
@@ -64,7 +65,7 @@ impl Plan {
             repeats: spec.repeats,
             effective_share,
             slo: Slo::of(&spec.slo),
-            prices: prices(spec),
+            prices: prices(&spec.prices)?,
             client,
             salt: None,
             origins: origin::all(experiment, &deployments),
@@ -150,11 +151,27 @@ fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
     ))
 }
 
-fn prices(spec: &Spec) -> Prices {
-    spec.prices.gpu_hour.as_ref().map_or_else(Prices::default, |money| Prices {
-        gpu_hour: Some(money.amount),
-        currency: money.currency.clone(),
-    })
+/// All prices in one currency.
+fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
+    let mut prices = Prices::default();
+    for (key, price, place) in [
+        ("gpu_hour", &section.gpu_hour, &mut prices.gpu_hour),
+        ("host_gib_month", &section.host_gib_month, &mut prices.host_gib_month),
+        ("disk_gib_month", &section.disk_gib_month, &mut prices.disk_gib_month),
+        ("store_gib_month", &section.store_gib_month, &mut prices.store_gib_month),
+    ] {
+        let Some(money) = price else { continue };
+        if !prices.currency.is_empty() && prices.currency != money.currency {
+            return Err(SpecError::value(
+                format!("prices.{key}"),
+                format!("`{money}` and another price in {}", prices.currency),
+                "write all prices in one currency",
+            ));
+        }
+        prices.currency.clone_from(&money.currency);
+        *place = Some(money.amount);
+    }
+    Ok(prices)
 }
 
 /// All cells: per deployment, level and repeat, all arms after another, so that what is compared

@@ -1,8 +1,13 @@
-//! Arithmetic of `weir size`: what fits where, and how fast a tier must be to be worth asking.
+//! Arithmetic of `weir size`: what fits where, how fast a tier must be to be worth asking, and what
+//! it costs.
 
-use weir_model::{Bytes, Nanos};
+use weir_model::{Bytes, Nanos, TierKind};
 
-use crate::plan::{Arm, Deployment};
+use crate::capacity;
+use crate::kv_pool::{KvPool, PoolRule};
+use crate::plan::{Arm, Deployment, PoolSize, Prices};
+
+const GIB: f64 = (1_u64 << 30) as f64;
 
 /// One place and what it holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,42 +22,91 @@ pub struct TierSize {
     pub prefixes: u64,
     /// Time to load one prefix from it; nothing for the GPU.
     pub load: Option<Nanos>,
+    /// What it costs, where its price is given.
+    pub cost: Option<TierCost>,
+}
+
+/// What a tier costs, and when it has paid for itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TierCost {
+    /// Price of its capacity for a month.
+    pub per_month: f64,
+    /// Price of the accelerators' time that one load of a prefix saves; below 0 where computing is
+    /// faster. Nothing without a price of accelerators.
+    pub saved_per_load: Option<f64>,
+}
+
+impl TierCost {
+    /// Loads of a prefix in a month that pay for the tier.
+    pub fn loads_to_pay(&self) -> Option<f64> {
+        let saved = self.saved_per_load.filter(|saved| *saved > 0.0)?;
+        Some(self.per_month / saved)
+    }
+}
+
+/// The pool of a replica's GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// Tokens that it holds in sequences as long as the prefix.
+    pub tokens: u64,
+    /// Blocks of all groups; nothing where bytes alone decide.
+    pub blocks: Option<u64>,
+    /// Tokens of a block, in which prefix hits come.
+    pub block_size: u32,
+    /// vLLM's rule.
+    pub rule: PoolRule,
 }
 
 /// Sizes of one deployment for one length of prefix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sizes {
-    /// KV bytes of one token, over all ranks.
+    /// KV bytes that one more token adds, over all ranks; latents count once.
     pub kv_bytes_per_token: Bytes,
-    /// Weights of the model, over all ranks.
+    /// KV bytes of one sequence as long as the prefix beside those: windows and states.
+    pub kv_bytes_per_sequence: Bytes,
+    /// Weights of the model, over all ranks; nothing where they are not known.
     pub weight_bytes: Option<Bytes>,
+    /// The GPUs' pool.
+    pub pool: PoolFigures,
     /// Length of the prefix in question.
     pub prefix_tokens: u32,
     /// KV bytes of one prefix.
     pub prefix_bytes: Bytes,
-    /// The GPU pool, then the arm's tiers.
+    /// The arm's tiers.
     pub tiers: Vec<TierSize>,
     /// Bandwidth from which on loading a prefix beats recomputing it, GB/s over all ranks.
     pub break_even_gb_per_s: Option<f64>,
 }
 
-/// Sizes of a deployment with one arm's tiers. `prefill` is the time to compute the prefix.
-pub fn sizes(deployment: &Deployment, arm: &Arm, prefix_tokens: u32, prefill: Nanos) -> Sizes {
-    let engine = &deployment.engine;
-    let kv = Bytes(engine.kv_bytes_per_token);
+/// Sizes of a deployment with one arm's tiers. `prefill` is the time to compute the prefix, where
+/// it is known.
+pub fn sizes(
+    deployment: &Deployment,
+    arm: &Arm,
+    prefix_tokens: u32,
+    prefill: Option<Nanos>,
+    prices: &Prices,
+) -> Sizes {
+    let kv = Bytes(deployment.engine.kv_bytes_per_token);
     let prefix_bytes = kv * u64::from(prefix_tokens);
-    let place = |name: &str, capacity: Bytes, load: Option<Nanos>| {
+    let saved = |load: Nanos| {
+        let hour = prices.gpu_hour? * f64::from(deployment.hardware.count);
+        Some(hour / 3600.0 * (prefill?.as_secs_f64() - load.as_secs_f64()))
+    };
+    let place = |kind: TierKind, name: &str, capacity: Bytes, load: Option<Nanos>| {
         let tokens = capacity.0 / kv.0.max(1);
+        let month = prices.gib_month(kind).map(|price| price * capacity.0 as f64 / GIB);
+        let cost = |per_month| TierCost { per_month, saved_per_load: load.and_then(saved) };
         TierSize {
             name: name.to_owned(),
             capacity,
             tokens,
             prefixes: tokens / u64::from(prefix_tokens.max(1)),
             load,
+            cost: month.map(cost),
         }
     };
-    let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
-    let mut tiers = vec![place("gpu", kv * pool, None)];
+    let mut tiers = Vec::new();
     if let Some(offload) = &arm.offload {
         let chunks = u64::from(prefix_tokens / offload.chunk_tokens.max(1));
         let copies = chunks * u64::from(offload.copies_per_chunk);
@@ -63,22 +117,52 @@ pub fn sizes(deployment: &Deployment, arm: &Arm, prefix_tokens: u32, prefill: Na
         for tier in &offload.tiers {
             let link = &tier.link;
             let time = load(link.base_latency, link.per_copy, link.read_bytes_per_s);
-            tiers.push(place(tier.kind.name(), tier.capacity, time));
+            tiers.push(place(tier.kind, tier.kind.name(), tier.capacity, time));
         }
         if let Some(store) = &offload.store {
             let rate = store.link.read_bytes_per_s.min(store.client_bytes_per_s);
             let lookups = store.lookup_latency + store.lookup_per_key * chunks;
             let time = load(store.link.base_latency + lookups, store.link.per_copy, rate);
-            tiers.push(place(&store.product, store.capacity, time));
+            tiers.push(place(TierKind::Remote, &store.product, store.capacity, time));
         }
     }
     Sizes {
         kv_bytes_per_token: kv,
+        kv_bytes_per_sequence: deployment
+            .model
+            .kv_bytes_per_sequence_over(deployment.tensor_parallel, u64::from(prefix_tokens)),
         weight_bytes: deployment.model.weight_bytes,
+        pool: pool(deployment, prefix_tokens),
         prefix_tokens,
         prefix_bytes,
         tiers,
-        break_even_gb_per_s: break_even_gb_per_s(prefix_bytes, prefill),
+        break_even_gb_per_s: prefill.and_then(|time| break_even_gb_per_s(prefix_bytes, time)),
+    }
+}
+
+/// The pool in sequences as long as the prefix: what the memory holds, or what was given.
+fn pool(deployment: &Deployment, prefix_tokens: u32) -> PoolFigures {
+    let engine = &deployment.engine;
+    let ranks = deployment.tensor_parallel;
+    let version = deployment.vllm.parse().unwrap_or(crate::resolve::VLLM);
+    let pool = KvPool::of(&deployment.model, ranks, deployment.vllm_block_size, version);
+    let given = u64::from(engine.blocks) * u64::from(engine.block_size);
+    let bytes = match deployment.pool {
+        PoolSize::Given => None,
+        PoolSize::Share(share) => {
+            let accelerator = &deployment.hardware.accelerator;
+            let seqs = engine.max_num_seqs;
+            capacity::kv_bytes(&deployment.model, accelerator, ranks, share, seqs).ok()
+        }
+    };
+    let tokens = bytes.map_or(given, |bytes| pool.tokens(bytes, u64::from(prefix_tokens)));
+    let packed = pool.rule == PoolRule::Packed;
+    let blocks = bytes.map_or(u64::from(engine.blocks), |bytes| bytes / pool.bytes_per_block);
+    PoolFigures {
+        tokens,
+        blocks: (!packed).then_some(blocks),
+        block_size: pool.block_size,
+        rule: pool.rule,
     }
 }
 
@@ -100,5 +184,13 @@ mod tests {
         let rate = break_even_gb_per_s(prefix, Nanos::from_millis(262)).unwrap();
         assert!((rate - 5.003).abs() < 0.001, "{rate}");
         assert_eq!(break_even_gb_per_s(prefix, Nanos::ZERO), None);
+    }
+
+    #[test]
+    fn a_tier_pays_for_itself_after_so_many_loads() {
+        let cost = TierCost { per_month: 128.0, saved_per_load: Some(0.000_5) };
+        assert_eq!(cost.loads_to_pay(), Some(256_000.0));
+        let slower = TierCost { saved_per_load: Some(-0.1), ..cost };
+        assert_eq!(slower.loads_to_pay(), None);
     }
 }

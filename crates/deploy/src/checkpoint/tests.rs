@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value;
-use weir_model::{Bytes, ModelShape};
+use weir_model::ModelShape;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{CheckpointError, MARKER, write};

@@ -142,7 +142,7 @@ fn arguments(
     add("--host", "127.0.0.1".to_owned());
     add("--port", replica.port.to_string());
     add("--served-model-name", deployment.model.name.clone());
-    add("--block-size", engine.block_size.to_string());
+    add("--block-size", deployment.vllm_block_size.to_string());
     add("--max-num-seqs", engine.max_num_seqs.to_string());
     add("--max-num-batched-tokens", engine.max_num_batched_tokens.to_string());
     add("--max-model-len", engine.max_model_len.to_string());

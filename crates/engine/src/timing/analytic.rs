@@ -10,10 +10,10 @@
 //! All but attention depends on two counts alone, the tokens and the sequences of a pass, so those
 //! parts are computed once per count and kept; a pass then costs two look-ups and the attention
 //! terms. Left out: the up-projection of cached latents, sliding windows, pipeline and expert
-//! parallelism.
+//! parallelism. Layers with states (linear attention) have the products of attention and no attention.
 
 use weir_model::shape::ModelShape;
-use weir_model::{Accelerator, Nanos};
+use weir_model::{Accelerator, KvKind, Nanos};
 
 use super::error::TimingError;
 use super::kernels::{ACTIVATION_BYTES, AllReduce, Attention, ExpertLayer, Product, Roofline};
@@ -67,6 +67,8 @@ enum Mlp {
 #[derive(Debug, Clone)]
 pub struct AnalyticTiming {
     layers: f64,
+    /// Layers that attend to tokens; the others keep a state.
+    attending: f64,
     hidden: f64,
     /// Products of one layer before the MLP.
     projections: Vec<Product>,
@@ -117,6 +119,7 @@ impl AnalyticTiming {
         let vocabulary = f64::from(model.vocabulary) / ranks;
         Ok(Self {
             layers: f64::from(model.layers),
+            attending: f64::from(attending(model)),
             hidden: f64::from(model.hidden),
             projections,
             mlp,
@@ -153,7 +156,7 @@ impl AnalyticTiming {
             elementwise: self.elementwise(tokens),
             all_reduce: self.all_reduces(tokens),
             head: self.head(sequences),
-            attention: self.layers * self.attention.time(shape),
+            attention: self.attending * self.attention.time(shape),
             cpu,
         }
     }
@@ -215,7 +218,7 @@ impl TimingModel for AnalyticTiming {
         }
         let gpu = self.token_time(tokens)
             + self.sequence_time(sequences)
-            + self.layers * self.attention.time(shape);
+            + self.attending * self.attention.time(shape);
         let seconds = if self.async_scheduling { gpu.max(cpu) } else { gpu + cpu };
         Nanos::from_secs_f64(seconds)
     }
@@ -239,6 +242,15 @@ fn keep(table: &mut Vec<f64>, count: u64, time: f64) {
         table.resize((index + 1).next_power_of_two(), f64::NAN);
     }
     table[index] = time;
+}
+
+/// Layers that attend to tokens. Where layers keep states, the others and those that do both.
+fn attending(model: &ModelShape) -> u32 {
+    let count = |wanted: fn(KvKind) -> bool| {
+        model.kv_layers.iter().filter(|of| wanted(of.kind)).map(|of| of.count).sum::<u32>()
+    };
+    let both = count(|kind| matches!(kind, KvKind::Full | KvKind::Latent));
+    model.layers.saturating_sub(count(|kind| kind == KvKind::State)).max(both.min(model.layers))
 }
 
 /// Key and value heads on one rank: replicated once there are more ranks than heads.

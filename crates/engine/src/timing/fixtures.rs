@@ -1,7 +1,7 @@
 //! Shapes and accelerators for the tests of timing, as the catalogue describes them.
 
 use weir_model::shape::{Experts, ModelShape};
-use weir_model::{Accelerator, Bytes, KernelFit, Nanos};
+use weir_model::{Accelerator, KernelFit, Nanos};
 
 use crate::config::AnalyticConfig;
 

@@ -81,7 +81,7 @@ fn two_requests_by_hand() {
         step(7, 1500, 200, 1),
     ];
     let slo = Slo { ttft: Some(Nanos::from_millis(300)), tpot: None, e2e: None };
-    let prices = Prices { gpu_hour: Some(1.8), currency: "USD".to_owned() };
+    let prices = Prices { gpu_hour: Some(1.8), currency: "USD".to_owned(), ..Prices::default() };
     let seen = summarise(&columns, &steps, &measure(window(0, 2000), &slo, &prices)).unwrap();
     assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 2, 0, 0));
     assert_eq!(seen.passes, 8);

@@ -90,6 +90,7 @@ pub(crate) fn deployment() -> Deployment {
             kv_bytes_per_token: 147_456,
         },
         pool: weir_spec::plan::PoolSize::Given,
+        vllm_block_size: 16,
         timing: TimingConfig::Fixed { base: Nanos::from_millis(5), per_token: Nanos(1000) },
         arms: vec![
             arm("no-offload", ArmRole::Control),
@@ -153,7 +154,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         repeats,
         effective_share: 0.1,
         slo: Slo::default(),
-        prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned() },
+        prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned(), ..Prices::default() },
         client: weir_spec::plan::Client::default(),
         salt: None,
         inputs: BTreeMap::new(),

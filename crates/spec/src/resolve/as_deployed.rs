@@ -148,6 +148,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             kv_bytes_per_token: 0,
         },
         pool: PoolSize::Given,
+        vllm_block_size: 16,
         timing: TimingConfig::Fixed { base: Nanos::ZERO, per_token: Nanos::ZERO },
         arms: vec![Arm {
             name: "as-deployed".to_owned(),

@@ -100,6 +100,7 @@ fn one(
             Some(_) => PoolSize::Given,
             None => PoolSize::Share(point.gpu_memory_utilization),
         },
+        vllm_block_size: engine.block_size,
         timing: engine.timing,
         arms,
         levels,

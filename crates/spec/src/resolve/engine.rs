@@ -33,6 +33,8 @@ const LEAST_CONTEXT: u64 = 256;
 /// An engine, resolved, with what arms need to know of it.
 pub(super) struct Engine {
     pub(super) version: Version,
+    /// vLLM's `--block-size`.
+    pub(super) block_size: u32,
     pub(super) model: ModelShape,
     pub(super) config: EngineConfig,
     pub(super) timing: TimingConfig,
@@ -71,7 +73,7 @@ pub(super) fn resolve(
         max_model_len: section.max_model_len.unwrap_or(model.context),
         prefix_caching: section.prefix_caching.unwrap_or(true),
         watermark: section.watermark.unwrap_or(0.0),
-        kv_bytes_per_token: over_ranks(&model, point.tensor_parallel),
+        kv_bytes_per_token: model.kv_bytes_per_token_over(point.tensor_parallel).0,
     };
     check_limits(&config, &model)?;
     let blocks = match section.kv_tokens {
@@ -89,16 +91,7 @@ pub(super) fn resolve(
     let config = EngineConfig { blocks, ..config };
     check_spans(section)?;
     let timing = timing(section, version, &model, hardware, point);
-    Ok(Engine { version, model, config, timing })
-}
-
-/// KV bytes that one more token adds over all ranks. Latents, of which every rank has a copy, count
-/// once: the software below the GPU keeps one.
-fn over_ranks(model: &ModelShape, ranks: u32) -> u64 {
-    if model.kv_is_replicated() {
-        return model.kv_bytes_per_token().0;
-    }
-    model.kv_bytes_per_token_and_rank(ranks).0 * u64::from(ranks)
+    Ok(Engine { version, block_size, model, config, timing })
 }
 
 fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
@@ -191,14 +184,10 @@ fn blocks(tokens: u64, longest: u64, config: &EngineConfig) -> Result<u32, SpecE
         ));
     };
     if longest < u64::from(config.max_model_len) {
-        return Err(SpecError::value(
-            "engine.max_model_len",
-            format!(
-                "the GPUs hold {longest} KV tokens, fewer than one sequence of {}",
-                config.max_model_len
-            ),
-            format!("set engine.max_model_len to at most {longest}, or use more memory"),
-        ));
+        return Err(SpecError::PoolTooSmall {
+            holds: longest,
+            max_model_len: config.max_model_len,
+        });
     }
     Ok(whole)
 }

@@ -157,7 +157,7 @@ fn chunk_tokens(
     let default = match preset.offload {
         OffloadKind::Native => block_size,
         OffloadKind::NativeFs => block_size * presets::NATIVE_FS_CHUNK_BLOCKS,
-        _ => presets::LMCACHE_CHUNK_TOKENS.max(block_size),
+        _ => presets::LMCACHE_CHUNK_TOKENS.next_multiple_of(block_size.max(1)),
     };
     let equal = place.equal.and_then(|equal| equal.chunk_tokens);
     let chunk = equal.or(section.chunk_tokens).unwrap_or(default);

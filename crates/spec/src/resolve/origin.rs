@@ -7,7 +7,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Deployment, Origin};
 
 /// Keys with a default, whether the file names them or not.
-const DEFAULTED: [&str; 35] = [
+const DEFAULTED: [&str; 38] = [
     "target",
     "replicas",
     "routing",
@@ -27,6 +27,9 @@ const DEFAULTED: [&str; 35] = [
     "slo.ttft",
     "slo.tpot",
     "prices.gpu_hour",
+    "prices.host_gib_month",
+    "prices.disk_gib_month",
+    "prices.store_gib_month",
     "engine.vllm",
     "engine.tensor_parallel",
     "engine.gpu_memory_utilization",

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use weir_model::{Bytes, TierKind};
+use weir_engine::Mechanism;
+use weir_model::{Bytes, KvKind, TierKind};
 
 use crate::catalogue::links;
 use crate::document::Spec;
+use crate::document::quantity::Version;
 use crate::document::written::NameOr;
 use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
@@ -14,6 +16,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
     let mut warnings = Vec::new();
     for deployment in deployments {
         hardware(deployment, &mut warnings);
+        hybrid(deployment, &mut warnings);
         for arm in &deployment.arms {
             sources(spec, arm, &mut warnings);
         }
@@ -75,6 +78,47 @@ fn hardware(deployment: &Deployment, warnings: &mut Vec<String>) {
             hardware.count,
             hardware.name
         ));
+    }
+}
+
+/// What the simulator and the tiers' arithmetic leave out of layers that do not keep every token.
+fn hybrid(deployment: &Deployment, warnings: &mut Vec<String>) {
+    let model = &deployment.model;
+    let layers = model.kv_layers();
+    let states = layers.iter().any(|of| of.kind == KvKind::State);
+    if states {
+        warnings.push(format!(
+            "{} keeps states: the simulator lets prefixes hit at every block, and vLLM only where \
+             an earlier prompt ended.",
+            model.name
+        ));
+    }
+    let limited = states || layers.iter().any(|of| of.kind.limit().is_some());
+    for arm in &deployment.arms {
+        let Some(offload) = &arm.offload else { continue };
+        if limited {
+            warnings.push(format!(
+                "Tiers of {} are planned with layers that keep every token: windows and states of \
+                 {} come on top.",
+                arm.name, model.name
+            ));
+        }
+        if limited && offload.mechanism == Mechanism::Lmcache {
+            warnings.push(format!(
+                "LMCache inside vLLM ({}) switches its hybrid KV cache manager off: windows then \
+                 keep every token, and models with states do not start.",
+                arm.name
+            ));
+        }
+        let version = deployment.vllm.parse::<Version>().unwrap_or(super::VLLM);
+        let copies = model.kv_is_replicated() && deployment.tensor_parallel > 1;
+        if copies && offload.mechanism == Mechanism::Native && !version.at_least(27) {
+            warnings.push(format!(
+                "vLLM before 0.27 offloads a copy of the latents per rank: {} holds 1/{} of the \
+                 tokens that are planned.",
+                arm.name, deployment.tensor_parallel
+            ));
+        }
     }
 }
 

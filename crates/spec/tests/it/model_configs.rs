@@ -138,7 +138,7 @@ fn published_configurations_have_the_figures_of_arithmetic_by_hand() {
         if found != *per_token {
             wrong.push(format!("{name}: {found} bytes per token, not {per_token}"));
         }
-        let found = read.shape.kv_bytes_per_sequence(100_000).0;
+        let found = read.shape.kv_bytes_per_sequence_over(1, 100_000).0;
         if found != *per_sequence {
             wrong.push(format!("{name}: {found} bytes per sequence, not {per_sequence}"));
         }

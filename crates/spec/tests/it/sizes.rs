@@ -15,8 +15,8 @@ fn loads_from_host_memory_take_the_published_time() {
         [(10_000, 262.0, 38.0), (50_000, 2292.0, 158.0), (100_000, 6855.0, 308.0)]
     {
         let prefill = timing.prefill_time(tokens, 0, budget);
-        let sizes = sizes(deployment, &deployment.arms[0], tokens, prefill);
-        let load = sizes.tiers[1].load.unwrap().as_millis_f64() + 12.0;
+        let sizes = sizes(deployment, &deployment.arms[0], tokens, Some(prefill), &plan.prices);
+        let load = sizes.tiers[0].load.unwrap().as_millis_f64() + 12.0;
         assert!((load / loaded_ms - 1.0).abs() < 0.15, "{tokens}: {load} ms");
         // The link is 51 GB/s; break-even is far below, and what the published times say.
         let published = sizes.prefix_bytes.0 as f64 / ((computed_ms - 12.0) * 1e6);
@@ -33,13 +33,52 @@ fn tiers_hold_whole_prefixes() {
     )
     .unwrap();
     let deployment = &plan.deployments[0];
-    let sizes = sizes(deployment, &deployment.arms[0], 10_000, weir_model::Nanos::ZERO);
+    let sizes = sizes(deployment, &deployment.arms[0], 10_000, None, &plan.prices);
     let held: Vec<(&str, u64)> =
-        sizes.tiers[1..].iter().map(|tier| (tier.name.as_str(), tier.prefixes)).collect();
+        sizes.tiers.iter().map(|tier| (tier.name.as_str(), tier.prefixes)).collect();
     assert_eq!(held, [("host", 2), ("redis", 9)]);
     assert_eq!(sizes.prefix_bytes, weir_model::Bytes(1_474_560_000));
     assert_eq!(sizes.break_even_gb_per_s, None);
     // 39 chunks are asked for one after another, then 1.47 GB come at 1.3 GB/s.
-    let load = sizes.tiers[2].load.unwrap().as_millis_f64();
+    let load = sizes.tiers[1].load.unwrap().as_millis_f64();
     assert!((load - 1138.6).abs() < 1.0, "{load}");
+}
+
+#[test]
+fn latents_count_once_over_ranks() {
+    let text = crate::SMALL.replace("[Qwen/Qwen3-8B]", "[deepseek-ai/DeepSeek-V3]");
+    let arms = "arms=[native-offload, lmcache-redis]";
+    let plan = crate::plan(&text, &["hardware=8x-h200", arms]).unwrap();
+    let deployment = &plan.deployments[0];
+    // 61 x (512 + 64) x 2, at TP 8 as at TP 1.
+    assert_eq!(deployment.engine.kv_bytes_per_token, 70_272);
+    for (arm, tier) in [(0, 0), (1, 1)] {
+        let sizes = sizes(deployment, &deployment.arms[arm], 10_000, None, &plan.prices);
+        assert_eq!(sizes.prefix_bytes, weir_model::Bytes(702_720_000));
+        // 64 GiB / 70,272.
+        assert_eq!(sizes.tiers[tier].tokens, 977_906);
+    }
+    // Each rank loads the whole over its own link: 51 GB/s at best, not eight times that.
+    let host = &deployment.arms[0].offload.as_ref().unwrap().tiers[0].link;
+    assert!(host.read_bytes_per_s < 60e9, "{}", host.read_bytes_per_s);
+}
+
+#[test]
+fn prices_tell_when_a_tier_pays_for_itself() {
+    let sets = [
+        "arms=[{preset: native-offload, bytes: 64GiB}]",
+        "prices={gpu_hour: 1.8 USD, host_gib_month: 2 USD}",
+    ];
+    let plan = crate::plan(crate::SMALL, &sets).unwrap();
+    let deployment = &plan.deployments[0];
+    let second = Some(weir_model::Nanos::from_secs(1));
+    let sizes = sizes(deployment, &deployment.arms[0], 10_000, second, &plan.prices);
+    let tier = &sizes.tiers[0];
+    let cost = tier.cost.unwrap();
+    assert_eq!(cost.per_month, 128.0);
+    // Two GPUs at 1.8 an hour are 0.001 a second; the load takes its share of it.
+    let saved = 0.001 * (1.0 - tier.load.unwrap().as_secs_f64());
+    assert!((cost.saved_per_load.unwrap() / saved - 1.0).abs() < 1e-9, "{cost:?}");
+    let other = crate::error(crate::SMALL, &["prices={gpu_hour: 1 USD, disk_gib_month: 1 EUR}"]);
+    assert!(other.contains("prices.disk_gib_month") && other.contains("one currency"), "{other}");
 }

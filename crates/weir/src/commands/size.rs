@@ -5,10 +5,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use weir_engine::timing::{Timing, TimingModel};
+use weir_model::Nanos;
 use weir_report::tables::{Table, text};
-use weir_spec::Experiment;
-use weir_spec::plan::{Deployment, Plan};
-use weir_spec::size::{Sizes, sizes};
+use weir_spec::kv_pool::PoolRule;
+use weir_spec::plan::{Deployment, Plan, Prices};
+use weir_spec::size::{Sizes, TierSize, sizes};
+use weir_spec::{Experiment, SpecError};
 
 use crate::cli::SizeArgs;
 use crate::exit::{Exit, Mistake};
@@ -19,30 +21,57 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
     if args.prefix == 0 {
         return Err(Mistake("--prefix 0: a prefix has at least one token".to_owned()).into());
     }
-    let experiment = Experiment::parse(&text_of(args), "weir size", Path::new(""), &args.sets)?;
-    let plan = Plan::resolve(&experiment)?;
+    let (plan, obstacle) = planned(args)?;
     let deployment = plan.deployments.first().context("a plan has a deployment")?;
-    let mut timing = Timing::new(&deployment.timing)?;
-    let budget = deployment.engine.max_num_batched_tokens;
-    let prefill = timing.prefill_time(args.prefix, 0, budget);
+    let prefill = prefill(deployment, args.prefix)?;
+    let of_arm = |arm| sizes(deployment, arm, args.prefix, prefill, &plan.prices);
+    let first = deployment.arms.first().context("a plan has an arm")?;
     let mut out = format!(
         "{} on {}, TP {}\n",
         deployment.model.name, deployment.label, deployment.tensor_parallel
     );
-    for (index, arm) in deployment.arms.iter().enumerate() {
-        let sizes = sizes(deployment, arm, args.prefix, prefill);
-        if index == 0 {
-            out += &facts(deployment, &sizes, &format!("{prefill}"));
-        } else {
+    out += &facts(deployment, &of_arm(first), prefill, obstacle.as_ref());
+    for arm in &deployment.arms {
+        let sizes = of_arm(arm);
+        if !sizes.tiers.is_empty() {
             out.push('\n');
-            out += &text(&tier_table(&arm.name, &sizes, &format!("{prefill}")));
+            out += &text(&tier_table(&arm.name, &sizes, prefill, &plan.prices));
         }
     }
-    for warning in &plan.warnings {
-        printer.note(&format!("warning: {warning}"));
+    match &obstacle {
+        Some(obstacle) => printer.note(&format!("warning: {obstacle}")),
+        None => {
+            for warning in &plan.warnings {
+                printer.note(&format!("warning: {warning}"));
+            }
+        }
     }
     printer.result(&out)?;
     Ok(Exit::Done)
+}
+
+/// The plan, and what keeps the engine from starting as asked: the arithmetic of the rest stands.
+fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
+    let plan = |more: Option<String>| {
+        let sets: Vec<String> = args.sets.iter().cloned().chain(more).collect();
+        let experiment = Experiment::parse(&text_of(args), "weir size", Path::new(""), &sets)?;
+        Plan::resolve(&experiment)
+    };
+    let obstacle = match plan(None) {
+        Ok(plan) => return Ok((plan, None)),
+        Err(obstacle) => obstacle,
+    };
+    let instead = match &obstacle {
+        SpecError::PoolTooSmall { holds, .. } if *holds > 0 => {
+            format!("engine.max_model_len={holds}")
+        }
+        // A pool that holds any sequence: it is not shown.
+        SpecError::DoesNotFit { .. }
+        | SpecError::UnknownWeights { .. }
+        | SpecError::PoolTooSmall { .. } => "engine.kv_tokens=16777216".to_owned(),
+        _ => return Err(obstacle.into()),
+    };
+    Ok((plan(Some(instead))?, Some(obstacle)))
 }
 
 /// The smallest experiment that has these numbers in its plan.
@@ -52,38 +81,136 @@ fn text_of(args: &SizeArgs) -> String {
     minimal(&args.model, &args.hardware, args.tp, &arms, "")
 }
 
-fn facts(of: &Deployment, sizes: &Sizes, prefill: &str) -> String {
+/// Time to compute the prefix; not known where the weights are not.
+fn prefill(deployment: &Deployment, tokens: u32) -> anyhow::Result<Option<Nanos>> {
+    if deployment.model.weight_bytes.is_none() {
+        return Ok(None);
+    }
+    let mut timing = Timing::new(&deployment.timing)?;
+    let budget = deployment.engine.max_num_batched_tokens;
+    Ok(Some(timing.prefill_time(tokens, 0, budget)))
+}
+
+fn facts(
+    of: &Deployment,
+    sizes: &Sizes,
+    prefill: Option<Nanos>,
+    obstacle: Option<&SpecError>,
+) -> String {
     let mut out = String::new();
-    let pool = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
-    let kv = sizes.kv_bytes_per_token;
     let mut line = |key: &str, value: String| {
         let _ = writeln!(out, "  {key:<34} {value}");
     };
-    line("KV bytes per token", kv.0.to_string());
-    line("weights", sizes.weight_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()));
-    line("GPU pool", format!("{pool} tokens in {} blocks", of.engine.blocks));
+    let unknown = || "-".to_owned();
+    line("KV bytes per token", sizes.kv_bytes_per_token.0.to_string());
+    let hybrid = sizes.kv_bytes_per_sequence.0 > 0;
+    if hybrid {
+        let windows = of.model.kv_layers().iter().any(|layers| layers.kind.limit().is_some());
+        if windows {
+            line(
+                "KV bytes per token, windows open",
+                of.model.kv_bytes_per_first_token_over(of.tensor_parallel).0.to_string(),
+            );
+        }
+        let words = format!("{} in windows and states", sizes.kv_bytes_per_sequence);
+        line("KV bytes per sequence", words);
+    }
+    if of.model.kv_is_replicated() && of.tensor_parallel > 1 {
+        let words = format!("each of {} ranks has one; tiers keep one", of.tensor_parallel);
+        line("copies of the latents", words);
+    }
+    line("weights", sizes.weight_bytes.map_or_else(unknown, |bytes| bytes.to_string()));
+    // Where the engine would not start for want of memory, the planned pool is not one.
+    let no_pool = matches!(
+        obstacle,
+        Some(
+            SpecError::DoesNotFit { .. }
+                | SpecError::UnknownWeights { .. }
+                | SpecError::PoolTooSmall { holds: 0, .. }
+        )
+    );
+    let pool = &sizes.pool;
+    let held = if hybrid {
+        format!("{} tokens in sequences of {}", pool.tokens, sizes.prefix_tokens)
+    } else {
+        format!("{} tokens in {} blocks", pool.tokens, pool.blocks.unwrap_or(0))
+    };
+    line("GPU pool", if no_pool { unknown() } else { held });
+    if pool.rule != PoolRule::OneGroup {
+        line("vLLM's rule for the pool", rule(of, sizes));
+    }
     line(&format!("one prefix of {} tokens", sizes.prefix_tokens), sizes.prefix_bytes.to_string());
-    let held = sizes.tiers.first().map_or(0, |gpu| gpu.prefixes);
-    line("prefixes in the GPU pool", held.to_string());
-    line("time to compute one", prefill.to_owned());
+    let prefixes = (pool.tokens / u64::from(sizes.prefix_tokens)).to_string();
+    line("prefixes in the GPU pool", if no_pool { unknown() } else { prefixes });
+    line("time to compute one", prefill.map_or_else(unknown, |time| time.to_string()));
     if let Some(rate) = sizes.break_even_gb_per_s {
         line("loading beats computing from", format!("{rate:.2} GB/s on"));
     }
     out
 }
 
-fn tier_table(arm: &str, sizes: &Sizes, prefill: &str) -> Table {
-    let title = format!("{arm} (computing a prefix takes {prefill})");
-    let heads = ["tier", ">capacity", ">tokens", ">prefixes", ">load one prefix"];
+fn rule(of: &Deployment, sizes: &Sizes) -> String {
+    let block = sizes.pool.block_size;
+    match sizes.pool.rule {
+        PoolRule::OneGroup => format!("{}: one group of layers", of.vllm),
+        PoolRule::Groups { groups, layers, padding: 0 } => {
+            format!("{}: {groups} groups of {layers} layers, blocks of {block} tokens", of.vllm)
+        }
+        PoolRule::Groups { groups, layers, padding } => format!(
+            "{}: {groups} groups of {layers} layers, {padding} of them padding, blocks of {block} \
+             tokens",
+            of.vllm
+        ),
+        PoolRule::Packed => {
+            format!("{}: packed pages, counted in bytes, blocks of {block} tokens", of.vllm)
+        }
+    }
+}
+
+fn tier_table(arm: &str, sizes: &Sizes, prefill: Option<Nanos>, prices: &Prices) -> Table {
+    let computing = prefill.map_or_else(|| "-".to_owned(), |time| time.to_string());
+    let title = format!("{arm} (computing a prefix takes {computing})");
+    let mut heads =
+        vec!["tier", ">capacity", ">tokens", ">prefixes", ">load one prefix", ">against computing"];
+    let priced = sizes.tiers.iter().any(|tier| tier.cost.is_some());
+    let (month, saved) = (format!(">{}/month", prices.currency), ">loads/month to pay");
+    if priced {
+        heads.extend([month.as_str(), saved]);
+    }
     let mut table = Table::new(&title, &heads);
-    for tier in sizes.tiers.iter().skip(1) {
-        table.rows.push(vec![
+    for tier in &sizes.tiers {
+        let mut row = vec![
             tier.name.as_str().into(),
             tier.capacity.to_string().into(),
             tier.tokens.to_string().into(),
             tier.prefixes.to_string().into(),
             tier.load.map_or(String::new(), |load| load.to_string()).into(),
-        ]);
+            against(tier, prefill).into(),
+        ];
+        if priced {
+            let cost = tier.cost;
+            let shown = |value: Option<f64>, digits: usize| {
+                value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+            };
+            row.push(shown(cost.map(|cost| cost.per_month), 2).into());
+            let loads = cost.and_then(|cost| cost.loads_to_pay());
+            row.push(shown(loads.map(f64::ceil), 0).into());
+        }
+        table.rows.push(row);
     }
     table
+}
+
+/// `26 x faster`, or the mark of a tier that is slower than computing.
+fn against(tier: &TierSize, prefill: Option<Nanos>) -> String {
+    let (Some(load), Some(prefill)) = (tier.load, prefill) else { return "-".to_owned() };
+    let (load, prefill) = (load.as_secs_f64(), prefill.as_secs_f64());
+    if load <= 0.0 || prefill <= 0.0 {
+        return "-".to_owned();
+    }
+    if load > prefill {
+        format!("{:.1} x SLOWER", load / prefill)
+    } else {
+        format!("{:.1} x faster", prefill / load)
+    }
 }

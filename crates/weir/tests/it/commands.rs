@@ -63,16 +63,68 @@ fn sizes_are_the_arithmetic_of_one_prefix() {
       loading beats computing from       1.71 GB/s on
 
       native-offload (computing a prefix takes 859.8ms)
-      tier  capacity  tokens  prefixes  load one prefix
-      host    64 GiB  466033        46           32.9ms
+      tier  capacity  tokens  prefixes  load one prefix  against computing
+      host    64 GiB  466033        46           32.9ms      26.1 x faster
 
       lmcache-redis (computing a prefix takes 859.8ms)
-      tier   capacity  tokens  prefixes  load one prefix
-      host    4.7 GiB   33908         3           30.9ms
-      redis    64 GiB  466033        46            1.14s
+      tier   capacity  tokens  prefixes  load one prefix  against computing
+      host    4.7 GiB   33908         3           30.9ms      27.8 x faster
+      redis    64 GiB  466033        46            1.14s       1.3 x SLOWER
     ");
     // 2 (K and V) x 36 layers x 8 heads x 128 x 2 bytes.
     assert!(answer.out.contains(&format!(" {}\n", 2 * 36 * 8 * 128 * 2)));
+}
+
+#[test]
+fn sizes_show_every_arm_and_what_it_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["size", "--model", "Qwen/Qwen3-8B", "--hardware", "2x-l40s"];
+    // The example of its own help: the list has one arm, which offloads.
+    let arms = "arms=[{preset: native-offload, bytes: 200GiB}]";
+    let prices = "prices={gpu_hour: 1.8 USD, host_gib_month: 2 USD}";
+    let more = ["--arm", "native-offload", "--set", arms, "--set", prices];
+    let answer = weir(folder.path(), &[&args[..], &more].concat()).done();
+    let host = answer.out.lines().find(|line| line.trim_start().starts_with("host")).unwrap();
+    // 200 GiB at 2; a load saves 0.827 s of two GPUs at 1.8 an hour, 0.000827: 483,678 loads.
+    assert!(host.contains("200 GiB") && host.contains("400.00"), "{host}");
+    let loads: f64 = host.split_whitespace().last().unwrap().parse().unwrap();
+    assert!((loads / 483_678.0 - 1.0).abs() < 0.01, "{host}");
+}
+
+#[test]
+fn sizes_answer_where_the_engine_would_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = |model: &str, hardware: &str| {
+        weir(folder.path(), &["size", "--model", model, "--hardware", hardware]).done()
+    };
+    let figure = |out: &str, key: &str| {
+        let line = out.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
+        line.trim_start().trim_start_matches(key).trim().to_owned()
+    };
+    let large = size("meta-llama/Llama-3.1-70B", "1x-l4");
+    assert!(large.err.contains("does not fit"), "{}", large.err);
+    assert_eq!(figure(&large.out, "KV bytes per token"), "327680");
+    assert_eq!(figure(&large.out, "GPU pool"), "-");
+    assert!(large.out.contains("native-offload"), "{}", large.out);
+
+    let config = |more: &str| {
+        let text = format!(
+            r#"{{"num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32,
+                "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 12288,
+                "vocab_size": 151936, "max_position_embeddings": 10485760{more}}}"#
+        );
+        fs::write(folder.path().join("config.json"), text).unwrap();
+        size("config.json", "1x-h100")
+    };
+    // A context that no memory holds: the pool is shown all the same.
+    let long = config("");
+    assert!(long.err.contains("fewer than one sequence of 10485760"), "{}", long.err);
+    assert!(figure(&long.out, "GPU pool").contains("tokens in"), "{}", long.out);
+    let strange = config(r#", "quantization_config": {"quant_method": "sorcery"}"#);
+    assert!(strange.err.contains("`sorcery`") && strange.err.contains("weight_bytes"));
+    assert_eq!(figure(&strange.out, "KV bytes per token"), "147456");
+    assert_eq!(figure(&strange.out, "weights"), "-");
+    assert_eq!(figure(&strange.out, "time to compute one"), "-");
 }
 
 #[test]

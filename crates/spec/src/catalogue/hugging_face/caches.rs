@@ -4,7 +4,7 @@ use weir_model::shape::LatentAttention;
 use weir_model::{KvKind, KvLayers};
 
 use super::file::{Keys, whole};
-use super::kinds::Layer;
+use super::kinds::LayerKind;
 
 /// Bytes of an element of a convolution's state: the model's own type.
 const CONVOLUTION_ELEMENT: u64 = 2;
@@ -14,7 +14,7 @@ const V4_ENTRY: u64 = 584;
 const INDEX_SCALE: u64 = 4;
 
 /// Widths of attention, by where a layer looks.
-pub(super) struct Attention {
+pub(super) struct AttentionWidths {
     pub(super) kv_heads: u32,
     pub(super) head_dim: u32,
     /// Width of a value, where it differs from a key's.
@@ -24,7 +24,7 @@ pub(super) struct Attention {
     pub(super) latent: Option<LatentAttention>,
 }
 
-impl Attention {
+impl AttentionWidths {
     pub(super) fn read(keys: &Keys<'_>, head_dim: u32, heads: u32) -> Result<Self, String> {
         let kv_heads = keys.number("num_key_value_heads")?.unwrap_or(heads);
         let latent = match keys.number("kv_lora_rank")? {
@@ -53,8 +53,8 @@ impl Attention {
 /// The caches of all layers, layers of one kind and size together, in the order they come.
 pub(super) fn of_layers(
     keys: &Keys<'_>,
-    layers: &[Layer],
-    attention: &Attention,
+    layers: &[LayerKind],
+    attention: &AttentionWidths,
     context: u32,
 ) -> Result<Vec<KvLayers>, String> {
     let shared = keys.count("num_kv_shared_layers")? as usize;
@@ -74,8 +74,8 @@ pub(super) fn of_layers(
 
 fn of_layer(
     keys: &Keys<'_>,
-    layer: Layer,
-    attention: &Attention,
+    layer: LayerKind,
+    attention: &AttentionWidths,
     context: u32,
 ) -> Result<Vec<KvLayers>, String> {
     let plain = |kind, (heads, key, value): (u32, u32, u32)| KvLayers {
@@ -87,9 +87,9 @@ fn of_layer(
     };
     let full = (attention.kv_heads, attention.head_dim, attention.value_dim);
     Ok(match layer {
-        Layer::NoCache => Vec::new(),
-        Layer::Full => full_layer(keys, attention, plain(KvKind::Full, full))?,
-        Layer::Window => {
+        LayerKind::NoCache => Vec::new(),
+        LayerKind::Full => full_layer(keys, attention, plain(KvKind::Full, full))?,
+        LayerKind::Window => {
             let tokens = keys.need("sliding_window")?;
             refuse_latent(attention, "a sliding window")?;
             // A window as long as the longest sequence never drops a token.
@@ -98,26 +98,26 @@ fn of_layer(
                 false => vec![plain(KvKind::SlidingWindow { tokens }, attention.window)],
             }
         }
-        Layer::Chunk => {
+        LayerKind::Chunk => {
             let tokens = keys.need("attention_chunk_size")?;
             refuse_latent(attention, "chunked attention")?;
             vec![plain(KvKind::Chunked { tokens }, full)]
         }
-        Layer::Compressed(ratio) => compressed(keys, ratio)?,
-        Layer::Linear => vec![state(linear_state(keys)?)],
-        Layer::Mamba => vec![state(mamba_state(keys)?)],
-        Layer::Convolution => {
+        LayerKind::Compressed(ratio) => compressed(keys, ratio)?,
+        LayerKind::Linear => vec![state(linear_state(keys)?)],
+        LayerKind::Mamba => vec![state(mamba_state(keys)?)],
+        LayerKind::Convolution => {
             let width = keys.first(&["conv_dim", "hidden_size"])?.unwrap_or(1);
             let taps = u64::from(keys.need("conv_L_cache")?.saturating_sub(1));
             vec![state(u64::from(width) * taps * CONVOLUTION_ELEMENT)]
         }
-        Layer::AttentionAndMamba => {
+        LayerKind::AttentionAndMamba => {
             vec![plain(KvKind::Full, full), state(mamba_state(keys)?)]
         }
     })
 }
 
-fn refuse_latent(attention: &Attention, what: &str) -> Result<(), String> {
+fn refuse_latent(attention: &AttentionWidths, what: &str) -> Result<(), String> {
     match attention.latent {
         Some(_) => Err(format!("layers with {what} over latents (`kv_lora_rank`) are not known")),
         None => Ok(()),
@@ -131,7 +131,7 @@ const fn state(bytes: u64) -> KvLayers {
 /// Keys and values, or latents with the keys of their index.
 fn full_layer(
     keys: &Keys<'_>,
-    attention: &Attention,
+    attention: &AttentionWidths,
     plain: KvLayers,
 ) -> Result<Vec<KvLayers>, String> {
     let index = match keys.value("index_topk") {

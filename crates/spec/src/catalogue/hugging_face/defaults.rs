@@ -2,7 +2,7 @@
 //! of transformers 5.24. A family that is not here must write its keys.
 
 /// Families, by `model_type`, and their numbers.
-type Family = (&'static [&'static str], &'static [(&'static str, u32)]);
+type FamilyDefaults = (&'static [&'static str], &'static [(&'static str, u32)]);
 
 const GEMMA3: &[(&str, u32)] = &[
     ("vocab_size", 262_208),
@@ -27,7 +27,7 @@ const DELTA_NET: &[(&str, u32)] = &[
     ("head_dim", 256),
 ];
 
-const FAMILIES: &[Family] = &[
+const FAMILIES: &[FamilyDefaults] = &[
     (&["gemma"], &[("head_dim", 256), ("vocab_size", 256_000), ("max_position_embeddings", 8192)]),
     (
         &["gemma2"],

@@ -7,7 +7,7 @@ use super::file::Keys;
 
 /// The kind of one layer, by what its cache needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layer {
+pub(super) enum LayerKind {
     /// Attention to all tokens: keys and values, or latents.
     Full,
     /// Attention to the last tokens.
@@ -173,7 +173,7 @@ const TELLING: &[&str] = &[
 ];
 
 /// The kind of each layer of the model.
-pub(super) fn of_layers(keys: &Keys<'_>) -> Result<Vec<Layer>, String> {
+pub(super) fn of_layers(keys: &Keys<'_>) -> Result<Vec<LayerKind>, String> {
     refuse_unknown(keys)?;
     let count = match layer_count(keys)? {
         Some(count) => count,
@@ -229,7 +229,7 @@ fn refuse_unknown(keys: &Keys<'_>) -> Result<(), String> {
 }
 
 /// Lists and patterns that name each layer.
-fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<Layer>>, String> {
+fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, String> {
     if let Some(ratios) = keys.list("compress_ratios") {
         return ratios.iter().map(compressed).collect::<Result<_, _>>().map(Some);
     }
@@ -244,10 +244,10 @@ fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<Layer>>, String> 
         return letters.map(letter).collect::<Result<_, _>>().map(Some);
     }
     if let Some(list) = keys.list("attn_type_list") {
-        return flags("attn_type_list", list, Layer::Full, Layer::Linear).map(Some);
+        return flags("attn_type_list", list, LayerKind::Full, LayerKind::Linear).map(Some);
     }
     if let Some(list) = keys.list("hybrid_layer_pattern") {
-        return flags("hybrid_layer_pattern", list, Layer::Window, Layer::Full).map(Some);
+        return flags("hybrid_layer_pattern", list, LayerKind::Window, LayerKind::Full).map(Some);
     }
     if let Some(config) = keys.value("linear_attn_config") {
         return kimi(config, count).map(Some);
@@ -259,39 +259,44 @@ fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<Layer>>, String> 
 }
 
 /// The names that transformers and vLLM give to kinds of layers.
-fn named(key: &str, kind: &Value) -> Result<Layer, String> {
+fn named(key: &str, kind: &Value) -> Result<LayerKind, String> {
     match kind.as_str() {
         Some("full_attention" | "attention" | "global_attention" | "indexed_attention") => {
-            Ok(Layer::Full)
+            Ok(LayerKind::Full)
         }
-        Some("sliding_attention" | "sliding_window" | "local_attention") => Ok(Layer::Window),
-        Some("chunked_attention") => Ok(Layer::Chunk),
-        Some("linear_attention" | "lightning_attention") => Ok(Layer::Linear),
-        Some("mamba" | "mamba2") => Ok(Layer::Mamba),
-        Some("conv" | "short_conv") => Ok(Layer::Convolution),
-        Some("moe" | "mlp") => Ok(Layer::NoCache),
+        Some("sliding_attention" | "sliding_window" | "local_attention") => Ok(LayerKind::Window),
+        Some("chunked_attention") => Ok(LayerKind::Chunk),
+        Some("linear_attention" | "lightning_attention") => Ok(LayerKind::Linear),
+        Some("mamba" | "mamba2") => Ok(LayerKind::Mamba),
+        Some("conv" | "short_conv") => Ok(LayerKind::Convolution),
+        Some("moe" | "mlp") => Ok(LayerKind::NoCache),
         _ => Err(format!("layers of kind {kind} (`{key}`) are not known")),
     }
 }
 
-fn letter(letter: char) -> Result<Layer, String> {
+fn letter(letter: char) -> Result<LayerKind, String> {
     match letter {
-        'M' => Ok(Layer::Mamba),
-        '*' => Ok(Layer::Full),
-        '-' | 'E' => Ok(Layer::NoCache),
+        'M' => Ok(LayerKind::Mamba),
+        '*' => Ok(LayerKind::Full),
+        '-' | 'E' => Ok(LayerKind::NoCache),
         other => Err(format!("layers of kind `{other}` (`hybrid_override_pattern`) are not known")),
     }
 }
 
-fn compressed(ratio: &Value) -> Result<Layer, String> {
+fn compressed(ratio: &Value) -> Result<LayerKind, String> {
     match ratio.as_u64() {
-        Some(ratio @ (0 | 4 | 128)) => Ok(Layer::Compressed(ratio as u32)),
+        Some(ratio @ (0 | 4 | 128)) => Ok(LayerKind::Compressed(ratio as u32)),
         _ => Err(format!("layers that compress {ratio} tokens (`compress_ratios`) are not known")),
     }
 }
 
 /// A list with 1 for one kind and 0 for another.
-fn flags(key: &str, list: &[Value], one: Layer, zero: Layer) -> Result<Vec<Layer>, String> {
+fn flags(
+    key: &str,
+    list: &[Value],
+    one: LayerKind,
+    zero: LayerKind,
+) -> Result<Vec<LayerKind>, String> {
     let kind = |flag: &Value| match flag.as_u64() {
         Some(1) => Ok(one),
         Some(0) => Ok(zero),
@@ -301,15 +306,15 @@ fn flags(key: &str, list: &[Value], one: Layer, zero: Layer) -> Result<Vec<Layer
 }
 
 /// Kimi lists its layers by number, from 1.
-fn kimi(config: &Value, count: usize) -> Result<Vec<Layer>, String> {
+fn kimi(config: &Value, count: usize) -> Result<Vec<LayerKind>, String> {
     let list = |key: &str| -> Vec<u64> {
         let numbers = config.get(key).and_then(Value::as_array);
         numbers.into_iter().flatten().filter_map(Value::as_u64).collect()
     };
     let (full, linear) = (list("full_attn_layers"), list("kda_layers"));
     let kind = |number: u64| match (full.contains(&number), linear.contains(&number)) {
-        (true, false) => Ok(Layer::Full),
-        (false, true) => Ok(Layer::Linear),
+        (true, false) => Ok(LayerKind::Full),
+        (false, true) => Ok(LayerKind::Linear),
         _ => Err(format!(
             "layer {number} is in one of full_attn_layers and kda_layers in no file \
                           that Weir knows (`linear_attn_config`)"
@@ -319,87 +324,88 @@ fn kimi(config: &Value, count: usize) -> Result<Vec<Layer>, String> {
 }
 
 /// Llama 4: layers with rotary positions attend within chunks.
-fn by_rope(keys: &Keys<'_>, count: usize) -> Result<Vec<Layer>, String> {
+fn by_rope(keys: &Keys<'_>, count: usize) -> Result<Vec<LayerKind>, String> {
     if let Some(list) = keys.list("no_rope_layers") {
-        return flags("no_rope_layers", list, Layer::Chunk, Layer::Full);
+        return flags("no_rope_layers", list, LayerKind::Chunk, LayerKind::Full);
     }
     let interval = keys.number("no_rope_layer_interval")?.unwrap_or(4) as usize;
-    Ok(every(count, interval, Layer::Full, Layer::Chunk))
+    Ok(every(count, interval, LayerKind::Full, LayerKind::Chunk))
 }
 
 /// Every so many-th layer is one kind, the others another.
-fn every(count: usize, interval: usize, nth: Layer, others: Layer) -> Vec<Layer> {
+fn every(count: usize, interval: usize, nth: LayerKind, others: LayerKind) -> Vec<LayerKind> {
     (1..=count).map(|number| if number.is_multiple_of(interval) { nth } else { others }).collect()
 }
 
 /// Kinds that follow from a layer's number.
-fn by_position(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<Layer>>, String> {
+fn by_position(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, String> {
     if let Some(interval) = keys.number("full_attention_interval")? {
-        return Ok(Some(every(count, interval as usize, Layer::Full, Layer::Linear)));
+        return Ok(Some(every(count, interval as usize, LayerKind::Full, LayerKind::Linear)));
     }
     if let Some(list) = keys.list("full_attn_idxs") {
-        return Ok(Some(at_indices(list, count, Layer::Convolution)));
+        return Ok(Some(at_indices(list, count, LayerKind::Convolution)));
     }
     if keys.family == "falcon_h1" {
-        return Ok(Some(vec![Layer::AttentionAndMamba; count]));
+        return Ok(Some(vec![LayerKind::AttentionAndMamba; count]));
     }
     if let Some(list) = keys.list("attn_layer_indices") {
-        return Ok(Some(at_indices(list, count, Layer::Mamba)));
+        return Ok(Some(at_indices(list, count, LayerKind::Mamba)));
     }
     if let Some(period) = keys.number("attn_layer_period")? {
         let offset = keys.count("attn_layer_offset")? as usize;
         let kind = |index: usize| match index % period as usize == offset {
-            true => Layer::Full,
-            false => Layer::Mamba,
+            true => LayerKind::Full,
+            false => LayerKind::Mamba,
         };
         return Ok(Some((0..count).map(kind).collect()));
     }
     Ok(None)
 }
 
-fn at_indices(list: &[Value], count: usize, others: Layer) -> Vec<Layer> {
+fn at_indices(list: &[Value], count: usize, others: LayerKind) -> Vec<LayerKind> {
     let full: Vec<u64> = list.iter().filter_map(Value::as_u64).collect();
     (0..count as u64)
-        .map(|index| if full.contains(&index) { Layer::Full } else { others })
+        .map(|index| if full.contains(&index) { LayerKind::Full } else { others })
         .collect()
 }
 
 /// Windows over all layers, over those after a number, or over all but every so many-th.
-fn by_window(keys: &Keys<'_>, count: usize) -> Result<Vec<Layer>, String> {
+fn by_window(keys: &Keys<'_>, count: usize) -> Result<Vec<LayerKind>, String> {
     if keys.count("sliding_window")? == 0 || keys.flag("use_sliding_window") == Some(false) {
-        return Ok(vec![Layer::Full; count]);
+        return Ok(vec![LayerKind::Full; count]);
     }
     for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
         if let Some(letters) = keys.word(key) {
             return by_letters(key, letters, count);
         }
         if let Some(pattern) = keys.number(key)? {
-            return Ok(every(count, pattern as usize, Layer::Full, Layer::Window));
+            return Ok(every(count, pattern as usize, LayerKind::Full, LayerKind::Window));
         }
     }
     // Qwen2: layers below `max_window_layers` attend to everything.
     if keys.flag("use_sliding_window") == Some(true) && keys.value("max_window_layers").is_some() {
         let full = keys.count("max_window_layers")? as usize;
-        let kind = |index| if index < full { Layer::Full } else { Layer::Window };
+        let kind = |index| if index < full { LayerKind::Full } else { LayerKind::Window };
         return Ok((0..count).map(kind).collect());
     }
-    Ok(vec![Layer::Window; count])
+    Ok(vec![LayerKind::Window; count])
 }
 
 /// `LLLG`: local and global layers, repeated; the last layer is global.
-fn by_letters(key: &str, letters: &str, count: usize) -> Result<Vec<Layer>, String> {
+fn by_letters(key: &str, letters: &str, count: usize) -> Result<Vec<LayerKind>, String> {
     let kind = |letter: char| match letter {
-        'L' => Ok(Layer::Window),
-        'G' => Ok(Layer::Full),
+        'L' => Ok(LayerKind::Window),
+        'G' => Ok(LayerKind::Full),
         other => Err(format!("layers of kind `{other}` (`{key}`) are not known")),
     };
-    let pattern: Vec<Layer> = letters.chars().map(kind).collect::<Result<_, _>>()?;
+    let pattern: Vec<LayerKind> = letters.chars().map(kind).collect::<Result<_, _>>()?;
     if pattern.is_empty() {
         return Err(format!("`{key}` is empty"));
     }
-    let mut layers: Vec<Layer> = (0..count).map(|index| pattern[index % pattern.len()]).collect();
+    let mut layers: Vec<LayerKind> =
+        (0..count).map(|index| pattern[index % pattern.len()]).collect();
     if let Some(last) = layers.last_mut() {
-        *last = Layer::Full;
+        *last = LayerKind::Full;
     }
     Ok(layers)
 }

@@ -13,9 +13,9 @@ use serde_json::Value;
 use weir_model::shape::Experts;
 use weir_model::{Bytes, KvKind, KvLayers, ModelShape};
 
-use self::caches::Attention;
+use self::caches::AttentionWidths;
 use self::file::Keys;
-use self::kinds::Layer;
+use self::kinds::LayerKind;
 use self::parameters::FeedForward;
 use crate::error::SpecError;
 
@@ -58,7 +58,7 @@ fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead,
     let hidden = keys.need("hidden_size")?;
     let context = keys.need("max_position_embeddings")?;
     let head_dim = head_dim(&keys, hidden, heads)?;
-    let attention = Attention::read(&keys, head_dim, heads)?;
+    let attention = AttentionWidths::read(&keys, head_dim, heads)?;
     let caches = caches::of_layers(&keys, &layers, &attention, context)?;
     let feed_forward = FeedForward::read(&keys, &layers)?;
     let vocabulary = keys.need("vocab_size")?;
@@ -89,13 +89,13 @@ fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead,
 }
 
 /// Keeps the list of caches only where the plain figures do not say the same.
-fn with_caches(shape: ModelShape, caches: Vec<KvLayers>, layers: &[Layer]) -> ModelShape {
+fn with_caches(shape: ModelShape, caches: Vec<KvLayers>, layers: &[LayerKind]) -> ModelShape {
     if caches == shape.kv_layers() {
         return shape;
     }
     let widest =
         caches.iter().filter(|of| matches!(of.kind, KvKind::Full)).map(|of| of.heads).max();
-    let kv_heads = if layers.contains(&Layer::Window) { widest } else { None };
+    let kv_heads = if layers.contains(&LayerKind::Window) { widest } else { None };
     ModelShape { kv_heads: kv_heads.unwrap_or(shape.kv_heads), kv_layers: caches, ..shape }
 }
 

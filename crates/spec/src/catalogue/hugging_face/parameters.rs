@@ -6,13 +6,13 @@
 
 use serde_json::Value;
 
-use super::caches::Attention;
+use super::caches::AttentionWidths;
 use super::file::{Keys, whole};
-use super::kinds::Layer;
+use super::kinds::LayerKind;
 
 /// A part of a model whose weights are stored alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ModelPart {
     Embedding,
     Head,
     Attention,
@@ -26,8 +26,8 @@ pub(super) enum Part {
 
 /// Parameters of one part of one layer; of the whole model where there is no layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Weights {
-    pub(super) part: Part,
+pub(super) struct PartWeights {
+    pub(super) part: ModelPart,
     pub(super) layer: Option<usize>,
     /// A count, in floating point since a file may describe a shape beyond 64 bits.
     pub(super) count: f64,
@@ -66,13 +66,13 @@ const UNKNOWN: [&str; 7] = [
 ];
 
 impl FeedForward {
-    pub(super) fn read(keys: &Keys<'_>, layers: &[Layer]) -> Result<Self, String> {
+    pub(super) fn read(keys: &Keys<'_>, layers: &[LayerKind]) -> Result<Self, String> {
         let count = ["num_experts", "num_local_experts", "n_routed_experts"];
         let experts = match keys.flag("enable_moe_block") {
             Some(false) => 0,
             _ => first_count(keys, &count)?,
         };
-        let nemotron = layers.contains(&Layer::NoCache);
+        let nemotron = layers.contains(&LayerKind::NoCache);
         let mut of = Self { products: if nemotron { 2 } else { 3 }, ..Self::default() };
         if experts < 2 {
             of.dense = dense_width(keys)?;
@@ -156,12 +156,13 @@ fn shared_width(keys: &Keys<'_>, inner: u32) -> Result<u32, String> {
 }
 
 /// Whether a layer's MLP has experts.
-fn is_sparse(keys: &Keys<'_>, layers: &[Layer], index: usize) -> Result<bool, String> {
+fn is_sparse(keys: &Keys<'_>, layers: &[LayerKind], index: usize) -> Result<bool, String> {
     let number = index + 1;
     if let Some(pattern) = keys.word("hybrid_override_pattern") {
         return Ok(pattern.chars().filter(|letter| *letter != '|').nth(index) == Some('E'));
     }
-    if let Some(list) = keys.list("layers_block_type").filter(|_| layers.contains(&Layer::NoCache))
+    if let Some(list) =
+        keys.list("layers_block_type").filter(|_| layers.contains(&LayerKind::NoCache))
     {
         return Ok(list.get(index).and_then(Value::as_str) == Some("moe"));
     }
@@ -195,23 +196,23 @@ fn is_sparse(keys: &Keys<'_>, layers: &[Layer], index: usize) -> Result<bool, St
 /// All weights, or why they cannot be counted.
 pub(super) fn all(
     keys: &Keys<'_>,
-    layers: &[Layer],
-    attention: &Attention,
+    layers: &[LayerKind],
+    attention: &AttentionWidths,
     feed_forward: &FeedForward,
     heads: u32,
-) -> Result<Vec<Weights>, String> {
+) -> Result<Vec<PartWeights>, String> {
     if let Some(key) = UNKNOWN.iter().find(|key| keys.value(key).is_some()) {
         return Err(format!("the weights that `{key}` describes are not known"));
     }
     let hidden = f64::from(keys.need("hidden_size")?);
     let embedding = f64::from(keys.need("vocab_size")?) * hidden;
-    let of_model = |part, count| Weights { part, layer: None, count };
-    let mut list = vec![of_model(Part::Embedding, embedding)];
+    let of_model = |part, count| PartWeights { part, layer: None, count };
+    let mut list = vec![of_model(ModelPart::Embedding, embedding)];
     if !keys.tied() {
-        list.push(of_model(Part::Head, embedding));
+        list.push(of_model(ModelPart::Head, embedding));
     }
     for (index, layer) in layers.iter().enumerate() {
-        let of_layer = |part, count| Weights { part, layer: Some(index), count };
+        let of_layer = |part, count| PartWeights { part, layer: Some(index), count };
         let mixer = mixer(keys, *layer, attention, hidden, heads)?;
         list.extend(mixer.into_iter().map(|(part, count)| of_layer(part, count)));
         let mlp = mlp(keys, layers, index, feed_forward, hidden)?;
@@ -219,42 +220,42 @@ pub(super) fn all(
     }
     list.extend(
         per_layer_embeddings(keys, layers.len(), hidden)?
-            .map(|count| of_model(Part::Embedding, count)),
+            .map(|count| of_model(ModelPart::Embedding, count)),
     );
-    list.extend(vision(keys, hidden)?.map(|count| of_model(Part::Vision, count)));
+    list.extend(vision(keys, hidden)?.map(|count| of_model(ModelPart::Vision, count)));
     Ok(list)
 }
 
 /// The MLP or the experts of a layer.
 fn mlp(
     keys: &Keys<'_>,
-    layers: &[Layer],
+    layers: &[LayerKind],
     index: usize,
     of: &FeedForward,
     hidden: f64,
-) -> Result<Vec<(Part, f64)>, String> {
+) -> Result<Vec<(ModelPart, f64)>, String> {
     // Nemotron's layers are either a mixer or an MLP.
-    let alone = layers.contains(&Layer::NoCache);
-    if alone && layers[index] != Layer::NoCache {
+    let alone = layers.contains(&LayerKind::NoCache);
+    if alone && layers[index] != LayerKind::NoCache {
         return Ok(Vec::new());
     }
     if of.experts == 0 || !is_sparse(keys, layers, index)? {
-        return Ok(vec![(Part::Mlp, of.mlp(of.dense, hidden))]);
+        return Ok(vec![(ModelPart::Mlp, of.mlp(of.dense, hidden))]);
     }
     let outer = of.outer.map_or(hidden, f64::from);
     let mut parts = vec![
-        (Part::Experts, f64::from(of.experts) * of.mlp(of.inner, outer)),
-        (Part::Router, f64::from(of.experts) * hidden),
+        (ModelPart::Experts, f64::from(of.experts) * of.mlp(of.inner, outer)),
+        (ModelPart::Router, f64::from(of.experts) * hidden),
     ];
     if of.outer.is_some() {
         // Down to the experts' width and up again.
-        parts.push((Part::Mlp, 2.0 * hidden * outer));
+        parts.push((ModelPart::Mlp, 2.0 * hidden * outer));
     }
     if of.shared > 0 {
-        parts.push((Part::SharedExperts, of.mlp(of.shared, hidden)));
+        parts.push((ModelPart::SharedExperts, of.mlp(of.shared, hidden)));
     }
     if of.beside {
-        parts.push((Part::Mlp, of.mlp(of.dense, hidden)));
+        parts.push((ModelPart::Mlp, of.mlp(of.dense, hidden)));
     }
     Ok(parts)
 }
@@ -262,37 +263,40 @@ fn mlp(
 /// Attention, or what stands in its place.
 fn mixer(
     keys: &Keys<'_>,
-    layer: Layer,
-    attention: &Attention,
+    layer: LayerKind,
+    attention: &AttentionWidths,
     hidden: f64,
     heads: u32,
-) -> Result<Vec<(Part, f64)>, String> {
+) -> Result<Vec<(ModelPart, f64)>, String> {
     let full = || attention_weights(keys, attention, hidden, f64::from(heads));
     Ok(match layer {
-        Layer::NoCache => Vec::new(),
-        Layer::Full | Layer::Chunk => vec![(Part::Attention, full()?)],
-        Layer::Window => {
+        LayerKind::NoCache => Vec::new(),
+        LayerKind::Full | LayerKind::Chunk => vec![(ModelPart::Attention, full()?)],
+        LayerKind::Window => {
             let (kv_heads, key, value) = attention.window;
             let heads = f64::from(keys.number("swa_num_attention_heads")?.unwrap_or(heads));
             let widths =
                 heads * f64::from(key + value) + f64::from(kv_heads) * f64::from(key + value);
-            vec![(Part::Attention, hidden * widths)]
+            vec![(ModelPart::Attention, hidden * widths)]
         }
-        Layer::Compressed(ratio) => {
-            vec![(Part::Attention, compressed_weights(keys, ratio, hidden, heads)?)]
+        LayerKind::Compressed(ratio) => {
+            vec![(ModelPart::Attention, compressed_weights(keys, ratio, hidden, heads)?)]
         }
-        Layer::Linear => vec![(Part::LinearAttention, linear_weights(keys, hidden)?)],
-        Layer::Mamba => vec![(Part::LinearAttention, mamba_weights(keys, hidden)?)],
-        Layer::Convolution => vec![(Part::LinearAttention, 4.0 * hidden * hidden)],
-        Layer::AttentionAndMamba => {
-            vec![(Part::Attention, full()?), (Part::LinearAttention, mamba_weights(keys, hidden)?)]
+        LayerKind::Linear => vec![(ModelPart::LinearAttention, linear_weights(keys, hidden)?)],
+        LayerKind::Mamba => vec![(ModelPart::LinearAttention, mamba_weights(keys, hidden)?)],
+        LayerKind::Convolution => vec![(ModelPart::LinearAttention, 4.0 * hidden * hidden)],
+        LayerKind::AttentionAndMamba => {
+            vec![
+                (ModelPart::Attention, full()?),
+                (ModelPart::LinearAttention, mamba_weights(keys, hidden)?),
+            ]
         }
     })
 }
 
 fn attention_weights(
     keys: &Keys<'_>,
-    of: &Attention,
+    of: &AttentionWidths,
     hidden: f64,
     heads: f64,
 ) -> Result<f64, String> {

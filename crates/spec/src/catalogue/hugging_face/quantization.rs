@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::parameters::{Part, Weights};
+use super::parameters::{ModelPart, PartWeights};
 use crate::catalogue::models::{AWQ_READ, AWQ_STORED};
 
 /// Bytes per weight of 16 bits.
@@ -23,7 +23,7 @@ pub(super) struct Quantization {
     /// As the matrix products effectively read them.
     read: f64,
     /// Parts or modules that stay in 16 bits.
-    kept: Vec<Pattern>,
+    kept: Vec<ModuleName>,
     /// Only the experts are quantised.
     experts_only: bool,
     /// Bytes per weight of the experts, where they are stored in another way.
@@ -32,7 +32,7 @@ pub(super) struct Quantization {
 
 /// The names of modules that are kept.
 #[derive(Debug, Clone, PartialEq)]
-enum Pattern {
+enum ModuleName {
     /// A name, or the beginning of one.
     Name(String),
     /// With `*` for any text.
@@ -40,13 +40,13 @@ enum Pattern {
 }
 
 /// Bytes of all weights, and the bytes per weight that matrix products read.
-pub(super) fn bytes(weights: &[Weights], quantization: &Quantization) -> (f64, f64) {
+pub(super) fn bytes(weights: &[PartWeights], quantization: &Quantization) -> (f64, f64) {
     let mut all = 0.0;
     let (mut count, mut read) = (0.0, 0.0);
     for of in weights {
         let stored = quantization.stored(of);
         all += of.count * stored;
-        if !matches!(of.part, Part::Embedding | Part::Head | Part::Vision) {
+        if !matches!(of.part, ModelPart::Embedding | ModelPart::Head | ModelPart::Vision) {
             count += of.count;
             let reads = quantization.read / quantization.stored;
             read += of.count * if stored == quantization.stored { stored * reads } else { stored };
@@ -63,10 +63,10 @@ impl Quantization {
     }
 
     /// Bytes per weight of a part.
-    fn stored(&self, of: &Weights) -> f64 {
+    fn stored(&self, of: &PartWeights) -> f64 {
         match of.part {
-            Part::Embedding | Part::Head | Part::Vision | Part::Router => PLAIN,
-            Part::Experts => match self.experts {
+            ModelPart::Embedding | ModelPart::Head | ModelPart::Vision | ModelPart::Router => PLAIN,
+            ModelPart::Experts => match self.experts {
                 Some(bytes) => bytes,
                 None if self.keeps(of) => PLAIN,
                 None => self.stored,
@@ -76,34 +76,34 @@ impl Quantization {
         }
     }
 
-    fn keeps(&self, of: &Weights) -> bool {
+    fn keeps(&self, of: &PartWeights) -> bool {
         let layer = of.layer.unwrap_or(0);
         let modules: &[&str] = match of.part {
-            Part::Attention => {
+            ModelPart::Attention => {
                 &["self_attn.q_proj", "self_attn.q_a_proj", "self_attn.o_proj", "attn.wq_a"]
             }
-            Part::LinearAttention => &[
+            ModelPart::LinearAttention => &[
                 "linear_attn.in_proj_qkvz",
                 "linear_attn.in_proj_qkv",
                 "self_attn.q_proj",
                 "mixer.in_proj",
             ],
-            Part::Mlp => {
+            ModelPart::Mlp => {
                 &["mlp.gate_proj", "mlp.gate_up_proj", "feed_forward.gate_proj", "mlp.down_proj"]
             }
-            Part::SharedExperts => &[
+            ModelPart::SharedExperts => &[
                 "mlp.shared_experts.gate_proj",
                 "mlp.shared_expert.gate_proj",
                 "ffn.shared_experts.w1",
                 "feed_forward.shared_expert.gate_proj",
             ],
-            Part::Experts => &[
+            ModelPart::Experts => &[
                 "mlp.experts.0.gate_proj",
                 "experts.0.gate_proj",
                 "ffn.experts.0.w1",
                 "block_sparse_moe.experts.0.w1",
             ],
-            Part::Embedding | Part::Head | Part::Vision | Part::Router => &[],
+            ModelPart::Embedding | ModelPart::Head | ModelPart::Vision | ModelPart::Router => &[],
         };
         modules.iter().any(|module| {
             let name = format!("layers.{layer}.{module}");
@@ -112,7 +112,7 @@ impl Quantization {
     }
 }
 
-impl Pattern {
+impl ModuleName {
     /// From the ways that exporters write it. Only what stands from the layers on is compared,
     /// since what stands before depends on the program.
     fn read(text: &str) -> Vec<Self> {
@@ -283,10 +283,10 @@ fn modelopt_bytes(algorithm: &str) -> Result<f64, String> {
     }
 }
 
-fn kept(config: &Value, keys: &[&str]) -> Vec<Pattern> {
+fn kept(config: &Value, keys: &[&str]) -> Vec<ModuleName> {
     let lists = keys.iter().filter_map(|key| config.get(key).and_then(Value::as_array));
     let names = lists.flatten().filter_map(Value::as_str);
-    names.flat_map(Pattern::read).collect()
+    names.flat_map(ModuleName::read).collect()
 }
 
 /// Bytes per element of the KV cache where the file says that it is scaled to 8 bits, as vLLM

@@ -397,7 +397,7 @@ fn defaults_of_a_family_are_known_and_all_missing_keys_named_at_once() {
     let read = parse(&gemma).unwrap().shape;
     // Every sixth of 34 layers is full: 5 x 4 x 2 x 256 x 2.
     assert_eq!(read.kv_bytes_per_token(), Bytes(20_480));
-    assert_eq!(read.kv_bytes_per_sequence(100_000), Bytes(29 * 4096 * 1024));
+    assert_eq!(read.kv_bytes_per_sequence_over(1, 100_000), Bytes(29 * 4096 * 1024));
     // 3.88 billion parameters without the vision tower, embeddings once.
     assert!((read.weight_bytes.unwrap().0 as f64 / 7.76e9 - 1.0).abs() < 0.01, "{read:?}");
     assert_eq!(

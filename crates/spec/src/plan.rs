@@ -224,6 +224,13 @@ impl Arm {
     }
 }
 
+/// Ranks of a replica whose LMCache keeps blocks. Each takes the sizes that LMCache is given for
+/// itself; of latent attention, which all ranks hold alike, only the first one stores
+/// (`save_only_first_rank`).
+pub fn lmcache_ranks(model: &ModelShape, tensor_parallel: u32) -> u32 {
+    if model.kv_is_replicated() { 1 } else { tensor_parallel }
+}
+
 /// What an arm's processes get beside what its preset says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

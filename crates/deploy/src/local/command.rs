@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
-use weir_model::TierKind;
-use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
+use weir_model::{Bytes, TierKind};
+use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag, lmcache_ranks};
 
 use super::keys::{self, Connector};
 use super::stack::{Platform, Stack};
@@ -35,22 +35,24 @@ pub(super) struct Places {
     pub(super) lmcache: (u16, u16),
 }
 
-/// The command line of an arm's `LMCache` server.
+/// The command line of an arm's `LMCache` server. One serves all ranks of all replicas.
 pub(super) fn lmcache_server(
     arm: &Arm,
     offload: &OffloadConfig,
+    replicas: u32,
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
 ) -> Recipe {
     let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host);
-    let gb = host.map_or(0.0, |tier| tier.capacity.0 as f64 / (1u64 << 30) as f64);
+    // The flag says GB and means GiB.
+    let size = host.map_or(0.0, |tier| gib(tier.capacity) * f64::from(replicas));
     let mut args: Vec<String> = ["server", "--host", "127.0.0.1"].map(str::to_owned).to_vec();
     let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
     add("--port", places.lmcache.0.to_string());
     add("--http-host", "127.0.0.1".to_owned());
     add("--http-port", places.lmcache.1.to_string());
-    add("--l1-size-gb", format!("{gb}"));
+    add("--l1-size-gb", size.to_string());
     // Whole numbers alone; what is not used yet is not there yet.
     add("--l1-init-size-gb", "1".to_owned());
     add("--eviction-policy", "LRU".to_owned());
@@ -97,7 +99,7 @@ pub(super) fn vllm(
     if matches!(replica.connector, Connector::LmcacheInProcess)
         && let Some(offload) = &arm.offload
     {
-        defaults.extend(in_process(offload, places));
+        defaults.extend(in_process(offload, deployment, places));
     }
     for (name, value) in defaults {
         env.entry(name).or_insert(value);
@@ -298,9 +300,18 @@ fn module_path(scratch: &Path) -> String {
     }
 }
 
-/// `LMCache`'s settings inside vLLM.
-fn in_process(offload: &OffloadConfig, places: &Places) -> Vec<(String, String)> {
-    let gib = |bytes: u64| (bytes as f64 / (1u64 << 30) as f64).to_string();
+fn gib(bytes: Bytes) -> f64 {
+    bytes.0 as f64 / (1u64 << 30) as f64
+}
+
+/// `LMCache`'s settings inside vLLM. Every rank reads them, and takes the sizes for itself alone.
+fn in_process(
+    offload: &OffloadConfig,
+    deployment: &Deployment,
+    places: &Places,
+) -> Vec<(String, String)> {
+    let ranks = lmcache_ranks(&deployment.model, deployment.tensor_parallel);
+    let per_rank = |total: Bytes| (gib(total) / f64::from(ranks)).to_string();
     let mut env = vec![
         ("LMCACHE_CHUNK_SIZE".to_owned(), offload.chunk_tokens.to_string()),
         ("LMCACHE_PRE_CACHING_HASH_ALGORITHM".to_owned(), "sha256_cbor".to_owned()),
@@ -309,12 +320,12 @@ fn in_process(offload: &OffloadConfig, places: &Places) -> Vec<(String, String)>
     for tier in &offload.tiers {
         match tier.kind {
             TierKind::Host => {
-                env.push(("LMCACHE_MAX_LOCAL_CPU_SIZE".to_owned(), gib(tier.capacity.0)));
+                env.push(("LMCACHE_MAX_LOCAL_CPU_SIZE".to_owned(), per_rank(tier.capacity)));
             }
             TierKind::Disk => {
                 let folder = format!("file://{}/", places.disk.display());
                 env.push(("LMCACHE_LOCAL_DISK".to_owned(), folder));
-                env.push(("LMCACHE_MAX_LOCAL_DISK_SIZE".to_owned(), gib(tier.capacity.0)));
+                env.push(("LMCACHE_MAX_LOCAL_DISK_SIZE".to_owned(), per_rank(tier.capacity)));
             }
             TierKind::Gpu | TierKind::Remote => {}
         }
@@ -324,4 +335,87 @@ fn in_process(offload: &OffloadConfig, places: &Places) -> Vec<(String, String)>
         env.push(("LMCACHE_REMOTE_SERDE".to_owned(), "naive".to_owned()));
     }
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_spec::document::quantity::Version;
+    use weir_spec::{Experiment, Plan};
+
+    use super::*;
+
+    /// One arm on some ranks.
+    fn plan(model: &str, ranks: u32, arm: &str, replicas: u32) -> Plan {
+        let text = format!(
+            "name: command\nmodels: [{model}]\nhardware: {ranks}x-h200\nreplicas: {replicas}\n\
+             engine: {{tensor_parallel: {ranks}, max_model_len: 8192}}\narms: [{arm}]\nworkload: \
+             {{shared-prefix: {{prefixes: 1, prefix_tokens: 100, prompt_tokens: 10, \
+             output_tokens: 4}}}}\nload: {{users: [1], duration: 5s}}\n"
+        );
+        let experiment = Experiment::parse(&text, "command.yaml", Path::new(""), &[]).unwrap();
+        Plan::resolve(&experiment).unwrap()
+    }
+
+    fn places() -> Places {
+        Places {
+            scratch: PathBuf::from("scratch"),
+            logs: PathBuf::from("logs"),
+            weights: "weights".to_owned(),
+            disk: PathBuf::from("/disk"),
+            store: None,
+            shared_memory: "weir".to_owned(),
+            lmcache: (1, 2),
+        }
+    }
+
+    fn in_process_size((model, ranks): (&str, u32), arm: &str, name: &str) -> String {
+        let plan = plan(model, ranks, arm, 1);
+        let deployment = &plan.deployments[0];
+        let offload = deployment.arms[0].offload.as_ref().unwrap();
+        let settings = in_process(offload, deployment, &places());
+        settings.into_iter().find(|(key, _)| key == name).unwrap().1
+    }
+
+    #[test]
+    fn lmcache_in_the_engine_is_told_its_share_of_each_rank() {
+        let llama = ("meta-llama/Llama-3.1-8B", 2);
+        let host = "LMCACHE_MAX_LOCAL_CPU_SIZE";
+        assert_eq!(in_process_size(llama, "{preset: lmcache-local, bytes: 18GiB}", host), "9");
+        // What nobody sizes is LMCache's own default, 5.0 on each rank.
+        assert_eq!(in_process_size(llama, "lmcache-local", host), "5");
+        assert_eq!(in_process_size(llama, "lmcache-redis", host), "5");
+        let disk = "{preset: lmcache-disk, bytes: 3GiB, disk: {bytes: 100GiB}}";
+        assert_eq!(in_process_size(llama, disk, host), "1.5");
+        assert_eq!(in_process_size(llama, disk, "LMCACHE_MAX_LOCAL_DISK_SIZE"), "50");
+    }
+
+    #[test]
+    fn of_latent_attention_one_rank_keeps_all() {
+        let model = ("deepseek-ai/DeepSeek-V3", 8);
+        let host = "LMCACHE_MAX_LOCAL_CPU_SIZE";
+        assert_eq!(in_process_size(model, "{preset: lmcache-local, bytes: 18GiB}", host), "18");
+        assert_eq!(in_process_size(model, "lmcache-local", host), "5");
+    }
+
+    #[test]
+    fn one_lmcache_server_has_the_bytes_of_all_ranks_and_replicas() {
+        let version = |minor| Version { major: 0, minor, patch: 0 };
+        let stack = Stack {
+            python: PathBuf::from("python3"),
+            vllm: version(32),
+            vllm_text: "0.32.0".to_owned(),
+            lmcache: Some(version(5)),
+            platform: Platform::Gpu,
+        };
+        for (replicas, size) in [(1, "18"), (3, "54")] {
+            let arm = "{preset: lmcache-local, lmcache_mode: server, bytes: 18GiB}";
+            let plan = plan("meta-llama/Llama-3.1-8B", 2, arm, replicas);
+            let arm = &plan.deployments[0].arms[0];
+            let offload = arm.offload.as_ref().unwrap();
+            let target = LocalTarget::default();
+            let recipe = lmcache_server(arm, offload, replicas, &target, &stack, &places());
+            let at = recipe.args.iter().position(|arg| arg == "--l1-size-gb").unwrap();
+            assert_eq!(recipe.args[at + 1], size);
+        }
+    }
 }

@@ -112,7 +112,10 @@ fn native(
     if minor >= FIRST_BYTES {
         extra.insert("cpu_bytes_to_use".to_owned(), json!(host));
     } else {
-        let chunk = deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
+        // Each rank has so many blocks of its own part of the bytes.
+        let ranks = deployment.tensor_parallel;
+        let token = deployment.model.kv_bytes_per_token_and_rank(ranks).0 * u64::from(ranks);
+        let chunk = token * u64::from(offload.chunk_tokens);
         extra.insert("num_cpu_blocks".to_owned(), json!(host / chunk.max(1)));
     }
     let policy = offload.tiers.first().map_or(EvictionPolicy::Lru, |tier| tier.policy);
@@ -255,6 +258,24 @@ mod tests {
         assert_eq!(new.get("spec_name"), None);
         let cpu = extra(of(arm, &stack(32, None, Platform::Cpu)).unwrap());
         assert_eq!(cpu["spec_name"], CPU_SPEC);
+    }
+
+    #[test]
+    fn on_two_ranks_vllm_is_told_the_total() {
+        let text = "name: keys\nmodels: [meta-llama/Llama-3.1-8B]\nhardware: 2x-h100\nengine: \
+                    {tensor_parallel: 2}\narms: [{preset: native-offload, bytes: 16GiB}]\n\
+                    workload: {shared-prefix: {prefixes: 1, prefix_tokens: 100, prompt_tokens: \
+                    10, output_tokens: 4}}\nload: {users: [1], duration: 5s}\n";
+        let experiment = Experiment::parse(text, "keys.yaml", Path::new(""), &[]).unwrap();
+        let plan = Plan::resolve(&experiment).unwrap();
+        let deployment = &plan.deployments[0];
+        let of = |minor| {
+            let stack = stack(minor, None, Platform::Gpu);
+            extra(connector(&deployment.arms[0], deployment, &stack, None).unwrap())
+        };
+        assert_eq!(of(32)["cpu_bytes_to_use"], 16u64 << 30);
+        // 16 tokens have 2 MiB over both ranks; each rank has a block of 1 MiB for each of them.
+        assert_eq!(of(13)["num_cpu_blocks"], 8192);
     }
 
     #[test]

@@ -272,8 +272,10 @@ impl<'a> Builder<'a> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let (process, url) = on_free_ports(|| {
             self.places.lmcache = (ports::free()?, ports::free()?);
+            let (target, stack) = (self.target, self.stack);
+            let replicas = self.deployment.replicas;
             let recipe =
-                command::lmcache_server(self.arm, offload, self.target, self.stack, &self.places);
+                command::lmcache_server(self.arm, offload, replicas, target, stack, &self.places);
             let url = ports::url(self.places.lmcache.1)?;
             Ok((self.up(&recipe, &url, "/healthcheck")?, url))
         })?;

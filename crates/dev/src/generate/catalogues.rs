@@ -133,7 +133,7 @@ fn size_table() -> String {
         ("host memory of `native-fs`", bytes(presets::NATIVE_FS_HOST_BYTES)),
         ("file system of `native-fs`", bytes(presets::NATIVE_FS_BYTES)),
         ("file of `native-fs`", format!("{} blocks", presets::NATIVE_FS_CHUNK_BLOCKS)),
-        ("host memory of LMCache", bytes(presets::LMCACHE_BYTES)),
+        ("host memory of LMCache, per rank", bytes(presets::LMCACHE_BYTES_PER_RANK)),
         ("disk of `lmcache-disk`", bytes(presets::LMCACHE_DISK_BYTES)),
         ("remote store", bytes(presets::STORE_BYTES)),
         ("chunk of LMCache", format!("{} tokens", presets::LMCACHE_CHUNK_TOKENS)),

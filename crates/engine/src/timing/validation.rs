@@ -218,8 +218,10 @@ pub const CAPACITY_POOL_TOKENS_PRESSURE: [u32; 4] = [335_000, 215_000, 142_000, 
 const ROOMY: [f64; 4] = [0.9; 4];
 const PRESSURE: [f64; 4] = [0.55, 0.65, 0.70, 0.65];
 const POOL_BLOCKS: [u32; 4] = [39_696, 24_421, 16_859, 13_005];
-/// LMCache's host memory, 4, 9, 29 and 10 GB, in blocks of 16 tokens.
-const LMCACHE_BLOCKS: [u32; 4] = [2_179, 3_814, 11_062, 2_384];
+/// LMCache's host memory in blocks of 16 tokens: 4, 9, 29 and 10 GiB on each of the two ranks.
+const LMCACHE_BLOCKS: [u32; 4] = [4_681, 8_192, 23_756, 5_120];
+/// The same of the arms with a store, which did not set it: LMCache's default of 5 GiB per rank.
+const LMCACHE_DEFAULT_BLOCKS: [u32; 4] = [5_851, 4_551, 4_096, 2_560];
 
 const fn capacity(
     vllm: &'static str,
@@ -247,15 +249,21 @@ pub const CAPACITY_L40S: [CapacityRow; 17] = [
     capacity("0.11.2", ROOMY, "no-offload", [0; 4], [602.0, 113.0, 58.7, 49.2]),
     capacity("0.11.2", ROOMY, "native-offload", [10_000; 4], [426.8, 71.8, 59.0, 48.7]),
     capacity("0.11.2", ROOMY, "lmcache-local", LMCACHE_BLOCKS, [520.4, 106.6, 65.6, 43.0]),
-    capacity("0.11.2", ROOMY, "lmcache-redis", LMCACHE_BLOCKS, [565.7, 101.7, 60.1, 42.9]),
-    capacity("0.11.2", ROOMY, "lmcache-valkey", LMCACHE_BLOCKS, [523.9, 105.7, 66.3, 43.0]),
+    capacity("0.11.2", ROOMY, "lmcache-redis", LMCACHE_DEFAULT_BLOCKS, [565.7, 101.7, 60.1, 42.9]),
+    capacity("0.11.2", ROOMY, "lmcache-valkey", LMCACHE_DEFAULT_BLOCKS, [523.9, 105.7, 66.3, 43.0]),
     capacity("0.11.2", ROOMY, "llm-d-redis", [0; 4], [598.0, 112.9, 60.6, 49.2]),
     capacity("0.11.2", ROOMY, "llm-d-valkey", [0; 4], [592.9, 113.4, 64.5, 49.2]),
     capacity("0.11.2", PRESSURE, "no-offload", [0; 4], [437.3, 116.3, 66.1, 46.9]),
     capacity("0.11.2", PRESSURE, "native-offload", [10_000; 4], [401.1, 93.9, 66.1, 45.9]),
     capacity("0.11.2", PRESSURE, "native-offload", [20_000; 4], [478.9, 105.6, 81.1, 45.9]),
     capacity("0.11.2", PRESSURE, "lmcache-local", LMCACHE_BLOCKS, [518.4, 105.6, 57.6, 41.6]),
-    capacity("0.11.2", PRESSURE, "lmcache-valkey", LMCACHE_BLOCKS, [522.7, 107.7, 54.4, 41.6]),
+    capacity(
+        "0.11.2",
+        PRESSURE,
+        "lmcache-valkey",
+        LMCACHE_DEFAULT_BLOCKS,
+        [522.7, 107.7, 54.4, 41.6],
+    ),
     capacity("0.11.2", PRESSURE, "llm-d-valkey", [0; 4], [498.1, 115.2, 68.3, 46.9]),
     capacity("0.15.1", ROOMY, "no-offload", [0; 4], [636.8, 114.1, 58.7, 51.2]),
     capacity("0.15.1", ROOMY, "native-offload", POOL_BLOCKS, [622.9, 80.0, 67.2, 21.3]),

@@ -55,8 +55,9 @@ pub const NATIVE_BYTES: Bytes = Bytes::from_gib(64);
 pub const NATIVE_FS_HOST_BYTES: Bytes = Bytes::from_gib(16);
 /// File system of `native-fs`, which vLLM never empties.
 pub const NATIVE_FS_BYTES: Bytes = Bytes(1_000_000_000_000);
-/// LMCache's own default, `max_local_cpu_size` 5.0 GB.
-pub const LMCACHE_BYTES: Bytes = Bytes(5_000_000_000);
+/// LMCache's own default, `max_local_cpu_size` 5.0. It is taken by each rank that keeps blocks, and
+/// in GiB, whatever its documentation says (`lmcache/v1/cache_engine.py` multiplies by `1024**3`).
+pub const LMCACHE_BYTES_PER_RANK: Bytes = Bytes::from_gib(5);
 /// Disk of `lmcache-disk`; LMCache's own default is 0, which stores nothing.
 pub const LMCACHE_DISK_BYTES: Bytes = Bytes(100_000_000_000);
 /// Remote store.

@@ -46,7 +46,8 @@ pub struct LinkSection {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiskSection {
-    /// Capacity.
+    /// Capacity in total over the ranks of a replica; software that takes it per rank is told its
+    /// share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
     /// Eviction.
@@ -72,7 +73,7 @@ pub struct StoreSection {
     /// File with its password. Its content is never recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
-    /// Bytes it may hold.
+    /// Bytes it may hold, in total over all replicas and ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
     /// Its own eviction; `none` refuses stores when full.
@@ -106,7 +107,9 @@ pub struct ArmSection {
     /// Its name in paths and tables; the preset's without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Host memory that it may use for KV blocks, over all ranks of a replica.
+    /// Host memory that it may use for KV blocks, in total over all ranks of a replica. Software
+    /// that takes it per rank (LMCache in the engine, in GiB) is told its share: LMCache's
+    /// `max_local_cpu_size: 5` at tensor parallelism 2 is `10GiB` here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
     /// Tokens per stored chunk, a multiple of the block size.

@@ -18,7 +18,7 @@ use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, Store
 use crate::document::local::LmcacheMode;
 use crate::document::quantity::Size;
 use crate::error::SpecError;
-use crate::plan::Hardware;
+use crate::plan::{self, Hardware};
 
 /// Longest issue cost of a copy.
 const LONGEST_COPY: Nanos = Nanos::from_millis(10);
@@ -60,6 +60,11 @@ impl Place<'_> {
         } else {
             LmcacheMode::InProcess
         }
+    }
+
+    /// Ranks that keep blocks of their own in LMCache.
+    fn lmcache_ranks(&self) -> u32 {
+        plan::lmcache_ranks(&self.engine.model, self.point.tensor_parallel)
     }
 
     /// All ranks of a replica copy at once, each over its own link; with latent attention each
@@ -239,7 +244,7 @@ fn tiers(
     let default = match kind {
         OffloadKind::Native => presets::NATIVE_BYTES,
         OffloadKind::NativeFs => presets::NATIVE_FS_HOST_BYTES,
-        _ => presets::LMCACHE_BYTES,
+        _ => presets::LMCACHE_BYTES_PER_RANK * u64::from(place.lmcache_ranks()),
     };
     let host = TierConfig {
         kind: TierKind::Host,

@@ -352,7 +352,7 @@ fn limits_of_arms_and_workload() {
         (
             "native-offload]",
             "native-offload, lmcache-disk]\nequal_resources: {bytes: 1GiB}",
-            "equal_resources.bytes: 1 GiB leave nothing behind the 4.7 GiB of host memory of the \
+            "equal_resources.bytes: 1 GiB leave nothing behind the 10 GiB of host memory of the \
              arm `lmcache-disk`; raise it, or lower arms.lmcache-disk.bytes",
         ),
         (

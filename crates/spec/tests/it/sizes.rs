@@ -82,3 +82,20 @@ fn prices_tell_when_a_tier_pays_for_itself() {
     let other = crate::error(crate::SMALL, &["prices={gpu_hour: 1 USD, disk_gib_month: 1 EUR}"]);
     assert!(other.contains("prices.disk_gib_month") && other.contains("one currency"), "{other}");
 }
+
+/// LMCache's default is 5 GiB on each rank: at two ranks 10 GiB, which are 81,920 tokens of
+/// 131,072 bytes.
+#[test]
+fn what_lmcache_takes_by_itself_is_per_rank() {
+    let text = crate::SMALL.replace("[Qwen/Qwen3-8B]", "[meta-llama/Llama-3.1-8B]");
+    for (ranks, tokens) in [(1, 40_960), (2, 81_920)] {
+        let ranks = format!("engine.tensor_parallel={ranks}");
+        let sets = ["hardware=2x-h100", &ranks, "arms=[lmcache-local, lmcache-redis]"];
+        let plan = crate::plan(&text, &sets).unwrap();
+        let deployment = &plan.deployments[0];
+        for arm in &deployment.arms {
+            let sizes = sizes(deployment, arm, 10_000, None, &plan.prices);
+            assert_eq!(sizes.tiers[0].tokens, tokens, "{}", arm.name);
+        }
+    }
+}

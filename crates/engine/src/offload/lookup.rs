@@ -24,9 +24,37 @@ impl Offload {
         }
     }
 
+    /// Whether a sequence waits for what the store has in its place in the queue. LMCache in the
+    /// engine asks while vLLM's scheduler waits for the answer (`get_num_new_matched_tokens` of
+    /// `LMCacheConnectorV1`), so that nobody overtakes; its server is asked beside the scheduler.
+    pub fn keeps_order(&self) -> bool {
+        self.config.mechanism == Mechanism::Lmcache && self.config.store.is_some()
+    }
+
+    /// The chunks that the store must be asked for before a sequence has its turn, where the order
+    /// is kept.
+    pub fn asks_in_order(&self, of: &Question<'_>) -> Option<(u32, u32)> {
+        if !self.keeps_order() || of.remote.is_some() {
+            return None;
+        }
+        let (_, at) = self.reach_of_lmcache(of);
+        let limit = of.known / self.config.chunk_tokens;
+        (at < limit).then_some((at, limit))
+    }
+
     /// LMCache treats a chunk that is still being written as a miss.
     fn query_lmcache(&mut self, of: Question<'_>) -> Answer {
-        let Question { slot, tokens, local, known, remote } = of;
+        let (segments, at) = self.reach_of_lmcache(&of);
+        for tier in &mut self.tiers {
+            tier.cache.touch(of.tokens, 0, at, &[]);
+        }
+        self.used_by(of.slot).offer(0);
+        Answer::Found(segments)
+    }
+
+    /// What LMCache in the engine serves, as far as is known of its store, and up to where.
+    fn reach_of_lmcache(&self, of: &Question<'_>) -> (Vec<Segment>, u32) {
+        let Question { tokens, local, known, remote, .. } = *of;
         let limit = known / self.config.chunk_tokens;
         let mut segments: Vec<Segment> = Vec::new();
         let mut at = local / self.config.chunk_tokens;
@@ -50,14 +78,7 @@ impl Offload {
                 break;
             }
         }
-        if self.config.store.is_some() && remote.is_none() && at < limit {
-            return Answer::AskRemote { from: at, to: limit };
-        }
-        for tier in &mut self.tiers {
-            tier.cache.touch(tokens, 0, at, &[]);
-        }
-        self.used_by(slot).offer(0);
-        Answer::Found(segments)
+        (segments, at)
     }
 
     /// vLLM's offloading asks again later where one of the chunks is on its way in, or on its way

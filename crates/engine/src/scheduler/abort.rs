@@ -28,12 +28,11 @@ impl Engine {
         let asking = sequence.phase == Phase::LookingUp;
         match sequence.phase {
             Phase::Settling | Phase::Done => return,
-            Phase::Waiting => {
+            Phase::Waiting | Phase::LookingUp => {
                 self.waiting.retain(|waiting| *waiting != slot);
                 self.resumed.retain(|resumed| *resumed != slot);
                 self.loading.retain(|loading| *loading != slot);
             }
-            Phase::LookingUp => {}
             Phase::Loading => self.loading.retain(|loading| *loading != slot),
             Phase::Prefill => {
                 self.prefilling.retain(|prefilling| *prefilling != slot);

@@ -5,7 +5,8 @@ use weir_model::TierKind;
 use super::Engine;
 use crate::config::LoadMode;
 use crate::effects::{Lookup, Slot};
-use crate::offload::{Answer, Question, Segment};
+use crate::offload::{Answer, Offload, Question, Segment};
+use crate::pool::Hit;
 use crate::sequence::{Hits, Phase};
 
 /// What became of a waiting sequence.
@@ -19,7 +20,13 @@ enum Admission {
     Skipped,
     /// It does not fit; nobody behind it may overtake.
     NoRoom,
+    /// The scheduler waits for what the store has of it; nobody behind it may overtake.
+    Unanswered,
 }
+
+/// From the front of the queue so many have been asked for by the time their turn comes: an answer
+/// is there before the next pass, as it is where the scheduler waits for it.
+const ASKED_AHEAD: usize = 16;
 
 impl Engine {
     pub(super) fn schedule_waiting(&mut self) {
@@ -31,7 +38,7 @@ impl Engine {
             match self.admit(slot) {
                 Admission::Admitted | Admission::Elsewhere => {}
                 Admission::Skipped => skipped.push(slot),
-                Admission::NoRoom => {
+                Admission::NoRoom | Admission::Unanswered => {
                     let queue = if from_resumed { &mut self.resumed } else { &mut self.waiting };
                     queue.push_front(slot);
                     break;
@@ -41,9 +48,54 @@ impl Engine {
         for slot in skipped.into_iter().rev() {
             self.waiting.push_front(slot);
         }
+        if self.offload.as_ref().is_some_and(Offload::keeps_order) {
+            self.ask_ahead();
+        }
+    }
+
+    /// Asks the store for those at the front of the queue that it must be asked for.
+    fn ask_ahead(&mut self) {
+        let queued = self.resumed.len() + self.waiting.len();
+        for place in 0..queued.min(ASKED_AHEAD) {
+            let behind = place.saturating_sub(self.resumed.len());
+            let slot = self.resumed.get(place).or_else(|| self.waiting.get(behind));
+            let Some(slot) = slot.copied() else { break };
+            let sequence = &self.sequences[slot as usize];
+            if sequence.phase == Phase::Waiting
+                && sequence.holding.blocks() == 0
+                && sequence.remote.is_none()
+            {
+                let local = self.gpu_hit(slot).blocks * self.config.block_size;
+                self.ask_in_order(slot, local);
+            }
+        }
+    }
+
+    /// Asks the store for a sequence that keeps its place meanwhile. False where it need not be.
+    fn ask_in_order(&mut self, slot: u32, local: u32) -> bool {
+        let Some(offload) = &self.offload else { return false };
+        let sequence = &mut self.sequences[slot as usize];
+        let (tokens, known, remote) = (sequence.tokens.pieces(), sequence.known, sequence.remote);
+        let question = Question { slot, tokens, local, known, remote };
+        let Some((from, to)) = offload.asks_in_order(&question) else { return false };
+        sequence.phase = Phase::LookingUp;
+        let tokens = sequence.tokens.clone();
+        self.lookups.push(Lookup { slot: Slot(slot), tokens, from_chunk: from, to_chunk: to });
+        true
+    }
+
+    /// What the GPU's cache has of a waiting sequence; at least one token is always computed.
+    fn gpu_hit(&self, slot: u32) -> Hit {
+        let block = self.config.block_size;
+        let sequence = &self.sequences[slot as usize];
+        let limit = if self.config.prefix_caching { (sequence.known - 1) / block } else { 0 };
+        self.pool.lookup(sequence.tokens.pieces(), limit)
     }
 
     fn admit(&mut self, slot: u32) -> Admission {
+        if self.sequences[slot as usize].phase == Phase::LookingUp {
+            return Admission::Unanswered;
+        }
         if self.sequences[slot as usize].holding.blocks() > 0 {
             // Its loads have ended, and it holds its blocks already.
             let admission = self.start_running(slot);
@@ -53,11 +105,12 @@ impl Engine {
             return admission;
         }
         let block = self.config.block_size;
-        let sequence = &self.sequences[slot as usize];
-        let known = sequence.known;
-        let limit = if self.config.prefix_caching { (known - 1) / block } else { 0 };
-        let hit = self.pool.lookup(sequence.tokens.pieces(), limit);
+        let known = self.sequences[slot as usize].known;
+        let hit = self.gpu_hit(slot);
         let local = hit.blocks * block;
+        if self.ask_in_order(slot, local) {
+            return Admission::Unanswered;
+        }
         let needed = known.div_ceil(block) - hit.blocks;
         if needed > self.room_for_waiting().saturating_sub(hit.free_blocks) {
             return Admission::NoRoom;

@@ -181,8 +181,10 @@ impl Engine {
         assert_eq!(sequence.phase, Phase::LookingUp, "an answer belongs to a question");
         sequence.remote = Some((from_chunk, chunks));
         sequence.phase = Phase::Waiting;
-        // Its place in the queue was kept in front of later arrivals.
-        self.resumed.push_back(slot.0);
+        if !self.offload.as_ref().is_some_and(Offload::keeps_order) {
+            // Its place in the queue was kept in front of later arrivals.
+            self.resumed.push_back(slot.0);
+        }
         self.stirred = true;
     }
 

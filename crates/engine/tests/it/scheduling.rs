@@ -193,13 +193,12 @@ fn a_remote_store_is_asked_once_and_its_answer_is_loaded() {
     let mut bench = Bench::new(config(8), Some(offload));
     let slot = bench.submit(&request(0, &[(1, 97)], 1));
     bench.submit(&request(1, &[(2, 10)], 1));
-    // Prompt 0 asks for its six chunks and waits; prompt 1 has none to ask for.
-    assert_eq!(bench.begin(), Some((vec![(10, 0)], 0)));
+    // Prompt 0 asks for its six chunks; prompt 1 has none to ask for, and does not overtake.
+    assert_eq!(bench.begin(), None);
     assert_eq!(bench.lookups.len(), 1);
     assert_eq!((bench.lookups[0].from_chunk, bench.lookups[0].to_chunk), (0, 6));
-    bench.complete();
     bench.engine.lookup_done(slot, 0, 4);
-    assert_eq!(bench.begin(), Some((vec![(33, 64)], 0)));
+    assert_eq!(bench.begin(), Some((vec![(33, 64), (10, 0)], 0)));
     assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);
     bench.complete();
     let done = bench.effects.finished[0];

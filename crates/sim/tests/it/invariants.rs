@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use weir_engine::OffloadConfig;
 use weir_model::{Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_sim::WorldConfig;
 
 use crate::fixture::{Kept, lmcache_with_store, native, run, workload, world};
 
@@ -197,4 +198,28 @@ fn loaded_sequences_never_block_each_other() {
     config.offload = Some(native(560));
     let (_, summary) = run(config, &workload(7, 512, 1), 202);
     assert_eq!(summary.unfinished, 0);
+}
+
+/// LMCache in the engine asks its store while the scheduler waits: requests that the GPU's cache
+/// serves do not overtake those that must ask, and an arm whose store has nothing serves the same
+/// in the same order, a little later.
+#[test]
+fn an_arm_that_serves_nothing_is_not_faster_than_its_control() {
+    // 40 prefixes, of which the pool holds 16.
+    let workload = workload(40, 2000, 1);
+    for seed in 1..=4 {
+        let control = world(2000, 24, 600);
+        let mut asks = lmcache_with_store(256, 256);
+        let store = asks.store.as_mut().unwrap();
+        (store.lookup_latency, store.lookup_per_key) =
+            (Nanos::from_millis(2), Nanos::from_micros(100));
+        let arm = WorldConfig { offload: Some(asks), ..control.clone() };
+        let (_, control) = run(control, &workload, seed);
+        let (_, arm) = run(arm, &workload, seed);
+        let hits = arm.signals.get(SignalKind::ExternalHitTokens).unwrap_or(0.0);
+        let prompt = arm.signals.get(SignalKind::PromptTokens).unwrap();
+        assert!(hits < 0.01 * prompt, "{hits} of {prompt}");
+        let faster = control.end.as_secs_f64() / arm.end.as_secs_f64() - 1.0;
+        assert!((-0.04..0.01).contains(&faster), "seed {seed}: {faster:+.3}");
+    }
 }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_path_to_error::{Path, Segment, Track};
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use weir_workload::WorkloadConfig;
 
@@ -33,7 +34,8 @@ use self::quantity::{Money, Size, Span};
 use self::routing::RoutingSection;
 use self::target::Target;
 use self::written::{NameOr, OneOrMany};
-use crate::error::SpecError;
+use crate::error::{SpecError, did_you_mean};
+use crate::set;
 
 /// Objectives; goodput is counted against them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -175,7 +177,7 @@ pub fn section<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result
 }
 
 /// A message of the libraries below without their words for types, on one line.
-pub(crate) fn in_words(message: &str) -> String {
+fn in_words(message: &str) -> String {
     let whole = "whole number of 0 or more";
     let mut text = message.replace('\n', " ");
     if let Some((before, _)) = text.split_once("expected struct ") {
@@ -198,20 +200,79 @@ pub(crate) fn in_words(message: &str) -> String {
     text
 }
 
+/// Where a text is not what its type may hold.
+pub(crate) struct Mismatch {
+    line: u64,
+    column: u64,
+    /// What is wrong, with the nearest accepted key or word.
+    pub(crate) message: String,
+}
+
+/// Reads YAML (or JSON, which is YAML) into any type.
+pub(crate) fn typed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Mismatch> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let mut track = Track::new();
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+        T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
+    });
+    read.map_err(|error| {
+        let location = error.location();
+        Mismatch {
+            line: location.map_or(1, |at| at.line()),
+            column: location.map_or(1, |at| at.column()),
+            message: message(error.without_snippet(), &track.path()),
+        }
+    })
+}
+
+/// What is wrong, in words. A key or a word that is unknown is told with its path and with the
+/// nearest one that is known.
+fn message(error: &serde_saphyr::Error, path: &Path) -> String {
+    use serde_saphyr::Error::{SerdeUnknownField, SerdeUnknownVariant};
+    let listed = |expected: &[&str]| expected.join(", ");
+    match error {
+        SerdeUnknownField { field, expected, .. } => format!(
+            "unknown key `{}`{}; expected one of {}",
+            dotted(path, Some(field)),
+            did_you_mean(field, expected.iter().copied()),
+            listed(expected)
+        ),
+        SerdeUnknownVariant { variant, expected, .. } => format!(
+            "{}: unknown value `{variant}`{}; expected one of {}",
+            dotted(path, None),
+            did_you_mean(variant, expected.iter().copied()),
+            listed(expected)
+        ),
+        _ => in_words(&UserMessageFormatter.format_message(error)),
+    }
+}
+
+/// A path as `--set` takes it, with a last key that is not in it yet.
+fn dotted(path: &Path, last: Option<&str>) -> String {
+    let keys = path.iter().filter_map(|segment| match segment {
+        Segment::Map { key } => Some(set::quoted(key)),
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    });
+    let mut keys: Vec<String> = keys.collect();
+    if let Some(last) = last.map(set::quoted)
+        && keys.last() != Some(&last)
+    {
+        keys.push(last);
+    }
+    keys.join(".")
+}
+
 /// Reads YAML into any type, with errors as `file:line:column: message`.
 pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
     text: &str,
     file: &str,
 ) -> Result<T, SpecError> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let location = error.location();
-        let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
-        SpecError::Syntax {
-            file: file.to_owned(),
-            line: location.map_or(1, |at| at.line()),
-            column: location.map_or(1, |at| at.column()),
-            message: in_words(&message),
-        }
+    typed(text).map_err(|Mismatch { line, column, message }| SpecError::Syntax {
+        file: file.to_owned(),
+        line,
+        column,
+        message,
     })
 }

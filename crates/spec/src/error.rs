@@ -36,7 +36,7 @@ pub enum SpecError {
         /// What is wrong in it, by key.
         source: Box<SpecError>,
     },
-    /// A trace or link profile that is not what it was when the run was planned.
+    /// An input file that is not what it was when the run was planned.
     #[error("{path} has changed since the run was planned; restore it, or start a new run")]
     InputChanged {
         /// The file.
@@ -157,10 +157,14 @@ impl SpecError {
         list: &'static str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let nearest = nearest(name, known)
-            .map_or_else(String::new, |known| format!(" (did you mean `{known}`?)"));
+        let nearest = did_you_mean(name, known);
         Self::UnknownName { key: key.into(), what, name: name.to_owned(), nearest, list }
     }
+}
+
+/// ` (did you mean ...?)` with the nearest of the known names, or nothing.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or_else(String::new, |known| format!(" (did you mean `{known}`?)"))
 }
 
 /// The known name with the smallest edit distance, if it is near enough to be a slip.
@@ -175,7 +179,11 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
             (full.min(edit_distance(&lower, &bare)), candidate)
         })
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= (name.chars().count() / 3).max(2))
+        .filter(|(distance, _)| {
+            let length = name.chars().count();
+            // A word of which no letter is left is another word.
+            *distance < length && *distance <= (length / 3).max(2)
+        })
         .map(|(_, candidate)| candidate)
 }
 

@@ -30,8 +30,7 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
     let typed = |value: Value| {
         let mut changed = written.clone();
         put(&mut changed, &parts, value)?;
-        serde_json::from_value::<Spec>(changed)
-            .map_err(|error| document::in_words(&error.to_string()))
+        document::typed::<Spec>(&changed.to_string()).map_err(|mismatch| mismatch.message)
     };
     let scalar = value.is_number() || value.is_boolean();
     let spec = typed(value).or_else(|error| {

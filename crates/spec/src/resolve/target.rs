@@ -7,7 +7,7 @@ use weir_model::Nanos;
 
 use super::{HOUR, check_span, local};
 use crate::document::target::{EmulatedTarget, EndpointTarget, Target};
-use crate::error::SpecError;
+use crate::error::{SpecError, did_you_mean};
 use crate::plan::{ArmRole, Client, Deployment};
 
 pub(super) fn resolve(
@@ -74,9 +74,10 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
     let arms: Vec<_> = deployments.first().map_or(Vec::new(), |first| first.arms.iter().collect());
     for name in endpoint.arms.keys() {
         if !arms.iter().any(|arm| arm.name == *name) {
+            let nearest = did_you_mean(name, arms.iter().map(|arm| arm.name.as_str()));
             return Err(SpecError::value(
                 format!("target.endpoint.arms.{name}"),
-                "there is no such arm",
+                format!("there is no such arm{nearest}"),
                 "write the name of an arm of the experiment",
             ));
         }

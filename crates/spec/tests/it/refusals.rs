@@ -27,13 +27,13 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "duration: 10s",
             "durations: 10s",
-            "test.yaml:8:20: unknown field `durations`, expected one of users, constant, \
+            "test.yaml:8:20: unknown key `load.durations` (did you mean `duration`?); expected one of users, constant, \
              poisson, gamma, trace, duration, warmup, ramp, max_requests",
         ),
         (
             "arms: [no-offload, native-offload]",
             "arms:\n  - no-offload\n  - {preset: native-offload, byte: 1GiB}",
-            "test.yaml:7:30: unknown field `byte`, expected one of preset, name, bytes, \
+            "test.yaml:7:30: unknown key `arms.1.byte` (did you mean `bytes`?); expected one of preset, name, bytes, \
              chunk_tokens, policy, prompt_only, load, store_cost_per_chunk, copies_per_chunk, \
              link, disk, store, lmcache_mode, vllm_args, env, routing",
         ),
@@ -70,8 +70,8 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "hardware: 2x-l40s",
             "hardware: 2x-l40s\ntarget: cloud",
-            "test.yaml:4:1: unknown variant `cloud`, expected one of simulated, emulated, local, \
-             endpoint",
+            "test.yaml:4:1: target: unknown value `cloud`; expected one of simulated, emulated, \
+             local, endpoint",
         ),
     ]);
 }
@@ -109,16 +109,83 @@ fn wrong_kinds_of_values_are_named_in_words() {
         (
             "prefixes: 4",
             "prefixs: 4",
-            "test.yaml:7:19: unknown field `prefixs`, expected one of prefixes, draw, \
-             prefix_tokens, turns, prompt_tokens, output_tokens, think",
+            "test.yaml:7:19: unknown key `workload.shared-prefix.prefixs` (did you mean \
+             `prefixes`?); expected one of prefixes, draw, prefix_tokens, turns, prompt_tokens, \
+             output_tokens, think",
         ),
         (
             "shared-prefix:",
             "sharedprefix:",
-            "test.yaml:7:3: unknown variant `sharedprefix`, expected one of shared-prefix, \
-             long-context, agentic, trace",
+            "test.yaml:7:3: workload: unknown value `sharedprefix` (did you mean \
+             `shared-prefix`?); expected one of shared-prefix, long-context, agentic, trace",
         ),
     ]);
+}
+
+/// Keys and words at any depth, in maps and in lists: the path says where, the nearest what.
+#[test]
+fn a_slip_in_a_key_or_a_word_brings_the_nearest_known_one() {
+    let arms = "arms: [no-offload, native-offload]";
+    let hardware = "hardware: 2x-l40s";
+    for (from, to, message) in [
+        (hardware, "hardwar: 2x-l40s", "unknown key `hardwar` (did you mean `hardware`?)"),
+        (
+            hardware,
+            "hardware: 2x-l40s\ntarget: emulatd",
+            "target: unknown value `emulatd` (did you mean `emulated`?)",
+        ),
+        (
+            hardware,
+            "hardware: 2x-l40s\ntarget: {emulatd: {}}",
+            "target: unknown value `emulatd` (did you mean `emulated`?)",
+        ),
+        (
+            hardware,
+            "hardware: 2x-l40s\ntarget: {endpoint: {ulr: \"http://a\"}}",
+            "unknown key `target.endpoint.ulr` (did you mean `url`?)",
+        ),
+        (
+            hardware,
+            "hardware: 2x-l40s\ntarget: {emulated: {byte-scale: 0.5}}",
+            "unknown key `target.emulated.byte-scale` (did you mean `byte_scale`?)",
+        ),
+        (
+            arms,
+            "arms: [no-offload, {preset: lmcache-redis, store: {link: {lane: 1}}}]",
+            "unknown key `arms.1.store.link.lane` (did you mean `lanes`?)",
+        ),
+        (
+            arms,
+            "arms: [{preset: native-offload, policy: lur}]",
+            "arms.0.policy: unknown value `lur` (did you mean `lru`?)",
+        ),
+        (
+            arms,
+            "arms: [no-offload]\noverrides: {Qwen/Qwen3-8B: {engin: {}}}",
+            "unknown key `overrides.Qwen/Qwen3-8B.engin` (did you mean `engine`?)",
+        ),
+        (
+            "prefixes: 4",
+            "prefixes: {times_gpus: 2}",
+            "unknown key `workload.shared-prefix.prefixes.times_gpus` (did you mean `times_gpu`?)",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{timing: {fixd: {base: 1ms}}}",
+            "engine.timing: unknown value `fixd` (did you mean `fixed`?)",
+        ),
+        (
+            "{max_num_seqs: 256}",
+            "{kv_cache_dtype: fp88}",
+            "engine.kv_cache_dtype: unknown value `fp88` (did you mean `fp8`?)",
+        ),
+    ] {
+        let seen = error(&with(from, to), &[]);
+        assert!(seen.contains(message), "{to}\n  seen     {seen}\n  expected {message}");
+    }
+    // Nothing is near enough to what nobody could have meant.
+    let nonsense = error(&with(hardware, "hardware: 2x-l40s\nzz: 1"), &[]);
+    assert!(!nonsense.contains("did you mean"), "{nonsense}");
 }
 
 #[test]

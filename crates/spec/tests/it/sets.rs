@@ -53,11 +53,11 @@ fn errors_name_the_flag() {
         ("engine", "--set engine: no `=`; write for example `--set load.duration=60s`"),
         (
             "engine.tensorparallel=1",
-            "--set engine.tensorparallel=1: unknown field `tensorparallel`, expected one of \
-             `vllm`, `tensor_parallel`, `gpu_memory_utilization`, `max_num_seqs`, \
-             `max_num_batched_tokens`, `block_size`, `max_model_len`, `prefix_caching`, \
-             `kv_tokens`, `watermark`, `async_scheduling`, `cascade_attention`, \
-             `kv_cache_dtype`, `timing`, `cpu_per_pass`, `cpu_per_sequence`, `front_end`",
+            "--set engine.tensorparallel=1: unknown key `engine.tensorparallel` (did you mean \
+             `tensor_parallel`?); expected one of vllm, tensor_parallel, gpu_memory_utilization, \
+             max_num_seqs, max_num_batched_tokens, block_size, max_model_len, prefix_caching, \
+             kv_tokens, watermark, async_scheduling, cascade_attention, kv_cache_dtype, timing, \
+             cpu_per_pass, cpu_per_sequence, front_end",
         ),
         (
             "load.duration=10",

@@ -306,7 +306,7 @@ pub struct Level {
     /// Its load.
     pub load: LevelLoad,
     /// The workload at this level: counts per user are multiplied out, and a trace's path is
-    /// joined with the experiment file's folder.
+    /// absolute.
     pub workload: WorkloadConfig,
     /// Load is offered and measured until here; nothing for a trace without limit.
     pub duration: Option<Nanos>,
@@ -487,8 +487,8 @@ pub struct Plan {
     /// they are the same. All arms of a run are asked the same. No part of the plan's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<u64>,
-    /// Files that the results depend on (traces, link profiles), with the xxh3-128 of their
-    /// content: a resumed run must be asked the same, of the same tiers.
+    /// Files that the results depend on (traces, link profiles, the tokenizer), by absolute path,
+    /// with the xxh3-128 of their content: a resumed run must be asked the same, of the same tiers.
     pub inputs: BTreeMap<String, String>,
     /// Model x hardware.
     pub deployments: Vec<Deployment>,

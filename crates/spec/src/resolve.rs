@@ -76,15 +76,16 @@ impl Plan {
         };
         plan.cells = cells(&plan)?;
         // After the predictions, which say better what is wrong with a trace.
-        plan.inputs = input::digests(&plan.deployments)?;
-        plan.inputs.extend(input::profiles(experiment)?);
+        plan.inputs = input::profiles(experiment)?;
+        input::digests(&mut plan)?;
+        input::locate(&mut plan);
         Ok(plan)
     }
 
     /// Hash of everything that decides the run's results: the plan without the origins of its
-    /// values, its warnings and the salt of its prompts. Guards `--resume`.
+    /// values, its warnings and the salt of its prompts, files by their content. Guards `--resume`.
     pub fn plan_hash(&self) -> String {
-        let mut plan = self.clone();
+        let mut plan = self.without_paths();
         plan.origins.clear();
         plan.warnings.clear();
         plan.salt = None;

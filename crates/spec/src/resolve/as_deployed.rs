@@ -96,8 +96,9 @@ impl Plan {
             warnings: Vec::new(),
             origins: BTreeMap::from([("target".to_owned(), Origin::File)]),
         };
-        plan.cells = cells(&plan);
-        plan.inputs = input::digests(&plan.deployments)?;
+        plan.cells = cells(&plan)?;
+        input::digests(&mut plan)?;
+        input::locate(&mut plan);
         Ok(plan)
     }
 }

@@ -1,4 +1,5 @@
-//! Digests of the files that a run's results depend on: traces and link profiles.
+//! The files that a run's results depend on: where they are, and what is in them. A run is known by
+//! their contents; where they lie, and how their paths were spelled, is no part of it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,22 +14,24 @@ use crate::document::arm::ArmSection;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Deployment, Plan};
+use crate::plan::{Plan, Target};
 
 /// Read at once; traces may be larger than memory.
 const PART_BYTES: usize = 1 << 16;
 
-/// Each trace of the levels, once.
-pub(super) fn digests(deployments: &[Deployment]) -> Result<BTreeMap<String, String>, SpecError> {
-    let mut found = BTreeMap::new();
-    for level in deployments.iter().flat_map(|deployment| &deployment.levels) {
-        if let WorkloadConfig::Trace(file) = &level.workload
-            && !found.contains_key(&file.path)
-        {
-            found.insert(file.path.clone(), digest(&file.path)?);
+/// Adds what the levels and the client read, each file once, by its path.
+pub(super) fn digests(plan: &mut Plan) -> Result<(), SpecError> {
+    let levels = plan.deployments.iter().flat_map(|deployment| &deployment.levels);
+    let traces = levels.filter_map(|level| match &level.workload {
+        WorkloadConfig::Trace(file) => Some(&file.path),
+        _ => None,
+    });
+    for path in traces.chain(&plan.client.tokenizer) {
+        if !plan.inputs.contains_key(path) {
+            plan.inputs.insert(path.clone(), digest(path)?);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The link profiles that the arms and their overrides name.
@@ -46,6 +49,50 @@ pub(super) fn profiles(experiment: &Experiment) -> Result<BTreeMap<String, Strin
         found.insert(path, digest);
     }
     Ok(found)
+}
+
+/// Makes the plan's paths absolute: a run is resumed from any folder.
+pub(super) fn locate(plan: &mut Plan) {
+    let inputs = std::mem::take(&mut plan.inputs);
+    plan.inputs = inputs.into_iter().map(|(path, digest)| (absolute(path), digest)).collect();
+    for path in paths(plan) {
+        *path = absolute(std::mem::take(path));
+    }
+    match &mut plan.target {
+        Target::Simulated | Target::Endpoint(_) => {}
+        Target::Emulated(target) => target.disk = target.disk.take().map(absolute),
+        Target::Local(target) => {
+            target.disk = target.disk.take().map(absolute);
+            for word in [&mut target.python, &mut target.weights].into_iter().flatten() {
+                // What is found by its name has no folder.
+                if word.contains('/') && Path::new(word).exists() {
+                    *word = absolute(std::mem::take(word));
+                }
+            }
+        }
+    }
+}
+
+/// Files that are read, wherever the plan has their path.
+fn paths(plan: &mut Plan) -> Vec<&mut String> {
+    let mut found: Vec<&mut String> = Vec::new();
+    for deployment in &mut plan.deployments {
+        found.extend(deployment.levels.iter_mut().filter_map(|level| match &mut level.workload {
+            WorkloadConfig::Trace(file) => Some(&mut file.path),
+            _ => None,
+        }));
+        let stores = deployment.arms.iter_mut().filter_map(|arm| arm.store_access.as_mut());
+        found.extend(stores.filter_map(|store| store.password_file.as_mut()));
+    }
+    found.extend(plan.client.tokenizer.as_mut());
+    if let Target::Endpoint(endpoint) = &mut plan.target {
+        found.extend([&mut endpoint.bearer_file, &mut endpoint.ca_file].into_iter().flatten());
+    }
+    found
+}
+
+fn absolute(path: String) -> String {
+    std::path::absolute(&path).map_or(path, |path| path.display().to_string())
 }
 
 /// The files among the profiles of an arm.
@@ -70,6 +117,18 @@ fn digest(path: &str) -> Result<String, SpecError> {
 }
 
 impl Plan {
+    /// The plan with contents in place of the paths of files: what it is, wherever they lie.
+    /// Files that only open doors (passwords, certificates) are no part of it.
+    pub(super) fn without_paths(&self) -> Self {
+        let mut plan = self.clone();
+        let inputs = std::mem::take(&mut plan.inputs);
+        for path in paths(&mut plan) {
+            *path = inputs.get(path).cloned().unwrap_or_default();
+        }
+        plan.inputs = inputs.into_values().map(|digest| (digest, String::new())).collect();
+        plan
+    }
+
     /// Checks that the files the plan was made from are what they were: cells of different traces
     /// must not stand in one run.
     pub fn check_inputs(&self) -> Result<(), SpecError> {

@@ -128,8 +128,12 @@ fn created(args: &RunArgs) -> anyhow::Result<(RunFolder, Plan)> {
 
 /// The run's own plan; a FILE given beside it must resolve to the same.
 fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, Plan)> {
-    let plan: Plan = RunFolder::open_read_only(folder)?.plan()?;
-    let given = if args.file.is_some() { planned(args)?.plan } else { plan.clone() };
+    let recorded: Plan = RunFolder::open_read_only(folder)?.plan()?;
+    // A plan that is the same may find its files elsewhere.
+    let plan = match args.file {
+        Some(_) => Plan { salt: recorded.salt, ..planned(args)?.plan },
+        None => recorded,
+    };
     if args.file.is_none() && !args.sets.is_empty() {
         let message = "--set changes the plan, and a resumed run keeps its own; start a new run";
         return Err(Mistake(message.to_owned()).into());

@@ -120,11 +120,43 @@ fn a_trace_that_changed_after_the_plan_stops_a_resume() {
     // Another valid trace: its cells must not stand beside those of the first.
     fs::write(&trace, good.replace("\"output_length\": 10", "\"output_length\": 11")).unwrap();
     let message = weir(folder.path(), &["run", "--resume", "run"]).refusal(2, folder.path());
-    assert_snapshot!(message, @"weir: trace.jsonl has changed since the run was planned; restore it, or start a new run");
+    assert_snapshot!(message, @"weir: [folder]/trace.jsonl has changed since the run was planned; restore it, or start a new run");
     assert!(!cell.exists());
     fs::write(&trace, &good).unwrap();
     weir(folder.path(), &["run", "--resume", "run"]).done();
     assert!(cell.exists());
+}
+
+#[test]
+fn a_run_is_the_same_from_any_folder_and_by_any_spelling_of_its_trace() {
+    let folder = with_small();
+    let at = |name: &str| folder.path().join(name);
+    let text: String = (0..20).map(|i| request(i * 500, "[1, 2]")).collect();
+    fs::write(at("trace.jsonl"), &text).unwrap();
+    fs::create_dir_all(at("far/away")).unwrap();
+    let args = [&["run", "small.yaml", "--out", "run"][..], &TRACE].concat();
+    weir(folder.path(), &args).done();
+    let cell = at("run/cells/Qwen--Qwen3-8B/2x-l40s/no-offload/trace-x10/0/cell.json");
+    let again = |folder: &Path, more: &[&str]| {
+        fs::remove_file(&cell).unwrap();
+        let run = cell.ancestors().nth(7).unwrap().to_str().unwrap().to_owned();
+        weir(folder, &[&["run", "--resume", &run][..], more].concat()).done();
+        assert!(cell.exists());
+    };
+    // Without the file the run finds its trace by itself.
+    again(&at("far/away"), &[]);
+    // With the file, from elsewhere and by another path; at last the trace has moved.
+    let other = |path: &str| format!("workload={{trace: {{format: mooncake, path: {path}}}}}");
+    let spelled = other("far/../trace.jsonl");
+    again(&at("far"), &["../small.yaml", "--set", &spelled, "--set", TRACE[3]]);
+    fs::rename(at("trace.jsonl"), at("far/moved.jsonl")).unwrap();
+    let moved = other("far/moved.jsonl");
+    again(&at("far"), &["../small.yaml", "--set", &moved, "--set", TRACE[3]]);
+    // Another trace is another run, whatever its path.
+    fs::write(at("trace.jsonl"), text.replacen("1000", "1001", 1)).unwrap();
+    let args = [&["run", "--resume", "run", "small.yaml"][..], &TRACE].concat();
+    let message = weir(folder.path(), &args).refusal(2, folder.path());
+    assert!(message.contains("plan"), "{message}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub mod exports;
 pub mod figures;
 pub mod files;
 pub mod metric;
-mod numerals;
+pub mod numerals;
 pub mod oracle;
 pub mod page;
 pub mod precision;

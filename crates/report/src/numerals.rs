@@ -20,7 +20,7 @@ pub(crate) fn plain(value: f64) -> String {
 }
 
 /// A whole number with thousands separators: `12`, `12,345`.
-pub(crate) fn whole(value: f64) -> String {
+pub fn whole(value: f64) -> String {
     if value.is_finite() { grouped(value.round()) } else { "-".to_owned() }
 }
 

@@ -375,16 +375,20 @@ pub struct Deployment {
     pub levels: Vec<Level>,
 }
 
-/// What becomes of the working set.
+/// What becomes of what is asked again, by a replay against caches of the planned sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Regime {
-    /// Nothing that is asked again leaves the GPU.
+    /// Under 1 % of the prompt tokens were asked before and are gone from the GPU's pool.
     FitsGpu,
-    /// The tier holds what the GPU cannot.
+    /// More are gone, and the largest tier is as large as the working set.
     FitsTier,
-    /// Neither holds it.
+    /// More are gone, and no tier is as large as the working set.
     Overflows,
+    /// More are gone, and nobody knows what tiers there are: an endpoint as it is deployed.
+    ExceedsGpu,
+    /// The size of the GPU's pool is not known.
+    Unknown,
 }
 
 impl Regime {
@@ -394,6 +398,21 @@ impl Regime {
             Self::FitsGpu => "fits-gpu",
             Self::FitsTier => "fits-tier",
             Self::Overflows => "overflows",
+            Self::ExceedsGpu => "exceeds-gpu",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What the word means, for where it is printed.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::FitsGpu => {
+                "less than 1 % of prompt tokens were asked before and are gone from the GPU pool"
+            }
+            Self::FitsTier => "more are gone, and the largest tier is as large as the working set",
+            Self::Overflows => "more are gone, and no tier is as large as the working set",
+            Self::ExceedsGpu => "more are gone, and the tiers are not known",
+            Self::Unknown => "the size of the GPU pool is not known",
         }
     }
 }
@@ -402,8 +421,9 @@ impl Regime {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {
-    /// KV bytes that the workload asks for again, per replica.
-    pub working_set: Bytes,
+    /// KV bytes that were asked and will be asked again, at the moment at which they are most, per
+    /// replica; nothing where a token's bytes are not known.
+    pub working_set: Option<Bytes>,
     /// What becomes of it.
     pub regime: Regime,
     /// The verdict to expect.

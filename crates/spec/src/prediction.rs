@@ -49,24 +49,43 @@ pub(crate) fn of_level(
 
 fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Prediction {
     let kv = deployment.engine.kv_bytes_per_token;
-    let working_set = Bytes(counts.working_set_tokens.saturating_mul(kv));
+    let working_set = Some(Bytes(counts.working_set_tokens.saturating_mul(kv)));
     let signals = foreseen(deployment, arm, counts, kv);
-    let facts = Facts {
-        replicas: deployment.replicas,
-        effective_share: share,
-        working_set: Some(working_set),
-        doubt: None,
-    };
+    let facts =
+        Facts { replicas: deployment.replicas, effective_share: share, working_set, doubt: None };
     let decision = verdict::decide(arm, &facts, &signals);
-    let eligible = counts.eligible() as f64;
-    let regime = if eligible < NEGLIGIBLE_SHARE * counts.prompt as f64 {
+    let regime = if fits_gpu(counts) {
         Regime::FitsGpu
-    } else if largest_tier(arm).is_some_and(|tier| tier >= working_set) {
+    } else if largest_tier(arm) >= working_set {
         Regime::FitsTier
     } else {
         Regime::Overflows
     };
     Prediction { working_set, regime, verdict: decision.verdict, remedy: decision.remedy }
+}
+
+/// Hardly anything that is asked again is gone from the GPU's pool.
+fn fits_gpu(counts: &Counts) -> bool {
+    (counts.eligible() as f64) < NEGLIGIBLE_SHARE * counts.prompt as f64
+}
+
+/// The regime of an endpoint of which the size of its GPU's pool is known at most.
+pub(crate) fn regime_as_deployed(
+    deployment: &Deployment,
+    level: &Level,
+    seed: u64,
+) -> Result<Regime, SpecError> {
+    if deployment.engine.blocks == 0 {
+        return Ok(Regime::Unknown);
+    }
+    let stream = Stream::read(deployment, level, seed)?;
+    // Its passes take no time, since nobody knows how long: the replay runs to its own end.
+    let mut timing = Timing::new(&deployment.timing).map_err(|error| {
+        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
+    })?;
+    let caches = Caches::of(deployment, &deployment.arms[0]);
+    let counts = replay::run(&stream, &caches, deployment, &mut timing);
+    Ok(if fits_gpu(&counts) { Regime::FitsGpu } else { Regime::ExceedsGpu })
 }
 
 /// Capacity of an arm's largest tier.

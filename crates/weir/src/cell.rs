@@ -128,7 +128,7 @@ fn evidence(
     let facts = Facts {
         replicas: deployment.replicas,
         effective_share: plan.effective_share,
-        working_set: Some(cell.prediction.working_set),
+        working_set: cell.prediction.working_set,
         doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);

@@ -37,14 +37,43 @@ fn pool_bytes(of: &Deployment) -> Bytes {
     Bytes(tokens * of.engine.kv_bytes_per_token)
 }
 
-/// "The GPU's KV pool holds 40,000 tokens (4.3 GiB) per replica."
+/// What the GPU's pool is planned to hold, as far as it is known.
 pub(super) fn pool_words(of: &Deployment) -> String {
     let tokens = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
+    if tokens == 0 {
+        return "The size of the GPU's KV pool is not known.".to_owned();
+    }
+    let size = match pool_bytes(of) {
+        Bytes::ZERO => String::new(),
+        bytes => format!(" ({bytes})"),
+    };
     format!(
-        "The GPU's KV pool is planned with {} tokens ({}) per replica.",
+        "The GPU's KV pool is planned with {} tokens{size} per replica.",
         numerals::whole(tokens as f64),
-        pool_bytes(of)
     )
+}
+
+/// Where the working set has its place, from the sizes compared.
+fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
+    match (regime, set <= pool) {
+        (Regime::FitsGpu, true) => "the GPU pool holds it",
+        (Regime::FitsGpu, false) => {
+            "it is larger than the GPU pool, and yet hardly anything asked again is gone from it"
+        }
+        (Regime::FitsTier, true) => {
+            "the GPU pool has room for it alone, but running requests and what is asked once push \
+             it out; the largest tier has room for it"
+        }
+        (Regime::FitsTier, false) => {
+            "it is larger than the GPU pool; the largest tier has room for it"
+        }
+        (Regime::Overflows, true) => {
+            "the GPU pool has room for it alone, but running requests and what is asked once push \
+             it out; no tier is as large"
+        }
+        (Regime::Overflows, false) => "it is larger than the GPU pool and than every tier",
+        (Regime::ExceedsGpu | Regime::Unknown, _) => regime.meaning(),
+    }
 }
 
 /// Tokens by tier, where the tiers' own figures add up to what the engine took from them.
@@ -61,24 +90,23 @@ pub(crate) fn split(seen: &Seen, served: Option<f64>) -> Option<Vec<(&'static st
 }
 
 impl Account<'_> {
-    /// What is asked again, against the room for it.
+    /// The working set, against the room for it.
     pub(super) fn regime(&self, foreseen: &Prediction) -> String {
         let Some(offload) = &self.arm.offload else { return String::new() };
         let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
         let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
         let tiers: Vec<String> =
             local.chain(store).map(|(name, capacity)| format!("{name} {capacity}")).collect();
-        let (pool, set) = (pool_bytes(self.deployment), foreseen.working_set);
-        let words = match foreseen.regime {
-            Regime::FitsGpu => "the GPU itself holds it",
-            Regime::FitsTier => "the GPU cannot hold it, the tiers can",
-            Regime::Overflows => "neither the GPU nor the tiers hold it",
+        let (pool, regime) = (pool_bytes(self.deployment), foreseen.regime);
+        let tiers = tiers.join(" and ");
+        let Some(set) = foreseen.working_set else {
+            return format!("Regime: {} ({})", regime.meaning(), regime.name());
         };
         format!(
-            "Regime: what is asked again is {set} per replica; the GPU pool holds {pool}, the \
-             tiers {}: {words} ({})",
-            tiers.join(" and "),
-            foreseen.regime.name()
+            "Regime: the working set, what is asked again at its peak, is {set} per replica; the \
+             GPU pool holds {pool}, the tiers {tiers}: {} ({})",
+            place_words(regime, set, pool),
+            regime.name()
         )
     }
 
@@ -244,5 +272,20 @@ impl Account<'_> {
             lines.push(format!("Index: {} KV events{keys}", numerals::whole(events)));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of the GPU pool and the tiers follows from the sizes beside it.
+    #[test]
+    fn a_regime_does_not_contradict_the_sizes() {
+        let (small, large) = (Bytes::from_gib(51), Bytes::from_gib(142));
+        for regime in [Regime::FitsGpu, Regime::FitsTier, Regime::Overflows] {
+            assert!(!place_words(regime, small, large).contains("larger than the GPU pool"));
+            assert!(place_words(regime, large, small).contains("larger than the GPU pool"));
+        }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use weir_model::Verdict;
+use weir_model::{SignalKind, Verdict};
 use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Deployment};
 
@@ -23,6 +23,10 @@ use crate::tables::wrapped;
 
 use account::Account;
 use sources::Seen;
+
+/// What a difference from the control is not, where no token came from a tier.
+const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the control is the cost of \
+                              the mechanism, another order of requests or noise, not a gain";
 
 /// What a live cell left besides signals, as sentences without full stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,7 +165,12 @@ impl Story<'_> {
         }
         lines.extend(doubted_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
-        lines.extend(self.effect(note));
+        let effect = self.effect(note);
+        let served = seen.get(SignalKind::ExternalHitTokens);
+        if effect.is_some() && of.offload.is_some() && served == Some(0.0) {
+            lines.push(SERVED_NOTHING.to_owned());
+        }
+        lines.extend(effect);
         lines.extend(self.whys(group));
         lines.extend(forecast(group, note));
         lines.extend(self.told(group));

@@ -176,7 +176,12 @@ fn prediction(arm: &str, level: usize) -> Prediction {
         _ => None,
     };
     let regime = if level == 0 { Regime::FitsGpu } else { Regime::FitsTier };
-    Prediction { working_set: Bytes::from_gib(40), regime, verdict: verdict(arm, level), remedy }
+    Prediction {
+        working_set: Some(Bytes::from_gib(40)),
+        regime,
+        verdict: verdict(arm, level),
+        remedy,
+    }
 }
 
 pub(crate) fn verdict(arm: &str, level: usize) -> Verdict {

@@ -19,13 +19,17 @@ use crate::document::target::{EndpointTarget, Target};
 use crate::error::SpecError;
 use crate::plan::{
     Arm, ArmRole, Cell, Deployment, Hardware, Level, Origin, PLAN_FORMAT, Plan, PoolSize,
-    Prediction, Prices, Processes, Regime, Slo,
+    Prediction, Prices, Processes, Slo,
 };
+use crate::prediction;
 
 /// The word for what is not known of an endpoint.
 const ENDPOINT: &str = "endpoint";
 /// Vocabulary where nobody says: below that of nearly all models, so that every id is one.
 const SAFE_VOCABULARY: u32 = 32_000;
+
+/// Tokens per block, vLLM's default.
+const BLOCK: u32 = 16;
 
 /// One of the workloads that a load asks.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +51,8 @@ pub struct AsDeployed {
     pub model: String,
     /// The longest sequence it takes, where it says.
     pub max_model_len: Option<u32>,
+    /// Tokens that its GPU's pool holds, where it says.
+    pub pool_tokens: Option<u64>,
     /// What is asked: each on all levels, which are named after it where there are several.
     pub workloads: Vec<NamedWorkload>,
     /// How it arrives.
@@ -103,10 +109,12 @@ impl Plan {
     }
 }
 
-fn cells(plan: &Plan) -> Vec<Cell> {
+fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
     let deployment = &plan.deployments[0];
     let mut cells = Vec::new();
     for (index, level) in deployment.levels.iter().enumerate() {
+        let seed = cell_seed(plan.seed, &level.name, 0);
+        let regime = prediction::regime_as_deployed(deployment, level, seed)?;
         for repeat in 0..plan.repeats {
             cells.push(Cell {
                 path: cell_path(deployment, 0, &level.name, repeat),
@@ -116,8 +124,8 @@ fn cells(plan: &Plan) -> Vec<Cell> {
                 repeat,
                 seed: cell_seed(plan.seed, &level.name, repeat),
                 prediction: Prediction {
-                    working_set: Bytes(0),
-                    regime: Regime::FitsGpu,
+                    working_set: None,
+                    regime,
                     verdict: Verdict::Control,
                     remedy: None,
                 },
@@ -125,7 +133,7 @@ fn cells(plan: &Plan) -> Vec<Cell> {
         }
     }
     in_random_order(plan, &mut cells);
-    cells
+    Ok(cells)
 }
 
 /// One arm on hardware of which nothing is known: sizes and constants are zero.
@@ -139,8 +147,10 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
         replicas: 1,
         vllm: "unknown".to_owned(),
         engine: EngineConfig {
-            block_size: 16,
-            blocks: 0,
+            block_size: BLOCK,
+            blocks: of
+                .pool_tokens
+                .map_or(0, |tokens| u32::try_from(tokens / u64::from(BLOCK)).unwrap_or(u32::MAX)),
             max_num_seqs: 0,
             max_num_batched_tokens: 0,
             max_model_len,

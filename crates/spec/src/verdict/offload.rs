@@ -93,8 +93,8 @@ fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_
                  left for the tiers{working_set}.",
                 percent(seen.eligible, seen.prompt)
             ),
-            "more prefixes or users, or a lower gpu_memory_utilization, so that the working set \
-             exceeds the GPU pool"
+            "more prefixes or users, or a lower gpu_memory_utilization, so that the GPU pool \
+             loses what is asked again"
                 .to_owned(),
         )
     };

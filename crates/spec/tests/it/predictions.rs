@@ -1,6 +1,8 @@
 //! What is foreseen of workloads whose outcome is known from capacities.
 
 use weir_model::{OverheadReason, Verdict, VoidReason};
+use weir_spec::{AsDeployed, NamedWorkload};
+use weir_spec::document::section;
 use weir_spec::plan::{Plan, Prediction, Regime};
 
 /// A pool of 60,000 tokens (8.8 GB).
@@ -34,7 +36,7 @@ fn prefixes_beyond_the_pool_go_to_a_tier_that_holds_them() {
          {preset: lmcache-kvrocks, bytes: 1000 tokens, store: {bytes: 30000 tokens}}]",
     ]);
     // 100 prefixes of 1,000 tokens.
-    let working_set = of(&plan, "native-offload").working_set.0 as f64 / 147_456.0;
+    let working_set = of(&plan, "native-offload").working_set.unwrap().0 as f64 / 147_456.0;
     assert!((95_000.0..=100_000.0).contains(&working_set), "{working_set} tokens");
     assert_eq!(of(&plan, "no-offload").regime, Regime::Overflows);
     assert_eq!(of(&plan, "no-offload").verdict, Verdict::Control);
@@ -107,4 +109,39 @@ fn other_workloads_are_foreseen_too() {
 fn predictions_are_the_same_every_time() {
     let sets = ["replicas=3", "arms=[llm-d-random, llm-d-approx]", "load.users=20"];
     assert_eq!(plan(&sets).cells, plan(&sets).cells);
+}
+
+/// What `weir load` knows of a server: the size of its GPU's cache at most.
+#[test]
+fn the_regime_of_an_endpoint_is_known_as_far_as_its_pool_is() {
+    let regime = |pool_tokens: Option<u64>, prefixes: u64| {
+        let workload = format!(
+            "{{shared-prefix: {{prefixes: {prefixes}, prefix_tokens: 1000, prompt_tokens: 10, \
+             output_tokens: 1}}}}"
+        );
+        let plan = Plan::as_deployed(&AsDeployed {
+            name: "load".to_owned(),
+            endpoint: section("{url: 'http://host:8000'}", "endpoint").unwrap(),
+            model: "model".to_owned(),
+            max_model_len: None,
+            pool_tokens,
+            workloads: vec![NamedWorkload {
+                name: String::new(),
+                workload: section(&workload, "workload").unwrap(),
+            }],
+            load: section("{users: [4], duration: 10s}", "load").unwrap(),
+            client: section("{}", "client").unwrap(),
+            slo: section("{}", "slo").unwrap(),
+            repeats: 1,
+            seed: 1,
+            base: "".into(),
+        });
+        let prediction = plan.unwrap().cells[0].prediction.clone();
+        assert_eq!(prediction.working_set, None);
+        prediction.regime
+    };
+    assert_eq!(regime(None, 8), Regime::Unknown);
+    assert_eq!(regime(Some(20_000), 8), Regime::FitsGpu);
+    // Three times what the cache holds.
+    assert_eq!(regime(Some(20_000), 60), Regime::ExceedsGpu);
 }

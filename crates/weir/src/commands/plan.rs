@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use weir_model::{Bytes, Nanos};
+use weir_model::Bytes;
 use weir_report::tables::{Table, text, wrapped};
-use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan};
+use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan, Regime};
 
 use crate::cli::PlanArgs;
 use crate::exit::Exit;
@@ -48,6 +48,7 @@ pub(crate) fn overview(plan: &Plan) -> String {
         out += &text(&tier_table(deployment));
         out.push('\n');
         out += &text(&cell_table(plan, index, deployment));
+        out += &wrapped(&legend(plan, index), "  ");
         for remedy in remedies(plan, index) {
             out += &wrapped(&format!("- {remedy}"), "  ");
         }
@@ -166,7 +167,7 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
     for (arm_index, arm) in of.arms.iter().enumerate() {
         for cell in first_repeats(plan, index).filter(|cell| cell.arm == arm_index) {
             let prediction = &cell.prediction;
-            let set = prediction.working_set.to_string();
+            let set = prediction.working_set.map_or_else(|| "-".to_owned(), |set| set.to_string());
             let regime = prediction.regime.name().to_owned();
             let verdict = prediction.verdict.to_string();
             let this = (arm_index, set.clone(), regime.clone(), verdict.clone());
@@ -192,6 +193,25 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
         }
     }
     table
+}
+
+/// What the words of the cells' table mean.
+fn legend(plan: &Plan, deployment: usize) -> String {
+    let mut words =
+        "Working set: KV bytes that were asked and will be asked again, at their peak, \
+                     per replica. Regimes, by a replay without time:"
+            .to_owned();
+    let printed = |regime: &Regime| {
+        first_repeats(plan, deployment).any(|cell| cell.prediction.regime == *regime)
+    };
+    // What is meant by "more" stands in the first.
+    let told = |regime: &Regime| *regime == Regime::FitsGpu || printed(regime);
+    let regimes = [Regime::FitsGpu, Regime::FitsTier, Regime::Overflows];
+    for (place, regime) in regimes.iter().filter(|regime| told(regime)).enumerate() {
+        let separator = if place == 0 { "" } else { ";" };
+        let _ = write!(words, "{separator} {}: {}", regime.name(), regime.meaning());
+    }
+    words + "."
 }
 
 fn first_repeats(plan: &Plan, deployment: usize) -> impl Iterator<Item = &Cell> {

@@ -65,16 +65,19 @@ pub(super) fn asked(
     search: Option<&Search>,
     sets: Option<&WorkingSets>,
 ) -> anyhow::Result<AsDeployed> {
+    let endpoint = Endpoint::new(&target.url.0[0], Access::of(&target)?)?;
+    let pool_tokens = endpoint.cache_limits().kv_tokens;
     let workloads = match (workload(args)?, sets) {
         (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),
         (workload, _) => {
-            vec![NamedWorkload { name: String::new(), workload: sized(workload, &target)? }]
+            vec![NamedWorkload { name: String::new(), workload: sized(workload, &endpoint, pool_tokens)? }]
         }
     };
     Ok(AsDeployed {
         name: "load".to_owned(),
         model: served.id.clone(),
         max_model_len: served.max_model_len,
+        pool_tokens,
         workloads,
         endpoint: target,
         load: load(args, search)?,
@@ -91,12 +94,15 @@ pub(super) fn asked(
 }
 
 /// Counts in multiples of the GPU's cache worked out with what the server says it holds.
-fn sized(workload: WorkloadConfig, target: &EndpointTarget) -> anyhow::Result<WorkloadConfig> {
+fn sized(
+    workload: WorkloadConfig,
+    endpoint: &Endpoint,
+    pool_tokens: Option<u64>,
+) -> anyhow::Result<WorkloadConfig> {
     if !workload.is_sized_by_a_tier() {
         return Ok(workload);
     }
-    let endpoint = Endpoint::new(&target.url.0[0], Access::of(target)?)?;
-    let Some(tokens) = endpoint.cache_limits().kv_tokens else {
+    let Some(tokens) = pool_tokens else {
         return Err(Mistake(format!(
             "{} does not say how much its GPU cache holds (vllm:cache_config_info at /metrics); \
              write a plain number of prefixes",

@@ -11,6 +11,7 @@ mod edges;
 mod error;
 mod guard;
 mod journal;
+mod residence;
 mod sink;
 mod steady;
 
@@ -37,10 +38,8 @@ use crate::caches::FirstPrompts;
 use crate::edges::Edges;
 pub use crate::error::TrialError;
 pub use crate::journal::{Journal, JournalError};
+pub use crate::residence::Residence;
 use crate::sink::Rows;
-
-/// A window shorter than this many mean residence times holds hardly any request as a whole.
-const RESIDENCES: u128 = 5;
 
 /// Where a cell stands, for people who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,14 +207,14 @@ impl Measurement<'_> {
         notes.extend(edges.notes.iter().cloned());
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);
-        notes.extend(short_window(report.window, residence));
+        notes.extend(residence.short_window(report.window));
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
         let lost = live.snapshot();
         let allowance = Allowance::of(
             (self.arm(), &self.plan.client, &level.load),
             block,
-            (report.window, residence.0),
+            (report.window, residence.total()),
             lost.failed + lost.unfinished,
         );
         let mut contradiction = beyond::hits(&asked, &signals, allowance).err();
@@ -379,17 +378,4 @@ fn steady_note(steady_from: Option<Nanos>, (start, end): (Nanos, Nanos)) -> Opti
             end.saturating_sub(start)
         )),
     }
-}
-
-fn short_window((start, end): (Nanos, Nanos), (sum, count): (u128, u64)) -> Option<String> {
-    let mean = sum / u128::from(count.max(1));
-    let span = u128::from(end.saturating_sub(start).0);
-    (count > 0 && span < RESIDENCES * mean).then(|| {
-        format!(
-            "The window of {} is shorter than {RESIDENCES} times the mean request of {}: lengthen \
-             the duration",
-            end.saturating_sub(start),
-            Nanos(mean as u64)
-        )
-    })
 }

@@ -7,6 +7,7 @@ use weir_model::{Outcome, RequestRow, Window};
 use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
+use crate::residence::Residence;
 use crate::steady::Pace;
 
 /// Different causes that are counted: a server that gives each failure its own words must not fill
@@ -21,8 +22,8 @@ pub(crate) struct Rows<'a> {
     window: Window,
     block_tokens: u32,
     pub(crate) asked: AskedLoad,
-    /// Sum of the residence times of the requests of the measured set that ended, and their number.
-    pub(crate) residence: (u128, u64),
+    /// How long the measured requests stayed.
+    pub(crate) residence: Residence,
     /// Work per part of the load.
     pub(crate) pace: Pace,
     /// Causes of failed requests, with how often each came.
@@ -36,7 +37,7 @@ impl<'a> Rows<'a> {
             window,
             block_tokens,
             asked: AskedLoad::default(),
-            residence: (0, 0),
+            residence: Residence::default(),
             pace: Pace::default(),
             failures: BTreeMap::new(),
         }
@@ -58,10 +59,7 @@ impl Sink for Rows<'_> {
     fn row(&mut self, row: RequestRow) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
         self.pace.add(&row);
-        if self.window.measures(row.due) && row.outcome != Outcome::Unfinished {
-            self.residence.0 += u128::from((row.end - row.start).0);
-            self.residence.1 += 1;
-        }
+        self.residence.add(&row, self.window);
         if let Some(cause) = row.error.as_ref().filter(|_| row.outcome == Outcome::Failed)
             && (self.failures.len() < CAUSES_KEPT || self.failures.contains_key(cause))
         {

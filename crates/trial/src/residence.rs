@@ -1,0 +1,65 @@
+//! How long requests stay, against the window in which they are measured.
+
+use weir_model::{Nanos, Outcome, RequestRow, Window};
+
+/// A window shorter than this many mean residence times holds hardly any request as a whole.
+const RESIDENCES: u128 = 5;
+
+/// Residence times of the measured requests that ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Residence {
+    sum: u128,
+    count: u64,
+}
+
+impl Residence {
+    /// Counts a request that is measured and has ended.
+    pub fn add(&mut self, row: &RequestRow, window: Window) {
+        if window.measures(row.due) && row.outcome != Outcome::Unfinished {
+            self.stayed(row.end - row.start);
+        }
+    }
+
+    fn stayed(&mut self, time: Nanos) {
+        self.sum += u128::from(time.0);
+        self.count += 1;
+    }
+
+    /// Sum of the times, request-nanoseconds.
+    pub(crate) const fn total(&self) -> u128 {
+        self.sum
+    }
+
+    /// That the window is too short for such requests, where it is.
+    pub fn short_window(&self, (start, end): (Nanos, Nanos)) -> Option<String> {
+        let mean = self.sum / u128::from(self.count.max(1));
+        let window = end.saturating_sub(start);
+        (self.count > 0 && u128::from(window.0) < RESIDENCES * mean).then(|| {
+            format!(
+                "The window of {window} is shorter than {RESIDENCES} times the mean request of \
+                 {}: lengthen the duration",
+                Nanos(mean as u64)
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(seconds: &[u64], window: u64) -> Option<String> {
+        let mut seen = Residence::default();
+        for time in seconds {
+            seen.stayed(Nanos::from_secs(*time));
+        }
+        seen.short_window((Nanos::from_secs(10), Nanos::from_secs(10 + window)))
+    }
+
+    #[test]
+    fn a_window_holds_five_mean_requests() {
+        assert_eq!(of(&[4, 4], 20), None);
+        assert!(of(&[4, 5], 20).is_some());
+        assert_eq!(of(&[], 20), None, "nobody says nothing");
+    }
+}

@@ -233,13 +233,13 @@ fn message(error: &serde_saphyr::Error, path: &Path) -> String {
     match error {
         SerdeUnknownField { field, expected, .. } => format!(
             "unknown key `{}`{}; expected one of {}",
-            dotted(path, Some(field)),
+            dotted(&above(path, field), field),
             did_you_mean(field, expected.iter().copied()),
             listed(expected)
         ),
         SerdeUnknownVariant { variant, expected, .. } => format!(
             "{}: unknown value `{variant}`{}; expected one of {}",
-            dotted(path, None),
+            above(path, variant),
             did_you_mean(variant, expected.iter().copied()),
             listed(expected)
         ),
@@ -247,21 +247,25 @@ fn message(error: &serde_saphyr::Error, path: &Path) -> String {
     }
 }
 
-/// A path as `--set` takes it, with a last key that is not in it yet.
-fn dotted(path: &Path, last: Option<&str>) -> String {
-    let keys = path.iter().filter_map(|segment| match segment {
-        Segment::Map { key } => Some(set::quoted(key)),
+/// The path, as `--set` takes it, above a last part that may be in it already.
+fn above(path: &Path, last: &str) -> String {
+    let parts = path.iter().filter_map(|segment| match segment {
+        Segment::Map { key } => Some(key.clone()),
         Segment::Seq { index } => Some(index.to_string()),
         Segment::Enum { variant } => Some(variant.clone()),
         Segment::Unknown => None,
     });
-    let mut keys: Vec<String> = keys.collect();
-    if let Some(last) = last.map(set::quoted)
-        && keys.last() != Some(&last)
-    {
-        keys.push(last);
+    let mut parts: Vec<String> = parts.collect();
+    if parts.last().is_some_and(|part| part == last) {
+        parts.pop();
     }
-    keys.join(".")
+    let quoted: Vec<String> = parts.iter().map(|part| set::quoted(part)).collect();
+    quoted.join(".")
+}
+
+/// A path with one more key.
+fn dotted(above: &str, key: &str) -> String {
+    if above.is_empty() { set::quoted(key) } else { format!("{above}.{}", set::quoted(key)) }
 }
 
 /// Reads YAML into any type, with errors as `file:line:column: message`.

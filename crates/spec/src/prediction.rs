@@ -78,8 +78,8 @@ pub(crate) fn regime_as_deployed(
     if deployment.engine.blocks == 0 {
         return Ok(Regime::Unknown);
     }
-    let stream = Stream::read(deployment, level, seed)?;
-    // Its passes take no time, since nobody knows how long: the replay runs to its own end.
+    // Nobody knows how long its passes take: the replay runs to its own end.
+    let stream = Stream { seconds: None, ..Stream::read(deployment, level, seed)? };
     let mut timing = Timing::new(&deployment.timing).map_err(|error| {
         SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
     })?;

@@ -26,6 +26,11 @@ pub(crate) fn environment() -> Environment {
     }
 }
 
+/// Cells that run at once where they are simulated.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// This moment, UTC: `2026-11-20T15:30:00Z`.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

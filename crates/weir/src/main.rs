@@ -4,6 +4,7 @@ mod cell;
 mod cli;
 mod commands;
 mod exit;
+mod forecast;
 mod host;
 mod interrupt;
 mod measured;

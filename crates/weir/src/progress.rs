@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::forecast::duration_words;
 use crate::printer::Printer;
+
+/// Seconds that are worth telling.
+const WORTH_TELLING: f64 = 10.0;
 
 /// Progress over cells, or other things of which there are many.
 pub(crate) struct Progress {
@@ -49,8 +53,16 @@ impl Progress {
         self.bar.set_message(path.to_owned());
         let done = self.bar.position();
         if self.every > 0 && (done.is_multiple_of(self.every) || done == self.total) {
-            printer.note(&format!("{done}/{} {}", self.total, self.what));
+            let left = self.left(done).unwrap_or_default();
+            printer.note(&format!("{done}/{} {}{left}", self.total, self.what));
         }
+    }
+
+    /// The time that the rest takes, at the pace until now; nothing where it is hardly any.
+    fn left(&self, done: u64) -> Option<String> {
+        let each = self.bar.elapsed().as_secs_f64() / done.max(1) as f64;
+        let seconds = each * self.total.saturating_sub(done) as f64;
+        (seconds >= WORTH_TELLING).then(|| format!(", {} left", duration_words(seconds)))
     }
 
     /// Says what is worked on now.

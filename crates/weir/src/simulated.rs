@@ -1,24 +1,31 @@
 //! From a planned cell to a simulated world.
 
 use anyhow::Context;
+use weir_model::{Nanos, RequestRow, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
+use weir_trial::Residence;
 use weir_workload::Schedule;
 
 use crate::cell::Ran;
 use crate::interrupt::Interrupt;
 
 /// Rows go to the cell's tables.
-struct Rows<'a>(&'a mut CellWriter);
+struct Rows<'a> {
+    writer: &'a mut CellWriter,
+    window: Window,
+    residence: Residence,
+}
 
 impl Recorder for Rows<'_> {
     type Error = RecordError;
-    fn request(&mut self, row: &weir_model::RequestRow) -> Result<(), RecordError> {
-        self.0.push_request(row)
+    fn request(&mut self, row: &RequestRow) -> Result<(), RecordError> {
+        self.residence.add(row, self.window);
+        self.writer.push_request(row)
     }
-    fn step(&mut self, row: &weir_model::StepRow) -> Result<(), RecordError> {
-        self.0.push_step(row)
+    fn step(&mut self, row: &StepRow) -> Result<(), RecordError> {
+        self.writer.push_step(row)
     }
 }
 
@@ -30,10 +37,39 @@ pub(crate) fn simulate(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Ran>> {
     let deployment = &plan.deployments[cell.deployment];
-    let arm = &deployment.arms[cell.arm];
     let level = &deployment.levels[cell.level];
     let mut source = deployment.open_source(level, cell.seed)?;
-    let config = WorldConfig {
+    let config = world_config(plan, cell)?;
+    let window = Window { start: level.warmup, end: level.duration.unwrap_or(Nanos::MAX) };
+    let mut rows = Rows { writer, window, residence: Residence::default() };
+    let world = World::new(config, &mut source, &mut rows)?;
+    let summary = world.run(|_, _| !interrupt.is_set())?;
+    if let Some(error) = source.error() {
+        // Kept as what it is: the trace changed under the run, which is the user's to mend.
+        return Err(error.clone().into());
+    }
+    let (skipped, truncated) = (source.skipped(), source.truncated());
+    let residence = rows.residence;
+    Ok(summary.map(|summary| Ran {
+        contradiction: unbalanced(&summary),
+        signals: summary.signals,
+        skipped,
+        truncated,
+        certificate: None,
+        notes: residence
+            .short_window((window.start, summary.end.min(window.end)))
+            .into_iter()
+            .collect(),
+        doubt: None,
+    }))
+}
+
+/// The world of a cell.
+pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> anyhow::Result<WorldConfig> {
+    let deployment = &plan.deployments[cell.deployment];
+    let arm = &deployment.arms[cell.arm];
+    let level = &deployment.levels[cell.level];
+    Ok(WorldConfig {
         engine: deployment.engine.clone(),
         timing: deployment.timing.clone(),
         offload: arm.offload.clone(),
@@ -44,24 +80,7 @@ pub(crate) fn simulate(
         warmup: level.warmup,
         drain: plan.client.drain,
         max_requests: level.max_requests,
-    };
-    let mut rows = Rows(writer);
-    let world = World::new(config, &mut source, &mut rows)?;
-    let summary = world.run(|_, _| !interrupt.is_set())?;
-    if let Some(error) = source.error() {
-        // Kept as what it is: the trace changed under the run, which is the user's to mend.
-        return Err(error.clone().into());
-    }
-    let (skipped, truncated) = (source.skipped(), source.truncated());
-    Ok(summary.map(|summary| Ran {
-        contradiction: unbalanced(&summary),
-        signals: summary.signals,
-        skipped,
-        truncated,
-        certificate: None,
-        notes: Vec::new(),
-        doubt: None,
-    }))
+    })
 }
 
 /// The simulator's own books must balance: Little's law, without a rounding error.

@@ -55,6 +55,17 @@ impl Source {
         }
     }
 
+    /// Requests that a trace asks in all; nothing for generators, which have no end.
+    pub const fn requests(&self) -> Option<u64> {
+        match self {
+            Self::Trace(source) => {
+                let total = source.total();
+                Some(total.read - total.skipped)
+            }
+            _ => None,
+        }
+    }
+
     /// Why a trace ended early; see [`TraceSource::error`].
     pub const fn error(&self) -> Option<&WorkloadError> {
         match self {

@@ -166,8 +166,9 @@ impl Story<'_> {
         lines.extend(doubted_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
         let effect = self.effect(note);
+        let could = seen.get(SignalKind::EligibleTokens).is_some_and(|tokens| tokens > 0.0);
         let served = seen.get(SignalKind::ExternalHitTokens);
-        if effect.is_some() && of.offload.is_some() && served == Some(0.0) {
+        if effect.is_some() && of.offload.is_some() && could && served == Some(0.0) {
             lines.push(SERVED_NOTHING.to_owned());
         }
         lines.extend(effect);

@@ -283,7 +283,11 @@ mod tests {
         let lanes = refusal(&text.replace("lanes: 2", "lanes: 0"));
         assert!(lanes.contains("figures.lanes: 0 lanes"), "{lanes}");
         let key = refusal(&text.replace("lanes: 2", "lines: 2"));
-        assert!(key.starts_with("my.yaml:") && key.contains("unknown key `figures.lines` (did you mean `lanes`?)"), "{key}");
+        assert!(
+            key.starts_with("my.yaml:")
+                && key.contains("unknown key `figures.lines` (did you mean `lanes`?)"),
+            "{key}"
+        );
     }
 
     #[test]

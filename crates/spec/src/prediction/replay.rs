@@ -128,10 +128,11 @@ pub(super) fn run(
         caches.replicas[chosen].reuse.note(asked);
         let served = serve(&mut caches, chosen, asked, &mut counts);
         counts.per_replica[chosen] += 1;
+        let Some(most) = stream.seconds else { continue };
         let loading = served.loaded as f64 * deployment.engine.kv_bytes_per_token as f64
             / caches.read_bytes_per_s;
         seconds += pace.seconds(asked, served.computed, timing) + loading;
-        if stream.seconds.is_some_and(|most| seconds / replicas as f64 > most) {
+        if seconds / replicas as f64 > most {
             break;
         }
     }
@@ -310,7 +311,7 @@ impl Pace {
         let engine = &deployment.engine;
         let per_replica = (stream.in_flight as u32).div_ceil(deployment.replicas);
         Self {
-            batch: per_replica.clamp(1, engine.max_num_seqs),
+            batch: per_replica.clamp(1, engine.max_num_seqs.max(1)),
             pool: u64::from(engine.blocks) * u64::from(engine.block_size),
             budget: engine.max_num_batched_tokens,
             prompts: ByKey::default(),

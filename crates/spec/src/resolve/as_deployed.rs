@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use weir_engine::{EngineConfig, TimingConfig};
-use weir_model::{Accelerator, Bytes, KernelFit, ModelShape, Nanos, Verdict};
+use weir_model::{Accelerator, KernelFit, ModelShape, Nanos, Verdict};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_workload::WorkloadConfig;
 

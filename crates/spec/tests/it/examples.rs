@@ -66,7 +66,7 @@ fn two_prefixes_per_user_do_not_fit_the_gpus() {
         at("lmcache-local", "c50").verdict,
         Verdict::OverheadOnly(OverheadReason::TierTooSmall)
     );
-    let small = "The largest tier of lmcache-local (8.4 GiB) is smaller than the GPU pool \
+    let small = "The largest tier of lmcache-local (18 GiB) is smaller than the GPU pool \
                  (53.5 GiB) in 2 of 2 deployments, most of all for Qwen/Qwen3-8B on \
                  2x-l40s-gmu0.9: it mostly holds copies of what the GPU has.";
     assert!(plan.warnings.iter().any(|warning| warning == small), "{:#?}", plan.warnings);

@@ -70,7 +70,7 @@ fn lmcache_has_its_own_defaults_and_a_host_tier_before_disk_and_store() {
         assert!(offload.prompt_only);
         assert_eq!(offload.load, LoadMode::InPass);
         assert_eq!(offload.tiers[0].kind, TierKind::Host);
-        assert_eq!(offload.tiers[0].capacity, Bytes(5_000_000_000));
+        assert_eq!(offload.tiers[0].capacity, Bytes::from_gib(10));
         // Two ranks, each over its own PCIe 4 link.
         assert_eq!(offload.tiers[0].link.read_bytes_per_s, 48e9);
         assert_eq!(offload.tiers[0].link.per_copy, Nanos(3_500));

@@ -64,17 +64,11 @@ fn errors_name_the_flag() {
             "--set load.duration=10: invalid type: integer `10`, expected a duration with its unit, \
              such as `100ms` or `120s`",
         ),
-        (
-            "seed=x",
-            "--set seed=x: invalid type: string \"x\", expected a whole number of 0 or more",
-        ),
+        ("seed=x", "--set seed=x: not a whole number of 0 or more"),
         ("seed.x=1", "--set seed.x=1: `seed` is a value and has no key `x`"),
         ("arms.5.bytes=1GiB", "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`"),
         ("engine=5", "--set engine=5: invalid type: integer `5`, expected a map"),
-        (
-            "arms=no-offload",
-            "--set arms=no-offload: invalid type: string \"no-offload\", expected a list",
-        ),
+        ("arms=no-offload", "--set arms=no-offload: expected a list, such as `[a, b]`"),
         ("a..b=1", "--set a..b=1: `a..b` is not a path; write keys with dots between them"),
         ("seed=[", "--set seed=[: the value is not YAML"),
     ] {

@@ -8,16 +8,10 @@ use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan, Regime};
 
 use crate::cli::PlanArgs;
 use crate::exit::Exit;
+use crate::forecast::Forecast;
+use crate::host::cores;
 use crate::planned::planned;
 use crate::printer::Printer;
-
-/// Wall time of one simulated second of one replica, in seconds: measured on the published
-/// evaluation on one 3 GHz core, and good for a factor of three either way.
-const COST_OF_A_SIMULATED_SECOND: f64 = 2e-4;
-/// Levels that are given longer than this end by their requests.
-const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
-/// Wall time of opening and closing a cell, mostly waiting for the disk.
-const COST_OF_A_CELL: f64 = 0.03;
 
 pub(crate) fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let plan = planned(&args.experiment)?.plan;
@@ -40,7 +34,7 @@ pub(crate) fn overview(plan: &Plan) -> String {
         plan.target.words(),
         plan.plan_hash(),
         plan.seed,
-        time_estimate(plan)
+        Forecast::of(plan, cores()).words()
     );
     for (index, deployment) in plan.deployments.iter().enumerate() {
         out.push('\n');
@@ -60,54 +54,6 @@ pub(crate) fn overview(plan: &Plan) -> String {
         }
     }
     out
-}
-
-/// How long it will take, roughly.
-pub(crate) fn time_estimate(plan: &Plan) -> String {
-    if plan.target.is_live() {
-        return live_estimate(plan);
-    }
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let seconds: f64 = plan.cells.iter().map(|cell| cell_cost(plan, cell)).sum::<f64>() / jobs;
-    if seconds < 10.0 {
-        "some seconds of simulation".to_owned()
-    } else if seconds < 100.0 {
-        format!("about {:.0} s of simulation", (seconds / 10.0).ceil() * 10.0)
-    } else {
-        format!("about {:.0} min of simulation", (seconds / 60.0).ceil())
-    }
-}
-
-/// Seconds that a small model's processes take to start and to end. A large model takes longer.
-const BRING_UP: f64 = 25.0;
-
-/// Live cells take their time, one after the other.
-fn live_estimate(plan: &Plan) -> String {
-    let levels =
-        plan.cells.iter().map(|cell| &plan.deployments[cell.deployment].levels[cell.level]);
-    let durations: Option<Vec<Nanos>> =
-        levels.map(|level| level.duration.filter(|duration| *duration < NO_LIMIT)).collect();
-    match durations {
-        None => "as long as the server takes for all requests".to_owned(),
-        Some(durations) => {
-            let beside = if plan.target.starts_processes() { BRING_UP } else { 1.0 };
-            let seconds: f64 =
-                durations.iter().map(|duration| duration.as_secs_f64() + beside).sum();
-            let minutes = (seconds / 60.0).round();
-            if minutes >= 3.0 {
-                return format!("about {minutes:.0} min");
-            }
-            format!("about {}", Nanos((seconds.ceil() * 1e9) as u64))
-        }
-    }
-}
-
-fn cell_cost(plan: &Plan, cell: &Cell) -> f64 {
-    let deployment = &plan.deployments[cell.deployment];
-    let level = &deployment.levels[cell.level];
-    // A trace without a duration: an hour is the order of the published ones.
-    let simulated = level.duration.map_or(3600.0, Nanos::as_secs_f64);
-    COST_OF_A_CELL + simulated * f64::from(deployment.replicas) * COST_OF_A_SIMULATED_SECOND
 }
 
 fn heading(of: &Deployment) -> String {

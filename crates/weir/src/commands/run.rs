@@ -14,6 +14,7 @@ use weir_spec::Plan;
 use crate::cli::{ExperimentArgs, RunArgs};
 use crate::commands::plan;
 use crate::exit::{Exit, Mistake};
+use crate::forecast::Forecast;
 use crate::host;
 use crate::interrupt::{Interrupt, Waiting};
 use crate::planned::{Planned, planned};
@@ -39,17 +40,15 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
         None => created(args)?,
     };
     let cells = plan.cells.len();
-    printer.note(&format!("{}: {cells} cells; {}", plan.name, plan::time_estimate(&plan)));
+    let jobs = args.jobs.unwrap_or_else(host::cores);
+    let forecast = Forecast::of(&plan, jobs);
+    printer.note(&format!("{}: {cells} cells; {}", plan.name, forecast.words()));
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     if plan.target.starts_processes() {
         prepare(&run, &plan, printer)?;
     }
-    let jobs = args
-        .jobs
-        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-        .unwrap_or(1);
     let outcome = run_missing(&run, &plan, jobs, &interrupt, printer)?;
     for damaged in &outcome.repaired {
         printer.note(&format!("ran again: {damaged}"));
@@ -139,6 +138,6 @@ fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, P
         return Err(Mistake(message.to_owned()).into());
     }
     plan.check_inputs()?;
-    let run = RunFolder::resume(folder, &given.plan_hash())?;
+    let run = RunFolder::resume(folder, &plan.plan_hash())?;
     Ok((run, plan))
 }

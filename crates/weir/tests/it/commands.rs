@@ -16,7 +16,7 @@ fn a_plan_shows_tiers_working_sets_and_predictions() {
     assert_eq!(answer.err, "");
     insta::with_settings!({ filters => [(r"plan [0-9a-f]{32}", "plan [hash]")] }, {
         assert_snapshot!(answer.out, @"
-    small: 2 cells on the simulated target (plan [hash], seed 0); some seconds of simulation
+    small: 2 cells on the simulated target (plan [hash], seed 0); about 150 requests, less than 10 s of simulation
 
     Qwen/Qwen3-8B on 2x-l40s, 1 x TP 2, vLLM 0.32.0
       GPU pool 430144 tokens (59.1 GiB, 144 KiB per token), at most 256 sequences and 2048 tokens per pass
@@ -30,8 +30,11 @@ fn a_plan_shows_tiers_working_sets_and_predictions() {
       arm             level  working set  regime    predicted verdict
       no-offload      c2       562.5 MiB  fits-gpu  control
       native-offload  c2       562.5 MiB  fits-gpu  overhead-only (fits-gpu)
-      - native-offload: more prefixes or users, or a lower gpu_memory_utilization, so that the working
-      set exceeds the GPU pool
+      Working set: KV bytes that were asked and will be asked again, at their peak, per replica.
+      Regimes, by a replay without time: fits-gpu: less than 1 % of prompt tokens were asked before and
+      are gone from the GPU pool.
+      - native-offload: more prefixes or users, or a lower gpu_memory_utilization, so that the GPU pool
+      loses what is asked again
     ");
     });
     let dry = weir(folder.path(), &["run", "small.yaml", "--dry-run", "--out", "run"]).done();

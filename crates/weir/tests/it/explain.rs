@@ -27,9 +27,9 @@ fn a_simulated_run_is_told_in_words() {
   native-offload (against no-offload)
     vLLM's OffloadingConnector to host memory.
     c2 (2 users): overhead-only (fits-gpu); it counts.
-      Regime: what is asked again is 562.5 MiB per replica; the GPU pool holds 59.1 GiB, the tiers
-      host 64 GiB: the GPU itself holds it (fits-gpu).
-      Of 72,600 prompt tokens, 90.2 % came from the GPU's cache, 0.0 % from the tiers, 9.8 % were
+      Regime: the working set, what is asked again at its peak, is 562.5 MiB per replica; the GPU
+      pool holds 59.1 GiB, the tiers host 64 GiB: the GPU pool holds it (fits-gpu).
+      Of 73,700 prompt tokens, 90.2 % came from the GPU's cache, 0.0 % from the tiers, 9.8 % were
       computed.
       Asked before: 90.9 % of them; left over by the GPU: 0.0 %.
       Stored: 891 MiB (simulator).
@@ -40,8 +40,8 @@ fn a_simulated_run_is_told_in_words() {
       Against no-offload: Output throughput 0.0 %, TTFT mean 0.0 %, TPOT mean 0.0 %.
       Why: The GPU itself holds what is asked again: only 0.00 % of the prompt tokens were left for
       the tiers (the working set is 562.5 MiB per replica).
-      To see an effect: more prefixes or users, or a lower gpu_memory_utilization, so that the
-      working set exceeds the GPU pool.
+      To see an effect: more prefixes or users, or a lower gpu_memory_utilization, so that the GPU
+      pool loses what is asked again.
     "#);
 }
 

@@ -18,8 +18,9 @@ use self::search::{Search, bisect};
 use self::working_set::WorkingSets;
 use crate::cell::run_cell;
 use crate::cli::LoadArgs;
-use crate::commands::{plan, run};
+use crate::commands::run;
 use crate::exit::Exit;
+use crate::forecast::Forecast;
 use crate::host;
 use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
     let text = format!("# weir {}\n", std::env::args().skip(1).collect::<Vec<_>>().join(" "));
     let run = RunFolder::create(&folder, &text, &plan, &plan.plan_hash(), &host::environment())?;
-    printer.note(&format!("{}; {}", served.id, plan::time_estimate(&plan)));
+    printer.note(&format!("{}; {}", served.id, Forecast::of(&plan, 1).words()));
     let found = match &search {
         None => {
             run_missing(&run, &plan, 1, &interrupt, printer)?;

@@ -9,6 +9,7 @@ use weir_probe::report::Recompute;
 use weir_probe::run::buffer_bytes;
 use weir_probe::session::{Whereabouts, label};
 use weir_probe::{ProbeConfig, Report, Session, Target, Work};
+use weir_report::numerals::whole;
 use weir_report::tables::{Table, text, wrapped};
 
 use super::asked::Asked;
@@ -341,19 +342,6 @@ fn figure(value: f64) -> String {
         () if size >= 0.9995 || size == 0.0 => format!("{value:.2}"),
         () => format!("{value:.3}"),
     }
-}
-
-/// A whole number with separators.
-fn whole(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn capitalised(text: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Cells that stand for the others are simulated for a moment each and not recorded. The share of
 //! the level that passed in it says how many requests the whole has, how long it lasts in virtual
-//! time, and how fast this machine is now, whatever else it does.
+//! time, and how much CPU time this machine needs for it. What else runs here takes its share.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -12,17 +12,18 @@ use weir_report::numerals;
 use weir_sim::{Recorder, World};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
 
+use crate::host;
 use crate::simulated::world_config;
 
 /// Longest time for one sample.
 const MOMENT: Duration = Duration::from_millis(40);
 /// Cells that are sampled at most.
 const SAMPLES: usize = 24;
-/// A cell that is recorded and judged takes so many times what simulating it takes (published
-/// evaluation and Mooncake trace, on one 3 GHz core).
-const RECORDED: f64 = 8.0;
-/// Seconds for the files of a cell, however small it is.
-const FILES: f64 = 0.04;
+/// A cell that is recorded and judged takes so many times the CPU time of simulating it (published
+/// evaluation, `capacity-bound` and the Mooncake trace, which took 11, 16 and 102 s of it).
+const RECORDED: f64 = 4.0;
+/// CPU seconds for the files of a cell, however small it is.
+const FILES: f64 = 0.02;
 /// Seconds in which the caches and servers of an emulated or deployed engine are made ready, and
 /// what is in flight at the end is answered.
 const READY: f64 = 3.0;
@@ -35,7 +36,7 @@ const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Foreseen {
     requests: f64,
-    /// Seconds of this machine that simulating it takes.
+    /// CPU seconds of this machine that simulating it takes.
     simulating: f64,
     /// Seconds of the level.
     virtual_time: f64,
@@ -63,7 +64,10 @@ impl Forecast {
             cells.iter().map(|cell| cell.virtual_time + beside).sum()
         } else {
             let cell = |cell: &Foreseen| FILES + RECORDED * cell.simulating;
-            cells.iter().map(cell).sum::<f64>() / jobs.clamp(1, cells.len().max(1)) as f64
+            let jobs = jobs.clamp(1, cells.len().max(1)) as f64;
+            // Each job has what is left by those that run here already.
+            let share = (host::cores() as f64 / (host::load() + jobs)).min(1.0);
+            cells.iter().map(cell).sum::<f64>() / jobs / share
         };
         let requests = cells.iter().map(|cell| cell.requests).sum();
         Self { requests: Some(requests), seconds: Some(seconds), live }
@@ -149,7 +153,7 @@ fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let mut source = plan.deployments[cell.deployment].open_source(level, cell.seed).ok()?;
     let limit = [level.max_requests, source.requests()].into_iter().flatten().min();
-    let start = Instant::now();
+    let (start, used) = (Instant::now(), cpu_seconds());
     let mut reached = (Nanos::ZERO, 0);
     let mut nothing = Unrecorded;
     let world = World::new(world_config(plan, cell).ok()?, &mut source, &mut nothing).ok()?;
@@ -157,7 +161,7 @@ fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
         reached = (now, issued);
         start.elapsed() < moment
     });
-    let simulating = start.elapsed().as_secs_f64();
+    let simulating = cpu_seconds() - used;
     let whole = |(now, issued): (Nanos, u64), done: f64| Foreseen {
         requests: issued as f64 / done,
         simulating: simulating / done,
@@ -170,6 +174,12 @@ fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
     let of_requests = share(reached.1 as f64, limit.map(|most| most as f64));
     let done = of_time.max(of_requests);
     (done > 0.0).then(|| whole(reached, done.min(1.0)))
+}
+
+/// CPU time of this thread so far.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn share(part: f64, whole: Option<f64>) -> f64 {

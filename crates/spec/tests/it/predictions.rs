@@ -1,9 +1,9 @@
 //! What is foreseen of workloads whose outcome is known from capacities.
 
 use weir_model::{OverheadReason, Verdict, VoidReason};
-use weir_spec::{AsDeployed, NamedWorkload};
 use weir_spec::document::section;
 use weir_spec::plan::{Plan, Prediction, Regime};
+use weir_spec::{AsDeployed, NamedWorkload};
 
 /// A pool of 60,000 tokens (8.8 GB).
 const POOL: &str = "engine.kv_tokens=60000";

@@ -70,7 +70,10 @@ pub(super) fn asked(
     let workloads = match (workload(args)?, sets) {
         (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),
         (workload, _) => {
-            vec![NamedWorkload { name: String::new(), workload: sized(workload, &endpoint, pool_tokens)? }]
+            vec![NamedWorkload {
+                name: String::new(),
+                workload: sized(workload, &endpoint, pool_tokens)?,
+            }]
         }
     };
     Ok(AsDeployed {

@@ -54,12 +54,15 @@ impl TlsClient {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(trust::AnyCertificate::new(&provider)))
                 .with_no_client_auth()
+        } else if let Some(path) = &config.ca_file {
+            let (roots, named) = roots::from_file(path)?;
+            let verifier = trust::NamedCertificates::new(roots, named, provider)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth()
         } else {
-            let roots = match &config.ca_file {
-                Some(path) => roots::from_file(path)?,
-                None => roots::of_the_system()?,
-            };
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots::of_the_system()?).with_no_client_auth()
         };
         client.alpn_protocols = protocols;
         Ok(Self { config: Arc::new(client) })

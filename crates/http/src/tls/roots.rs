@@ -8,20 +8,25 @@ use rustls::pki_types::pem::PemObject;
 
 use super::TlsError;
 
-/// The certificates of a PEM file, every one of which must be usable.
-pub(super) fn from_file(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The certificates of a PEM file, every one of which must be usable: as authorities, and as they
+/// are.
+pub(super) fn from_file(
+    path: &Path,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let refuse = |why: String| TlsError::CaFile { path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
+    let mut named = Vec::new();
     let certificates =
         CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+        roots.add(certificate.clone()).map_err(|error| refuse(error.to_string()))?;
+        named.push(certificate);
     }
     if roots.is_empty() {
         return Err(refuse("it has no PEM block BEGIN CERTIFICATE".to_owned()));
     }
-    Ok(roots)
+    Ok((roots, named))
 }
 
 /// The system's certificates; those that cannot be used are passed over, as every client does.

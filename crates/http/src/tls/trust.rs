@@ -1,11 +1,98 @@
-//! Trust in whoever answers, for servers with certificates of their own making.
+//! Trust for servers with certificates of their own making: in whoever answers, or in exactly the
+//! certificates of a file.
+
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::TlsError;
+
+/// Accepts what the certificates of a file have issued, and these certificates themselves.
+///
+/// A certificate as `openssl req -x509` makes it is an authority's and the server's at once, which
+/// the usual rules refuse. OpenSSL's clients (`curl --cacert`, `redis-cli --cacert`) take a server
+/// whose very certificate is in the file; name and validity are checked all the same.
+#[derive(Debug)]
+pub(super) struct NamedCertificates {
+    issued: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl NamedCertificates {
+    pub(super) fn new(
+        roots: RootCertStore,
+        named: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let issued = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| TlsError::Provider(error.to_string()))?;
+        Ok(Self { issued, named })
+    }
+}
+
+/// Whether all that is wrong with a certificate is who issued it and for what. The time of
+/// validity is looked at before both, so that an expired certificate says so here.
+fn is_of_its_issuer(error: &Error) -> bool {
+    let Error::InvalidCertificate(why) = error else { return false };
+    matches!(
+        why,
+        CertificateError::UnknownIssuer
+            | CertificateError::InvalidPurpose
+            | CertificateError::InvalidPurposeContext { .. }
+            | CertificateError::Other(_)
+    )
+}
+
+impl ServerCertVerifier for NamedCertificates {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let issued = &self.issued;
+        match issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            Err(error) if is_of_its_issuer(&error) && self.named.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.issued.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.issued.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.issued.supported_verify_schemes()
+    }
+}
 
 /// Accepts any certificate. The handshake's signature is still checked: it says that the server
 /// holds the key of the certificate it showed, and costs no configuration.

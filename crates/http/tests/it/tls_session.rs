@@ -20,8 +20,18 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(names: &[&str], expired: bool) -> Self {
+        Self::with(names, expired, rcgen::IsCa::NoCa)
+    }
+
+    /// A certificate as `openssl req -x509` makes it: an authority's and the server's at once.
+    fn authority(names: &[&str], expired: bool) -> Self {
+        Self::with(names, expired, rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))
+    }
+
+    fn with(names: &[&str], expired: bool, is_ca: rcgen::IsCa) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.is_ca = is_ca;
         if expired {
             params.not_before = rcgen::date_time_ymd(2001, 1, 1);
             params.not_after = rcgen::date_time_ymd(2002, 1, 1);
@@ -196,6 +206,29 @@ fn refuses_whom_it_does_not_trust() {
         carry(&mut session, &mut peer, &mut Chance::new(2)).unwrap();
         assert_eq!(peer.said, b"hello", "{host}");
     }
+}
+
+/// What `openssl req -x509` makes is taken where the file names exactly this certificate, and
+/// nothing else about it is waived.
+#[test]
+fn an_authority_of_its_own_is_the_server_that_the_file_names() {
+    let own = Identity::authority(&["weir.test", "127.0.0.1"], false);
+    for host in ["weir.test", "127.0.0.1"] {
+        let mut session = own.client().session(host).unwrap();
+        session.write_plain(b"hello").unwrap();
+        let mut peer = Peer::new(&own);
+        carry(&mut session, &mut peer, &mut Chance::new(3)).unwrap();
+        assert_eq!(peer.said, b"hello", "{host}");
+    }
+    let message = refusal(&own.client(), &own, "other.test");
+    assert!(message.contains("use a name that the certificate holds"), "{message}");
+    let expired = Identity::authority(&["weir.test"], true);
+    let message = refusal(&expired.client(), &expired, "weir.test");
+    assert!(message.contains("renew it"), "{message}");
+    // Another one of the same name and kind is not the one that the file names.
+    let other = Identity::authority(&["weir.test"], false);
+    let message = refusal(&other.client(), &own, "weir.test");
+    assert!(message.contains("weir.test is not trusted"), "{message}");
 }
 
 #[test]

@@ -60,15 +60,15 @@ pub enum ProbeError {
     #[error("{0}")]
     Trace(#[from] WorkloadError),
     /// Nothing of the working set could be stored, so there is nothing to load.
-    #[error("{place}: none of {tried} blocks could be stored ({why}); {remedy}")]
+    #[error("{place}: none of {tried} blocks could be stored: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
     NothingStored {
         /// The tier.
         place: String,
         /// Blocks.
         tried: u64,
-        /// The commonest outcome.
+        /// What the tier says, or the commonest outcome.
         why: String,
-        /// What to do.
+        /// What to do, where the tier does not say.
         remedy: &'static str,
     },
     /// The points do not determine a link.

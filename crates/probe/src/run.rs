@@ -270,11 +270,16 @@ impl<'a> Bench<'a> {
             outcomes.add(&worker.tally.outcomes);
         }
         if outcomes.stored + outcomes.present == 0 && !(self.stop)() {
+            let counted = outcomes.trouble();
+            let (why, remedy) = match self.tier.problem() {
+                Some(problem) => (format!("{counted}; {problem}"), ""),
+                None => (counted, "look at the store's memory limit and log, or raise --deadline"),
+            };
             return Err(ProbeError::NothingStored {
                 place: self.tier.place(),
                 tried: outcomes.full + outcomes.failed(),
-                why: outcomes.trouble(),
-                remedy: "look at the store's memory limit and log, or raise --deadline",
+                why,
+                remedy,
             });
         }
         Ok(())

@@ -226,4 +226,8 @@ impl<T: Tier> Tier for Checked<T> {
     fn counters(&self) -> TierCounters {
         self.tally.read()
     }
+
+    fn problem(&self) -> Option<String> {
+        self.inner.problem()
+    }
 }

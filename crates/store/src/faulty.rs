@@ -261,4 +261,8 @@ impl<T: Tier> Tier for Faulty<T> {
     fn counters(&self) -> TierCounters {
         self.tally.read()
     }
+
+    fn problem(&self) -> Option<String> {
+        self.inner.problem()
+    }
 }

@@ -376,4 +376,8 @@ impl<T: Tier> Tier for SingleFlight<T> {
     fn counters(&self) -> TierCounters {
         self.tally.read()
     }
+
+    fn problem(&self) -> Option<String> {
+        self.inner.problem()
+    }
 }

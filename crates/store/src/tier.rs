@@ -178,6 +178,12 @@ pub trait Tier: fmt::Debug + Send + Sync {
 
     /// What it did.
     fn counters(&self) -> TierCounters;
+
+    /// What went wrong last, in words: outcomes and counters have the class only. Nothing where a
+    /// tier has no more to say than they have.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A tier behind a pointer is that tier: replicas share one, and a stack of them is boxed.
@@ -227,6 +233,10 @@ macro_rules! forward {
 
             fn counters(&self) -> TierCounters {
                 (**self).counters()
+            }
+
+            fn problem(&self) -> Option<String> {
+                (**self).problem()
             }
         }
     };

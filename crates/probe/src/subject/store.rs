@@ -32,6 +32,8 @@ pub struct Store {
     /// The server, where it is ours.
     started: Option<StoreServer>,
     facts: Option<Facts>,
+    /// Why it says nothing of itself.
+    silent: Option<String>,
     in_memory: bool,
 }
 
@@ -39,7 +41,7 @@ impl Store {
     /// A store that runs already; nothing is connected before it is opened.
     pub fn at(address: &str, options: SubjectOptions) -> Result<Self, ProbeError> {
         let address = address.parse().map_err(weir_store::resp::RespError::from)?;
-        Ok(Self { address, options, started: None, facts: None, in_memory: true })
+        Ok(Self { address, options, started: None, facts: None, silent: None, in_memory: true })
     }
 
     /// Starts a store with the settings of its recipe.
@@ -48,7 +50,14 @@ impl Store {
             StoreSettings { capacity: Some(options.capacity), ..StoreSettings::default() };
         let server = StoreServer::start(product.of_store(), settings)?;
         let address = server.address();
-        Ok(Self { address, options, started: Some(server), facts: None, in_memory: true })
+        Ok(Self {
+            address,
+            options,
+            started: Some(server),
+            facts: None,
+            silent: None,
+            in_memory: true,
+        })
     }
 
     fn tier(&self, block: Bytes, connections: u32) -> Result<RespTier, ProbeError> {
@@ -112,8 +121,16 @@ impl Subject for Store {
         let connections = self.connections(threads);
         // A connection of its own for questions, so that they disturb no measurement.
         let control = self.tier(block, 1)?;
-        let servers = control.servers(Instant::now() + self.options.deadline)?;
-        self.note(&servers, connections);
+        match control.servers(Instant::now() + self.options.deadline) {
+            Ok(servers) => self.note(&servers, connections),
+            // Blocks can be moved all the same.
+            Err(error) if error.is_not_allowed() => {
+                self.silent = Some(format!(
+                    "it does not say its version, limits and CPU time, which are unknown: {error}"
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
         let cpu = move || {
             let servers = control.servers(Instant::now() + INFO_TIME).ok()?;
             Some(Nanos(servers.iter().map(|server| server.cpu_ns).sum()))
@@ -155,7 +172,7 @@ impl ProbedSubject for Store {
             version: None,
             place: self.address.to_string(),
             settings: BTreeMap::new(),
-            warnings: Vec::new(),
+            warnings: self.silent.iter().cloned().collect(),
         });
         if self.started.is_some() {
             facts.settings.insert("started".to_owned(), "by Weir, for the probe".to_owned());

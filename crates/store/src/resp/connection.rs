@@ -57,8 +57,8 @@ impl Connection {
         };
         if let Value::Error(text) = hello {
             let refusal = Refusal::of(text.as_bytes());
-            if refusal == Refusal::Permission {
-                return Err(self.refused(&text));
+            if refusal == Refusal::Password {
+                return Err(RespError::refused(self.place(), &text));
             }
             // A server without HELLO or without RESP3 speaks RESP2, which is all that blocks need.
             if let Some(password) = password {
@@ -69,7 +69,8 @@ impl Connection {
                 if let Value::Error(text) = self.call(arguments, deadline)? {
                     // A server that does not know the command repeats its arguments.
                     let secret = String::from_utf8_lossy(password);
-                    return Err(self.refused(&text.replace(&*secret, "***")));
+                    let text = text.replace(&*secret, "***");
+                    return Err(RespError::refused(self.place(), &text));
                 }
             }
         }
@@ -106,14 +107,6 @@ impl Connection {
         RespError::Protocol { place: self.place().to_owned(), why: error.to_string() }
     }
 
-    fn refused(&self, text: &str) -> RespError {
-        RespError::Refused {
-            place: self.place().to_owned(),
-            why: text.to_owned(),
-            remedy: Refusal::of(text.as_bytes()).remedy(),
-        }
-    }
-
     /// Sends a command and waits for its reply, which may be an error reply.
     pub(crate) fn call(
         &mut self,
@@ -132,7 +125,7 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Value, RespError> {
         match self.call(arguments, deadline)? {
-            Value::Error(text) => Err(self.refused(&text)),
+            Value::Error(text) => Err(RespError::refused(self.place(), &text)),
             value => Ok(value),
         }
     }

@@ -4,6 +4,7 @@ use weir_http::TlsError;
 
 use super::address::AddressError;
 use super::layout::LayoutError;
+use super::refusal::Refusal;
 use crate::tier::{Fault, TierError};
 
 /// Why a call to a store failed. Addresses in it have no passwords.
@@ -72,16 +73,29 @@ pub enum RespError {
         why: String,
         /// What to do.
         remedy: &'static str,
+        /// Of what kind the refusal is.
+        refusal: Refusal,
     },
 }
 
 impl RespError {
+    /// A refusal in the server's own words, with the remedy that its kind has.
+    pub(super) fn refused(place: &str, words: &str) -> Self {
+        let refusal = Refusal::of(words.as_bytes());
+        let (place, why, remedy) = (place.to_owned(), words.to_owned(), refusal.remedy());
+        Self::Refused { place, why, remedy, refusal }
+    }
+
+    /// Whether the store does not let this user ask, or has no such question.
+    pub const fn is_not_allowed(&self) -> bool {
+        matches!(self, Self::Refused { refusal: Refusal::Permission | Refusal::UnknownCommand, .. })
+    }
+
     /// What it counts as.
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Address(_) | Self::Layout(_) | Self::Setting { .. } | Self::Refused { .. } => {
-                Fault::Refused
-            }
+            Self::Address(_) | Self::Layout(_) | Self::Setting { .. } => Fault::Refused,
+            Self::Refused { refusal, .. } => refusal.fault(),
             Self::Tls { error, .. } => match error {
                 TlsError::CutOff { .. } => Fault::Disconnected,
                 TlsError::Protocol { .. } | TlsError::NotTls { .. } => Fault::Protocol,

@@ -117,6 +117,7 @@ impl Fleet {
             place: self.dial.address.to_string(),
             why: "it has given the slot of a key to another server".to_owned(),
             remedy: redirect.refusal.remedy(),
+            refusal: Refusal::Other,
         });
         for redirect in redirects {
             job.fail(redirect.command, Fault::Refused);
@@ -276,7 +277,7 @@ impl Fleet {
         if found.is_empty() {
             let why = "no slot has a server".to_owned();
             let remedy = "give the cluster its slots (CLUSTER ADDSLOTSRANGE)";
-            return Err(RespError::Refused { place, why, remedy });
+            return Err(RespError::Refused { place, why, remedy, refusal: Refusal::Other });
         }
         let mut map = self.map();
         map.slots.fill(NOBODY);
@@ -374,9 +375,15 @@ fn finish(
             for errand in connection.pipe.unanswered() {
                 job.fail(errand.command, error.fault());
             }
+            // What the server said before it hung up says more than that it did.
+            let said = connection.pipe.refused.take();
+            let said = said.map(|words| RespError::refused(connection.place(), &words));
             lane.pool.give_back_after(connection, &error);
-            first_error.get_or_insert(error);
+            first_error.get_or_insert(said.unwrap_or(error));
         } else {
+            if let Some(words) = connection.pipe.refused.take() {
+                first_error.get_or_insert(RespError::refused(connection.place(), &words));
+            }
             lane.pool.give_back(connection);
         }
     }

@@ -154,6 +154,9 @@ pub(crate) struct Pipe {
     aside: [u8; ASIDE_BYTES_MAX],
     pub(super) redirects: Vec<Redirect>,
     pub(super) error: Option<RespError>,
+    /// What the server said to the first command that it refused, redirects and unknown commands
+    /// left out: they are followed.
+    pub(super) refused: Option<String>,
     /// Something may still be moved without waiting.
     is_hot: bool,
 }
@@ -175,6 +178,7 @@ impl Default for Pipe {
             aside: [0; ASIDE_BYTES_MAX],
             redirects: Vec::new(),
             error: None,
+            refused: None,
             is_hot: false,
         }
     }
@@ -192,6 +196,7 @@ impl Pipe {
         (self.piece, self.text_at, self.piece_at) = (0, 0, 0);
         self.redirects.clear();
         self.error = None;
+        self.refused = None;
         self.is_hot = false;
     }
 
@@ -384,7 +389,7 @@ impl Pipe {
             Event::Simple(_) => self.answer(Answer::Status, job),
             Event::Integer(value) => self.answer(Answer::Integer(value), job),
             Event::Null => self.answer(Answer::Null, job),
-            Event::Error(text) => self.refused(Refusal::of(text), job),
+            Event::Error(text) => self.refused(text, job),
             Event::Body { length, is_error } => self.begin_body(length, is_error, job),
             Event::Part(part) => self.part(part, job),
             Event::End => self.end_body(job),
@@ -409,11 +414,16 @@ impl Pipe {
         command
     }
 
-    fn refused(&mut self, refusal: Refusal, job: &mut dyn Job) {
+    fn refused(&mut self, text: &[u8], job: &mut dyn Job) {
+        let refusal = Refusal::of(text);
         if matches!(refusal, Refusal::Moved { .. } | Refusal::Ask { .. }) {
             let command = self.finish(job);
             self.redirects.push(Redirect { command, refusal });
         } else {
+            if refusal != Refusal::UnknownCommand && self.refused.is_none() {
+                let words = &text[..text.len().min(ASIDE_BYTES_MAX)];
+                self.refused = Some(String::from_utf8_lossy(words).trim().to_owned());
+            }
             self.answer(Answer::Refused(refusal), job);
         }
     }
@@ -461,7 +471,8 @@ impl Pipe {
     fn end_body(&mut self, job: &mut dyn Job) {
         let receipt = std::mem::take(&mut self.receipt);
         if receipt.is_error {
-            self.refused(Refusal::of(&self.aside[..receipt.at]), job);
+            let text = self.aside;
+            self.refused(&text[..receipt.at], job);
             return;
         }
         let command = self.finish(job);

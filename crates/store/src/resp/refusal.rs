@@ -3,6 +3,15 @@
 use super::address::{Endpoint, endpoint};
 use crate::tier::Fault;
 
+/// How servers say that a value is too long: Redis and its kin (`proto-max-bulk-len`, where they
+/// read the value and where they would make it), and services with a limit per request.
+const TOO_LONG: [&str; 4] = [
+    "invalid bulk length",
+    "exceeds maximum allowed size",
+    "max request size exceeded",
+    "value is too large",
+];
+
 /// A refusal of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -24,8 +33,14 @@ pub enum Refusal {
     Later,
     /// Part of a cluster is not there.
     ClusterDown,
-    /// A password is missing or wrong, or the user may not.
+    /// A password is missing or wrong.
+    Password,
+    /// The user may not run the command, or not on the key.
     Permission,
+    /// The server is a replica, which takes no writes.
+    ReadOnly,
+    /// The value is longer than the server takes.
+    TooLong,
     /// The key holds something else than a string.
     WrongType,
     /// The server does not have the command.
@@ -53,11 +68,14 @@ impl Refusal {
             }
             "LOADING" | "TRYAGAIN" | "BUSY" | "MASTERDOWN" => Self::Later,
             "CLUSTERDOWN" => Self::ClusterDown,
-            "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Permission,
+            "NOAUTH" | "WRONGPASS" => Self::Password,
+            "NOPERM" => Self::Permission,
+            "READONLY" => Self::ReadOnly,
             "WRONGTYPE" => Self::WrongType,
             // Kvrocks has no code of its own for these two.
             _ if text.contains("max-db-size") || text.contains("No space left") => Self::Full,
-            _ if text.contains("invalid password") => Self::Permission,
+            _ if text.contains("invalid password") => Self::Password,
+            _ if TOO_LONG.iter().any(|words| text.contains(words)) => Self::TooLong,
             "ERR" if text.to_ascii_lowercase().contains("unknown command") => Self::UnknownCommand,
             _ => Self::Other,
         }
@@ -83,7 +101,10 @@ impl Refusal {
             }
             Self::Later => "wait until it has loaded its data",
             Self::ClusterDown => "see CLUSTER INFO: not all slots are served",
-            Self::Permission => "check user and password in the address, and the user's ACL",
+            Self::Password => "check user and password in the address",
+            Self::Permission => "give the user the right (ACL SETUSER), or name another user",
+            Self::ReadOnly => "give the address of its primary, which takes writes",
+            Self::TooLong => "raise the server's limit of a value, or use smaller blocks",
             Self::WrongType | Self::UnknownCommand | Self::Other => "",
         }
     }
@@ -120,8 +141,12 @@ mod tests {
             ("ASK 7 h:1", Refusal::Ask { to: tcp("h", 1) }),
             ("LOADING Redis is loading the dataset in memory", Refusal::Later),
             ("CLUSTERDOWN Hash slot not served", Refusal::ClusterDown),
-            ("WRONGPASS invalid username-password pair or user is disabled.", Refusal::Permission),
-            ("ERR invalid password", Refusal::Permission),
+            ("WRONGPASS invalid username-password pair or user is disabled.", Refusal::Password),
+            ("ERR invalid password", Refusal::Password),
+            ("NOPERM this user has no permissions to run the 'set' command", Refusal::Permission),
+            ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
+            ("ERR Protocol error: invalid bulk length", Refusal::TooLong),
+            ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", Refusal::TooLong),
             ("WRONGTYPE Operation against a key", Refusal::WrongType),
             ("ERR unknown command 'TOUCH'", Refusal::UnknownCommand),
             ("ERR write command not allowed when reached max-db-size.", Refusal::Full),

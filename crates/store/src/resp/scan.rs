@@ -11,6 +11,7 @@ use super::fleet::Fleet;
 use super::job::{AskJob, Asked, Question};
 use super::layout::{Layout, Part};
 use super::pipeline::{Errand, drive};
+use super::refusal::Refusal;
 use super::value::Value;
 
 /// Keys that a server looks at per call: a millisecond or so, in which it does nothing else.
@@ -136,10 +137,14 @@ fn unlink(
     // A key of a slot that is moving, or a user who may not remove.
     let left = answers.iter().filter(|answer| !matches!(answer, Asked::Known(_))).count();
     if left > 0 {
+        if let Some(words) = connection.pipe.refused.take() {
+            return Err(RespError::refused(connection.place(), &words));
+        }
         return Err(RespError::Refused {
             place: connection.place().to_owned(),
             why: format!("{left} keys could not be removed"),
-            remedy: "check the user's ACL, and whether the cluster is moving slots",
+            remedy: "look whether the cluster is moving slots",
+            refusal: Refusal::Other,
         });
     }
     Ok(true)

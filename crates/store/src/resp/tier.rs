@@ -134,11 +134,6 @@ impl RespTier {
         servers(&self.fleet, deadline)
     }
 
-    /// What went wrong last, in words: outcomes and counters have the class only.
-    pub fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn note(&self, error: &RespError) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
@@ -188,13 +183,15 @@ impl RespTier {
         deadline: Instant,
     ) -> Result<(), RespError> {
         let question = self.question(question);
-        self.fleet.run(&mut AskJob { question, key, answers }, deadline)?;
+        let mut outcome = self.fleet.run(&mut AskJob { question, key, answers }, deadline);
         if answers.contains(&Asked::Unknown) && question != question.older() {
             self.is_old.store(true, Ordering::Relaxed);
             answers.iter_mut().filter(|a| **a == Asked::Unknown).for_each(|a| *a = Asked::Pending);
             let question = question.older();
-            self.fleet.run(&mut AskJob { question, key, answers }, deadline)?;
+            outcome = outcome.and(self.fleet.run(&mut AskJob { question, key, answers }, deadline));
         }
+        // It has the server's words.
+        outcome?;
         let failed = answers.iter().find_map(|answer| match answer {
             Asked::Unknown => Some(Fault::Refused),
             Asked::Failed(fault) => Some(*fault),
@@ -202,11 +199,9 @@ impl RespTier {
         });
         match failed {
             None => Ok(()),
-            Some(Fault::Refused) => Err(RespError::Refused {
-                place: self.place(),
-                why: "a command on a key".to_owned(),
-                remedy: "check the user's ACL",
-            }),
+            Some(Fault::Refused) => {
+                Err(RespError::refused(&self.place(), "ERR unknown command for a key"))
+            }
             Some(fault) => Err(RespError::Disconnected {
                 place: self.place(),
                 why: format!("a command on a key failed ({})", fault.name()),
@@ -338,5 +333,9 @@ impl Tier for RespTier {
 
     fn counters(&self) -> TierCounters {
         self.tally.read()
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

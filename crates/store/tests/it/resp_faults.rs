@@ -380,6 +380,65 @@ fn passwords_are_not_echoed() {
     });
 }
 
+/// What the server says is what is told, for storing, asking and removing alike.
+#[test]
+fn refusals_are_told_in_the_servers_words() {
+    let Some(server) = store(Product::Redis, "refusals") else { return };
+    let tier = tier(&server.address());
+    let client = StoreClient::new(&server.address(), &tier.options().tls).unwrap();
+    let call = |arguments: &[&[u8]]| client.call(arguments, later()).unwrap();
+    let all = keys(0..4);
+    assert_eq!(put(&tier, &all, later()), [Stored::Stored; 4]);
+
+    // A user who may read, and neither write nor ask.
+    let reader: &[&[u8]] = &[b"ACL", b"SETUSER", b"reader", b"on", b">pw", b"~*", b"+get"];
+    call(reader);
+    let (user, password) = (Some("reader".to_owned()), Some(Secret::new("pw")));
+    let address = Address { user, password, ..server.address() };
+    let poor = crate::resp_fixture::tier(&address);
+    assert_eq!(get(&poor, &all, later()), [Fetched::Hit; 4]);
+    assert_eq!(put(&poor, &keys(4..5), later()), [Stored::Failed(Fault::Refused)]);
+    let problem = poor.problem().unwrap();
+    assert!(problem.contains("NOPERM") && problem.contains("'set'"), "{problem}");
+    let error = poor.remove(&all, later()).unwrap_err();
+    assert!(error.problem.contains("NOPERM") && error.problem.contains("ACL SETUSER"), "{error}");
+    let error = poor.servers(later()).unwrap_err();
+    assert!(error.is_not_allowed() && error.to_string().contains("'info'"), "{error}");
+
+    // A replica, of a primary that is not even there.
+    call(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
+    assert_eq!(put(&tier, &keys(4..6), later()), [Stored::Failed(Fault::Refused); 2]);
+    let problem = tier.problem().unwrap();
+    assert!(problem.contains("READONLY") && problem.contains("its primary"), "{problem}");
+    let error = tier.remove(&all, later()).unwrap_err();
+    assert!(error.problem.contains("READONLY You can't write against"), "{error}");
+    assert!(tier.clear(later()).unwrap_err().problem.contains("READONLY"));
+    call(&[b"REPLICAOF", b"NO", b"ONE"]);
+
+    // A value that is longer than the server takes. It hangs up, so that now and then the words
+    // are lost with the connection; they are there if it is tried again.
+    call(&[b"CONFIG", b"SET", b"proto-max-bulk-len", b"1mb"]);
+    let long = RespOptions { block_bytes: 2 << 20, ..options(&server.address()) };
+    let long = RespTier::new(long).unwrap();
+    let said = later_than_a_pause(|| {
+        assert!(matches!(put(&long, &keys(9..10), later())[..], [Stored::Failed(_)]));
+        let problem = long.problem().unwrap();
+        problem.contains("invalid bulk length").then_some(problem)
+    });
+    assert!(said.contains("smaller blocks"), "{said}");
+}
+
+/// Tries until there is something, with the breaker's pause in between.
+fn later_than_a_pause(mut what: impl FnMut() -> Option<String>) -> String {
+    for _ in 0..20 {
+        if let Some(text) = what() {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    panic!("never");
+}
+
 /// Servers of other protocols, and of none.
 #[test]
 fn strange_servers() {

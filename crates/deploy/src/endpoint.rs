@@ -5,13 +5,17 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch, request};
+use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch_unless, request};
 use weir_observe::{Clock, Labels, Scraper, Selection};
 use weir_spec::EndpointLimits;
-use weir_spec::plan::{Api, Client, EndpointTarget};
+use weir_spec::plan::{Api, Client, EndpointTarget, HeaderValue};
 
 use crate::error::DeployError;
 
+/// Longest text of a server that an error repeats.
+const SAID_CHARACTERS_MAX: usize = 300;
+/// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
+const SECRET_MIN: usize = 6;
 /// Longest a request outside of the measurement may take: the first one compiles kernels.
 const WARM_UP_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -35,16 +39,27 @@ pub struct Access {
     pub tls: TlsConfig,
     /// The same, loaded once; nothing where no URL is `https`.
     pub client: Option<TlsClient>,
+    /// Longest request of any kind; each kind has a limit of its own besides.
+    pub timeout: Option<Duration>,
 }
 
 impl Access {
-    /// Reads token and certificates of a target.
-    pub fn of(target: &EndpointTarget) -> Result<Self, DeployError> {
+    /// Reads token and certificates of a target, whose requests take so long at most.
+    pub fn of(target: &EndpointTarget, timeout: Duration) -> Result<Self, DeployError> {
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in &target.headers {
-            request::check(name, value)
+            let value = match value {
+                HeaderValue::Text(value) => value.clone(),
+                HeaderValue::Environment { from_env } => {
+                    std::env::var(from_env).map_err(|error| DeployError::Setting {
+                        key: format!("target.endpoint.headers.{name}"),
+                        problem: format!("from_env {from_env}: {error}; set the variable"),
+                    })?
+                }
+            };
+            request::check(name, &value)
                 .map_err(|source| DeployError::Header { name: name.clone(), source })?;
-            headers.push((name.clone(), value.clone()));
+            headers.push((name.clone(), value));
         }
         let mut bearer = None;
         if let Some(path) = &target.bearer_file {
@@ -65,7 +80,7 @@ impl Access {
         } else {
             None
         };
-        Ok(Self { bearer, headers, tls, client })
+        Ok(Self { bearer, headers, tls, client, timeout: Some(timeout) })
     }
 
     /// Reads the metrics at `path` below a URL.
@@ -160,8 +175,7 @@ impl Endpoint {
     /// An endpoint by its base URL; a path that ends in `/v1`, as clients' settings have it, is
     /// the same place.
     pub fn new(text: &str, access: Access) -> Result<Self, DeployError> {
-        let failed = |source| DeployError::Url { text: text.to_owned(), source };
-        let mut url = Url::parse(text).map_err(failed)?;
+        let mut url = Url::parse(text)?;
         if let Some(base) = url.path.strip_suffix("/v1") {
             url.path = base.to_owned();
         }
@@ -179,19 +193,33 @@ impl Endpoint {
     }
 
     /// The models it serves.
-    pub fn models(&self) -> Result<Vec<Served>, DeployError> {
-        let answer = self.send(Fetch::get(&self.url, "/v1/models"))?;
-        let wrong = |problem: &str| DeployError::Answer {
-            url: format!("{}/v1/models", self.url),
-            problem: problem.to_owned(),
-            remedy: "check that the URL is that of an OpenAI-compatible server".to_owned(),
+    fn models(&self, stopped: &dyn Fn() -> bool) -> Result<Vec<Served>, ModelsError> {
+        let wrong = |problem: String| {
+            let url = format!("{}/v1/models", self.url);
+            let remedy = "check that the URL is that of an OpenAI-compatible server".to_owned();
+            DeployError::Answer { url, problem, remedy }
         };
-        if answer.head.status != 200 {
-            return Err(wrong(&format!("HTTP {}", answer.head.status)));
+        let answer = self.send(Fetch::get(&self.url, "/v1/models"), stopped)?;
+        let status = answer.head.status;
+        if let Some(place) = answer.head.redirect() {
+            return Err(ModelsError::NoAnswer(DeployError::Answer {
+                url: format!("{}/v1/models", self.url),
+                problem: format!("HTTP {status}, a redirect to {place}"),
+                remedy: "redirects are not followed: give that address, without /v1/models"
+                    .to_owned(),
+            }));
         }
+        if status != 200 {
+            return Err(ModelsError::NoList(wrong(format!(
+                "HTTP {status}{}",
+                self.said(&answer.body)
+            ))));
+        }
+        let unlisted = |problem: &str| ModelsError::NoList(wrong(problem.to_owned()));
         let body: Value =
-            serde_json::from_slice(&answer.body).map_err(|_| wrong("the answer is no JSON"))?;
-        let list = body["data"].as_array().ok_or_else(|| wrong("the answer lists no models"))?;
+            serde_json::from_slice(&answer.body).map_err(|_| unlisted("the answer is not JSON"))?;
+        let list = body["data"].as_array().filter(|list| !list.is_empty());
+        let list = list.ok_or_else(|| unlisted("the answer lists no models"))?;
         let served = |model: &Value| {
             let longest = model["max_model_len"].as_u64().and_then(|len| u32::try_from(len).ok());
             Some(Served { id: model["id"].as_str()?.to_owned(), max_model_len: longest })
@@ -199,9 +227,22 @@ impl Endpoint {
         Ok(list.iter().filter_map(served).collect())
     }
 
-    /// The model to ask for: the named one, or the only one there is.
-    pub fn choose(&self, model: Option<&str>) -> Result<Served, DeployError> {
-        let mut served = self.models()?;
+    /// The model to ask for: the named one, or the only one there is. A server that lists none
+    /// (gateways and deployments have no such list, or keep it from the user) is believed to serve
+    /// the named one: its first answer tells.
+    pub fn choose(
+        &self,
+        model: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Served, DeployError> {
+        let mut served = match (self.models(stopped), model) {
+            (Ok(served), _) => served,
+            (Err(ModelsError::NoList(_)), Some(name)) => {
+                return Ok(Served { id: name.to_owned(), max_model_len: None });
+            }
+            (Err(ModelsError::NoList(error)), None) => return Err(error.without_a_name()),
+            (Err(ModelsError::NoAnswer(error)), _) => return Err(error),
+        };
         let names: Vec<String> = served.iter().map(|model| format!("`{}`", model.id)).collect();
         match model {
             None if served.len() == 1 => Ok(served.remove(0)),
@@ -249,7 +290,8 @@ impl Endpoint {
         } else {
             "/reset_prefix_cache"
         };
-        let answer = self.send(Fetch::post(&self.url, path, "application/json", Vec::new()))?;
+        let request = Fetch::post(&self.url, path, "application/json", Vec::new());
+        let answer = self.send(request, &|| false)?;
         // vLLM says whether it did it in the body; before 0.15 or so it had nothing to say.
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let refused = said.is_some_and(|said| said["success"] == Value::Bool(false));
@@ -264,11 +306,21 @@ impl Endpoint {
     /// One request that is not measured. Returns the prompt tokens that came from a cache, where
     /// the answer says.
     pub fn ask_first(&self, model: &str, prompt: FirstPrompt) -> Result<Option<u64>, DeployError> {
-        let (path, body) = prompt.request(model);
-        let text = body.to_string().into_bytes();
-        let mut request = Fetch::post(&self.url, path, "application/json", text);
-        request.timeout = WARM_UP_TIMEOUT;
-        let answer = self.send(request)?;
+        let (path, mut body) = prompt.request(model);
+        let ask = |body: &Value| {
+            let text = body.to_string().into_bytes();
+            let mut request = Fetch::post(&self.url, path, "application/json", text);
+            request.timeout = WARM_UP_TIMEOUT;
+            self.send(request, &|| false)
+        };
+        let mut answer = ask(&body)?;
+        // Some servers want the newer word for it, and say so.
+        if answer.head.status == 400 && answer.text().contains("max_completion_tokens") {
+            let limit = body["max_tokens"].take();
+            body.as_object_mut().map(|fields| fields.remove("max_tokens"));
+            body["max_completion_tokens"] = limit;
+            answer = ask(&body)?;
+        }
         if answer.head.status == 200 {
             let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
             let cached = |said: Value| {
@@ -276,25 +328,118 @@ impl Endpoint {
             };
             return Ok(said.and_then(cached));
         }
-        let text = String::from_utf8_lossy(&answer.body);
-        let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Err(DeployError::Answer {
             url: format!("{}{path}", self.url),
             problem: format!(
-                "HTTP {} to a first request: {}",
+                "HTTP {} to a first request{}",
                 answer.head.status,
-                words.chars().take(200).collect::<String>()
+                self.said(&answer.body)
             ),
-            remedy: "the server must answer this before it can be measured".to_owned(),
+            remedy: UNANSWERED.to_owned(),
         })
     }
 
-    fn send(&self, mut request: Fetch) -> Result<Fetched, DeployError> {
+    /// One request that is not measured, as the measured ones are made. Its whole answer is waited
+    /// for, as long as theirs may take.
+    pub fn first_request(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), FirstRequestError> {
+        let mut request = Fetch::post(&self.url, path, "application/json", body);
+        request.timeout = timeout;
+        request.connect_timeout = request.connect_timeout.min(timeout);
+        let answer = self.send(request, stopped)?;
+        let url = format!("{}{path}", self.url);
+        let status = answer.head.status;
+        if let Some(place) = answer.head.redirect() {
+            return Err(FirstRequestError::Other(DeployError::Answer {
+                url,
+                problem: format!("HTTP {status}, a redirect to {place}"),
+                remedy: "redirects are not followed: give that address".to_owned(),
+            }));
+        }
+        match status {
+            200 => Ok(()),
+            400 | 422 => {
+                let said = self.words(&answer.body);
+                Err(FirstRequestError::Refused { url, status, said })
+            }
+            _ => Err(FirstRequestError::Other(DeployError::Answer {
+                url,
+                problem: format!("HTTP {status} to a first request{}", self.said(&answer.body)),
+                remedy: UNANSWERED.to_owned(),
+            })),
+        }
+    }
+
+    /// What a server said, on one line and cut, without what it was told in headers.
+    fn words(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let values = self.access.headers.iter().map(|(_, value)| value);
+        let secrets = values.chain(&self.access.bearer).filter(|value| value.len() >= SECRET_MIN);
+        let line = secrets.fold(words.join(" "), |line, secret| line.replace(secret, "***"));
+        line.chars().take(SAID_CHARACTERS_MAX).collect()
+    }
+
+    /// The same behind a colon, where there is anything.
+    fn said(&self, body: &[u8]) -> String {
+        let words = self.words(body);
+        if words.is_empty() { words } else { format!(": {words}") }
+    }
+
+    fn send(&self, mut request: Fetch, stopped: &dyn Fn() -> bool) -> Result<Fetched, DeployError> {
+        if let Some(timeout) = self.access.timeout {
+            request.timeout = request.timeout.min(timeout);
+        }
         let bearer = self.access.bearer.as_ref();
         let authorization =
             bearer.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
         request.headers.extend(self.access.headers.iter().cloned().chain(authorization));
         request.tls.clone_from(&self.access.client);
-        Ok(fetch(&request)?)
+        let answer = fetch_unless(&request, stopped).ok_or(DeployError::Interrupted)?;
+        Ok(answer?)
     }
 }
+
+/// Why there is no list of models.
+enum ModelsError {
+    /// The server has none, or keeps it from this user.
+    NoList(DeployError),
+    /// There is no answer to go by.
+    NoAnswer(DeployError),
+}
+
+impl From<DeployError> for ModelsError {
+    fn from(error: DeployError) -> Self {
+        Self::NoAnswer(error)
+    }
+}
+
+/// Why a first request was not answered.
+#[derive(Debug)]
+pub enum FirstRequestError {
+    /// The server refuses what it was asked.
+    Refused {
+        /// The endpoint and the path.
+        url: String,
+        /// 400 or 422.
+        status: u16,
+        /// Why, in its words.
+        said: String,
+    },
+    /// Anything else.
+    Other(DeployError),
+}
+
+impl From<DeployError> for FirstRequestError {
+    fn from(error: DeployError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// What to do about a first request that is not answered, where nothing more is known.
+pub const UNANSWERED: &str = "the server must answer this before it can be measured";

@@ -5,14 +5,9 @@ use weir_http::{FetchError, RequestError, TlsError, UrlError};
 /// A place that cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// The text is no URL.
-    #[error("{text}: {source}")]
-    Url {
-        /// As written.
-        text: String,
-        /// What is wrong with it.
-        source: UrlError,
-    },
+    /// The text is no URL. It is not repeated beyond what the error says: it may hold a secret.
+    #[error(transparent)]
+    Url(#[from] UrlError),
     /// A header that cannot be sent.
     #[error("header `{name}`: {source}")]
     Header {
@@ -124,11 +119,25 @@ pub enum DeployError {
 }
 
 impl DeployError {
+    /// The same of an answer that should have named the model, with the way around it.
+    pub(crate) fn without_a_name(self) -> Self {
+        match self {
+            Self::Answer { url, problem, remedy } => Self::Answer {
+                url,
+                problem,
+                remedy: format!(
+                    "name the model (--model NAME, target.endpoint.model), or {remedy}"
+                ),
+            },
+            other => other,
+        }
+    }
+
     /// True where the user's own words are wrong, and not what they speak of.
     pub const fn is_mistake(&self) -> bool {
         match self {
             Self::Checkpoint(error) => error.is_mistake(),
-            Self::Url { .. }
+            Self::Url(_)
             | Self::Header { .. }
             | Self::File { .. }
             | Self::Model { .. }

@@ -18,7 +18,7 @@ mod tiers;
 
 pub use emptied::{Count, Emptied, Emptiness};
 pub use emulated::Emulated;
-pub use endpoint::{Access, Endpoint, FirstPrompt, Flush, Served};
+pub use endpoint::{Access, Endpoint, FirstPrompt, FirstRequestError, Flush, Served, UNANSWERED};
 pub use error::DeployError;
 pub use local::{Local, Place, Started};
 pub use remote::RemoteStore;

@@ -1,10 +1,15 @@
 //! What the endpoints of an experiment say of their engines, before anything is planned.
 
+use std::time::Duration;
+
 use weir_spec::EndpointLimits;
 use weir_spec::plan::EndpointTarget;
 
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
+
+/// Longest wait for one answer: nothing is generated for it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks every URL of a target for its limits; the least of them hold for the plan, which is one for
 /// all arms. The second part says what could not be asked, and where URLs differ, one sentence
@@ -13,13 +18,13 @@ pub fn of_target(
     target: &EndpointTarget,
     model: Option<&str>,
 ) -> Result<(EndpointLimits, Vec<String>), DeployError> {
-    let access = Access::of(target)?;
+    let access = Access::of(target, TIMEOUT)?;
     let model = target.model.as_deref().or(model);
     let mut least: Option<EndpointLimits> = None;
     let mut notes = Vec::new();
     for url in target.all_urls() {
         let endpoint = Endpoint::new(url, access.clone())?;
-        let served = match endpoint.choose(model) {
+        let served = match endpoint.choose(model, &|| false) {
             Ok(served) => served,
             Err(error) => {
                 notes.push(format!(

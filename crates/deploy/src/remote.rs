@@ -204,6 +204,11 @@ impl RemoteStore {
         self.product.name()
     }
 
+    /// What went wrong last between Weir and the store, in the store's words where it spoke.
+    pub fn problem(&self) -> Option<String> {
+        self.resp.problem()
+    }
+
     /// Removes the arm's keys, and looks whether they are gone.
     pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
         self.resp.clear(deadline)?;

@@ -1,5 +1,7 @@
 //! A place where one arm stands while a cell is measured.
 
+use std::time::Duration;
+
 use weir_http::Url;
 use weir_observe::{Scraper, Selection};
 use weir_spec::plan::{
@@ -40,7 +42,9 @@ impl Site {
         place: Place<'_>,
     ) -> Result<Self, DeployError> {
         match &plan.target {
-            Target::Endpoint(target) => Self::found(target, deployment, arm),
+            Target::Endpoint(target) => {
+                Self::found(target, &plan.client, deployment, arm, place.stopped)
+            }
             Target::Emulated(target) => Self::emulated(target, &plan.client, deployment, arm),
             Target::Local(target) => Self::local(target, deployment, arm, place),
             Target::Simulated => Err(DeployError::Emulated(
@@ -55,10 +59,11 @@ impl Site {
         arm: &Arm,
         place: Place<'_>,
     ) -> Result<Self, DeployError> {
+        let stopped = place.stopped;
         let local = Local::start(target, deployment, arm, place)?;
         let endpoints = local.endpoints();
         for endpoint in &endpoints {
-            endpoint.choose(Some(&deployment.model.name))?;
+            endpoint.choose(Some(&deployment.model.name), stopped)?;
         }
         let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
         let beside = local.lmcache().map(|url| below(url, "/metrics"));
@@ -72,15 +77,17 @@ impl Site {
 
     fn found(
         target: &EndpointTarget,
+        client: &Client,
         deployment: &Deployment,
         arm: &Arm,
+        stopped: &dyn Fn() -> bool,
     ) -> Result<Self, DeployError> {
-        let access = Access::of(target)?;
+        let access = Access::of(target, Duration::from_nanos(client.request_timeout.0))?;
         let name = target.model.as_deref().unwrap_or(&deployment.model.name);
         let mut endpoints = Vec::new();
         for url in target.urls(&arm.name) {
             let endpoint = Endpoint::new(url, access.clone())?;
-            endpoint.choose(Some(name))?;
+            endpoint.choose(Some(name), stopped)?;
             endpoints.push(endpoint);
         }
         let metrics = match &target.metrics {
@@ -106,7 +113,7 @@ impl Site {
     ) -> Result<Self, DeployError> {
         let emulated = Emulated::start(target, deployment, arm, server_core(client))?;
         let endpoint = Endpoint::new(&emulated.url(), Access::default())?;
-        endpoint.choose(Some(&deployment.model.name))?;
+        endpoint.choose(Some(&deployment.model.name), &|| false)?;
         Ok(Self {
             metrics: vec![below(endpoint.url(), "/metrics")],
             endpoints: vec![endpoint],
@@ -194,5 +201,5 @@ fn below(url: &Url, path: &str) -> Url {
 }
 
 fn parsed(text: &str) -> Result<Url, DeployError> {
-    Url::parse(text).map_err(|source| DeployError::Url { text: text.to_owned(), source })
+    Ok(Url::parse(text)?)
 }

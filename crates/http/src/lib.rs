@@ -7,8 +7,10 @@
 //! split between two reads.
 //!
 //! No retry, no redirect, no proxy, no connection pool: what goes wrong is an error that says what
-//! was received.
+//! was received. Compression is not asked for; what comes compressed all the same is understood
+//! where it is a message, and refused where it would be measured.
 
+pub mod coding;
 pub mod events;
 pub mod fetch;
 mod quote;
@@ -18,7 +20,7 @@ pub mod tls;
 pub mod url;
 
 pub use events::{EventError, EventSplitter};
-pub use fetch::{Fetch, FetchError, Fetched, fetch};
+pub use fetch::{Fetch, FetchError, Fetched, fetch, fetch_unless};
 pub use quote::Quoted;
 pub use request::{Method, RequestError};
 pub use response::{Head, HttpError, Limits, Progress, ResponseParser};

@@ -52,9 +52,9 @@ pub enum UrlError {
         host: String,
     },
     /// `?` or `#`.
-    #[error("{url:?} has a {part} ({mark}): give scheme, host, port and path only")]
+    #[error("{url:?} is followed by a {part} ({mark}): give scheme, host, port and path only")]
     Extra {
-        /// What was given.
+        /// What was given, up to it.
         url: String,
         /// `query` or `fragment`.
         part: &'static str,
@@ -111,7 +111,9 @@ impl Url {
         }
         for (mark, part) in [('?', "query"), ('#', "fragment")] {
             if path.contains(mark) {
-                return Err(UrlError::Extra { url: url(), part, mark });
+                // What follows may be a secret.
+                let url = text.split(['?', '#']).next().unwrap_or_default().to_owned();
+                return Err(UrlError::Extra { url, part, mark });
             }
         }
         if let Some(character) = path.chars().find(|c| !c.is_ascii_graphic()) {
@@ -318,5 +320,7 @@ mod tests {
         assert!(message.contains("user information") && !message.contains("hunter2"), "{message}");
         let message = error("http://user:hun@ter2@h");
         assert!(!message.contains("hun"), "{message}");
+        let message = error("http://h:80/v1?token=hunter2");
+        assert!(message.contains("query") && !message.contains("hunter2"), "{message}");
     }
 }

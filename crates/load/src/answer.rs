@@ -1,20 +1,19 @@
 //! The answer to one request, as its events come: when, how many, and what they meant.
 //!
-//! Per event there is one gap and one copy of its data into a ring of the last three; nothing is
-//! allocated and no JSON is read between the first output and the end. What the last events were
-//! (output, the end, usage, an error) is read once the answer is complete, and gaps that belonged
-//! to no output are taken back.
+//! Per event with text there is a search for the key before it, one gap, and one copy of its data
+//! over that of the event before; nothing is allocated and no JSON is read. Every other event (the
+//! role, empty ones, the end, usage, an error, a tool's call) is read as it comes, so that gaps lie
+//! between events with output alone, wherever empty ones stand. The last event with output is read
+//! once the answer is complete, because it can have the usage and the end.
 
 pub(crate) mod chunk;
 
+use weir_model::answers::{AnswerNote, TokenCount};
 use weir_model::{Nanos, Tokens};
 
 use crate::failure::{Failure, quote};
 use crate::spread::SpreadTally;
-use chunk::{Chunk, Output, Usage};
-
-/// Events whose data is kept until later ones come: the last output, the end and the usage.
-const TAIL: usize = 3;
+use chunk::{Chunk, Finish, Output, TextKeys, Usage};
 
 /// When the bytes of one read arrived.
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +25,6 @@ pub(crate) struct Sighting {
     pub(crate) last_byte_bound: Option<Nanos>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    data: Vec<u8>,
-    at: Nanos,
-    bound: Option<Nanos>,
-}
-
 /// What was asked, as far as the answer must agree with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
@@ -40,10 +32,14 @@ pub(crate) struct Asked {
     pub(crate) prompt_tokens: Tokens,
     /// Most tokens of the answer.
     pub(crate) output_tokens: Tokens,
+    /// The server was told that most: an answer that reached its limit has as many.
+    pub(crate) limited: bool,
     /// The answer must have exactly as many.
     pub(crate) exactly: bool,
     /// The answer must have token ids.
     pub(crate) token_ids: bool,
+    /// The text is wanted where nothing else counts its tokens.
+    pub(crate) text: bool,
     /// What the ways through the kernels add to each time at most.
     pub(crate) kernel_path: Nanos,
 }
@@ -56,6 +52,10 @@ pub(crate) struct Complete {
     pub(crate) prompt_tokens: Tokens,
     pub(crate) output_tokens: Tokens,
     pub(crate) cached_tokens: Tokens,
+    /// How its tokens were counted, beside what was asked.
+    pub(crate) note: AnswerNote,
+    /// Its text, where its tokens are to be counted by it.
+    pub(crate) text: Option<String>,
     pub(crate) token_ids: Option<Vec<u32>>,
     pub(crate) digest: Option<u64>,
 }
@@ -72,25 +72,35 @@ pub(crate) struct Answer {
     pub(crate) first_token_bound: Nanos,
     /// The first event that may have been a token without text.
     first_choice: Option<Nanos>,
-    /// From event to event, behind the first output.
+    /// From output to output, behind the first.
     gaps: Vec<Nanos>,
-    tail: [Kept; TAIL],
+    /// Where events of this answer have their text.
+    keys: TextKeys,
+    /// The data of the last output that was not read, and which event it was.
+    unread: Vec<u8>,
+    unread_event: Option<u32>,
     /// Events, `[DONE]` left out.
     pub(crate) events: u32,
     /// Reads that brought events.
     pub(crate) reads: u32,
-    usage: Option<Usage>,
+    usage: Usage,
+    /// The event that the usage came with.
+    usage_event: u32,
+    finish: Option<Finish>,
     done: bool,
-    /// Arrival of the last event, and of the read that is being taken in.
+    /// Arrival of the last event, of the last output, and of the read that is being taken in.
     last_at: Nanos,
+    last_output: Nanos,
     read_at: Nanos,
     events_in_read: u32,
-    /// Place of the first output among the events of this read, from 1; 0 if it is not in it.
-    first_token_in_read: u32,
-    /// Gaps of this read that left the tail before its bound was known.
-    unbounded_gaps: u32,
-    /// Bound of the event that left the tail last.
-    left_bound: Nanos,
+    outputs_in_read: u32,
+    /// The first output is one of this read's.
+    began_in_read: bool,
+    /// The last event of this read brought output.
+    output_is_last: bool,
+    /// Bound of the last event, and of the last output.
+    event_bound: Nanos,
+    output_bound: Nanos,
 }
 
 impl Answer {
@@ -99,12 +109,12 @@ impl Answer {
         let mut kept = std::mem::take(&mut self.kept);
         let mut kept_ends = std::mem::take(&mut self.kept_ends);
         let mut gaps = std::mem::take(&mut self.gaps);
-        // Old data in the tail is overwritten before it is read.
-        let tail = std::mem::take(&mut self.tail);
+        let unread = std::mem::take(&mut self.unread);
+        let keys = self.keys;
         kept.clear();
         kept_ends.clear();
         gaps.clear();
-        *self = Self { keep, kept, kept_ends, gaps, tail, ..Self::default() };
+        *self = Self { keep, kept, kept_ends, gaps, unread, keys, ..Self::default() };
     }
 
     /// A read brought bytes of the body.
@@ -113,13 +123,15 @@ impl Answer {
         // Conversions of two stamps can differ by more than the time between them.
         self.read_at = at.max(self.last_at);
         self.events_in_read = 0;
-        self.first_token_in_read = 0;
-        self.unbounded_gaps = 0;
+        self.outputs_in_read = 0;
+        self.began_in_read = false;
+        self.output_is_last = false;
     }
 
     /// Takes the data of one event.
-    pub(crate) fn event(&mut self, data: &[u8], gaps: &mut SpreadTally) -> Result<(), Failure> {
+    pub(crate) fn event(&mut self, data: &[u8]) -> Result<(), Failure> {
         self.events_in_read += 1;
+        self.output_is_last = false;
         if self.done {
             let what = if data == b"[DONE]" { "a second [DONE]" } else { "an event after [DONE]" };
             return Err(Failure::Malformed(what.to_owned()));
@@ -129,19 +141,19 @@ impl Answer {
             return Ok(());
         }
         if data.first() != Some(&b'{') || data.last() != Some(&b'}') {
-            let seen = quote(data);
-            return Err(Failure::Malformed(format!(
-                "event {} is no JSON object: {seen}",
-                self.events
-            )));
+            let (event, seen) = (self.events, quote(data));
+            return Err(Failure::Malformed(format!("event {event} is not a JSON object: {seen}")));
         }
-        if self.first_token.is_none() {
-            self.leading(data)?;
-        } else {
-            self.gaps.push(self.read_at - self.last_at);
+        if self.first_token.is_some() && self.keys.has_text(data) {
+            self.unread.clear();
+            self.unread.extend_from_slice(data);
+            self.unread_event = Some(self.events);
+            self.output();
+        } else if self.read(data, self.events)? {
+            self.unread_event = None;
+            self.output();
         }
         self.last_at = self.read_at;
-        self.keep_tail(data, gaps);
         if self.keep {
             self.kept.extend_from_slice(data);
             self.kept_ends.push(self.kept.len());
@@ -150,50 +162,48 @@ impl Answer {
         Ok(())
     }
 
-    /// Until output came, every event is read.
-    fn leading(&mut self, data: &[u8]) -> Result<(), Failure> {
-        let chunk = self.chunk(data, self.events)?;
-        if chunk.has_output {
+    /// The event that is being taken in brought output.
+    fn output(&mut self) {
+        if self.first_token.is_none() {
             self.first_token = Some(self.read_at);
-            self.first_token_in_read = self.events_in_read;
-        } else if chunk.has_choice {
-            self.first_choice.get_or_insert(self.read_at);
+            self.began_in_read = true;
+        } else {
+            self.gaps.push(self.read_at - self.last_output);
         }
-        Ok(())
+        self.last_output = self.read_at;
+        self.outputs_in_read += 1;
+        self.output_is_last = true;
     }
 
-    /// Reads an event, and takes its usage and its error.
-    fn chunk(&mut self, data: &[u8], index: u32) -> Result<Chunk, Failure> {
+    /// Reads an event, and takes its usage, its end and its error; whether it brought output.
+    fn read(&mut self, data: &[u8], index: u32) -> Result<bool, Failure> {
         let chunk = Chunk::read(data).map_err(|error| {
             Failure::Malformed(format!("event {index}: {error}: {}", quote(data)))
         })?;
         if let Some((code, message)) = chunk.error {
             return Err(Failure::Status(code, format!("in the stream: {message}")));
         }
-        self.usage = chunk.usage.or(self.usage);
-        Ok(chunk)
+        self.take_facts(&chunk, index)?;
+        if !chunk.has_output && chunk.has_choice && self.first_token.is_none() {
+            self.first_choice.get_or_insert(self.read_at);
+        }
+        Ok(chunk.has_output)
     }
 
-    fn keep_tail(&mut self, data: &[u8], gaps: &mut SpreadTally) {
-        let place = &mut self.tail[self.events as usize % TAIL];
-        // What leaves the tail is output for sure, and it has a gap if the first output came
-        // before it.
-        let has_gap = self.gaps.len() > TAIL;
-        if self.events as usize >= TAIL {
-            match place.bound {
-                Some(bound) => {
-                    if has_gap {
-                        gaps.record(bound.max(self.left_bound));
-                    }
-                    self.left_bound = bound;
-                }
-                None => self.unbounded_gaps += u32::from(has_gap),
-            }
+    fn take_facts(&mut self, chunk: &Chunk, index: u32) -> Result<(), Failure> {
+        if chunk.is_of_another_choice {
+            return Err(Failure::Tokens(
+                "the server sends several answers to one request; times need exactly one (`n`)"
+                    .to_owned(),
+            ));
         }
-        place.data.clear();
-        place.data.extend_from_slice(data);
-        place.at = self.read_at;
-        place.bound = None;
+        if let Some(usage) = chunk.usage {
+            self.usage =
+                if index >= self.usage_event { usage.or(self.usage) } else { self.usage.or(usage) };
+            self.usage_event = self.usage_event.max(index);
+        }
+        self.finish = self.finish.or(chunk.finish);
+        Ok(())
     }
 
     /// The read is taken in. `at_end`: nothing of a further event stood behind the last one.
@@ -210,26 +220,28 @@ impl Answer {
         }
         self.reads += 1;
         let last = sighting.last_byte_bound.filter(|_| at_end);
-        let alone = self.events_in_read == 1;
         let bound = match last {
-            Some(bound) if alone => bound,
+            Some(bound) if self.events_in_read == 1 => bound,
             _ => several(),
         };
         let last = last.unwrap_or(bound);
-        if self.first_token_in_read > 0 {
-            let is_last = self.first_token_in_read == self.events_in_read;
-            self.first_token_bound = if is_last { last } else { bound };
+        self.event_bound = last;
+        let outputs = self.outputs_in_read;
+        if outputs == 0 {
+            return;
         }
-        let here = self.events_in_read - u32::from(self.done);
-        let in_tail = (here as usize).min(TAIL).min(self.events as usize);
-        for back in 1..=in_tail {
-            let kept = &mut self.tail[(self.events as usize - back) % TAIL];
-            kept.bound = Some(if back == 1 && !self.done { last } else { bound });
+        let last_output = if self.output_is_last { last } else { bound };
+        let first_output = if outputs == 1 { last_output } else { bound };
+        if self.began_in_read {
+            self.first_token_bound = first_output;
+        } else {
+            gaps.record(first_output.max(self.output_bound));
         }
-        if self.unbounded_gaps > 0 {
-            gaps.record_many(bound.max(self.left_bound), u64::from(self.unbounded_gaps));
-            self.left_bound = bound;
+        if outputs > 1 {
+            gaps.record_many(bound, u64::from(outputs - 2));
+            gaps.record(bound.max(last_output));
         }
+        self.output_bound = last_output;
     }
 
     /// Output events so far.
@@ -247,19 +259,25 @@ impl Answer {
         (self.events > 0).then_some(self.last_at)
     }
 
-    /// The stream is complete: reads its last events and holds it against what was asked.
-    pub(crate) fn complete(
-        &mut self,
-        asked: &Asked,
-        gaps: &mut SpreadTally,
-    ) -> Result<Complete, Failure> {
-        if !self.done {
+    /// The stream is complete: reads its last output and holds it against what was asked.
+    pub(crate) fn complete(&mut self, asked: &Asked) -> Result<Complete, Failure> {
+        if let Some(index) = self.unread_event.take() {
+            let data = std::mem::take(&mut self.unread);
+            let read = self.read(&data, index);
+            self.unread = data;
+            read?;
+        }
+        // Some servers end without [DONE]; a stated end of the answer and of the body is one too.
+        if !self.done && self.finish.is_none() {
             let events = self.events;
             return Err(Failure::Truncated(format!("it ended after {events} events, no [DONE]")));
         }
-        let (end, end_bound) = self.drop_trailing(gaps)?;
+        let (end, end_bound) = match self.first_token {
+            Some(first) => (first + self.gaps.iter().copied().sum::<Nanos>(), self.output_bound),
+            None => (self.last_at, self.event_bound),
+        };
         let mut complete = Complete { end, end_bound, ..self.counts(asked)? };
-        if complete.output_tokens > Tokens::ZERO && self.first_token.is_none() {
+        if self.first_token.is_none() {
             // Tokens without text, such as parts of a character.
             let first = self.first_choice.ok_or_else(|| {
                 let tokens = complete.output_tokens.get();
@@ -273,68 +291,62 @@ impl Answer {
             let starts = [0].into_iter().chain(self.kept_ends.iter().copied());
             let documents = starts.zip(ends).map(|(start, end)| &self.kept[start..*end]);
             let output = Output::read(documents).map_err(Failure::Malformed)?;
-            self.take_output(asked, output, &mut complete)?;
+            take_output(asked, output, &mut complete)?;
         }
+        self.agrees(asked, &complete)?;
         Ok(complete)
     }
 
-    /// Takes back the gaps of trailing events without output; time and bound of the last output.
-    fn drop_trailing(&mut self, gaps: &mut SpreadTally) -> Result<(Nanos, Nanos), Failure> {
-        let in_tail = (self.events as usize).min(TAIL);
-        let mut trailing = None;
-        for back in 1..=in_tail {
-            let index = self.events as usize - back;
-            let data = std::mem::take(&mut self.tail[index % TAIL].data);
-            let chunk = self.chunk(&data, index as u32)?;
-            self.tail[index % TAIL].data = data;
-            if chunk.has_output && trailing.is_none() {
-                trailing = Some(back - 1);
-            }
-        }
-        let dropped = trailing.unwrap_or(in_tail).min(self.gaps.len());
-        self.gaps.truncate(self.gaps.len() - dropped);
-        // Oldest first, as they would have left the tail.
-        for back in ((dropped + 1)..=in_tail).rev() {
-            let bound = self.tail[(self.events as usize - back) % TAIL].bound.unwrap_or_default();
-            if self.gaps.len() + dropped >= back {
-                gaps.record(bound.max(self.left_bound));
-            }
-            self.left_bound = bound;
-        }
-        let Some(first) = self.first_token else {
-            return Ok((self.last_at, self.left_bound));
-        };
-        Ok((first + self.gaps.iter().copied().sum(), self.left_bound))
-    }
-
-    /// Token counts by usage, held against the events and what was asked.
+    /// Token counts: by usage; where the server gives none, by the limit that the answer reached;
+    /// else by events, until its token ids or its text say more.
     fn counts(&self, asked: &Asked) -> Result<Complete, Failure> {
         let events = self.output_events();
-        let wanted = asked.output_tokens.get();
-        let output = self.usage.map_or(events, |usage| usage.completion_tokens);
-        if events > output {
-            return Err(Failure::Tokens(format!(
-                "{events} events brought output, but usage counts {output} tokens"
-            )));
-        }
-        if output > wanted || (asked.exactly && self.usage.is_some() && output != wanted) {
-            let ended_early = "; the server ended the answer early: `--allow-eos`, or \
-                               `client.ignore_eos: false`, takes answers as they end";
-            let remedy = if output < wanted { ended_early } else { "" };
-            return Err(Failure::Tokens(format!(
-                "{output} tokens came, {wanted} were asked{remedy}"
-            )));
-        }
+        let wanted = asked.output_tokens;
+        let usage = &self.usage;
+        // A server that counts nothing although something came does not count.
+        let (output_tokens, counted) = match usage.completion_tokens.filter(|count| *count > 0) {
+            Some(count) => (Tokens(count), TokenCount::Usage),
+            None if events == 0 => {
+                return Err(Failure::Tokens("the answer is empty".to_owned()));
+            }
+            None if asked.limited && self.finish == Some(Finish::Length) => {
+                (wanted, TokenCount::Asked)
+            }
+            None => (Tokens(events), TokenCount::Events),
+        };
+        let read = usage.prompt_tokens.filter(|count| *count > 0).map(Tokens);
         Ok(Complete {
-            prompt_tokens: self
-                .usage
-                .map(|usage| Tokens(usage.prompt_tokens))
-                .filter(|tokens| *tokens > Tokens::ZERO)
-                .unwrap_or(asked.prompt_tokens),
-            output_tokens: Tokens(output),
-            cached_tokens: Tokens(self.usage.map_or(0, |usage| usage.cached_tokens())),
+            prompt_tokens: read.unwrap_or(asked.prompt_tokens),
+            output_tokens,
+            cached_tokens: Tokens(usage.cached_tokens.unwrap_or(0)),
+            note: AnswerNote {
+                counted,
+                asked_prompt: asked.prompt_tokens,
+                asked_output: wanted,
+                events,
+            },
             ..Complete::default()
         })
+    }
+
+    /// Refuses an answer of another length than the one that had to be.
+    fn agrees(&self, asked: &Asked, complete: &Complete) -> Result<(), Failure> {
+        let (came, wanted) = (complete.output_tokens, asked.output_tokens);
+        let is_known = matches!(complete.note.counted, TokenCount::Usage | TokenCount::TokenIds);
+        if !asked.exactly || !is_known || came == wanted {
+            return Ok(());
+        }
+        let end = match self.finish {
+            Some(finish) => format!(" (finish_reason {finish})"),
+            None => String::new(),
+        };
+        let remedy = if came < wanted {
+            "; the server ends answers early although it is asked not to: --allow-eos takes them \
+             as they come"
+        } else {
+            ""
+        };
+        Err(Failure::Tokens(format!("{came} tokens came, {wanted} were asked{end}{remedy}")))
     }
 
     /// An answer that came as one body: its first byte stands for the first token.
@@ -348,52 +360,58 @@ impl Answer {
         let malformed =
             |error: String| Failure::Malformed(format!("the body: {error}: {}", quote(body)));
         let chunk = Chunk::read(body).map_err(malformed)?;
-        if let Some((code, message)) = chunk.error {
-            return Err(Failure::Status(code, message));
+        if let Some((code, message)) = &chunk.error {
+            return Err(Failure::Status(*code, message.clone()));
         }
-        self.usage = chunk.usage;
-        if self.usage.is_none() {
-            return Err(Failure::Tokens("the body has no usage".to_owned()));
+        self.take_facts(&chunk, 0)?;
+        if chunk.has_output {
+            self.first_token = self.first_byte;
         }
         let end_bound = at.last_byte_bound.unwrap_or(at.at.saturating_sub(earliest));
         let mut complete = Complete { end: at.at, end_bound, ..self.counts(asked)? };
-        if complete.output_tokens > Tokens::ZERO {
-            self.first_token = self.first_byte;
-            self.first_token_bound = self.first_token_bound.max(end_bound);
-        }
+        self.first_token = self.first_byte;
+        self.first_token_bound = self.first_token_bound.max(end_bound);
         if self.keep {
             let output = Output::read([body].into_iter()).map_err(Failure::Malformed)?;
-            self.take_output(asked, output, &mut complete)?;
+            take_output(asked, output, &mut complete)?;
         }
+        if complete.note.counted == TokenCount::Events && complete.text.is_none() {
+            return Err(Failure::Tokens(
+                "the body has no usage; ask for streams, or give a tokenizer".to_owned(),
+            ));
+        }
+        self.agrees(asked, &complete)?;
         Ok(complete)
     }
+}
 
-    fn take_output(
-        &self,
-        asked: &Asked,
-        output: Output,
-        complete: &mut Complete,
-    ) -> Result<(), Failure> {
-        complete.digest = Some(output.digest);
-        if !asked.token_ids {
-            return Ok(());
-        }
-        let ids = output.token_ids.ok_or_else(|| {
-            Failure::Session(
-                "the server sent no token ids (it must know `return_token_ids`), so that later \
-                 turns cannot quote its answer; use canned answers"
-                    .to_owned(),
-            )
-        })?;
-        let counted = complete.output_tokens.get();
-        if self.usage.is_some() && ids.len() != counted as usize {
-            let sent = ids.len();
-            return Err(Failure::Tokens(format!("{sent} token ids, but usage counts {counted}")));
-        }
-        complete.output_tokens = Tokens(ids.len() as u32);
-        complete.token_ids = Some(ids);
-        Ok(())
+/// Takes what a kept answer says: its digest, its token ids, its text where nothing else counts.
+fn take_output(asked: &Asked, output: Output, complete: &mut Complete) -> Result<(), Failure> {
+    complete.digest = Some(output.digest);
+    if asked.text && complete.note.counted == TokenCount::Events {
+        complete.text = Some(output.text);
     }
+    if !asked.token_ids {
+        return Ok(());
+    }
+    let ids = output.token_ids.ok_or_else(|| {
+        Failure::Session(
+            "the server sent no token ids (it must know `return_token_ids`), so that later \
+             turns cannot quote its answer; use canned answers"
+                .to_owned(),
+        )
+    })?;
+    let counted = complete.output_tokens.get();
+    if complete.note.counted == TokenCount::Usage && ids.len() != counted as usize {
+        let sent = ids.len();
+        return Err(Failure::Tokens(format!("{sent} token ids, but usage counts {counted}")));
+    }
+    if complete.note.counted != TokenCount::Usage {
+        complete.note.counted = TokenCount::TokenIds;
+        complete.output_tokens = Tokens(ids.len() as u32);
+    }
+    complete.token_ids = Some(ids);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -409,8 +427,10 @@ mod tests {
         Asked {
             prompt_tokens: Tokens(8),
             output_tokens: Tokens(tokens),
+            limited: true,
             exactly: true,
             token_ids: false,
+            text: false,
             kernel_path: Nanos::ZERO,
         }
     }
@@ -427,7 +447,7 @@ mod tests {
             at += Nanos(wait);
             answer.begin_read(at);
             for event in now {
-                answer.event(event, &mut gaps).unwrap();
+                answer.event(event).unwrap();
             }
             let sighting = Sighting { at, last_byte_bound: Some(Nanos(1)) };
             answer.end_read(&sighting, true, || Nanos(1000), &mut gaps);
@@ -443,21 +463,24 @@ mod tests {
             lead in 0usize..6,
             tokens in 1usize..40,
             trail in 0usize..6,
+            between in proptest::collection::vec(0usize..3, 40),
             reads in proptest::collection::vec((0usize..9, 1u64..100), 0..60),
         ) {
             let mut events = vec![EMPTY; lead];
-            events.extend(vec![TOKEN; tokens]);
+            for empties in &between[..tokens - 1] {
+                events.push(TOKEN);
+                events.extend(vec![EMPTY; *empties]);
+            }
+            events.push(TOKEN);
             events.extend(vec![EMPTY; trail]);
             events.push(b"[DONE]");
-            let (mut answer, mut gaps) = play(&events, &reads);
-            let complete = answer.complete(&asked(tokens as u32 + 9), &mut gaps);
-            // More than three trailing events without output are taken for output.
-            let taken = tokens + trail.saturating_sub(if trail > TAIL { TAIL } else { trail });
-            let complete = complete.unwrap();
-            prop_assert_eq!(complete.output_tokens.get() as usize, taken);
+            let (mut answer, gaps) = play(&events, &reads);
+            let complete = answer.complete(&asked(tokens as u32 + 9)).unwrap();
+            prop_assert_eq!(complete.output_tokens.get() as usize, tokens);
+            prop_assert_eq!(complete.note.counted, TokenCount::Events);
             let list = answer.gaps();
-            prop_assert_eq!(list.len(), taken - 1);
-            prop_assert_eq!(gaps.spread().count as usize, taken - 1);
+            prop_assert_eq!(list.len(), tokens - 1);
+            prop_assert_eq!(gaps.spread().count as usize, tokens - 1);
             let sum: Nanos = list.iter().copied().sum();
             prop_assert_eq!(answer.first_token.unwrap() + sum, complete.end);
         }
@@ -466,15 +489,15 @@ mod tests {
     #[test]
     fn bounds_tell_events_alone_from_those_in_company() {
         let stream = [TOKEN, TOKEN, TOKEN, b"[DONE]"];
-        let (mut answer, mut gaps) = play(&stream, &[(1, 10), (1, 10), (1, 10), (1, 1)]);
+        let (mut answer, gaps) = play(&stream, &[(1, 10), (1, 10), (1, 10), (1, 1)]);
         assert_eq!(answer.first_token_bound, Nanos(1));
-        let complete = answer.complete(&asked(3), &mut gaps).unwrap();
+        let complete = answer.complete(&asked(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(30), Nanos(1)));
         assert_eq!(gaps.spread().max, Nanos(1));
         // The last of two in one read is exact; what stands before it is not.
-        let (mut answer, mut gaps) = play(&stream, &[(2, 10), (2, 10)]);
+        let (mut answer, _) = play(&stream, &[(2, 10), (2, 10)]);
         assert_eq!(answer.first_token_bound, Nanos(1000));
-        let complete = answer.complete(&asked(3), &mut gaps).unwrap();
+        let complete = answer.complete(&asked(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(20), Nanos(1000)));
         assert_eq!(answer.gaps(), [Nanos(0), Nanos(10)]);
         // The first token behind an empty event is the last in its read.

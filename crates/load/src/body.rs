@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use weir_model::{Piece, Prompt, Tokens};
+use weir_model::{ContentId, Nanos, Piece, Prompt, Tokens};
 use weir_workload::{Session, Turn};
 
-use crate::config::{Answers, Api, LoadConfig, PromptForm};
+use crate::config::{Answers, Api, LimitField, LoadConfig, PromptForm};
+use crate::error::LoadError;
 use crate::text::TextError;
 
 /// Encoded pieces that are kept for later prompts, in bytes. A prefix of 10,000 tokens takes
@@ -110,6 +111,32 @@ fn encode_ids(ids: impl Iterator<Item = u32>, count: usize) -> Vec<u8> {
     out
 }
 
+/// Content that no workload asks for.
+const UNASKED: ContentId = ContentId(u64::MAX);
+
+/// The body of a request that is not measured, in the form in which those of a cell are made: with
+/// so many tokens of prompt and of answer.
+pub fn unmeasured_body(
+    config: &LoadConfig,
+    prompt_tokens: u32,
+    output_tokens: u32,
+) -> Result<Vec<u8>, LoadError> {
+    let turn = Turn {
+        prompt: Prompt::new([Piece::new(UNASKED, prompt_tokens)]),
+        output_tokens: Tokens(output_tokens),
+        output: UNASKED,
+        seen_tokens: Tokens::ZERO,
+        after: Vec::new(),
+        think: Nanos::ZERO,
+    };
+    let session = Session { id: 0, start: None, turns: vec![turn] };
+    let canned = LoadConfig { answers: Answers::Canned, ..config.clone() };
+    let (bodies, _) = BodyMaker::new(&canned).bodies(&session).map_err(|(turn, error)| {
+        LoadError::Prompt { session: 0, turn, cause: error.to_string() }
+    })?;
+    Ok(bodies.iter().flat_map(|body| &body.parts).flat_map(Part::bytes).copied().collect())
+}
+
 /// Makes the bodies of a cell.
 #[derive(Debug)]
 pub(crate) struct BodyMaker {
@@ -121,6 +148,9 @@ pub(crate) struct BodyMaker {
     /// Fields that the caller decided, `max_tokens` or `min_tokens` among them perhaps.
     overridden: Vec<String>,
     min_tokens: bool,
+    limit_field: LimitField,
+    /// Tokens of every answer, where the caller decided them.
+    limit: Option<u32>,
     pieces: HashMap<Piece, Arc<[u8]>>,
     pieces_bytes: usize,
     /// Bytes encoded so far, parts that were kept counted once.
@@ -156,6 +186,8 @@ impl BodyMaker {
             fixed,
             overridden: config.body.keys().cloned().collect(),
             min_tokens: config.min_tokens,
+            limit_field: config.limit_field,
+            limit: config.given_limit(),
             pieces: HashMap::new(),
             pieces_bytes: 0,
             encoded_bytes: 0,
@@ -179,9 +211,11 @@ impl BodyMaker {
 
     fn body(&mut self, session: &Session, turn: &Turn) -> Result<Body, TextError> {
         let mut fields = self.fixed.clone();
-        let tokens = turn.output_tokens.get().max(1);
-        for (field, sent) in [("max_tokens", true), ("min_tokens", self.min_tokens)] {
-            if sent && !self.overridden.iter().any(|given| given == field) {
+        let tokens = self.limit.unwrap_or(turn.output_tokens.get()).max(1);
+        let limit = self.limit.is_none().then(|| self.limit_field.name());
+        let least = self.min_tokens.then_some("min_tokens");
+        for field in limit.into_iter().chain(least) {
+            if !self.overridden.iter().any(|given| given == field) {
                 fields.insert(field.to_owned(), tokens.into());
             }
         }
@@ -286,8 +320,6 @@ fn messages_of(session: &Session, turn: &Turn) -> Vec<(&'static str, Prompt)> {
 
 #[cfg(test)]
 mod tests {
-    use weir_model::{ContentId, Nanos};
-
     use super::*;
 
     #[test]

@@ -28,6 +28,29 @@ impl Api {
     }
 }
 
+/// The field of a request that bounds its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitField {
+    /// `max_tokens`.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`, by which newer servers of `/v1/chat/completions` replace it.
+    MaxCompletionTokens,
+}
+
+impl LimitField {
+    /// The two.
+    pub const ALL: [Self; 2] = [Self::MaxTokens, Self::MaxCompletionTokens];
+
+    /// The field's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 /// How a symbolic prompt becomes something that can be sent.
 #[derive(Debug, Clone)]
 pub enum PromptForm {
@@ -87,6 +110,8 @@ pub struct LoadConfig {
     pub ignore_eos: bool,
     /// Send `min_tokens` = `max_tokens`.
     pub min_tokens: bool,
+    /// What bounds an answer, unless `body` does.
+    pub limit_field: LimitField,
     /// Keep each streamed answer until it ends and record a digest of its text or token ids.
     pub digest_output: bool,
     /// `Authorization: Bearer ...`.
@@ -120,6 +145,9 @@ pub struct LoadConfig {
     /// Most requests to send.
     pub max_requests: Option<u64>,
 }
+
+/// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
+const SECRET_BYTES_MIN: usize = 6;
 
 /// Fields that the generator itself must decide, with what decides them.
 const RESERVED_FIELDS: [(&str, &str); 6] = [
@@ -183,6 +211,28 @@ impl LoadConfig {
             request::check(name, value).map_err(|error| LoadError::Config(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// The number by which the caller's own fields bound every answer.
+    pub(crate) fn given_limit(&self) -> Option<u32> {
+        let mut numbers = LimitField::ALL.iter().filter_map(|field| self.body.get(field.name()));
+        numbers.find_map(|value| value.as_u64().and_then(|tokens| u32::try_from(tokens).ok()))
+    }
+
+    /// Whether requests say how long an answer may be.
+    pub(crate) fn sends_limit(&self) -> bool {
+        self.given_limit().is_some() || !self.body.contains_key(self.limit_field.name())
+    }
+
+    /// Values of headers, and what follows their scheme (`Bearer ...`), that no error may repeat.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let values = self.headers.iter().map(|(_, value)| value.as_str());
+        let parts = values.flat_map(|value| [value, value.rsplit(' ').next().unwrap_or(value)]);
+        let all = parts.chain(self.bearer.as_deref()).filter(|part| part.len() >= SECRET_BYTES_MIN);
+        let mut all: Vec<String> = all.map(str::to_owned).collect();
+        // The longest first: a part of it must not leave the rest standing.
+        all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        all
     }
 
     /// Workers that have something to do: never more than users.

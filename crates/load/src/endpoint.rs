@@ -40,7 +40,13 @@ impl Endpoint {
             headers.push((name, value.clone()));
         }
         let accept = if config.stream { "text/event-stream" } else { "application/json" };
-        for (name, value) in [("Content-Type", "application/json"), ("Accept", accept)] {
+        let own = [
+            ("Content-Type", "application/json"),
+            ("Accept", accept),
+            // A proxy may take silence for leave to compress, which holds events back.
+            ("Accept-Encoding", "identity"),
+        ];
+        for (name, value) in own {
             if !given(name) {
                 headers.push((name, value.to_owned()));
             }

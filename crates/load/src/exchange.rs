@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use weir_http::coding;
 use weir_http::events::EventSplitter;
 use weir_http::response::{HttpError, Progress, ResponseParser};
+use weir_model::answers::AnswerNote;
 use weir_model::{Nanos, Outcome, Piece, RequestRow, TierKind, Tokens};
 use weir_workload::demand::Due;
 use xxhash_rust::xxh3::Xxh3;
@@ -35,6 +37,22 @@ enum Reading {
 pub(crate) struct Ledger<'a> {
     pub(crate) spans: &'a mut Vec<Range<usize>>,
     pub(crate) gap_bound: &'a mut SpreadTally,
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) row: RequestRow,
+    /// How a complete answer was counted.
+    pub(crate) note: Option<AnswerNote>,
+    /// Its text, where its tokens are still to be counted.
+    pub(crate) text: Option<String>,
+}
+
+impl From<RequestRow> for Ended {
+    fn from(row: RequestRow) -> Self {
+        Self { row, note: None, text: None }
+    }
 }
 
 /// A request under way.
@@ -72,8 +90,10 @@ impl Exchange {
         let asked = Asked {
             prompt_tokens: Tokens::ZERO,
             output_tokens: Tokens::ZERO,
+            limited: false,
             exactly: false,
             token_ids: false,
+            text: false,
             kernel_path: Nanos::ZERO,
         };
         Self {
@@ -151,10 +171,13 @@ impl Exchange {
     fn read_head(&mut self, parser: &ResponseParser) -> Result<(), Failure> {
         let Some(head) = parser.head() else { return Ok(()) };
         let kind = head.content_type.as_deref().unwrap_or_default();
-        let encoding = head.content_encoding.as_deref().unwrap_or("identity");
         self.reading = match head.status {
-            200 if !encoding.eq_ignore_ascii_case("identity") => {
-                let what = format!("the answer is encoded as {encoding}, which nobody asked for");
+            200 if head.coding().is_some() => {
+                let coding = head.coding().unwrap_or_default();
+                let what = format!(
+                    "the answer is compressed ({coding}) although identity was asked for; times of \
+                     its tokens are lost in that: turn it off in the server or the proxy"
+                );
                 return Err(Failure::Protocol(what));
             }
             200 if !self.stream => Reading::Whole,
@@ -176,6 +199,13 @@ impl Exchange {
         ledger: &mut Ledger<'_>,
     ) -> Result<(), Failure> {
         let is_first = self.answer.first_byte.is_none();
+        if is_first && self.reading == Reading::NoEvents {
+            let begins = ledger.spans.first().map_or(&[][..], |span| &bytes[span.clone()]);
+            // Some servers give a stream of events another type.
+            if [&b"data:"[..], b"event:", b": "].iter().any(|field| begins.starts_with(field)) {
+                self.reading = Reading::Events;
+            }
+        }
         self.answer.begin_read(sighting.at);
         if self.reading != Reading::Events {
             let most = match self.reading {
@@ -202,7 +232,7 @@ impl Exchange {
         for span in ledger.spans.iter() {
             let fed = splitter.feed(&bytes[span.clone()], &mut |data: &[u8]| {
                 if result.is_ok() {
-                    result = answer.event(data, gap_bound);
+                    result = answer.event(data);
                 }
             });
             if let (Err(error), Ok(())) = (fed, &result) {
@@ -219,26 +249,42 @@ impl Exchange {
     /// The message is complete: what it amounts to.
     pub(crate) fn complete(
         &mut self,
+        parser: &ResponseParser,
         splitter: &EventSplitter,
         last: &Sighting,
-        gap_bound: &mut SpreadTally,
     ) -> Result<Complete, Failure> {
         match self.reading {
             Reading::Events if splitter.is_mid_event() => {
                 let events = self.answer.events;
                 Err(Failure::Truncated(format!("it ended inside event {events}")))
             }
-            Reading::Events => self.answer.complete(&self.asked, gap_bound),
+            Reading::Events => self.answer.complete(&self.asked),
             Reading::Whole => {
                 self.answer.complete_whole(&self.text, &self.asked, last, self.whole_earliest)
             }
-            Reading::Refusal(status) => Err(Failure::Status(status, message(&self.text))),
+            Reading::Refusal(status) => Err(self.refusal(status, parser)),
             Reading::NoEvents => {
                 let seen = quote(&self.text);
                 Err(Failure::Protocol(format!("the answer is no stream of events: {seen}")))
             }
             Reading::Head => Err(Failure::Truncated("no head came".to_owned())),
         }
+    }
+
+    fn refusal(&self, status: u16, parser: &ResponseParser) -> Failure {
+        let head = parser.head();
+        if let Some(target) = head.and_then(|head| head.redirect()) {
+            let what = format!("redirects are not followed: give the address {target}");
+            return Failure::Status(status, what);
+        }
+        let words = match head.and_then(|head| head.coding()) {
+            None => message(&self.text),
+            Some(coding) => match coding::decoded(coding, &self.text, REFUSAL_BYTES_MAX) {
+                Some(text) => message(&text),
+                None => format!("(the message is compressed with {coding})"),
+            },
+        };
+        Failure::Status(status, words)
     }
 
     /// From the due time to the first byte sent, without the time that connecting took.

@@ -30,6 +30,27 @@ pub(crate) enum Failure {
     Session(String),
 }
 
+impl Failure {
+    /// The same without secrets, which servers repeat in refusals.
+    pub(crate) fn without(mut self, secrets: &[String]) -> Self {
+        let (Self::Connect(text)
+        | Self::Timeout(text, _)
+        | Self::Status(_, text)
+        | Self::Truncated(text)
+        | Self::Malformed(text)
+        | Self::Tokens(text)
+        | Self::Protocol(text)
+        | Self::Tls(text)
+        | Self::Session(text)) = &mut self;
+        for secret in secrets {
+            if text.contains(secret.as_str()) {
+                *text = text.replace(secret.as_str(), "***");
+            }
+        }
+        self
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

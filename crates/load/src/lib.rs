@@ -29,7 +29,8 @@ mod text;
 mod turn;
 mod worker;
 
-pub use config::{Answers, Api, LoadConfig, LoadShape, PromptForm};
+pub use body::unmeasured_body;
+pub use config::{Answers, Api, LimitField, LoadConfig, LoadShape, PromptForm};
 pub use error::LoadError;
 pub use live::{Live, LiveSnapshot};
 pub use run::{LoadReport, Sink, run};

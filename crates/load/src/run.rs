@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 
-use weir_model::{Certificate, Nanos, RequestRow};
+use weir_model::answers::{AnswerFacts, TokenCount};
+use weir_model::{Certificate, Nanos, RequestRow, Tokens};
 use weir_workload::SessionSource;
 
 use crate::certificate::{Task, certify};
@@ -14,6 +15,7 @@ use crate::connection::Stamps;
 use crate::descriptors;
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
+use crate::exchange::Ended;
 use crate::feed::Feed;
 use crate::live::Live;
 use crate::worker::{Closed, Worker, WorkerReport};
@@ -53,6 +55,8 @@ pub struct LoadReport {
     pub window: (Nanos, Nanos),
     /// Why nothing more was asked before the time, where everything failed.
     pub gave_up: Option<String>,
+    /// How the tokens of complete answers were counted.
+    pub answers: AnswerFacts,
     /// What the generator says of itself.
     pub certificate: Certificate,
 }
@@ -111,15 +115,15 @@ pub fn run<S: SessionSource + Send>(
         live.begin(clock, count);
         // Nobody else sets it.
         let _ = started.set(clock);
-        let sunk = take_rows(&taken, sink, live);
+        let sunk = take_rows(config, &taken, sink, live);
         drop(taken);
         let reports: Vec<_> = workers.into_iter().map(join).collect();
         live.end();
         feed.abandon();
         join(feeder)?;
-        let last_end = sunk?;
+        let (last_end, answers) = sunk?;
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(report(config, started_unix_ns, reports, last_end))
+        Ok(report(config, started_unix_ns, reports, last_end, answers))
     })
 }
 
@@ -131,13 +135,16 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 /// Takes rows until all workers are done; when the last one ended. After an error of the sink the
 /// run is stopped and the other rows are dropped.
 fn take_rows(
-    batches: &Receiver<Vec<RequestRow>>,
+    config: &LoadConfig,
+    batches: &Receiver<Vec<Ended>>,
     sink: &mut dyn Sink,
     live: &Live,
-) -> Result<Nanos, LoadError> {
+) -> Result<(Nanos, AnswerFacts), LoadError> {
     let mut last_end = Nanos::ZERO;
+    let mut answers = AnswerFacts::default();
     let mut result = Ok(());
-    for row in batches.iter().flatten() {
+    for ended in batches.iter().flatten() {
+        let row = counted(config, ended, &mut answers);
         last_end = last_end.max(row.end);
         live.see(&row);
         if result.is_ok() {
@@ -148,7 +155,22 @@ fn take_rows(
             }
         }
     }
-    result.map(|()| last_end).map_err(LoadError::Sink)
+    result.map(|()| (last_end, answers)).map_err(LoadError::Sink)
+}
+
+/// The row of a request, its tokens counted by its text where nothing else counted them. Here and
+/// not where it is timed, because that takes as long as some events.
+fn counted(config: &LoadConfig, ended: Ended, answers: &mut AnswerFacts) -> RequestRow {
+    let Ended { mut row, note, text } = ended;
+    let Some(mut note) = note else { return row };
+    if let (PromptForm::Text(maker), Some(text)) = (&config.prompts, text)
+        && let Ok(tokens @ 1..) = maker.output_tokens(&text)
+    {
+        row.output_tokens = Tokens(tokens);
+        note.counted = TokenCount::Tokenizer;
+    }
+    answers.add(&row, &note);
+    row
 }
 
 fn report(
@@ -156,6 +178,7 @@ fn report(
     started_unix_ns: u64,
     reports: Vec<WorkerReport>,
     last_end: Nanos,
+    answers: AnswerFacts,
 ) -> LoadReport {
     let cut = reports.iter().filter_map(|report| match report.closed {
         Closed::At(at) => Some(config.duration.unwrap_or(at).min(at)),
@@ -177,6 +200,7 @@ fn report(
         unfinished,
         window: (config.warmup, end),
         gave_up,
+        answers,
         certificate: certify(&tallies, task),
     }
 }

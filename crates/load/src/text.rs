@@ -18,4 +18,7 @@ pub trait TextMaker: fmt::Debug + Send + Sync {
     /// Text that a server tokenizes into exactly `prompt.tokens()` tokens. Prompts with a common
     /// beginning must give texts with a common beginning, or no prefix cache could serve them.
     fn text(&self, prompt: &Prompt) -> Result<String, TextError>;
+
+    /// Tokens of a text that a server generated, without those that are added around a prompt.
+    fn output_tokens(&self, text: &str) -> Result<u32, TextError>;
 }

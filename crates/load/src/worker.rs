@@ -12,17 +12,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use weir_model::{Nanos, RequestRow, Window};
+use weir_model::{Nanos, Tokens, Window};
 use weir_workload::Schedule;
 use weir_workload::demand::{Demand, Due, Load};
 
 use crate::answer::Asked;
 use crate::certificate::Tally;
 use crate::clock::{Clock, thread_processor_time};
-use crate::config::{Answers, LoadConfig, LoadShape};
+use crate::config::{Answers, LoadConfig, LoadShape, PromptForm};
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
-use crate::exchange::Exchange;
+use crate::exchange::{Ended, Exchange};
 use crate::failure::Failure;
 use crate::feed::{Queue, Taken};
 use crate::live::{Live, Stop};
@@ -82,9 +82,9 @@ pub(crate) struct Worker<'a> {
     index: usize,
     workers: u64,
     live: &'a Live,
-    rows: SyncSender<Vec<RequestRow>>,
+    rows: SyncSender<Vec<Ended>>,
     /// Rows not handed over yet, and since when.
-    kept_rows: Vec<RequestRow>,
+    kept_rows: Vec<Ended>,
     kept_since: Nanos,
     clock: Clock,
     /// The last time that was read from the clock.
@@ -101,6 +101,16 @@ pub(crate) struct Worker<'a> {
     in_flight: u64,
     /// Requests that this worker may send.
     most: Option<u64>,
+    /// Tokens of every answer, where the caller's own fields decide them; and whether requests say
+    /// how many there may be.
+    limit: Option<Tokens>,
+    sends_limit: bool,
+    /// What no error may repeat.
+    secrets: Vec<String>,
+    /// Prompts are text, so that there is something to count tokens of answers with; and whether an
+    /// answer has shown that the server counts them itself.
+    counts_text: bool,
+    has_usage: bool,
     /// Deadlines of requests and of connections, in order, with the connection's key and the
     /// request they are meant for.
     request_deadlines: VecDeque<(Nanos, u64, u64)>,
@@ -149,7 +159,7 @@ impl<'a> Worker<'a> {
         index: usize,
         clock: Clock,
         queue: Arc<Queue>,
-        rows: SyncSender<Vec<RequestRow>>,
+        rows: SyncSender<Vec<Ended>>,
         live: &'a Live,
     ) -> Result<Self, LoadError> {
         let refuse = |what: &str, cause: String| {
@@ -190,6 +200,11 @@ impl<'a> Worker<'a> {
             spare: Vec::new(),
             in_flight: 0,
             most,
+            limit: config.given_limit().map(Tokens),
+            sends_limit: config.sends_limit(),
+            secrets: config.secrets(),
+            counts_text: matches!(config.prompts, PromptForm::Text(_)),
+            has_usage: false,
             request_deadlines: VecDeque::new(),
             connect_deadlines: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
@@ -393,15 +408,17 @@ impl<'a> Worker<'a> {
         let endpoint = (due.request.session % self.endpoints.len() as u64) as usize;
         let asked = Asked {
             prompt_tokens: due.request.prompt.tokens(),
-            output_tokens: due.request.output_tokens,
+            output_tokens: self.limit.unwrap_or(due.request.output_tokens),
+            limited: self.sends_limit,
             exactly: self.config.ignore_eos,
             token_ids: self.config.answers == Answers::Own,
+            text: self.counts_text && !self.has_usage,
             kernel_path: self.endpoints[endpoint].kernel_path,
         };
         let spare = self.spare.pop();
         let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::vacant(due.clone())));
         exchange.reset(id, endpoint, due, asked);
-        let keep = asked.token_ids || self.config.digest_output;
+        let keep = asked.token_ids || asked.text || self.config.digest_output;
         exchange.expect(self.config.stream, keep);
         if let Err(failure) = self.load_body(&mut exchange) {
             self.fail_unsent(exchange, &failure);
@@ -437,7 +454,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A request has ended, with its row. `at`: when the server was done with it.
-    fn end(&mut self, exchange: Box<Exchange>, row: RequestRow, mut at: Nanos) {
+    fn end(&mut self, exchange: Box<Exchange>, ended: Ended, mut at: Nanos) {
         self.live.land();
         self.in_flight -= 1;
         if self.is_measured(&exchange) {
@@ -446,7 +463,7 @@ impl<'a> Worker<'a> {
         if self.kept_rows.is_empty() {
             self.kept_since = self.now;
         }
-        self.kept_rows.push(row);
+        self.kept_rows.push(ended);
         if self.kept_rows.len() == ROWS_KEPT {
             self.hand_over();
         }
@@ -488,7 +505,7 @@ impl<'a> Worker<'a> {
     fn fail_unsent(&mut self, exchange: Box<Exchange>, failure: &Failure) {
         self.note_failure(failure);
         let row = exchange.failed_row(failure, self.now);
-        self.end(exchange, row, self.now);
+        self.end(exchange, row.into(), self.now);
     }
 
     fn tally_events(&self) -> u64 {
@@ -503,7 +520,7 @@ impl<'a> Worker<'a> {
         for exchange in self.pool.close_all() {
             self.unfinished += u64::from(self.is_measured(&exchange));
             let row = exchange.unfinished_row(self.now);
-            self.end(exchange, row, self.now);
+            self.end(exchange, row.into(), self.now);
         }
         self.hand_over();
         let scheduled = self.scheduled_sessions();

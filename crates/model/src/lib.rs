@@ -4,6 +4,7 @@
 //! Owns no I/O, no clock, no async and no global state; every other crate may use it.
 
 pub mod accelerator;
+pub mod answers;
 pub mod block;
 pub mod certificate;
 pub mod kv_event;
@@ -20,6 +21,7 @@ pub mod verdict;
 pub mod window;
 
 pub use accelerator::{Accelerator, KernelFit};
+pub use answers::AnswerFacts;
 pub use certificate::{Certificate, Lateness, Refusal, Spread};
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_model::{Certificate, Signals, Verdict};
+use weir_model::{AnswerFacts, Certificate, Signals, Verdict};
 
 pub use weir_model::{Claim, StepRow};
 
@@ -153,6 +153,9 @@ pub struct CellFigures {
     /// Requests of a trace that were cut to fit the context.
     #[serde(default)]
     pub truncated_requests: u64,
+    /// Live cells: how the tokens of answers were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerFacts>,
     /// Live cells: what the load generator says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,

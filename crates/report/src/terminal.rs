@@ -6,9 +6,9 @@ use crate::comparison::{
     Comparison, DeploymentComparison, PredictionComparison, RunComparison, RunDelta,
 };
 use crate::tables::{
-    compact_table, generator_notes, generator_sentence, generator_short_table, level_table,
-    outputs_sentence, outputs_table, peak_table, prediction_sentence, prediction_short_table,
-    run_table, scope_sentence, text, value_table, wrapped,
+    answer_sentences, compact_table, generator_notes, generator_sentence, generator_short_table,
+    level_table, outputs_sentence, outputs_table, peak_table, prediction_sentence,
+    prediction_short_table, run_table, scope_sentence, text, value_table, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -100,6 +100,9 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
         for refusal in generator_notes(of) {
             out += &wrapped(&format!("- {refusal}"), "  ");
         }
+    }
+    for sentence in answer_sentences(of) {
+        out += &wrapped(&sentence, "  ");
     }
     out
 }

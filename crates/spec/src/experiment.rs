@@ -11,6 +11,7 @@ use crate::document::{self, Spec};
 use crate::error::SpecError;
 use crate::plan::Origin;
 use crate::set;
+use crate::withheld;
 
 /// What was written, with the folder that relative paths start from.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +106,7 @@ impl Experiment {
             spec = changed;
             let below = format!("{path}.");
             origins.retain(|known, _| *known != path && !known.starts_with(&below));
-            origins.insert(path, Origin::Set(flag.clone()));
+            origins.insert(path, Origin::Set(withheld::recorded_flag(flag)));
         }
         let limits = EndpointLimits::default();
         Ok(Self { spec, base: base.to_owned(), origins, limits })

@@ -18,6 +18,7 @@ pub mod verdict;
 
 mod resolve;
 mod set;
+mod withheld;
 
 pub use document::Spec;
 pub use error::SpecError;
@@ -27,3 +28,4 @@ pub use resolve::{AsDeployed, NamedWorkload};
 pub use schema::schema;
 pub use starter::{builtin, starter};
 pub use verdict::{Decision, decide};
+pub use withheld::{Recorded, recorded_arguments, recorded_text};

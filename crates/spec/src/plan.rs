@@ -21,7 +21,7 @@ pub const PLAN_FORMAT: u32 = 1;
 pub use crate::document::client::{Answers, Api};
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
 pub use crate::document::quantity::Tolerance;
-pub use crate::document::target::{EmulatedTarget, EndpointTarget, Movement, Target};
+pub use crate::document::target::{EmulatedTarget, EndpointTarget, HeaderValue, Movement, Target};
 
 /// How live targets are asked, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
 use crate::prediction;
+use crate::withheld::{self, Recorded};
 
 /// Longest latency of anything.
 const HOUR: Nanos = Nanos::from_secs(3600);
@@ -89,8 +90,27 @@ impl Plan {
         plan.origins.clear();
         plan.warnings.clear();
         plan.salt = None;
-        let json = serde_json::to_vec(&plan).expect("a plan has text keys and finite numbers");
+        // As it is recorded: a run goes on with other tokens in its headers.
+        let json =
+            serde_json::to_vec(&plan.recorded()).expect("a plan has text keys and finite numbers");
         format!("{:032x}", xxh3_128(&json))
+    }
+
+    /// The plan as it is written into a run folder: without values of headers and environment.
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded::of(self)
+    }
+
+    /// Refuses to run a plan whose values were withheld when it was recorded.
+    pub fn check_complete(&self) -> Result<(), SpecError> {
+        match withheld::missing(self) {
+            None => Ok(()),
+            Some(key) => Err(SpecError::value(
+                key,
+                "its value is not kept in run folders",
+                "give the experiment file beside --resume, or write `{from_env: NAME}` in it",
+            )),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_deploy::Site;
-use weir_load::{Answers, Api, LoadConfig, LoadShape, PromptForm, TokenizerText};
+use weir_load::{Answers, Api, LimitField, LoadConfig, LoadShape, PromptForm, TokenizerText};
 use weir_spec::plan::{self, ArmRole, Cell, Deployment, LevelLoad, Plan};
 
 use crate::error::TrialError;
@@ -45,6 +45,7 @@ pub(crate) fn config(
         },
         ignore_eos: client.ignore_eos,
         min_tokens: client.ignore_eos,
+        limit_field: LimitField::default(),
         // Answers tell whether a cache gave back what was put in, where arms are compared.
         digest_output: deployment.arms[cell.arm].role != ArmRole::AsDeployed,
         bearer: access.bearer.clone(),

@@ -9,6 +9,7 @@ mod beyond;
 mod caches;
 mod edges;
 mod error;
+mod first;
 mod guard;
 mod journal;
 mod residence;
@@ -18,7 +19,7 @@ mod steady;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{Place, Site, Tiers};
-use weir_load::{Live, LoadReport};
+use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind, Window};
 use weir_observe::signals::{
     AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
@@ -117,6 +118,8 @@ fn measured(
     let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
+    let mut config = asking::config(plan, deployment, cell, site)?;
+    notes.extend(first::requests(&mut config, site, &|| live.is_stopped())?);
     let level = &deployment.levels[cell.level];
     let prompts = FirstPrompts::of(plan, deployment, level, site);
     caches::warm_up(prompts, site)?;
@@ -125,7 +128,7 @@ fn measured(
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
     let measurement = Measurement { plan, cell, deployment, site, events };
-    let trial = measurement.run(writer, live, notes, phase)?;
+    let trial = measurement.run(&config, writer, live, notes, phase)?;
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
@@ -158,6 +161,7 @@ impl Measurement<'_> {
 
     fn run(
         &self,
+        config: &LoadConfig,
         writer: &mut CellWriter,
         live: &Live,
         mut notes: Vec<String>,
@@ -166,7 +170,6 @@ impl Measurement<'_> {
         let level = self.level();
         let source = self.deployment.open_source(level, self.cell.seed)?;
         let mut source = Salted::new(source, self.plan.salt);
-        let config = asking::config(self.plan, self.deployment, self.cell, self.site)?;
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
         let (sampler, samples) =
@@ -184,7 +187,7 @@ impl Measurement<'_> {
             let watcher = scope
                 .spawn(move || Edges::watch((scrapers, store, events), window, live, over, &clock));
             let guard = scope.spawn(move || guard::watch(site, live, over, stall));
-            let report = weir_load::run(&config, &mut source, &mut rows, live);
+            let report = weir_load::run(config, &mut source, &mut rows, live);
             over.store(true, Ordering::Release);
             let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -205,6 +208,7 @@ impl Measurement<'_> {
         notes.extend(steady_note(steady_from, report.window));
         notes.extend(report.gave_up.clone());
         notes.extend(edges.notes.iter().cloned());
+        notes.extend(store.and_then(weir_deploy::RemoteStore::problem));
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);
         notes.extend(residence.short_window(report.window));

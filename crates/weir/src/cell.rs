@@ -1,6 +1,6 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
-use weir_model::{Certificate, SignalKind, Signals, Verdict};
+use weir_model::{AnswerFacts, Certificate, SignalKind, Signals, Verdict};
 use weir_record::{CellFigures, CellStatus, CellWriter, Evidence, FailureCause, RunFolder};
 use weir_report::comparison::REMEDY_MARK;
 use weir_report::results::without_result;
@@ -22,6 +22,8 @@ pub(crate) struct Ran {
     pub(crate) truncated: u64,
     /// Why the rows say nothing, where the run itself shows it.
     pub(crate) contradiction: Option<String>,
+    /// How the tokens of answers were counted; live targets.
+    pub(crate) answers: Option<AnswerFacts>,
     /// What the load generator says of itself; live targets.
     pub(crate) certificate: Option<Certificate>,
     /// What could not be done or seen, one sentence each.
@@ -75,6 +77,7 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
     let mut figures = CellFigures {
         skipped_requests: ran.skipped,
         truncated_requests: ran.truncated,
+        answers: ran.answers,
         certificate: ran.certificate.clone(),
         ..figures
     };

@@ -55,6 +55,7 @@ pub(crate) fn simulate(
         signals: summary.signals,
         skipped,
         truncated,
+        answers: None,
         certificate: None,
         notes: residence
             .short_window((window.start, summary.end.min(window.end)))

@@ -3,7 +3,7 @@
 //! Pure: from plan, installed software and places to recipes. What comes out is recorded with the
 //! cell, so that anybody can start the same by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -75,6 +75,7 @@ pub(super) fn lmcache_server(
         folder: places.scratch.clone(),
         log: places.logs.join("lmcache.log"),
         secrets: secret.into_iter().collect(),
+        withheld: given_names(target, arm),
         cores: None,
     }
 }
@@ -112,6 +113,7 @@ pub(super) fn vllm(
         folder: places.scratch.clone(),
         log: places.logs.join(format!("vllm-{}.log", replica.index)),
         secrets: Vec::new(),
+        withheld: given_names(target, arm),
         cores: replica.cores,
     }
 }
@@ -229,6 +231,11 @@ fn merged(own: Vec<(String, String)>, added: &[String]) -> Vec<String> {
     }
     args.extend(added.iter().cloned());
     args
+}
+
+/// Names of the variables that the experiment gives.
+fn given_names(target: &LocalTarget, arm: &Arm) -> BTreeSet<String> {
+    target.env.keys().chain(arm.processes.env.keys()).cloned().collect()
 }
 
 /// What every process gets, with what the user adds.

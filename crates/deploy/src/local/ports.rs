@@ -19,7 +19,7 @@ pub(super) fn free() -> Result<u16, DeployError> {
 /// The base URL at a port.
 pub(super) fn url(port: u16) -> Result<Url, DeployError> {
     let text = format!("http://127.0.0.1:{port}");
-    Url::parse(&text).map_err(|source| DeployError::Url { text, source })
+    Ok(Url::parse(&text)?)
 }
 
 /// Whether the process answers well.

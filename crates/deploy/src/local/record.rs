@@ -18,7 +18,8 @@ pub struct Command {
     pub name: String,
     /// Program and arguments.
     pub line: Vec<String>,
-    /// Environment variables that were set beside what was handed down.
+    /// Environment variables that were set beside what was handed down; values that the experiment
+    /// gave are withheld.
     pub env: BTreeMap<String, String>,
 }
 
@@ -26,10 +27,15 @@ impl Command {
     pub(super) fn of(recipe: &Recipe) -> Self {
         let program = recipe.program.display().to_string();
         let line = std::iter::once(&program).chain(&recipe.args);
+        let kept = |(name, value): (&String, &String)| {
+            let withheld = recipe.withheld.contains(name);
+            let value = if withheld { "(withheld)".to_owned() } else { value.clone() };
+            (name.clone(), value)
+        };
         Self {
             name: recipe.name.clone(),
             line: line.map(|word| recipe.without_secrets(word)).collect(),
-            env: recipe.env.clone(),
+            env: recipe.env.iter().map(kept).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Starting a process: in a group of its own, with a log, marked, bound to processors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -25,6 +25,8 @@ pub struct Recipe {
     pub env: BTreeMap<String, String>,
     /// Words of the command line that must not be recorded.
     pub secrets: Vec<String>,
+    /// Environment variables whose values must not be recorded.
+    pub withheld: BTreeSet<String>,
     /// Working directory.
     pub folder: PathBuf,
     /// Where its output goes; what is there stays.

@@ -19,6 +19,7 @@ pub(crate) fn shell(folder: &Path, name: &str, script: &str) -> Recipe {
         args: vec!["-c".to_owned(), script.to_owned()],
         env: BTreeMap::new(),
         secrets: Vec::new(),
+        withheld: std::collections::BTreeSet::new(),
         folder: folder.to_path_buf(),
         log: folder.join(format!("{name}.log")),
         cores: None,

@@ -6,8 +6,10 @@ mod wire;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::coding;
 use crate::quote::Quoted;
 use crate::request::{self, Method};
 use crate::response::{Framing, Head, HttpError, Limits, Progress, ResponseParser};
@@ -16,6 +18,9 @@ use crate::url::Url;
 
 pub use error::FetchError;
 use wire::{Bounds, Wire};
+
+/// How often a wait looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
@@ -85,8 +90,8 @@ impl Fetched {
         let status = self.head.status;
         let hint = match status {
             200..=299 => return Ok(self),
-            300..=399 => match &self.head.location {
-                Some(location) => format!(" (redirects are not followed: use {location:?})"),
+            300..=399 => match self.head.redirect() {
+                Some(place) => format!(" (redirects are not followed: give the address {place})"),
                 None => String::new(),
             },
             401 | 403 => " (check the bearer token)".to_owned(),
@@ -112,6 +117,9 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     let mut headers: Vec<(&str, &str)> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     headers.push(("Connection", "close"));
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept-encoding")) {
+        headers.push(("Accept-Encoding", "identity"));
+    }
     let length = request.body.as_ref().map(Vec::len);
     let mut bytes = request::head(request.method, &request.url, &request.target, &headers, length)
         .map_err(|error| FetchError::Request { what: what.clone(), error })?;
@@ -133,6 +141,32 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     match (sent, response) {
         (_, Ok((head, body))) => Ok(Fetched { head, body, peer, what: bounds.what }),
         (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+    }
+}
+
+/// The same, ended early once `stopped` says so: nothing then. What was sent is not taken back, and
+/// its connection ends with the request's own time-out.
+pub fn fetch_unless(
+    request: &Fetch,
+    stopped: &dyn Fn() -> bool,
+) -> Option<Result<Fetched, FetchError>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let own = request.clone();
+    let spawned = std::thread::Builder::new().name("fetch".to_owned()).spawn(move || {
+        // Nobody waits any more where the user has stopped.
+        let _ = sender.send(fetch(&own));
+    });
+    if spawned.is_err() {
+        return Some(fetch(request));
+    }
+    loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(result) => return Some(result),
+            Err(mpsc::RecvTimeoutError::Timeout) if stopped() => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            // The thread is gone without a word, which only a defect brings about: once more, here.
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Some(fetch(request)),
+        }
     }
 }
 
@@ -176,7 +210,6 @@ fn read_response(
             progress = parser.end_of_input().map_err(failed)?;
         }
         if let Some(head) = parser.head() {
-            check_encoding(head).map_err(failed)?;
             let announced = match head.framing {
                 Framing::Length(length) => length,
                 _ => 0,
@@ -185,21 +218,27 @@ fn read_response(
                 return Err(too_large());
             }
             if let Progress::Complete { .. } = progress {
+                let body = plain(head, body, request.max_body_bytes).map_err(failed)?;
                 return Ok((head.clone(), body));
             }
         }
     }
 }
 
-/// No compression is asked for, so none is understood.
-fn check_encoding(head: &Head) -> Result<(), HttpError> {
-    match &head.content_encoding {
-        Some(value) if !value.trim().eq_ignore_ascii_case("identity") => Err(HttpError::Header {
+/// The body as it was before somebody on the way compressed it, which nobody asked for. An
+/// error whose body cannot be read keeps its status, which says most.
+fn plain(head: &Head, body: Vec<u8>, most: usize) -> Result<Vec<u8>, HttpError> {
+    let Some(coding) = head.coding() else { return Ok(body) };
+    match coding::decoded(coding, &body, most) {
+        Some(plain) => Ok(plain),
+        None if head.status >= 300 => {
+            Ok(format!("(the message is compressed with {coding})").into_bytes())
+        }
+        None => Err(HttpError::Header {
             name: "content-encoding",
-            value: Quoted::new(value.as_bytes()),
+            value: Quoted::new(coding.as_bytes()),
             why: "no compression was asked for",
         }),
-        _ => Ok(()),
     }
 }
 

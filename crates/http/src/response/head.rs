@@ -72,6 +72,27 @@ pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 impl Head {
+    /// How the body is compressed, where it is.
+    pub fn coding(&self) -> Option<&str> {
+        let coding = self.content_encoding.as_deref()?.trim();
+        (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
+    }
+
+    /// Where a redirect leads, for people: without user information and query, which can hold
+    /// secrets.
+    pub fn redirect(&self) -> Option<String> {
+        let location = self.location.as_deref().filter(|_| (300..400).contains(&self.status))?;
+        let place = location.split(['?', '#']).next().unwrap_or_default();
+        Some(match place.split_once("://") {
+            Some((scheme, rest)) => {
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+                format!("{scheme}://{host}{path}")
+            }
+            None => place.to_owned(),
+        })
+    }
+
     /// Parses a whole head; none if it is that of an interim response.
     pub(super) fn read(
         bytes: &[u8],

@@ -112,7 +112,10 @@ fn says_what_a_status_asks_for() {
     for (answer, hint) in [
         ("401 No\r\nContent-Length: 0", "status 401 (check the bearer token): \"\""),
         ("404 No\r\nContent-Length: 0", "status 404 (check the path in the URL)"),
-        ("307 No\r\nLocation: /v2\r\nContent-Length: 0", "redirects are not followed: use \"/v2\""),
+        (
+            "307 No\r\nLocation: /v2\r\nContent-Length: 0",
+            "redirects are not followed: give the address /v2",
+        ),
     ] {
         let url = answering(format!("HTTP/1.1 {answer}\r\n\r\n"));
         let error = message(fetch(&quick(&url)).unwrap().success());

@@ -1,13 +1,15 @@
 //! What the JSON of an answer says: of single events, whole bodies, and kept streams.
 //!
-//! Only the events at both ends of a stream are read while load is generated: the first ones to
-//! see which brought output, the last ones for usage and errors.
+//! Events that have text are told by the key before it and not read while load is generated; all
+//! others are.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Whether a field holds anything: a text that is not empty, an array or object with something in
 /// it. Its content is passed over without a copy.
@@ -47,6 +49,91 @@ impl<'de> Deserialize<'de> for Filled {
     }
 }
 
+/// What any value may say where only one kind of it is understood: a server that puts something
+/// else there says nothing.
+macro_rules! lenient {
+    ($name:ident, $inner:ty, $($method:ident($value:ident: $type:ty) => $taken:expr;)*) => {
+        #[derive(Debug, Clone, Copy, Default)]
+        struct $name(Option<$inner>);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Look;
+                impl<'de> Visitor<'de> for Look {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("any value")
+                    }
+                    $(fn $method<E: de::Error>(self, $value: $type) -> Result<$name, E> {
+                        Ok($name($taken))
+                    })*
+                    fn visit_unit<E: de::Error>(self) -> Result<$name, E> {
+                        Ok($name(None))
+                    }
+                    fn visit_bool<E: de::Error>(self, _: bool) -> Result<$name, E> {
+                        Ok($name(None))
+                    }
+                    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<$name, A::Error> {
+                        IgnoredAny.visit_seq(seq).map(|_| $name(None))
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        IgnoredAny.visit_map(map).map(|_| $name(None))
+                    }
+                }
+                deserializer.deserialize_any(Look)
+            }
+        }
+    };
+}
+
+lenient! { Count, u32,
+    visit_u64(value: u64) => u32::try_from(value).ok();
+    visit_i64(value: i64) => u32::try_from(value).ok();
+    // Gateways that pass numbers through a language without integers.
+    visit_f64(value: f64) => (value >= 0.0 && value <= f64::from(u32::MAX)).then_some(value as u32);
+    visit_str(_value: &str) => None;
+}
+
+lenient! { End, Finish,
+    visit_str(value: &str) => Some(Finish::named(value));
+    visit_u64(_value: u64) => Some(Finish::Other);
+    visit_i64(_value: i64) => Some(Finish::Other);
+    visit_f64(_value: f64) => Some(Finish::Other);
+}
+
+/// Why an answer ended, as the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// It had as many tokens as it may have.
+    Length,
+    /// It came to its end.
+    Stop,
+    /// Anything else.
+    Other,
+}
+
+impl Finish {
+    fn named(word: &str) -> Self {
+        match word {
+            "length" => Self::Length,
+            "stop" => Self::Stop,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "length",
+            Self::Stop => "stop",
+            Self::Other => "another one",
+        })
+    }
+}
+
+/// What a message or a part of one holds, in the fields that servers are known to use for what a
+/// model generates.
 #[derive(Debug, Deserialize)]
 struct Said {
     #[serde(default)]
@@ -56,13 +143,39 @@ struct Said {
     #[serde(default)]
     reasoning: Filled,
     #[serde(default)]
+    reasoning_details: Filled,
+    #[serde(default)]
+    thinking: Filled,
+    #[serde(default)]
+    refusal: Filled,
+    #[serde(default)]
+    audio: Filled,
+    #[serde(default)]
     tool_calls: Filled,
+    #[serde(default)]
+    function_call: Filled,
     #[serde(default)]
     role: Option<IgnoredAny>,
 }
 
+impl Said {
+    const fn is_filled(&self) -> bool {
+        self.content.0
+            || self.reasoning_content.0
+            || self.reasoning.0
+            || self.reasoning_details.0
+            || self.thinking.0
+            || self.refusal.0
+            || self.audio.0
+            || self.tool_calls.0
+            || self.function_call.0
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Choice {
+    #[serde(default)]
+    index: Count,
     #[serde(default)]
     text: Option<Filled>,
     #[serde(default)]
@@ -72,41 +185,63 @@ struct Choice {
     #[serde(default)]
     token_ids: Filled,
     #[serde(default)]
-    finish_reason: Option<IgnoredAny>,
+    finish_reason: End,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct PromptDetails {
     #[serde(default)]
-    cached_tokens: Option<u32>,
+    cached_tokens: Count,
 }
 
-/// Token counts as the server gives them.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(crate) struct Usage {
-    /// Of the prompt.
+struct SaidUsage {
     #[serde(default)]
-    pub(crate) prompt_tokens: u32,
-    /// Of the answer.
+    prompt_tokens: Count,
     #[serde(default)]
-    pub(crate) completion_tokens: u32,
+    completion_tokens: Count,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
 }
 
+/// Token counts as the server gives them; nothing where it does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Of the prompt.
+    pub(crate) prompt_tokens: Option<u32>,
+    /// Of the answer.
+    pub(crate) completion_tokens: Option<u32>,
+    /// Prompt tokens that a cache served.
+    pub(crate) cached_tokens: Option<u32>,
+}
+
 impl Usage {
-    /// Prompt tokens that a cache served; 0 where the server does not tell.
-    pub(crate) fn cached_tokens(&self) -> u32 {
-        self.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0)
+    /// Each count, or the other's where it is not there.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.or(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.or(other.completion_tokens),
+            cached_tokens: self.cached_tokens.or(other.cached_tokens),
+        }
+    }
+}
+
+impl From<SaidUsage> for Usage {
+    fn from(said: SaidUsage) -> Self {
+        Self {
+            prompt_tokens: said.prompt_tokens.0,
+            completion_tokens: said.completion_tokens.0,
+            cached_tokens: said.prompt_tokens_details.and_then(|details| details.cached_tokens.0),
+        }
     }
 }
 
 #[derive(Debug, Deserialize)]
 struct Document<'a> {
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     #[serde(default)]
-    usage: Option<Usage>,
+    usage: Option<SaidUsage>,
     #[serde(default, borrow)]
     error: Option<&'a serde_json::value::RawValue>,
 }
@@ -118,6 +253,10 @@ pub(crate) struct Chunk {
     pub(crate) has_output: bool,
     /// It may stand for a token without text: it has a choice that is no mere role and no mere end.
     pub(crate) has_choice: bool,
+    /// It belongs to a second answer to the same request.
+    pub(crate) is_of_another_choice: bool,
+    /// Why the answer ended.
+    pub(crate) finish: Option<Finish>,
     /// Token counts.
     pub(crate) usage: Option<Usage>,
     /// The error that it reports: code and message.
@@ -134,22 +273,54 @@ impl Chunk {
             let text = value["message"].as_str().or(value.as_str()).unwrap_or(error.get());
             (code.unwrap_or(200), crate::failure::quote(text.as_bytes()))
         });
-        let mut chunk = Self { usage: document.usage, error, ..Self::default() };
-        for choice in &document.choices {
+        let usage = document.usage.map(Usage::from);
+        let mut chunk = Self { usage, error, ..Self::default() };
+        for choice in document.choices.iter().flatten() {
             let said = choice.delta.as_ref().or(choice.message.as_ref());
             let filled = choice.token_ids.0
                 || choice.text.is_some_and(|text| text.0)
-                || said.is_some_and(|said| {
-                    said.content.0
-                        || said.reasoning_content.0
-                        || said.reasoning.0
-                        || said.tool_calls.0
-                });
+                || said.is_some_and(Said::is_filled);
             chunk.has_output |= filled;
+            chunk.is_of_another_choice |= choice.index.0.is_some_and(|index| index > 0);
+            chunk.finish = chunk.finish.or(choice.finish_reason.0);
             let mere_role = said.is_some_and(|said| said.role.is_some());
-            chunk.has_choice |= filled || (!mere_role && choice.finish_reason.is_none());
+            chunk.has_choice |= filled || (!mere_role && choice.finish_reason.0.is_none());
         }
         Ok(chunk)
+    }
+}
+
+/// Keys under which events have text, the commonest first.
+static TEXT_KEYS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
+    ["\"text\":", "\"content\":", "\"reasoning_content\":", "\"reasoning\":"].map(Finder::new)
+});
+
+/// Tells events with text without reading them: one search where the stream goes on under the
+/// same key.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TextKeys {
+    /// The key that the last text stood under.
+    last: usize,
+}
+
+impl TextKeys {
+    /// Whether an event has text for certain. What it denies has to be read: the text may be
+    /// empty, or the output something else. Text itself cannot pose as a key, because its quotes
+    /// are escaped.
+    pub(crate) fn has_text(&mut self, data: &[u8]) -> bool {
+        let keys = &*TEXT_KEYS;
+        let has = |key: usize| {
+            let finder = &keys[key];
+            let Some(at) = finder.find(data) else { return false };
+            let value = data[at + finder.needle().len()..].trim_ascii_start();
+            matches!(value, [b'"', first, ..] if *first != b'"')
+        };
+        if has(self.last) {
+            return true;
+        }
+        let found = (0..keys.len()).find(|key| *key != self.last && has(*key));
+        self.last = found.unwrap_or(self.last);
+        found.is_some()
     }
 }
 
@@ -167,7 +338,7 @@ struct SpokenChoice {
 
 #[derive(Debug, Deserialize)]
 struct Spoken {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_alone")]
     content: Option<String>,
     #[serde(default)]
     reasoning_content: Option<String>,
@@ -175,10 +346,21 @@ struct Spoken {
     reasoning: Option<String>,
 }
 
+/// A text, or the texts of a list of parts, in which some servers give the content.
+fn text_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => Some(text),
+        serde_json::Value::Array(parts) => {
+            Some(parts.iter().filter_map(|part| part["text"].as_str()).collect())
+        }
+        _ => None,
+    })
+}
+
 #[derive(Debug, Deserialize)]
 struct SpokenDocument {
     #[serde(default)]
-    choices: Vec<SpokenChoice>,
+    choices: Option<Vec<SpokenChoice>>,
 }
 
 /// The output of an answer that was kept.
@@ -188,6 +370,8 @@ pub(crate) struct Output {
     pub(crate) token_ids: Option<Vec<u32>>,
     /// xxh3 of the token ids (little endian, 4 bytes each), else of the text.
     pub(crate) digest: u64,
+    /// The text, what was thought included.
+    pub(crate) text: String,
 }
 
 impl Output {
@@ -195,17 +379,17 @@ impl Output {
     pub(crate) fn read<'a>(documents: impl Iterator<Item = &'a [u8]>) -> Result<Self, String> {
         let mut ids = Vec::new();
         let mut all_have_ids = true;
-        let mut text = Xxh3::new();
+        let mut text = String::new();
         for data in documents {
             let document: SpokenDocument =
                 serde_json::from_slice(data).map_err(|error| error.to_string())?;
-            let Some(choice) = document.choices.into_iter().next() else { continue };
+            let Some(choice) = document.choices.into_iter().flatten().next() else { continue };
             let said = choice.delta.or(choice.message);
             let mut has_text = false;
             let spoken = said.map(|said| [said.reasoning_content, said.reasoning, said.content]);
             for part in spoken.into_iter().flatten().chain([choice.text]).flatten() {
                 has_text |= !part.is_empty();
-                text.update(part.as_bytes());
+                text.push_str(&part);
             }
             match choice.token_ids {
                 Some(more) => ids.extend(more),
@@ -213,13 +397,13 @@ impl Output {
             }
         }
         if !all_have_ids || ids.is_empty() {
-            return Ok(Self { token_ids: None, digest: text.digest() });
+            return Ok(Self { token_ids: None, digest: xxh3_64(text.as_bytes()), text });
         }
         let mut digest = Xxh3::new();
         for id in &ids {
             digest.update(&id.to_le_bytes());
         }
-        Ok(Self { token_ids: Some(ids), digest: digest.digest() })
+        Ok(Self { token_ids: Some(ids), digest: digest.digest(), text })
     }
 }
 
@@ -256,15 +440,65 @@ mod tests {
         assert!(!choice(r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#));
     }
 
+    fn counts(prompt: Option<u32>, completion: Option<u32>, cached: Option<u32>) -> Usage {
+        Usage { prompt_tokens: prompt, completion_tokens: completion, cached_tokens: cached }
+    }
+
+    #[test]
+    fn the_end_and_second_answers_are_told() {
+        let chunk = |data: &str| Chunk::read(data.as_bytes()).unwrap();
+        let end = |data: &str| chunk(data).finish;
+        assert_eq!(end(r#"{"choices":[{"finish_reason":"length"}]}"#), Some(Finish::Length));
+        assert_eq!(end(r#"{"choices":[{"finish_reason":"stop"}]}"#), Some(Finish::Stop));
+        assert_eq!(end(r#"{"choices":[{"finish_reason":"tool_calls"}]}"#), Some(Finish::Other));
+        assert_eq!(end(r#"{"choices":[{"finish_reason":null}]}"#), None);
+        assert!(chunk(r#"{"choices":[{"index":1,"text":"x"}]}"#).is_of_another_choice);
+        assert!(!chunk(r#"{"choices":[{"index":0,"text":"x"}]}"#).is_of_another_choice);
+    }
+
+    #[test]
+    fn text_is_told_without_reading() {
+        let mut keys = TextKeys::default();
+        let mut has = |data: &str| keys.has_text(data.as_bytes());
+        for filled in [
+            r#"{"choices":[{"text":"a"}]}"#,
+            r#"{"choices": [{"text": "a", "logprobs": null}]}"#,
+            r#"{"choices":[{"delta":{"content":"\""}}]}"#,
+            r#"{"choices":[{"delta":{"reasoning_content":"x","content":null}}]}"#,
+            r#"{"choices":[{"delta":{"reasoning":"x"}}]}"#,
+            r#"{"choices":[{"text":"back"}]}"#,
+        ] {
+            assert!(has(filled) && output(filled), "{filled}");
+        }
+        for other in [
+            r#"{"choices":[{"text":""}]}"#,
+            r#"{"choices":[{"delta":{"content": ""}}]}"#,
+            r#"{"choices":[{"delta":{"content":null}}]}"#,
+            r#"{"choices":[{"delta":{}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#,
+            r#"{"choices":[{"text":"","token_ids":[5]}]}"#,
+            r#"{"error":{"message":"\"text\":\"x\""}}"#,
+            "{}",
+        ] {
+            assert!(!has(other), "{other}");
+        }
+    }
+
     #[test]
     fn usage_and_errors_are_read() {
         let usage = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,
             "total_tokens":13,"prompt_tokens_details":{"cached_tokens":8}}}"#;
         let usage = Chunk::read(usage.as_bytes()).unwrap().usage.unwrap();
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (9, 4));
-        assert_eq!(usage.cached_tokens(), 8);
+        assert_eq!(usage, counts(Some(9), Some(4), Some(8)));
+        let usage = |data: &str| Chunk::read(data.as_bytes()).unwrap().usage;
         let plain = r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":null}}"#;
-        assert_eq!(Chunk::read(plain.as_bytes()).unwrap().usage.unwrap().cached_tokens(), 0);
+        assert_eq!(usage(plain), Some(counts(Some(9), None, None)));
+        let nulls = r#"{"choices":null,"usage":{"prompt_tokens":null,"completion_tokens":4.0}}"#;
+        assert_eq!(usage(nulls), Some(counts(None, Some(4), None)));
+        let odd = r#"{"usage":{"prompt_tokens":-1,"completion_tokens":"4",
+            "prompt_tokens_details":{"cached_tokens":[]}}}"#;
+        assert_eq!(usage(odd), Some(counts(None, None, None)));
+        assert_eq!(usage(r#"{"usage":null,"choices":null}"#), None);
         let error = |data: &str| Chunk::read(data.as_bytes()).unwrap().error;
         assert_eq!(
             error(r#"{"error":{"message":"out of\nmemory","code":500}}"#),

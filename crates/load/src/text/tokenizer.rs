@@ -97,6 +97,11 @@ impl TextMaker for TokenizerText {
         }
         Ok(text)
     }
+
+    fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
+        count(&self.tokenizer, text, false)
+            .map_err(|what| TextError(format!("{}: {what}", self.path.display())))
+    }
 }
 
 fn count(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<u32, String> {

@@ -3,12 +3,13 @@
 use std::io::{self, ErrorKind};
 
 use weir_model::Nanos;
+use weir_model::answers::TokenCount;
 
 use super::{Worker, pool::Pool};
 use crate::answer::Sighting;
 use crate::body::Part;
 use crate::connection::{self, Connection, State};
-use crate::exchange::{Exchange, Ledger, of_http};
+use crate::exchange::{Ended, Exchange, Ledger, of_http};
 use crate::failure::Failure;
 use crate::poll::Ready;
 
@@ -451,9 +452,7 @@ impl Worker<'_> {
             && self.config.reuse_connections
             && parser.head().is_some_and(|head| head.keep_alive)
             && exchange.sent == exchange.length;
-        let gap_bound =
-            if is_measured { &mut self.tally.gap_bound } else { &mut self.tally.outside };
-        let result = exchange.complete(splitter, last, gap_bound);
+        let result = exchange.complete(parser, splitter, last);
         if keeps {
             parser.reset();
             splitter.reset();
@@ -471,13 +470,16 @@ impl Worker<'_> {
                 if let Some(ids) = complete.token_ids.take() {
                     self.keep_answer(&exchange, ids);
                 }
+                self.has_usage |= complete.note.counted == TokenCount::Usage;
                 let row = exchange.done_row(&complete);
-                self.end(exchange, row, at);
+                let ended = Ended { row, note: Some(complete.note), text: complete.text.take() };
+                self.end(exchange, ended, at);
             }
             Err(failure) => {
+                let failure = failure.without(&self.secrets);
                 self.note_failure(&failure);
                 let row = exchange.failed_row(&failure, self.now);
-                self.end(exchange, row, self.now);
+                self.end(exchange, row.into(), self.now);
             }
         }
     }
@@ -494,9 +496,10 @@ impl Worker<'_> {
     pub(super) fn fail(&mut self, key: u64, failure: &Failure) {
         let Some(mut connection) = self.close_connection(key) else { return };
         let Some(exchange) = connection.exchange.take() else { return };
-        self.note_failure(failure);
-        let row = exchange.failed_row(failure, self.now);
-        self.end(exchange, row, self.now);
+        let failure = failure.clone().without(&self.secrets);
+        self.note_failure(&failure);
+        let row = exchange.failed_row(&failure, self.now);
+        self.end(exchange, row.into(), self.now);
     }
 
     fn close_connection(&mut self, key: u64) -> Option<Box<Connection>> {

@@ -174,6 +174,10 @@ impl TextMaker for Words {
             prompt.pieces().iter().map(|p| format!(" {}x{}", p.content.0, p.len)).collect();
         Ok(words.concat())
     }
+
+    fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
+        Ok(text.split_whitespace().count() as u32)
+    }
 }
 
 #[test]

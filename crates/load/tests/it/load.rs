@@ -232,6 +232,9 @@ fn starving_is_measured_and_refused() {
             std::thread::sleep(Duration::from_millis(20));
             Ok("x".to_owned())
         }
+        fn output_tokens(&self, text: &str) -> Result<u32, weir_load::TextError> {
+            Ok(text.len() as u32)
+        }
     }
     let server = Server::start(answer);
     let mut config = config(server.address);

@@ -3,6 +3,8 @@
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+// Answers as servers really give them, and how their tokens are counted.
+mod answers;
 // A server that answers badly and vanishes.
 mod faults;
 // What is asked: bodies, heads, answers quoted later.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use weir_load::{
-    Answers, Api, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig, Url, run,
+    Answers, Api, LimitField, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig,
+    Url, run,
 };
 use weir_model::{ContentId, Nanos, Piece, Prompt, RequestRow, Tokens};
 use weir_workload::{Session, SessionSource, Turn};
@@ -226,6 +227,7 @@ pub(crate) fn config(address: SocketAddr) -> LoadConfig {
         answers: Answers::Canned,
         ignore_eos: true,
         min_tokens: true,
+        limit_field: LimitField::MaxTokens,
         digest_output: false,
         bearer: None,
         headers: Vec::new(),

@@ -17,7 +17,7 @@ pub(crate) mod words;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_model::{Certificate, Verdict};
+use weir_model::{AnswerFacts, Certificate, Verdict};
 use weir_spec::plan::{
     Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Prices, Target, Tolerance,
 };
@@ -210,6 +210,9 @@ pub struct GroupNote {
     /// limit or its error is not small, by metric key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub bounds: BTreeMap<&'static str, Bound>,
+    /// Live targets: how the tokens of answers were counted, over the repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerFacts>,
     /// Live targets: the load generator, by repeat, whether the repeat counts or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateNote>,
@@ -432,6 +435,11 @@ impl Context<'_> {
                 Some(CertificateNote { repeat: entry.cell.repeat, certificate })
             })
             .collect();
+        let facts = group.entries.iter().filter_map(|e| e.result?.record.figures.answers);
+        let answers = facts.reduce(|mut all, facts| {
+            all.merge(&facts);
+            all
+        });
         GroupNote {
             arm: arm.name.clone(),
             level: level.name.clone(),
@@ -444,6 +452,7 @@ impl Context<'_> {
             planned: group.entries.len(),
             metrics,
             bounds,
+            answers,
             certificates,
         }
     }

@@ -10,8 +10,8 @@ use crate::charts::{Chart, chart_json, deployment_charts, script};
 use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::error::ReportError;
 use crate::tables::{
-    Table, arms_table, definitions_table, equal_level_table, explanations_table, generator_notes,
-    generator_sentence, generator_table, level_table, origins_table, outputs_rule,
+    Table, answer_sentences, arms_table, definitions_table, equal_level_table, explanations_table,
+    generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
     prediction_table, scope_sentence, value_table, verdict_matrix,
 };
@@ -45,6 +45,7 @@ struct Section {
     generator_sentence: String,
     generator_notes: Vec<String>,
     generator: Table,
+    answers: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -155,6 +156,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
         generator_sentence: generator_sentence(of).unwrap_or_default(),
         generator_notes: generator_notes(of),
         generator: generator_table(of),
+        answers: answer_sentences(of),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::tables::{
-    self, Table, arms_table, definitions_table, equal_level_table, escaped, generator_notes,
-    generator_sentence, generator_table, level_table, origins_table, outputs_rule,
+    self, Table, answer_sentences, arms_table, definitions_table, equal_level_table, escaped,
+    generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
     prediction_table, scope_sentence, value_table, verdict_matrix,
 };
@@ -112,6 +112,9 @@ fn section(of: &DeploymentComparison) -> String {
         }
         out.push('\n');
         out += &tables::markdown(&generator_table(of));
+        for sentence in answer_sentences(of) {
+            let _ = writeln!(out, "\n{}", escaped(&sentence));
+        }
     }
     let charts = deployment_charts(of);
     if !charts.is_empty() {

@@ -1,6 +1,6 @@
 //! The tables of one model on one kind of hardware.
 
-use super::{Table, TableCell, Tone};
+use super::{Table, TableCell, Tone, marked_tokens};
 use crate::comparison::{DeploymentComparison, GroupNote, LevelDelta};
 use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric, metric};
 use crate::numerals;
@@ -21,7 +21,11 @@ const LEVEL_METRICS: [(&str, Print); 4] = [
 /// A mean, or the bound where there is none.
 fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
     if let Some(estimate) = group.metrics.get(key) {
-        return print(estimate.mean).into();
+        let figure = print(estimate.mean);
+        return match key {
+            "output_tokens_per_s" => marked_tokens(group.answers.as_ref(), figure).into(),
+            _ => figure.into(),
+        };
     }
     let Some(bound) = group.bounds.get(key) else { return "-".into() };
     TableCell { text: bound_text(bound, print), tone: Tone::Out }

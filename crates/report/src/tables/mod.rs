@@ -1,5 +1,6 @@
 //! Tables for people: built once as rows of texts, then drawn as plain text, Markdown or HTML.
 
+mod answers;
 mod deployment;
 mod draw;
 mod generator;
@@ -11,6 +12,7 @@ mod tokens;
 
 use serde::Serialize;
 
+pub use answers::{answer_sentences, marked_tokens};
 pub use deployment::{
     arms_table, compact_table, equal_level_table, explanations_table, figure_text, level_table,
     peak_table, value_table, verdict_matrix,

@@ -195,6 +195,20 @@ impl Default for EmulatedTarget {
     }
 }
 
+/// The value of a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HeaderValue {
+    /// As it is sent.
+    Text(String),
+    /// Found in the environment that Weir is started in.
+    #[serde(rename_all = "snake_case")]
+    Environment {
+        /// The variable's name.
+        from_env: String,
+    },
+}
+
 /// A deployment of somebody else's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -214,9 +228,9 @@ pub struct EndpointTarget {
     /// File with the bearer token. Its content is never recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_file: Option<String>,
-    /// Further headers of each request.
+    /// Further headers of each request. Their values are never recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, HeaderValue>,
     /// File with the certificates that servers are checked against (the system's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,

@@ -12,9 +12,9 @@ use crate::plan::Client;
 
 /// Most worker threads; a larger number is a slip.
 const MOST_WORKERS: u32 = 1024;
-/// Keys of a request's body that the load decides.
-const OWN_KEYS: [&str; 6] =
-    ["model", "prompt", "messages", "stream", "max_tokens", "max_completion_tokens"];
+/// Keys of a request's body that the load decides. How long an answer may be can be said in the
+/// words of a server that has others for it.
+const OWN_KEYS: [&str; 4] = ["model", "prompt", "messages", "stream"];
 
 pub(super) fn resolve(section: &ClientSection, base: &Path) -> Result<Client, SpecError> {
     let defaults = Client::default();

@@ -124,7 +124,7 @@ fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError>
         if upper.split('_').any(|word| SECRET.contains(&word)) {
             return Err(SpecError::value(
                 format!("{key}.{name}"),
-                "it looks like a secret, and would be recorded in the run folder",
+                "it looks like a secret, which logs in the run folder may repeat",
                 "set it in the environment that Weir is started in: it is handed down",
             ));
         }

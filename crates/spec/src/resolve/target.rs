@@ -70,7 +70,36 @@ fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
     check_span("target.emulated.deadline", target.deadline.0, HOUR)
 }
 
+/// Refuses what a URL may hold besides a place: it would be recorded, and can be a secret.
+fn check_urls(endpoint: &EndpointTarget) -> Result<(), SpecError> {
+    let own = endpoint.url.0.iter().map(|url| ("url".to_owned(), url));
+    let of_arms = endpoint
+        .arms
+        .iter()
+        .flat_map(|(arm, urls)| urls.0.iter().map(move |url| (format!("arms.{arm}"), url)));
+    let metrics = endpoint.metrics.iter().flat_map(|urls| &urls.0);
+    let metrics = metrics.map(|url| ("metrics".to_owned(), url));
+    for (key, url) in own.chain(of_arms).chain(metrics) {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let what = if authority.contains('@') {
+            "a user or password"
+        } else if rest.contains('?') {
+            "a query"
+        } else {
+            continue;
+        };
+        return Err(SpecError::value(
+            format!("target.endpoint.{key}"),
+            format!("the URL holds {what}, which would be recorded"),
+            "leave it out, and write `bearer_file` or `headers`",
+        ));
+    }
+    Ok(())
+}
+
 fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), SpecError> {
+    check_urls(endpoint)?;
     let arms: Vec<_> = deployments.first().map_or(Vec::new(), |first| first.arms.iter().collect());
     for name in endpoint.arms.keys() {
         if !arms.iter().any(|arm| arm.name == *name) {

@@ -102,10 +102,7 @@ fn the_client_has_defaults_and_limits() {
             "client.max_failures: 5 is not a share; write a number from 0 to 1, such as 0.01",
         ),
         ("client.request_timeout=0s", "client.request_timeout: no time at all; write e.g. `10s`"),
-        (
-            "client.body={max_tokens: 3}",
-            "client.body.max_tokens: the load itself decides it; remove it",
-        ),
+        ("client.body={prompt: 3}", "client.body.prompt: the load itself decides it; remove it"),
         (
             "load.ramp=5s",
             "load.ramp: 5s reaches into the measured window, which starts at 1s; lower \

@@ -16,7 +16,7 @@ use crate::printer::Printer;
 pub(crate) fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let plan = planned(&args.experiment)?.plan;
     if args.json {
-        printer.result(&serde_json::to_string_pretty(&plan)?)?;
+        printer.result(&serde_json::to_string_pretty(&plan.recorded())?)?;
     } else {
         printer.result(&overview(&plan))?;
     }

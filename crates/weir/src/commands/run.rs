@@ -121,7 +121,8 @@ fn created(args: &RunArgs) -> anyhow::Result<(RunFolder, Plan)> {
         PathBuf::from("runs").join(format!("{name}-{}", host::stamp()))
     });
     let hash = plan.plan_hash();
-    let run = RunFolder::create(&folder, &text, &plan, &hash, &host::environment())?;
+    let (text, recorded) = (weir_spec::recorded_text(&text), plan.recorded());
+    let run = RunFolder::create(&folder, &text, &recorded, &hash, &host::environment())?;
     Ok((run, plan))
 }
 
@@ -138,6 +139,8 @@ fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, P
         return Err(Mistake(message.to_owned()).into());
     }
     plan.check_inputs()?;
+    // Of one hash, a file's plan and the recorded one differ at most in what is not recorded.
+    plan.check_complete()?;
     let run = RunFolder::resume(folder, &plan.plan_hash())?;
     Ok((run, plan))
 }

@@ -17,5 +17,6 @@ mod local;
 mod probe;
 mod refusals;
 mod runs;
+mod servers;
 mod tiers;
 mod vllm;

@@ -1,6 +1,7 @@
 //! From the arguments of `weir load` to what is planned.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use weir_deploy::{Access, Endpoint, Served};
 use weir_model::{Nanos, TierKind};
@@ -9,7 +10,7 @@ use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
 use weir_spec::document::quantity::Span;
 use weir_spec::document::written::OneOrMany;
 use weir_spec::document::{SloSection, section};
-use weir_spec::plan::{Answers, Api, EndpointTarget};
+use weir_spec::plan::{Answers, Api, EndpointTarget, HeaderValue};
 use weir_spec::{AsDeployed, NamedWorkload};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, TraceFile};
@@ -24,14 +25,21 @@ const DURATION: Nanos = Nanos::from_secs(30);
 /// Limit of a level that ends by its number of requests or by its trace.
 const NO_LIMIT: Nanos = Nanos::from_secs(366 * 86_400);
 
+/// Longest request, of whatever kind.
+pub(super) fn request_timeout(args: &LoadArgs) -> anyhow::Result<Duration> {
+    let limit = time("--request-timeout", &args.client.request_timeout)?;
+    Ok(Duration::from_nanos(limit.0))
+}
+
 /// The endpoint of the arguments.
 pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     let mut headers = std::collections::BTreeMap::new();
     for header in &args.client.headers {
         let (name, value) = header.split_once(':').ok_or_else(|| {
-            Mistake(format!("--header '{header}': no colon; write `--header 'Name: value'`"))
+            Mistake("--header: no colon; write `--header 'Name: value'`".to_owned())
         })?;
-        headers.insert(name.trim().to_owned(), value.trim().to_owned());
+        let value = HeaderValue::Text(value.trim().to_owned());
+        headers.insert(name.trim().to_owned(), value);
     }
     Ok(EndpointTarget {
         url: OneOrMany(args.urls.clone()),
@@ -45,13 +53,14 @@ pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
 }
 
 /// Asks every URL what it serves; all must serve the model.
-pub(super) fn discover(target: &EndpointTarget) -> anyhow::Result<Served> {
-    let access = Access::of(target)?;
+pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Result<Served> {
+    let access = Access::of(target, timeout)?;
     let mut found: Option<Served> = None;
     for url in &target.url.0 {
         let endpoint = Endpoint::new(url, access.clone())?;
         let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.id.as_str()));
-        let served = endpoint.choose(wanted)?;
+        // Ctrl-C still ends the program itself here.
+        let served = endpoint.choose(wanted, &|| false)?;
         found.get_or_insert(served);
     }
     found.ok_or_else(|| Mistake("no URL: write where the server is".to_owned()).into())
@@ -65,7 +74,7 @@ pub(super) fn asked(
     search: Option<&Search>,
     sets: Option<&WorkingSets>,
 ) -> anyhow::Result<AsDeployed> {
-    let endpoint = Endpoint::new(&target.url.0[0], Access::of(&target)?)?;
+    let endpoint = Endpoint::new(&target.url.0[0], Access::of(&target, request_timeout(args)?)?)?;
     let pool_tokens = endpoint.cache_limits().kv_tokens;
     let workloads = match (workload(args)?, sets) {
         (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let search = Search::of(args)?;
     let wanted = Wanted::parse(&args.formats)?;
     let target = asked::target(args)?;
-    let served = asked::discover(&target)?;
+    let served = asked::discover(&target, asked::request_timeout(args)?)?;
     let sets = WorkingSets::of(args, &target)?;
     let asked = asked::asked(args, target, &served, search.as_ref(), sets.as_ref())?;
     let mut plan = Plan::as_deployed(&asked)?;
@@ -45,8 +45,10 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
-    let text = format!("# weir {}\n", std::env::args().skip(1).collect::<Vec<_>>().join(" "));
-    let run = RunFolder::create(&folder, &text, &plan, &plan.plan_hash(), &host::environment())?;
+    let arguments = weir_spec::recorded_arguments(std::env::args().skip(1));
+    let text = format!("# weir {}\n", arguments.join(" "));
+    let (recorded, hash) = (plan.recorded(), plan.plan_hash());
+    let run = RunFolder::create(&folder, &text, &recorded, &hash, &host::environment())?;
     printer.note(&format!("{}; {}", served.id, Forecast::of(&plan, 1).words()));
     let found = match &search {
         None => {

@@ -6,8 +6,8 @@ use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::results::{CellResult, Results, without_result};
 use weir_report::tables::{
-    Table, figure_text, generator_notes, generator_sentence, scope_sentence, text,
-    token_sources_table, wrapped,
+    Table, answer_sentences, figure_text, generator_notes, generator_sentence, marked_tokens,
+    scope_sentence, text, token_sources_table, wrapped,
 };
 use weir_spec::plan::{Plan, Target};
 
@@ -108,6 +108,9 @@ pub(super) fn of(
         for note in generator_notes(deployment) {
             out += &wrapped(&format!("- {note}"), "  ");
         }
+        for sentence in answer_sentences(deployment) {
+            out += &wrapped(&sentence, "  ");
+        }
     }
     for note in notes(results) {
         out += &wrapped(&note, "  ");
@@ -119,12 +122,13 @@ pub(super) fn of(
 fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> {
     let shown =
         |key: &str, digits: usize| figure_text(result, key, |value| format!("{value:.digits$}"));
+    let answers = result.record.figures.answers.as_ref();
     vec![
         level.into(),
         shown("completed", 0).into(),
         shown("failed", 0).into(),
         shown("requests_per_s", 2).into(),
-        shown("output_tokens_per_s", 0).into(),
+        marked_tokens(answers, shown("output_tokens_per_s", 0)).into(),
         shown("ttft_p50_ms", 2).into(),
         shown("ttft_p99_ms", 2).into(),
         shown("itl_mean_ms", 2).into(),

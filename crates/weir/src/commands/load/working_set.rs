@@ -41,7 +41,10 @@ impl WorkingSets {
             return Ok(None);
         }
         check(wanted, args.asked.prefix_tokens)?;
-        let endpoint = Endpoint::new(&target.url.0[0], Access::of(target)?)?;
+        let endpoint = Endpoint::new(
+            &target.url.0[0],
+            Access::of(target, super::asked::request_timeout(args)?)?,
+        )?;
         let held = endpoint.cache_limits().kv_tokens;
         if held.is_none() && wanted.iter().any(|times| *times > 0.0) {
             return Err(Mistake(format!(

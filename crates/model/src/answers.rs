@@ -1,0 +1,148 @@
+//! How the tokens of a level's answers were counted, and where answers were not as they were asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::request::RequestRow;
+use crate::units::Tokens;
+
+/// A prompt counts as cut where the server read less than this share of it. Tokenizers and chat
+/// templates differ by less.
+const PROMPT_SHARE_MIN: f64 = 0.9;
+/// A prompt counts as longer than asked above this share of it, and this many tokens: a chat
+/// template adds a few dozen.
+const PROMPT_SHARE_MAX: f64 = 1.1;
+const PROMPT_EXTRA_TOKENS: u32 = 64;
+
+/// What counted the tokens of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TokenCount {
+    /// The server's `usage`.
+    #[default]
+    Usage,
+    /// The token ids that it sent.
+    TokenIds,
+    /// Nothing: the answer ended by its limit (`finish_reason` is `length`), which is taken.
+    Asked,
+    /// A tokenizer, from the text.
+    Tokenizer,
+    /// The events of the stream, of which each may carry part of a token, or several.
+    Events,
+}
+
+/// How one answer was counted, beside what was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AnswerNote {
+    /// What counted its tokens.
+    pub counted: TokenCount,
+    /// Tokens of the prompt as it was sent.
+    pub asked_prompt: Tokens,
+    /// Tokens that the answer should have had.
+    pub asked_output: Tokens,
+    /// Events that brought output.
+    pub events: u32,
+}
+
+/// Requests in which the number of tokens was another than the one asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherLength {
+    /// Requests.
+    pub requests: u64,
+    /// Tokens that were asked in them.
+    pub asked: u64,
+    /// Tokens that it came to.
+    pub came: u64,
+}
+
+impl OtherLength {
+    fn add(&mut self, asked: Tokens, came: Tokens) {
+        self.requests += 1;
+        self.asked += u64::from(asked.0);
+        self.came += u64::from(came.0);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.asked += other.asked;
+        self.came += other.came;
+    }
+}
+
+/// Of all completed requests of a level, those before and after its window included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerFacts {
+    /// Answers whose tokens the server's `usage` counts.
+    pub by_usage: u64,
+    /// Answers whose tokens are their token ids.
+    pub by_token_ids: u64,
+    /// Answers that ended by their limit, whose tokens are taken to be as many.
+    pub by_limit: u64,
+    /// Answers whose text a tokenizer counted.
+    pub by_tokenizer: u64,
+    /// Answers of which only the events are known: their number stands for that of their tokens.
+    pub by_events: u64,
+    /// Answers that came in more events than they have tokens.
+    pub more_events: u64,
+    /// Answers with fewer tokens than asked.
+    pub ended_early: OtherLength,
+    /// Answers with more tokens than asked.
+    pub went_on: OtherLength,
+    /// Prompts of which the server read much less than was sent.
+    pub prompts_cut: OtherLength,
+    /// Prompts of which the server read much more than was sent.
+    pub prompts_longer: OtherLength,
+}
+
+impl AnswerFacts {
+    /// Adds the answer to a completed request.
+    pub fn add(&mut self, row: &RequestRow, note: &AnswerNote) {
+        let tokens = row.output_tokens;
+        *match note.counted {
+            TokenCount::Usage => &mut self.by_usage,
+            TokenCount::TokenIds => &mut self.by_token_ids,
+            TokenCount::Asked => &mut self.by_limit,
+            TokenCount::Tokenizer => &mut self.by_tokenizer,
+            TokenCount::Events => &mut self.by_events,
+        } += 1;
+        if note.counted != TokenCount::Events {
+            self.more_events += u64::from(note.events > tokens.0);
+            if tokens < note.asked_output {
+                self.ended_early.add(note.asked_output, tokens);
+            } else if tokens > note.asked_output {
+                self.went_on.add(note.asked_output, tokens);
+            }
+        }
+        let (asked, read) = (note.asked_prompt, row.prompt_tokens);
+        let share = f64::from(read.0) / f64::from(asked.0.max(1));
+        if share < PROMPT_SHARE_MIN {
+            self.prompts_cut.add(asked, read);
+        } else if share > PROMPT_SHARE_MAX && read.0 > asked.0 + PROMPT_EXTRA_TOKENS {
+            self.prompts_longer.add(asked, read);
+        }
+    }
+
+    /// Adds another level's.
+    pub fn merge(&mut self, other: &Self) {
+        self.by_usage += other.by_usage;
+        self.by_token_ids += other.by_token_ids;
+        self.by_limit += other.by_limit;
+        self.by_tokenizer += other.by_tokenizer;
+        self.by_events += other.by_events;
+        self.more_events += other.more_events;
+        self.ended_early.merge(&other.ended_early);
+        self.went_on.merge(&other.went_on);
+        self.prompts_cut.merge(&other.prompts_cut);
+        self.prompts_longer.merge(&other.prompts_longer);
+    }
+
+    /// Completed requests.
+    pub const fn answers(&self) -> u64 {
+        self.by_usage + self.by_token_ids + self.by_limit + self.by_tokenizer + self.by_events
+    }
+
+    /// Whether figures of tokens are partly figures of events.
+    pub const fn counts_events(&self) -> bool {
+        self.by_events > 0
+    }
+}

@@ -1,0 +1,247 @@
+//! What is not kept in run folders: values of headers and environment variables, and of fields of a
+//! request's body that carry keys. Their names stay, so that a file still says what was asked.
+//!
+//! Values of headers may change between a run and its resumption, as tokens do, and leave nothing.
+//! Those of environment variables decide results: a short digest tells two of them apart.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::document::read_yaml;
+use crate::plan::Plan;
+use crate::set;
+
+/// Stands for a value.
+const WITHHELD: &str = "(withheld)";
+/// The same with a digest behind it.
+const WITHHELD_DIGEST: &str = "(withheld ";
+/// Maps whose values are withheld, wherever they stand.
+const HEADERS: &str = "headers";
+const ENV: &str = "env";
+/// The fields of a request's body.
+const BODY: &str = "body";
+/// Words in names of body fields whose values are keys more often than not.
+const KEYS: [&str; 7] =
+    ["key", "token", "password", "secret", "auth", "authorization", "credential"];
+
+/// A plan as it is written into a run folder.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Recorded<'a> {
+    /// Nothing of it is withheld.
+    Whole(&'a Plan),
+    /// With values withheld.
+    Redacted(Value),
+}
+
+impl<'a> Recorded<'a> {
+    pub(crate) fn of(plan: &'a Plan) -> Self {
+        let mut value = serde_json::to_value(plan).expect("a plan has text keys");
+        if redact(&mut value) { Self::Redacted(value) } else { Self::Whole(plan) }
+    }
+}
+
+/// An experiment file as it is kept: as it was written, or, where it has values that are withheld,
+/// written anew without them and without its comments.
+pub fn recorded_text(text: &str) -> String {
+    let Ok(mut value) = read_yaml::<Value>(text, "experiment") else { return text.to_owned() };
+    if !redact(&mut value) {
+        return text.to_owned();
+    }
+    // JSON is YAML too, should the writer fail.
+    let yaml = serde_saphyr::to_string(&value).unwrap_or_else(|_| value.to_string());
+    format!("# Written by Weir: values of headers and environment are not kept.\n{yaml}")
+}
+
+/// A `--set` flag as it is kept.
+pub(crate) fn recorded_flag(flag: &str) -> String {
+    let Some((path, text)) = flag.split_once('=') else { return flag.to_owned() };
+    let parts = set::split_path(path.trim()).unwrap_or_default();
+    // The value where it will stand, so that the same rules find it.
+    let Ok(mut value) = read_yaml::<Value>(text, "value") else {
+        return format!("{path}={WITHHELD}");
+    };
+    for part in parts.into_iter().rev() {
+        value = Value::Object(Map::from_iter([(part, value)]));
+    }
+    if redact(&mut value) { format!("{path}={WITHHELD}") } else { flag.to_owned() }
+}
+
+/// The arguments of `weir load` as they are kept.
+pub fn recorded_arguments(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut flag = String::new();
+    for argument in arguments {
+        let (before, value) = match argument.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => {
+                flag = name.to_owned();
+                (format!("{name}="), value.to_owned())
+            }
+            _ if argument.starts_with("--") => {
+                flag.clone_from(&argument);
+                kept.push(argument);
+                continue;
+            }
+            _ => (String::new(), argument),
+        };
+        kept.push(before + &recorded_value(&flag, &value));
+        flag.clear();
+    }
+    kept
+}
+
+fn recorded_value(flag: &str, value: &str) -> String {
+    match flag {
+        "--header" => match value.split_once(':') {
+            Some((name, _)) => format!("{name}: {WITHHELD}"),
+            None => WITHHELD.to_owned(),
+        },
+        "--body" => {
+            let mut body = serde_json::from_str(value).unwrap_or(Value::Null);
+            redact_body(&mut body);
+            body.to_string()
+        }
+        _ => value.to_owned(),
+    }
+}
+
+/// The first key of a plan whose value was withheld, so that it cannot be run as it is.
+pub(crate) fn missing(plan: &Plan) -> Option<String> {
+    let value = serde_json::to_value(plan).expect("a plan has text keys");
+    let mut path = Vec::new();
+    find(&value, &mut path).then(|| path.join("."))
+}
+
+fn find(value: &Value, path: &mut Vec<String>) -> bool {
+    let mut below = |key: String, child: &Value| {
+        path.push(key);
+        let found = find(child, path);
+        if !found {
+            path.pop();
+        }
+        found
+    };
+    match value {
+        Value::String(text) => is_withheld(text),
+        Value::Object(map) => map.iter().any(|(key, child)| {
+            // Origins are told, never used.
+            key != "origins" && below(key.clone(), child)
+        }),
+        Value::Array(list) => list.iter().enumerate().any(|(at, one)| below(at.to_string(), one)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn is_withheld(text: &str) -> bool {
+    text == WITHHELD || text.starts_with(WITHHELD_DIGEST)
+}
+
+/// Withholds what is to be withheld; whether there was anything.
+fn redact(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter_mut().fold(false, |any, (key, child)| {
+            let here = match key.as_str() {
+                HEADERS => each(child, |_| WITHHELD.to_owned()),
+                ENV => each(child, digest),
+                BODY => redact_body(child),
+                _ => redact(child),
+            };
+            any | here
+        }),
+        Value::Array(list) => list.iter_mut().fold(false, |any, one| any | redact(one)),
+        _ => false,
+    }
+}
+
+/// Replaces the scalars of a map; those that were replaced before stay.
+fn each(map: &mut Value, put: impl Fn(&str) -> String) -> bool {
+    let Value::Object(map) = map else { return false };
+    map.values_mut().fold(false, |any, value| {
+        let text = match value {
+            Value::String(text) => std::mem::take(text),
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            // A map names where the value is found (`from_env`).
+            Value::Null | Value::Array(_) | Value::Object(_) => return any,
+        };
+        *value = Value::String(if is_withheld(&text) { text } else { put(&text) });
+        true
+    })
+}
+
+fn digest(text: &str) -> String {
+    format!("{WITHHELD_DIGEST}{:08x})", xxh3_64(text.as_bytes()) as u32)
+}
+
+/// Withholds texts under names that say that they are keys.
+fn redact_body(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter_mut().fold(false, |any, (key, child)| {
+            let key = key.to_ascii_lowercase();
+            let is_key =
+                key.split(['_', '-']).any(|word| KEYS.contains(&word)) || key.ends_with("apikey");
+            any | match child {
+                Value::String(text) if is_key => {
+                    WITHHELD.clone_into(text);
+                    true
+                }
+                _ => redact_body(child),
+            }
+        }),
+        Value::Array(list) => list.iter_mut().fold(false, |any, one| any | redact_body(one)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_and_names_stay() {
+        let text = "# mine\ntarget:\n  endpoint:\n    url: http://h\n    headers:\n      api-key: S3CRET\n      \
+                    other: {from_env: NAME}\narms:\n- {preset: a, env: {LEVEL: 3, OTHER: \"x y\"}}\n\
+                    client: {body: {seed: 1, api_key: S3CRET, deep: {auth-token: S3CRET}}}\n";
+        let kept = recorded_text(text);
+        assert!(!kept.contains("S3CRET") && !kept.contains("x y"), "{kept}");
+        let value: Value = read_yaml(&kept, "kept").unwrap();
+        let headers = &value["target"]["endpoint"]["headers"];
+        assert_eq!(headers["api-key"], WITHHELD);
+        assert_eq!(headers["other"]["from_env"], "NAME");
+        assert_eq!(value["target"]["endpoint"]["url"], "http://h");
+        assert_eq!(value["client"]["body"]["seed"], 1);
+        assert_eq!(value["client"]["body"]["deep"]["auth-token"], WITHHELD);
+        let env = &value["arms"][0]["env"];
+        assert!(is_withheld(env["LEVEL"].as_str().unwrap()) && env["LEVEL"] != env["OTHER"]);
+        // What is withheld stays as it is, and what has nothing is kept as it was written.
+        assert_eq!(read_yaml::<Value>(&recorded_text(&kept), "again").unwrap(), value);
+        let plain = "# mine\nname: x\nclient: {body: {max_tokens: null}}\n";
+        assert_eq!(recorded_text(plain), plain);
+    }
+
+    #[test]
+    fn flags_and_arguments_are_kept_without_values() {
+        let header = recorded_flag("target.endpoint.headers.api-key=S3CRET");
+        assert_eq!(header, "target.endpoint.headers.api-key=(withheld)");
+        let map = recorded_flag("target={endpoint: {url: http://h, headers: {a: S3CRET}}}");
+        assert_eq!(map, "target=(withheld)");
+        assert_eq!(recorded_flag("load.users=[1,2]"), "load.users=[1,2]");
+        let arguments = [
+            "load",
+            "http://h",
+            "--header",
+            "api-key: S3CRET",
+            "--header=b: S3CRET",
+            "--users",
+            "1,2",
+            "--body",
+            r#"{"api_key":"S3CRET","seed":1}"#,
+        ];
+        let kept = recorded_arguments(arguments.into_iter().map(str::to_owned)).join(" ");
+        assert_eq!(
+            kept,
+            "load http://h --header api-key: (withheld) --header=b: (withheld) --users 1,2 --body \
+             {\"api_key\":\"(withheld)\",\"seed\":1}"
+        );
+    }
+}

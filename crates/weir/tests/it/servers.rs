@@ -1,0 +1,358 @@
+//! Loads on servers as people really have them, and what of a call must never be kept.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::binary::{Answer, Running, weir};
+use crate::folder::json;
+
+/// A refused level is a right answer on a machine that is busy with other tests.
+const REFUSED: &str = "the load generator was the limit";
+const SECRET: &str = "S3CRET-value";
+
+/// One request.
+struct Asked {
+    path: String,
+    body: Value,
+}
+
+/// A server whose answers are scripted: the whole of them as bytes, after which it closes; nothing
+/// for one that never comes. Its threads end with the test's process.
+fn serve(script: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let script = Arc::new(script);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let script = Arc::clone(&script);
+            std::thread::spawn(move || converse(stream, &*script));
+        }
+    });
+    url
+}
+
+fn converse(mut stream: TcpStream, script: &(impl Fn(&Asked) -> Option<String> + ?Sized)) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut line, mut length) = (String::new(), 0);
+    if reader.read_line(&mut line).is_err() {
+        return;
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).is_err() || line.trim().is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    if reader.read_exact(&mut body).is_err() {
+        return;
+    }
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let is_known = path.ends_with("/models") || path.ends_with("/completions");
+    let answer =
+        if is_known { script(&Asked { path, body }) } else { plain("404 Not Found", "{}") };
+    match answer {
+        Some(answer) => drop(stream.write_all(answer.as_bytes())),
+        // Held open until the client goes.
+        None => drop(reader.read_to_end(&mut Vec::new())),
+    }
+}
+
+fn plain(status: &str, body: &str) -> Option<String> {
+    let length = body.len();
+    Some(format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    ))
+}
+
+fn models() -> Option<String> {
+    plain("200 OK", &json!({"data": [{"id": "m", "max_model_len": 4096}]}).to_string())
+}
+
+/// A stream of events without usage, of so many tokens in each.
+fn stream(asked: &Asked, per_event: u64, finish: &str) -> Option<String> {
+    let tokens = asked.body["max_tokens"].as_u64().unwrap();
+    let event = |text: &str, finish: Value| {
+        let choice = json!({"index": 0, "text": text, "finish_reason": finish});
+        format!("data: {}\n\n", json!({"choices": [choice]}))
+    };
+    let mut events: String = (0..tokens / per_event).map(|_| event("word ", Value::Null)).collect();
+    events += &event("", json!(finish));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+    Some(format!("{head}{events}data: [DONE]\n\n"))
+}
+
+fn load(folder: &Path, url: &str, more: &[&str]) -> Answer {
+    let args = ["load", url, "--requests", "3", "--prompt-tokens", "16", "--output-tokens", "8"];
+    weir(folder, &[&args[..], &["--out", "run"], more].concat())
+}
+
+/// The record of the one cell of a load.
+#[track_caller]
+fn cell(folder: &Path, answer: &Answer) -> Value {
+    let refused = answer.code == Some(1) && answer.out.contains(REFUSED);
+    assert!(refused || answer.code == Some(0), "{}\n{}", answer.out, answer.err);
+    json(&folder.join("run/cells/m/endpoint/as-deployed/c1/0/cell.json"))
+}
+
+#[test]
+fn a_server_that_lists_no_models_is_believed_to_serve_the_named_one() {
+    for (status, body) in [
+        ("404 Not Found", r#"{"detail":"Not Found"}"#),
+        ("401 Unauthorized", r#"{"error":{"message":"missing key"}}"#),
+        ("200 OK", r#"{"data":[]}"#),
+        ("200 OK", "<html>hello</html>"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = serve(move |asked| {
+            if asked.path == "/v1/models" {
+                return plain(status, body);
+            }
+            assert_eq!(asked.body["model"], "m");
+            stream(asked, 1, "length")
+        });
+        let unnamed = load(folder.path(), &url, &[]).refusal(3, folder.path());
+        assert!(unnamed.contains("--model NAME"), "{unnamed}");
+        let answer = load(folder.path(), &url, &["--model", "m"]);
+        assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
+    }
+}
+
+#[test]
+fn a_redirect_is_named_with_its_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve(|_| {
+        let target = format!("https://user:{SECRET}@other/v1/models?token={SECRET}");
+        let head = format!("HTTP/1.1 307 No\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+        Some(head)
+    });
+    // Also where the list is not needed: what redirects one will redirect all.
+    for more in [&[][..], &["--model", "m"]] {
+        let line = load(folder.path(), &url, more).refusal(3, folder.path());
+        assert!(line.contains("https://other/v1/models") && !line.contains(SECRET), "{line}");
+    }
+}
+
+/// A server that never answers, at either of the first two questions.
+#[test]
+fn the_first_requests_obey_the_time_limit_and_ctrl_c() {
+    for lists_models in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = serve(
+            move |asked| {
+                if lists_models && asked.path == "/v1/models" { models() } else { None }
+            },
+        );
+        let began = Instant::now();
+        let answer = load(folder.path(), &url, &["--request-timeout", "1s"]);
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert_eq!(answer.code, Some(3), "{}", answer.err);
+        assert!(answer.err.contains("no complete answer within 1 s"), "{}", answer.err);
+
+        let mut call = Running::start(folder.path(), &["load", &url, "--out", "other"]);
+        if lists_models {
+            let begun = folder.path().join("other/environment.json");
+            call.wait_until("the run", || begun.is_file());
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        call.signal(Signal::INT);
+        assert!(!call.end().success());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn what_a_server_refuses_is_asked_otherwise_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let wants_other = serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        if asked.body.get("max_tokens").is_some() {
+            let said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+            return plain("400 Bad Request", &json!({"error": {"message": said}}).to_string());
+        }
+        let tokens = asked.body["max_completion_tokens"].clone();
+        stream(&Asked { path: String::new(), body: json!({"max_tokens": tokens}) }, 1, "length")
+    });
+    let answer = load(folder.path(), &wants_other, &[]);
+    assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
+    assert!(answer.out.contains("max_completion_tokens"), "{}", answer.out);
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    let body = r#"{"max_tokens":null,"max_completion_tokens":4}"#;
+    let answer = load(folder.path(), &wants_other, &["--body", body]);
+    let record = cell(folder.path(), &answer);
+    assert_eq!(record["figures"]["answers"]["by_limit"], 3, "{record}");
+
+    let strict = serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        let known = ["model", "prompt", "max_tokens", "temperature", "stream"];
+        let body = asked.body.as_object().unwrap();
+        let unknown: Vec<&str> =
+            body.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
+        if unknown.is_empty() {
+            return stream(asked, 1, "length");
+        }
+        plain("400 Bad Request", &format!("unknown arguments: {}", unknown.join(", ")))
+    });
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    let answer = load(folder.path(), &strict, &[]);
+    assert_eq!(answer.code, Some(3), "{}", answer.err);
+    let flags = r#"--body '{"stream_options":null}'"#;
+    assert!(answer.err.contains("--allow-eos") && answer.err.contains(flags), "{}", answer.err);
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    let more = ["--allow-eos", "--body", r#"{"stream_options":null}"#];
+    let answer = load(folder.path(), &strict, &more);
+    assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
+}
+
+/// Two tokens in each event, and nobody who counts them.
+#[test]
+fn a_level_without_usage_says_how_its_tokens_were_counted() {
+    for (finish, counted, tokens) in [("length", "by_limit", 8.0), ("stop", "by_events", 4.0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let url =
+            serve(
+                move |asked| {
+                    if asked.path == "/v1/models" { models() } else { stream(asked, 2, finish) }
+                },
+            );
+        let answer = load(folder.path(), &url, &[]);
+        let record = cell(folder.path(), &answer);
+        let figures = &record["figures"];
+        assert_eq!(figures["answers"][counted], 3, "{record}");
+        let of = |key: &str| figures[key].as_f64().unwrap();
+        let each = of("completed_output_tokens_per_s") / of("requests_per_s");
+        assert!((each - tokens).abs() < 1e-6, "{each} tokens per request");
+        assert!(answer.out.contains("have no usage"), "{}", answer.out);
+        if !answer.out.contains(REFUSED) {
+            assert_eq!(answer.out.contains(" ~"), finish == "stop", "{}", answer.out);
+        }
+    }
+}
+
+/// No file below a folder holds the secret.
+fn no_secret_in(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            no_secret_in(&path);
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        assert!(!found, "{}", path.display());
+    }
+}
+
+/// A server that repeats what it was told, as services do in their refusals.
+fn gossip() -> String {
+    serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        let number = asked.body["max_tokens"].as_u64().unwrap();
+        // The first request, which is not measured, is let through.
+        if number == 2 {
+            return stream(asked, 1, "length");
+        }
+        plain("401 Unauthorized", &format!("Incorrect API key provided: {SECRET}"))
+    })
+}
+
+#[test]
+fn what_a_load_is_given_as_a_secret_is_in_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), SECRET).unwrap();
+    let url = gossip();
+    let (header, body) = (format!("api-key: {SECRET}"), format!(r#"{{"api_key":"{SECRET}"}}"#));
+    for more in [
+        &["--header", &header][..],
+        &["--bearer-file", "token"],
+        &["--header", &header, "--body", &body],
+    ] {
+        let answer = load(folder.path(), &url, more);
+        let said = answer.out + &answer.err;
+        assert!(!said.contains(SECRET), "{said}");
+        let run = folder.path().join("run");
+        assert!(run.join("plan.json").is_file());
+        no_secret_in(&run);
+        let kept = fs::read_to_string(folder.path().join("run/experiment.yaml")).unwrap();
+        assert!(kept.contains(more[0]), "{kept}");
+        fs::remove_dir_all(folder.path().join("run")).unwrap();
+    }
+    // URLs with secrets are refused before there is a folder, and not repeated.
+    let host = url.trim_start_matches("http://");
+    for url in [format!("http://me:{SECRET}@{host}"), format!("http://{host}/v1?key={SECRET}")] {
+        let line = load(folder.path(), &url, &[]).refusal(2, folder.path());
+        assert!(!line.contains(SECRET) && !folder.path().join("run").exists(), "{line}");
+    }
+}
+
+#[test]
+fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = gossip();
+    let experiment = |headers: &str| {
+        format!(
+            "# mine\nname: kept\ntarget: {{endpoint: {{url: '{url}', model: m, headers: \
+             {headers}}}}}\nmodels: [Qwen/Qwen3-0.6B]\nhardware: 1x-l40s\narms: [no-offload]\n\
+             workload: {{shared-prefix: {{prefixes: 1, prefix_tokens: 16, prompt_tokens: 16, \
+             output_tokens: 4}}}}\nload: {{users: [1], duration: 2s, max_requests: 2}}\n"
+        )
+    };
+    let write = |headers: &str| fs::write(folder.path().join("e.yaml"), experiment(headers));
+    write(&format!("{{api-key: {SECRET}}}")).unwrap();
+    let set = format!("target.endpoint.headers.other={SECRET}");
+    let args = ["run", "e.yaml", "--set", &set, "--out", "run"];
+    let answer = weir(folder.path(), &args);
+    assert!(!(answer.out.clone() + &answer.err).contains(SECRET), "{}\n{}", answer.out, answer.err);
+    let run = folder.path().join("run");
+    no_secret_in(&run);
+    // The kept file is an experiment that can be planned.
+    let kept = weir(folder.path(), &["plan", "run/experiment.yaml", "--json"]).done();
+    let plan: Value = serde_json::from_str(&kept.out).unwrap();
+    assert_eq!(plan["target"]["endpoint"]["headers"]["api-key"], "(withheld)");
+
+    // Its values are wanted again, and may be others.
+    let line = weir(folder.path(), &["run", "--resume", "run"]).refusal(2, folder.path());
+    assert!(line.contains("target.endpoint.headers.api-key"), "{line}");
+    write("{api-key: another}").unwrap();
+    let args = ["run", "e.yaml", "--set", "target.endpoint.headers.other=x", "--resume", "run"];
+    let answer = weir(folder.path(), &args);
+    assert!(answer.code == Some(0) || answer.code == Some(1), "{}", answer.err);
+    // A name of a variable is kept as it is, and found again.
+    write("{api-key: {from_env: HOME}}").unwrap();
+    weir(folder.path(), &["run", "e.yaml", "--out", "named"]);
+    let kept = fs::read_to_string(folder.path().join("named/experiment.yaml")).unwrap();
+    assert!(kept.starts_with("# mine") && kept.contains("from_env: HOME"), "{kept}");
+    let resumed = weir(folder.path(), &["run", "--resume", "named"]);
+    assert!(resumed.code == Some(0) || resumed.code == Some(1), "{}", resumed.err);
+
+    // What would be kept elsewhere is refused when it is planned.
+    for (key, text) in [
+        ("url", format!("target.endpoint.url=http://me:{SECRET}@h")),
+        ("metrics", format!("target.endpoint.metrics=http://h/metrics?key={SECRET}")),
+    ] {
+        write("{a: b}").unwrap();
+        let args = ["run", "e.yaml", "--set", &text, "--out", "never"];
+        let line = weir(folder.path(), &args).refusal(2, folder.path());
+        assert!(line.contains(key) && !line.contains(SECRET), "{line}");
+        assert!(!folder.path().join("never").exists());
+    }
+}

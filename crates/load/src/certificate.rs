@@ -11,8 +11,9 @@ use crate::spread::SpreadTally;
 const BUSY_SHARE_MAX: f64 = 0.95;
 /// Share of the window in which due requests may have waited for their prompts.
 const STARVED_SHARE_MAX: f64 = 0.01;
-/// Share of the users that must have been kept busy in a closed loop.
-const USERS_SHARE_MIN: f64 = 0.97;
+/// Share of the users that must have been kept busy in a closed loop. What is lost above it is an
+/// error of the throughput, which is held against what it is compared with.
+const USERS_SHARE_MIN: f64 = 0.9;
 /// Requests per user below which idle users say that too little was asked.
 const REQUESTS_PER_USER_MIN: f64 = 10.0;
 /// Share of the due sessions that an open loop must have begun.
@@ -186,10 +187,10 @@ mod tests {
         };
         let busy = with(|tally| tally.processor = Nanos::from_millis(9600));
         assert_eq!(refused(busy, CLOSED), Some(Refusal::Busy { share: 0.96 }));
-        let lost = || with(|tally| tally.lost = Nanos::from_secs(10) * 7);
-        let idle = |why| Some(Refusal::UsersIdle { busy: 193.0, users: 200.0, why });
+        let lost = || with(|tally| tally.lost = Nanos::from_secs(10) * 25);
+        let idle = |why| Some(Refusal::UsersIdle { busy: 175.0, users: 200.0, why });
         assert_eq!(refused(lost(), CLOSED), idle(Lateness::Unknown));
-        // Seven of the 200 users were lost because 64 requests were always due at once.
+        // 25 of the 200 users were lost because 64 requests were always due at once.
         let together = Tally { due_at_once: 64, ..lost() };
         assert_eq!(refused(together, CLOSED), idle(Lateness::AtOnce));
         let crowded = Tally { cpu_wait: Some(Nanos::from_secs(2)), ..lost() };

@@ -73,8 +73,10 @@ enum Depends {
     Delay,
     /// Between events of a stream: wrong either way.
     Gaps,
-    /// Rates of a closed loop: too low by what users waited for the generator.
+    /// Rates: too low by what users or sessions waited for the generator.
     Users,
+    /// Money per token: too high by the same.
+    Cost,
 }
 
 fn depends(key: &str) -> Option<Depends> {
@@ -82,7 +84,8 @@ fn depends(key: &str) -> Option<Depends> {
         "ttft_mean_ms" | "ttft_p50_ms" | "ttft_p90_ms" | "ttft_p99_ms" | "e2e_mean_ms"
         | "e2e_p50_ms" | "e2e_p99_ms" => Depends::Delay,
         "itl_mean_ms" | "itl_p50_ms" | "itl_p99_ms" => Depends::Gaps,
-        "output_tokens_per_s" => Depends::Users,
+        "output_tokens_per_s" | "requests_per_s" | "goodput_requests_per_s" => Depends::Users,
+        "cost_per_million_output_tokens" => Depends::Cost,
         _ => return None,
     })
 }
@@ -94,6 +97,9 @@ pub(crate) fn margin(metric: &Metric, result: &CellResult) -> Option<Margin> {
     // The error of a mean is at most the mean of the errors; of a quantile, about their 99th
     // percentile.
     let is_mean = metric.key.ends_with("_mean_ms");
+    // Share of what was asked that the generator did not deliver.
+    let idle = if seen.offered > 0.0 { 1.0 - seen.delivered / seen.offered } else { 0.0 };
+    let idle = idle.clamp(0.0, 0.99);
     Some(match depends(metric.key)? {
         Depends::Delay => {
             let bound = &seen.first_token_bound;
@@ -105,11 +111,8 @@ pub(crate) fn margin(metric: &Metric, result: &CellResult) -> Option<Margin> {
             let time = if is_mean { bound.mean } else { bound.p99 }.as_millis_f64();
             Margin { below: time, above: time }
         }
-        Depends::Users => {
-            let share =
-                if seen.delivered > 0.0 { seen.offered / seen.delivered - 1.0 } else { 0.0 };
-            Margin { below: 0.0, above: value * share.max(0.0) }
-        }
+        Depends::Users => Margin { below: 0.0, above: value * idle / (1.0 - idle) },
+        Depends::Cost => Margin { below: value * idle, above: 0.0 },
     })
 }
 
@@ -232,8 +235,8 @@ pub(crate) fn is_comparable(
 /// The largest error that is small where the user says nothing, in words.
 pub(crate) fn default_words() -> String {
     format!(
-        "{MOST_PERCENT:.0} % of the control's figure or of the difference from it, and {LEAST_MS:.0} \
-         ms, {LEAST_GAP_MS} ms for gaps"
+        "{MOST_PERCENT:.0} % of the control's figure or of the difference from it, and above \
+         {LEAST_MS:.0} ms ({LEAST_GAP_MS} ms for gaps)"
     )
 }
 

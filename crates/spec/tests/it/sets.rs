@@ -67,7 +67,7 @@ fn errors_name_the_flag() {
         ("seed=x", "--set seed=x: not a whole number of 0 or more"),
         ("seed.x=1", "--set seed.x=1: `seed` is a value and has no key `x`"),
         ("arms.5.bytes=1GiB", "--set arms.5.bytes=1GiB: `arms` has 2 elements and none is `5`"),
-        ("engine=5", "--set engine=5: invalid type: integer `5`, expected a map"),
+        ("engine=5", "--set engine=5: expected a map, such as `{key: value}`"),
         ("arms=no-offload", "--set arms=no-offload: expected a list, such as `[a, b]`"),
         ("a..b=1", "--set a..b=1: `a..b` is not a path; write keys with dots between them"),
         ("seed=[", "--set seed=[: the value is not YAML"),

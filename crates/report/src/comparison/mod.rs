@@ -429,7 +429,7 @@ impl Context<'_> {
             .entries
             .iter()
             .filter_map(|entry| {
-                // Where nothing completed there is no time that the generator could have made wrong.
+                // Where nothing completed there is no time that the generator can have made wrong.
                 let figures = &entry.result?.record.figures;
                 let certificate = figures.certificate.clone().filter(|_| figures.completed > 0)?;
                 Some(CertificateNote { repeat: entry.cell.repeat, certificate })

@@ -1,12 +1,12 @@
 //! The rows and figures of one cell in the formats of other tools, so that what reads those can
 //! read a run of Weir.
 //!
-//! Exports speak of the measured set, as the figures do (docs/definitions.md): the requests that were
-//! due inside the window, whatever came of them. `GuideLLM`'s speaks of those that ended inside it,
-//! as its own reports do. Each format keeps its own definitions of its
-//! metrics, also where they differ from Weir's: latencies count from the moment a request was sent, not from
-//! the moment it was due, because that is what the readers of these files take them for. Where a
-//! format has room, the definitions and the wait before sending are written beside them.
+//! Exports speak of the measured set, as the figures do (docs/definitions.md): the requests that
+//! were due inside the window, whatever came of them. `GuideLLM`'s speaks of those that ended
+//! inside it, as its own reports do. Each format keeps its own definitions of its metrics, also
+//! where they differ from Weir's: latencies count from the moment a request was sent, not from the
+//! moment it was due, because that is what the readers of these files take them for. Where a format
+//! has room, the definitions and the wait before sending are written beside them.
 //!
 //! Rows are opened as often as a format needs them, and per-chunk times are never held: memory
 //! grows by some 100 bytes per request.

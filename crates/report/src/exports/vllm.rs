@@ -5,9 +5,10 @@
 //! (latency - TTFT) / (tokens - 1); ITL over the gaps between stream events of completed requests;
 //! deviations with n; percentiles interpolated (type 7); throughput over `duration`, which is, as
 //! vLLM's, the time until the last of these requests had ended, from the start of the window on.
-//! What nobody saw is null, where vLLM writes 0. `queue_times` is the wait from the due time to sending, and `start_times` count
-//! from the start of the cell (vLLM's from an arbitrary moment). Unfinished requests are left out,
-//! as vLLM has none. What vLLM does not write stands under `weir`.
+//! What nobody saw is null, where vLLM writes 0. `queue_times` is the wait from the due time to
+//! sending, and `start_times` count from the start of the cell (vLLM's from an arbitrary moment).
+//! Unfinished requests are left out, as vLLM has none. What vLLM does not write stands under
+//! `weir`.
 
 use std::io::Write;
 

@@ -55,6 +55,9 @@ fn overview_cell(of: &DeploymentComparison, row: &PeakRow) -> TableCell {
 
 /// Of which requests the figures of a report speak, with their number.
 pub fn scope_sentence(of: RequestCounts) -> String {
+    if of.measured == 0 {
+        return "No cell counts, so no figures are shown.".to_owned();
+    }
     let count = |value: u64| numerals::whole(value as f64);
     let mut sentence = format!(
         "Figures speak of the {} requests that were due in the measured windows: {} completed, {} \

@@ -49,8 +49,8 @@ pub struct LoadSection {
     /// The trace's own times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceSpeed>,
-    /// Requests that are due until here are measured (120 s; a trace runs to its end). The load goes
-    /// on until they have ended.
+    /// Requests that are due until here are measured (120 s; a trace runs to its end). The load
+    /// goes on until they have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
     /// The measured window starts here (a tenth of the duration).

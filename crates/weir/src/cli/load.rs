@@ -85,7 +85,7 @@ pub(crate) struct ArrivalArgs {
     /// Coefficient of variation of --gamma; 1 is Poisson, above is burstier.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) cv: f64,
-    /// Requests that are due until here are measured [default: 30s; with --requests or a trace none].
+    /// Requests due until here are measured [default: 30s; with --requests or a trace none].
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<String>,
     /// The measured window starts here [default: a tenth of --duration].

@@ -10,6 +10,7 @@ mod disk;
 mod evidence;
 mod examples;
 mod explain;
+mod failing;
 mod folder;
 mod interruption;
 mod live;

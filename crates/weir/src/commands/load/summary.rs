@@ -161,7 +161,12 @@ fn goodput(results: &Results<'_>) -> Table {
 /// What the cells say besides their figures, each thing once.
 fn notes(results: &Results<'_>) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
-    for evidence in results.cells.iter().filter_map(|result| result.evidence.as_ref()) {
+    // What else was seen of a level matters little where its requests were not answered.
+    let has_result = |result: &&CellResult| {
+        without_result(&result.record.status, &result.record.figures).is_none()
+    };
+    let told = results.cells.iter().filter(has_result);
+    for evidence in told.filter_map(|result| result.evidence.as_ref()) {
         if !notes.contains(&evidence.explanation) {
             notes.push(evidence.explanation.clone());
         }

@@ -186,12 +186,13 @@ pub struct Results<'a> {
 }
 
 impl Results<'_> {
-    /// Of which requests the figures speak: those of the cells that count, and of cells whose
-    /// requests are why they do not.
+    /// Of which requests the figures speak: those of the cells that count or are shown as bounds,
+    /// and of cells whose requests are why they do not.
     pub fn requests(&self) -> RequestCounts {
         let told = self.cells.iter().filter(|result| {
             let record = &result.record;
-            result.counts() || without_result(&record.status, &record.figures).is_some()
+            let has_reason = without_result(&record.status, &record.figures).is_some();
+            result.counts() || has_reason || result.verdict() == Verdict::Refused
         });
         told.fold(RequestCounts::default(), |sum, result| {
             let figures = &result.record.figures;

@@ -85,7 +85,7 @@ fn a_level_of_broken_requests_is_no_result() {
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("c2 failed: 12 of 12 measured requests failed"), "{words}");
-    assert!(words.contains("the engine died"), "{words}");
+    assert!(words.contains("(at most 1 % is allowed): "), "the cause follows: {words}");
     assert!(!words.contains("generator was the limit"), "{words}");
     let row = answer.out.lines().find(|line| line.starts_with("  c2  ")).unwrap();
     let fields: Vec<&str> = row.split_whitespace().collect();

@@ -371,6 +371,43 @@ fn guidellm_loads_its_report_and_agrees_with_its_figures() {
     }
 }
 
+/// What llm-d-benchmark's converter to Benchmark Report 0.1, 0.2 and 0.2.1 reads of a `GuideLLM`
+/// report's configuration (`native_to_br0_1.py` and `native_to_br0_2.py`, `import_guidellm`): a data
+/// source with whole numbers above 0 for the lengths, which pydantic's `SequenceLength` demands, a
+/// profile with its streams or rates, and the model.
+#[test]
+fn the_guidellm_report_has_what_llm_d_benchmark_converts() {
+    let report: Value = serde_json::from_str(&written(Export::GuideLlm)).unwrap();
+    let spec = &report["config"]["spec"];
+    let data = spec["data"].as_array().unwrap();
+    assert_eq!(data.len(), 1, "it records the first source alone");
+    let done: Vec<RequestRow> = rows()
+        .into_iter()
+        .filter(|row| row.outcome == Outcome::Done)
+        .filter(|row| (WINDOW.start..=WINDOW.end).contains(&row.end))
+        .collect();
+    let lengths: [(&str, fn(&RequestRow) -> u32); 2] = [
+        ("prompt_tokens", |row| row.prompt_tokens.0),
+        ("output_tokens", |row| row.output_tokens.0),
+    ];
+    for (key, length) in lengths {
+        let of: Vec<f64> = done.iter().map(|row| f64::from(length(row))).collect();
+        let mean = of.iter().sum::<f64>() / of.len() as f64;
+        let value = data[0][key].as_u64().unwrap();
+        assert!(value >= 1 && (value as f64 - mean).abs() <= 0.5, "{key}: {value} {mean}");
+        let varies = of.iter().any(|one| *one != of[0]);
+        for end in ["stdev", "min", "max"] {
+            assert_eq!(data[0][format!("{key}_{end}")].is_u64(), varies, "{key}_{end}");
+        }
+        if varies {
+            let most = of.iter().copied().fold(0.0, f64::max);
+            assert_eq!(data[0][format!("{key}_max")].as_f64(), Some(most));
+        }
+    }
+    assert_eq!(spec["profile"]["streams"], serde_json::json!([4]));
+    assert_eq!(spec["backend"]["model"], "Qwen/Qwen3-8B");
+}
+
 #[test]
 fn the_guidellm_report_states_its_definitions_and_its_generator() {
     let report: Value = serde_json::from_str(&written(Export::GuideLlm)).unwrap();

@@ -91,10 +91,11 @@ pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), 
         cooldown_duration: at("request_end_time") - end,
         scheduler_metrics,
     };
+    let config = setup::scenario(input, &seen);
     drop(seen);
     let report = Report {
         metadata: setup::metadata(),
-        config: setup::scenario(input),
+        config,
         benchmarks: vec![benchmark],
         conclusions: [],
     };

@@ -1,6 +1,7 @@
 //! What a report says of how it came about: the configuration, the scheduler, warnings.
 
 use serde_json::{Value, json};
+use weir_model::Outcome;
 
 use super::super::sample::Seen;
 use super::super::{ExportInput, OfferedLoad, TOOL};
@@ -114,8 +115,38 @@ fn slo(input: &ExportInput<'_>) -> Value {
     })
 }
 
+/// The lengths of what was asked and answered, in the words of `GuideLLM`'s synthetic data.
+///
+/// llm-d-benchmark's converter (`native_to_br0_2.py`, `import_guidellm`) reads `prompt_tokens` and
+/// `output_tokens` of the first data source, each with `_stdev`, `_min` and `_max`, and refuses a
+/// file without the first two. `GuideLLM` takes whole numbers above 0 there, and nothing for none.
+fn data(seen: &[Seen]) -> Value {
+    let done: Vec<&Seen> = seen.iter().filter(|seen| seen.outcome == Outcome::Done).collect();
+    if done.is_empty() {
+        return json!({"kind": "in_memory_item_list", "data": []});
+    }
+    let mut data = json!({"kind": "synthetic_text", "load_kwargs": {}});
+    for (key, tokens) in [
+        ("prompt_tokens", done.iter().map(|seen| seen.prompt).collect::<Vec<u32>>()),
+        ("output_tokens", done.iter().map(|seen| seen.output).collect()),
+    ] {
+        let count = tokens.len() as f64;
+        let mean = tokens.iter().map(|tokens| f64::from(*tokens)).sum::<f64>() / count;
+        let squares = tokens.iter().map(|tokens| (f64::from(*tokens) - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / count).sqrt();
+        let whole = |value: f64| (value >= 0.5).then(|| value.round() as u64);
+        let varies =
+            |value: Option<&u32>| value.filter(|value| **value > 0 && deviation >= 0.5).copied();
+        data[key] = json!(whole(mean).unwrap_or(1));
+        data[format!("{key}_stdev")] = json!(whole(deviation));
+        data[format!("{key}_min")] = json!(varies(tokens.iter().min()));
+        data[format!("{key}_max")] = json!(varies(tokens.iter().max()));
+    }
+    data
+}
+
 /// The report's `config`: what `GuideLLM` would have been asked, as far as it has words for it.
-pub(super) fn scenario(input: &ExportInput<'_>) -> Value {
+pub(super) fn scenario(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     json!({
         "metadata": {"labels": {
             "generator": format!("{} {}", TOOL.0, TOOL.1),
@@ -129,7 +160,7 @@ pub(super) fn scenario(input: &ExportInput<'_>) -> Value {
             "profile": profile(input),
             "constraints": [],
             "tokenizer": {"kind": "huggingface_auto", "model": input.model, "load_kwargs": {}},
-            "data": [{"kind": "in_memory_item_list", "data": []}],
+            "data": [data(seen)],
             "data_column_mapper": {"kind": "generative_column_mapper"},
             "data_preprocessors": [{"kind": "encode_media"}],
             "data_finalizer": {"kind": "generative"},

@@ -3,7 +3,7 @@
 CARGO ?= cargo
 WEIR = target/release/weir
 
-.PHONY: help run build test test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers clean-runs
+.PHONY: help run build test test-full check-bench test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers clean-runs
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
@@ -14,8 +14,21 @@ run: build ## build, run the built-in experiment, print where the report is
 build: ## release build
 	$(CARGO) build --release --locked --package weir
 
-test: test-tools ## all tests; says what was skipped and why
+test: test-tools ## all tests but the long ones; says what was skipped and why
 	@scripts/test
+
+test-full: ## all tests with real vLLM, LMCache and clients (installs them), and the benchmarks' build
+	@scripts/test --build
+	@WEIR_BIN=$${CARGO_TARGET_DIR:-target}/debug/weir scripts/test-tools --all
+	@scripts/test --full
+	@$(MAKE) --no-print-directory check-bench
+
+# Workspaces of their own, in one target folder: what they share is checked once.
+check-bench: ## whether the benchmarks compile
+	for bench in load tiers peers; do \
+	  $(CARGO) check --locked --all-targets --target-dir bench/target \
+	    --manifest-path bench/$$bench/Cargo.toml || exit 1; \
+	done
 
 test-tools: ## install what the tests need, where that is possible
 	@scripts/test-tools

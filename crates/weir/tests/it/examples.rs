@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::binary::weir;
 use crate::folder::{Row, example, json, metrics};
 use crate::live::Served;
+use crate::long::is_asked_for;
 
 /// Runs an example into `run` below the folder and gives its rows.
 #[track_caller]
@@ -94,10 +95,28 @@ fn mooncake_runs_on_its_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = format!("workload.trace.path={}", trace.display());
     let rows = run(folder.path(), "mooncake.yaml", &[&path, "workload.trace.limit=1000"]);
+    assert_mooncake(&rows);
+}
+
+#[test]
+fn mooncake_runs_on_its_whole_trace() {
+    if !is_asked_for("mooncake_runs_on_its_whole_trace") {
+        return;
+    }
+    let Some(trace) = trace() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("workload.trace.path={}", trace.display());
+    let rows = run(folder.path(), "mooncake.yaml", &[&path]);
+    assert_mooncake(&rows);
+    assert_eq!(verdicts(&rows, "llm-d-inmemory"), BTreeSet::from(["effective"]));
+}
+
+#[track_caller]
+fn assert_mooncake(rows: &[Row]) {
     assert_eq!(rows.len(), 15);
-    assert_eq!(verdicts(&rows, "native-offload"), BTreeSet::from(["effective"]));
+    assert_eq!(verdicts(rows, "native-offload"), BTreeSet::from(["effective"]));
     // Four replicas: here routing has a choice.
-    for row in &rows {
+    for row in rows {
         assert!(!row["verdict"].starts_with("void"), "{row:?}");
         assert!(!row["verdict"].starts_with("failed"), "{row:?}");
     }

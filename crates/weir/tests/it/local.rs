@@ -1,5 +1,8 @@
 //! Arms as real processes: vLLM on the processor, LMCache, Redis and Valkey. What acted is
 //! effective, what did not is void, what only cost is called so, and wrong bytes are found out.
+//!
+//! Each arm is a boot of vLLM. The gate has eight in all: six arms and a killed Weir here, and the
+//! endpoint in `vllm.rs`. The rest are long tests, see [`crate::long`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use weir_store::resp::Product;
 
 use crate::binary::{Answer, Running, weir};
 use crate::folder::{complete_cells, json};
+use crate::long::is_asked_for;
 use crate::tiers::has;
 use crate::vllm::installed;
 
@@ -144,15 +148,10 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
   - no-offload
   - no-offload-aa
   - {{preset: native-offload, bytes: 200MiB}}
-  - {{preset: native-fs, bytes: 16MiB, chunk_tokens: 64, disk: {{bytes: 1GiB}}}}
-  - {{preset: lmcache-local, bytes: 256MiB, chunk_tokens: 64}}
   - {{preset: lmcache-redis, bytes: 32MiB, chunk_tokens: 64, store: {{bytes: 512MiB}}}}
-  - {{preset: lmcache-local, name: in-process, lmcache_mode: in-process, chunk_tokens: 64}}
   - {{preset: native-offload, name: ignored-key, bytes: 200MiB, vllm_args: {ignored}}}
-  - {{preset: native-offload, name: too-small, bytes: 4MiB}}
   - {{preset: native-offload, name: corrupting, bytes: 200MiB, vllm_args: {corrupting}, \
          env: {{PYTHONPATH: '{path}'}}}}
-  - llm-d-approx
 "
     );
     experiment(folder.path(), &arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
@@ -160,30 +159,69 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
     // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let folder = folder.path();
-    for (arm, wanted, words) in [
+    let expected = [
         ("no-offload", "control", "A baseline"),
         ("no-offload-aa", "control", "A baseline"),
         ("native-offload", "effective", "The tiers served"),
-        ("native-fs", "effective", "The tiers served"),
-        ("lmcache-local", "effective", "The tiers served"),
         ("lmcache-redis", "effective", "The tiers served"),
-        ("in-process", "{\"void\":\"no-operation\"}", "It served nothing, and said at its start"),
         ("ignored-key", "{\"void\":\"no-operation\"}", "It refused all that it was offered"),
-        ("too-small", "{\"overhead-only\":\"tier-too-small\"}", "The tier of 4 MiB cannot hold"),
-        ("llm-d-approx", "{\"void\":\"no-choice\"}", ""),
-    ] {
+        // What it loaded was counted as if nothing was wrong; only the answers tell.
+        ("corrupting", "effective", "The tiers served"),
+    ];
+    for (arm, wanted, words) in expected {
         assert_judged(folder, arm, (wanted, words), &answer);
     }
-    // What it loaded was counted as if nothing was wrong; only the answers tell.
-    assert_judged(folder, "corrupting", ("effective", "The tiers served"), &answer);
     outputs_are_judged(folder);
     sources_agree(folder);
     assert!(folder.join("run/report/report.html").is_file());
+    explains(folder, &["corrupt", "no-operation", "redis"]);
+    nothing_is_left();
+}
+
+#[track_caller]
+fn explains(folder: &Path, words: &[&str]) {
     let told = weir(folder, &["explain", "run"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
-    for words in ["corrupt", "no-operation", "tier-too-small", "redis"] {
+    for words in words {
         assert!(told.out.contains(words), "{words}:\n{}", told.out);
     }
+}
+
+#[test]
+fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
+    let test = "further_tiers_act_and_those_that_cannot_are_told_from_each_other";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let arms = "
+  - no-offload
+  - {preset: native-fs, bytes: 16MiB, chunk_tokens: 64, disk: {bytes: 1GiB}}
+  - {preset: lmcache-local, bytes: 256MiB, chunk_tokens: 64}
+  - {preset: lmcache-local, name: in-process, lmcache_mode: in-process, chunk_tokens: 64}
+  - {preset: native-offload, name: too-small, bytes: 4MiB}
+  - llm-d-approx
+";
+    experiment(folder.path(), arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
+    let answer = measured(folder.path());
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let folder = folder.path();
+    let expected = [
+        ("no-offload", "control", "A baseline"),
+        ("native-fs", "effective", "The tiers served"),
+        ("lmcache-local", "effective", "The tiers served"),
+        ("in-process", "{\"void\":\"no-operation\"}", "It served nothing, and said at its start"),
+        ("too-small", "{\"overhead-only\":\"tier-too-small\"}", "The tier of 4 MiB cannot hold"),
+        ("llm-d-approx", "{\"void\":\"no-choice\"}", ""),
+    ];
+    for (arm, wanted, words) in expected {
+        assert_judged(folder, arm, (wanted, words), &answer);
+    }
+    let disk = evidence(folder, "native-fs");
+    assert!(disk["signals"]["disk-files"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
+    assert!(disk["signals"]["disk-hit-tokens"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
+    explains(folder, &["no-operation", "tier-too-small"]);
     nothing_is_left();
 }
 
@@ -231,9 +269,6 @@ fn sources_agree(folder: &Path) {
         assert!(tier["counted"].as_object().unwrap().values().all(|left| left == 0), "{trial:#}");
     }
     assert_eq!(trial["started"]["facts"]["vllm-0"]["kv_tokens"], 4128, "{trial:#}");
-    let disk = evidence(folder, "native-fs");
-    assert!(disk["signals"]["disk-files"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
-    assert!(disk["signals"]["disk-hit-tokens"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
 }
 
 /// No process, folder or shared memory of ours stays.
@@ -246,6 +281,9 @@ fn nothing_is_left() {
 #[test]
 fn what_only_costs_is_called_so() {
     let test = "what_only_costs_is_called_so";
+    if !is_asked_for(test) {
+        return;
+    }
     let Some(_alone) = ready(test, &[]) else { return };
     // One prompt, again and again: the engine's own cache has it.
     let folder = tempfile::tempdir().unwrap();
@@ -271,6 +309,9 @@ fn what_only_costs_is_called_so() {
 #[test]
 fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     let test = "the_simulator_foresees_hits_of_sequential_requests_to_the_token";
+    if !is_asked_for(test) {
+        return;
+    }
     let Some(_alone) = ready(test, &[Product::Redis]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -290,6 +331,7 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     let told = weir(path, &["report", "run", "--prediction", "foreseen"]);
     assert!(matches!(told.code, Some(0 | 1)), "{}", told.err);
     let table = fs::read_to_string(path.join("run/analysis/prediction.csv")).unwrap();
+    let mut compared = 0;
     for (arm, tier) in [
         ("native-offload", "hit_tokens_host"),
         ("native-fs", "hit_tokens_disk"),
@@ -297,6 +339,7 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     ] {
         // A level that the load generator had to refuse is not compared.
         let counted = !is_refused(&cell(path, arm));
+        compared += u32::from(counted);
         let of_arm = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let hits: Vec<_> =
             of_arm.filter(|row| row[2] == arm && row[6].starts_with("hit_tokens")).collect();
@@ -308,6 +351,7 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
         let served = |row: &Vec<&str>| row[6] == tier && row[9].parse::<f64>().unwrap() > 1000.0;
         assert!(!counted || hits.iter().any(served), "{table}");
     }
+    assert!(compared >= 2, "only {compared} of 3 arms were compared\n{}", real.out);
     nothing_is_left();
 }
 
@@ -346,6 +390,9 @@ fn send(pid: i32, signal: Signal) {
 #[test]
 fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
     let test = "a_part_that_dies_or_hangs_fails_its_cell_alone";
+    if !is_asked_for(test) {
+        return;
+    }
     let Some(_alone) = ready(test, &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -406,6 +453,9 @@ fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
 #[test]
 fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
     let test = "a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs";
+    if !is_asked_for(test) {
+        return;
+    }
     let Some(_alone) = ready(test, &[Product::Redis]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

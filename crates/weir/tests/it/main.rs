@@ -15,6 +15,7 @@ mod folder;
 mod interruption;
 mod live;
 mod local;
+mod long;
 mod probe;
 mod refusals;
 mod runs;

@@ -1,6 +1,6 @@
 //! Keys of a recorded trace: a tier is asked for what its users asked for.
 //!
-//! A Mooncake trace names blocks of 512 tokens by hash ids that stand for all that came before
+//! A Mooncake trace names blocks of tokens by hash ids that stand for all that came before
 //! them. A chunk of the tier is named by the id that its last token falls in and by its place in
 //! it, so chunks of any number of tokens are shared exactly when their prefixes are.
 
@@ -11,6 +11,7 @@ use weir_model::Prompt;
 use weir_store::ChunkHash;
 use weir_workload::WorkloadError;
 use weir_workload::trace::mooncake::Reader;
+use weir_workload::trace::reading::TraceReading;
 
 use crate::config::MOST_KEYS;
 use crate::error::ProbeError;
@@ -28,8 +29,13 @@ pub struct Trace {
 
 impl Trace {
     /// Reads a file, up to `limit` requests. A prompt's last chunk counts only when it is whole.
-    pub fn read(path: &Path, chunk_tokens: u32, limit: Option<u64>) -> Result<Self, ProbeError> {
-        let mut reader = Reader::open(path, 0)?;
+    pub fn read(
+        of: &TraceReading,
+        chunk_tokens: u32,
+        limit: Option<u64>,
+    ) -> Result<Self, ProbeError> {
+        let path = Path::new(&of.path);
+        let mut reader = Reader::open(path, 0, of.scale())?;
         let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         let mut read = 0;
         while limit.is_none_or(|limit| read < limit)
@@ -111,7 +117,23 @@ mod tests {
     use std::fmt::Write;
     use std::fs;
 
+    use weir_workload::config::TimeUnit;
+    use weir_workload::trace::reading::Basis;
+
     use super::*;
+
+    /// A trace of so many requests in blocks of 512.
+    fn reading(file: &tempfile::NamedTempFile, requests: u64) -> TraceReading {
+        TraceReading {
+            path: file.path().display().to_string(),
+            requests,
+            block_tokens: 512,
+            block_basis: Basis::Given,
+            time_unit: TimeUnit::Ms,
+            unit_basis: Basis::Unused,
+            span: None,
+        }
+    }
 
     fn write(lines: &[(u32, &str)]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -133,7 +155,7 @@ mod tests {
         // Chunks of half an id, of one and of two.
         for (tokens, asked, distinct, shared) in [(256, 11, 7, 4), (512, 5, 3, 2), (1024, 2, 1, 1)]
         {
-            let trace = Trace::read(file.path(), tokens, None).unwrap();
+            let trace = Trace::read(&reading(&file, 3), tokens, None).unwrap();
             assert_eq!((trace.asked(), trace.distinct().len()), (asked, distinct), "{tokens}");
             // The third request has no whole chunk.
             assert_eq!(trace.requests(), 2);
@@ -146,9 +168,10 @@ mod tests {
     #[test]
     fn a_limit_cuts_and_an_empty_trace_is_refused() {
         let file = write(&[(512, "[1]"), (512, "[1]"), (512, "[2]")]);
-        let trace = Trace::read(file.path(), 512, Some(2)).unwrap();
+        let trace = Trace::read(&reading(&file, 3), 512, Some(2)).unwrap();
         assert_eq!((trace.requests(), trace.best_hit_share()), (2, 0.5));
-        let empty = Trace::read(write(&[(10, "[1]")]).path(), 512, None).unwrap_err();
+        let file = write(&[(10, "[1]")]);
+        let empty = Trace::read(&reading(&file, 1), 512, None).unwrap_err();
         assert!(empty.to_string().contains("holds no requests"), "{empty}");
     }
 }

@@ -12,6 +12,7 @@ pub mod explanation;
 pub mod exports;
 pub mod figures;
 pub mod files;
+pub mod inputs;
 pub mod metric;
 pub mod numerals;
 pub mod oracle;

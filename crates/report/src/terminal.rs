@@ -26,6 +26,9 @@ pub fn summary(of: &Comparison) -> String {
     out += &wrapped(&head, "");
     out += &wrapped(&scope_sentence(of.requests), "");
     out += &wrapped(&of.doubt, "");
+    for trace in &of.traces {
+        out += &wrapped(trace, "");
+    }
     if let Some(interrupted) = of.interrupted() {
         out += &wrapped(&interrupted, "");
     }

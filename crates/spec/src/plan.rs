@@ -11,6 +11,7 @@ use weir_model::{
     Accelerator, Bytes, ModelShape, Nanos, OverheadReason, TierKind, Tokens, Verdict, Window,
 };
 use weir_router::RouterConfig;
+use weir_workload::trace::reading::TraceReading;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
 use crate::catalogue::accelerators;
@@ -510,6 +511,9 @@ pub struct Plan {
     /// Files that the results depend on (traces, link profiles, the tokenizer), by absolute path,
     /// with the xxh3-128 of their content: a resumed run must be asked the same, of the same tiers.
     pub inputs: BTreeMap<String, String>,
+    /// How the traces are read, and why so.
+    #[serde(default)]
+    pub traces: Vec<TraceReading>,
     /// Model x hardware.
     pub deployments: Vec<Deployment>,
     /// In execution order.

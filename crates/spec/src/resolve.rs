@@ -13,6 +13,7 @@ mod offload;
 mod origin;
 mod routing;
 mod target;
+mod trace;
 mod warning;
 
 pub use as_deployed::{AsDeployed, NamedWorkload};
@@ -55,7 +56,8 @@ impl Plan {
         let spec = &experiment.spec;
         check_top(spec)?;
         let effective_share = effective_share(spec)?;
-        let deployments = deployment::all(experiment)?;
+        let mut deployments = deployment::all(experiment)?;
+        let traces = trace::read(&mut deployments)?;
         let client = client::resolve(&spec.client, &experiment.base)?;
         let target = target::resolve(&spec.target, &experiment.base, &client, &deployments)?;
         let mut plan = Self {
@@ -72,6 +74,7 @@ impl Plan {
             origins: origin::all(experiment, &deployments),
             warnings: warning::all(spec, &deployments),
             inputs: BTreeMap::new(),
+            traces,
             deployments,
             cells: Vec::new(),
         };
@@ -84,12 +87,15 @@ impl Plan {
     }
 
     /// Hash of everything that decides the run's results: the plan without the origins of its
-    /// values, its warnings and the salt of its prompts, files by their content. Guards `--resume`.
+    /// values, its warnings, the salt of its prompts and why traces are read so, files by their
+    /// content. Guards `--resume`.
     pub fn plan_hash(&self) -> String {
         let mut plan = self.without_paths();
         plan.origins.clear();
         plan.warnings.clear();
         plan.salt = None;
+        // What they found stands in the levels, too.
+        plan.traces.clear();
         // As it is recorded: a run goes on with other tokens in its headers.
         let json =
             serde_json::to_vec(&plan.recorded()).expect("a plan has text keys and finite numbers");

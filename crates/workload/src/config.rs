@@ -180,10 +180,47 @@ pub struct Agentic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceFormat {
-    /// JSON lines: timestamp (ms), `input_length`, `output_length`, `hash_ids` of 512-token blocks.
+    /// JSON lines: `timestamp`, `input_length`, `output_length`, `hash_ids` (one for each block of
+    /// tokens, file-global). Mooncake's own and Qwen-Bailian's files are recognised.
     Mooncake,
     /// CSV: `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`; no prefix information.
     Azure2023,
+}
+
+/// Unit of a trace's timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+impl TimeUnit {
+    /// Nanoseconds in one.
+    pub const fn ns(self) -> i64 {
+        match self {
+            Self::S => 1_000_000_000,
+            Self::Ms => 1_000_000,
+            Self::Us => 1_000,
+            Self::Ns => 1,
+        }
+    }
+
+    /// In words, in the plural.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::S => "seconds",
+            Self::Ms => "milliseconds",
+            Self::Us => "microseconds",
+            Self::Ns => "nanoseconds",
+        }
+    }
 }
 
 /// What to do with a request that the model's context cannot hold.
@@ -207,6 +244,13 @@ pub struct TraceFile {
     pub format: TraceFormat,
     /// Its path, relative to the experiment file's folder or absolute.
     pub path: String,
+    /// Tokens that a hash id stands for (`mooncake`); found where one size alone fits all requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_tokens: Option<u32>,
+    /// Unit of the timestamps (`mooncake`); known of Mooncake's own files (ms) and of
+    /// Qwen-Bailian's (s), and asked for otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_unit: Option<TimeUnit>,
     /// Only the first requests of the file, those that are left out included.
     #[serde(default)]
     pub limit: Option<u64>,

@@ -63,6 +63,42 @@ pub enum WorkloadError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The trace is packed in a way that is not read.
+    #[error("the trace `{}` is {what}: {remedy}", path.display())]
+    Container {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// More than one block size fits the trace's requests.
+    #[error(
+        "the trace `{}` does not say how many tokens a hash id stands for: blocks of {fits} tokens \
+         fit its {requests} requests; write `workload.trace.block_tokens` \
+         (`--trace-block-tokens` on the command line)", path.display()
+    )]
+    BlockTokensUnknown {
+        /// The file.
+        path: PathBuf,
+        /// Requests that were looked at.
+        requests: u64,
+        /// The sizes that fit.
+        fits: String,
+    },
+    /// Nothing says in which unit the trace's times are.
+    #[error(
+        "the trace `{}` does not say in which unit its timestamps are: {why}; write \
+         `workload.trace.time_unit: s` (or ms, us, ns; `--trace-time-unit` on the command line)",
+        path.display()
+    )]
+    TimeUnitUnknown {
+        /// The file.
+        path: PathBuf,
+        /// Why the published unit does not apply.
+        why: String,
+    },
     /// The trace has no request.
     #[error(
         "the trace `{}` holds no requests: check `workload.trace.path` and \

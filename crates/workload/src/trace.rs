@@ -7,7 +7,10 @@
 //! ends, and [`TraceSource::error`] says why.
 
 pub mod azure;
+mod bytes;
+mod dialect;
 pub mod mooncake;
+pub mod reading;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,7 @@ use crate::config::{OverContext, TraceFile, TraceFormat};
 use crate::error::WorkloadError;
 use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource, Turn};
+use reading::{Scale, TraceReading};
 
 /// One request as a format's reader yields it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +69,11 @@ enum Reader {
 }
 
 impl Reader {
-    fn open(format: TraceFormat, path: &Path, seed: u64) -> Result<Self, WorkloadError> {
-        Ok(match format {
-            TraceFormat::Mooncake => Self::Mooncake(mooncake::Reader::open(path, seed)?),
-            TraceFormat::Azure2023 => Self::Azure2023(azure::Reader::open(path, seed)?),
+    /// `scale` is there for a format that needs it.
+    fn open(path: &Path, seed: u64, scale: Option<Scale>) -> Result<Self, WorkloadError> {
+        Ok(match scale {
+            Some(scale) => Self::Mooncake(mooncake::Reader::open(path, seed, scale)?),
+            None => Self::Azure2023(azure::Reader::open(path, seed)?),
         })
     }
 
@@ -94,10 +99,15 @@ struct Requests {
 }
 
 impl Requests {
-    fn open(file: &TraceFile, path: &Path, rules: TraceRules) -> Result<Self, WorkloadError> {
+    fn open(
+        file: &TraceFile,
+        path: &Path,
+        scale: Option<Scale>,
+        rules: TraceRules,
+    ) -> Result<Self, WorkloadError> {
         Ok(Self {
             path: path.to_owned(),
-            reader: Reader::open(file.format, path, rules.seed)?,
+            reader: Reader::open(path, rules.seed, scale)?,
             over_context: file.over_context,
             limit: file.limit.unwrap_or(u64::MAX),
             rules,
@@ -210,6 +220,7 @@ pub struct TraceSource {
 
 impl TraceSource {
     /// Opens and checks the whole trace (up to its limit). A relative path starts at `folder`.
+    /// Block size and time unit are found where the file leaves them out, see [`TraceReading::of`].
     pub fn open(file: &TraceFile, folder: &Path, rules: TraceRules) -> Result<Self, WorkloadError> {
         if !(rules.speed > 0.0 && rules.speed.is_finite()) {
             return Err(WorkloadError::value(
@@ -218,9 +229,15 @@ impl TraceSource {
             ));
         }
         let path = folder.join(&file.path);
-        let total = Requests::open(file, &path, rules)?.check()?;
+        let scale = match (file.format, file.block_tokens, file.time_unit) {
+            (TraceFormat::Mooncake, Some(block_tokens), Some(unit)) => {
+                Some(Scale { block_tokens, unit })
+            }
+            _ => TraceReading::of(file, folder, true)?.map(|reading| reading.scale()),
+        };
+        let total = Requests::open(file, &path, scale, rules)?.check()?;
         Ok(Self {
-            requests: Requests::open(file, &path, rules)?,
+            requests: Requests::open(file, &path, scale, rules)?,
             total,
             seen: SeenChains::default(),
             next: 0,

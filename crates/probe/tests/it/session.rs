@@ -18,7 +18,8 @@ use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{ChunkHash, Put, Stored, Tier};
 use weir_tier::EvictionPolicy;
-use weir_workload::config::Draw;
+use weir_workload::config::{Draw, TimeUnit};
+use weir_workload::trace::reading::{Basis, TraceReading};
 
 fn config(blocks: &[u64], works: Vec<Work>) -> ProbeConfig {
     ProbeConfig {
@@ -132,7 +133,16 @@ fn a_trace_is_played_with_its_own_reuse() {
     config.threads = vec![1];
     config.limits.duration = Duration::from_secs(30);
     let block = config.blocks[0];
-    let traces = [(block, Trace::read(file.path(), 512, None).unwrap())];
+    let reading = TraceReading {
+        path: file.path().display().to_string(),
+        requests: 40,
+        block_tokens: 512,
+        block_basis: Basis::Given,
+        time_unit: TimeUnit::Ms,
+        unit_basis: Basis::Unused,
+        span: None,
+    };
+    let traces = [(block, Trace::read(&reading, 512, None).unwrap())];
     assert_eq!((traces[0].1.asked(), traces[0].1.distinct().len()), (420, 40));
     let measured = measure(&Target::Memory, &config, &traces);
     for result in &measured.points {

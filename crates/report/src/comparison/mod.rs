@@ -35,6 +35,7 @@ pub use runs::{RunComparison, RunDelta, compare_runs};
 pub use standing::{OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
 
 use crate::figures::compute_share;
+use crate::inputs::trace_sentence;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote, OutputOutcome};
 use crate::precision::{Bound, bound_over};
@@ -72,6 +73,8 @@ pub struct Comparison {
     pub requests: RequestCounts,
     /// What intervals mean in this run, in one sentence.
     pub doubt: String,
+    /// How the traces were read, one sentence each.
+    pub traces: Vec<String>,
     /// The plan's warnings, and those of the analysis.
     pub warnings: Vec<String>,
     /// Values that are not defaults, with where they come from.
@@ -249,6 +252,7 @@ impl Comparison {
             cells: CellCounts { planned: plan.cells.len(), run: results.cells.len(), counted },
             requests: results.requests(),
             doubt: doubt(simulated, plan.repeats),
+            traces: plan.traces.iter().map(trace_sentence).collect(),
             warnings,
             origins: origins(&plan.origins),
             deployments,

@@ -219,6 +219,7 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     ("simulated", "", "True where figures are predictions."),
     ("cells", "count", "Cells planned, run, and counted."),
     ("doubt", "", "What intervals mean in this run."),
+    ("traces", "", "How the traces were read, and why so."),
     ("warnings", "", "What to know before reading on."),
     ("origins", "", "Values that are not defaults, with where they come from."),
     ("deployments[].model, .hardware", "", "Model and hardware."),

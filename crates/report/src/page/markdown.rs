@@ -26,6 +26,9 @@ pub fn markdown(of: &Comparison) -> String {
         scope_sentence(of.requests),
         of.doubt
     );
+    for trace in &of.traces {
+        let _ = writeln!(out, "{}\n", escaped(trace));
+    }
     if let Some(interrupted) = of.interrupted() {
         let _ = writeln!(out, "{interrupted}\n");
     }

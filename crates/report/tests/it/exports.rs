@@ -372,8 +372,8 @@ fn guidellm_loads_its_report_and_agrees_with_its_figures() {
 }
 
 /// What llm-d-benchmark's converter to Benchmark Report 0.1, 0.2 and 0.2.1 reads of a `GuideLLM`
-/// report's configuration (`native_to_br0_1.py` and `native_to_br0_2.py`, `import_guidellm`): a data
-/// source with whole numbers above 0 for the lengths, which pydantic's `SequenceLength` demands, a
+/// report's configuration (`native_to_br0_1.py` and `native_to_br0_2.py`, `import_guidellm`): a
+/// data source with whole numbers above 0 for the lengths, which pydantic's `SequenceLength` demands, a
 /// profile with its streams or rates, and the model.
 #[test]
 fn the_guidellm_report_has_what_llm_d_benchmark_converts() {

@@ -16,7 +16,7 @@ use weir_spec::plan::{
     Prediction, Prices, Regime, Slo, Target,
 };
 use weir_workload::WorkloadConfig;
-use weir_workload::config::{OverContext, TraceFile, TraceFormat};
+use weir_workload::config::{OverContext, TimeUnit, TraceFile, TraceFormat};
 
 /// Figures that no average may ever contain: the void arm's.
 pub(crate) const ABSURD: f64 = 9.0e9;
@@ -40,6 +40,8 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
 pub(crate) fn level(users: u32) -> Level {
     let trace = TraceFile {
         format: TraceFormat::Mooncake,
+        block_tokens: Some(512),
+        time_unit: Some(TimeUnit::Ms),
         path: "trace.jsonl".to_owned(),
         limit: None,
         over_context: OverContext::Skip,
@@ -158,6 +160,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         client: weir_spec::plan::Client::default(),
         salt: None,
         inputs: BTreeMap::new(),
+        traces: Vec::new(),
         deployments: vec![deployment],
         cells,
         warnings: vec!["lmcache-redis: the store is smaller than the GPU pool".to_owned()],

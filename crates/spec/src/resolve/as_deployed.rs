@@ -11,6 +11,7 @@ use weir_workload::WorkloadConfig;
 
 use super::{
     EFFECTIVE_SHARE, cell_path, cell_seed, check_repeats, client, in_random_order, input, level,
+    trace,
 };
 use crate::document::SloSection;
 use crate::document::client::ClientSection;
@@ -81,7 +82,8 @@ impl Plan {
                 levels.push(level);
             }
         }
-        let deployment = deployment(of, max_model_len, levels);
+        let mut deployments = vec![deployment(of, max_model_len, levels)];
+        let traces = trace::read(&mut deployments)?;
         let mut plan = Self {
             format: PLAN_FORMAT,
             name: of.name.clone(),
@@ -97,7 +99,8 @@ impl Plan {
             client: client::resolve(&of.client, &of.base)?,
             salt: None,
             inputs: BTreeMap::new(),
-            deployments: vec![deployment],
+            traces,
+            deployments,
             cells: Vec::new(),
             warnings: Vec::new(),
             origins: BTreeMap::from([("target".to_owned(), Origin::File)]),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use weir_spec::plan::Tolerance;
+use weir_workload::config::TimeUnit;
 
 /// Which of the interfaces is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,10 +15,34 @@ pub(crate) enum ApiArg {
     Chat,
 }
 
+/// Units of a trace's timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimeUnitArg {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+impl TimeUnitArg {
+    pub(crate) const fn unit(self) -> TimeUnit {
+        match self {
+            Self::S => TimeUnit::S,
+            Self::Ms => TimeUnit::Ms,
+            Self::Us => TimeUnit::Us,
+            Self::Ns => TimeUnit::Ns,
+        }
+    }
+}
+
 /// Formats of recorded traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TraceFormatArg {
-    /// JSON lines with `hash_ids` of 512-token blocks.
+    /// JSON lines with `hash_ids`, one for each block of tokens.
     Mooncake,
     /// CSV with lengths and times only.
     Azure2023,
@@ -146,6 +171,12 @@ pub(crate) struct AskedArgs {
     /// Its format.
     #[arg(long, value_enum, default_value_t = TraceFormatArg::Mooncake)]
     pub(crate) trace_format: TraceFormatArg,
+    /// Tokens that one of its hash ids stands for [default: found where one size alone fits].
+    #[arg(long, value_name = "N", requires = "trace")]
+    pub(crate) trace_block_tokens: Option<u32>,
+    /// Unit of its timestamps [default: known of Mooncake's and Qwen-Bailian's own files].
+    #[arg(long, value_enum, requires = "trace")]
+    pub(crate) trace_time_unit: Option<TimeUnitArg>,
 }
 
 /// How it is asked.

@@ -64,7 +64,7 @@ pub(crate) struct BlockArgs {
     /// of --chunk-tokens.
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// Tokens of a block; needs --model [default: 256, with --trace 512].
+    /// Tokens of a block; needs --model [default: 256, with --trace its blocks].
     #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "model")]
     pub(crate) chunk_tokens: Vec<u32>,
     /// Sizes of blocks instead of --chunk-tokens [default without --model: 2MiB].
@@ -160,6 +160,9 @@ pub(crate) struct KeyArgs {
     /// A Mooncake trace: its requests load and store their chunks in its order.
     #[arg(long, value_name = "FILE", requires = "model", conflicts_with_all = ["zipf", "working_set", "block"])]
     pub(crate) trace: Option<PathBuf>,
+    /// Tokens that one of its hash ids stands for [default: found where one size alone fits].
+    #[arg(long, value_name = "N", requires = "trace")]
+    pub(crate) trace_block_tokens: Option<u32>,
     /// Most requests of the trace.
     #[arg(long, value_name = "N", requires = "trace")]
     pub(crate) requests: Option<u64>,

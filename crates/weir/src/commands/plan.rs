@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use weir_model::Bytes;
+use weir_report::inputs::trace_sentence;
 use weir_report::tables::{Table, text, wrapped};
 use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan, Regime};
 
@@ -45,6 +46,12 @@ pub(crate) fn overview(plan: &Plan) -> String {
         out += &wrapped(&legend(plan, index), "  ");
         for remedy in remedies(plan, index) {
             out += &wrapped(&format!("- {remedy}"), "  ");
+        }
+    }
+    if !plan.traces.is_empty() {
+        out.push('\n');
+        for trace in &plan.traces {
+            out += &wrapped(&trace_sentence(trace), "  ");
         }
     }
     if !plan.warnings.is_empty() {

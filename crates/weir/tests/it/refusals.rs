@@ -100,9 +100,9 @@ fn a_malformed_line_of_a_trace_is_named_by_file_and_line() {
         refused(folder.path(), 2, &args)
     };
     let good = request(0, "[1, 2]");
-    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: small.yaml: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp (ms), input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: small.yaml: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
     assert_snapshot!(refused_trace(""), @"weir: small.yaml: workload: the trace `trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
 }
 

@@ -1,6 +1,8 @@
 //! What a workload's values must satisfy, and what follows from them for a number of users.
 
-use super::{Agentic, Count, Draw, Length, LongContext, SharedPrefix, TraceFile, WorkloadConfig};
+use super::{
+    Agentic, Count, Draw, Length, LongContext, SharedPrefix, TraceFile, TraceFormat, WorkloadConfig,
+};
 use weir_model::TierKind;
 
 use crate::error::WorkloadError;
@@ -11,6 +13,8 @@ pub const MAX_DISTINCT: u64 = 1 << 40;
 const MAX_TIMES: f64 = 1e6;
 /// Most tokens of a prompt and its answer, several times the longest context there is.
 pub const MAX_REQUEST_TOKENS: u64 = 1 << 26;
+/// Most tokens of a trace's block, far more than any cache has.
+const MAX_BLOCK_TOKENS: u32 = 1 << 20;
 /// Most turns of one user or agent. Prompts grow with the turns, so a session's memory grows with
 /// their square.
 pub const MAX_TURNS: u32 = 1_000;
@@ -362,6 +366,21 @@ fn trace(config: &TraceFile) -> Result<(), WorkloadError> {
     let section = Section("trace");
     if config.path.is_empty() {
         return Err(section.error("path", "is empty: write the path of the trace file"));
+    }
+    if config.block_tokens.is_some_and(|tokens| !(1..=MAX_BLOCK_TOKENS).contains(&tokens)) {
+        let problem =
+            format!("must be from 1 to {MAX_BLOCK_TOKENS}; leave it out to have it found");
+        return Err(section.error("block_tokens", problem));
+    }
+    if config.format != TraceFormat::Mooncake {
+        for (key, given) in [
+            ("block_tokens", config.block_tokens.is_some()),
+            ("time_unit", config.time_unit.is_some()),
+        ] {
+            if given {
+                return Err(section.error(key, "applies to `format: mooncake` only; leave it out"));
+            }
+        }
     }
     match config.limit {
         Some(0) => Err(section.error("limit", "must be at least 1; leave it out for all requests")),

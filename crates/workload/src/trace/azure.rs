@@ -4,7 +4,7 @@
 //! It says nothing about prefixes, so every prompt is content of its own and nothing is reused: a
 //! workload for load and lengths, not for caches.
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
@@ -12,7 +12,9 @@ use jiff::civil::DateTime;
 use weir_model::{ContentId, Piece, Prompt};
 
 use super::TraceRecord;
-use crate::config::MAX_REQUEST_TOKENS;
+use super::bytes::{self, Text};
+use super::dialect::Dialect;
+use crate::config::{MAX_REQUEST_TOKENS, TraceFormat};
 use crate::error::WorkloadError;
 
 /// The columns, in order.
@@ -30,7 +32,7 @@ const REMEDY: &str = "get an Azure 2023 trace, for example AzureLLMInferenceTrac
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    csv: csv::Reader<File>,
+    csv: csv::Reader<Text>,
     seed: u64,
     record: StringRecord,
 }
@@ -38,12 +40,8 @@ pub struct Reader {
 impl Reader {
     /// Opens a file and checks its header. The seed names prompts and answers.
     pub fn open(path: &Path, seed: u64) -> Result<Self, WorkloadError> {
-        let file = File::open(path).map_err(|cause| WorkloadError::Open {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-            remedy: REMEDY,
-        })?;
-        let csv = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+        let text = bytes::open(path, REMEDY)?;
+        let csv = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
         let mut reader = Self { path: path.to_owned(), csv, seed, record: StringRecord::new() };
         reader.check_header()?;
         Ok(reader)
@@ -57,6 +55,11 @@ impl Reader {
         };
         if header.is_empty() || header.iter().eq(COLUMNS) {
             return Ok(());
+        }
+        let dialect = Dialect::of_file(&self.path, &BTreeSet::new())
+            .filter(|dialect| dialect.format != Some(TraceFormat::Azure2023));
+        if let Some(dialect) = dialect {
+            return Err(self.error(1, dialect.to_string()));
         }
         let found: Vec<&str> = header.iter().collect();
         Err(self.error(

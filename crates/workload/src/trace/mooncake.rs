@@ -1,72 +1,190 @@
-//! The Mooncake trace format (FAST'25 release): JSON lines.
+//! The Mooncake trace format (FAST'25 release) and its relatives: JSON lines with hash ids.
 //!
-//! `{"timestamp": ms, "input_length": n, "output_length": m, "hash_ids": [...]}`. A hash id names
-//! a block of 512 tokens given all that stands before it, across the whole file. Piece `i` of the
-//! prompt covers the tokens `[512 i, min(512 (i + 1), n))`; ids beyond the input are ignored, too
-//! few of them are an error. Contents come from the ids alone and not from the seed: equal ids
-//! are equal tokens, whoever reads them. Unknown fields are ignored, since releases add some.
+//! `{"timestamp": t, "input_length": n, "output_length": m, "hash_ids": [...]}`. A hash id names
+//! a block of `b` tokens given all that stands before it, across the whole file. Piece `i` of the
+//! prompt covers the tokens `[b i, min(b (i + 1), n))`, so a request has `ceil(n / b)` ids. Neither
+//! `b` nor the unit of `t` stands in the file: [`super::reading`] says where they come from.
+//! Contents come from the ids alone and not from the seed: equal ids are equal tokens, whoever
+//! reads them. Other fields are passed over, and kept by name: they tell releases apart.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use weir_model::{ContentId, Piece, Prompt};
 
-use super::TraceRecord;
-use crate::config::MAX_REQUEST_TOKENS;
+use super::dialect::{Dialect, MOST_KEYS};
+use super::reading::Scale;
+use super::{TraceRecord, bytes};
+use crate::config::{MAX_REQUEST_TOKENS, TraceFormat};
 use crate::error::WorkloadError;
 
-/// Tokens per hash id.
-pub const BLOCK_TOKENS: u32 = 512;
-
-/// Longest line; a million tokens of input take 16 KiB.
+/// Longest line; a million tokens of input take 16 KiB in blocks of 512, 512 KiB in blocks of 16.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
-/// Timestamps stay exact as nanoseconds in 128 bits far beyond this.
-const TIMESTAMP_MS_MAX: f64 = 1e15;
+/// Largest timestamp: about 30 million years, exact as nanoseconds in 128 bits.
+const TIMESTAMP_NS_MAX: f64 = 1e24;
 
 /// Said when the file cannot be opened.
 const REMEDY: &str = "get a Mooncake trace, for example conversation_trace.jsonl in \
     FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with \
     `--set workload.trace.path=FILE`";
 
-#[derive(Deserialize)]
-struct Line {
-    timestamp: f64,
-    input_length: u32,
-    output_length: u32,
-    hash_ids: Vec<u64>,
+/// A time as the file writes it, in the file's unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Stamp {
+    /// Without a decimal point.
+    Whole(i64),
+    /// With one.
+    Fraction(f64),
 }
 
-/// Reads a file line by line.
+impl Stamp {
+    /// In nanoseconds, for a unit of so many; nothing where it is out of range.
+    pub(super) fn ns(self, unit_ns: i64) -> Option<i128> {
+        match self {
+            Self::Whole(value) => Some(i128::from(value) * i128::from(unit_ns)),
+            Self::Fraction(value) => {
+                let ns = (value * unit_ns as f64).round();
+                (ns.abs() <= TIMESTAMP_NS_MAX).then_some(ns as i128)
+            }
+        }
+    }
+}
+
+/// One request as it is written.
 #[derive(Debug)]
-pub struct Reader {
-    path: PathBuf,
-    file: BufReader<File>,
-    seed: u64,
-    line: u64,
-    buffer: Vec<u8>,
+pub(super) struct Row {
+    /// When it came.
+    pub(super) timestamp: Stamp,
+    /// Tokens of its prompt.
+    pub(super) input_length: u32,
+    output_length: u32,
+    /// Its prompt's blocks.
+    pub(super) hash_ids: Vec<u64>,
 }
 
-impl Reader {
-    /// Opens a file. The seed names the answers, which no other request quotes.
-    pub fn open(path: &Path, seed: u64) -> Result<Self, WorkloadError> {
-        let file = File::open(path).map_err(|cause| WorkloadError::Open {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-            remedy: REMEDY,
-        })?;
-        let file = BufReader::with_capacity(1 << 16, file);
-        Ok(Self { path: path.to_owned(), file, seed, line: 0, buffer: Vec::new() })
+/// A row, with whatever of it was read when it broke off.
+#[derive(Default)]
+struct Fields<'a> {
+    timestamp: Option<Stamp>,
+    input_length: Option<u32>,
+    output_length: Option<u32>,
+    hash_ids: Option<Vec<u64>>,
+    keys: Option<&'a mut BTreeSet<String>>,
+}
+
+impl Fields<'_> {
+    fn row<E: serde::de::Error>(self) -> Result<Row, E> {
+        Ok(Row {
+            timestamp: self.timestamp.ok_or_else(|| E::missing_field("timestamp"))?,
+            input_length: self.input_length.ok_or_else(|| E::missing_field("input_length"))?,
+            output_length: self.output_length.ok_or_else(|| E::missing_field("output_length"))?,
+            hash_ids: self.hash_ids.ok_or_else(|| E::missing_field("hash_ids"))?,
+        })
+    }
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
 
-    /// The next request; nothing at the end of the file. Blank lines are passed over.
-    pub fn next_record(&mut self) -> Result<Option<TraceRecord>, WorkloadError> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Row, A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let twice = match key.as_str() {
+                "timestamp" => self.timestamp.replace(map.next_value()?).is_some(),
+                "input_length" => self.input_length.replace(map.next_value()?).is_some(),
+                "output_length" => self.output_length.replace(map.next_value()?).is_some(),
+                "hash_ids" => self.hash_ids.replace(map.next_value()?).is_some(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    false
+                }
+            };
+            if twice {
+                return Err(A::Error::custom(format_args!("the key `{key}` stands twice")));
+            }
+            if let Some(keys) = self.keys.as_mut()
+                && keys.len() < MOST_KEYS
+                && !keys.contains(&key)
+            {
+                keys.insert(key);
+            }
+        }
+        self.row()
+    }
+}
+
+impl<'de> Deserialize<'de> for Stamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Stamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Stamp, E> {
+                Ok(Stamp::Whole(value))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Stamp, E> {
+                Ok(i64::try_from(value).map_or(Stamp::Fraction(value as f64), Stamp::Whole))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Stamp, E> {
+                Ok(Stamp::Fraction(value))
+            }
+
+            /// Some writers put 64-bit times into quotes.
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Stamp, E> {
+                let fraction = || text.parse().ok().filter(|value: &f64| value.is_finite());
+                let whole = text.parse().map(Stamp::Whole).ok();
+                whole
+                    .or_else(|| fraction().map(Stamp::Fraction))
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+/// Reads a file row by row.
+#[derive(Debug)]
+pub(super) struct Rows {
+    path: PathBuf,
+    text: bytes::Text,
+    line: u64,
+    buffer: Vec<u8>,
+    keys: BTreeSet<String>,
+}
+
+impl Rows {
+    pub(super) fn open(path: &Path) -> Result<Self, WorkloadError> {
+        let text = bytes::open(path, REMEDY)?;
+        let (path, buffer, keys) = (path.to_owned(), Vec::new(), BTreeSet::new());
+        Ok(Self { path, text, line: 0, buffer, keys })
+    }
+
+    /// Keys of all rows so far.
+    pub(super) fn keys(&self) -> &BTreeSet<String> {
+        &self.keys
+    }
+
+    /// The next row; nothing at the end of the file. Blank lines are passed over.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>, WorkloadError> {
         loop {
             self.line += 1;
             self.buffer.clear();
-            let mut limited = (&mut self.file).take(LINE_BYTES_MAX);
+            let mut limited = (&mut self.text).take(LINE_BYTES_MAX);
             let read = limited.read_until(b'\n', &mut self.buffer).map_err(|cause| {
                 WorkloadError::Read {
                     path: self.path.clone(),
@@ -78,60 +196,118 @@ impl Reader {
                 return Ok(None);
             }
             if read as u64 == LINE_BYTES_MAX {
-                return Err(self.error("is longer than 16 MiB; is this a Mooncake trace?"));
+                return Err(self.broken(None));
             }
             if !self.buffer.trim_ascii().is_empty() {
-                return self.record().map(Some);
+                return self.row().map(Some);
             }
         }
     }
 
-    /// The request in the buffer.
-    fn record(&self) -> Result<TraceRecord, WorkloadError> {
-        let line: Line = serde_json::from_slice(&self.buffer).map_err(|cause| {
-            self.error(format!(
-                "is not a Mooncake request: {}; each line must be a JSON object with timestamp \
-                 (ms), input_length, output_length and hash_ids",
-                without_line(&cause)
-            ))
-        })?;
-        if line.timestamp.abs() > TIMESTAMP_MS_MAX {
-            return Err(
-                self.error(format!("has the timestamp {} ms, out of range", line.timestamp))
-            );
+    /// The row in the buffer.
+    fn row(&mut self) -> Result<Row, WorkloadError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(&self.buffer);
+        let fields = Fields { keys: Some(&mut self.keys), ..Fields::default() };
+        let row = deserializer
+            .deserialize_any(fields)
+            .and_then(|row| deserializer.end().map(|()| row))
+            .map_err(|cause| self.broken(Some(&cause)))?;
+        // Turns of a session have times and lengths of their own, whatever else stands there.
+        if self.keys.contains("session_id") || self.keys.contains("delay") {
+            return Err(self.broken(None));
         }
-        if line.input_length == 0 {
+        if row.input_length == 0 {
             return Err(self.error("has input_length 0; a request must ask something"));
         }
-        if u64::from(line.input_length) + u64::from(line.output_length) > MAX_REQUEST_TOKENS {
+        if u64::from(row.input_length) + u64::from(row.output_length) > MAX_REQUEST_TOKENS {
             return Err(self.error(format!(
                 "has {} input and {} output tokens, together more than {MAX_REQUEST_TOKENS}",
-                line.input_length, line.output_length
+                row.input_length, row.output_length
             )));
         }
-        let blocks = line.input_length.div_ceil(BLOCK_TOKENS) as usize;
-        if line.hash_ids.len() < blocks {
-            return Err(self.error(format!(
-                "has {} hash_ids, but input_length {} needs {blocks} blocks of {BLOCK_TOKENS}",
-                line.hash_ids.len(),
-                line.input_length
-            )));
-        }
-        let pieces = line.hash_ids[..blocks].iter().enumerate().map(|(index, id)| {
-            let left = line.input_length - index as u32 * BLOCK_TOKENS;
-            Piece::new(block_content(*id), left.min(BLOCK_TOKENS))
-        });
-        Ok(TraceRecord {
-            line: self.line,
-            at_ns: (line.timestamp * 1e6).round() as i128,
-            prompt: Prompt::new(pieces),
-            output_tokens: line.output_length,
-            output: ContentId::derive(self.seed, "mooncake answer", self.line),
-        })
+        Ok(row)
     }
 
-    fn error(&self, problem: impl Into<String>) -> WorkloadError {
+    /// Why a line is no row: another dialect, where the file's beginning shows one.
+    fn broken(&self, cause: Option<&serde_json::Error>) -> WorkloadError {
+        let dialect = Dialect::of_file(&self.path, &self.keys)
+            .filter(|dialect| dialect.format != Some(TraceFormat::Mooncake));
+        match (dialect, cause) {
+            (Some(dialect), _) => self.error(dialect.to_string()),
+            (None, Some(cause)) => self.error(format!(
+                "is not a Mooncake request: {}; each line must be a JSON object with timestamp, \
+                 input_length, output_length and hash_ids",
+                without_line(cause)
+            )),
+            (None, None) => self.error("is longer than 16 MiB; is this a Mooncake trace?"),
+        }
+    }
+
+    /// A request has an id for each block of its prompt, the last one perhaps not full.
+    pub(super) fn check_blocks(&self, row: &Row, block: u32) -> Result<(), WorkloadError> {
+        let blocks = row.input_length.div_ceil(block) as usize;
+        if row.hash_ids.len() == blocks {
+            return Ok(());
+        }
+        Err(self.error(format!(
+            "has {} hash_ids, but input_length {} is {blocks} blocks of {block} tokens; write \
+             another `workload.trace.block_tokens`, or leave it out to have it found",
+            row.hash_ids.len(),
+            row.input_length
+        )))
+    }
+
+    pub(super) fn error(&self, problem: impl Into<String>) -> WorkloadError {
         WorkloadError::Line { path: self.path.clone(), line: self.line, problem: problem.into() }
+    }
+}
+
+/// Reads a file request by request.
+#[derive(Debug)]
+pub struct Reader {
+    rows: Rows,
+    seed: u64,
+    scale: Scale,
+}
+
+impl Reader {
+    /// Opens a file whose block size and time unit are known. The seed names the answers, which no
+    /// other request quotes.
+    pub fn open(path: &Path, seed: u64, scale: Scale) -> Result<Self, WorkloadError> {
+        Ok(Self { rows: Rows::open(path)?, seed, scale })
+    }
+
+    /// The next request; nothing at the end of the file.
+    pub fn next_record(&mut self) -> Result<Option<TraceRecord>, WorkloadError> {
+        let Some(row) = self.rows.next_row()? else { return Ok(None) };
+        let block = self.scale.block_tokens;
+        self.rows.check_blocks(&row, block)?;
+        let at_ns = row.timestamp.ns(self.scale.unit.ns()).ok_or_else(|| {
+            self.rows.error(format!("has the timestamp {}, out of range", Number(row.timestamp)))
+        })?;
+        let pieces = row.hash_ids.iter().enumerate().map(|(index, id)| {
+            let left = row.input_length - index as u32 * block;
+            Piece::new(block_content(*id), left.min(block))
+        });
+        Ok(Some(TraceRecord {
+            line: self.rows.line,
+            at_ns,
+            prompt: Prompt::new(pieces),
+            output_tokens: row.output_length,
+            output: ContentId::derive(self.seed, "mooncake answer", self.rows.line),
+        }))
+    }
+}
+
+/// A timestamp in an error.
+struct Number(Stamp);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Stamp::Whole(value) => write!(f, "{value}"),
+            Stamp::Fraction(value) => write!(f, "{value:e}"),
+        }
     }
 }
 

@@ -36,6 +36,8 @@ fn an_experiment_file_reads_a_trace() {
     let expected = TraceFile {
         format: TraceFormat::Mooncake,
         path: "traces/t.jsonl".to_owned(),
+        block_tokens: None,
+        time_unit: None,
         limit: Some(5000),
         over_context: OverContext::Skip,
     };
@@ -147,6 +149,14 @@ fn impossible_values_are_refused_by_key() {
     assert_eq!(
         refused("trace: {format: mooncake, path: ''}"),
         "`workload.trace.path` is empty: write the path of the trace file"
+    );
+    assert_eq!(
+        refused("trace: {format: mooncake, path: x, block_tokens: 0}"),
+        "`workload.trace.block_tokens` must be from 1 to 1048576; leave it out to have it found"
+    );
+    assert_eq!(
+        refused("trace: {format: azure2023, path: x, time_unit: s}"),
+        "`workload.trace.time_unit` applies to `format: mooncake` only; leave it out"
     );
     assert_eq!(
         refused("trace: {format: mooncake, path: x, limit: 0}"),

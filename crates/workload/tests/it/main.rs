@@ -8,6 +8,8 @@
 
 /// The experiment file's section: notation, defaults, errors, limits.
 mod config;
+/// What a trace leaves unsaid, what packs it, and whose it is.
+mod dialects;
 /// Sessions of the generators: equal everywhere, and shaped as configured.
 mod generators;
 /// Reuse profiles against a plain LRU cache of tokens.

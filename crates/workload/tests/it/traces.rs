@@ -45,16 +45,16 @@ fn mooncake_line(timestamp: f64, input: u32, output: u32, ids: &[u64]) -> String
 
 #[test]
 fn a_mooncake_request_is_its_blocks() {
-    let text = mooncake_line(27_000.0, 1100, 7, &[4, 5, 9, 10])
+    let text = mooncake_line(27_000.0, 1100, 7, &[4, 5, 9])
         + "\n"
         + &mooncake_line(30_500.5, 512, 0, &[4]);
     let folder = Folder::with(&text);
-    let mut source = folder.open("format: mooncake", 40_960).unwrap();
+    let mut source = folder.open("format: mooncake, time_unit: ms", 40_960).unwrap();
     let sessions = take(&mut source, 10);
     assert_eq!(sessions.len(), 2);
     let pieces = sessions[0].turns[0].prompt.pieces();
     let lengths: Vec<u32> = pieces.iter().map(|piece| piece.len).collect();
-    assert_eq!(lengths, [512, 512, 76], "the last block is cut, and an id beyond it ignored");
+    assert_eq!(lengths, [512, 512, 76], "the last block is cut");
     assert_eq!(pieces[2].content, mooncake::block_content(9));
     assert_eq!(
         mooncake::block_content(9).0,
@@ -81,6 +81,8 @@ fn equal_hash_ids_are_equal_blocks_of_any_size() {
         let file = TraceFile {
             format: TraceFormat::Mooncake,
             path: "trace".to_owned(),
+            block_tokens: None,
+            time_unit: None,
             limit: None,
             over_context: OverContext::Reject,
         };
@@ -166,8 +168,8 @@ fn requests_beyond_the_context_are_refused_cut_or_left_out() {
 fn malformed_mooncake_lines_are_named() {
     let good = mooncake_line(3.0, 9, 1, &[1]);
     let error = |line: &str| Folder::with(&format!("{good}{line}\n")).error("format: mooncake");
-    let needs = "each line must be a JSON object with timestamp (ms), input_length, output_length \
-                 and hash_ids";
+    let needs = "each line must be a JSON object with timestamp, input_length, output_length and \
+                 hash_ids";
     let cases = [
         ("TIMESTAMP,x", format!("is not a Mooncake request: expected value (column 1); {needs}")),
         (
@@ -182,16 +184,18 @@ fn malformed_mooncake_lines_are_named() {
             ),
         ),
         (
-            r#"{"timestamp": 4, "input_length": 1025, "output_length": 1, "hash_ids": [1, 2]}"#,
-            "has 2 hash_ids, but input_length 1025 needs 3 blocks of 512".to_owned(),
+            r#"{"timestamp": 4, "input_length": 1025, "output_length": 1, "hash_ids": []}"#,
+            "has 0 hash_ids for input_length 1025, which no block size gives".to_owned(),
+        ),
+        (
+            r#"{"timestamp": 4, "timestamp": 5, "input_length": 9}"#,
+            format!(
+                "is not a Mooncake request: the key `timestamp` stands twice (column 31); {needs}"
+            ),
         ),
         (
             r#"{"timestamp": 4, "input_length": 0, "output_length": 1, "hash_ids": []}"#,
             "has input_length 0; a request must ask something".to_owned(),
-        ),
-        (
-            r#"{"timestamp": 1e300, "input_length": 1, "output_length": 1, "hash_ids": [1]}"#,
-            "out of range".to_owned(),
         ),
         (
             r#"{"timestamp": 4, "input_length": 1, "output_length": 4000000000, "hash_ids": [1]}"#,
@@ -208,6 +212,9 @@ fn malformed_mooncake_lines_are_named() {
         assert!(found.ends_with(&expected), "{found}\nis not: {expected}");
         assert!(!found.contains('\n'));
     }
+    let far = r#"{"timestamp": 1e300, "input_length": 1, "output_length": 1, "hash_ids": [1]}"#;
+    let found = Folder::with(&format!("{good}{far}\n")).error("format: mooncake, time_unit: ms");
+    assert_eq!(found, "`FOLDER/trace`, line 2: has the timestamp 1e300, out of range");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, Trac
 
 use super::search::{Search, rates};
 use super::working_set::WorkingSets;
-use crate::cli::{ApiArg, LoadArgs, TraceFormatArg};
+use crate::cli::{ApiArg, LoadArgs, TimeUnitArg, TraceFormatArg};
 use crate::exit::Mistake;
 
 /// Duration where nothing else ends a level.
@@ -146,6 +146,8 @@ fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
                 TraceFormatArg::Azure2023 => weir_workload::config::TraceFormat::Azure2023,
             },
             path: path.clone(),
+            block_tokens: asked.trace_block_tokens,
+            time_unit: asked.trace_time_unit.map(TimeUnitArg::unit),
             limit: args.arrival.requests,
             over_context: OverContext::Skip,
         }));

@@ -112,6 +112,9 @@ pub(super) fn of(
             out += &wrapped(&sentence, "  ");
         }
     }
+    for trace in &comparison.traces {
+        out += &wrapped(trace, "  ");
+    }
     for note in notes(results) {
         out += &wrapped(&note, "  ");
     }

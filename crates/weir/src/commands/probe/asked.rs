@@ -16,7 +16,9 @@ use weir_spec::catalogue::{hugging_face, models};
 use weir_spec::size::break_even_gb_per_s;
 use weir_spec::{Experiment, Plan};
 use weir_tier::EvictionPolicy;
-use weir_workload::config::Draw;
+use weir_workload::WorkloadConfig;
+use weir_workload::config::{Draw, OverContext, TraceFile, TraceFormat};
+use weir_workload::trace::reading::TraceReading;
 
 use crate::cli::{EvictionArg, ProbeArgs, VerifyArg};
 use crate::exit::Mistake;
@@ -24,8 +26,6 @@ use crate::planned::minimal;
 
 /// Tokens of a block: LMCache's chunk.
 const CHUNK_TOKENS: u32 = 256;
-/// With a trace: one of its hash ids per block.
-const TRACE_CHUNK_TOKENS: u32 = 512;
 /// Size of blocks where no model is named.
 const BLOCK: Bytes = Bytes(2 << 20);
 /// Measured time of a point in one repeat.
@@ -40,6 +40,7 @@ pub(super) struct Asked {
     pub(super) config: ProbeConfig,
     pub(super) options: SubjectOptions,
     pub(super) traces: Vec<(BlockSize, Trace)>,
+    pub(super) reading: Option<TraceReading>,
     pub(super) model: Option<ModelFacts>,
     pub(super) recompute: Option<Recompute>,
 }
@@ -58,7 +59,10 @@ pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
     let target = Target::parse(&args.target)?;
     let lists = lists(args)?;
     let model = args.blocks.model.as_deref().map(model).transpose()?;
-    let blocks = blocks(args, &lists, model.as_ref())?;
+    let reading = reading(args)?;
+    // With a trace: one of its hash ids per block.
+    let chunk = reading.as_ref().map_or(CHUNK_TOKENS, |reading| reading.block_tokens);
+    let blocks = blocks(&lists, model.as_ref(), chunk)?;
     let working_set = args.keys.working_set.as_deref().map(working_set).transpose()?;
     let overflows = matches!(working_set, Some(WorkingSet::Capacities(times)) if times > 1.0);
     let is_trace = args.keys.trace.is_some();
@@ -104,9 +108,9 @@ pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
         },
         deadline: config.deadline,
     };
-    let traces = traces(args, &config)?;
+    let traces = traces(reading.as_ref(), args.keys.requests, &config)?;
     let recompute = recompute(args)?;
-    Ok(Asked { target, config, options, traces, model, recompute })
+    Ok(Asked { target, config, options, traces, reading, model, recompute })
 }
 
 /// Stores need more room than their values take: their allocators round values of a few MiB up by
@@ -182,9 +186,9 @@ fn model(name: &str) -> anyhow::Result<ModelFacts> {
 }
 
 fn blocks(
-    args: &ProbeArgs,
     lists: &Lists,
     model: Option<&ModelFacts>,
+    chunk_tokens: u32,
 ) -> anyhow::Result<Vec<BlockSize>> {
     let per_token = model.map(|model| model.kv_bytes_per_token.0.max(1));
     if !lists.block.is_empty() {
@@ -208,8 +212,7 @@ fn blocks(
             Err(Mistake(why.to_owned()).into())
         };
     };
-    let default = if args.keys.trace.is_some() { TRACE_CHUNK_TOKENS } else { CHUNK_TOKENS };
-    let tokens = or_default(lists.chunk_tokens.clone(), &[default]);
+    let tokens = or_default(lists.chunk_tokens.clone(), &[chunk_tokens]);
     if tokens.contains(&0) {
         return Err(Mistake("--chunk-tokens 0: a block has at least one token".to_owned()).into());
     }
@@ -280,12 +283,32 @@ fn working_set(text: &str) -> anyhow::Result<WorkingSet> {
     Ok(WorkingSet::Bytes(text.parse().map_err(|_| refused())?))
 }
 
-fn traces(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<Vec<(BlockSize, Trace)>> {
-    let Some(path) = &args.keys.trace else { return Ok(Vec::new()) };
+/// How the trace is read. Its times are not played.
+fn reading(args: &ProbeArgs) -> anyhow::Result<Option<TraceReading>> {
+    let keys = &args.keys;
+    let Some(path) = &keys.trace else { return Ok(None) };
+    let file = TraceFile {
+        format: TraceFormat::Mooncake,
+        path: path.display().to_string(),
+        block_tokens: keys.trace_block_tokens,
+        time_unit: None,
+        limit: keys.requests,
+        over_context: OverContext::Reject,
+    };
+    WorkloadConfig::Trace(file.clone()).validate()?;
+    Ok(TraceReading::of(&file, Path::new(""), false)?)
+}
+
+fn traces(
+    reading: Option<&TraceReading>,
+    requests: Option<u64>,
+    config: &ProbeConfig,
+) -> anyhow::Result<Vec<(BlockSize, Trace)>> {
+    let Some(reading) = reading else { return Ok(Vec::new()) };
     let mut traces = Vec::new();
     for block in &config.blocks {
         if let Some(tokens) = block.tokens {
-            traces.push((*block, Trace::read(path, tokens, args.keys.requests)?));
+            traces.push((*block, Trace::read(reading, tokens, requests)?));
         }
     }
     Ok(traces)

@@ -9,6 +9,7 @@ use weir_probe::report::Recompute;
 use weir_probe::run::buffer_bytes;
 use weir_probe::session::{Whereabouts, label};
 use weir_probe::{ProbeConfig, Report, Session, Target, Work};
+use weir_report::inputs::trace_sentence;
 use weir_report::numerals::whole;
 use weir_report::tables::{Table, text, wrapped};
 
@@ -67,6 +68,9 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
             },
         );
         out += &wrapped(&words, "  ");
+    }
+    if let Some(reading) = &asked.reading {
+        out += &wrapped(&trace_sentence(reading), "  ");
     }
     for (_, trace) in &asked.traces {
         let words = format!(

@@ -4,8 +4,8 @@
 //! A time counts from the moment the request was due, so it contains the generator's own delay. The
 //! same delay matters at a TTFT of 60 ms and not at 600: what decides is not the arm's own figure
 //! but what it is held against. An error is small when it is below a share of the control's figure
-//! or of the difference from it, whichever is larger. A figure with a larger one is shown as a bound,
-//! and enters no mean, difference or peak.
+//! or of the difference from it, whichever is larger. A figure with a larger one is shown as a
+//! bound, and enters no mean, difference or peak.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What a run prints at its end: plain text that fits the terminal, at most 110 columns, no colours.
+//! What a run prints at its end: plain text that fits the terminal, at most 110 columns, without
+//! colours.
 
 use std::fmt::Write;
 

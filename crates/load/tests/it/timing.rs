@@ -71,8 +71,8 @@ fn check_times(rows: &[RequestRow], log: &[Written], started: u64) {
             times.push(at);
         }
         assert_eq!(at, started + row.end.get());
-        // The bound is that of the shown times, which count from the due time: what passed until the
-        // request was sent is in it. Connecting is the deployment's and is not.
+        // The bound is that of the shown times, which count from the due time: what passed until
+        // the request was sent is in it. Connecting is the deployment's and is not.
         let sent_late = row.start.saturating_sub(row.due);
         let own = if row.connected.is_some() { Nanos::ZERO } else { sent_late };
         assert!(row.error_bound >= own, "sent {own} late: {}", row.error_bound);

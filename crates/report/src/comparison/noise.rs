@@ -164,8 +164,8 @@ fn note(simulated: bool, deciding: Option<f64>, pairs: Pairs, title: &str) -> St
              must be identical: a defect, please report it"
         ),
         (false, Some(percent)) if pairs.all < LEAST_PAIRS => format!(
-            "unknown: one A/A pair ({title} differs by {percent:.1} %) does not show how much equal \
-             arms differ; raise `repeats`"
+            "unknown: one A/A pair ({title} differs by {percent:.1} %) does not show how much \
+             equal arms differ; raise `repeats`"
         ),
         (false, Some(percent)) => {
             let rough = if pairs.of_a_floor() < ROUGH_BELOW { "; few pairs, so rough" } else { "" };

@@ -1,8 +1,8 @@
 //! What each level says about an arm: a gain, a loss, neither, or why it says nothing.
 //!
 //! An arm gains at a level when its mechanism was effective there, its gain in the deciding metric
-//! is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is one) excludes
-//! zero. With objectives, a level at which the arm misses them is no ground for a decision.
+//! is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is one)
+//! excludes zero. With objectives, a level at which the arm misses them is no ground for a decision.
 
 use serde::Serialize;
 use weir_model::{Lateness, Refusal, Verdict};

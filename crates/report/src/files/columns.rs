@@ -226,8 +226,8 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     (
         "deployments[].decision",
         "",
-        "The sentence, the recommended arms with their levels and gains, what each level says about \
-         each arm (`standings`: gain, loss, or why it says nothing), and what to change where \
+        "The sentence, the recommended arms with their levels and gains, what each level says \
+         about each arm (`standings`: gain, loss, or why it says nothing), and what to change where \
          nothing acted.",
     ),
     ("deployments[].deciding_metric", "", "Key of the metric that decides."),

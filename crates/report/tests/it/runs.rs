@@ -45,8 +45,8 @@ fn a_slower_run_is_shown() {
     assert!(csv.lines().any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020")));
 }
 
-/// From no goodput to some there is no ratio, and a group that counts in neither run still says that
-/// its verdict changed; no row is empty.
+/// From no goodput to some there is no ratio, and a group that counts in neither run still says
+/// that its verdict changed; no row is empty.
 #[test]
 fn no_row_is_empty_and_money_has_its_currency() {
     let plan = fixture::plan();

@@ -27,6 +27,7 @@ pub(crate) struct Sighting {
 
 /// What was asked, as far as the answer must agree with it.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked of a request by itself")]
 pub(crate) struct Asked {
     /// Tokens of the prompt.
     pub(crate) prompt_tokens: Tokens,
@@ -62,6 +63,7 @@ pub(crate) struct Complete {
 
 /// See the module.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what was seen so far, each by itself")]
 pub(crate) struct Answer {
     /// Every event is kept.
     keep: bool,
@@ -114,7 +116,7 @@ impl Answer {
         kept.clear();
         kept_ends.clear();
         gaps.clear();
-        *self = Self { keep, kept, kept_ends, gaps, unread, keys, ..Self::default() };
+        *self = Self { keep, kept, kept_ends, gaps, keys, unread, ..Self::default() };
     }
 
     /// A read brought bytes of the body.

@@ -273,7 +273,7 @@ impl Exchange {
 
     fn refusal(&self, status: u16, parser: &ResponseParser) -> Failure {
         let head = parser.head();
-        if let Some(target) = head.and_then(|head| head.redirect()) {
+        if let Some(target) = head.and_then(weir_http::Head::redirect) {
             let what = format!("redirects are not followed: give the address {target}");
             return Failure::Status(status, what);
         }

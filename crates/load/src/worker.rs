@@ -76,6 +76,7 @@ pub(crate) struct WorkerReport {
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "settings of the load, each by itself")]
 pub(crate) struct Worker<'a> {
     config: &'a LoadConfig,
     endpoints: &'a [Endpoint],

@@ -27,6 +27,7 @@ pub use crate::document::target::{EmulatedTarget, EndpointTarget, HeaderValue, M
 /// How live targets are asked, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "options of the file, each by itself")]
 pub struct Client {
     /// Which interface.
     pub api: Api,

@@ -75,7 +75,7 @@ pub fn recorded_arguments(arguments: impl Iterator<Item = String>) -> Vec<String
     for argument in arguments {
         let (before, value) = match argument.split_once('=') {
             Some((name, value)) if name.starts_with("--") => {
-                flag = name.to_owned();
+                name.clone_into(&mut flag);
                 (format!("{name}="), value.to_owned())
             }
             _ if argument.starts_with("--") => {

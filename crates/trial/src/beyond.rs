@@ -1,9 +1,9 @@
 //! Hits that nobody can have: more than the prompts of the cell had in common with earlier ones.
 //!
 //! The generator knows what it asked before. A cache that serves more holds what an earlier load or
-//! somebody else left there, and the cell shows that, not its arm. A chunk per request is allowed for
-//! what the generator does not know: the tokens that a server puts around a prompt, and chunks that
-//! are longer than its blocks.
+//! somebody else left there, and the cell shows that, not its arm. A chunk per request is allowed
+//! for what the generator does not know: the tokens that a server puts around a prompt, and chunks
+//! that are longer than its blocks.
 
 use weir_model::{Nanos, SignalKind, Signals};
 use weir_observe::signals::{Asked, AskedLoad};

@@ -2,9 +2,9 @@
 //! they are.
 //!
 //! That a server says it emptied its caches is no evidence: it may keep what lies behind the GPU.
-//! So a prompt that the caches hold is asked again after it, and must miss. The prompt is the same in
-//! every run, so that it also finds what an earlier run left. Only where hits are told at all, which
-//! asking it twice in a row shows, does a miss count for anything.
+//! So a prompt that the caches hold is asked again after it, and must miss. The prompt is the same
+//! in every run, so that it also finds what an earlier run left. Only where hits are told at all,
+//! which asking it twice in a row shows, does a miss count for anything.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! First requests, not measured: they warm the code, and show in one answer what the server does not
-//! take, instead of in a row per request.
+//! First requests, not measured: they warm the code, and show in one answer what the server does
+//! not take, instead of in a row per request.
 
 use std::time::Duration;
 

@@ -206,8 +206,7 @@ impl Measurement<'_> {
         guard::answered(&rows, self.site)?;
         let steady_from = rows.pace.steady_from(report.window);
         notes.extend(steady_note(steady_from, report.window));
-        notes.extend(report.gave_up.clone());
-        notes.extend(edges.notes.iter().cloned());
+        notes.extend(report.gave_up.iter().chain(&edges.notes).cloned());
         notes.extend(store.and_then(weir_deploy::RemoteStore::problem));
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);
@@ -221,21 +220,25 @@ impl Measurement<'_> {
             (report.window, residence.total()),
             lost.failed + lost.unfinished,
         );
-        let mut contradiction = beyond::hits(&asked, &signals, allowance).err();
+        let beyond = beyond::hits(&asked, &signals, allowance).err();
+        let contradiction = self.contradiction(beyond, &mut notes);
+        let load = report;
+        Ok(Trial { signals, load, skipped, truncated, notes, steady_from, doubt, contradiction })
+    }
+
+    /// Hits beyond what was asked fail a cell. Of an arm as it is deployed nothing is claimed, and
+    /// where the same prompts were wanted, so was what it held before: a note then.
+    fn contradiction(
+        &self,
+        beyond: Option<HitsBeyondAsked>,
+        notes: &mut Vec<String>,
+    ) -> Option<HitsBeyondAsked> {
+        let beyond = beyond?;
         if self.plan.client.same_prompts && self.arm().role == ArmRole::AsDeployed {
-            // Nothing is claimed of it, and what it held before was wanted.
-            notes.extend(contradiction.take().map(|beyond| beyond.to_string()));
+            notes.push(beyond.to_string());
+            return None;
         }
-        Ok(Trial {
-            signals,
-            load: report,
-            skipped,
-            truncated,
-            notes,
-            steady_from,
-            doubt,
-            contradiction,
-        })
+        Some(beyond)
     }
 
     fn scrapers(&self) -> Vec<Scraper> {
@@ -249,9 +252,10 @@ impl Measurement<'_> {
             chunk_tokens: offload.chunk_tokens,
             token_bytes: self.deployment.engine.kv_bytes_per_token,
             // Of latents the first rank's copy stands for all.
-            ranks: match self.deployment.model.kv_is_replicated() {
-                true => 1,
-                false => self.deployment.tensor_parallel,
+            ranks: if self.deployment.model.kv_is_replicated() {
+                1
+            } else {
+                self.deployment.tensor_parallel
             },
             second_level: match (&offload.store, offload.tiers.len()) {
                 (Some(_), _) => Some(TierKind::Remote),

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first stops, says what it waits for and keeps what is finished; the second ends at once.
+//! Ctrl-C: the first stops, says what it waits for and keeps what is finished; the second ends at
+//! once.
 
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};

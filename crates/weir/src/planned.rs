@@ -46,7 +46,7 @@ fn read(
     let in_file = |source| SpecError::InFile { path: file.clone(), source: Box::new(source) };
     let mut plan = Plan::resolve(&experiment).map_err(in_file)?;
     plan.warnings.extend(notes);
-    Ok(Planned { plan, text })
+    Ok(Planned { text, plan })
 }
 
 /// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;

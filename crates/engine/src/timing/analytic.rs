@@ -10,7 +10,8 @@
 //! All but attention depends on two counts alone, the tokens and the sequences of a pass, so those
 //! parts are computed once per count and kept; a pass then costs two look-ups and the attention
 //! terms. Left out: the up-projection of cached latents, sliding windows, pipeline and expert
-//! parallelism. Layers with states (linear attention) have the products of attention and no attention.
+//! parallelism. Layers with states (linear attention) have the products of attention and no
+//! attention.
 
 use weir_model::shape::ModelShape;
 use weir_model::{Accelerator, KvKind, Nanos};

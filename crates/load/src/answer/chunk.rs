@@ -206,6 +206,7 @@ struct SaidUsage {
 
 /// Token counts as the server gives them; nothing where it does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the names of the interface's usage")]
 pub(crate) struct Usage {
     /// Of the prompt.
     pub(crate) prompt_tokens: Option<u32>,

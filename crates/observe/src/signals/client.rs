@@ -74,8 +74,8 @@ impl Asked {
 
 /// Adds what the load generator knows. Call it after the engines' signals: eligible tokens need the
 /// GPU's hits, and without them there is no such signal. What the responses said was cached came
-/// from some cache; where the engines do not expose their own hits, it is taken for the GPU's only if
-/// the caller says that no other tier exists (`gpu_only`).
+/// from some cache; where the engines do not expose their own hits, it is taken for the GPU's only
+/// if the caller says that no other tier exists (`gpu_only`).
 pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
     let has_counters = signals.get(SignalKind::GpuHitTokens).is_some();
     let asked = if has_counters { &load.looked_up } else { &load.measured };

@@ -6,6 +6,7 @@
 mod decision;
 mod deltas;
 mod estimate;
+mod levels;
 mod noise;
 mod overload;
 mod peaks;
@@ -18,13 +19,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_model::{AnswerFacts, Certificate, Verdict};
-use weir_spec::plan::{
-    Arm, ArmRole, Deployment, Level, LevelLoad, Origin, Prices, Target, Tolerance,
-};
+use weir_spec::plan::{Arm, ArmRole, Deployment, Origin, Prices, Target, Tolerance};
 
 pub use decision::{ArmStanding, Decision, LevelStanding, REMEDY_MARK, Recommendation};
 pub use deltas::{Delta, LevelDelta};
 pub use estimate::Estimate;
+pub use levels::LevelNote;
 pub use noise::NoiseFloor;
 pub use peaks::PeakRow;
 pub use prediction::{
@@ -159,21 +159,6 @@ pub struct ArmNote {
     pub control: Option<String>,
     /// True when its claim is its routing.
     pub routing_is_claim: bool,
-}
-
-/// One level.
-#[derive(Debug, Clone, Serialize)]
-pub struct LevelNote {
-    /// Its name: `c50`.
-    pub name: String,
-    /// Place in the plan's list of levels.
-    pub index: usize,
-    /// Its load in words: "50 users".
-    pub load: String,
-    /// Users, or sessions per second; absent for a trace.
-    pub value: Option<f64>,
-    /// Whether load arrives regardless of answers.
-    pub open_loop: bool,
 }
 
 /// What the load generator said of itself in one repeat.
@@ -344,7 +329,7 @@ pub(crate) struct Context<'r> {
 impl Context<'_> {
     fn deployment(&self, index: usize, outputs: Vec<OutputNote>) -> DeploymentComparison {
         let deployment = &self.results.plan.deployments[index];
-        let levels = level_notes(deployment);
+        let levels = levels::notes(deployment);
         let deciding_metric = self.deciding_metric(&levels);
         let noise_floor = noise::noise_floor(self, index, &levels, deciding_metric);
         let mut comparison = DeploymentComparison {
@@ -538,35 +523,6 @@ fn arm_notes(deployment: &Deployment) -> Vec<ArmNote> {
         routing_is_claim: arm.routing_is_claim,
     };
     deployment.arms.iter().enumerate().map(note).collect()
-}
-
-/// Levels from light to heavy load; a trace, which has no size, keeps its place.
-fn level_notes(deployment: &Deployment) -> Vec<LevelNote> {
-    let mut notes: Vec<LevelNote> = deployment
-        .levels
-        .iter()
-        .enumerate()
-        .map(|(index, level)| level_note(index, level))
-        .collect();
-    notes.sort_by(|a, b| {
-        let size = |note: &LevelNote| note.value.unwrap_or(f64::INFINITY);
-        a.open_loop.cmp(&b.open_loop).then(size(a).total_cmp(&size(b)))
-    });
-    notes
-}
-
-fn level_note(index: usize, level: &Level) -> LevelNote {
-    let (load, value, open_loop) = match level.load {
-        LevelLoad::Users(1) => ("1 user".to_owned(), Some(1.0), false),
-        LevelLoad::Users(users) => (format!("{users} users"), Some(f64::from(users)), false),
-        LevelLoad::Constant(rate) => (format!("{rate} sessions/s (constant)"), Some(rate), true),
-        LevelLoad::Poisson(rate) => (format!("{rate} sessions/s (Poisson)"), Some(rate), true),
-        LevelLoad::Gamma { rate, cv } => {
-            (format!("{rate} sessions/s (gamma, cv {cv})"), Some(rate), true)
-        }
-        LevelLoad::Trace { .. } => ("the trace's load".to_owned(), None, true),
-    };
-    LevelNote { name: level.name.clone(), index, load, value, open_loop }
 }
 
 fn doubt(simulated: bool, repeats: u32) -> String {

@@ -2,7 +2,7 @@
 //!
 //! An arm gains at a level when its mechanism was effective there, its gain in the deciding metric
 //! is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is one)
-//! excludes zero. With objectives, a level at which the arm misses them is no ground for a decision.
+//! excludes zero. With objectives, no decision rests on a level at which the arm misses them.
 
 use serde::Serialize;
 use weir_model::{Lateness, Refusal, Verdict};

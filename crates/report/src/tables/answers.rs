@@ -89,7 +89,9 @@ pub fn answer_sentences(of: &DeploymentComparison) -> Vec<String> {
     let groups: Vec<(&str, AnswerFacts)> =
         groups.filter_map(|group| Some((group.level.as_str(), group.answers?))).collect();
     let mut all = AnswerFacts::default();
-    groups.iter().for_each(|(_, facts)| all.merge(facts));
+    for (_, facts) in &groups {
+        all.merge(facts);
+    }
     let sentence = |remark: &Remark| {
         let mut levels: Vec<&str> = Vec::new();
         for (level, _) in groups.iter().filter(|(_, facts)| (remark.of)(facts) > 0) {

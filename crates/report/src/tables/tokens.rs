@@ -9,7 +9,7 @@ use crate::explanation::sources::Seen;
 use crate::numerals;
 use crate::results::{CellResult, Results};
 
-/// Prompt tokens of a cell by where they came from. What is not known is not computed from the rest.
+/// Prompt tokens of a cell by where they came from. What is unknown is not computed from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct TokenSources {
     prompt: f64,

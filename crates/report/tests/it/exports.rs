@@ -103,6 +103,9 @@ fn count_ended(rows: &[RequestRow], outcome: Outcome) -> usize {
     rows.iter().filter(|row| row.outcome == outcome).filter(inside).count()
 }
 
+/// Tokens of a request.
+type Length = fn(&RequestRow) -> u32;
+
 #[test]
 fn a_refused_level_is_not_exported() {
     for export in Export::ALL {
@@ -373,8 +376,8 @@ fn guidellm_loads_its_report_and_agrees_with_its_figures() {
 
 /// What llm-d-benchmark's converter to Benchmark Report 0.1, 0.2 and 0.2.1 reads of a `GuideLLM`
 /// report's configuration (`native_to_br0_1.py` and `native_to_br0_2.py`, `import_guidellm`): a
-/// data source with whole numbers above 0 for the lengths, which pydantic's `SequenceLength` demands, a
-/// profile with its streams or rates, and the model.
+/// data source with whole numbers above 0 for the lengths, as pydantic's `SequenceLength` demands,
+/// a profile with its streams or rates, and the model.
 #[test]
 fn the_guidellm_report_has_what_llm_d_benchmark_converts() {
     let report: Value = serde_json::from_str(&written(Export::GuideLlm)).unwrap();
@@ -386,7 +389,7 @@ fn the_guidellm_report_has_what_llm_d_benchmark_converts() {
         .filter(|row| row.outcome == Outcome::Done)
         .filter(|row| (WINDOW.start..=WINDOW.end).contains(&row.end))
         .collect();
-    let lengths: [(&str, fn(&RequestRow) -> u32); 2] = [
+    let lengths: [(&str, Length); 2] = [
         ("prompt_tokens", |row| row.prompt_tokens.0),
         ("output_tokens", |row| row.output_tokens.0),
     ];

@@ -73,7 +73,10 @@ fn no_row_is_empty_and_money_has_its_currency() {
     let table = weir_report::tables::run_table(&seen, 1.0);
     let told = table.rows.iter().map(|row| row[2..].iter().map(|cell| cell.text.as_str()));
     for cells in told.map(Iterator::collect::<Vec<_>>) {
-        assert!(cells[3] != "" && (cells[0] != "verdict" || !cells[4].is_empty()), "{cells:?}");
+        assert!(
+            !cells[3].is_empty() && (cells[0] != "verdict" || !cells[4].is_empty()),
+            "{cells:?}"
+        );
     }
     let text = terminal::runs(&seen, 1.0);
     let verdict = table.rows.iter().flatten().find(|cell| cell.text.starts_with("void ("));

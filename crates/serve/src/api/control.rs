@@ -117,8 +117,8 @@ async fn metrics(State(desk): State<Desk>) -> Response {
 /// Whether a query asks for the tiers to be emptied too; nothing where it cannot be read. The words
 /// are pydantic's for a boolean; of several, the last one counts.
 fn reset_external(query: &str) -> Option<bool> {
-    let values = query.split('&').filter_map(|pair| pair.strip_prefix("reset_external="));
-    match values.last().unwrap_or("false").to_ascii_lowercase().as_str() {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("reset_external="));
+    match values.next_back().unwrap_or("false").to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
         "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
         _ => None,

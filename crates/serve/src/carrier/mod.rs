@@ -258,8 +258,8 @@ impl Carrier {
     /// under way.
     pub(crate) fn clear(&self) -> Result<(), TierError> {
         let deadline = Instant::now() + CLEARING;
-        let tiers = self.config.local.iter().flatten().chain(&self.config.store);
-        tiers.map(|tier| tier.clear(deadline)).collect()
+        let mut tiers = self.config.local.iter().flatten().chain(&self.config.store);
+        tiers.try_for_each(|tier| tier.clear(deadline))
     }
 
     fn tell(&self, done: Done) {

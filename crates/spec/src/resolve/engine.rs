@@ -76,17 +76,15 @@ pub(super) fn resolve(
         kv_bytes_per_token: model.kv_bytes_per_token_over(point.tensor_parallel).0,
     };
     check_limits(&config, &model)?;
-    let blocks = match section.kv_tokens {
-        Some(tokens) => blocks(tokens, tokens, &config)?,
-        None => {
-            let (ranks, share) = (point.tensor_parallel, point.gpu_memory_utilization);
-            let bytes =
-                capacity::kv_bytes(&model, &hardware.accelerator, ranks, share, max_num_seqs)?;
-            let longest = u64::from(config.max_model_len);
-            let context = context.filter(|context| *context >= LEAST_CONTEXT);
-            let context = context.unwrap_or(longest).min(longest);
-            blocks(pool.tokens(bytes, context), pool.tokens(bytes, longest), &config)?
-        }
+    let blocks = if let Some(tokens) = section.kv_tokens {
+        blocks(tokens, tokens, &config)?
+    } else {
+        let (ranks, share) = (point.tensor_parallel, point.gpu_memory_utilization);
+        let bytes = capacity::kv_bytes(&model, &hardware.accelerator, ranks, share, max_num_seqs)?;
+        let longest = u64::from(config.max_model_len);
+        let context = context.filter(|context| *context >= LEAST_CONTEXT);
+        let context = context.unwrap_or(longest).min(longest);
+        blocks(pool.tokens(bytes, context), pool.tokens(bytes, longest), &config)?
     };
     let config = EngineConfig { blocks, ..config };
     check_spans(section)?;

@@ -16,14 +16,13 @@ pub(super) fn read(deployments: &mut [Deployment]) -> Result<Vec<TraceReading>, 
         let WorkloadConfig::Trace(file) = &mut level.workload else { continue };
         let is_timed = matches!(level.load, LevelLoad::Trace { .. });
         let before = known.iter().position(|(asked, timed, _)| asked == file && *timed == is_timed);
-        let place = match before {
-            Some(place) => place,
-            None => {
-                // The plan's trace paths are absolute.
-                let reading = TraceReading::of(file, Path::new(""), is_timed)?;
-                known.push((file.clone(), is_timed, reading));
-                known.len() - 1
-            }
+        let place = if let Some(place) = before {
+            place
+        } else {
+            // The plan's trace paths are absolute.
+            let reading = TraceReading::of(file, Path::new(""), is_timed)?;
+            known.push((file.clone(), is_timed, reading));
+            known.len() - 1
         };
         if let Some(reading) = &known[place].2 {
             file.block_tokens = Some(reading.block_tokens);

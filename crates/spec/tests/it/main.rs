@@ -1,5 +1,7 @@
 //! Integration tests of the experiment file: what it accepts, refuses and becomes.
 
+#![allow(clippy::print_stdout)]
+
 mod examples;
 mod model_configs;
 mod predictions;

@@ -116,8 +116,8 @@ fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("WEIR_MODEL_CONFIGS").filter(|folder| !folder.is_empty());
     if folder.is_none() {
         let why = "WEIR_MODEL_CONFIGS is not set: published config.json files are not checked";
-        assert!(std::env::var_os("CI").is_none(), "{why}");
-        eprintln!("skipped: {why}");
+        assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{why}");
+        println!("SKIPPED model configurations: {why}");
     }
     folder.map(PathBuf::from)
 }
@@ -146,7 +146,7 @@ fn published_configurations_have_the_figures_of_arithmetic_by_hand() {
         let near = |found: f64, wanted: f64| (found / wanted - 1.0).abs() < TOLERANCE;
         match (found, gigabytes) {
             (None, _) => {
-                wrong.push(format!("{name}: {}", read.unknown_weights.unwrap_or_default()))
+                wrong.push(format!("{name}: {}", read.unknown_weights.unwrap_or_default()));
             }
             (Some(found), Some(wanted)) if !near(found, *wanted) => {
                 wrong.push(format!("{name}: {found:.2} GB of weights, not {wanted}"));

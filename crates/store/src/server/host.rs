@@ -212,14 +212,17 @@ impl Drop for Host {
     }
 }
 
-fn listen_tcp() -> Result<(Listener, Endpoint, Option<(TempDir, File)>), ServerError> {
+/// A listener, where it listens, and the folder of its socket with the file that holds it.
+type Listening = (Listener, Endpoint, Option<(TempDir, File)>);
+
+fn listen_tcp() -> Result<Listening, ServerError> {
     let refuse = |error| ServerError::Listen { place: "127.0.0.1".to_owned(), error };
     let listener = TcpListener::bind("127.0.0.1:0").map_err(refuse)?;
     let port = listener.local_addr().map_err(refuse)?.port();
     Ok((Listener::Tcp(listener), super::loopback(port), None))
 }
 
-fn listen_unix() -> Result<(Listener, Endpoint, Option<(TempDir, File)>), ServerError> {
+fn listen_unix() -> Result<Listening, ServerError> {
     let folder = tempfile::Builder::new()
         .prefix(super::FOLDER_PREFIX)
         .tempdir()

@@ -131,7 +131,7 @@ pub(crate) struct ArrivalArgs {
     /// Repeats of each level.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: u32,
-    /// Master seed: equal seeds ask prompts of the same structure (--same-prompts: the same prompts).
+    /// Master seed: equal seeds ask prompts of one structure (--same-prompts: the same prompts).
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 }
@@ -233,8 +233,8 @@ pub(crate) struct ClientArgs {
     /// Threads that send and time requests.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) workers: u32,
-    /// Largest error of a time because of this client, as a time or a share: `5ms`, `5%`. Times with
-    /// a larger one are shown as bounds [default: 5% of the figure, at least 1ms].
+    /// Largest error of a time because of this client, as a time or a share: `5ms`, `5%`. Times
+    /// with a larger one are shown as bounds [default: 5% of the figure, at least 1ms].
     #[arg(long, value_name = "ERROR")]
     pub(crate) max_error: Option<Tolerance>,
     /// Pin the first worker to this processor, and the next ones to those after it.

@@ -96,9 +96,8 @@ pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
     };
     put(Figure::ForeignCores, others());
 
-    let mut true_ttft: Vec<f64> =
-        truth.rows.iter().filter(|row| row.complete).map(true_first_token_ns).collect();
-    true_ttft.sort_by(f64::total_cmp);
+    let complete = truth.rows.iter().filter(|row| row.complete);
+    let true_ttft = sorted(complete.map(true_first_token_ns));
     let (true_mean, true_p99) = (mean(&true_ttft), quantile(&true_ttft, 0.99));
     put(Figure::TrueTtftMeanMs, Some(true_mean / 1e6));
     put(Figure::TrueTtftP99Ms, Some(true_p99 / 1e6));
@@ -121,11 +120,10 @@ pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
         put(Figure::TtftErrorP99Ms, own.ttft_p99_ms.map(|p99| p99 - true_p99 / 1e6));
         return figures;
     }
-    let mut errors: Vec<f64> = pairs
-        .iter()
-        .map(|(request, row)| request.first_token_ns - true_first_token_ns(row))
-        .collect();
-    errors.sort_by(f64::total_cmp);
+    let error = |(request, row): &(&Request, &Served)| {
+        request.first_token_ns - true_first_token_ns(row)
+    };
+    let errors = sorted(pairs.iter().map(error));
     put(Figure::TtftErrorMeanMs, Some(mean(&errors) / 1e6));
     put(Figure::TtftErrorP99Ms, Some(quantile(&errors, 0.99) / 1e6));
     let bounds = Bounds::of(&pairs);
@@ -134,6 +132,12 @@ pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
     put(Figure::BoundMeanMs, bounds.map(|bounds| bounds.mean_ns / 1e6));
     put(Figure::BoundP99Ms, bounds.map(|bounds| bounds.p99_ns / 1e6));
     figures
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 /// From the request's arrival in the server's kernel to the first token's handing over.

@@ -93,10 +93,9 @@ fn of_layer(
             let tokens = keys.need("sliding_window")?;
             refuse_latent(attention, "a sliding window")?;
             // A window as long as the longest sequence never drops a token.
-            match tokens >= context {
-                true => vec![plain(KvKind::Full, attention.window)],
-                false => vec![plain(KvKind::SlidingWindow { tokens }, attention.window)],
-            }
+            let kind =
+                if tokens >= context { KvKind::Full } else { KvKind::SlidingWindow { tokens } };
+            vec![plain(kind, attention.window)]
         }
         LayerKind::Chunk => {
             let tokens = keys.need("attention_chunk_size")?;
@@ -190,12 +189,12 @@ fn compressed(keys: &Keys<'_>, ratio: u32) -> Result<Vec<KvLayers>, String> {
 /// State of a linear attention layer: gated delta net, Kimi's delta attention, or lightning.
 fn linear_state(keys: &Keys<'_>) -> Result<u64, String> {
     if let Some(config) = keys.value("linear_attn_config") {
-        let part = |key: &str| match config.get(key) {
-            Some(value) => whole(key, value).map(u64::from),
-            None => {
-                keys.note_missing(&format!("linear_attn_config.{key}"));
-                Ok(1)
+        let part = |key: &str| {
+            if let Some(value) = config.get(key) {
+                return whole(key, value).map(u64::from);
             }
+            keys.note_missing(&format!("linear_attn_config.{key}"));
+            Ok(1)
         };
         let (heads, width) = (part("num_heads")?, part("head_dim")?);
         let taps = part("short_conv_kernel_size")? - 1;

@@ -353,9 +353,8 @@ fn by_position(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, 
     }
     if let Some(period) = keys.number("attn_layer_period")? {
         let offset = keys.count("attn_layer_offset")? as usize;
-        let kind = |index: usize| match index % period as usize == offset {
-            true => LayerKind::Full,
-            false => LayerKind::Mamba,
+        let kind = |index: usize| {
+            if index % period as usize == offset { LayerKind::Full } else { LayerKind::Mamba }
         };
         return Ok(Some((0..count).map(kind).collect()));
     }

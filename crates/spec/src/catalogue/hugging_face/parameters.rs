@@ -1,8 +1,8 @@
 //! Parameters of a model by the part of it that they are in, from its `config.json`.
 //!
 //! What vLLM loads counts: not the layers of multi-token prediction, which it loads for speculative
-//! decoding only; a vision tower does. Norms, biases and position tables are left out; together they
-//! are below a thousandth.
+//! decoding only; a vision tower does. Norms, biases and position tables are left out; together
+//! they are below a thousandth.
 
 use serde_json::Value;
 
@@ -316,13 +316,12 @@ fn attention_weights(
     let down_and_up = query_rank.map_or(hidden * queries, |rank| rank * (hidden + queries));
     let gate =
         if keys.flag("mla_use_output_gate") == Some(true) { hidden * heads * value } else { 0.0 };
-    let index = match keys.value("index_topk") {
-        None => 0.0,
-        Some(_) => {
-            let width = f64::from(keys.need("index_head_dim")?);
-            let heads = f64::from(keys.need("index_n_heads")?);
-            query_rank.unwrap_or(hidden) * heads * width + hidden * (width + heads)
-        }
+    let index = if keys.value("index_topk").is_some() {
+        let width = f64::from(keys.need("index_head_dim")?);
+        let heads = f64::from(keys.need("index_n_heads")?);
+        query_rank.unwrap_or(hidden) * heads * width + hidden * (width + heads)
+    } else {
+        0.0
     };
     Ok(down_and_up
         + hidden * (rank + rope)

@@ -174,9 +174,8 @@ pub(super) fn of_weights(
         (None, None) => Quantization::NONE,
     };
     match expert_dtype {
-        None => {}
         Some("fp4") if quantization.experts.is_none() => quantization.experts = Some(MXFP4),
-        Some("fp4" | "fp8" | "bfloat16") => {}
+        None | Some("fp4" | "fp8" | "bfloat16") => {}
         Some(other) => {
             return Err(format!("experts of type `{other}` (`expert_dtype`) are not known"));
         }

@@ -52,7 +52,7 @@ impl Search {
         }
     }
 
-    /// Whether a level met the objectives. A rate that the generator itself did not reach is not met.
+    /// Whether a level met the objectives: not at a rate that the generator itself did not reach.
     pub(super) fn is_met(&self, figures: &CellFigures) -> bool {
         let refused = figures.certificate.as_ref().is_some_and(|seen| seen.refused.is_some());
         !refused

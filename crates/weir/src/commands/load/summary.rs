@@ -41,42 +41,8 @@ pub(super) fn of(
     sets: Option<&WorkingSets>,
 ) -> String {
     let plan = results.plan;
-    let deployment = &plan.deployments[0];
-    let heads = [
-        "level",
-        ">req",
-        ">fail",
-        ">req/s",
-        ">tok/s",
-        ">TTFT p50",
-        ">p99",
-        ">ITL mean",
-        ">p99",
-        ">E2E p99",
-        ">in flight",
-        ">error <",
-    ];
-    let mut table = Table::new("Times in ms; from the due time of each request", &heads);
-    let (mut refused, mut failed) = (Vec::new(), Vec::new());
-    let mut cells: Vec<&CellResult> = results.cells.iter().collect();
-    cells.sort_by_key(|result| {
-        let cell = &plan.cells[result.cell];
-        (cell.level, cell.repeat)
-    });
-    for result in cells {
-        let cell = &plan.cells[result.cell];
-        let level = &deployment.levels[cell.level].name;
-        match &result.record.status {
-            CellStatus::Complete => table.rows.push(row(level, result)),
-            CellStatus::Failed(why) => refused.push(format!("{level}: {why}.")),
-            status => {
-                table.rows.push(row(level, result));
-                let why = without_result(status, &result.record.figures).unwrap_or_default();
-                failed.push(format!("{level} failed: {why}."));
-            }
-        }
-    }
-    let mut out = format!("{}\n\n", deployment.model.name);
+    let Levels { table, refused, failed } = levels(results);
+    let mut out = format!("{}\n\n", plan.deployments[0].model.name);
     for line in &failed {
         out += &wrapped(line, "  ");
     }
@@ -119,6 +85,53 @@ pub(super) fn of(
         out += &wrapped(&note, "  ");
     }
     out
+}
+
+/// The levels' figures, and what is to be said of those without.
+struct Levels {
+    table: Table,
+    refused: Vec<String>,
+    failed: Vec<String>,
+}
+
+fn levels(results: &Results<'_>) -> Levels {
+    let plan = results.plan;
+    let deployment = &plan.deployments[0];
+    let heads = [
+        "level",
+        ">req",
+        ">fail",
+        ">req/s",
+        ">tok/s",
+        ">TTFT p50",
+        ">p99",
+        ">ITL mean",
+        ">p99",
+        ">E2E p99",
+        ">in flight",
+        ">error <",
+    ];
+    let mut table = Table::new("Times in ms; from the due time of each request", &heads);
+    let (mut refused, mut failed) = (Vec::new(), Vec::new());
+    let mut cells: Vec<&CellResult> = results.cells.iter().collect();
+    cells.sort_by_key(|result| {
+        let cell = &plan.cells[result.cell];
+        (cell.level, cell.repeat)
+    });
+    for result in cells {
+        let cell = &plan.cells[result.cell];
+        let level = &deployment.levels[cell.level].name;
+        match &result.record.status {
+            CellStatus::Complete => table.rows.push(row(level, result)),
+            CellStatus::Failed(why) => refused.push(format!("{level}: {why}.")),
+            status => {
+                table.rows.push(row(level, result));
+                let why = without_result(status, &result.record.figures).unwrap_or_default();
+                failed.push(format!("{level} failed: {why}."));
+            }
+        }
+    }
+    Levels { table, refused, failed }
 }
 
 /// A line of the table; what was not seen is `-`, and what is no exact value a bound.

@@ -34,7 +34,7 @@ struct WorkingSet {
 }
 
 impl WorkingSets {
-    /// Those of the arguments, as large as the server makes them; nothing where none were asked for.
+    /// Those of the arguments, as large as the server makes them; nothing where none were given.
     pub(super) fn of(args: &LoadArgs, target: &EndpointTarget) -> anyhow::Result<Option<Self>> {
         let wanted = &args.asked.working_set;
         if wanted.is_empty() {

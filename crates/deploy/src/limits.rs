@@ -23,7 +23,8 @@ pub fn of_target(
     let mut least: Option<EndpointLimits> = None;
     let mut notes = Vec::new();
     for url in target.all_urls() {
-        let endpoint = Endpoint::new(url, access.clone())?;
+        // A URL that is not taken is refused by the plan, which knows its key.
+        let Ok(endpoint) = Endpoint::new(url, access.clone()) else { continue };
         let served = match endpoint.choose(model, &|| false) {
             Ok(served) => served,
             Err(error) => {

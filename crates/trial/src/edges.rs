@@ -90,7 +90,7 @@ fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<String>) -> Vec<O
     let take = |scraper: &Scraper| match scraper.scrape(clock, BUDGET) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {
-            notes.push(error.to_string());
+            note(notes, &error);
             None
         }
     };
@@ -101,8 +101,16 @@ fn ask(store: Option<&RemoteStore>, notes: &mut Vec<String>) -> Option<StoreCoun
     match store?.counts(std::time::Instant::now() + BUDGET) {
         Ok(counts) => Some(counts),
         Err(error) => {
-            notes.push(error.to_string());
+            note(notes, &error);
             None
         }
+    }
+}
+
+/// Notes an error once: both edges of the window meet the same one.
+fn note(notes: &mut Vec<String>, error: &impl ToString) {
+    let error = error.to_string();
+    if !notes.contains(&error) {
+        notes.push(error);
     }
 }

@@ -265,8 +265,8 @@ load: {users: [16], duration: 2000s}
     fn a_level_is_foreseen_by_what_ends_it() {
         // Its duration ends it.
         assert_foreseen(&plan(CLOSED, &[]), 2.5);
-        // The number of requests ends it, long before its duration.
-        let few = ["load.max_requests=3000", "load.duration=1000h", "load.warmup=0s"];
+        // The number of requests ends it.
+        let few = ["load={users: [16], max_requests: 3000, warmup: 0s}"];
         assert_foreseen(&plan(CLOSED, &few), 2.5);
         // An open loop.
         assert_foreseen(&plan(CLOSED, &["load={constant: [2], duration: 2000s}"]), 1.5);

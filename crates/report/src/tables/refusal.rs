@@ -16,7 +16,9 @@ pub(crate) fn refusal_cause(of: &Refusal) -> String {
             format!("the busiest worker of the client used {:.0} % of a CPU", 100.0 * share)
         }
         Refusal::TooFewRequests { requests, users } => {
-            format!("{requests} requests are too few to keep {users:.0} users busy")
+            let users =
+                if *users == 1.0 { "one user".to_owned() } else { format!("{users:.0} users") };
+            format!("{requests} requests are too few to keep {users} busy")
         }
         Refusal::UsersIdle { busy, users, why } => format!(
             "{} of {users:.0} users were kept busy{}",

@@ -251,8 +251,8 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
         ),
         (
             "env: {HF_TOKEN: abc}",
-            "arms.native-offload.env.HF_TOKEN: it looks like a secret, and would be recorded in \
-             the run folder; set it in the environment that Weir is started in: it is handed down",
+            "arms.native-offload.env.HF_TOKEN: it looks like a secret, which logs in the run folder \
+             may repeat; set it in the environment that Weir is started in: it is handed down",
         ),
         (
             "lmcache_mode: server",

@@ -71,7 +71,7 @@ fn sizes_are_the_arithmetic_of_one_prefix() {
 
       lmcache-redis (computing a prefix takes 859.8ms)
       tier   capacity  tokens  prefixes  load one prefix  against computing
-      host     10 GiB   72817         7           30.9ms      27.8 x faster
+      host     10 GiB   72817         7           30.9ms      27.9 x faster
       redis    64 GiB  466033        46            1.14s       1.3 x SLOWER
     ");
     // 2 (K and V) x 36 layers x 8 heads x 128 x 2 bytes.

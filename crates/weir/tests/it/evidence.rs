@@ -229,8 +229,11 @@ fn first_requests_have_the_form_of_the_load() {
 /// The rows of a printed table below a title, as words.
 fn rows(out: &str, title: &str) -> Vec<Vec<String>> {
     let below = out.lines().skip_while(|line| !line.contains(title)).skip(1);
-    let table = below.take_while(|line| !line.trim().is_empty());
-    table.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    let table = below.enumerate().take_while(|(at, line)| *at == 0 || line.starts_with("  c"));
+    table
+        .map(|(_, line)| line)
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::binary::{Answer, Running, weir};
 use crate::folder::json;
 
 /// A refused level is a right answer on a machine that is busy with other tests.
-const REFUSED: &str = "the load generator was the limit";
+const REFUSED: &str = "cells are refused";
 const SECRET: &str = "S3CRET-value";
 
 /// One request.

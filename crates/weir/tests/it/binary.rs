@@ -155,3 +155,17 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+/// No file below a folder holds the secret.
+pub(crate) fn no_secret_in(folder: &Path, secret: &str) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            no_secret_in(&path, secret);
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!found, "{}", path.display());
+    }
+}

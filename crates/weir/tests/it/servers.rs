@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::binary::{Answer, Running, weir};
+use crate::binary::{Answer, Running, no_secret_in, weir};
 use crate::folder::json;
 
 /// A refused level is a right answer on a machine that is busy with other tests.
@@ -248,20 +248,6 @@ fn a_level_without_usage_says_how_its_tokens_were_counted() {
     }
 }
 
-/// No file below a folder holds the secret.
-fn no_secret_in(folder: &Path) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            no_secret_in(&path);
-            continue;
-        }
-        let bytes = fs::read(&path).unwrap();
-        let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
-        assert!(!found, "{}", path.display());
-    }
-}
-
 /// A server that repeats what it was told, as services do in their refusals.
 fn gossip() -> String {
     serve(|asked| {
@@ -293,7 +279,7 @@ fn what_a_load_is_given_as_a_secret_is_in_no_file() {
         assert!(!said.contains(SECRET), "{said}");
         let run = folder.path().join("run");
         assert!(run.join("plan.json").is_file());
-        no_secret_in(&run);
+        no_secret_in(&run, SECRET);
         let kept = fs::read_to_string(folder.path().join("run/experiment.yaml")).unwrap();
         assert!(kept.contains(more[0]), "{kept}");
         fs::remove_dir_all(folder.path().join("run")).unwrap();
@@ -325,7 +311,7 @@ fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
     let answer = weir(folder.path(), &args);
     assert!(!(answer.out.clone() + &answer.err).contains(SECRET), "{}\n{}", answer.out, answer.err);
     let run = folder.path().join("run");
-    no_secret_in(&run);
+    no_secret_in(&run, SECRET);
     // The kept file is an experiment that can be planned.
     let kept = weir(folder.path(), &["plan", "run/experiment.yaml", "--json"]).done();
     let plan: Value = serde_json::from_str(&kept.out).unwrap();

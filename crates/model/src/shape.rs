@@ -119,8 +119,11 @@ impl ModelShape {
         Bytes(on_one(&self.kv_layers(), self.kv_bytes_per_element, ranks) * u64::from(ranks))
     }
 
-    /// True where every rank holds the whole KV of a token, as with latent attention.
+    /// True where every rank holds the whole of what a token adds, as with latent attention. States
+    /// beside it add nothing per token, and the ranks share them.
     pub fn kv_is_replicated(&self) -> bool {
-        self.kv_layers().iter().all(KvLayers::is_replicated)
+        let layers = self.kv_layers();
+        let mut growing = layers.iter().filter(|layers| layers.kind.growth().is_some()).peekable();
+        growing.peek().is_some() && growing.all(KvLayers::is_replicated)
     }
 }

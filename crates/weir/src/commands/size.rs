@@ -63,7 +63,7 @@ fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
     };
     let instead = match &obstacle {
         SpecError::PoolTooSmall { holds, .. } if *holds > 0 => {
-            format!("engine.max_model_len={holds}")
+            return Ok((longest(plan, *holds)?, Some(obstacle)));
         }
         // A pool that holds any sequence: it is not shown.
         SpecError::DoesNotFit { .. }
@@ -72,6 +72,24 @@ fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
         _ => return Err(obstacle.into()),
     };
     Ok((plan(Some(instead))?, Some(obstacle)))
+}
+
+/// The plan with the longest sequence that the pool holds. What it holds depends a little on the
+/// length itself (windows, padding), so the first answer may be refused by as little.
+fn longest(
+    plan: impl Fn(Option<String>) -> Result<Plan, SpecError>,
+    mut holds: u64,
+) -> anyhow::Result<Plan> {
+    const TRIES: u32 = 8;
+    for _ in 0..TRIES {
+        match plan(Some(format!("engine.max_model_len={holds}"))) {
+            Err(SpecError::PoolTooSmall { holds: fewer, .. }) if 0 < fewer && fewer < holds => {
+                holds = fewer;
+            }
+            other => return Ok(other?),
+        }
+    }
+    Ok(plan(Some(format!("engine.max_model_len={holds}")))?)
 }
 
 /// The smallest experiment that has these numbers in its plan.

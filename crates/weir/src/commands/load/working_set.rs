@@ -176,8 +176,9 @@ impl Means {
             .filter(|result| result.refusal().is_none())
             .collect();
         let mean = |key: &str| {
-            let of = metric(key)?.of;
-            let values: Vec<f64> = cells.iter().filter_map(|result| of(result)).collect();
+            // What is shown as a bound is compared with nothing.
+            let of = metric(key)?;
+            let values: Vec<f64> = cells.iter().filter_map(|result| of.exact(result)).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         Self { tokens_per_s: mean("output_tokens_per_s"), ttft_ms: mean("ttft_p50_ms") }

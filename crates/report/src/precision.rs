@@ -62,7 +62,7 @@ pub enum Bound {
 
 impl Metric {
     /// The value of a cell where its error is small; nothing where it is only a bound.
-    pub(crate) fn exact(&self, result: &CellResult) -> Option<f64> {
+    pub fn exact(&self, result: &CellResult) -> Option<f64> {
         (self.of)(result).filter(|_| !result.inexact.contains(&self.key))
     }
 }

@@ -56,7 +56,9 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
             .enumerate()
             .filter_map(|(at, level)| {
                 let estimate = of.group(&arm.name, &level.name)?.metrics.get(metric.key)?;
-                let interval = estimate.interval.map(|interval| (interval.low, interval.high));
+                // No figure of a chart can be below zero, whatever few repeats allow.
+                let interval =
+                    estimate.interval.map(|interval| (interval.low.max(0.0), interval.high));
                 let x = if by_arm { own } else { ticks[at].0 };
                 let level = level.name.clone();
                 Some(Point { x, y: estimate.mean, interval, level })

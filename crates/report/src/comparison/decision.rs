@@ -299,7 +299,9 @@ impl<'a> Case<'a> {
     /// What holds outside of the run of levels: no gain there, or a loss.
     fn outside_words(&self, best: &Candidate<'_>, (first, last): (usize, usize)) -> String {
         let judged = |range: std::ops::Range<usize>| {
-            best.judged[range].iter().any(|seen| seen.standing.is_judged())
+            best.judged[range]
+                .iter()
+                .any(|seen| seen.standing.is_judged() && seen.standing != Standing::Unproven)
         };
         let (below, above) = (judged(0..first), judged(last + 1..best.judged.len()));
         let side = match (below, above) {
@@ -348,23 +350,22 @@ impl<'a> Case<'a> {
     /// Arms were compared, and none is worth it.
     fn keep(&self, arms: &[Candidate<'_>], harms: bool) -> String {
         let control = arms.first().map_or("the control", |of| self.control_name(of.arm));
-        let seen = |of: fn(&Standing) -> bool| {
-            arms.iter().flat_map(|arm| &arm.judged).any(|seen| of(&seen.standing))
-        };
-        if seen(|standing| *standing == Standing::Unproven)
-            && !seen(|standing| *standing == Standing::NoDifference)
-        {
-            return "No decision yet: one pair of cells per level does not tell a difference from \
-                    noise; raise `repeats`, or add the A/A arm at several levels."
-                .to_owned();
-        }
         let closest = arms
             .iter()
             .flat_map(|of| of.judged.iter().map(move |seen| (of.arm, seen)))
-            .filter(|(_, seen)| seen.standing == Standing::NoDifference)
+            .filter(|(_, seen)| {
+                matches!(seen.standing, Standing::NoDifference | Standing::Unproven)
+            })
             .filter_map(|(arm, seen)| Some((arm, seen, self.gain(seen)?)))
             .max_by(|a, b| a.2.total_cmp(&b.2));
         match closest {
+            Some((arm, seen, _)) if seen.standing == Standing::Unproven => format!(
+                "No decision yet: the repeats do not tell the difference of {} ({} at {}) from \
+                 noise; raise `repeats`, or add the A/A arm at several levels.",
+                self.arm_name(arm),
+                self.gain_words(arm, seen),
+                seen.level.load
+            ),
             Some((arm, seen, _)) => format!(
                 "Keep {control}: no arm gains at any level; closest is {} with {} at {}.",
                 self.arm_name(arm),

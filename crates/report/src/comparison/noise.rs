@@ -52,7 +52,8 @@ impl NoiseFloor {
         (change.interval.is_some() || self.is_known()) && change.is_distinguishable(floor)
     }
 
-    /// Whether a change would be an effect if it were known how much equal arms differ.
+    /// Whether a change is large enough for an effect, and the pairs do not tell it from noise: its
+    /// interval includes zero, or there is none and it is unknown how much equal arms differ.
     pub(super) fn is_unproven(
         &self,
         change: &Difference,
@@ -61,7 +62,7 @@ impl NoiseFloor {
         least: f64,
     ) -> bool {
         let floor = self.percent(level, metric).max(least);
-        !self.tells(change, level, metric, least) && change.is_distinguishable(floor)
+        !self.tells(change, level, metric, least) && change.percent.abs() > floor
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Standing {
     LosesObjectives,
     /// Its mechanism acted, and it is neither better nor worse.
     NoDifference,
-    /// A difference in one repeat, with nothing that says how much equal arms differ.
+    /// A difference that the repeats do not tell from noise.
     Unproven,
     /// It is no worse, and its mechanism did not act, or only cost something.
     NotEffective {

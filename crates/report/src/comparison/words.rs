@@ -16,7 +16,7 @@ pub(super) fn reason(of: &Standing) -> Option<String> {
         }
         Standing::NotRun => "not run".to_owned(),
         Standing::NoControl => "the control has no cells that count there".to_owned(),
-        Standing::Unproven => "one pair does not tell a difference from noise".to_owned(),
+        Standing::Unproven => "the repeats do not tell the difference from noise".to_owned(),
         Standing::Gain
         | Standing::Cheaper
         | Standing::Loss

@@ -149,6 +149,31 @@ fn an_interrupted_run_says_so_everywhere() {
     assert!(!decision.sentence.contains("mechanism was effective"), "{}", decision.sentence);
 }
 
+/// A large mean of two repeats whose interval includes zero is neither a gain nor none.
+#[test]
+fn a_gain_that_two_repeats_do_not_tell_is_no_decision() {
+    let mut deployment = fixture::deployment();
+    deployment.levels.truncate(1);
+    let plan = fixture::plan_of(deployment, 2);
+    let mut results = fixture::results(&plan);
+    edit(&mut results, "no-offload", None, |result| {
+        result.record.figures.output_tokens_per_s = Some(100.0);
+    });
+    edit(&mut results, "native-offload", None, |result| {
+        result.evidence.as_mut().unwrap().verdict = Verdict::Effective;
+        let is_first = plan.cells[result.cell].repeat == 0;
+        result.record.figures.output_tokens_per_s = Some(if is_first { 110.0 } else { 190.0 });
+        // Not cheaper.
+        result.record.figures.cost_per_million_output_tokens = Some(1e6);
+    });
+    let seen = decided(&results);
+    let level = plan.deployments[0].levels[0].name.as_str();
+    assert_eq!(*standing(&seen, "native-offload", level), Standing::Unproven);
+    assert!(seen.recommended.is_empty());
+    assert!(seen.sentence.starts_with("No decision yet"), "{}", seen.sentence);
+    assert!(seen.sentence.contains("raise `repeats`"), "{}", seen.sentence);
+}
+
 /// One pair of equal arms does not say how much they differ: nothing rests on it alone.
 #[test]
 fn one_pair_of_equal_arms_is_no_noise_floor() {

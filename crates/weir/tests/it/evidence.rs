@@ -273,6 +273,9 @@ fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
     let compared = rows(&answer.out, "Working sets, against 0 times the GPU cache");
     let prefixes: Vec<&str> = compared[1..].iter().map(|row| row[1].as_str()).collect();
     assert_eq!(prefixes, ["0", "8", "48"], "{compared:?}");
+    // None, and most of the eight within the window; how far the 48 are gone round depends on time.
+    let asked_before = |row: usize| compared[row][2].parse::<f64>().unwrap();
+    assert!(asked_before(1) < 1.0 && asked_before(2) > 80.0, "{compared:?}");
 }
 
 #[test]

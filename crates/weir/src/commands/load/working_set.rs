@@ -1,6 +1,7 @@
 //! `--working-set`: one load over different amounts of what is asked again.
 
 use weir_deploy::{Access, Endpoint};
+use weir_model::SignalKind;
 use weir_record::CellStatus;
 use weir_report::metric::metric;
 use weir_report::results::{CellResult, Results};
@@ -108,7 +109,15 @@ impl WorkingSets {
         }
         let levels = &results.plan.deployments[0].levels;
         let per_set = levels.len() / self.sets.len();
-        let heads = ["level", ">prefixes", ">tok/s", ">change %", ">TTFT p50 ms", ">change %"];
+        let heads = [
+            "level",
+            ">prefixes",
+            ">asked before %",
+            ">tok/s",
+            ">change %",
+            ">TTFT p50 ms",
+            ">change %",
+        ];
         let title = format!(
             "Working sets, against {} times the GPU cache at the same load",
             self.sets[0].times
@@ -129,6 +138,7 @@ impl WorkingSets {
             table.rows.push(vec![
                 level.name.as_str().into(),
                 set.prefixes.to_string().into(),
+                value(|means| means.asked_before, 1).into(),
                 value(|means| means.tokens_per_s, 0).into(),
                 change(|means| means.tokens_per_s).into(),
                 value(|means| means.ttft_ms, 2).into(),
@@ -162,6 +172,8 @@ fn check(wanted: &[f64], prefix_tokens: u32) -> Result<(), Mistake> {
 
 /// Means over the repeats of a level whose figures stand; nothing where none of them saw any.
 struct Means {
+    /// Percent of the prompt tokens that an earlier prompt had: how far the set was gone round.
+    asked_before: Option<f64>,
     tokens_per_s: Option<f64>,
     ttft_ms: Option<f64>,
 }
@@ -181,6 +193,17 @@ impl Means {
             let values: Vec<f64> = cells.iter().filter_map(|result| of.exact(result)).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        Self { tokens_per_s: mean("output_tokens_per_s"), ttft_ms: mean("ttft_p50_ms") }
+        let sum = |kind| -> Option<f64> {
+            let signals = |result: &&CellResult| result.evidence.as_ref()?.signals.get(kind);
+            cells.iter().map(signals).sum()
+        };
+        let asked_before = sum(SignalKind::SeenTokens)
+            .zip(sum(SignalKind::PromptTokens).filter(|prompt| *prompt > 0.0))
+            .map(|(seen, prompt)| 100.0 * seen / prompt);
+        Self {
+            asked_before,
+            tokens_per_s: mean("output_tokens_per_s"),
+            ttft_ms: mean("ttft_p50_ms"),
+        }
     }
 }

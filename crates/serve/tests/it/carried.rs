@@ -17,7 +17,7 @@ use weir_store::{
 use weir_tier::{EvictionPolicy, TierConfig};
 
 use crate::client::{config, eventually, metric, post, start};
-use crate::fixture::{lmcache_with_store, native};
+use crate::fixture::{KV_BYTES, lmcache_with_store, native};
 
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -302,12 +302,17 @@ fn a_reset_empties_modelled_tiers_too() {
     let server = start(config);
     let address = server.addr;
     let done = (200, r#"{"success":true}"#.to_owned());
+    let moved = |way: &str| metric(address, &format!("lmcache:num_remote_{way}_bytes_total"));
+    let prompt_bytes = 2048.0 * KV_BYTES as f64;
     for number in 0..3 {
         ask(address, number);
+        // Passes take no time here, but bytes do: what is asked before they have arrived is a miss.
+        eventually("the store", || moved("write") == prompt_bytes * f64::from(number + 1));
     }
     eventually("a reset", || reset(address, "") == done);
     // Host memory holds one prompt: the first one comes from the store.
     assert_eq!(ask(address, 0).1, 2047);
+    assert_eq!(moved("read"), prompt_bytes);
     eventually("a reset of all", || reset(address, "?reset_external=true") == done);
     for number in 0..3 {
         assert_eq!(ask(address, number).1, 0);

@@ -19,16 +19,17 @@ pub struct Emulated {
 
 impl Emulated {
     /// Starts the engines of an arm on a free port of this machine, pinned to `core` if one is
-    /// named.
+    /// named, for a run by its id.
     pub fn start(
         target: &EmulatedTarget,
         deployment: &Deployment,
         arm: &Arm,
         core: Option<usize>,
+        run: &str,
     ) -> Result<Self, DeployError> {
         let failed = |error: &dyn std::fmt::Display| DeployError::Emulated(error.to_string());
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed(&error))?;
-        let tiers = Tiers::open(target, deployment, arm)?;
+        let tiers = Tiers::open(target, deployment, arm, run)?;
         let mut config = config(deployment, arm, tiers.as_ref())?;
         config.core = core;
         let server = Server::start(config, listener).map_err(|error| failed(&error))?;

@@ -10,6 +10,8 @@ pub mod leftovers;
 pub mod limits;
 pub mod local;
 pub mod log;
+mod mark;
+mod presence;
 pub mod process;
 mod remote;
 pub mod setup;
@@ -18,9 +20,12 @@ mod tiers;
 
 pub use emptied::{Count, Emptied, Emptiness};
 pub use emulated::Emulated;
-pub use endpoint::{Access, Endpoint, FirstPrompt, FirstRequestError, Flush, Served, UNANSWERED};
+pub use endpoint::{
+    Access, CACHE_SALT, Endpoint, FirstPrompt, FirstRequestError, Flush, Served, UNANSWERED,
+};
 pub use error::DeployError;
 pub use local::{Local, Place, Started};
-pub use remote::RemoteStore;
+pub use presence::{Presence, other_runs};
+pub use remote::{RemoteStore, check_address};
 pub use site::Site;
 pub use tiers::Tiers;

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_model::Bytes;
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Arm, StoreAccess};
-use weir_store::resp::Secret;
+use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
     Address, Checked, Endpoint, Layout, Product, RespOptions, RespTier, SharingOptions,
@@ -18,15 +18,17 @@ use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::error::DeployError;
 use crate::log;
+use crate::mark::{Marking, StoreMark, user_words};
+use crate::process::Owner;
 
-/// Keys of the emulated engine's blocks.
-pub(crate) fn emulated_layout(model: &str) -> Layout {
-    server_layout(&format!("{NAMESPACE}/{model}"))
+/// Keys of the emulated engine's blocks, for a run.
+pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> Layout {
+    server_layout(&format!("{NAMESPACE}/{model}"), Some(owner.cache_salt()))
 }
 
-/// Keys that LMCache's server writes for an engine with one worker.
-pub(crate) fn server_layout(model: &str) -> Layout {
-    Layout::LmcacheServer { model: model.to_owned(), kv_rank: KV_RANK, object_group: 0, salt: None }
+/// Keys that LMCache's server writes for an engine with one worker, for requests with this salt.
+pub(crate) fn server_layout(model: &str, salt: Option<String>) -> Layout {
+    Layout::LmcacheServer { model: model.to_owned(), kv_rank: KV_RANK, object_group: 0, salt }
 }
 
 /// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
@@ -40,6 +42,8 @@ const NAMESPACE: &str = "weir-emulated";
 const OVERHEAD: f64 = 1.25;
 /// The store's own needs.
 const BASE: u64 = 64 << 20;
+/// Longest time for a store to say what it is, and to take a mark.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Chunks whose checksums are remembered at least.
 const CHUNKS_MIN: u64 = 1024;
 
@@ -69,9 +73,50 @@ pub(crate) struct Moved<'a> {
     pub(crate) below: Option<&'a Path>,
 }
 
+/// What may be done with the keys of the layout that are in a store already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys<'a> {
+    /// They have this run's name in them: nobody else wrote them, and they are removed.
+    OfRun(&'a Owner),
+    /// Whoever serves the model with this software writes such keys: they are removed only where
+    /// that was asked for.
+    OfAnybody(&'a Owner, Emptying),
+    /// They belong to a deployment that is only looked at.
+    OfDeployment,
+}
+
+/// Whether keys that this run did not write may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptying {
+    Asked,
+    Never,
+}
+
+impl<'a> Keys<'a> {
+    /// The run's own where requests carry its salt; else those that the arm allows.
+    pub(crate) fn of(arm: &Arm, owner: &'a Owner, is_salted: bool) -> Self {
+        let asked = arm.store_access.as_ref().is_some_and(|access| access.empty);
+        match (is_salted, asked) {
+            (true, _) => Self::OfRun(owner),
+            (false, true) => Self::OfAnybody(owner, Emptying::Asked),
+            (false, false) => Self::OfAnybody(owner, Emptying::Never),
+        }
+    }
+
+    const fn owner(self) -> Option<&'a Owner> {
+        match self {
+            Self::OfRun(owner) | Self::OfAnybody(owner, _) => Some(owner),
+            Self::OfDeployment => None,
+        }
+    }
+}
+
 /// See the module's header.
 #[derive(Debug)]
 pub struct RemoteStore {
+    arm: String,
+    /// Goes before the store does.
+    mark: Option<StoreMark>,
     /// The store itself, for what is asked besides blocks.
     resp: Arc<RespTier>,
     /// The store as all replicas use it: what several ask for at once is loaded once.
@@ -80,17 +125,20 @@ pub struct RemoteStore {
     address: Address,
     /// Whether all of its keys are the arm's, because nobody knows how they are named.
     whole: bool,
+    /// What a measurement with it should know, one sentence each.
+    notes: Vec<String>,
     /// Where it was started for this cell; it ends with this.
     server: Option<StoreServer>,
 }
 
 impl RemoteStore {
     /// Finds the arm's store, or starts one with room for the arm's blocks. Keys have the form that
-    /// LMCache's server writes.
+    /// LMCache's server writes. A store that goes on without us is looked at, and marked as used.
     pub(crate) fn open(
         arm: &Arm,
         store: &StoreConfig,
         moved: Moved<'_>,
+        keys: Keys<'_>,
     ) -> Result<Self, DeployError> {
         let failed = |error: &dyn std::fmt::Display| DeployError::Store {
             arm: arm.name.clone(),
@@ -108,8 +156,9 @@ impl RemoteStore {
             RespOptions::new(address.clone(), moved.layout.clone(), moved.block_bytes);
         // As LMCache does; what the store has already is not sent again.
         options.skip_present = true;
-        // A worker has one batch under way; a connection more is for whoever asks for counters.
-        options.connections = moved.workers + 1;
+        // A worker has one batch under way; two more are for the mark, and for whoever asks for
+        // counters.
+        options.connections = moved.workers + 2;
         let resp = Arc::new(RespTier::new(options).map_err(|error| failed(&error))?);
         let copies = (moved.workers * moved.batch) as u32;
         let sharing = SharingOptions { copies, ..SharingOptions::default() };
@@ -121,7 +170,23 @@ impl RemoteStore {
         } else {
             Arc::new(single)
         };
-        Ok(Self { resp, shared, product, address, whole: false, server })
+        let mut opened = Self {
+            arm: arm.name.clone(),
+            mark: None,
+            resp,
+            shared,
+            product,
+            address,
+            whole: keys == Keys::OfDeployment,
+            notes: Vec::new(),
+            server,
+        };
+        let block = moved.block_bytes as u64;
+        opened.look(moved.blocks.saturating_mul(block), block)?;
+        if !opened.is_own() {
+            opened.enter(keys)?;
+        }
+        Ok(opened)
     }
 
     /// The store beside an `LMCache` that serves the model: it moves the chunks, and the store is
@@ -129,13 +194,14 @@ impl RemoteStore {
     pub(crate) fn beside_lmcache(
         arm: &Arm,
         store: &StoreConfig,
-        model: &str,
+        layout: &Layout,
         chunk_bytes: u64,
         below: Option<&Path>,
+        keys: Keys<'_>,
     ) -> Result<Self, DeployError> {
         let chunk_bytes = chunk_bytes.max(1);
         let moved = Moved {
-            layout: &server_layout(model),
+            layout,
             block_bytes: usize::try_from(chunk_bytes).unwrap_or(usize::MAX),
             blocks: store.capacity.0 / chunk_bytes,
             workers: 1,
@@ -143,7 +209,7 @@ impl RemoteStore {
             checksums: false,
             below,
         };
-        Self::open(arm, store, moved)
+        Self::open(arm, store, moved, keys)
     }
 
     /// The store behind somebody else's deployment: counted, and never written or emptied.
@@ -152,14 +218,16 @@ impl RemoteStore {
         store: &StoreConfig,
         chunk_bytes: u64,
     ) -> Result<Self, DeployError> {
-        let store = Self::beside_lmcache(arm, store, "unknown", chunk_bytes, None)?;
-        Ok(Self { whole: true, ..store })
+        let layout = server_layout("unknown", None);
+        Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::OfDeployment)
     }
 
-    /// Where it listens, as LMCache's adapter wants it: one server without TLS.
+    /// Where it listens, as LMCache's adapter wants it: database 0 of one server without TLS.
     pub(crate) fn place(&self) -> Option<StorePlace> {
         match self.address.endpoints.as_slice() {
-            [Endpoint::Tcp { host, port }] if !self.address.tls && !self.address.cluster => {
+            [Endpoint::Tcp { host, port }]
+                if !self.address.tls && !self.address.cluster && self.address.database == 0 =>
+            {
                 Some(StorePlace {
                     host: host.clone(),
                     port: *port,
@@ -211,43 +279,121 @@ impl RemoteStore {
 
     /// Removes the arm's keys, and looks whether they are gone.
     pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
-        self.resp.clear(deadline)?;
+        self.resp.clear(deadline).map_err(|error| self.failed(&error))?;
         let left = self.report(deadline)?.layout_chunks.unwrap_or(0);
         if left == 0 {
             return Ok(());
         }
-        Err(DeployError::Answer {
-            url: self.resp.place(),
-            problem: format!("{left} keys of the arm are there after they were removed"),
-            remedy: "keep other runs from the store while a cell is measured".to_owned(),
-        })
+        Err(self.failed(&format!(
+            "{left} keys of the arm are there after they were removed; keep other runs from the \
+             store while a cell is measured"
+        )))
     }
 
+    fn failed(&self, problem: &dyn std::fmt::Display) -> DeployError {
+        DeployError::Store { arm: self.arm.clone(), problem: problem.to_string() }
+    }
+
+    /// What it says of itself, with the arm's keys counted where they can be told from others.
     fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
-        self.resp.report(deadline).map_err(|error| DeployError::Answer {
-            url: self.resp.place(),
-            problem: error.to_string(),
-            remedy: "look whether the store is up and allows INFO and SCAN".to_owned(),
+        let report = if self.whole {
+            self.resp.servers(deadline).map(|servers| StoreReport {
+                servers,
+                layout_chunks: None,
+                layout_example: None,
+            })
+        } else {
+            self.resp.report(deadline)
+        };
+        report.map_err(|error| {
+            self.failed(&format!("{error}; look whether it is up and allows INFO and SCAN"))
         })
     }
 
-    /// What a measurement with it should know, one sentence each. A store of our own has the
-    /// settings that it should have.
-    pub(crate) fn notes(&self, deadline: Instant) -> Result<Vec<String>, DeployError> {
+    /// Refuses a store of another product than the arm says, or without room for one block, and
+    /// notes what a measurement with it should know. A store of our own has the settings that it
+    /// should have.
+    fn look(&mut self, wanted: u64, block: u64) -> Result<(), DeployError> {
         if self.is_own() && self.product != Product::Kvrocks {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let report = self.report(deadline)?;
-        let mut notes = report.warnings();
-        for server in &report.servers {
-            if server.product != self.product {
-                notes.push(format!(
-                    "{} is {} {}, and the arm says {}",
-                    server.place, server.product, server.version, self.product
-                ));
+        let report = self.report(Instant::now() + PATIENCE)?;
+        if let Some(other) = report.servers.iter().find(|of| of.product != self.product) {
+            return Err(self.failed(&other_product(other, self.product)));
+        }
+        self.notes.extend(report.warnings());
+        let place = self.resp.place();
+        match room(&report, wanted, block) {
+            Room::Enough => {}
+            Room::Some { free, limit } => self.notes.push(format!(
+                "{place} has room for {free} of the {} that the arm may store: its limit is {limit}",
+                Bytes(wanted)
+            )),
+            Room::None { free, limit } => {
+                return Err(self.failed(&format!(
+                    "{place} has room for {free}, and one block has {}: its limit is {limit}; raise \
+                     it, or let it evict (maxmemory-policy allkeys-lru)",
+                    Bytes(block)
+                )));
             }
         }
-        Ok(notes)
+        Ok(())
+    }
+
+    /// Marks a store that goes on without us, and makes sure that what is removed from it is the
+    /// run's.
+    fn enter(&mut self, keys: Keys<'_>) -> Result<(), DeployError> {
+        let place = self.resp.place();
+        let Some(owner) = keys.owner() else {
+            // Nothing is written into it, not even a mark.
+            let marked = self.resp.marked(Instant::now() + PATIENCE).ok().flatten();
+            self.notes.extend(marked.map(|mark| {
+                format!("{place} is used by another weir run now: {}", user_words(&mark))
+            }));
+            return Ok(());
+        };
+        match StoreMark::set(&self.resp, owner) {
+            Marking::Set(mark) => self.mark = Some(mark),
+            Marking::Taken(by) => {
+                return Err(self.failed(&format!(
+                    "{place} is used by another weir run ({by}), as its key {MARK_KEY} says; wait \
+                     for its end, or name another store"
+                )));
+            }
+            Marking::Refused(error) if error.is_of_writing() => self.notes.push(format!(
+                "{place} takes no mark, so another run would not see this one: {error}"
+            )),
+            Marking::Refused(error) => return Err(self.failed(&error)),
+        }
+        let report = self.report(Instant::now() + PATIENCE)?;
+        let ours = report.layout_chunks.unwrap_or(0);
+        if let (Keys::OfAnybody(_, Emptying::Never), Some(example)) = (keys, &report.layout_example)
+        {
+            return Err(self.failed(&format!(
+                "{place} holds {ours} keys with the names that this arm would write, such as \
+                 {example}, and this run did not write them; write `store: {{address: {}, empty: \
+                 true}}` to have them removed, or name another store",
+                self.address
+            )));
+        }
+        let all: u64 = report.servers.iter().map(|server| server.keys).sum();
+        let others = all.saturating_sub(ours + u64::from(self.mark.is_some()));
+        if others > 0 {
+            self.notes
+                .push(format!("{place} holds {others} keys of others, which stay and take room"));
+        }
+        Ok(())
+    }
+
+    /// What a measurement with it should know, one sentence each.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// That another run took it over meanwhile.
+    pub fn taken(&self) -> Option<String> {
+        let by = self.mark.as_ref()?.taken()?;
+        Some(format!("{} was taken over by another weir run ({by})", self.resp.place()))
     }
 
     /// The store's own counters, now.
@@ -285,17 +431,80 @@ fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
     }
 }
 
+/// That a store is not what the arm says.
+fn other_product(found: &ServerReport, wanted: Product) -> String {
+    let ServerReport { place, product, version, .. } = found;
+    match product {
+        Product::Other => format!(
+            "{place} is no Redis, Valkey or Kvrocks, and the arm says {wanted}; name a {wanted}"
+        ),
+        _ => format!(
+            "{place} is {product} {version}, and the arm says {wanted}; write preset \
+             lmcache-{product}, or name a {wanted}"
+        ),
+    }
+}
+
+/// Room of a store for what an arm may keep in it.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    /// As much as is planned, or it has no limit.
+    Enough,
+    /// Less than is planned.
+    Some { free: Bytes, limit: Bytes },
+    /// Less than one block.
+    None { free: Bytes, limit: Bytes },
+}
+
+fn room(report: &StoreReport, wanted: u64, block: u64) -> Room {
+    let Some(limit) = report.limit() else { return Room::Enough };
+    // What evicts makes room of what others keep in it.
+    let evicts = report.servers.iter().all(|server| server.policy.starts_with("allkeys"));
+    let free = if evicts { limit } else { Bytes(limit.0.saturating_sub(report.used().0)) };
+    if free.0 < block {
+        Room::None { free, limit }
+    } else if free.0 < wanted {
+        Room::Some { free, limit }
+    } else {
+        Room::Enough
+    }
+}
+
+/// Refuses a store's address that cannot be used, before anything is started.
+pub fn check_address(arm: &Arm) -> Result<(), DeployError> {
+    arm.store_access.as_ref().map_or(Ok(()), |access| address(arm, access).map(drop))
+}
+
 /// The address that the arm names, with its password.
 fn address(arm: &Arm, access: &StoreAccess) -> Result<Address, DeployError> {
-    let mut address: Address = access.address.parse().map_err(|error| DeployError::Setting {
+    let wrong = |problem: String| DeployError::Setting {
         key: format!("arms.{}.store.address", arm.name),
-        problem: format!("{error}"),
-    })?;
+        problem,
+    };
+    let mut address: Address =
+        access.address.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
     if let Some(file) = &access.password_file {
         let text = std::fs::read_to_string(Path::new(file)).map_err(|source| {
             DeployError::File { what: "the store's password", path: file.clone(), source }
         })?;
-        address.password = Some(Secret::new(text.trim_end_matches(['\n', '\r'])));
+        let password = text.trim_end_matches(['\n', '\r']);
+        if password.is_empty() {
+            return Err(DeployError::Setting {
+                key: format!("arms.{}.store.password_file", arm.name),
+                problem: format!("{file} is empty; write the password into it"),
+            });
+        }
+        address.password = Some(Secret::new(password));
+    }
+    if address.user.is_some() && address.password.is_none() {
+        return Err(wrong(
+            "it names a user and no password; write the password into a file, and \
+             `password_file: that file` beside the address"
+                .to_owned(),
+        ));
     }
     Ok(address)
 }
+
+#[cfg(test)]
+mod tests;

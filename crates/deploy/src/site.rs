@@ -45,7 +45,9 @@ impl Site {
             Target::Endpoint(target) => {
                 Self::found(target, &plan.client, deployment, arm, place.stopped)
             }
-            Target::Emulated(target) => Self::emulated(target, &plan.client, deployment, arm),
+            Target::Emulated(target) => {
+                Self::emulated(target, &plan.client, deployment, arm, place.run)
+            }
             Target::Local(target) => Self::local(target, deployment, arm, place),
             Target::Simulated => Err(DeployError::Emulated(
                 "a simulated arm stands nowhere: this is a defect of Weir".to_owned(),
@@ -110,8 +112,9 @@ impl Site {
         client: &Client,
         deployment: &Deployment,
         arm: &Arm,
+        run: &str,
     ) -> Result<Self, DeployError> {
-        let emulated = Emulated::start(target, deployment, arm, server_core(client))?;
+        let emulated = Emulated::start(target, deployment, arm, server_core(client), run)?;
         let endpoint = Endpoint::new(&emulated.url(), Access::default())?;
         endpoint.choose(Some(&deployment.model.name), &|| false)?;
         Ok(Self {
@@ -169,6 +172,15 @@ impl Site {
             Stands::Found(store) => store.as_deref(),
             Stands::Emulated(emulated) => emulated.tiers().and_then(Tiers::remote),
             Stands::Local(local) => local.store(),
+        }
+    }
+
+    /// What a measurement there should know of its tiers, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        match &self.stands {
+            Stands::Found(store) => store.iter().flat_map(|store| store.notes()).cloned().collect(),
+            Stands::Emulated(emulated) => emulated.tiers().map_or_else(Vec::new, Tiers::notes),
+            Stands::Local(local) => local.notes(),
         }
     }
 

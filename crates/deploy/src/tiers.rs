@@ -16,7 +16,8 @@ use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabErr
 use weir_tier::TierConfig;
 
 use crate::error::DeployError;
-use crate::remote::{Moved, RemoteStore, emulated_layout};
+use crate::process::Owner;
+use crate::remote::{Keys, Moved, RemoteStore, emulated_layout};
 
 /// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
 const PAGE: u64 = 4096;
@@ -34,16 +35,18 @@ pub struct Tiers {
     remote: Option<RemoteStore>,
     /// Where disk tiers are, removed with this, and what marks them as used.
     folder: Option<(tempfile::TempDir, File)>,
-    /// What their figures would not say by themselves, one sentence each.
+    /// What figures of the local ones would not say by themselves, one sentence each.
     notes: Vec<String>,
 }
 
 impl Tiers {
-    /// Opens the tiers of an arm; nothing for an arm that has none or whose bytes are modelled.
+    /// Opens the tiers of an arm, for a run by its id; nothing for an arm that has none or whose
+    /// bytes are modelled.
     pub fn open(
         target: &EmulatedTarget,
         deployment: &Deployment,
         arm: &Arm,
+        run: &str,
     ) -> Result<Option<Self>, DeployError> {
         let Some(offload) = &arm.offload else { return Ok(None) };
         if target.bytes == Movement::Modelled {
@@ -80,8 +83,9 @@ impl Tiers {
             tiers.carrier.local.push(local);
         }
         if let Some(store) = &offload.store {
+            let owner = Owner::this_process(run)?;
             let moved = Moved {
-                layout: &emulated_layout(&deployment.model.name),
+                layout: &emulated_layout(&deployment.model.name, &owner),
                 block_bytes: sizes.block_bytes as usize,
                 blocks: sizes.blocks(store.capacity),
                 workers,
@@ -89,10 +93,9 @@ impl Tiers {
                 checksums: target.checksums,
                 below: None,
             };
-            let remote = RemoteStore::open(arm, store, moved)?;
+            let remote = RemoteStore::open(arm, store, moved, Keys::OfRun(&owner))?;
             remote.empty(Instant::now() + PATIENCE)?;
             tiers.carrier.store = Some(remote.tier());
-            tiers.notes.extend(remote.notes(Instant::now() + PATIENCE)?);
             tiers.remote = Some(remote);
         }
         Ok(Some(tiers))
@@ -160,8 +163,9 @@ impl Tiers {
     }
 
     /// What their figures would not say by themselves.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    pub fn notes(&self) -> Vec<String> {
+        let of_store = self.remote.as_ref().map_or(&[][..], RemoteStore::notes);
+        self.notes.iter().chain(of_store).cloned().collect()
     }
 
     /// Leaves a store that goes on without us as it was found, and takes down the rest.

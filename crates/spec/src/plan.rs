@@ -261,6 +261,9 @@ pub struct StoreAccess {
     /// File with the password. Its content is never recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
+    /// Whether keys that the run did not write may be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty: bool,
 }
 
 /// How load arrives at one level.

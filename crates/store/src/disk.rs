@@ -49,7 +49,7 @@ use trouble::Trouble;
 
 pub use engine::{Engine, EngineKind};
 pub use error::DiskError;
-pub use place::{BLOCKS_FILE, HEADERS_FILE};
+pub use place::{BLOCKS_FILE, DiskFolder, HEADERS_FILE};
 pub use slots::Recovered;
 
 /// Largest queue of one call: beyond this devices gain nothing.

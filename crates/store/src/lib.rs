@@ -21,7 +21,7 @@ mod tally;
 pub mod tier;
 
 pub use checked::Checked;
-pub use disk::{DiskError, DiskOptions, DiskTier, EngineChoice};
+pub use disk::{DiskError, DiskFolder, DiskOptions, DiskTier, EngineChoice};
 pub use faulty::{FaultOptions, Faulty, Injected};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{

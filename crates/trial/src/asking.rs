@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use weir_deploy::Site;
+use serde_json::{Map, Value};
+use weir_deploy::{Access, CACHE_SALT, Site};
 use weir_load::{Answers, Api, LimitField, LoadConfig, LoadShape, PromptForm, TokenizerText};
-use weir_spec::plan::{self, ArmRole, Cell, Deployment, LevelLoad, Plan};
+use weir_spec::plan::{self, ArmRole, Cell, Client, Deployment, LevelLoad, Plan};
 
 use crate::error::TrialError;
 
@@ -50,7 +51,7 @@ pub(crate) fn config(
         digest_output: deployment.arms[cell.arm].role != ArmRole::AsDeployed,
         bearer: access.bearer.clone(),
         headers: access.headers.clone(),
-        body: client.body.clone(),
+        body: body(client, access),
         tls: access.tls.clone(),
         connect_timeout: client.connect_timeout,
         request_timeout: client.request_timeout,
@@ -63,6 +64,15 @@ pub(crate) fn config(
         drain: client.drain,
         max_requests: level.max_requests,
     })
+}
+
+/// What bodies carry besides: what the user wants, and the run's salt.
+fn body(client: &Client, access: &Access) -> Map<String, Value> {
+    let mut body = client.body.clone();
+    if let Some(salt) = &access.cache_salt {
+        body.insert(CACHE_SALT.to_owned(), Value::from(salt.as_str()));
+    }
+    body
 }
 
 fn shape(load: &LevelLoad, ramp: weir_model::Nanos) -> LoadShape {

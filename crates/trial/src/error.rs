@@ -79,6 +79,11 @@ impl TrialError {
         }
     }
 
+    /// True where an arm's store is why: the cells of other arms may run, whatever the target.
+    pub const fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Deploy(DeployError::Store { .. }))
+    }
+
     /// True where the user's own words are wrong, and not what they speak of.
     pub const fn is_mistake(&self) -> bool {
         match self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use weir_deploy::{DeployError, Endpoint, FirstRequestError, Site, UNANSWERED};
-use weir_load::{LimitField, LoadConfig, unmeasured_body};
+use weir_load::{LimitField, LoadConfig, PromptForm, unmeasured_body};
 
 use crate::error::TrialError;
 
@@ -13,52 +13,95 @@ use crate::error::TrialError;
 const SHORT: u32 = 8;
 /// Tokens of a first answer.
 const ANSWER: u32 = 2;
+/// Token ids that every vocabulary has.
+const EVERYWHERE: u32 = 1000;
+
+/// Where the ids of prompts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vocabulary {
+    /// The user or the model says how many there are.
+    Known,
+    /// It was guessed: a server that refuses the highest id is asked lower ones.
+    Guessed,
+}
 
 /// Asks every endpoint in the form of the measured requests; what is asked otherwise than planned,
 /// one sentence each.
 pub(crate) fn requests(
     config: &mut LoadConfig,
     site: &Site,
+    vocabulary: Vocabulary,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Vec<String>, TrialError> {
     let mut notes = Vec::new();
     for endpoint in site.endpoints() {
-        notes.extend(ask(config, endpoint, stopped)?);
+        notes.extend(ask(config, endpoint, vocabulary, stopped)?);
     }
     Ok(notes)
 }
 
-/// Asks once; again with the other field for the length of an answer, where the server names it.
+/// Asks once; again with the other field for the length of an answer, where the server names it,
+/// and with lower ids, where it refuses those that were guessed.
 fn ask(
     config: &mut LoadConfig,
     endpoint: &Endpoint,
+    vocabulary: Vocabulary,
     stopped: &dyn Fn() -> bool,
-) -> Result<Option<String>, TrialError> {
+) -> Result<Vec<String>, TrialError> {
     let timeout = Duration::from_nanos(config.request_timeout.0);
     let path = config.api.path();
-    let mut note = None;
+    let mut notes = Vec::new();
     loop {
-        let body = unmeasured_body(config, SHORT, ANSWER)?;
+        let body = with_highest_id(config, unmeasured_body(config, SHORT, ANSWER)?);
         match endpoint.first_request(path, body.clone(), timeout, stopped) {
-            Ok(()) => return Ok(note),
+            Ok(()) => return Ok(notes),
             Err(FirstRequestError::Other(error)) => return Err(error.into()),
             Err(FirstRequestError::Refused { said, .. }) if wants_other(config, &said) => {
                 config.limit_field = LimitField::MaxCompletionTokens;
-                note = Some(format!(
+                notes.push(format!(
                     "{} refuses max_tokens: max_completion_tokens is sent instead",
                     endpoint.url()
                 ));
             }
             Err(FirstRequestError::Refused { url, status, said }) => {
-                return Err(DeployError::Answer {
-                    url,
-                    problem: format!("HTTP {status} to a first request: {said}"),
-                    remedy: remedy(&said, &body),
-                }
-                .into());
+                let most = guessed_ids(config).filter(|_| vocabulary == Vocabulary::Guessed);
+                let Some(most) = most else {
+                    return Err(DeployError::Answer {
+                        url,
+                        problem: format!("HTTP {status} to a first request: {said}"),
+                        remedy: remedy(&said, &body),
+                    }
+                    .into());
+                };
+                config.prompts = PromptForm::TokenIds { vocabulary: EVERYWHERE };
+                notes.push(format!(
+                    "{} refuses token id {}: ids below {EVERYWHERE} are sent (--vocabulary says \
+                     how many it has)",
+                    endpoint.url(),
+                    most - 1
+                ));
             }
         }
     }
+}
+
+/// How many ids prompts are drawn from, where they can be fewer.
+fn guessed_ids(config: &LoadConfig) -> Option<u32> {
+    match config.prompts {
+        PromptForm::TokenIds { vocabulary } if vocabulary > EVERYWHERE => Some(vocabulary),
+        _ => None,
+    }
+}
+
+/// A body whose prompt ends with the highest id that the load may send: a server that does not have
+/// it says so here, and not in some of the measured requests.
+fn with_highest_id(config: &LoadConfig, body: Vec<u8>) -> Vec<u8> {
+    let PromptForm::TokenIds { vocabulary } = config.prompts else { return body };
+    let Ok(mut sent) = serde_json::from_slice::<Value>(&body) else { return body };
+    if let Some(last) = sent["prompt"].as_array_mut().and_then(|ids| ids.last_mut()) {
+        *last = Value::from(vocabulary - 1);
+    }
+    sent.to_string().into_bytes()
 }
 
 /// Whether a refusal asks for `max_completion_tokens` in place of the `max_tokens` that was sent.

@@ -12,13 +12,14 @@ mod error;
 mod first;
 mod guard;
 mod journal;
+mod neighbours;
 mod residence;
 mod sink;
 mod steady;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_deploy::{Place, Site, Tiers};
+use weir_deploy::{Place, Presence, Site, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{Nanos, SignalKind, Signals, TierKind, Window};
 use weir_observe::signals::{
@@ -38,6 +39,7 @@ pub use crate::beyond::HitsBeyondAsked;
 use crate::caches::FirstPrompts;
 use crate::edges::Edges;
 pub use crate::error::TrialError;
+use crate::first::Vocabulary;
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
@@ -93,6 +95,8 @@ pub fn run(
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     phase(Phase::BringUp);
+    // Others on this machine are told, from here to the end; where they cannot be, the cell goes on.
+    let _presence = Presence::show(run);
     let place = Place { run, folder: writer.folder(), stopped: &|| live.is_stopped() };
     let site = Site::stand_up(plan, deployment, arm, place)?;
     let trial = measured(plan, cell, &site, writer, live, phase);
@@ -113,13 +117,16 @@ fn measured(
     phase: &mut dyn FnMut(Phase),
 ) -> Result<Trial, TrialError> {
     let deployment = &plan.deployments[cell.deployment];
-    let mut notes: Vec<String> = site.tiers().map_or_else(Vec::new, |tiers| tiers.notes().to_vec());
+    let mut notes = site.notes();
     // Before the first request: what is published before the subscription is not heard.
     let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
     let mut config = asking::config(plan, deployment, cell, site)?;
-    notes.extend(first::requests(&mut config, site, &|| live.is_stopped())?);
+    let arm = &deployment.arms[cell.arm];
+    let is_guess = arm.role == ArmRole::AsDeployed && plan.client.vocabulary.is_none();
+    let vocabulary = if is_guess { Vocabulary::Guessed } else { Vocabulary::Known };
+    notes.extend(first::requests(&mut config, site, vocabulary, &|| live.is_stopped())?);
     let level = &deployment.levels[cell.level];
     let prompts = FirstPrompts::of(plan, deployment, level, site);
     caches::warm_up(prompts, site)?;
@@ -182,16 +189,18 @@ impl Measurement<'_> {
         let events = self.events.as_ref();
         let stall = self.plan.client.request_timeout;
         let (scrapers, over, site) = (&scrapers, &over, self.site);
-        let (report, edges, fault) = std::thread::scope(|scope| {
+        let (report, edges, fault, others) = std::thread::scope(|scope| {
             let window = (level.warmup, level.duration);
             let watcher = scope
                 .spawn(move || Edges::watch((scrapers, store, events), window, live, over, &clock));
             let guard = scope.spawn(move || guard::watch(site, live, over, stall));
+            let others = scope.spawn(move || neighbours::watch(over));
             let report = weir_load::run(config, &mut source, &mut rows, live);
             over.store(true, Ordering::Release);
             let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (report, edges, fault)
+            let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (report, edges, fault, others)
         });
         sampler.stop();
         if let Some(fault) = fault {
@@ -206,8 +215,10 @@ impl Measurement<'_> {
         guard::answered(&rows, self.site)?;
         let steady_from = rows.pace.steady_from(report.window);
         notes.extend(steady_note(steady_from, report.window));
+        notes.extend(others);
         notes.extend(report.gave_up.iter().chain(&edges.notes).cloned());
         notes.extend(store.and_then(weir_deploy::RemoteStore::problem));
+        notes.extend(store.and_then(weir_deploy::RemoteStore::taken));
         record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
         let signals = self.signals(&edges, &asked, &mut notes);
         notes.extend(residence.short_window(report.window));

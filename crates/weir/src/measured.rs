@@ -54,7 +54,10 @@ pub(crate) fn measure(
         return Ok(None);
     }
     let trial = match trial {
-        Err(error) if plan.target.starts_processes() && error.is_of_the_cell() => {
+        Err(error)
+            if error.is_of_the_store()
+                || (plan.target.starts_processes() && error.is_of_the_cell()) =>
+        {
             return Ok(Some(failed(&error)));
         }
         trial => trial?,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use weir_deploy::limits;
+use anyhow::Context;
+use weir_deploy::{check_address, limits};
 use weir_spec::document::written::NameOr;
 use weir_spec::plan::Target;
 use weir_spec::{Experiment, Plan, SpecError};
@@ -45,8 +46,18 @@ fn read(
     })?;
     let in_file = |source| SpecError::InFile { path: file.clone(), source: Box::new(source) };
     let mut plan = Plan::resolve(&experiment).map_err(in_file)?;
+    check_stores(&plan).with_context(|| file.display().to_string())?;
     plan.warnings.extend(notes);
     Ok(Planned { text, plan })
+}
+
+/// Refuses stores that cannot be spoken to as they are written: no cell has to start for that.
+pub(crate) fn check_stores(plan: &Plan) -> anyhow::Result<()> {
+    if plan.target.is_live() {
+        let arms = plan.deployments.iter().flat_map(|deployment| &deployment.arms);
+        arms.into_iter().try_for_each(check_address)?;
+    }
+    Ok(())
 }
 
 /// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;

@@ -16,6 +16,7 @@ use weir_store::server::FOLDER_PREFIX as STORE_PREFIX;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::DeployError;
+use crate::presence;
 use crate::process::memory::{self, SHARED_MEMORY};
 use crate::process::owner::Owner;
 use crate::process::table::Seen;
@@ -99,6 +100,7 @@ pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError
         let name = "a run that is gone".to_owned();
         DeployError::Process(ProcessError::Stays { name, pids })
     })?;
+    presence::clear_dead();
     let mut cleared = found.processes;
     let named = named_memory(whose);
     let files: BTreeMap<PathBuf, String> = found.memory.into_iter().chain(named).collect();

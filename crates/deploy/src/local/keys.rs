@@ -33,6 +33,9 @@ const FIRST_TIERING: u32 = 23;
 /// The first `LMCache` whose server is the default.
 const FIRST_SERVER: u32 = 4;
 
+/// The first pair of which a request's salt was seen in the keys of what LMCache's server stored.
+const FIRST_SALTED: (u32, Version) = (32, Version { major: 0, minor: 5, patch: 6 });
+
 /// The module with the specs that let vLLM's own offloading run without a GPU.
 pub(super) const CPU_MODULE: &str = "weir_cpu_offload";
 const CPU_SPEC: &str = "WeirCpuOffloadingSpec";
@@ -77,6 +80,17 @@ pub(super) fn connector(
         Mechanism::Native => native(arm, offload, deployment, stack, disk).map(Connector::Native),
         Mechanism::Lmcache | Mechanism::LmcacheServer => lmcache(arm, stack),
     }
+}
+
+/// Whether requests carry a salt, so that what is stored of them bears it in its key. All arms do,
+/// where one has a store that others may use: they are to differ in nothing else.
+pub(super) fn is_salted(deployment: &Deployment, stack: &Stack) -> bool {
+    let (vllm, lmcache) = FIRST_SALTED;
+    let reads = stack.vllm.minor >= vllm && stack.lmcache.is_some_and(|found| found >= lmcache);
+    // LMCache in the engine has no salt in its keys.
+    let in_process = |arm: &Arm| arm.processes.lmcache_mode == Some(LmcacheMode::InProcess);
+    let shared = || deployment.arms.iter().filter(|arm| arm.store_access.is_some());
+    reads && shared().next().is_some() && !shared().any(in_process)
 }
 
 fn refused(arm: &Arm, problem: String, remedy: &str) -> DeployError {

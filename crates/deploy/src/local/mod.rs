@@ -7,6 +7,7 @@
 
 mod command;
 mod emptying;
+mod ground;
 mod keys;
 mod ports;
 mod preflight;
@@ -26,7 +27,7 @@ use crate::error::DeployError;
 use crate::leftovers::Scratch;
 use crate::log::StartUp;
 use crate::process::{Owner, Process, Recipe};
-use crate::remote::RemoteStore;
+use crate::remote::{Keys, RemoteStore, server_layout};
 
 use command::{Places, Replica};
 pub use emptying::Contents;
@@ -83,6 +84,8 @@ pub struct Local {
     _scratch: Scratch,
     logs: PathBuf,
     disk: Option<PathBuf>,
+    /// What a measurement should know of the disk, one sentence each.
+    disk_notes: Vec<String>,
     started: Started,
 }
 
@@ -126,6 +129,12 @@ impl Local {
     /// The folder of the arm's disk tier.
     pub fn disk(&self) -> Option<&Path> {
         self.disk.as_deref()
+    }
+
+    /// What a measurement should know of disk and store, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let of_store = self.store.as_ref().map_or(&[][..], RemoteStore::notes);
+        self.disk_notes.iter().chain(of_store).cloned().collect()
     }
 
     /// Refuses where a part has died, or was started anew behind our back, with the cause that its
@@ -187,6 +196,8 @@ struct Builder<'a> {
     stack: &'a Stack,
     owner: Owner,
     connector: Connector,
+    /// What every prompt carries, where what is stored then bears the run's name.
+    salt: Option<String>,
     places: Places,
     local: Local,
 }
@@ -202,6 +213,10 @@ impl<'a> Builder<'a> {
         let owner = Owner::this_process(place.run)?;
         let mut scratch = Scratch::new(&owner)?;
         let disk = disk_folder(target, arm, &mut scratch)?;
+        let disk_notes = match &disk {
+            Some(folder) => ground::notes(folder, deployment, arm)?,
+            None => Vec::new(),
+        };
         let shown = disk.as_ref().map(|path| path.display().to_string());
         let connector = keys::connector(arm, deployment, stack, shown.as_deref())?;
         if stack.platform == Platform::Cpu && matches!(connector, Connector::Native(_)) {
@@ -231,9 +246,11 @@ impl<'a> Builder<'a> {
             _scratch: scratch,
             logs: places.logs.clone(),
             disk,
+            disk_notes,
             started,
         };
-        Ok(Self { target, deployment, arm, place, stack, owner, connector, places, local })
+        let salt = keys::is_salted(deployment, stack).then(|| owner.cache_salt());
+        Ok(Self { target, deployment, arm, place, stack, owner, connector, salt, places, local })
     }
 
     fn build(mut self) -> Result<Local, DeployError> {
@@ -252,14 +269,15 @@ impl<'a> Builder<'a> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
         let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
-        let model = &self.places.weights;
+        let layout = server_layout(&self.places.weights, self.salt.clone());
         let below = Some(self.places.scratch.as_path());
-        let store = RemoteStore::beside_lmcache(self.arm, config, model, chunk, below)?;
+        let keys = Keys::of(self.arm, &self.owner, self.salt.is_some());
+        let store = RemoteStore::beside_lmcache(self.arm, config, &layout, chunk, below, keys)?;
         self.places.store = Some(store.place().ok_or_else(|| {
             DeployError::Store {
                 arm: self.arm.name.clone(),
-                problem: "LMCache's adapter speaks to one server over TCP without TLS; write an \
-                      address such as redis://127.0.0.1:6379"
+                problem: "LMCache's adapter speaks to database 0 of one server over TCP without \
+                          TLS; write an address such as redis://127.0.0.1:6379"
                     .to_owned(),
             }
         })?);
@@ -300,7 +318,8 @@ impl<'a> Builder<'a> {
             let recipe =
                 command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);
             let process = self.up(&recipe, &url, "/health")?;
-            let endpoint = Endpoint::new(&url.to_string(), Access::default())?;
+            let access = Access { cache_salt: self.salt.clone(), ..Access::default() };
+            let endpoint = Endpoint::new(&url.to_string(), access)?;
             Ok(Running { process, endpoint, events })
         })?;
         self.local.replicas.push(running);

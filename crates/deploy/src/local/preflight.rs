@@ -7,6 +7,7 @@ use weir_store::server::{how_to_install, program};
 
 use super::keys;
 use super::stack::{Platform, Stack};
+use crate::endpoint::CACHE_SALT;
 use crate::error::DeployError;
 
 /// Blocks of vLLM's attention on the processor.
@@ -25,6 +26,15 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
                     "vLLM for the processor has blocks of a multiple of {CPU_BLOCK} tokens, not \
                      {block}; write `block_size: {CPU_BLOCK}`"
                 ),
+            });
+        }
+        if keys::is_salted(deployment, &stack) && plan.client.body.contains_key(CACHE_SALT) {
+            return Err(DeployError::Setting {
+                key: format!("client.body.{CACHE_SALT}"),
+                problem:
+                    "Weir sends one of its own, by which it knows its keys in a store; remove \
+                          it"
+                    .to_owned(),
             });
         }
         for arm in &deployment.arms {

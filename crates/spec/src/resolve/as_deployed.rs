@@ -13,6 +13,7 @@ use super::{
     EFFECTIVE_SHARE, cell_path, cell_seed, check_repeats, client, in_random_order, input, level,
     trace,
 };
+use crate::catalogue::models;
 use crate::document::SloSection;
 use crate::document::client::ClientSection;
 use crate::document::load::LoadSection;
@@ -26,7 +27,8 @@ use crate::prediction;
 
 /// The word for what is not known of an endpoint.
 const ENDPOINT: &str = "endpoint";
-/// Vocabulary where nobody says: below that of nearly all models, so that every id is one.
+/// Most token ids that are drawn where nobody says: below the vocabulary of nearly all models, and
+/// below the ids that stand for pictures and the like.
 const SAFE_VOCABULARY: u32 = 32_000;
 
 /// Tokens per block, vLLM's default.
@@ -141,7 +143,8 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
 
 /// One arm on hardware of which nothing is known: sizes and constants are zero.
 fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deployment {
-    let vocabulary = of.client.vocabulary.unwrap_or(SAFE_VOCABULARY);
+    let known = models::find(&of.model).map_or(SAFE_VOCABULARY, |model| model.vocabulary);
+    let vocabulary = of.client.vocabulary.unwrap_or(known.min(SAFE_VOCABULARY));
     Deployment {
         model: model(&of.model, max_model_len, vocabulary),
         hardware: Hardware { name: ENDPOINT.to_owned(), count: 1, accelerator: accelerator() },

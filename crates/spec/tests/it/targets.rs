@@ -229,6 +229,33 @@ fn a_password_stands_in_a_file_and_not_in_the_experiment() {
 }
 
 #[test]
+fn a_store_may_be_emptied_where_it_has_an_address_and_is_not_a_deployments() {
+    let arm = |store: &str| {
+        SMALL.replace(
+            "arms: [no-offload, native-offload]",
+            &format!("arms: [no-offload, {{preset: lmcache-redis, store: {{{store}}}}}]"),
+        )
+    };
+    let access = |store: &str, sets: &[&str]| {
+        plan(&arm(store), sets).deployments[0].arms[1].store_access.clone().expect("an address")
+    };
+    assert!(access("address: 'redis://host', empty: true", &["target=local"]).empty);
+    assert!(!access("address: 'redis://host', empty: false", &[]).empty);
+    assert!(!access("address: 'redis://host'", &[]).empty);
+    assert_eq!(
+        error(&arm("empty: true"), &[]),
+        "arms.lmcache-redis.store.empty: a store to be emptied without an address; write \
+         store.address too, or remove it"
+    );
+    let endpoint = "target={endpoint: {url: 'http://127.0.0.1:8000'}}";
+    assert_eq!(
+        error(&arm("address: 'redis://host', empty: true"), &[endpoint]),
+        "arms.lmcache-redis.store.empty: the store of a deployment is only looked at; remove it, \
+         and empty the store yourself"
+    );
+}
+
+#[test]
 fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
     let Target::Local(bare) = plan(SMALL, &["target=local"]).target else { panic!("it is") };
     assert_eq!((&bare.python, &bare.weights), (&None, &None));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
+use weir_model::Bytes;
 
 use crate::slab::{ALIGNMENT, Slab};
 
@@ -187,9 +188,37 @@ fn make_direct(file: &File, page_cache: bool) -> Result<(), String> {
     tried
 }
 
+/// What is known of a folder before anything is kept in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskFolder {
+    /// Bytes that this user may still write there.
+    pub free: Bytes,
+    /// Whether what is written there stays in memory.
+    pub in_memory: bool,
+    /// Why figures of it are not those of a disk, in a sentence.
+    pub warning: Option<String>,
+}
+
+impl DiskFolder {
+    /// Asks the file system.
+    pub fn look(folder: &Path) -> Result<Self, DiskError> {
+        let file = File::open(folder).map_err(|error| system(folder, "open the folder", &error))?;
+        let room = rustix::fs::fstatvfs(&file)
+            .map_err(|errno| system(folder, "ask for free space", &errno.into()))?;
+        Ok(Self {
+            free: Bytes(room.f_bavail.saturating_mul(room.f_frsize)),
+            in_memory: file_system(&file).is_some_and(|kind| matches!(kind, TMPFS | RAMFS)),
+            warning: file_system_warning(&file, folder),
+        })
+    }
+}
+
+fn file_system(file: &File) -> Option<u64> {
+    rustix::fs::fstatfs(file).ok().map(|about| about.f_type as u64)
+}
+
 fn file_system_warning(file: &File, folder: &Path) -> Option<String> {
-    let kind = rustix::fs::fstatfs(file).ok()?.f_type as u64;
-    let what = match kind {
+    let what = match file_system(file)? {
         TMPFS | RAMFS => "is in memory (tmpfs): this measures no disk",
         OVERLAY => "is an overlay file system (a container's own): use a volume on the disk",
         _ => return None,

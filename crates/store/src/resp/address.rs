@@ -82,7 +82,7 @@ pub struct Address {
 /// What is wrong with an address. The address itself is not repeated: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "store address: {problem}; write redis://[user:password@]host[:port][/database], rediss://..., \
+    "store address: {problem}; write redis://[user[:password]@]host[:port][/database], rediss://..., \
      unix:///path or redis-cluster://host:port,host:port"
 )]
 pub struct AddressError {
@@ -156,9 +156,6 @@ fn credentials(login: Option<&str>) -> Result<(Option<String>, Option<Secret>), 
     let user = unescaped(user)?;
     let password = password.map(unescaped).transpose()?;
     let user = Some(user).filter(|user| !user.is_empty());
-    if user.is_some() && password.is_none() {
-        return wrong("there is a user without a password (write user:password@)");
-    }
     Ok((user, password.filter(|text| !text.is_empty()).map(Secret)))
 }
 
@@ -301,6 +298,9 @@ mod tests {
         let login = parse("redis://u%40v:p%3Aw@x@h:1");
         assert_eq!(login.user.as_deref(), Some("u@v"));
         assert_eq!(login.password, Some(Secret::new("p:w@x")));
+        // Its password may come from elsewhere.
+        let alone = parse("redis://lm@h");
+        assert_eq!((alone.user.as_deref(), alone.password), (Some("lm"), None));
         assert_eq!(parse("redis://:secret@h").user, None);
         assert_eq!(parse("redis://:secret@h").password, Some(Secret::new("secret")));
     }
@@ -337,7 +337,6 @@ mod tests {
             "redis://a,b",
             "redis-cluster://a/1",
             "unix://relative",
-            "redis://user@h",
             "redis://h\n",
             "redis://a b",
             "unix:///s?x=1",

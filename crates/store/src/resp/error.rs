@@ -91,6 +91,14 @@ impl RespError {
         matches!(self, Self::Refused { refusal: Refusal::Permission | Refusal::UnknownCommand, .. })
     }
 
+    /// Whether the store refuses to write: it is a replica, it is full, or the user may not.
+    pub const fn is_of_writing(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { refusal: Refusal::ReadOnly | Refusal::Full | Refusal::Permission, .. }
+        )
+    }
+
     /// What it counts as.
     pub const fn fault(&self) -> Fault {
         match self {

@@ -101,6 +101,8 @@ pub struct StoreReport {
     pub servers: Vec<ServerReport>,
     /// Chunks of the layout, counted key by key; nothing where no layout was asked for.
     pub layout_chunks: Option<u64>,
+    /// One key of them.
+    pub layout_example: Option<String>,
 }
 
 impl StoreReport {
@@ -111,8 +113,9 @@ impl StoreReport {
         deadline: Instant,
     ) -> Result<Self, RespError> {
         let servers = servers(fleet, deadline)?;
-        let chunks = layout.map(|layout| super::scan::count(fleet, layout, deadline));
-        Ok(Self { servers, layout_chunks: chunks.transpose()? })
+        let found = layout.map(|layout| super::scan::count(fleet, layout, deadline)).transpose()?;
+        let (layout_chunks, example) = found.unzip();
+        Ok(Self { servers, layout_chunks, layout_example: example.flatten() })
     }
 
     /// Bytes in use.

@@ -65,9 +65,14 @@ fn odd(connection: &Connection) -> RespError {
     }
 }
 
-/// Chunks of this layout.
-pub(super) fn count(fleet: &Fleet, layout: &Layout, deadline: Instant) -> Result<u64, RespError> {
+/// Chunks of this layout, and one of their keys.
+pub(super) fn count(
+    fleet: &Fleet,
+    layout: &Layout,
+    deadline: Instant,
+) -> Result<(u64, Option<String>), RespError> {
     let mut total = 0;
+    let mut example = None;
     fleet.visit(deadline, |connection| {
         let mut seen: Vec<u64> = Vec::new();
         let mut beyond = 0;
@@ -77,6 +82,7 @@ pub(super) fn count(fleet: &Fleet, layout: &Layout, deadline: Instant) -> Result
             let chunks =
                 keys.iter().filter(|key| matches!(layout.parse(key), Some((_, p)) if p == counted));
             for key in chunks {
+                example.get_or_insert_with(|| String::from_utf8_lossy(key).into_owned());
                 if seen.len() < DISTINCT_MAX {
                     seen.push(xxh3_64(key));
                 } else {
@@ -90,7 +96,7 @@ pub(super) fn count(fleet: &Fleet, layout: &Layout, deadline: Instant) -> Result
         total += seen.len() as u64 + beyond;
         Ok(())
     })?;
-    Ok(total)
+    Ok((total, example))
 }
 
 /// Removes all keys of this layout.

@@ -14,6 +14,7 @@ use super::fleet::Fleet;
 use super::info::{Evictions, ServerReport, StoreReport, servers};
 use super::job::{AskJob, Asked, GetJob, PENDING_GET, PENDING_PUT, PutJob, Question};
 use super::layout::{Layout, Part};
+use super::mark::{self, Marked};
 use super::pipeline::Job;
 use crate::tally::Tally;
 use crate::tier::{
@@ -80,6 +81,9 @@ impl RespOptions {
         if self.block_bytes == 0 || self.block_bytes > crate::slab::BLOCK_BYTES_MAX / 2 {
             return refuse("a block has 1 byte to 512 MiB, the largest value that a store takes");
         }
+        if self.address.user.is_some() && self.address.password.is_none() {
+            return refuse("there is a user without a password (write user:password@)");
+        }
         if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             return refuse("give 1 to 1024 connections");
         }
@@ -132,6 +136,28 @@ impl RespTier {
     /// What its servers say of themselves: cheap, because no key is counted.
     pub fn servers(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
         servers(&self.fleet, deadline)
+    }
+
+    /// Marks the store as used by who is named, for so long; over a mark that is known to be of
+    /// nobody, where one is given.
+    pub fn mark(
+        &self,
+        who: &str,
+        over: Option<&str>,
+        life: Duration,
+        deadline: Instant,
+    ) -> Result<Marked, RespError> {
+        mark::set(&self.fleet, who, over, life, deadline)
+    }
+
+    /// Who has marked the store.
+    pub fn marked(&self, deadline: Instant) -> Result<Option<String>, RespError> {
+        mark::get(&self.fleet, deadline)
+    }
+
+    /// Takes one's own mark away.
+    pub fn unmark(&self, who: &str, deadline: Instant) -> Result<(), RespError> {
+        mark::remove(&self.fleet, who, deadline)
     }
 
     fn note(&self, error: &RespError) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use weir_deploy::Presence;
 use weir_deploy::leftovers::{Whose, clear, run_id};
 use weir_deploy::local::preflight;
 use weir_record::RunFolder;
@@ -17,7 +18,7 @@ use crate::exit::{Exit, Mistake};
 use crate::forecast::Forecast;
 use crate::host;
 use crate::interrupt::{Interrupt, Waiting};
-use crate::planned::{Planned, planned};
+use crate::planned::{Planned, check_stores, planned};
 use crate::printer::Printer;
 use crate::results;
 use crate::sweep::{is_surprising, run_missing};
@@ -49,7 +50,11 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     if plan.target.starts_processes() {
         prepare(&run, &plan, printer)?;
     }
+    // Of a live cell others are told while it lasts; what is simulated takes all processors.
+    let id = run_id(run.path());
+    let presence = (!plan.target.is_live()).then(|| Presence::show(&id)).transpose();
     let outcome = run_missing(&run, &plan, jobs, &interrupt, printer)?;
+    drop(presence);
     for damaged in &outcome.repaired {
         printer.note(&format!("ran again: {damaged}"));
     }
@@ -141,6 +146,7 @@ fn resumed(folder: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, P
     plan.check_inputs()?;
     // Of one hash, a file's plan and the recorded one differ at most in what is not recorded.
     plan.check_complete()?;
+    check_stores(&plan)?;
     let run = RunFolder::resume(folder, &plan.plan_hash())?;
     Ok((run, plan))
 }

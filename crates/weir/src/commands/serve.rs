@@ -31,7 +31,8 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     };
     let arm = arm(deployment, &args.arm)?;
     let target = emulated(args, &plan)?;
-    let tiers = Tiers::open(&target, deployment, arm)?;
+    let run = format!("serve-{}", std::process::id());
+    let tiers = Tiers::open(&target, deployment, arm, &run)?;
     let config = config(args, deployment, arm, tiers.as_ref())?;
     let address = (args.host.as_str(), args.port);
     let listener = TcpListener::bind(address).with_context(|| {
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
         )
     })?;
     let local = listener.local_addr().context("cannot read the listener's address")?;
-    for warning in plan.warnings.iter().chain(tiers.iter().flat_map(Tiers::notes)) {
+    for warning in plan.warnings.iter().cloned().chain(tiers.iter().flat_map(Tiers::notes)) {
         printer.note(&format!("warning: {warning}"));
     }
     let stopper = Stopper::new();

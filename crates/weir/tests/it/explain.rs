@@ -68,3 +68,13 @@ fn a_run_without_cells_is_told_as_planned() {
     assert!(answer.out.contains("c2 (2 users): not run"), "{}", answer.out);
     assert!(answer.err.contains("no cell has run yet"), "{}", answer.err);
 }
+
+#[test]
+fn an_arm_without_a_control_is_not_called_one() {
+    let folder = with_small();
+    let arms = "arms=[native-offload, lmcache-local]";
+    weir(folder.path(), &["run", "small.yaml", "--out", "run", "--quiet", "--set", arms]).done();
+    let told = weir(folder.path(), &["explain", "run"]).done().out;
+    assert!(told.contains("native-offload (this run has no control for it)"), "{told}");
+    assert!(!told.contains("(the control)"), "{told}");
+}

@@ -180,3 +180,27 @@ fn a_served_engine_ends_by_ctrl_c_and_frees_its_port() {
     let address = served.url.trim_start_matches("http://");
     TcpListener::bind(address).expect("the port is free again");
 }
+
+#[test]
+fn two_runs_on_one_machine_say_so() {
+    let start = || {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name: beside\ntarget: {emulated: {bytes: modelled}}\nmodels: [Qwen/Qwen3-0.6B]\n\
+                    hardware: 1x-l40s\narms: [no-offload]\nworkload: {shared-prefix: {prefixes: 2, \
+                    prefix_tokens: 64, prompt_tokens: 32, output_tokens: 4}}\nload: {users: [1], \
+                    duration: 8s, warmup: 1s}\n";
+        std::fs::write(folder.path().join("beside.yaml"), text).unwrap();
+        let running = Running::start(folder.path(), &["run", "beside.yaml", "--out", "run"]);
+        (folder, running)
+    };
+    let mut runs = [start(), start()];
+    let pids = [runs[0].1.id(), runs[1].1.id()];
+    for (_, run) in &mut runs {
+        run.end();
+    }
+    for ((folder, _), other) in runs.iter().zip([pids[1], pids[0]]) {
+        let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c1/0");
+        let notes = json(&cell.join("trial.json"))["notes"].to_string();
+        assert!(notes.contains(&format!("another weir run (process {other})")), "{notes}");
+    }
+}

@@ -7,11 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use weir_store::StoreClient;
 use weir_store::resp::Product;
+use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{Answer, Running, weir};
 use crate::folder::{complete_cells, json};
@@ -352,6 +354,53 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
         assert!(!counted || hits.iter().any(served), "{table}");
     }
     assert!(compared >= 2, "only {compared} of 3 arms were compared\n{}", real.out);
+    nothing_is_left();
+}
+
+#[test]
+fn other_peoples_keys_are_there_after_lmcache_stored_in_their_store() {
+    let test = "other_peoples_keys_are_there_after_lmcache_stored_in_their_store";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
+    let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let client = StoreClient::new(&store.address(), &weir_http::TlsConfig::default()).unwrap();
+    let call = |words: &[&str]| {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        client.call(&words, Instant::now() + Duration::from_secs(20)).unwrap()
+    };
+    // What an LMCache that serves the same weights has there, also for a tenant of its own.
+    let weights = installed().unwrap().with_file_name("checkpoints").join("weir-tiny-qwen3");
+    let (weights, hash) = (weights.display(), "ab".repeat(32));
+    let theirs = [
+        "somebody:else".to_owned(),
+        format!("Qwen/Qwen3-8B@01000100@0@{hash}"),
+        format!("{weights}@01000100@0@{hash}"),
+        format!("{weights}@01000100@0@{hash}@tenant"),
+        format!("{weights}@01000100@0@{hash}@weir-0123456789abcdef"),
+    ];
+    for key in &theirs {
+        call(&["SET", key, "theirs"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let arm = format!(
+        "[{{preset: lmcache-redis, bytes: 16MiB, chunk_tokens: 64, store: {{bytes: 256MiB, \
+         address: 'redis://{}'}}}}]",
+        store.endpoint()
+    );
+    experiment(path, &arm, PRESSED, "{users: [2], duration: 14s, warmup: 3s}");
+    let answer = measured(path);
+    let keys = evidence(path, "lmcache-redis")["signals"]["store-keys"][0]["value"].as_f64();
+    assert!(keys > Some(0.0), "{}\n{}", answer.out, answer.err);
+    let notes = json(&cell(path, "lmcache-redis").join("trial.json"))["notes"].to_string();
+    assert!(notes.contains("5 keys of others"), "{notes}");
+    for key in &theirs {
+        assert_eq!(call(&["GET", key]).text(), Some("theirs"), "{key}");
+    }
+    let all = weir_store::resp::value::Value::Integer(theirs.len() as i64);
+    assert_eq!(call(&["DBSIZE"]), all, "the run's own are gone");
     nothing_is_left();
 }
 

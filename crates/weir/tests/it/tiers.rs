@@ -161,20 +161,136 @@ fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
     assert_eq!(size, weir_store::resp::value::Value::Integer(0));
 }
 
+/// Calls a client's command.
+fn call(client: &StoreClient, words: &[&str]) -> weir_store::resp::value::Value {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    client.call(&words, std::time::Instant::now() + Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn other_peoples_keys_and_files_are_there_after_a_run() {
+    if !has("other_peoples_keys_and_files_are_there_after_a_run", Product::Redis) {
+        return;
+    }
+    let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let client = StoreClient::new(&store.address(), &weir_http::TlsConfig::default()).unwrap();
+    let hash = "ab".repeat(32);
+    let theirs = [
+        "somebody:else".to_owned(),
+        format!("Qwen/Qwen3-8B@01000100@0@{hash}"),
+        format!("Qwen/Qwen3-0.6B@01000100@0@{hash}"),
+        format!("weir-emulated/Qwen/Qwen3-0.6B@01000100@0@{hash}"),
+        format!("weir-emulated/Qwen/Qwen3-0.6B@01000100@0@{hash}@weir-0123456789abcdef"),
+    ];
+    for key in &theirs {
+        call(&client, &["SET", key, "theirs"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    for file in ["theirs.data", "blocks.weir", "headers.weir"] {
+        fs::write(disk.join(file), "theirs").unwrap();
+    }
+    let arms = format!(
+        "[no-offload, {{preset: lmcache-redis, bytes: 1GiB, store: {{bytes: 4GiB, address: \
+         'redis://{}'}}}}, {{preset: lmcache-disk, bytes: 1GiB, disk: {{bytes: 2GiB}}}}]",
+        store.endpoint()
+    );
+    let file = experiment(folder.path(), &arms);
+    let target = "target={emulated: {byte_scale: 0.01, disk: disk}}";
+    let answer = weir(folder.path(), &["run", &file, "--out", "run", "--set", target]);
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    // It did store there.
+    let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/1x-l40s/lmcache-redis/c4/0");
+    let evidence = json(&cell.join("evidence.json"));
+    assert!(signal(&evidence, "store-keys", "redis") > 100.0);
+    let told = evidence["explanation"].to_string();
+    assert!(told.contains("5 keys of others"), "{told}");
+    for key in &theirs {
+        assert_eq!(call(&client, &["GET", key]).text(), Some("theirs"), "{key}");
+    }
+    let size = weir_store::resp::value::Value::Integer(theirs.len() as i64);
+    assert_eq!(call(&client, &["DBSIZE"]), size);
+    let mut files: Vec<_> =
+        fs::read_dir(&disk).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["blocks.weir", "headers.weir", "theirs.data"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_ends_its_cells_and_not_the_run() {
+    let test = "a_store_that_cannot_be_used_ends_its_cells_and_not_the_run";
+    if !has(test, Product::Redis) {
+        return;
+    }
+    let store = |lines: &[&str]| {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        StoreServer::start(Product::Redis, StoreSettings { lines, ..StoreSettings::default() })
+            .unwrap()
+    };
+    let (mute, blind) =
+        (store(&["user default on nopass ~* +@all -info"]), store(&["rename-command SCAN \"\""]));
+    let (plain, taken) = (store(&[]), store(&[]));
+    let client = StoreClient::new(&taken.address(), &weir_http::TlsConfig::default()).unwrap();
+    let user = r#"{"run":"r","host":"elsewhere","pid":7,"started":1}"#;
+    call(&client, &["SET", "weir:run", user, "PX", "600000"]);
+    let folder = tempfile::tempdir().unwrap();
+    let arm = |name: &str, preset: &str, address: &str| {
+        format!(
+            "{{name: {name}, preset: {preset}, bytes: 1GiB, store: {{bytes: 1GiB, address: \
+             'redis://{address}'}}}}"
+        )
+    };
+    let arms = [
+        arm("dead", "lmcache-redis", "127.0.0.1:1"),
+        arm("mute", "lmcache-redis", &mute.endpoint().to_string()),
+        arm("blind", "lmcache-redis", &blind.endpoint().to_string()),
+        arm("other", "lmcache-valkey", &plain.endpoint().to_string()),
+        arm("taken", "lmcache-redis", &taken.endpoint().to_string()),
+    ];
+    let file = experiment(folder.path(), &format!("[no-offload, {}]", arms.join(", ")));
+    let load = "load={users: [1], duration: 2s, warmup: 0.5s}";
+    let answer = weir(folder.path(), &["run", &file, "--out", "run", "--set", load]);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    for (arm, words) in [
+        ("dead", "127.0.0.1:1"),
+        ("mute", "allows INFO and SCAN"),
+        ("blind", "allows INFO and SCAN"),
+        ("other", "the arm says valkey"),
+        ("taken", "run r, process 7 on elsewhere"),
+    ] {
+        let cell = format!("run/cells/Qwen--Qwen3-0.6B/1x-l40s/{arm}/c4/0");
+        let cell = folder.path().join(cell.replace("c4", "c1"));
+        let said = json(&cell.join("evidence.json"))["verdict"].to_string();
+        assert!(said.contains("failed") && said.contains(words), "{arm}: {said}");
+    }
+    let control = folder.path().join("run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c1/0");
+    assert!(json(&control.join("cell.json"))["figures"]["completed"].as_u64() > Some(0));
+    assert!(folder.path().join("run/report/report.html").exists());
+    let told = weir(folder.path(), &["explain", "run", "--arm", "mute"]).done();
+    assert!(told.out.contains("failed"), "{}", told.out);
+}
+
 #[test]
 fn stores_and_tiers_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let run = |arms: &str, more: &[&str], code: i32| {
+    let call = |command: &str, arms: &str, more: &[&str], code: i32| {
         let file = experiment(folder.path(), arms);
-        let args = [&["run", &file, "--quiet", "--out", "run"], more].concat();
+        let args = [&[command, &file, "--quiet"], more].concat();
         let answer = weir(folder.path(), &args);
         assert_eq!(answer.code, Some(code), "{}\n{}", answer.out, answer.err);
         let _ = fs::remove_dir_all(folder.path().join("run"));
         answer.err
     };
-    let dead = "[no-offload, {preset: lmcache-redis, bytes: 1GiB, store: {address: \
-                'redis://127.0.0.1:1'}}]";
-    assert!(run(dead, &[], 3).contains("127.0.0.1:1"));
+    let run = |arms: &str, more: &[&str], code: i32| {
+        call("run", arms, &[&["--out", "run"], more].concat(), code)
+    };
+    // Found by the plan: no cell has to start for it.
+    let user = "[no-offload, {preset: lmcache-redis, store: {address: 'redis://lm@host'}}]";
+    let said = call("plan", user, &[], 2);
+    for words in ["tiers.yaml", "arms.lmcache-redis.store.address", "password_file"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
     let wrong = "[no-offload, {preset: lmcache-redis, store: {address: 'http://host'}}]";
     let said = run(wrong, &[], 2);
     assert!(said.contains("arms.lmcache-redis.store.address"), "{said}");

@@ -1,0 +1,146 @@
+//! A run's mark in a store that goes on without it: a second run would be measured with the first
+//! one's traffic, and evict its blocks, so it is told who is there instead.
+
+use std::fmt;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use weir_store::resp::Marked;
+use weir_store::{RespError, RespTier};
+
+use crate::process::Owner;
+
+/// The mark of a run that was killed keeps others away for so long.
+const LIFE: Duration = Duration::from_secs(30);
+/// How often it is set again.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Longest wait for the store to take it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who uses a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreUser {
+    run: String,
+    host: String,
+    pid: u32,
+    started: u64,
+}
+
+impl StoreUser {
+    fn of(owner: &Owner) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { run: owner.run.clone(), host, pid: owner.pid, started: owner.started }
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("four plain fields")
+    }
+
+    /// Whether it is known to be gone: a process of this machine that does not live.
+    fn is_gone(&self, here: &Self) -> bool {
+        let owner = Owner { run: self.run.clone(), pid: self.pid, started: self.started };
+        self.host == here.host && !owner.is_alive()
+    }
+}
+
+impl fmt::Display for StoreUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {}, process {} on {}", self.run, self.pid, self.host)
+    }
+}
+
+/// Who a mark names, for people: a mark of another form is shown as it is.
+pub(crate) fn user_words(mark: &str) -> String {
+    serde_json::from_str::<StoreUser>(mark)
+        .map_or_else(|_| format!("`{mark}`"), |user| user.to_string())
+}
+
+/// What came of marking a store.
+#[derive(Debug)]
+pub(crate) enum Marking {
+    /// The mark stands until this is dropped.
+    Set(StoreMark),
+    /// Another run is there, in words.
+    Taken(String),
+    /// The store takes no mark, in its words.
+    Refused(RespError),
+}
+
+/// A mark that stands. It is set again now and then, and goes with this.
+#[derive(Debug)]
+pub(crate) struct StoreMark {
+    resp: Arc<RespTier>,
+    text: String,
+    /// Who took the store over meanwhile, in words.
+    taken: Arc<Mutex<Option<String>>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreMark {
+    /// Marks a store as used by a run, unless another one uses it.
+    pub(crate) fn set(resp: &Arc<RespTier>, owner: &Owner) -> Marking {
+        let user = StoreUser::of(owner);
+        let text = user.text();
+        let mut over = None;
+        let other = loop {
+            let deadline = Instant::now() + PATIENCE;
+            match resp.mark(&text, over.as_deref(), LIFE, deadline) {
+                Ok(Marked::Own) => break None,
+                Ok(Marked::Other(mark)) => {
+                    let gone = serde_json::from_str::<StoreUser>(&mark)
+                        .is_ok_and(|other| other.is_gone(&user));
+                    if !gone || over.as_ref() == Some(&mark) {
+                        break Some(mark);
+                    }
+                    over = Some(mark);
+                }
+                Err(error) => return Marking::Refused(error),
+            }
+        };
+        if let Some(mark) = other {
+            return Marking::Taken(user_words(&mark));
+        }
+        let taken = Arc::new(Mutex::new(None));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = {
+            let (resp, text, taken) = (Arc::clone(resp), text.clone(), Arc::clone(&taken));
+            std::thread::spawn(move || {
+                while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
+                    // A store that is away for a while is found by those who need it.
+                    let again = resp.mark(&text, None, LIFE, Instant::now() + PATIENCE);
+                    if let Ok(Marked::Other(mark)) = again {
+                        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                        taken.get_or_insert_with(|| user_words(&mark));
+                    }
+                }
+            })
+        };
+        Marking::Set(Self {
+            resp: Arc::clone(resp),
+            text,
+            taken,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Who took the store over while the mark was to stand.
+    pub(crate) fn taken(&self) -> Option<String> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for StoreMark {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        // One that cannot be removed ends by itself.
+        let _ = self.resp.unmark(&self.text, Instant::now() + PATIENCE);
+    }
+}

@@ -1,0 +1,316 @@
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use weir_http::TlsConfig;
+use weir_spec::{Experiment, Plan};
+use weir_store::StoreClient;
+use weir_store::resp::value::Value;
+use weir_store::server::{how_to_install, program};
+
+use super::*;
+
+/// A store, or nothing where its program is not there: a visible skip, and a failure in CI.
+fn store(product: Product, settings: StoreSettings) -> Option<StoreServer> {
+    if program(product).is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{}", how_to_install(product));
+        println!("SKIPPED: {}", how_to_install(product));
+        return None;
+    }
+    Some(StoreServer::start(product, settings).unwrap())
+}
+
+fn redis() -> Option<StoreServer> {
+    store(Product::Redis, StoreSettings::default())
+}
+
+struct Client(StoreClient);
+
+impl Client {
+    fn of(server: &StoreServer) -> Self {
+        Self(StoreClient::new(&server.address(), &TlsConfig::default()).unwrap())
+    }
+
+    fn call(&self, words: &[&str]) -> Value {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.0.call(&words, soon()).unwrap()
+    }
+
+    fn set(&self, key: &str) {
+        self.call(&["SET", key, "somebody's"]);
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.call(&["EXISTS", key]) == Value::Integer(1)
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+/// The second arm of a plan, with this store.
+fn arm(preset: &str, store: &str) -> Arm {
+    let text = format!(
+        "name: store\ntarget: local\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: \
+         {{kv_tokens: 4096, block_size: 32, max_model_len: 2048}}\narms: [no-offload, {{preset: \
+         {preset}, store: {store}}}]\nworkload: {{shared-prefix: {{prefixes: 1, prefix_tokens: \
+         100, prompt_tokens: 10, output_tokens: 4}}}}\nload: {{users: [1], duration: 5s}}\n"
+    );
+    let experiment = Experiment::parse(&text, "store.yaml", Path::new(""), &[]).unwrap();
+    Plan::resolve(&experiment).unwrap().deployments.remove(0).arms.remove(1)
+}
+
+fn at(server: &StoreServer) -> Arm {
+    arm("lmcache-redis", &format!("{{address: 'redis://{}'}}", server.endpoint()))
+}
+
+fn asked(server: &StoreServer) -> Arm {
+    let store = format!("{{address: 'redis://{}', empty: true}}", server.endpoint());
+    arm("lmcache-redis", &store)
+}
+
+fn owner(run: &str) -> Owner {
+    Owner::this_process(run).unwrap()
+}
+
+const CHUNK: u64 = 1 << 20;
+
+fn open(arm: &Arm, salt: Option<String>, keys: Keys<'_>) -> Result<RemoteStore, String> {
+    let store = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
+    let layout = server_layout("./m", salt);
+    RemoteStore::beside_lmcache(arm, store, &layout, CHUNK, None, keys)
+        .map_err(|error| error.to_string())
+}
+
+fn hash(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+/// Keys that a store of somebody's may hold: of other names, of LMCache for another model, of
+/// LMCache for the same model, of other runs.
+fn others() -> Vec<String> {
+    vec![
+        "somebody:else".to_owned(),
+        "./m".to_owned(),
+        format!("./m2@01000100@0@{}", hash(1)),
+        format!("./m@01000100@1@{}", hash(2)),
+        format!("./m@01000100@0@{}", hash(3)),
+        format!("./m@01000100@0@{}@tenant", hash(4)),
+        format!("./m@01000100@0@{}@weir-another", hash(5)),
+        format!("weir-emulated/./m@01000100@0@{}@weir-another", hash(6)),
+        "weir:probe-17:00".to_owned(),
+    ]
+}
+
+#[test]
+fn a_run_removes_only_keys_with_its_own_name() {
+    let Some(server) = redis() else { return };
+    let client = Client::of(&server);
+    others().iter().for_each(|key| client.set(key));
+    let run = owner("mine");
+    let own = format!("./m@01000100@0@{}@{}", hash(7), run.cache_salt());
+    client.set(&own);
+    let store = open(&at(&server), Some(run.cache_salt()), Keys::OfRun(&run)).unwrap();
+    assert!(client.has(MARK_KEY));
+    assert!(store.notes().iter().any(|note| note.contains("9 keys of others")));
+    assert_eq!(store.counts(soon()).unwrap().keys, Some(1));
+    store.empty(soon()).unwrap();
+    assert!(!client.has(&own));
+    drop(store);
+    // Not even the mark is left.
+    assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));
+    assert!(others().iter().all(|key| client.has(key)));
+}
+
+#[test]
+fn keys_that_anybody_may_have_written_are_removed_only_where_that_is_asked_for() {
+    let Some(server) = redis() else { return };
+    let client = Client::of(&server);
+    others().iter().for_each(|key| client.set(key));
+    let (run, unasked) = (owner("mine"), at(&server));
+    let refused = open(&unasked, None, Keys::of(&unasked, &run, false)).unwrap_err();
+    let place = server.endpoint().to_string();
+    let example = format!("./m@01000100@0@{}", hash(3));
+    for words in [place.as_str(), "holds 1 keys", example.as_str(), "empty: true"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));
+    let asked = asked(&server);
+    let store = open(&asked, None, Keys::of(&asked, &run, false)).unwrap();
+    store.empty(soon()).unwrap();
+    drop(store);
+    let (theirs, rest): (Vec<_>, Vec<_>) = others().into_iter().partition(|key| *key == example);
+    assert!(!client.has(&theirs[0]));
+    assert!(rest.iter().all(|key| client.has(key)));
+    // Nothing is there now that this run could take for its own.
+    drop(open(&unasked, None, Keys::of(&unasked, &run, false)).unwrap());
+}
+
+#[test]
+fn a_deployments_store_is_only_looked_at() {
+    let Some(server) = redis() else { return };
+    let client = Client::of(&server);
+    others().iter().for_each(|key| client.set(key));
+    let written = |client: &Client| {
+        let stats = client.call(&["INFO", "commandstats"]);
+        let stats = stats.text().unwrap().to_owned();
+        ["cmdstat_scan:", "cmdstat_del:", "cmdstat_unlink:", "cmdstat_keys:"]
+            .into_iter()
+            .any(|command| stats.contains(command))
+    };
+    let arm = at(&server);
+    let config = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
+    let store = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap();
+    assert_eq!(store.counts(soon()).unwrap().keys, Some(9));
+    assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));
+    assert!(!written(&client), "a store of others is not gone through");
+    // Somebody who measures there already is told of.
+    let run = owner("there");
+    let mark = StoreMark::set(&store.resp, &run);
+    assert!(matches!(mark, Marking::Set(_)));
+    let second = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap();
+    assert!(second.notes().iter().any(|note| note.contains("run there, process")));
+}
+
+#[test]
+fn a_second_run_is_told_who_is_there() {
+    let Some(server) = redis() else { return };
+    let (first, second) = (owner("first"), owner("second"));
+    let arm = at(&server);
+    let open = |run: &Owner| open(&arm, Some(run.cache_salt()), Keys::OfRun(run));
+    let store = open(&first).unwrap();
+    let refused = open(&second).unwrap_err();
+    let pid = format!("run first, process {} on", std::process::id());
+    assert!(refused.contains(&pid) && refused.contains("another store"), "{refused}");
+    // Its next cell finds its own mark.
+    let again = open(&first).unwrap();
+    assert_eq!(again.taken(), None);
+    drop((store, again));
+    drop(open(&second).unwrap());
+}
+
+#[test]
+fn the_mark_of_a_run_that_is_gone_keeps_nobody_away() {
+    let Some(server) = redis() else { return };
+    let client = Client::of(&server);
+    let mut ended =
+        Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("sleep is there");
+    let started = crate::process::table::Seen::of(ended.id()).unwrap().started;
+    let mark = |host: &str| {
+        format!(r#"{{"run":"x","host":"{host}","pid":{},"started":{started}}}"#, ended.id())
+    };
+    let uname = rustix::system::uname();
+    let (here, elsewhere) = (mark(uname.nodename().to_str().unwrap()), mark("elsewhere"));
+    let (run, arm) = (owner("mine"), at(&server));
+    let open = || open(&arm, Some(run.cache_salt()), Keys::OfRun(&run));
+    client.call(&["SET", MARK_KEY, &here]);
+    assert!(open().unwrap_err().contains("run x, process"), "it lives");
+    ended.kill().unwrap();
+    ended.wait().unwrap();
+    drop(open().unwrap());
+    // Of another machine nobody here knows: that one ends by itself.
+    client.call(&["SET", MARK_KEY, &elsewhere]);
+    assert!(open().unwrap_err().contains("on elsewhere"));
+    assert!(client.has(MARK_KEY), "somebody else's is not removed");
+}
+
+#[test]
+fn another_product_than_the_arm_says_ends_its_cells_whatever_the_target() {
+    let Some(server) = redis() else { return };
+    let arm = arm("lmcache-valkey", &format!("{{address: 'redis://{}'}}", server.endpoint()));
+    let run = owner("mine");
+    let local = open(&arm, Some(run.cache_salt()), Keys::OfRun(&run)).unwrap_err();
+    let config = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
+    let endpoint = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap_err().to_string();
+    for said in [local, endpoint] {
+        assert!(said.contains("is redis ") && said.contains("the arm says valkey"), "{said}");
+        assert!(said.contains("preset lmcache-redis"), "{said}");
+    }
+    assert!(!Client::of(&server).has(MARK_KEY));
+}
+
+#[test]
+fn a_store_with_too_little_room_is_noted_and_one_without_any_refused() {
+    let limited = |mib: u64, policy: &str| StoreSettings {
+        capacity: Some(Bytes(mib << 20)),
+        policy: policy.to_owned(),
+        ..StoreSettings::default()
+    };
+    let Some(small) = store(Product::Redis, limited(16, "noeviction")) else { return };
+    let run = owner("mine");
+    let open = |server: &StoreServer| {
+        let store = format!("{{address: 'redis://{}', bytes: 64MiB}}", server.endpoint());
+        open(&arm("lmcache-redis", &store), Some(run.cache_salt()), Keys::OfRun(&run))
+    };
+    let notes = open(&small).unwrap().notes().join("\n");
+    assert!(notes.contains("of the 64 MiB that the arm may store"), "{notes}");
+    assert!(notes.contains("it evicts nothing"), "{notes}");
+    let tiny = store(Product::Redis, limited(1, "noeviction")).unwrap();
+    let refused = open(&tiny).unwrap_err();
+    assert!(refused.contains("one block has 1 MiB") && refused.contains("raise it"), "{refused}");
+}
+
+#[test]
+fn a_replica_takes_no_mark_and_says_so() {
+    let Some(primary) = redis() else { return };
+    let Some(replica) = redis() else { return };
+    let Endpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
+    Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
+    let run = owner("mine");
+    let store = open(&at(&replica), Some(run.cache_salt()), Keys::OfRun(&run)).unwrap();
+    assert!(store.notes().iter().any(|note| note.contains("READONLY")), "{:?}", store.notes());
+}
+
+#[test]
+fn a_user_with_a_password_file_is_let_in() {
+    let Some(server) = redis() else { return };
+    let client = Client::of(&server);
+    client.call(&["ACL", "SETUSER", "lm", "on", ">pass word", "~*", "+@all"]);
+    client.call(&["ACL", "SETUSER", "mute", "on", ">pass word", "~*", "+@all", "-info"]);
+    client.call(&["ACL", "SETUSER", "default", "off"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "pass word\n").unwrap();
+    let store = |user: &str, file: &Path| {
+        let Endpoint::Tcp { host, port } = server.endpoint() else { panic!("over TCP") };
+        arm(
+            "lmcache-redis",
+            &format!(
+                "{{address: 'redis://{user}{host}:{port}', password_file: '{}'}}",
+                file.display()
+            ),
+        )
+    };
+    let run = owner("mine");
+    let open = |arm: &Arm| open(arm, Some(run.cache_salt()), Keys::OfRun(&run));
+    let opened = open(&store("lm@", &file)).unwrap();
+    let place = opened.place().unwrap();
+    assert_eq!(place.user.as_deref(), Some("lm"));
+    assert_eq!(place.password.unwrap().reveal(), "pass word");
+    drop(opened);
+    let refused = open(&store("mute@", &file)).unwrap_err();
+    assert!(refused.contains("allows INFO and SCAN") && refused.contains("NOPERM"), "{refused}");
+    assert!(open(&store("", &file)).unwrap_err().contains("WRONGPASS"));
+}
+
+#[test]
+fn addresses_are_checked_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").unwrap();
+    let with =
+        |file: &Path| format!("{{address: 'redis://u@h', password_file: '{}'}}", file.display());
+    for (store, words) in [
+        (
+            "{address: 'redis://u@h'}".to_owned(),
+            "arms.lmcache-redis.store.address: it names a user",
+        ),
+        ("{address: 'http://h'}".to_owned(), "arms.lmcache-redis.store.address: store address"),
+        (with(&folder.path().join("absent")), "absent"),
+        (with(&empty), "arms.lmcache-redis.store.password_file"),
+    ] {
+        let error = check_address(&arm("lmcache-redis", &store)).unwrap_err();
+        assert!(error.is_mistake() && error.to_string().contains(words), "{words}: {error}");
+    }
+    check_address(&arm("lmcache-redis", "{bytes: 1GiB}")).unwrap();
+}

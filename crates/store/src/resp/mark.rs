@@ -1,0 +1,125 @@
+//! A mark in a store that says who uses it: one key that ends by itself, so that a user who was
+//! killed does not keep others away.
+//!
+//! `SET NX PX` decides between two who come at the same time. Everything else is a look and a
+//! change after it, without a lock: the mark says who is there, it does not fence bytes.
+
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::error::RespError;
+use super::fleet::Fleet;
+use super::refusal::Refusal;
+use super::value::Value;
+
+/// The key. One for the whole database: users with keys of their own share its memory still.
+pub const MARK_KEY: &str = "weir:run";
+
+/// What came of setting a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marked {
+    /// It stands, for as long as was asked.
+    Own,
+    /// Somebody else's stands there: what it says.
+    Other(String),
+}
+
+/// Sets the mark, or sets it again where it is the same or `over`, which is known to be of nobody.
+pub(super) fn set(
+    fleet: &Fleet,
+    mark: &str,
+    over: Option<&str>,
+    life: Duration,
+    deadline: Instant,
+) -> Result<Marked, RespError> {
+    let life = life.as_millis().to_string();
+    at_home(fleet, deadline, |connection| {
+        let first: [&[u8]; 6] =
+            [b"SET", MARK_KEY.as_bytes(), mark.as_bytes(), b"NX", b"PX", life.as_bytes()];
+        let reply = connection.call(&first, deadline)?;
+        if reply != Value::Null {
+            return Ok(Reply::of(reply, Marked::Own));
+        }
+        let there = connection.call(&[b"GET", MARK_KEY.as_bytes()], deadline)?;
+        match there {
+            Value::Text(text) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                if text != mark && over != Some(text.as_str()) {
+                    return Ok(Reply::Done(Marked::Other(text)));
+                }
+            }
+            // It ended between the two.
+            Value::Null => {}
+            other => return Ok(Reply::of(other, Marked::Own)),
+        }
+        let again: [&[u8]; 5] =
+            [b"SET", MARK_KEY.as_bytes(), mark.as_bytes(), b"PX", life.as_bytes()];
+        Ok(Reply::of(connection.call(&again, deadline)?, Marked::Own))
+    })
+}
+
+/// What the mark says; nothing where there is none.
+pub(super) fn get(fleet: &Fleet, deadline: Instant) -> Result<Option<String>, RespError> {
+    at_home(fleet, deadline, |connection| {
+        let there = connection.call(&[b"GET", MARK_KEY.as_bytes()], deadline)?;
+        Ok(match there {
+            Value::Text(text) => Reply::Done(Some(String::from_utf8_lossy(&text).into_owned())),
+            other => Reply::of(other, None),
+        })
+    })
+}
+
+/// Removes the mark where it is this one.
+pub(super) fn remove(fleet: &Fleet, mark: &str, deadline: Instant) -> Result<(), RespError> {
+    if get(fleet, deadline)?.as_deref() != Some(mark) {
+        return Ok(());
+    }
+    at_home(fleet, deadline, |connection| {
+        Ok(Reply::of(connection.call(&[b"DEL", MARK_KEY.as_bytes()], deadline)?, ()))
+    })
+}
+
+/// What a server made of a command on the key.
+enum Reply<T> {
+    Done(T),
+    Refused(String),
+}
+
+impl<T> Reply<T> {
+    /// Done, unless the server refused.
+    fn of(answer: Value, done: T) -> Self {
+        match answer {
+            Value::Error(text) => Self::Refused(text),
+            _ => Self::Done(done),
+        }
+    }
+}
+
+/// Runs commands on the server that has the key: the only one, or the one of a cluster that does
+/// not send it on.
+fn at_home<T>(
+    fleet: &Fleet,
+    deadline: Instant,
+    mut work: impl FnMut(&mut Connection) -> Result<Reply<T>, RespError>,
+) -> Result<T, RespError> {
+    let mut outcome = None;
+    fleet.visit(deadline, |connection| {
+        if matches!(outcome, Some(Ok(_))) {
+            return Ok(());
+        }
+        match work(connection)? {
+            Reply::Done(done) => outcome = Some(Ok(done)),
+            Reply::Refused(words) => {
+                let moved = matches!(
+                    Refusal::of(words.as_bytes()),
+                    Refusal::Moved { .. } | Refusal::Ask { .. }
+                );
+                if !moved || outcome.is_none() {
+                    outcome = Some(Err(RespError::refused(connection.place(), &words)));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    outcome.expect("an address has at least one server")
+}

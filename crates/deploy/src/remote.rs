@@ -77,12 +77,12 @@ pub(crate) struct Moved<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys<'a> {
     /// They have this run's name in them: nobody else wrote them, and they are removed.
-    OfRun(&'a Owner),
+    Run(&'a Owner),
     /// Whoever serves the model with this software writes such keys: they are removed only where
     /// that was asked for.
-    OfAnybody(&'a Owner, Emptying),
+    Anybody(&'a Owner, Emptying),
     /// They belong to a deployment that is only looked at.
-    OfDeployment,
+    Deployment,
 }
 
 /// Whether keys that this run did not write may be removed.
@@ -97,16 +97,16 @@ impl<'a> Keys<'a> {
     pub(crate) fn of(arm: &Arm, owner: &'a Owner, is_salted: bool) -> Self {
         let asked = arm.store_access.as_ref().is_some_and(|access| access.empty);
         match (is_salted, asked) {
-            (true, _) => Self::OfRun(owner),
-            (false, true) => Self::OfAnybody(owner, Emptying::Asked),
-            (false, false) => Self::OfAnybody(owner, Emptying::Never),
+            (true, _) => Self::Run(owner),
+            (false, true) => Self::Anybody(owner, Emptying::Asked),
+            (false, false) => Self::Anybody(owner, Emptying::Never),
         }
     }
 
     const fn owner(self) -> Option<&'a Owner> {
         match self {
-            Self::OfRun(owner) | Self::OfAnybody(owner, _) => Some(owner),
-            Self::OfDeployment => None,
+            Self::Run(owner) | Self::Anybody(owner, _) => Some(owner),
+            Self::Deployment => None,
         }
     }
 }
@@ -177,7 +177,7 @@ impl RemoteStore {
             shared,
             product,
             address,
-            whole: keys == Keys::OfDeployment,
+            whole: keys == Keys::Deployment,
             notes: Vec::new(),
             server,
         };
@@ -219,7 +219,7 @@ impl RemoteStore {
         chunk_bytes: u64,
     ) -> Result<Self, DeployError> {
         let layout = server_layout("unknown", None);
-        Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::OfDeployment)
+        Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::Deployment)
     }
 
     /// Where it listens, as LMCache's adapter wants it: database 0 of one server without TLS.
@@ -367,8 +367,7 @@ impl RemoteStore {
         }
         let report = self.report(Instant::now() + PATIENCE)?;
         let ours = report.layout_chunks.unwrap_or(0);
-        if let (Keys::OfAnybody(_, Emptying::Never), Some(example)) = (keys, &report.layout_example)
-        {
+        if let (Keys::Anybody(_, Emptying::Never), Some(example)) = (keys, &report.layout_example) {
             return Err(self.failed(&format!(
                 "{place} holds {ours} keys with the names that this arm would write, such as \
                  {example}, and this run did not write them; write `store: {{address: {}, empty: \

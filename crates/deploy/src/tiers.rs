@@ -93,7 +93,7 @@ impl Tiers {
                 checksums: target.checksums,
                 below: None,
             };
-            let remote = RemoteStore::open(arm, store, moved, Keys::OfRun(&owner))?;
+            let remote = RemoteStore::open(arm, store, moved, Keys::Run(&owner))?;
             remote.empty(Instant::now() + PATIENCE)?;
             tiers.carrier.store = Some(remote.tier());
             tiers.remote = Some(remote);

@@ -95,7 +95,7 @@ pub fn run(
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     phase(Phase::BringUp);
-    // Others on this machine are told, from here to the end; where they cannot be, the cell goes on.
+    // Others on this machine are told, to the end; where they cannot be, the cell goes on.
     let _presence = Presence::show(run);
     let place = Place { run, folder: writer.folder(), stopped: &|| live.is_stopped() };
     let site = Site::stand_up(plan, deployment, arm, place)?;

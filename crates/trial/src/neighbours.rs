@@ -1,5 +1,5 @@
-//! Other runs of Weir on this machine while a cell is measured: they take processor time, memory and
-//! bandwidth that its figures then lack.
+//! Other runs of Weir on this machine while a cell is measured: they take processor time, memory
+//! and bandwidth that its figures then lack.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

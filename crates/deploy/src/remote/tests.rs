@@ -110,7 +110,7 @@ fn a_run_removes_only_keys_with_its_own_name() {
     let run = owner("mine");
     let own = format!("./m@01000100@0@{}@{}", hash(7), run.cache_salt());
     client.set(&own);
-    let store = open(&at(&server), Some(run.cache_salt()), Keys::OfRun(&run)).unwrap();
+    let store = open(&at(&server), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
     assert!(client.has(MARK_KEY));
     assert!(store.notes().iter().any(|note| note.contains("9 keys of others")));
     assert_eq!(store.counts(soon()).unwrap().keys, Some(1));
@@ -177,7 +177,7 @@ fn a_second_run_is_told_who_is_there() {
     let Some(server) = redis() else { return };
     let (first, second) = (owner("first"), owner("second"));
     let arm = at(&server);
-    let open = |run: &Owner| open(&arm, Some(run.cache_salt()), Keys::OfRun(run));
+    let open = |run: &Owner| open(&arm, Some(run.cache_salt()), Keys::Run(run));
     let store = open(&first).unwrap();
     let refused = open(&second).unwrap_err();
     let pid = format!("run first, process {} on", std::process::id());
@@ -202,7 +202,7 @@ fn the_mark_of_a_run_that_is_gone_keeps_nobody_away() {
     let uname = rustix::system::uname();
     let (here, elsewhere) = (mark(uname.nodename().to_str().unwrap()), mark("elsewhere"));
     let (run, arm) = (owner("mine"), at(&server));
-    let open = || open(&arm, Some(run.cache_salt()), Keys::OfRun(&run));
+    let open = || open(&arm, Some(run.cache_salt()), Keys::Run(&run));
     client.call(&["SET", MARK_KEY, &here]);
     assert!(open().unwrap_err().contains("run x, process"), "it lives");
     ended.kill().unwrap();
@@ -219,7 +219,7 @@ fn another_product_than_the_arm_says_ends_its_cells_whatever_the_target() {
     let Some(server) = redis() else { return };
     let arm = arm("lmcache-valkey", &format!("{{address: 'redis://{}'}}", server.endpoint()));
     let run = owner("mine");
-    let local = open(&arm, Some(run.cache_salt()), Keys::OfRun(&run)).unwrap_err();
+    let local = open(&arm, Some(run.cache_salt()), Keys::Run(&run)).unwrap_err();
     let config = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
     let endpoint = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap_err().to_string();
     for said in [local, endpoint] {
@@ -240,7 +240,7 @@ fn a_store_with_too_little_room_is_noted_and_one_without_any_refused() {
     let run = owner("mine");
     let open = |server: &StoreServer| {
         let store = format!("{{address: 'redis://{}', bytes: 64MiB}}", server.endpoint());
-        open(&arm("lmcache-redis", &store), Some(run.cache_salt()), Keys::OfRun(&run))
+        open(&arm("lmcache-redis", &store), Some(run.cache_salt()), Keys::Run(&run))
     };
     let notes = open(&small).unwrap().notes().join("\n");
     assert!(notes.contains("of the 64 MiB that the arm may store"), "{notes}");
@@ -257,7 +257,7 @@ fn a_replica_takes_no_mark_and_says_so() {
     let Endpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
     Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
     let run = owner("mine");
-    let store = open(&at(&replica), Some(run.cache_salt()), Keys::OfRun(&run)).unwrap();
+    let store = open(&at(&replica), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
     assert!(store.notes().iter().any(|note| note.contains("READONLY")), "{:?}", store.notes());
 }
 
@@ -282,7 +282,7 @@ fn a_user_with_a_password_file_is_let_in() {
         )
     };
     let run = owner("mine");
-    let open = |arm: &Arm| open(arm, Some(run.cache_salt()), Keys::OfRun(&run));
+    let open = |arm: &Arm| open(arm, Some(run.cache_salt()), Keys::Run(&run));
     let opened = open(&store("lm@", &file)).unwrap();
     let place = opened.place().unwrap();
     assert_eq!(place.user.as_deref(), Some("lm"));

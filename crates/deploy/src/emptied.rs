@@ -10,6 +10,10 @@ pub struct Emptied {
     pub place: String,
     /// What is known.
     pub known: Emptiness,
+    /// What was counted in it before it was emptied, in the same unit; nothing where that was not
+    /// counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 /// How it is known whether a cache is empty.

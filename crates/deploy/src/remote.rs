@@ -411,6 +411,8 @@ impl RemoteStore {
             evicted_keys: report.evicted_keys(),
             input_bytes: sum(|server| server.input_bytes),
             output_bytes: sum(|server| server.output_bytes),
+            refusals: report.refused_writes(),
+            are_all_keys: self.whole,
         })
     }
 }

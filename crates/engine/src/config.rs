@@ -1,7 +1,7 @@
 //! What an engine is, resolved: scheduler limits, block pool, offload mechanism, timing.
 
 use serde::{Deserialize, Serialize};
-use weir_model::{Accelerator, ModelShape, Nanos};
+use weir_model::{Accelerator, Bytes, ModelShape, Nanos, TierKind};
 use weir_tier::{StoreConfig, TierConfig};
 
 /// Limits of the scheduler and the pool (vLLM's names where it has one).
@@ -76,6 +76,20 @@ pub struct OffloadConfig {
     pub tiers: Vec<TierConfig>,
     /// A remote store behind them.
     pub store: Option<StoreConfig>,
+}
+
+impl OffloadConfig {
+    /// The kinds of its tiers with their capacities, nearest first; the store is the last.
+    pub fn capacities(&self) -> impl Iterator<Item = (TierKind, Bytes)> + '_ {
+        let local = self.tiers.iter().map(|tier| (tier.kind, tier.capacity));
+        local.chain(self.store.iter().map(|store| (TierKind::Remote, store.capacity)))
+    }
+
+    /// The tier that the mechanism is about: the last one. What nearer ones hold is on its way
+    /// there.
+    pub fn farthest(&self) -> Option<TierKind> {
+        self.capacities().last().map(|(tier, _)| tier)
+    }
 }
 
 /// How long a pass takes.

@@ -52,15 +52,15 @@ pub enum SignalKind {
     LoadedBytes,
     /// Bytes evicted from tiers.
     EvictedBytes,
-    /// Stores given up because the tier was full of pinned blocks.
+    /// Stores that a tier did not take: it was full, or refused to be written.
     StoreFailures,
     /// Loads that did not bring their blocks, which were computed instead.
     LoadFailures,
     /// Blocks that came with other bytes than were stored, and were not used.
     WrongBlocks,
-    /// Gauge: capacity of the largest tier.
+    /// Gauge: capacity of a tier; of the whole, that of the largest.
     TierCapacityBytes,
-    /// Gauge: bytes held by tiers at the end.
+    /// Gauge: bytes that a tier held at the end.
     TierUsedBytes,
     /// Gauge: keys in the remote store at the end.
     StoreKeys,
@@ -163,6 +163,9 @@ pub struct Signal {
     pub value: f64,
     /// Where it was seen: "simulator", "vLLM's `/metrics`", "redis INFO", ...
     pub source: String,
+    /// The tier it speaks of; nothing where it speaks of the mechanism as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierKind>,
 }
 
 /// The signals of one cell. A missing kind was not observable, which is not the same as zero.
@@ -171,14 +174,42 @@ pub struct Signal {
 pub struct Signals(pub BTreeMap<SignalKind, Vec<Signal>>);
 
 impl Signals {
-    /// Adds an observation.
+    /// Adds an observation of the mechanism as a whole.
     pub fn add(&mut self, kind: SignalKind, value: f64, source: &str) {
-        let signal = Signal { value, source: source.to_owned() };
+        self.push(kind, Signal { value, source: source.to_owned(), tier: None });
+    }
+
+    /// Adds an observation of one tier.
+    pub fn add_of(&mut self, tier: TierKind, kind: SignalKind, value: f64, source: &str) {
+        self.push(kind, Signal { value, source: source.to_owned(), tier: Some(tier) });
+    }
+
+    fn push(&mut self, kind: SignalKind, signal: Signal) {
         self.0.entry(kind).or_default().push(signal);
     }
 
-    /// The first source's value, or nothing when the quantity was not observable.
+    /// The first source's value of the mechanism as a whole, or nothing when that was not
+    /// observable.
     pub fn get(&self, kind: SignalKind) -> Option<f64> {
-        self.0.get(&kind).and_then(|seen| seen.first()).map(|signal| signal.value)
+        self.first(kind, None)
+    }
+
+    /// The first source's value of one tier.
+    pub fn get_of(&self, tier: TierKind, kind: SignalKind) -> Option<f64> {
+        self.first(kind, Some(tier))
+    }
+
+    /// The value of the mechanism as a whole; where nobody gives that, the sum over the tiers that
+    /// say theirs.
+    pub fn over_tiers(&self, kind: SignalKind) -> Option<f64> {
+        self.get(kind).or_else(|| {
+            let tiers = TierKind::ALL.into_iter().filter_map(|tier| self.get_of(tier, kind));
+            tiers.fold(None, |sum: Option<f64>, value| Some(sum.unwrap_or(0.0) + value))
+        })
+    }
+
+    fn first(&self, kind: SignalKind, tier: Option<TierKind>) -> Option<f64> {
+        let mut seen = self.0.get(&kind)?.iter();
+        seen.find(|signal| signal.tier == tier).map(|signal| signal.value)
     }
 }

@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 pub enum OverheadReason {
     /// What was asked again was still in the GPU's cache.
     FitsGpu,
+    /// What is asked again leaves the GPU, but hardly any of it was asked again in the window.
+    NoReuseInWindow,
+    /// Nearer tiers served, and the farthest one, which the arm is about, hardly anything.
+    NearerTier,
     /// The tier is smaller than what it would have to hold.
     TierTooSmall,
     /// The tier evicted blocks before they were asked for.
@@ -21,10 +25,18 @@ pub enum OverheadReason {
 }
 
 impl OverheadReason {
+    /// True where the cost of the arm's mechanism was measured, if nothing else. It was not where
+    /// the window was too short for it, or where other tiers than the arm's own did the work.
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::FitsGpu | Self::TierTooSmall | Self::Evicted)
+    }
+
     /// The word in files and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FitsGpu => "fits-gpu",
+            Self::NoReuseInWindow => "no-reuse-in-window",
+            Self::NearerTier => "nearer-tier",
             Self::TierTooSmall => "tier-too-small",
             Self::Evicted => "evicted",
         }
@@ -109,7 +121,13 @@ impl Verdict {
 
     /// True when the cell's figures may enter averages and plots as a result of its arm.
     pub const fn counts(&self) -> bool {
-        matches!(self, Self::Control | Self::Effective | Self::OverheadOnly(_))
+        match self {
+            Self::Control | Self::Effective => true,
+            Self::OverheadOnly(reason) => reason.counts(),
+            Self::Void(_) | Self::Corrupt | Self::Failed(_) | Self::Unverified | Self::Refused => {
+                false
+            }
+        }
     }
 }
 

@@ -45,6 +45,14 @@ impl Sample {
         }
     }
 
+    /// Whose it is: the name in gaps and series.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Metrics(snapshot) => &snapshot.endpoint,
+            Self::Host(_) => SOURCE,
+        }
+    }
+
     /// Its rows for `series.parquet`, in time from the start of the cell.
     pub fn rows(&self, start: UnixNanos) -> Vec<Row> {
         match self {

@@ -14,7 +14,7 @@ mod store;
 mod vllm;
 mod weir;
 
-use weir_model::{SignalKind, Signals};
+use weir_model::{SignalKind, Signals, TierKind};
 
 use crate::difference::{Difference, GapError};
 
@@ -32,11 +32,13 @@ struct Reading {
     kind: SignalKind,
     metric: &'static str,
     filter: &'static [(&'static str, &'static str)],
+    /// The tier it speaks of; nothing for the mechanism as a whole.
+    tier: Option<TierKind>,
 }
 
 impl Reading {
     const fn new(kind: SignalKind, metric: &'static str) -> Self {
-        Self { kind, metric, filter: &[] }
+        Self { kind, metric, filter: &[], tier: None }
     }
 
     const fn of(
@@ -44,7 +46,11 @@ impl Reading {
         metric: &'static str,
         filter: &'static [(&'static str, &'static str)],
     ) -> Self {
-        Self { kind, metric, filter }
+        Self { kind, metric, filter, tier: None }
+    }
+
+    const fn speaks_of(self, tier: TierKind) -> Self {
+        Self { tier: Some(tier), ..self }
     }
 
     /// Growth over all windows; nothing when one of them does not have it.
@@ -95,7 +101,13 @@ fn add_readings(
     let mut gaps = Vec::new();
     for reading in readings {
         match reading.read(windows) {
-            Ok(Some(value)) => signals.add(reading.kind, value, &reading.source(part)),
+            Ok(Some(value)) => {
+                let source = reading.source(part);
+                match reading.tier {
+                    Some(tier) => signals.add_of(tier, reading.kind, value, &source),
+                    None => signals.add(reading.kind, value, &source),
+                }
+            }
             Ok(None) => {}
             Err(gap) => note(&mut gaps, gap),
         }

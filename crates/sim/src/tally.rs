@@ -20,8 +20,10 @@ struct Totals {
     lookup_hit_tokens: [u64; 4],
     stored_bytes: u64,
     loaded_bytes: u64,
-    evicted_bytes: u64,
-    refused: u64,
+    /// By the tier that evicted.
+    evicted_bytes: [u64; 4],
+    /// Chunks that local tiers and the store did not take.
+    refused: [u64; 2],
     gpu_evicted_bytes: u64,
     preemptions: u64,
     index_events: u64,
@@ -34,9 +36,16 @@ struct Totals {
 struct AtEnd {
     totals: Totals,
     stats: RouterStats,
-    /// Capacity of the largest tier, and bytes that tiers hold.
-    room: (u64, u64),
-    store_keys: Option<u64>,
+    /// Of each tier that there is.
+    rooms: [Option<Room>; 4],
+}
+
+/// A tier over all replicas.
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    capacity_bytes: u64,
+    used_bytes: u64,
+    chunks: u64,
 }
 
 /// Sums over the measured set: requests that were due in the window, from their first token on.
@@ -53,7 +62,6 @@ pub(crate) struct Tally {
     block_bytes: u64,
     has_offload: bool,
     reach: Option<Reach>,
-    has_store: bool,
     start: Option<Totals>,
     end: Option<AtEnd>,
     started: Started,
@@ -72,7 +80,6 @@ impl Tally {
             block_bytes: kv_bytes_per_token * u64::from(config.engine.block_size),
             has_offload: config.offload.is_some(),
             reach: config.offload.as_ref().map(|offload| Reach::new(offload, config.replicas)),
-            has_store: config.offload.as_ref().is_some_and(|offload| offload.store.is_some()),
             start: None,
             end: None,
             started: Started::default(),
@@ -106,9 +113,9 @@ impl Tally {
             self.open(cluster);
         }
         let stats = cluster.router_stats();
-        let store_keys = cluster.store().map(|store| u64::from(store.cache().used()));
         let totals = self.totals(cluster, &stats);
-        self.end = Some(AtEnd { totals, stats, room: room(cluster), store_keys });
+        self.end =
+            Some(AtEnd { totals, stats, rooms: TierKind::ALL.map(|tier| room(cluster, tier)) });
     }
 
     /// A routing decision between at least two replicas, for a request of the measured set.
@@ -172,19 +179,20 @@ impl Tally {
             }
             totals.stored_bytes += counters.stored_bytes;
             totals.loaded_bytes += counters.loaded_bytes;
-            totals.refused += counters.refused_chunks;
+            totals.refused[0] += counters.refused_chunks;
             totals.preemptions += counters.preemptions;
             totals.gpu_evicted_bytes += replica.engine().pool().evicted_blocks() * self.block_bytes;
             if let Some(offload) = replica.engine().offload() {
                 for tier in TierKind::ALL {
                     let evicted = offload.cache(tier).map_or(0, ChunkCache::evicted);
-                    totals.evicted_bytes += evicted * offload.chunk_bytes().0;
+                    totals.evicted_bytes[tier.index()] += evicted * offload.chunk_bytes().0;
                 }
             }
         }
         if let Some(store) = cluster.store() {
-            totals.evicted_bytes += store.cache().evicted() * store.chunk_bytes().0;
-            totals.refused += store.refused();
+            totals.evicted_bytes[TierKind::Remote.index()] +=
+                store.cache().evicted() * store.chunk_bytes().0;
+            totals.refused[1] += store.refused();
         }
         totals
     }
@@ -215,17 +223,9 @@ impl Tally {
             }
             add(SignalKind::StoredBytes, now.stored_bytes - start.stored_bytes);
             add(SignalKind::LoadedBytes, now.loaded_bytes - start.loaded_bytes);
-            add(SignalKind::EvictedBytes, now.evicted_bytes - start.evicted_bytes);
-            add(SignalKind::StoreFailures, now.refused - start.refused);
-            let (capacity, used) = end.room;
-            add(SignalKind::TierCapacityBytes, capacity);
-            add(SignalKind::TierUsedBytes, used);
         }
+        add_tiers(&mut signals, &end, &start);
         add_lookups(&mut signals, cluster, &now, &start);
-        let mut add = |kind, value: u64| signals.add(kind, value as f64, SOURCE);
-        if let (true, Some(keys)) = (self.has_store, end.store_keys) {
-            add(SignalKind::StoreKeys, keys);
-        }
         self.add_routing(&mut signals, &end.stats, &now, &start);
         signals
     }
@@ -275,26 +275,42 @@ fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &T
     }
 }
 
-/// Capacity of the largest tier, and bytes that tiers hold.
-fn room(cluster: &Cluster) -> (u64, u64) {
-    let mut capacity = 0;
-    let mut used = 0;
-    for tier in TierKind::ALL {
-        let caches = cluster.replicas().filter_map(|replica| {
-            let offload = replica.engine().offload()?;
-            Some((offload.cache(tier)?, offload.chunk_bytes().0))
-        });
-        let mut whole = 0;
-        for (cache, bytes) in caches {
-            whole += u64::from(cache.capacity()) * bytes;
-            used += u64::from(cache.used()) * bytes;
+/// What each tier did and held.
+fn add_tiers(signals: &mut Signals, end: &AtEnd, start: &Totals) {
+    let refused = |place: usize| end.totals.refused[place] - start.refused[place];
+    for tier in &TierKind::ALL[1..] {
+        let Some(room) = end.rooms[tier.index()] else { continue };
+        let mut add = |kind, value: u64| signals.add_of(*tier, kind, value as f64, SOURCE);
+        let evicted = |totals: &Totals| totals.evicted_bytes[tier.index()];
+        add(SignalKind::EvictedBytes, evicted(&end.totals) - evicted(start));
+        add(SignalKind::TierCapacityBytes, room.capacity_bytes);
+        add(SignalKind::TierUsedBytes, room.used_bytes);
+        match tier {
+            TierKind::Remote => {
+                add(SignalKind::StoreFailures, refused(1));
+                signals.add(SignalKind::StoreKeys, room.chunks as f64, SOURCE);
+            }
+            TierKind::Host => add(SignalKind::StoreFailures, refused(0)),
+            TierKind::Disk => signals.add(SignalKind::DiskFiles, room.chunks as f64, SOURCE),
+            TierKind::Gpu => {}
         }
-        capacity = capacity.max(whole);
     }
-    if let Some(store) = cluster.store() {
-        let bytes = store.chunk_bytes().0;
-        capacity = capacity.max(u64::from(store.cache().capacity()) * bytes);
-        used += u64::from(store.cache().used()) * bytes;
-    }
-    (capacity, used)
+}
+
+/// A tier over all replicas; nothing where there is none.
+fn room(cluster: &Cluster, tier: TierKind) -> Option<Room> {
+    let local = cluster.replicas().filter_map(|replica| {
+        let offload = replica.engine().offload()?;
+        Some((offload.cache(tier)?, offload.chunk_bytes().0))
+    });
+    let remote = cluster.store().filter(|_| tier == TierKind::Remote);
+    let remote = remote.map(|store| (store.cache(), store.chunk_bytes().0));
+    local.chain(remote).fold(None, |room: Option<Room>, (cache, bytes)| {
+        let room = room.unwrap_or_default();
+        Some(Room {
+            capacity_bytes: room.capacity_bytes + u64::from(cache.capacity()) * bytes,
+            used_bytes: room.used_bytes + u64::from(cache.used()) * bytes,
+            chunks: room.chunks + u64::from(cache.used()),
+        })
+    })
 }

@@ -390,6 +390,8 @@ pub enum Regime {
     FitsTier,
     /// More are gone, and no tier is as large as the working set.
     Overflows,
+    /// Under 1 %, but only because the level ends before more of it is asked again.
+    EndsBeforeReuse,
     /// More are gone, and nobody knows what tiers there are: an endpoint as it is deployed.
     ExceedsGpu,
     /// The size of the GPU's pool is not known.
@@ -401,6 +403,7 @@ impl Regime {
     pub const fn name(self) -> &'static str {
         match self {
             Self::FitsGpu => "fits-gpu",
+            Self::EndsBeforeReuse => "ends-before-reuse",
             Self::FitsTier => "fits-tier",
             Self::Overflows => "overflows",
             Self::ExceedsGpu => "exceeds-gpu",
@@ -413,6 +416,9 @@ impl Regime {
         match self {
             Self::FitsGpu => {
                 "less than 1 % of prompt tokens were asked before and are gone from the GPU pool"
+            }
+            Self::EndsBeforeReuse => {
+                "the same, but only because the level ends before more of it is asked again"
             }
             Self::FitsTier => "more are gone, and the largest tier is as large as the working set",
             Self::Overflows => "more are gone, and no tier is as large as the working set",
@@ -431,6 +437,10 @@ pub struct Prediction {
     pub working_set: Option<Bytes>,
     /// What becomes of it.
     pub regime: Regime,
+    /// Tokens of the longest sequence that a request offers to the offload mechanism; nothing
+    /// where there is none, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_offer: Option<u64>,
     /// The verdict to expect.
     pub verdict: Verdict,
     /// For verdicts that show nothing: what to change to see an effect.

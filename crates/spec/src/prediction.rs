@@ -9,6 +9,7 @@ mod cache;
 mod replay;
 mod stream;
 
+use weir_engine::OffloadConfig;
 use weir_engine::timing::Timing;
 use weir_model::{Bytes, SignalKind, Signals};
 
@@ -16,7 +17,7 @@ use self::replay::{Caches, Counts};
 use self::stream::Stream;
 use crate::error::SpecError;
 use crate::plan::{Arm, Deployment, Level, Prediction, Regime};
-use crate::verdict::{self, Facts, NEGLIGIBLE_SHARE};
+use crate::verdict::{self, Decision, Facts, NEGLIGIBLE_SHARE};
 
 /// Predictions of all arms at one level, in the arms' order. The seed is the first repeat's.
 pub(crate) fn of_level(
@@ -31,6 +32,7 @@ pub(crate) fn of_level(
     })?;
     let mut known: Vec<(&Arm, Counts)> = Vec::new();
     let mut predictions = Vec::new();
+    let mut returns: Vec<(&Arm, Regime)> = Vec::new();
     for arm in &deployment.arms {
         // Arms that differ in name only (or in routing, with one replica) have one replay.
         let same = known.iter().find(|(other, _)| {
@@ -41,27 +43,77 @@ pub(crate) fn of_level(
             Some((_, counts)) => counts.clone(),
             None => replay::run(&stream, &Caches::of(deployment, arm), deployment, &mut timing),
         };
-        predictions.push(judge(deployment, arm, &counts, effective_share));
+        let regime = if !fits_gpu(&counts) {
+            of_tiers(deployment, arm, &counts)
+        } else if level.duration.is_none() {
+            Regime::FitsGpu
+        } else {
+            // What the GPU loses depends on the placement, and not on what lies behind it.
+            let same = returns.iter().find(|(other, _)| {
+                deployment.replicas == 1 || other.routing.policy == arm.routing.policy
+            });
+            if let Some((_, regime)) = same {
+                *regime
+            } else {
+                let regime = in_time(deployment, arm, (level, seed), &mut timing)?;
+                returns.push((arm, regime));
+                regime
+            }
+        };
+        predictions.push(judge(deployment, arm, &counts, (regime, effective_share)));
         known.push((arm, counts));
     }
     Ok(predictions)
 }
 
-fn judge(deployment: &Deployment, arm: &Arm, counts: &Counts, share: f64) -> Prediction {
-    let kv = deployment.engine.kv_bytes_per_token;
-    let working_set = Some(Bytes(counts.working_set_tokens.saturating_mul(kv)));
-    let signals = foreseen(deployment, arm, counts, kv);
-    let facts =
-        Facts { replicas: deployment.replicas, effective_share: share, working_set, doubt: None };
-    let decision = verdict::decide(arm, &facts, &signals);
-    let regime = if fits_gpu(counts) {
-        Regime::FitsGpu
-    } else if largest_tier(arm) >= working_set {
+/// The regime of an arm whose GPU loses what is asked again.
+fn of_tiers(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Regime {
+    if largest_tier(arm) >= Some(working_set(deployment, counts)) {
         Regime::FitsTier
     } else {
         Regime::Overflows
+    }
+}
+
+fn working_set(deployment: &Deployment, counts: &Counts) -> Bytes {
+    Bytes(counts.working_set_tokens.saturating_mul(deployment.engine.kv_bytes_per_token))
+}
+
+/// Whether hardly anything is lost by the GPU and asked again because the level ends before: the
+/// same load without an end tells.
+fn in_time(
+    deployment: &Deployment,
+    arm: &Arm,
+    (level, seed): (&Level, u64),
+    timing: &mut Timing,
+) -> Result<Regime, SpecError> {
+    let endless = Level { duration: None, max_requests: None, ..level.clone() };
+    let stream = Stream::read(deployment, &endless, seed)?;
+    let counts = replay::run(&stream, &Caches::of(deployment, arm), deployment, timing);
+    Ok(if fits_gpu(&counts) { Regime::FitsGpu } else { Regime::EndsBeforeReuse })
+}
+
+fn judge(
+    deployment: &Deployment,
+    arm: &Arm,
+    counts: &Counts,
+    (regime, share): (Regime, f64),
+) -> Prediction {
+    let kv = deployment.engine.kv_bytes_per_token;
+    let working_set = Some(working_set(deployment, counts));
+    let signals = foreseen(deployment, arm, counts, kv);
+    let longest_offer = arm.offload.is_some().then_some(counts.longest_offer);
+    let facts = Facts {
+        replicas: deployment.replicas,
+        effective_share: share,
+        working_set,
+        regime,
+        longest_offer,
+        doubt: None,
     };
-    Prediction { working_set, regime, verdict: decision.verdict, remedy: decision.remedy }
+    let decision = verdict::decide(arm, &facts, &signals);
+    let Decision { verdict, remedy, .. } = decision;
+    Prediction { working_set, regime, longest_offer, verdict, remedy }
 }
 
 /// Hardly anything that is asked again is gone from the GPU's pool.
@@ -90,15 +142,15 @@ pub(crate) fn regime_as_deployed(
 
 /// Capacity of an arm's largest tier.
 pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
-    let offload = arm.offload.as_ref()?;
-    let store = offload.store.iter().map(|store| store.capacity);
-    offload.tiers.iter().map(|tier| tier.capacity).chain(store).max()
+    arm.offload.as_ref()?.capacities().map(|(_, capacity)| capacity).max()
 }
+
+const SOURCE: &str = "prediction";
 
 /// The signals that the counts amount to.
 fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Signals {
     let mut signals = Signals::default();
-    let mut add = |kind, value: f64| signals.add(kind, value, "prediction");
+    let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);
     let tokens = |tokens: u64| tokens as f64;
     let bytes = |tokens: u64| tokens as f64 * kv as f64;
     add(SignalKind::PromptTokens, tokens(counts.prompt));
@@ -117,10 +169,14 @@ fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Sig
         add(SignalKind::RemoteHitTokens, tokens(counts.remote_hits));
         add(SignalKind::StoredBytes, bytes(counts.stored));
         add(SignalKind::LoadedBytes, bytes(external));
-        add(SignalKind::EvictedBytes, bytes(counts.evicted));
-        add(SignalKind::StoreFailures, tokens(counts.refused));
         add(SignalKind::TierCapacityBytes, capacity.0 as f64);
     }
+    for (tier, _) in arm.offload.iter().flat_map(OffloadConfig::capacities) {
+        let mut add = |kind, value| signals.add_of(tier, kind, value, SOURCE);
+        add(SignalKind::EvictedBytes, bytes(counts.evicted[tier.index()]));
+        add(SignalKind::StoreFailures, tokens(counts.refused[tier.index()]));
+    }
+    let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);
     if deployment.replicas > 1 {
         add(SignalKind::RoutingChoices, tokens(counts.requests));
         add(SignalKind::RoutedHitTokens, tokens(counts.routed_hits));

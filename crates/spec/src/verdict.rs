@@ -12,7 +12,7 @@ mod routing;
 pub use weir_model::Claim;
 use weir_model::{Bytes, SignalKind, Signals, Verdict};
 
-use crate::plan::{Arm, ArmRole};
+use crate::plan::{Arm, ArmRole, Regime};
 
 /// Below this share of the prompt tokens, reuse is too small to show anything.
 pub(crate) const NEGLIGIBLE_SHARE: f64 = 0.01;
@@ -27,6 +27,11 @@ pub struct Facts<'a> {
     /// KV bytes that the workload asks for again, per replica, where they are known
     /// ([`crate::plan::Prediction::working_set`]).
     pub working_set: Option<Bytes>,
+    /// What the plan foresees for it.
+    pub regime: Regime,
+    /// Tokens of the longest sequence that a request offers to the offload mechanism, where that
+    /// is known.
+    pub longest_offer: Option<u64>,
     /// A line of a start-up log that says that the mechanism will not do what it was configured
     /// for.
     pub doubt: Option<&'a str>,
@@ -90,6 +95,23 @@ fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
             remedy: Some("flush all tiers, and check that no connector is loaded".to_owned()),
         };
     }
+    if arm.offload.is_none()
+        && let Some(connected) = connected(signals)
+    {
+        let held = connected.held;
+        claims.push(connected);
+        if held == Some(false) {
+            return Decision {
+                verdict: Verdict::Failed("a control with an offload connector".to_owned()),
+                explanation:
+                    "A connector stores or looks up blocks outside of the GPU: its cost is \
+                              in the control's figures."
+                        .to_owned(),
+                claims,
+                remedy: Some("serve the control without a connector".to_owned()),
+            };
+        }
+    }
     if arm.role == ArmRole::RoutingControl {
         if facts.replicas < 2 {
             return routing::no_choice(claims);
@@ -113,6 +135,21 @@ fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
         explanation: "A baseline: its figures are what the others are compared with.".to_owned(),
         remedy: None,
     }
+}
+
+/// That nothing was stored or looked up outside the GPU; nothing where that has no metric.
+fn connected(signals: &Signals) -> Option<Claim> {
+    let stored = signals.get(SignalKind::StoredBytes);
+    let asked = signals.get(SignalKind::ExternalQueryTokens);
+    if stored.is_none() && asked.is_none() {
+        return None;
+    }
+    let (stored, asked) = (stored.unwrap_or(0.0), asked.unwrap_or(0.0));
+    Some(Claim {
+        claim: "nothing stored or looked up outside the GPU".to_owned(),
+        held: Some(stored == 0.0 && asked == 0.0),
+        seen: format!("{stored:.0} bytes stored, {asked:.0} tokens asked for"),
+    })
 }
 
 /// The weaker of two halves, with the claims of both.

@@ -86,7 +86,7 @@ pub(crate) fn empty(prompts: FirstPrompts, site: &Site) -> Result<Caches, TrialE
             let place = endpoint.url().to_string();
             let known = emptied(prompts, site, endpoint)?;
             caches.notes.extend(note(&place, known));
-            caches.emptied.push(Emptied { place, known });
+            caches.emptied.push(Emptied { place, known, before: None });
         }
         if let Some(store) = site.store() {
             let place = store.product().to_owned();
@@ -100,7 +100,7 @@ pub(crate) fn empty(prompts: FirstPrompts, site: &Site) -> Result<Caches, TrialE
                      earlier load can serve the cell"
                 ));
             }
-            caches.emptied.push(Emptied { place, known });
+            caches.emptied.push(Emptied { place, known, before: None });
         }
     }
     caches.notes.extend(others(site));

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_deploy::RemoteStore;
+use weir_deploy::{Local, RemoteStore};
 use weir_load::Live;
 use weir_model::Nanos;
 use weir_observe::signals::StoreCounts;
@@ -26,17 +26,28 @@ pub(crate) struct Edges {
     pairs: Vec<(Snapshot, Snapshot)>,
     /// What the arm's store said of itself.
     pub(crate) store: Option<(StoreCounts, StoreCounts)>,
+    /// Batches that the logs say a tier did not take, where the processes are ours.
+    pub(crate) refused: Option<u64>,
     /// What the engines' KV events said.
     pub(crate) events: Option<(KvEventCounts, KvEventCounts)>,
     /// What went wrong, one line each.
     pub(crate) notes: Vec<String>,
 }
 
+/// Whom the edges are asked of.
+#[derive(Clone, Copy)]
+pub(crate) struct Observed<'a> {
+    pub(crate) scrapers: &'a [Scraper],
+    pub(crate) store: Option<&'a RemoteStore>,
+    pub(crate) processes: Option<&'a Local>,
+    pub(crate) events: Option<&'a KvEventWatch>,
+}
+
 impl Edges {
     /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
     /// `over` is set when the load has come back.
     pub(crate) fn watch(
-        (scrapers, store, events): (&[Scraper], Option<&RemoteStore>, Option<&KvEventWatch>),
+        observed: Observed<'_>,
         (start, end): (Nanos, Option<Nanos>),
         live: &Live,
         over: &AtomicBool,
@@ -44,15 +55,19 @@ impl Edges {
     ) -> Self {
         let mut notes = Vec::new();
         wait(live, over, Some(start));
+        let Observed { scrapers, store, processes, events } = observed;
         let before = scrape(scrapers, clock, &mut notes);
+        let refused_before = processes.map(Local::refused_stores);
         let store_before = ask(store, &mut notes);
         let events_before = events.map(KvEventWatch::counts);
         wait(live, over, end);
         let after = scrape(scrapers, clock, &mut notes);
         let store = store_before.zip(ask(store, &mut notes));
+        let refused = processes.map(Local::refused_stores).zip(refused_before);
+        let refused = refused.map(|(after, before)| after.saturating_sub(before));
         let events = events_before.zip(events.map(KvEventWatch::counts));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
-        Self { pairs, store, events, notes }
+        Self { pairs, store, refused, events, notes }
     }
 
     /// The differences over the window.

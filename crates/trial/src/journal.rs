@@ -26,6 +26,9 @@ pub struct Journal {
     pub started_unix_ns: u64,
     /// Where requests went.
     pub endpoints: Vec<String>,
+    /// What makes the prompts of this run its own; nothing where it asks the same as others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<u64>,
     /// What is known of each cache at the start: counted, answered or unknown.
     pub caches: Vec<Emptied>,
     /// From when on the load was steady, since its start; nothing where it never was.

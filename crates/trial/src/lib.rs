@@ -15,6 +15,7 @@ mod journal;
 mod neighbours;
 mod residence;
 mod sink;
+mod stalls;
 mod steady;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,12 +38,14 @@ use weir_workload::Salted;
 use crate::beyond::Allowance;
 pub use crate::beyond::HitsBeyondAsked;
 use crate::caches::FirstPrompts;
-use crate::edges::Edges;
+use crate::edges::{Edges, Observed};
 pub use crate::error::TrialError;
 use crate::first::Vocabulary;
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
+use crate::stalls::silent_parts;
+pub use crate::stalls::{STALLED_SHARE, Stalled};
 
 /// Where a cell stands, for people who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +81,19 @@ pub struct Trial {
     pub steady_from: Option<Nanos>,
     /// A line of a start-up log that says that the mechanism will not act.
     pub doubt: Option<String>,
+    /// Why the cell shows something else than its arm.
+    pub unfit: Option<Unfit>,
+}
+
+/// Why a cell that ran to its end has no result of its arm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
     /// Hits that the arm cannot have made.
-    pub contradiction: Option<HitsBeyondAsked>,
+    #[error(transparent)]
+    HitsBeyondAsked(HitsBeyondAsked),
+    /// It stood still for too much of its window.
+    #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
+    Stalled(Stalled),
 }
 
 /// Runs one live cell into its tables, as part of the run with this id. `live` says how far the
@@ -139,6 +153,7 @@ fn measured(
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
+        salt: plan.salt,
         caches: caches.emptied,
         steady_from: trial.steady_from,
         started: site.processes().map(|local| local.started().clone()),
@@ -155,6 +170,14 @@ struct Measurement<'a> {
     deployment: &'a Deployment,
     site: &'a Site,
     events: Option<KvEventWatch>,
+}
+
+/// What an offered load left.
+struct Offered {
+    report: LoadReport,
+    edges: Edges,
+    /// Runs of Weir beside this one, one sentence each.
+    others: Vec<String>,
 }
 
 impl Measurement<'_> {
@@ -179,34 +202,14 @@ impl Measurement<'_> {
         let mut source = Salted::new(source, self.plan.salt);
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
-        let (sampler, samples) =
-            Sampler::start(sources(&scrapers), SamplerConfig::default(), clock)?;
+        let sampling = SamplerConfig::default();
+        let (sampler, samples) = Sampler::start(sources(&scrapers), sampling, clock)?;
         let end = level.duration.unwrap_or(Nanos(u64::MAX));
         let block = self.deployment.engine.block_size;
         let mut rows = Rows::new(writer, Window { start: level.warmup, end }, block);
-        let over = AtomicBool::new(false);
-        let store = self.site.store();
-        let events = self.events.as_ref();
-        let stall = self.plan.client.request_timeout;
-        let (scrapers, over, site) = (&scrapers, &over, self.site);
-        let (report, edges, fault, others) = std::thread::scope(|scope| {
-            let window = (level.warmup, level.duration);
-            let watcher = scope
-                .spawn(move || Edges::watch((scrapers, store, events), window, live, over, &clock));
-            let guard = scope.spawn(move || guard::watch(site, live, over, stall));
-            let others = scope.spawn(move || neighbours::watch(over));
-            let report = weir_load::run(config, &mut source, &mut rows, live);
-            over.store(true, Ordering::Release);
-            let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (report, edges, fault, others)
-        });
+        let offered = self.offer(config, (&mut source, &mut rows), &scrapers, live);
         sampler.stop();
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        let report = report?;
+        let Offered { report, edges, others } = offered?;
         phase(Phase::Collect);
         if let Some(error) = source.source().error() {
             return Err(error.clone().into());
@@ -214,27 +217,71 @@ impl Measurement<'_> {
         let (asked, residence) = (rows.asked, rows.residence);
         guard::answered(&rows, self.site)?;
         let steady_from = rows.pace.steady_from(report.window);
+        let stood_still = rows.flow.stalled(report.window);
         notes.extend(steady_note(steady_from, report.window));
         notes.extend(others);
         notes.extend(report.gave_up.iter().chain(&edges.notes).cloned());
+        let store = self.site.store();
         notes.extend(store.and_then(weir_deploy::RemoteStore::problem));
         notes.extend(store.and_then(weir_deploy::RemoteStore::taken));
-        record_series(writer, samples.try_iter(), UnixNanos(report.started_unix_ns))?;
+        let observations: Vec<Observation> = samples.try_iter().collect();
+        record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
+        let mut stalls = silent_parts(&observations, &sampling, unix_window(&report));
+        stalls.extend(stood_still);
+        notes.extend(stalls.iter().map(ToString::to_string));
         let signals = self.signals(&edges, &asked, &mut notes);
         notes.extend(residence.short_window(report.window));
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
         let lost = live.snapshot();
-        let allowance = Allowance::of(
-            (self.arm(), &self.plan.client, &level.load),
-            block,
-            (report.window, residence.total()),
-            lost.failed + lost.unfinished,
-        );
+        let lost = lost.failed + lost.unfinished;
+        let allowance = self.allowance(report.window, residence.total(), lost);
         let beyond = beyond::hits(&asked, &signals, allowance).err();
-        let contradiction = self.contradiction(beyond, &mut notes);
-        let load = report;
-        Ok(Trial { signals, load, skipped, truncated, notes, steady_from, doubt, contradiction })
+        let beyond = self.contradiction(beyond, &mut notes).map(Unfit::HitsBeyondAsked);
+        let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
+        let (load, unfit) = (report, beyond.or(stalled));
+        Ok(Trial { signals, load, skipped, truncated, notes, steady_from, doubt, unfit })
+    }
+
+    /// Offers the load, while the edges of its window, the parts and the machine are watched.
+    fn offer(
+        &self,
+        config: &LoadConfig,
+        (source, rows): (&mut Salted<weir_workload::Source>, &mut Rows<'_>),
+        scrapers: &[Scraper],
+        live: &Live,
+    ) -> Result<Offered, TrialError> {
+        let level = self.level();
+        let over = AtomicBool::new(false);
+        let (over, site) = (&over, self.site);
+        let observed = Observed {
+            scrapers,
+            store: site.store(),
+            processes: site.processes(),
+            events: self.events.as_ref(),
+        };
+        let (stall, clock) = (self.plan.client.request_timeout, Clock::anchored());
+        let window = (level.warmup, level.duration);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(move || Edges::watch(observed, window, live, over, &clock));
+            let guard = scope.spawn(move || guard::watch(site, live, over, stall));
+            let others = scope.spawn(move || neighbours::watch(over));
+            let report = weir_load::run(config, source, rows, live);
+            over.store(true, Ordering::Release);
+            let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match fault {
+                Some(fault) => Err(fault),
+                None => Ok(Offered { report: report?, edges, others }),
+            }
+        })
+    }
+
+    fn allowance(&self, window: (Nanos, Nanos), residence: u128, lost: u64) -> Allowance {
+        let load = &self.level().load;
+        let block = self.deployment.engine.block_size;
+        Allowance::of((self.arm(), &self.plan.client, load), block, (window, residence), lost)
     }
 
     /// Hits beyond what was asked fail a cell. Of an arm as it is deployed nothing is claimed, and
@@ -268,11 +315,7 @@ impl Measurement<'_> {
             } else {
                 self.deployment.tensor_parallel
             },
-            second_level: match (&offload.store, offload.tiers.len()) {
-                (Some(_), _) => Some(TierKind::Remote),
-                (None, 2..) => Some(TierKind::Disk),
-                (None, _) => None,
-            },
+            second_level: offload.farthest().filter(|tier| *tier != TierKind::Host),
         })
     }
 
@@ -299,18 +342,27 @@ impl Measurement<'_> {
     }
 
     /// What the plan gave, and what is on the disk, where the arm's processes are ours.
-    fn add_local(&self, signals: &mut Signals) {
+    fn add_local(&self, edges: &Edges, signals: &mut Signals) {
         let (Some(local), Some(offload)) = (self.site.processes(), &self.arm().offload) else {
             return;
         };
-        let tiers = offload.tiers.iter().map(|tier| tier.capacity);
-        let capacities = tiers.chain(offload.store.iter().map(|store| store.capacity));
-        let largest = capacities.map(|bytes| bytes.0).max().unwrap_or(0);
-        signals.add(SignalKind::TierCapacityBytes, largest as f64, "the plan, as it was started");
+        let source = "the plan, as it was started";
+        let largest = offload.capacities().map(|(_, bytes)| bytes.0).max().unwrap_or(0);
+        signals.add(SignalKind::TierCapacityBytes, largest as f64, source);
+        for (tier, bytes) in offload.capacities() {
+            signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
+        }
+        if let (Some(tier), Some(refused)) = (offload.farthest(), edges.refused)
+            && refused > 0
+        {
+            let source = "logs (batches that were not stored)";
+            signals.add_of(tier, SignalKind::StoreFailures, refused as f64, source);
+        }
         if let Some(contents) = local.disk_contents() {
             let source = "the disk tier's folder (files)";
             signals.add(SignalKind::DiskFiles, contents.files as f64, source);
-            signals.add(SignalKind::TierUsedBytes, contents.bytes as f64, source);
+            let bytes = contents.bytes as f64;
+            signals.add_of(TierKind::Disk, SignalKind::TierUsedBytes, bytes, source);
         }
     }
 
@@ -340,7 +392,7 @@ impl Measurement<'_> {
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
         gaps.extend(self.add_tiers(&engines, edges, &mut signals));
-        self.add_local(&mut signals);
+        self.add_local(edges, &mut signals);
         self.add_events(edges, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
@@ -361,13 +413,19 @@ fn sources(scrapers: &[Scraper]) -> Vec<Box<dyn Source>> {
     engines.chain([Box::new(HostProbe::open(&[])) as Box<dyn Source>]).collect()
 }
 
+/// The measured window in the time of the samples.
+fn unix_window(report: &LoadReport) -> (UnixNanos, UnixNanos) {
+    let begin = UnixNanos(report.started_unix_ns);
+    (begin.after(report.window.0), begin.after(report.window.1))
+}
+
 /// Samples as rows of `series.parquet`; those before the load began are left out.
 fn record_series(
     writer: &mut CellWriter,
-    samples: impl Iterator<Item = Observation>,
+    observations: &[Observation],
     start: UnixNanos,
 ) -> Result<(), TrialError> {
-    for observation in samples {
+    for observation in observations {
         let Observation::Sample(sample) = observation else { continue };
         if sample.at() < start {
             continue;

@@ -8,6 +8,7 @@ use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
 use crate::residence::Residence;
+use crate::stalls::Flow;
 use crate::steady::Pace;
 
 /// Different causes that are counted: a server that gives each failure its own words must not fill
@@ -26,6 +27,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) residence: Residence,
     /// Work per part of the load.
     pub(crate) pace: Pace,
+    /// When tokens came.
+    pub(crate) flow: Flow,
     /// Causes of failed requests, with how often each came.
     failures: BTreeMap<String, u64>,
 }
@@ -39,6 +42,7 @@ impl<'a> Rows<'a> {
             asked: AskedLoad::default(),
             residence: Residence::default(),
             pace: Pace::default(),
+            flow: Flow::default(),
             failures: BTreeMap::new(),
         }
     }
@@ -59,6 +63,7 @@ impl Sink for Rows<'_> {
     fn row(&mut self, row: RequestRow) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
         self.pace.add(&row);
+        self.flow.add(&row);
         self.residence.add(&row, self.window);
         if let Some(cause) = row.error.as_ref().filter(|_| row.outcome == Outcome::Failed)
             && (self.failures.len() < CAUSES_KEPT || self.failures.contains_key(cause))

@@ -1,12 +1,15 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{AnswerFacts, Certificate, SignalKind, Signals, Verdict};
-use weir_record::{CellFigures, CellStatus, CellWriter, Evidence, FailureCause, RunFolder};
+use weir_record::{
+    CellFigures, CellState, CellStatus, CellWriter, Evidence, FailureCause, RunFolder,
+};
 use weir_report::comparison::REMEDY_MARK;
 use weir_report::results::without_result;
 use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
 
+use crate::host;
 use crate::interrupt::Interrupt;
 use crate::measured::measure;
 use crate::recorded::Recorded;
@@ -40,7 +43,16 @@ pub(crate) fn run_cell(
     interrupt: &Interrupt,
     quiet: bool,
 ) -> anyhow::Result<bool> {
+    let asked_before = !matches!(run.cell_state(&cell.path)?, CellState::Missing);
     let mut writer = run.begin_cell(&cell.path)?;
+    let fresh;
+    let plan = if asked_before && matches!(plan.target, Target::Endpoint(_)) {
+        // Nobody empties the stores behind an endpoint: they hold what the cell asked before.
+        fresh = Plan { salt: plan.salt.map(|_| host::nonce()), ..plan.clone() };
+        &fresh
+    } else {
+        plan
+    };
     let ran = if plan.target == Target::Simulated {
         simulate(plan, cell, &mut writer, interrupt)?
     } else {
@@ -132,6 +144,8 @@ fn evidence(
         replicas: deployment.replicas,
         effective_share: plan.effective_share,
         working_set: cell.prediction.working_set,
+        regime: cell.prediction.regime,
+        longest_offer: cell.prediction.longest_offer,
         doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);

@@ -66,7 +66,7 @@ pub(crate) fn measure(
         signals: trial.signals,
         skipped: trial.skipped,
         truncated: trial.truncated,
-        contradiction: trial.contradiction.map(|beyond| beyond.to_string()),
+        contradiction: trial.unfit.map(|why| why.to_string()),
         answers: Some(trial.load.answers),
         certificate: Some(trial.load.certificate),
         notes: trial.notes,

@@ -16,6 +16,7 @@ use super::Local;
 use crate::emptied::{Count, Emptied, Emptiness};
 use crate::endpoint::Flush;
 use crate::error::DeployError;
+use crate::log;
 
 /// Longest time for all tiers to be empty: what is on its way has to arrive first.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -35,14 +36,15 @@ impl Local {
                 Ok(u64::from(replica.endpoint.flush(true)? != Flush::Done))
             })?;
             let place = replica.process.name().to_owned();
-            seen.push(Emptied { place, known: Emptiness::Answered });
+            seen.push(Emptied { place, known: Emptiness::Answered, before: None });
         }
         if let Some((_, url)) = &self.lmcache {
+            let before = lmcache_objects(url)?;
             until(deadline, url, "objects of LMCache's first level", || {
                 clear_lmcache(url)?;
                 lmcache_objects(url)
             })?;
-            seen.push(counted("LMCache's first level", Count::Objects(0)));
+            seen.push(counted("LMCache's first level", Count::Objects(0), Some(before)));
         }
         if let Some(folder) = &self.disk {
             let failed = |source| DeployError::File {
@@ -50,23 +52,25 @@ impl Local {
                 path: folder.display().to_string(),
                 source,
             };
+            let before = contents(folder).map_err(failed)?.files;
             until(deadline, folder.display(), "the disk tier's files", || {
                 each_chunk(folder, &mut |file| fs::remove_file(file.path())).map_err(failed)?;
                 Ok(contents(folder).map_err(failed)?.files)
             })?;
-            seen.push(counted("disk", Count::Files(0)));
+            seen.push(counted("disk", Count::Files(0), Some(before)));
         }
         if let Some(store) = &self.store {
+            let before = store.counts(deadline)?.keys;
             store.empty(deadline)?;
-            seen.push(counted(store.product(), Count::Keys(0)));
+            seen.push(counted(store.product(), Count::Keys(0), before));
         }
         Ok(seen)
     }
 }
 
 /// A tier of which nothing was left when it was counted.
-fn counted(place: &str, count: Count) -> Emptied {
-    Emptied { place: place.to_owned(), known: Emptiness::Counted(count) }
+fn counted(place: &str, count: Count, before: Option<u64>) -> Emptied {
+    Emptied { place: place.to_owned(), known: Emptiness::Counted(count), before }
 }
 
 /// What a folder holds.
@@ -83,6 +87,15 @@ impl Local {
     /// read.
     pub fn disk_contents(&self) -> Option<Contents> {
         contents(self.disk()?).ok()
+    }
+}
+
+impl Local {
+    /// Batches of blocks that the farthest tier did not take, as the logs say, since the start.
+    pub fn refused_stores(&self) -> u64 {
+        let logs = self.replicas.iter().map(|replica| &replica.process);
+        let logs = logs.chain(self.lmcache.as_ref().map(|(process, _)| process));
+        logs.map(|process| log::refused_stores(&process.said())).sum()
     }
 }
 

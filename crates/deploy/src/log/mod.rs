@@ -14,6 +14,21 @@ pub use start_up::StartUp;
 
 use line::{plain, shortened};
 
+/// Lines by which a part says that a tier behind it did not take or give a batch of blocks: of
+/// LMCache's server, and of vLLM's file tier.
+const REFUSED: [(&str, &str); 2] =
+    [("Store task ", " failed for keys"), ("Job ", "block I/O failed")];
+
+/// How often a log says that a tier did not take what it was given.
+pub(crate) fn refused_stores(text: &str) -> u64 {
+    let refused = |line: &&str| {
+        REFUSED
+            .iter()
+            .any(|(begin, end)| line.split_once(begin).is_some_and(|(_, rest)| rest.contains(end)))
+    };
+    text.lines().filter(refused).count() as u64
+}
+
 /// The last line that says something, without colours and shortened.
 pub(crate) fn last_line(text: &str) -> String {
     let line = text.lines().rev().map(plain).find(|line| !line.trim().is_empty());
@@ -28,4 +43,20 @@ pub(crate) fn since(log: &Path, begin: u64) -> String {
         file.read_to_end(&mut bytes)
     });
     read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refused_stores;
+
+    #[test]
+    fn batches_that_a_tier_did_not_take_are_counted_by_line() {
+        let log = "[2026-11-30 04:10:02] LMCache WARNING: Store task 7 to adapter 0 failed for keys: \
+                   [ObjectKey(..)] (store_controller.py:791)\n\
+                   (EngineCore pid=9) ERROR 11-30 thread_pool.py:181] Job 3 block I/O failed: \
+                   [Errno 28] No space left on device\n\
+                   L2 store task 8 completed: adapter 0, 4 keys.\n";
+        assert_eq!(refused_stores(log), 2);
+        assert_eq!(refused_stores(""), 0);
+    }
 }

@@ -1,7 +1,7 @@
 //! Signals from the KV events that engines publish: a source beside their counters, and the only
 //! one for what vLLM's own connector evicts.
 
-use weir_model::{SignalKind, Signals};
+use weir_model::{SignalKind, Signals, TierKind};
 
 use crate::kv_events::KvEventCounts;
 
@@ -53,7 +53,9 @@ pub fn add_kv_events(
         if !bytes.promotes {
             add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
         }
-        add(SignalKind::EvictedBytes, removed, bytes.chunk, "BlockRemoved", "CPU");
+        let source = format!("{PART} (BlockRemoved, medium CPU)");
+        let evicted = removed as f64 * bytes.chunk as f64;
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, &source);
     }
     None
 }
@@ -85,13 +87,13 @@ mod tests {
         assert_eq!(add_kv_events((&before, &after), BYTES, &mut signals), None);
         assert_eq!(signals.get(SignalKind::GpuEvictedBytes), Some(30.0));
         assert_eq!(signals.get(SignalKind::StoredBytes), Some(500.0));
-        assert_eq!(signals.get(SignalKind::EvictedBytes), Some(300.0));
+        assert_eq!(signals.get_of(TierKind::Host, SignalKind::EvictedBytes), Some(300.0));
         // Of what came into host memory, nobody knows how much came from the GPU.
         let mut signals = Signals::default();
         let tiering = EventBytes { promotes: true, ..BYTES };
         assert_eq!(add_kv_events((&before, &after), tiering, &mut signals), None);
         assert_eq!(signals.get(SignalKind::StoredBytes), None);
-        assert_eq!(signals.get(SignalKind::EvictedBytes), Some(300.0));
+        assert_eq!(signals.get_of(TierKind::Host, SignalKind::EvictedBytes), Some(300.0));
     }
 
     #[test]

@@ -47,7 +47,8 @@ const SERVER_READINGS: &[Reading] = &[
         SignalKind::StoreFailures,
         "lmcache_mp_l1_allocation_failure_chunks_total",
         &[("during", "l1_store")],
-    ),
+    )
+    .speaks_of(TierKind::Host),
 ];
 
 /// How the server's families begin.
@@ -56,8 +57,10 @@ const SECOND_LEVEL: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
 const LOADED: &str = "lmcache_mp_num_chunks_loaded_total";
 const WRITTEN: &str = "lmcache_mp_l1_write_chunks_total";
 const PROMOTED: &str = "lmcache_mp_l2_prefetch_load_completed_chunks_total";
-const EVICTED: [&str; 2] =
-    ["lmcache_mp_l1_evicted_chunks_total", "lmcache_mp_l2_evicted_objects_chunks_total"];
+const EVICTED: &str = "lmcache_mp_l1_evicted_chunks_total";
+const EVICTED_FARTHER: &str = "lmcache_mp_l2_evicted_objects_chunks_total";
+/// Chunks that the second level took; those that it refused are not among them.
+const TAKEN_FARTHER: &str = "lmcache_mp_l2_store_completed_objects_chunks_total";
 const USED: [&str; 2] = ["lmcache_mp_l1_memory_usage_bytes", "lmcache_mp_l2_usage_bytes"];
 
 /// Adds the signals of `LMCache` servers, one window per server.
@@ -102,21 +105,32 @@ pub fn add_lmcache_server(
         let stored = (written - promoted.unwrap_or(0.0)).max(0.0);
         add(SignalKind::StoredBytes, stored * objects.bytes(), &source);
     }
-    let evicted: Vec<f64> = EVICTED.iter().filter_map(|metric| read(metric)).collect();
-    if !evicted.is_empty() {
-        // What was promoted is let go of once it was read, and counted like an eviction.
-        let promoted = read(PROMOTED);
-        let counted = EVICTED.join(" + ");
+    // What was promoted is let go of once it was read, and counted like an eviction.
+    let promoted = read(PROMOTED);
+    if let Some(evicted) = read(EVICTED) {
         let source = match promoted {
-            Some(_) => format!("{counted} - {PROMOTED}"),
-            None => counted,
+            Some(_) => format!("{SERVER} ({EVICTED} - {PROMOTED})"),
+            None => format!("{SERVER} ({EVICTED})"),
         };
-        let gone = (evicted.iter().sum::<f64>() - promoted.unwrap_or(0.0)).max(0.0);
-        add(SignalKind::EvictedBytes, gone * objects.bytes(), &source);
+        let gone = (evicted - promoted.unwrap_or(0.0)).max(0.0) * objects.bytes();
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, &source);
     }
-    let used: Vec<f64> = USED.iter().filter_map(|metric| level(windows, metric)).collect();
-    if !used.is_empty() {
-        add(SignalKind::TierUsedBytes, used.iter().sum(), &USED.join(" + "));
+    if let (Some(tier), Some(taken)) = (objects.second_level, read(TAKEN_FARTHER)) {
+        let source = format!("{SERVER} ({TAKEN_FARTHER})");
+        let bytes = taken * objects.bytes();
+        signals.add_of(tier, SignalKind::StoredBytes, bytes, &source);
+    }
+    if let (Some(tier), Some(evicted)) = (objects.second_level, read(EVICTED_FARTHER)) {
+        let source = format!("{SERVER} ({EVICTED_FARTHER})");
+        let gone = evicted * objects.bytes();
+        signals.add_of(tier, SignalKind::EvictedBytes, gone, &source);
+    }
+    let tiers = [(Some(TierKind::Host), USED[0]), (objects.second_level, USED[1])];
+    for (tier, metric) in tiers {
+        if let (Some(tier), Some(used)) = (tier, level(windows, metric)) {
+            let source = format!("{SERVER} ({metric})");
+            signals.add_of(tier, SignalKind::TierUsedBytes, used, &source);
+        }
     }
     gaps
 }
@@ -126,7 +140,8 @@ const IN_PROCESS: &str = "LMCache's /metrics";
 const IN_PROCESS_READINGS: &[Reading] = &[
     Reading::new(SignalKind::ExternalQueryTokens, "lmcache:num_lookup_tokens_total"),
     Reading::new(SignalKind::ExternalHitTokens, "lmcache:num_hit_tokens_total"),
-    Reading::new(SignalKind::StoreFailures, "lmcache:local_cpu_evict_failed_count_total"),
+    Reading::new(SignalKind::StoreFailures, "lmcache:local_cpu_evict_failed_count_total")
+        .speaks_of(TierKind::Host),
 ];
 
 /// Counters whose growth, times the bytes or tokens of one of what they count, is a signal.
@@ -134,8 +149,11 @@ const STORED_TOKENS: &str = "lmcache:num_stored_tokens_total";
 const HIT_TOKENS: &str = "lmcache:num_hit_tokens_total";
 const REMOTE_READ_BYTES: &str = "lmcache:num_remote_read_bytes_total";
 const EVICTED_KEYS: &str = "lmcache:local_cpu_evict_keys_count_total";
-const LEVELS: [&str; 3] =
-    ["lmcache:local_cache_usage", "lmcache:local_storage_usage", "lmcache:remote_cache_usage"];
+const LEVELS: [(TierKind, &str); 3] = [
+    (TierKind::Host, "lmcache:local_cache_usage"),
+    (TierKind::Disk, "lmcache:local_storage_usage"),
+    (TierKind::Remote, "lmcache:remote_cache_usage"),
+];
 
 /// Adds the signals of `LMCache` inside vLLM, whose families stand among vLLM's own.
 pub fn add_lmcache_in_process(
@@ -149,21 +167,29 @@ pub fn add_lmcache_in_process(
         (SignalKind::StoredBytes, STORED_TOKENS, token_bytes),
         (SignalKind::LoadedBytes, HIT_TOKENS, token_bytes),
         (SignalKind::RemoteHitTokens, REMOTE_READ_BYTES, 1.0 / token_bytes.max(1.0)),
-        (SignalKind::EvictedBytes, EVICTED_KEYS, objects.bytes()),
     ];
+    let mut read = |metric: &str| {
+        grown(windows, metric, &[]).unwrap_or_else(|gap| {
+            note(&mut gaps, gap);
+            None
+        })
+    };
     for (kind, metric, factor) in scaled {
-        match grown(windows, metric, &[]) {
-            Ok(Some(value)) => {
-                signals.add(kind, value * factor, &format!("{IN_PROCESS} ({metric})"));
-            }
-            Ok(None) => {}
-            Err(gap) => note(&mut gaps, gap),
+        if let Some(value) = read(metric) {
+            signals.add(kind, value * factor, &format!("{IN_PROCESS} ({metric})"));
         }
     }
-    let used: Vec<f64> = LEVELS.iter().filter_map(|metric| level(windows, metric)).collect();
-    if !used.is_empty() {
-        let source = format!("{IN_PROCESS} ({})", LEVELS.join(" + "));
-        signals.add(SignalKind::TierUsedBytes, used.iter().sum(), &source);
+    if let Some(evicted) = read(EVICTED_KEYS) {
+        let source = format!("{IN_PROCESS} ({EVICTED_KEYS})");
+        let gone = evicted * objects.bytes();
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, &source);
+    }
+    for (tier, metric) in LEVELS {
+        // A level that was never used is a gauge of 0, of a tier that the arm may not have.
+        if let Some(used) = level(windows, metric).filter(|used| *used > 0.0) {
+            let source = format!("{IN_PROCESS} ({metric})");
+            signals.add_of(tier, SignalKind::TierUsedBytes, used, &source);
+        }
     }
     gaps
 }

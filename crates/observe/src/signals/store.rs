@@ -4,10 +4,12 @@
 //! The store counts what went over its sockets, which is the blocks and a little protocol (under a
 //! thousandth for blocks of 64 KiB and more). Others who use the same store are in its figures too.
 
-use weir_model::{SignalKind, Signals};
+use std::collections::BTreeMap;
+
+use weir_model::{SignalKind, Signals, TierKind};
 
 /// A store's own counters at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCounts {
     /// Keys of the arm's layout; nothing where they were not counted.
     pub keys: Option<u64>,
@@ -19,6 +21,11 @@ pub struct StoreCounts {
     pub input_bytes: Option<u64>,
     /// Bytes sent since its start (`total_net_output_bytes`).
     pub output_bytes: Option<u64>,
+    /// Writes that it refused since its start, by the error that it answered (`OOM`, `READONLY`,
+    /// `NOPERM`, `MISCONF`).
+    pub refusals: BTreeMap<String, u64>,
+    /// The keys are all of the database: how the arm's are named is not known.
+    pub are_all_keys: bool,
 }
 
 /// What one key of the store stands for.
@@ -41,9 +48,10 @@ pub fn add_store(
     signals: &mut Signals,
 ) {
     let mut add = |kind, value: f64, field: &str| {
-        signals.add(kind, value, &format!("{product} INFO ({field})"));
+        signals.add_of(TierKind::Remote, kind, value, &format!("{product} INFO ({field})"));
     };
     let per_moved = chunk.model_bytes as f64 / chunk.moved_bytes.max(1) as f64;
+    let mut hits = None;
     let grown = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
     if let Some(bytes) = grown(before.input_bytes, after.input_bytes) {
         add(SignalKind::StoredBytes, bytes as f64 * per_moved, "total_net_input_bytes");
@@ -51,13 +59,33 @@ pub fn add_store(
     if let Some(bytes) = grown(before.output_bytes, after.output_bytes) {
         let tokens = bytes as f64 / chunk.moved_bytes.max(1) as f64 * f64::from(chunk.tokens);
         add(SignalKind::LoadedBytes, bytes as f64 * per_moved, "total_net_output_bytes");
-        add(SignalKind::RemoteHitTokens, tokens, "total_net_output_bytes");
+        let source = format!("{product} INFO (total_net_output_bytes)");
+        hits = Some((tokens, source));
     }
     if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
         add(SignalKind::EvictedBytes, keys as f64 * chunk.model_bytes as f64, "evicted_keys");
     }
     add(SignalKind::TierUsedBytes, after.used_bytes as f64 * per_moved, "used_memory");
-    if let Some(keys) = after.keys {
+    let refused: Vec<(&str, u64)> = after
+        .refusals
+        .iter()
+        .map(|(error, count)| {
+            let earlier = before.refusals.get(error).copied().unwrap_or(0);
+            (error.as_str(), count.saturating_sub(earlier))
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    if !refused.is_empty() {
+        let fields: Vec<String> =
+            refused.iter().map(|(error, count)| format!("errorstat_{error} {count}")).collect();
+        let all: u64 = refused.iter().map(|(_, count)| count).sum();
+        add(SignalKind::StoreFailures, all as f64, &fields.join(", "));
+    }
+    if let Some((tokens, source)) = hits {
+        signals.add(SignalKind::RemoteHitTokens, tokens, &source);
+    }
+    // Keys of everybody say nothing of the arm's, unless there are none.
+    if let Some(keys) = after.keys.filter(|keys| !after.are_all_keys || *keys == 0) {
         let source = format!("{product} (SCAN over the arm's keys)");
         signals.add(SignalKind::StoreKeys, keys as f64, &source);
     }
@@ -73,7 +101,15 @@ mod tests {
     fn counts(keys: u64, evicted_keys: u64, input: u64, output: u64) -> StoreCounts {
         let (input_bytes, output_bytes) = (Some(input << 20), Some(output << 20));
         let used_bytes = keys << 22;
-        StoreCounts { keys: Some(keys), used_bytes, evicted_keys, input_bytes, output_bytes }
+        StoreCounts {
+            keys: Some(keys),
+            used_bytes,
+            evicted_keys,
+            input_bytes,
+            output_bytes,
+            refusals: BTreeMap::new(),
+            are_all_keys: false,
+        }
     }
 
     #[test]
@@ -81,21 +117,45 @@ mod tests {
         let mut signals = Signals::default();
         // 10 chunks in, 5 out, 3 evicted.
         add_store("redis", (&counts(2, 1, 8, 0), &counts(9, 4, 48, 20)), CHUNK, &mut signals);
-        let get = |kind| signals.get(kind).unwrap();
+        let get = |kind| signals.get_of(TierKind::Remote, kind).unwrap();
         assert_eq!(get(SignalKind::StoredBytes), (320u64 << 20) as f64);
         assert_eq!(get(SignalKind::LoadedBytes), (160u64 << 20) as f64);
-        assert_eq!(get(SignalKind::RemoteHitTokens), 5.0 * 256.0);
+        assert_eq!(signals.get(SignalKind::RemoteHitTokens), Some(5.0 * 256.0));
         assert_eq!(get(SignalKind::EvictedBytes), (96u64 << 20) as f64);
-        assert_eq!(get(SignalKind::StoreKeys), 9.0);
+        assert_eq!(signals.get(SignalKind::StoreKeys), Some(9.0));
         assert_eq!(get(SignalKind::TierUsedBytes), (288u64 << 20) as f64);
+    }
+
+    #[test]
+    fn refused_writes_are_counted_in_the_window() {
+        let mut signals = Signals::default();
+        let refused = |oom: u64, replica: u64| StoreCounts {
+            refusals: BTreeMap::from([("OOM".to_owned(), oom), ("READONLY".to_owned(), replica)]),
+            ..counts(0, 0, 0, 0)
+        };
+        add_store("redis", (&refused(4, 2), &refused(28, 2)), CHUNK, &mut signals);
+        let seen = &signals.0[&SignalKind::StoreFailures];
+        assert_eq!(seen[0].value, 24.0);
+        assert_eq!(seen[0].tier, Some(TierKind::Remote));
+        assert_eq!(seen[0].source, "redis INFO (errorstat_OOM 24)");
+    }
+
+    #[test]
+    fn keys_of_everybody_are_not_the_arms() {
+        for (keys, told) in [(4, None), (0, Some(0.0))] {
+            let mut signals = Signals::default();
+            let all = StoreCounts { are_all_keys: true, ..counts(keys, 0, 0, 0) };
+            add_store("redis", (&all, &all), CHUNK, &mut signals);
+            assert_eq!(signals.get(SignalKind::StoreKeys), told);
+        }
     }
 
     #[test]
     fn a_restarted_store_gives_levels_and_no_differences() {
         let mut signals = Signals::default();
         add_store("redis", (&counts(9, 4, 48, 20), &counts(1, 0, 4, 0)), CHUNK, &mut signals);
-        assert_eq!(signals.get(SignalKind::StoredBytes), None);
-        assert_eq!(signals.get(SignalKind::EvictedBytes), None);
+        assert_eq!(signals.get_of(TierKind::Remote, SignalKind::StoredBytes), None);
+        assert_eq!(signals.get_of(TierKind::Remote, SignalKind::EvictedBytes), None);
         assert_eq!(signals.get(SignalKind::StoreKeys), Some(1.0));
     }
 }

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{SignalKind, Signals};
+use weir_model::{SignalKind, Signals, TierKind};
 
 use super::{Reading, add_readings, grown, note};
 use crate::difference::{Difference, GapError};
@@ -52,7 +52,8 @@ const READINGS: &[Reading] = &[
         "vllm:kv_offload_total_bytes_total",
         &[("transfer_type", "CPU_to_GPU")],
     ),
-    Reading::new(SignalKind::StoreFailures, "vllm:kv_offload_allocation_failure_total"),
+    Reading::new(SignalKind::StoreFailures, "vllm:kv_offload_allocation_failure_total")
+        .speaks_of(TierKind::Host),
     Reading::new(SignalKind::Preemptions, "vllm:num_preemptions_total"),
 ];
 

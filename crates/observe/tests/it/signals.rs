@@ -52,11 +52,11 @@ fn a_real_scrape_with_offloading_gives_the_signals_that_decide() {
         (Kind::LoadedBytes, 131_072.0),
         (Kind::Preemptions, 0.0),
         (Kind::Replicas, 1.0),
-        // Declared without a sample: no store failed yet.
-        (Kind::StoreFailures, 0.0),
     ] {
         assert_eq!(signals.get(kind), Some(value), "{kind:?}");
     }
+    // Declared without a sample: no store failed yet.
+    assert_eq!(signals.get_of(TierKind::Host, Kind::StoreFailures), Some(0.0));
     // vLLM does not say these, and one replica has no choice.
     for kind in [Kind::EvictedBytes, Kind::TierUsedBytes, Kind::SeenTokens, Kind::RoutingChoices] {
         assert_eq!(signals.get(kind), None, "{kind:?}");
@@ -168,7 +168,9 @@ const LMCACHE: &str = "lmcache_mp_lookup_requested_tokens_total{model_name=\"m\"
     lmcache_mp_l1_allocation_failure_chunks_total{during=\"l1_store\"} 2\n\
     lmcache_mp_l1_allocation_failure_chunks_total{during=\"l2_prefetch\"} 7\n\
     lmcache_mp_l1_memory_usage_bytes 1000\n\
-    lmcache_mp_l2_usage_bytes{l2_name=\"resp\"} 500\n";
+    lmcache_mp_l2_usage_bytes{l2_name=\"resp\"} 500\n\
+    lmcache_mp_l2_store_completed_objects_chunks_total 12\n\
+    lmcache_mp_l2_evicted_objects_chunks_total 1\n";
 
 const OBJECTS: Objects = Objects {
     chunk_tokens: 256,
@@ -193,12 +195,20 @@ fn an_lmcache_server_counts_chunks_per_rank() {
         (Kind::LoadedBytes, 6.0 * 256_000.0),
         // 20 written, of which 4 came from the second level; each is half a chunk.
         (Kind::StoredBytes, 16.0 * 128_000.0),
-        // Of 7 that left, 4 had only passed through.
-        (Kind::EvictedBytes, 3.0 * 128_000.0),
-        (Kind::StoreFailures, 2.0),
-        (Kind::TierUsedBytes, 1500.0),
     ] {
         assert_eq!(signals.get(kind), Some(value), "{kind:?}");
+    }
+    // What each level says, it says of itself.
+    for (tier, kind, value) in [
+        // Of 7 that left, 4 had only passed through.
+        (TierKind::Host, Kind::EvictedBytes, 3.0 * 128_000.0),
+        (TierKind::Host, Kind::StoreFailures, 2.0),
+        (TierKind::Host, Kind::TierUsedBytes, 1000.0),
+        (TierKind::Remote, Kind::EvictedBytes, 128_000.0),
+        (TierKind::Remote, Kind::StoredBytes, 12.0 * 128_000.0),
+        (TierKind::Remote, Kind::TierUsedBytes, 500.0),
+    ] {
+        assert_eq!(signals.get_of(tier, kind), Some(value), "{tier} {kind:?}");
     }
     assert_eq!(signals.get(Kind::DiskHitTokens), None);
     assert!(sources(&signals, Kind::StoredBytes)[0].1.contains(" - lmcache_mp_l2_prefetch"));
@@ -227,10 +237,11 @@ fn lmcache_in_process_counts_tokens_and_bytes() {
         (Kind::StoredBytes, 600_000.0),
         (Kind::LoadedBytes, 300_000.0),
         (Kind::RemoteHitTokens, 256.0),
-        (Kind::EvictedBytes, 256_000.0),
-        (Kind::TierUsedBytes, 5.0),
     ] {
         assert_eq!(signals.get(kind), Some(value), "{kind:?}");
+    }
+    for (kind, value) in [(Kind::EvictedBytes, 256_000.0), (Kind::TierUsedBytes, 5.0)] {
+        assert_eq!(signals.get_of(TierKind::Host, kind), Some(value), "{kind:?}");
     }
 }
 

@@ -261,7 +261,7 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
 
 /// True where what was evicted, or found no room, depended on the time: LMCache's server.
 fn is_clocked(arm: &Arm, seen: &Seen) -> bool {
-    let some = |kind| seen.all(kind).iter().any(|seen| seen.value > 0.0);
+    let some = |kind| seen.tiers(kind).any(|(_, value)| value > 0.0);
     arm.has_lmcache_server() && (some(SignalKind::EvictedBytes) || some(SignalKind::StoreFailures))
 }
 

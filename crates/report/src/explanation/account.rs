@@ -2,18 +2,25 @@
 
 use std::fmt::Write;
 
-use weir_model::{Bytes, SignalKind};
+use weir_model::{Bytes, SignalKind, TierKind};
 use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
 
 use super::sources::Seen;
 use crate::numerals;
 
 /// The tiers' signals with what a reader calls them.
-const TIERS: [(SignalKind, &str); 3] = [
-    (SignalKind::HostHitTokens, "host memory"),
-    (SignalKind::DiskHitTokens, "disk"),
-    (SignalKind::RemoteHitTokens, "the remote store"),
-];
+const TIERS: [TierKind; 3] = [TierKind::Host, TierKind::Disk, TierKind::Remote];
+
+/// A tier in words.
+const fn name(tier: TierKind) -> &'static str {
+    match tier {
+        TierKind::Gpu => "the GPU",
+        TierKind::Host => "host memory",
+        TierKind::Disk => "disk",
+        TierKind::Remote => "the remote store",
+    }
+}
+
 /// The split over tiers is believed where its sum is this near to what the engine took from them.
 const SPLIT: f64 = 0.1;
 
@@ -72,7 +79,7 @@ fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
              it out; no tier is as large"
         }
         (Regime::Overflows, false) => "it is larger than the GPU pool and than every tier",
-        (Regime::ExceedsGpu | Regime::Unknown, _) => regime.meaning(),
+        (Regime::EndsBeforeReuse | Regime::ExceedsGpu | Regime::Unknown, _) => regime.meaning(),
     }
 }
 
@@ -80,7 +87,7 @@ fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
 pub(crate) fn split(seen: &Seen, served: Option<f64>) -> Option<Vec<(&'static str, f64)>> {
     let tiers: Vec<(&str, f64)> = TIERS
         .iter()
-        .filter_map(|(kind, name)| Some((*name, seen.get(*kind)?)))
+        .filter_map(|tier| Some((name(*tier), seen.get(SignalKind::hits_of(*tier))?)))
         .filter(|(_, tokens)| *tokens > 0.0)
         .collect();
     let sum: f64 = tiers.iter().map(|(_, tokens)| tokens).sum();
@@ -184,12 +191,13 @@ impl Account<'_> {
                 lines.extend(self.line(title, kind, tokens));
             }
         }
-        for (kind, name) in TIERS {
+        for tier in TIERS {
+            let kind = SignalKind::hits_of(tier);
             let parts = self.seen.all(kind);
             // Nobody needs to hear of a tier that the arm does not have.
             let is_used = parts.iter().any(|seen| seen.value > 0.0);
             if is_used && (parts.len() > 1 || !has_split) {
-                lines.extend(self.line(&format!("Hits in {name}"), kind, tokens));
+                lines.extend(self.line(&format!("Hits in {}", name(tier)), kind, tokens));
             }
         }
         lines
@@ -210,36 +218,51 @@ impl Account<'_> {
         let stored = self.line("Stored", SignalKind::StoredBytes, bytes);
         let mut lines = vec![stored.unwrap_or_else(|| "Stored: not observable".to_owned())];
         lines.extend(self.line("Loaded", SignalKind::LoadedBytes, bytes));
-        if self.seen.get(SignalKind::EvictedBytes).is_some_and(|evicted| evicted > 0.0) {
-            lines.extend(self.line("Evicted from the tiers", SignalKind::EvictedBytes, bytes));
+        let moved = [(SignalKind::StoredBytes, "to"), (SignalKind::LoadedBytes, "from")];
+        for (kind, way) in moved {
+            for (tier, _) in self.seen.tiers(kind) {
+                let told = self.seen.told_of(tier, kind, bytes);
+                lines.extend(told.map(|told| format!("Moved {way} {}: {told}", name(tier))));
+            }
+        }
+        for (tier, evicted) in self.seen.tiers(SignalKind::EvictedBytes) {
+            if evicted > 0.0 {
+                let told = self.seen.told_of(tier, SignalKind::EvictedBytes, bytes);
+                lines.extend(told.map(|told| format!("Evicted from {}: {told}", name(tier))));
+            }
         }
         lines
     }
 
     /// What the tiers held at the end.
     pub(super) fn held(&self) -> Option<String> {
-        let used = self.seen.told(SignalKind::TierUsedBytes, bytes);
+        let used = self.seen.tiers(SignalKind::TierUsedBytes).filter_map(|(tier, _)| {
+            let told = self.seen.told_of(tier, SignalKind::TierUsedBytes, bytes)?;
+            Some(format!("{} {told}", name(tier)))
+        });
         let keys =
             self.seen.told(SignalKind::StoreKeys, |keys| format!("{} keys", numerals::whole(keys)));
-        let parts: Vec<String> = [used, keys].into_iter().flatten().collect();
+        let parts: Vec<String> = used.chain(keys).collect();
         (!parts.is_empty()).then(|| format!("Held at the end: {}", parts.join(", ")))
     }
 
     /// What went wrong, where something did.
     pub(super) fn trouble(&self) -> Option<String> {
+        let refused = self.seen.tiers(SignalKind::StoreFailures);
+        let refused = refused.filter(|(_, count)| *count > 0.0).map(|(tier, count)| {
+            format!("{} did not take {} stores", name(tier), numerals::whole(count))
+        });
         let kinds = [
             (SignalKind::StoreFailures, "stores were given up"),
             (SignalKind::LoadFailures, "loads did not bring their blocks"),
             (SignalKind::WrongBlocks, "blocks came with other bytes than were stored"),
             (SignalKind::Preemptions, "requests were preempted for want of GPU blocks"),
         ];
-        let parts: Vec<String> = kinds
-            .into_iter()
-            .filter_map(|(kind, words)| {
-                let count = self.seen.get(kind).filter(|count| *count > 0.0)?;
-                Some(format!("{} {words}", numerals::whole(count)))
-            })
-            .collect();
+        let others = kinds.into_iter().filter_map(|(kind, words)| {
+            let count = self.seen.get(kind).filter(|count| *count > 0.0)?;
+            Some(format!("{} {words}", numerals::whole(count)))
+        });
+        let parts: Vec<String> = refused.chain(others).collect();
         (!parts.is_empty()).then(|| format!("Trouble: {}", parts.join(", ")))
     }
 

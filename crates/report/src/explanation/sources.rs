@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{SignalKind, Signals};
+use weir_model::{Signal, SignalKind, Signals, TierKind};
 
 use crate::results::CellResult;
 
@@ -25,9 +25,13 @@ pub(crate) struct Observation {
     pub(crate) is_lookup: bool,
 }
 
+/// What a figure speaks of: a quantity of the mechanism as a whole, or of one of its tiers. Figures
+/// of unlike things are never held against each other.
+type Subject = (SignalKind, Option<TierKind>);
+
 /// All quantities that were seen in every one of some repeats.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(BTreeMap<SignalKind, Vec<Observation>>);
+pub(crate) struct Seen(BTreeMap<Subject, Vec<Observation>>);
 
 impl Seen {
     /// Sums the signals of complete repeats. A source that is silent in one of them is left out:
@@ -41,14 +45,17 @@ impl Seen {
             for source in sources {
                 let value = |signals: &&Signals| {
                     let mut of_kind = signals.0.get(kind)?.iter();
-                    Some(of_kind.find(|signal| signal.source == source.source)?.value)
+                    let same = |signal: &&Signal| {
+                        signal.source == source.source && signal.tier == source.tier
+                    };
+                    Some(of_kind.find(same)?.value)
                 };
                 let values: Option<Vec<f64>> = signals.iter().map(value).collect();
                 let Some(values) = values else { continue };
                 let sum: f64 = values.iter().sum();
                 let value = if kind.is_gauge() { sum / values.len() as f64 } else { sum };
                 let part = part(&source.source);
-                let of_kind = seen.0.entry(*kind).or_default();
+                let of_kind = seen.0.entry((*kind, source.tier)).or_default();
                 // The first of a part's figures is its most direct one.
                 if of_kind.iter().all(|other| other.part != part) {
                     let is_lookup = source.source.contains("lookup");
@@ -59,9 +66,20 @@ impl Seen {
         seen
     }
 
-    /// Who saw a quantity, the one that a verdict takes first.
+    /// Who saw a quantity of the mechanism as a whole, the one that a verdict takes first.
     pub(crate) fn all(&self, kind: SignalKind) -> &[Observation] {
-        self.0.get(&kind).map_or(&[], Vec::as_slice)
+        self.about((kind, None))
+    }
+
+    fn about(&self, subject: Subject) -> &[Observation] {
+        self.0.get(&subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// A quantity tier by tier, nearest first, where somebody says so.
+    pub(crate) fn tiers(&self, kind: SignalKind) -> impl Iterator<Item = (TierKind, f64)> + '_ {
+        TierKind::ALL
+            .into_iter()
+            .filter_map(move |tier| Some((tier, self.about((kind, Some(tier))).first()?.value)))
     }
 
     /// The value that a verdict takes.
@@ -72,22 +90,21 @@ impl Seen {
     /// A quantity with who says so and whether others agree: "34 GiB (vLLM's /metrics; Weir's tiers
     /// the same within 0.2 %)".
     pub(crate) fn told(&self, kind: SignalKind, print: fn(f64) -> String) -> Option<String> {
-        let (first, others) = self.all(kind).split_first()?;
-        let lookups = if first.is_lookup { LOOKUPS } else { "" };
-        let mut words = format!("{} ({}{lookups}", print(first.value), first.part);
-        for other in others {
-            words += "; ";
-            words += &against(first, other, print);
-        }
-        Some(words + ")")
+        told(self.all(kind), print)
+    }
+
+    /// The same of one tier.
+    pub(crate) fn told_of(
+        &self,
+        tier: TierKind,
+        kind: SignalKind,
+        print: fn(f64) -> String,
+    ) -> Option<String> {
+        told(self.about((kind, Some(tier))), print)
     }
 
     /// True where two parts cannot both be right about a quantity.
     pub(crate) fn contradicts(&self, kind: SignalKind) -> bool {
-        // Each part evicts from its own tier: what they say does not add up to one quantity.
-        if matches!(kind, SignalKind::EvictedBytes | SignalKind::TierUsedBytes) {
-            return false;
-        }
         let Some((first, others)) = self.all(kind).split_first() else { return false };
         let least = match kind.unit() {
             "tokens" => NEGLIGIBLE * self.get(SignalKind::PromptTokens).unwrap_or(0.0),
@@ -99,6 +116,18 @@ impl Seen {
         };
         !first.is_lookup && others.iter().any(|other| !other.is_lookup && differs(other))
     }
+}
+
+/// See [`Seen::told`].
+fn told(seen: &[Observation], print: fn(f64) -> String) -> Option<String> {
+    let (first, others) = seen.split_first()?;
+    let lookups = if first.is_lookup { LOOKUPS } else { "" };
+    let mut words = format!("{} ({}{lookups}", print(first.value), first.part);
+    for other in others {
+        words += "; ";
+        words += &against(first, other, print);
+    }
+    Some(words + ")")
 }
 
 /// Of the larger; -1 to 1.
@@ -139,7 +168,7 @@ mod tests {
     #[test]
     fn sources_agree_differ_or_contradict() {
         let kind = SignalKind::ExternalHitTokens;
-        let seen = |values: &[Observation]| Seen(BTreeMap::from([(kind, values.to_vec())]));
+        let seen = |values: &[Observation]| Seen(BTreeMap::from([((kind, None), values.to_vec())]));
         let told = |seen: &Seen| seen.told(kind, |value| format!("{value:.0}")).unwrap();
         let engine = observation("vLLM's /metrics", 1000.0, false);
         let one = seen(std::slice::from_ref(&engine));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use weir_model::{Claim, OverheadReason, SignalKind, Verdict};
+use weir_model::{Claim, OverheadReason, SignalKind, TierKind, Verdict};
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
@@ -66,10 +66,16 @@ fn results(plan: &Plan) -> Results<'_> {
                 add(SignalKind::ExternalHitTokens, 5_000.0, LMCACHE);
                 add(SignalKind::HostHitTokens, 300_000.0, LOOKUPS);
                 add(SignalKind::StoredBytes, 4e10, LMCACHE);
-                add(SignalKind::StoredBytes, 4.05e10, "redis INFO (total_net_input_bytes)");
-                add(SignalKind::EvictedBytes, 2e10, "redis INFO (evicted_keys)");
                 add(SignalKind::StoreKeys, 1234.0, "redis (SCAN over the arm's keys)");
                 add(SignalKind::Preemptions, 3.0, ENGINE);
+                let mut of_store = |kind, value, field: &str| {
+                    let source = format!("redis INFO ({field})");
+                    signals.add_of(TierKind::Remote, kind, value, &source);
+                };
+                of_store(SignalKind::StoredBytes, 4.05e10, "total_net_input_bytes");
+                of_store(SignalKind::EvictedBytes, 2e10, "evicted_keys");
+                of_store(SignalKind::StoreFailures, 24.0, "errorstat_OOM 24");
+                of_store(SignalKind::TierUsedBytes, 3e10, "used_memory");
                 evidence.verdict = Verdict::OverheadOnly(OverheadReason::Evicted);
                 evidence.claims = vec![
                     Claim {

@@ -182,6 +182,7 @@ fn prediction(arm: &str, level: usize) -> Prediction {
     Prediction {
         working_set: Some(Bytes::from_gib(40)),
         regime,
+        longest_offer: None,
         verdict: verdict(arm, level),
         remedy,
     }

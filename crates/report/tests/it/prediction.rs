@@ -1,7 +1,7 @@
 //! A simulated run beside a live one.
 
 use weir_engine::Mechanism;
-use weir_model::SignalKind;
+use weir_model::{SignalKind, TierKind};
 use weir_record::CellStatus;
 use weir_report::artifacts::{analysis, report};
 use weir_report::comparison::{Comparison, PredictionComparison, compare_prediction};
@@ -180,7 +180,7 @@ fn levels_of_an_lmcache_server_that_evicts_are_not_judged() {
             signals.add(SignalKind::HostHitTokens, 60_000.0 - evicted, &format!("{source} lookup"));
             signals.add(SignalKind::RemoteHitTokens, evicted, "store's INFO");
             signals.add(SignalKind::RemoteHitTokens, evicted, &format!("{source} lookup"));
-            signals.add(SignalKind::EvictedBytes, evicted, source);
+            signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, source);
         }
         results
     };

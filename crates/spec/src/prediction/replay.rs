@@ -27,14 +27,18 @@ pub(super) struct Counts {
     pub(super) disk_hits: u64,
     pub(super) remote_hits: u64,
     pub(super) stored: u64,
-    pub(super) evicted: u64,
-    pub(super) refused: u64,
+    /// By the tier that evicted.
+    pub(super) evicted: [u64; 4],
+    /// By the tier that had no room.
+    pub(super) refused: [u64; 4],
     pub(super) gpu_evicted: u64,
     pub(super) routed_hits: u64,
     pub(super) uniform_hits: f64,
     pub(super) best_hits: u64,
     /// The most tokens of one replica that at any moment had been asked and would be again.
     pub(super) working_set_tokens: u64,
+    /// Tokens of the longest sequence that a request offered to the tiers.
+    pub(super) longest_offer: u64,
     per_replica: Vec<u64>,
     eligible: u64,
 }
@@ -68,6 +72,7 @@ pub(super) struct Caches {
     replicas: Vec<Replica>,
     store: Option<Cache>,
     prompt_only: bool,
+    chunk_tokens: u64,
     policy: PolicyConfig,
     seed: u64,
     /// Tokens of one replica's GPU pool.
@@ -102,6 +107,7 @@ impl Caches {
             replicas: vec![replica; deployment.replicas as usize],
             store: store.map(|store| Cache::new(store.capacity.0 / kv, refuses(store.policy))),
             prompt_only: offload.is_some_and(|offload| offload.prompt_only),
+            chunk_tokens: offload.map_or(0, |offload| u64::from(offload.chunk_tokens)),
             policy: arm.routing.policy.clone(),
             seed: arm.routing.seed,
             pool,
@@ -182,7 +188,7 @@ struct Served {
 
 /// One request at one replica: hits from near to far, then stores.
 fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
-    let Caches { replicas, store, prompt_only, .. } = caches;
+    let Caches { replicas, store, prompt_only, chunk_tokens, .. } = caches;
     let replica = &mut replicas[chosen];
     let (mut gpu, mut loaded) = (0, 0);
     let mut on_gpu = true;
@@ -211,12 +217,21 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     counts.gpu_hits += gpu;
     counts.eligible += asked.seen_tokens.saturating_sub(gpu);
     counts.gpu_evicted += replica.gpu.insert(asked.whole()).evicted;
-    let stored = if *prompt_only { asked.prompt() } else { asked.whole() };
-    for cache in replica.tiers.iter_mut().map(|(_, cache)| cache).chain(store) {
+    let answer = if *prompt_only { 0 } else { u64::from(asked.output_tokens) };
+    let offered = asked.prompt_tokens + answer;
+    counts.longest_offer = counts.longest_offer.max(offered);
+    // Mechanisms store whole chunks.
+    let stored = match *prompt_only {
+        _ if offered < *chunk_tokens => &[],
+        true => asked.prompt(),
+        false => asked.whole(),
+    };
+    let local = replica.tiers.iter_mut().map(|(tier, cache)| (*tier, cache));
+    for (tier, cache) in local.chain(store.as_mut().map(|store| (TierKind::Remote, store))) {
         let done = cache.insert(stored);
         counts.stored += done.stored;
-        counts.evicted += done.evicted;
-        counts.refused += done.refused;
+        counts.evicted[tier.index()] += done.evicted;
+        counts.refused[tier.index()] += done.refused;
     }
     Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
 }

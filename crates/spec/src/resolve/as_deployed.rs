@@ -131,6 +131,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
                 prediction: Prediction {
                     working_set: None,
                     regime,
+                    longest_offer: None,
                     verdict: Verdict::Control,
                     remedy: None,
                 },

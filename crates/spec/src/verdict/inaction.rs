@@ -1,6 +1,6 @@
 //! Mechanisms that were there and did nothing: what makes an arm void.
 
-use weir_model::{Bytes, SignalKind, Signals, Verdict, VoidReason};
+use weir_model::{Bytes, SignalKind, Signals, TierKind, Verdict, VoidReason};
 
 use super::{Claim, Decision, Facts};
 use crate::plan::Arm;
@@ -29,6 +29,15 @@ pub(super) fn void(
     let get = |kind| signals.get(kind);
     let count = |kind| get(kind).unwrap_or(0.0);
     let stored = count(SignalKind::StoredBytes);
+    let chunk = arm.offload.as_ref().map_or(0, |offload| u64::from(offload.chunk_tokens));
+    if let Some(longest) = facts.longest_offer.filter(|longest| *longest < chunk)
+        && stored == 0.0
+    {
+        let words =
+            format!("No request fills a chunk of {chunk} tokens: the longest has {longest}.");
+        let remedy = format!("longer prompts, or chunk_tokens of {longest} at most");
+        return Some(decided(claims.to_vec(), words, &remedy));
+    }
     if stored == 0.0 && count(SignalKind::ExternalQueryTokens) == 0.0 {
         let words = "No store and no lookup reached the offload mechanism.".to_owned();
         return Some(decided(claims.to_vec(), words, CHECK_KEYS));
@@ -42,23 +51,42 @@ pub(super) fn void(
         return Some(decided(claims.to_vec(), words, remedy));
     }
     let offload = arm.offload.as_ref()?;
-    let (kind, words, what) = match &offload.store {
-        Some(store) => {
-            (SignalKind::StoreKeys, format!("key of it is in {}", store.product), "store")
+    let tier = offload.farthest()?;
+    let (held, nothing, role) = match (tier, &offload.store) {
+        (TierKind::Remote, Some(store)) => {
+            (SignalKind::StoreKeys, format!("No key of it is in {}", store.product), "store")
         }
-        None if offload.tiers.len() > 1 => {
-            (SignalKind::DiskFiles, "file of it is on the disk".to_owned(), "disk")
+        (TierKind::Disk, _) => {
+            (SignalKind::DiskFiles, "No file of it is on the disk".to_owned(), "disk")
         }
-        None => return None,
+        _ => return None,
     };
-    let empty = get(kind) == Some(0.0) && count(SignalKind::EvictedBytes) == 0.0;
+    // Its own evictions: what nearer tiers let go of says nothing about it.
+    let evicted = signals.get_of(tier, SignalKind::EvictedBytes).unwrap_or(0.0);
+    let empty = get(held) == Some(0.0) && evicted == 0.0;
     if !empty || stored == 0.0 {
         return None;
     }
     let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
-    let remedy =
-        format!("check that the mechanism is told where its {what} is, by the keys of its version");
-    Some(decided(claims.to_vec(), format!("No {words}{nearer}."), &remedy))
+    let refused = refusals(tier, signals);
+    let remedy = match &refused {
+        Some(_) => ROOM.to_owned(),
+        None => format!(
+            "check that the mechanism is told where its {role} is, by the keys of its version"
+        ),
+    };
+    let words = format!("{nothing}{nearer}.{}", refused.unwrap_or_default());
+    Some(decided(claims.to_vec(), words, &remedy))
+}
+
+/// What helps where a tier refused to be written.
+pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the right to be written";
+
+/// That a tier refused stores, how many, and who says so; nothing where it did not.
+pub(super) fn refusals(tier: TierKind, signals: &Signals) -> Option<String> {
+    let mut seen = signals.0.get(&SignalKind::StoreFailures)?.iter();
+    let refused = seen.find(|signal| signal.tier == Some(tier) && signal.value > 0.0)?;
+    Some(format!(" It refused {:.0} stores ({}).", refused.value, refused.source))
 }
 
 /// The decision on a mechanism that took nothing of what it was offered. A tier that is too small

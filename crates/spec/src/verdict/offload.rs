@@ -1,10 +1,10 @@
 //! The offload half of the decision table.
 
-use weir_model::{Bytes, OverheadReason, SignalKind, Signals, Verdict};
+use weir_model::{Bytes, OverheadReason, SignalKind, Signals, TierKind, Verdict};
 
 use super::inaction;
 use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, tokens, unverified};
-use crate::plan::Arm;
+use crate::plan::{Arm, Regime};
 
 /// The figures that decide.
 struct Seen {
@@ -49,29 +49,42 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
         held: Some(enough && eligible >= NEGLIGIBLE_SHARE * prompt),
         seen: format!("{served:.0} of {eligible:.0} tokens ({:.1} %)", percent(served, eligible)),
     });
-    let farthest = farthest(arm, signals);
-    claims.extend(farthest.clone());
+    let farthest = Farthest::of(arm, signals, eligible);
+    claims.extend(farthest.as_ref().map(|tier| tier.claim.clone()));
     if eligible < NEGLIGIBLE_SHARE * prompt {
-        return fits_gpu(claims, &seen, signals, facts);
-    }
-    if enough {
-        let doubt = match farthest {
-            Some(claim) if claim.held == Some(false) => {
-                " All of it came from nearer tiers: it says nothing about the farthest one."
-            }
-            _ => "",
+        return if matches!(facts.regime, Regime::FitsGpu | Regime::Unknown) {
+            fits_gpu(claims, &seen, signals, facts)
+        } else {
+            no_reuse(claims, &seen)
         };
-        return Decision {
+    }
+    match farthest {
+        _ if !enough => not_served(claims, &seen, signals, facts),
+        Some(tier) if tier.claim.held != Some(true) => tier.behind_others(claims, signals, &seen),
+        _ => Decision {
             verdict: Verdict::Effective,
             claims,
             explanation: format!(
-                "The tiers served {:.1} % of the reuse that the GPU did not hold.{doubt}",
+                "The tiers served {:.1} % of the reuse that the GPU did not hold.",
                 percent(served, eligible)
             ),
             remedy: None,
-        };
+        },
     }
-    not_served(claims, &seen, signals, facts)
+}
+
+/// More is asked again than the GPU holds, and not in this window.
+fn no_reuse(claims: Vec<Claim>, seen: &Seen) -> Decision {
+    Decision {
+        verdict: Verdict::OverheadOnly(OverheadReason::NoReuseInWindow),
+        claims,
+        explanation: format!(
+            "The plan foresees that blocks leave the GPU and are asked again, and only {:.2} % of \
+             the prompt tokens in the window were such.",
+            percent(seen.eligible, seen.prompt)
+        ),
+        remedy: Some("a longer duration or more users, so that reuse comes round".to_owned()),
+    }
 }
 
 /// Nothing that is asked again leaves the GPU.
@@ -108,9 +121,9 @@ fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_
 
 /// There was reuse to serve, and (almost) none of it was served: why?
 fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
-    let get = |kind| signals.get(kind).unwrap_or(0.0);
-    let evicted = get(SignalKind::EvictedBytes);
-    let refused = get(SignalKind::StoreFailures);
+    let over = |kind| signals.over_tiers(kind).unwrap_or(0.0);
+    let evicted = over(SignalKind::EvictedBytes);
+    let refused = over(SignalKind::StoreFailures);
     let capacity = signals.get(SignalKind::TierCapacityBytes).map(|bytes| Bytes(bytes as u64));
     let small = match (capacity, facts.working_set) {
         (Some(capacity), Some(working_set)) => capacity < working_set,
@@ -187,22 +200,60 @@ fn why_not_served(
     }
 }
 
-/// The claim of an arm with a disk or a store: that part of it served something.
-fn farthest(arm: &Arm, signals: &Signals) -> Option<Claim> {
-    let offload = arm.offload.as_ref()?;
-    let (kind, name) = if offload.store.is_some() {
-        (SignalKind::RemoteHitTokens, "the remote store")
-    } else if offload.tiers.len() > 1 {
-        (SignalKind::DiskHitTokens, "the disk")
-    } else {
-        return None;
-    };
-    let hits = signals.get(kind);
-    Some(Claim {
-        claim: format!("{name} served blocks"),
-        held: hits.map(|hits| hits > 0.0),
-        seen: hits.map_or_else(not_observable, |hits| tokens(hits, "hits")),
-    })
+/// The tier that an arm with a disk or a store is about.
+struct Farthest {
+    tier: TierKind,
+    /// As the report calls it.
+    name: &'static str,
+    /// That it served a part of the reuse that is more than a rounding.
+    claim: Claim,
+}
+
+impl Farthest {
+    fn of(arm: &Arm, signals: &Signals, eligible: f64) -> Option<Self> {
+        let tier = arm.offload.as_ref()?.farthest()?;
+        let name = match tier {
+            TierKind::Remote => "the remote store",
+            TierKind::Disk => "the disk",
+            // Whatever a mechanism with host memory alone serves comes from there.
+            TierKind::Host | TierKind::Gpu => return None,
+        };
+        let hits = signals.get(SignalKind::hits_of(tier));
+        let least = NEGLIGIBLE_SHARE * eligible;
+        let claim = Claim {
+            claim: format!("{name} served blocks"),
+            held: hits.map(|hits| hits > 0.0 && hits >= least),
+            seen: hits.map_or_else(not_observable, |hits| tokens(hits, "hits")),
+        };
+        Some(Self { tier, name, claim })
+    }
+
+    /// The decision where the tiers served enough, and this one is not seen to have part in it.
+    fn behind_others(&self, claims: Vec<Claim>, signals: &Signals, seen: &Seen) -> Decision {
+        let name = self.name;
+        if self.claim.held.is_none() {
+            return unverified(claims, &format!("what {name} served"));
+        }
+        let refused = inaction::refusals(self.tier, signals);
+        let remedy = match &refused {
+            Some(_) => inaction::ROOM.to_owned(),
+            None => {
+                "smaller nearer tiers, or a larger working set, so that they do not hold it all"
+                    .to_owned()
+            }
+        };
+        Decision {
+            verdict: Verdict::OverheadOnly(OverheadReason::NearerTier),
+            claims,
+            explanation: format!(
+                "The tiers served {:.1} % of the reuse that the GPU did not hold, and nearer tiers \
+                 than {name} nearly all of that: it says nothing about {name}.{}",
+                percent(seen.served, seen.eligible),
+                refused.unwrap_or_default()
+            ),
+            remedy: Some(remedy),
+        }
+    }
 }
 
 fn acted(claim: &str, value: Option<f64>, unit: &str) -> Claim {

@@ -65,7 +65,14 @@ fn routing() -> Arm {
 }
 
 fn facts(replicas: u32) -> Facts<'static> {
-    Facts { replicas, effective_share: 0.1, working_set: Some(Bytes::from_gib(2)), doubt: None }
+    Facts {
+        replicas,
+        effective_share: 0.1,
+        working_set: Some(Bytes::from_gib(2)),
+        regime: Regime::FitsTier,
+        longest_offer: None,
+        doubt: None,
+    }
 }
 
 fn signals(values: &[(SignalKind, f64)]) -> Signals {
@@ -141,7 +148,8 @@ fn an_offload_that_cannot_be_seen_is_unverified() {
 #[test]
 fn reuse_that_stays_on_the_gpu_is_overhead_only() {
     let seen = busy(&[(SignalKind::EligibleTokens, 99.0), (SignalKind::ExternalHitTokens, 99.0)]);
-    let decision = decide(&offloading(), &facts(1), &seen);
+    let held = Facts { regime: Regime::FitsGpu, ..facts(1) };
+    let decision = decide(&offloading(), &held, &seen);
     assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
     assert!(decision.remedy.unwrap().contains("gpu_memory_utilization"));
 }
@@ -197,11 +205,11 @@ fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
     assert_eq!(verdict(&offloading(), 1, &seen), Verdict::Unverified);
 }
 
-#[test]
-fn an_arm_whose_store_served_nothing_says_so() {
-    let mut arm = offloading();
-    if let Some(offload) = &mut arm.offload {
-        offload.store = Some(StoreConfig {
+/// An offload with a store behind host memory, and one with a disk there.
+fn farther() -> [(Arm, SignalKind, SignalKind); 2] {
+    let (mut stored, mut disk) = (offloading(), offloading());
+    if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
+        store.store = Some(StoreConfig {
             product: "redis".to_owned(),
             capacity: Bytes::from_gib(4),
             policy: EvictionPolicy::Lru,
@@ -210,13 +218,96 @@ fn an_arm_whose_store_served_nothing_says_so() {
             lookup_latency: Nanos::ZERO,
             lookup_per_key: Nanos::ZERO,
         });
+        let farther = TierConfig { kind: TierKind::Disk, ..tiered.tiers[0].clone() };
+        tiered.tiers.push(farther);
     }
-    let seen = busy(&[(SignalKind::ExternalHitTokens, 900.0), (SignalKind::RemoteHitTokens, 0.0)]);
-    let decision = decide(&arm, &facts(1), &seen);
-    assert_eq!(decision.verdict, Verdict::Effective);
-    assert!(decision.explanation.contains("nothing about the farthest"));
-    let remote = decision.claims.iter().find(|claim| claim.claim.contains("remote")).unwrap();
-    assert_eq!(remote.held, Some(false));
+    [
+        (stored, SignalKind::RemoteHitTokens, SignalKind::StoreKeys),
+        (disk, SignalKind::DiskHitTokens, SignalKind::DiskFiles),
+    ]
+}
+
+#[test]
+fn an_arm_is_worth_what_its_farthest_tier_did() {
+    let served = (SignalKind::ExternalHitTokens, 4_000.0);
+    let nearer = Verdict::OverheadOnly(OverheadReason::NearerTier);
+    for (arm, hits, _) in farther() {
+        // 5,000 tokens were eligible: less than 50 of them are a rounding.
+        for (tokens, expected) in [(0.0, &nearer), (49.0, &nearer), (50.0, &Verdict::Effective)] {
+            let decision = decide(&arm, &facts(1), &busy(&[served, (hits, tokens)]));
+            assert_eq!(&decision.verdict, expected, "{hits:?} {tokens}");
+            let claim = decision.claims.iter().find(|claim| claim.claim.ends_with("served blocks"));
+            assert_eq!(claim.unwrap().held, Some(tokens >= 50.0));
+        }
+        assert!(!nearer.counts());
+        // Nobody says what it served: that is not the same as nothing.
+        let unseen = decide(&arm, &facts(1), &busy(&[served]));
+        assert_eq!(unseen.verdict, Verdict::Unverified);
+    }
+}
+
+#[test]
+fn refusals_of_the_farthest_tier_are_named_with_their_count() {
+    for (arm, hits, held) in farther() {
+        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 0.0), (held, 3.0)]);
+        let silent = decide(&arm, &facts(1), &seen);
+        assert!(!silent.explanation.contains("refused"), "{}", silent.explanation);
+        seen.add_of(TierKind::Host, SignalKind::StoreFailures, 7.0, "host memory's");
+        seen.add_of(tier, SignalKind::StoreFailures, 24.0, "the tier's own");
+        let decision = decide(&arm, &facts(1), &seen);
+        assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
+        assert!(decision.explanation.ends_with("It refused 24 stores (the tier's own)."));
+        assert!(decision.remedy.unwrap().contains("room"));
+    }
+}
+
+#[test]
+fn reuse_that_did_not_come_round_in_the_window_is_not_held_by_the_gpu() {
+    let seen = busy(&[(SignalKind::EligibleTokens, 99.0), (SignalKind::ExternalHitTokens, 99.0)]);
+    for (regime, reason, counts) in [
+        (Regime::FitsGpu, OverheadReason::FitsGpu, true),
+        (Regime::FitsTier, OverheadReason::NoReuseInWindow, false),
+        (Regime::Overflows, OverheadReason::NoReuseInWindow, false),
+        (Regime::EndsBeforeReuse, OverheadReason::NoReuseInWindow, false),
+        (Regime::Unknown, OverheadReason::FitsGpu, true),
+    ] {
+        let decision = decide(&offloading(), &Facts { regime, ..facts(1) }, &seen);
+        assert_eq!(decision.verdict, Verdict::OverheadOnly(reason));
+        assert_eq!(decision.verdict.counts(), counts);
+    }
+}
+
+#[test]
+fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
+    let idle = signals(&[(SignalKind::StoredBytes, 0.0), (SignalKind::ExternalQueryTokens, 9e3)]);
+    let of = |longest, seen: &Signals| {
+        let facts = Facts { longest_offer: Some(longest), ..facts(1) };
+        decide(&offloading(), &facts, seen)
+    };
+    // Chunks of 16 tokens.
+    let decision = of(15, &idle);
+    assert_eq!(decision.verdict, Verdict::Void(VoidReason::NoOperation));
+    assert!(decision.explanation.contains("a chunk of 16 tokens: the longest has 15"));
+    assert!(!of(16, &idle).explanation.contains("a chunk of"));
+    let stored = busy(&[(SignalKind::ExternalHitTokens, 900.0)]);
+    assert_eq!(of(15, &stored).verdict, Verdict::Effective, "what was seen decides");
+}
+
+#[test]
+fn a_control_with_a_connector_is_no_control() {
+    let of = |stored: f64, asked: f64| {
+        let seen = signals(&[
+            (SignalKind::StoredBytes, stored),
+            (SignalKind::ExternalQueryTokens, asked),
+            (SignalKind::ExternalHitTokens, 0.0),
+        ]);
+        verdict(&arm(ArmRole::Control), 1, &seen)
+    };
+    assert_eq!(of(0.0, 0.0), Verdict::Control);
+    let failed = Verdict::Failed("a control with an offload connector".to_owned());
+    assert_eq!(of(3e7, 0.0), failed);
+    assert_eq!(of(0.0, 4_256.0), failed);
 }
 
 /// Signals of a precise router: prompt tokens, hits of the chosen, of chance and of the best.
@@ -301,34 +392,27 @@ fn a_mechanism_that_said_that_it_would_recompute_is_void_unless_it_served() {
 #[test]
 fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
     let void = Verdict::Void(VoidReason::NoOperation);
-    let hits = (SignalKind::ExternalHitTokens, 4_000.0);
-    let mut stored = offloading();
-    let mut disk = offloading();
-    if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
-        store.store = Some(StoreConfig {
-            product: "redis".to_owned(),
-            capacity: Bytes::from_gib(1),
-            policy: EvictionPolicy::Lru,
-            link: link(),
-            client_bytes_per_s: 1e9,
-            lookup_latency: Nanos::ZERO,
-            lookup_per_key: Nanos::ZERO,
-        });
-        let farther = TierConfig { kind: TierKind::Disk, ..tiered.tiers[0].clone() };
-        tiered.tiers.push(farther);
-    }
-    for (arm, kind, words) in [
-        (&stored, SignalKind::StoreKeys, "No key of it is in redis"),
-        (&disk, SignalKind::DiskFiles, "No file of it is on the disk"),
-    ] {
-        let (verdict, why) = told(arm, &facts(1), &[hits, (kind, 0.0)]);
-        assert_eq!(verdict, void);
-        assert!(why.starts_with(words), "{why}");
-        assert!(why.ends_with("what was served came from nearer tiers."), "{why}");
-        assert_eq!(told(arm, &facts(1), &[hits, (kind, 3.0)]).0, Verdict::Effective);
-        // All of it may have been evicted.
-        let evicted = [hits, (kind, 0.0), (SignalKind::EvictedBytes, 1e6)];
-        assert_eq!(told(arm, &facts(1), &evicted).0, Verdict::Effective);
+    let words = ["No key of it is in redis", "No file of it is on the disk"];
+    for ((arm, hits, held), words) in farther().into_iter().zip(words) {
+        let served = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 4_000.0)];
+        let mut seen = busy(&[&served[..], &[(held, 0.0)]].concat());
+        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
+        // What host memory evicts says nothing of what is behind it.
+        seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 3e7, "test");
+        let decision = decide(&arm, &facts(1), &seen);
+        assert_eq!(decision.verdict, void);
+        assert!(decision.explanation.starts_with(words), "{}", decision.explanation);
+        assert!(decision.explanation.ends_with("what was served came from nearer tiers."));
+        // Why it is empty, where it says so.
+        let mut refused = seen.clone();
+        refused.add_of(tier, SignalKind::StoreFailures, 12.0, "redis INFO (errorstat_READONLY 12)");
+        let decision = decide(&arm, &facts(1), &refused);
+        assert!(decision.explanation.contains("It refused 12 stores"), "{}", decision.explanation);
+        // It holds something, or all of what it held may have been evicted by itself.
+        let filled = busy(&[&served[..], &[(held, 3.0)]].concat());
+        assert_eq!(verdict(&arm, 1, &filled), Verdict::Effective);
+        seen.add_of(tier, SignalKind::EvictedBytes, 1e6, "test");
+        assert_eq!(verdict(&arm, 1, &seen), Verdict::Effective);
     }
 }
 

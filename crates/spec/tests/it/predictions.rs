@@ -53,6 +53,36 @@ fn prefixes_beyond_the_pool_go_to_a_tier_that_holds_them() {
 }
 
 #[test]
+fn a_window_that_ends_before_reuse_is_not_held_by_the_gpu() {
+    let of_duration = |load: &str| {
+        let plan = plan(&[POOL, "workload.shared-prefix.prefixes=100", load]);
+        of(&plan, "native-offload").clone()
+    };
+    assert_eq!(of_duration("load={users: 1, duration: 600s}").regime, Regime::FitsTier);
+    let short = of_duration("load={users: 1, duration: 2s, warmup: 1s}");
+    assert_eq!(short.regime, Regime::EndsBeforeReuse);
+    let reason = OverheadReason::NoReuseInWindow;
+    assert_eq!(short.verdict, Verdict::OverheadOnly(reason));
+    assert!(short.remedy.unwrap().contains("longer duration"));
+}
+
+#[test]
+fn a_chunk_longer_than_every_request_is_foreseen_to_be_void() {
+    let of_chunk = |tokens: u32| {
+        let arm = format!("arms=[no-offload, {{preset: native-offload, chunk_tokens: {tokens}}}]");
+        let long = "load={users: 8, duration: 600s}";
+        let plan = plan(&[POOL, "workload.shared-prefix.prefixes=100", long, &arm]);
+        of(&plan, "native-offload").clone()
+    };
+    assert_eq!(of_chunk(1024).verdict, Verdict::Effective);
+    let long = of_chunk(2048);
+    assert_eq!(long.verdict, Verdict::Void(VoidReason::NoOperation));
+    let longest = long.longest_offer.unwrap();
+    assert!(longest < 2048, "{longest}");
+    assert!(long.remedy.unwrap().contains(&format!("chunk_tokens of {longest} at most")));
+}
+
+#[test]
 fn without_reuse_the_remedy_is_another_workload() {
     let plan = plan(&[
         POOL,

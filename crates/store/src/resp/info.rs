@@ -70,6 +70,9 @@ pub struct ServerReport {
     pub policy: String,
     /// Keys it evicted since it was started.
     pub evicted_keys: u64,
+    /// Commands that it refused since it was started, by the error that it answered: `OOM`,
+    /// `READONLY`, `NOPERM`, ... Redis and Valkey count them since 6.2.
+    pub refusals: BTreeMap<String, u64>,
     /// Keys it removed because their life was over.
     pub expired_keys: u64,
     /// Reads that found their key.
@@ -93,6 +96,10 @@ pub struct ServerReport {
     /// Memory of its machine.
     pub machine_memory: Option<Bytes>,
 }
+
+/// Errors that a store answers to a write that it does not take: no memory left, a replica, a user
+/// without the right, a disk that cannot be written, too few replicas.
+const REFUSED_WRITES: [&str; 5] = ["OOM", "READONLY", "NOPERM", "MISCONF", "NOREPLICAS"];
 
 /// What a store says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +139,17 @@ impl StoreReport {
     /// Keys evicted since the servers were started.
     pub fn evicted_keys(&self) -> u64 {
         self.servers.iter().map(|server| server.evicted_keys).sum()
+    }
+
+    /// Writes refused since the servers were started, by the error that was answered.
+    pub fn refused_writes(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for (error, count) in self.servers.iter().flat_map(|server| &server.refusals) {
+            if REFUSED_WRITES.contains(&error.as_str()) {
+                *sums.entry(error.clone()).or_default() += count;
+            }
+        }
+        sums
     }
 
     /// What speaks against these settings for blocks of a KV cache, one sentence each.
@@ -184,6 +202,12 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
     Ok(report)
 }
 
+/// `errorstat_OOM` and `count=24`.
+fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
+    let error = key.strip_prefix("errorstat_")?;
+    Some((error.to_owned(), value.strip_prefix("count=")?.parse().ok()?))
+}
+
 /// Reads the text of `INFO`.
 fn read(text: &str, place: &str) -> ServerReport {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -215,6 +239,7 @@ fn read(text: &str, place: &str) -> ServerReport {
         limit: bytes(limit),
         policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
         evicted_keys: number("evicted_keys"),
+        refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
         expired_keys: number("expired_keys"),
         keyspace_hits: number("keyspace_hits"),
         keyspace_misses: number("keyspace_misses"),

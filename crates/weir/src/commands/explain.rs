@@ -114,10 +114,11 @@ fn prepared(caches: &[Emptied]) -> Vec<String> {
 /// A cache with what was counted of it.
 fn counted(cache: &Emptied) -> String {
     let place = &cache.place;
+    let before = cache.before.map_or_else(String::new, |before| format!(", {before} before"));
     match cache.known {
-        Emptiness::Counted(Count::Objects(left)) => format!("{place} ({left} objects)"),
-        Emptiness::Counted(Count::Files(left)) => format!("{place} ({left} files)"),
-        Emptiness::Counted(Count::Keys(left)) => format!("{place} ({left} keys)"),
+        Emptiness::Counted(Count::Objects(left)) => format!("{place} ({left} objects{before})"),
+        Emptiness::Counted(Count::Files(left)) => format!("{place} ({left} files{before})"),
+        Emptiness::Counted(Count::Keys(left)) => format!("{place} ({left} keys{before})"),
         Emptiness::Counted(Count::Served { asked, served }) => {
             format!("{place} (served {served} of {asked} tokens that it had held)")
         }

@@ -159,7 +159,7 @@ fn legend(plan: &Plan, deployment: usize) -> String {
     };
     // What is meant by "more" stands in the first.
     let told = |regime: &Regime| *regime == Regime::FitsGpu || printed(regime);
-    let regimes = [Regime::FitsGpu, Regime::FitsTier, Regime::Overflows];
+    let regimes = [Regime::FitsGpu, Regime::EndsBeforeReuse, Regime::FitsTier, Regime::Overflows];
     for (place, regime) in regimes.iter().filter(|regime| told(regime)).enumerate() {
         let separator = if place == 0 { "" } else { ";" };
         let _ = write!(words, "{separator} {}: {}", regime.name(), regime.meaning());

@@ -1,0 +1,261 @@
+//! Spans of the window in which nothing came: from the server as a whole, or from one part of it.
+//!
+//! A stopped part shows in the tails alone, and in a mean hardly at all, so that a cell that stood
+//! still for a third of its window looks like a slow one. What is a stall depends on what the
+//! server is like: with one user, the prefill of a long prompt is silence too. So a span without a
+//! token counts where it is much longer than what requests usually wait for a token.
+
+use std::collections::BTreeMap;
+
+use weir_model::{Nanos, RequestRow};
+use weir_observe::{Observation, SamplerConfig, UnixNanos};
+
+/// Time is looked at in steps of this length.
+const STEP: Nanos = Nanos::from_millis(10);
+/// Steps that are kept: a clock that ran away must not take the memory.
+const STEPS_MAX: usize = 10_000_000;
+/// Shorter spans are no stall, whatever is usual.
+const SHORTEST: Nanos = Nanos::from_secs(1);
+/// How often the usual longest wait of a request fits into a stall.
+const TIMES_USUAL: u64 = 4;
+/// Samples of a part that are missed in a row before it counts as silent: one or two are a busy
+/// machine.
+const MISSED_IN_A_ROW: u64 = 3;
+/// A cell that stood still for more than this share of its window has no result.
+pub const STALLED_SHARE: f64 = 0.1;
+
+/// Time of the window in which nothing came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{of} for {total} of the window of {window}, the longest span {longest}")]
+pub struct Stalled {
+    of: Silence,
+    /// The longest span.
+    pub longest: Nanos,
+    /// All spans.
+    pub total: Nanos,
+    /// The measured window.
+    pub window: Nanos,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Silence {
+    #[error("no request got a token")]
+    Tokens,
+    #[error("{0} did not answer")]
+    Part(String),
+}
+
+impl Stalled {
+    /// True where it is too much of the window for a result.
+    pub fn is_too_long(&self) -> bool {
+        self.total.0 as f64 > STALLED_SHARE * self.window.0 as f64
+    }
+}
+
+/// When tokens came, and when somebody waited for one.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Whether a token came in a step.
+    came: Vec<bool>,
+    /// Change of the requests in flight with a step.
+    change: Vec<i32>,
+    /// The longest wait of each request for a token.
+    waits: Vec<Nanos>,
+}
+
+impl Flow {
+    pub(crate) fn add(&mut self, row: &RequestRow) {
+        let first = row.first_token.map(|first| first.saturating_sub(row.start));
+        self.request(row.start, row.end, first.into_iter().chain(row.chunk_gaps.iter().copied()));
+    }
+
+    /// A request between two times, with its waits for each token that came.
+    fn request(&mut self, start: Nanos, end: Nanos, waits: impl Iterator<Item = Nanos>) {
+        let last = step(end);
+        if last >= STEPS_MAX {
+            return;
+        }
+        if last + 1 >= self.change.len() {
+            self.came.resize(last + 2, false);
+            self.change.resize(last + 2, 0);
+        }
+        self.change[step(start)] += 1;
+        self.change[last + 1] -= 1;
+        let (mut at, mut longest) = (start, None);
+        for wait in waits {
+            at += wait;
+            self.came[step(at).min(last)] = true;
+            longest = longest.max(Some(wait));
+        }
+        self.waits.extend(longest);
+    }
+
+    /// What of the window was a stall; nothing where there was none, or nobody got a token.
+    pub(crate) fn stalled(&mut self, (start, end): (Nanos, Nanos)) -> Option<Stalled> {
+        if self.waits.is_empty() {
+            return None;
+        }
+        let middle = self.waits.len() / 2;
+        let usual = *self.waits.select_nth_unstable(middle).1;
+        let least = SHORTEST.max(usual * TIMES_USUAL);
+        let (mut in_flight, mut quiet, mut spans) = (0, 0, Spans::default());
+        for (at, (came, change)) in self.came.iter().zip(&self.change).enumerate() {
+            in_flight += change;
+            let inside = at >= step(start) && at < step(end);
+            if inside && in_flight > 0 && !came {
+                quiet += 1;
+            } else {
+                spans.add(STEP * quiet, least);
+                quiet = 0;
+            }
+        }
+        spans.add(STEP * quiet, least);
+        spans.stalled(Silence::Tokens, end.saturating_sub(start))
+    }
+}
+
+fn step(time: Nanos) -> usize {
+    usize::try_from(time.0 / STEP.0).unwrap_or(usize::MAX)
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Spans {
+    longest: Nanos,
+    total: Nanos,
+}
+
+impl Spans {
+    fn add(&mut self, span: Nanos, least: Nanos) {
+        if span >= least {
+            self.longest = self.longest.max(span);
+            self.total += span;
+        }
+    }
+
+    fn stalled(self, of: Silence, window: Nanos) -> Option<Stalled> {
+        let Self { longest, total } = self;
+        (total > Nanos::ZERO).then_some(Stalled { of, longest, total, window })
+    }
+}
+
+/// Parts that answered before and gave several samples in a row no answer in the window.
+pub(crate) fn silent_parts(
+    observations: &[Observation],
+    sampler: &SamplerConfig,
+    (start, end): (UnixNanos, UnixNanos),
+) -> Vec<Stalled> {
+    let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
+    for observation in observations {
+        match observation {
+            Observation::Sample(sample) => {
+                parts.entry(sample.source()).or_default().answered = true;
+            }
+            Observation::Gap(gap) if gap.due >= start && gap.due < end => {
+                let part = parts.entry(&gap.source).or_default();
+                // One behind the other, as a source's thread says them.
+                if part.next_due != Some(gap.due) {
+                    part.close(sampler.interval);
+                }
+                part.missed += gap.missed;
+                part.next_due = Some(gap.due.after(sampler.interval * gap.missed));
+            }
+            Observation::Gap(_) => {}
+        }
+    }
+    let window = end.since(start).unwrap_or_default();
+    parts
+        .into_iter()
+        .filter_map(|(name, mut part)| {
+            part.close(sampler.interval);
+            // Whoever never answered has nothing to say: that is told elsewhere.
+            let spans = Some(part.spans).filter(|_| part.answered)?;
+            spans.stalled(Silence::Part(name.to_owned()), window)
+        })
+        .collect()
+}
+
+/// A part's missed samples.
+#[derive(Default)]
+struct Part {
+    answered: bool,
+    missed: u64,
+    next_due: Option<UnixNanos>,
+    spans: Spans,
+}
+
+impl Part {
+    fn close(&mut self, interval: Nanos) {
+        self.spans.add(interval * self.missed, interval * MISSED_IN_A_ROW);
+        self.missed = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// When a request starts, in milliseconds, and its waits for tokens.
+    type Asked = (u64, Vec<u64>);
+
+    fn stalled(requests: &[Asked], window: (u64, u64)) -> Option<Stalled> {
+        let mut flow = Flow::default();
+        for (start, waits) in requests {
+            let end = Nanos::from_millis(start + waits.iter().sum::<u64>());
+            let waits = waits.iter().copied().map(Nanos::from_millis);
+            flow.request(Nanos::from_millis(*start), end, waits);
+        }
+        flow.stalled((Nanos::from_secs(window.0), Nanos::from_secs(window.1)))
+    }
+
+    #[test]
+    fn a_server_that_stood_still_is_told_from_a_slow_one() {
+        // Two requests a second, a token every 100 ms; from 4 s to 9 s nothing.
+        let usual = |start| (start, vec![200, 100, 100]);
+        let mut rows: Vec<Asked> = (0..8).map(|at| usual(at * 500)).collect();
+        rows.push((3_900, vec![5_200, 100]));
+        rows.extend((19..40).map(|at| usual(at * 500)));
+        let stall = stalled(&rows, (1, 20)).unwrap();
+        assert!((5_000..=5_200).contains(&(stall.total.0 / 1_000_000)), "{stall}");
+        assert_eq!(stall.longest, stall.total);
+        assert!(stall.is_too_long(), "5 s of 19");
+        // The window alone counts, and a share of it that is stated.
+        assert_eq!(stalled(&rows, (10, 20)), None);
+        let long = Stalled { window: Nanos(100 * SECOND), ..stall };
+        assert!(!long.is_too_long());
+        // Nobody waits: no stall.
+        assert_eq!(stalled(&[usual(0), usual(15_000)], (0, 20)), None);
+        // Waits that are usual, of one user with long prompts, are none either.
+        let slow: Vec<Asked> = (0..4).map(|at| (at * 5_000, vec![4_500, 100])).collect();
+        assert_eq!(stalled(&slow, (0, 20)), None);
+    }
+
+    #[test]
+    fn a_part_that_answers_no_more_is_named_with_its_time() {
+        let at = |second: u64| UnixNanos(second * SECOND);
+        let gap = |source: &str, due: u64, missed: u64| {
+            Observation::Gap(weir_observe::Gap {
+                source: source.to_owned(),
+                due: at(due),
+                missed,
+                cause: "timeout".to_owned(),
+            })
+        };
+        let config = SamplerConfig::default();
+        let window = (at(100), at(130));
+        let mut seen = vec![gap("a", 110, 1), gap("a", 111, 2), gap("a", 120, 2), gap("b", 105, 9)];
+        assert_eq!(silent_parts(&seen, &config, window), [], "nobody ever answered");
+        let answer = weir_observe::HostProbe::open(&[]).sample(&weir_observe::Clock::anchored());
+        let answer = weir_observe::Sample::Host(answer);
+        let name = answer.source().to_owned();
+        seen.insert(0, Observation::Sample(answer));
+        seen.push(gap(&name, 110, 4));
+        seen.push(gap(&name, 90, 9));
+        seen.push(gap(&name, 120, 2));
+        let silent = silent_parts(&seen, &config, window);
+        assert_eq!(silent.len(), 1);
+        assert_eq!((silent[0].longest, silent[0].total), (Nanos(4 * SECOND), Nanos(4 * SECOND)));
+        assert!(silent[0].to_string().starts_with(&format!("{name} did not answer for 4")));
+    }
+}

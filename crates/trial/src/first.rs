@@ -131,6 +131,9 @@ fn remedy(said: &str, body: &[u8]) -> String {
         flags.push(format!("--body '{}' (client.body)", Value::Object(others)));
     }
     if flags.is_empty() {
+        if said.to_ascii_lowercase().contains("vocabulary") {
+            return "lower --vocabulary (client.vocabulary) to that of the served model".to_owned();
+        }
         return UNANSWERED.to_owned();
     }
     format!("leave out what it refuses: {}", flags.join(" and "))
@@ -157,5 +160,7 @@ mod tests {
         assert!(one.contains(r#"--body '{"temperature":null}'"#), "{one}");
         assert!(!one.contains("--allow-eos"), "{one}");
         assert!(!remedy("the model is not ready", body).contains("leave out"));
+        let ids = remedy("Token id 31999 is out of vocabulary", body);
+        assert!(ids.contains("--vocabulary"), "{ids}");
     }
 }

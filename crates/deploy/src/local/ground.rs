@@ -26,25 +26,31 @@ pub(super) fn notes(
     };
     let found = DiskFolder::look(folder).map_err(|error| failed(error.to_string()))?;
     let chunk = Bytes(deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens));
-    let place = folder.display();
     if found.free < chunk {
-        return Err(failed(format!("{place} has {} free, and one chunk has {chunk}", found.free)));
+        return Err(failed(no_room(folder, found.free, chunk)));
     }
+    Ok(worth_knowing(folder, found, planned))
+}
+
+fn no_room(folder: &Path, free: Bytes, chunk: Bytes) -> String {
+    format!("{} has {free} free, and one chunk has {chunk}", folder.display())
+}
+
+fn worth_knowing(folder: &Path, found: DiskFolder, planned: Bytes) -> Vec<String> {
+    let place = folder.display();
+    let (free, in_memory) = (found.free, found.in_memory);
     let mut notes: Vec<String> = found.warning.into_iter().collect();
-    if found.free < planned {
-        notes.push(format!(
-            "{place} has {} free, and the arm may store {planned} there",
-            found.free
-        ));
+    if free < planned {
+        notes.push(format!("{place} has {free} free, and the arm may store {planned} there"));
     }
     // vLLM's and LMCache's file tiers read and write through the kernel.
-    if let Some(memory) = free_memory().filter(|memory| !found.in_memory && *memory >= planned) {
+    if let Some(memory) = free_memory().filter(|memory| !in_memory && *memory >= planned) {
         notes.push(format!(
             "{place}: the page cache has room for all of it ({memory} of memory are free), so reads \
              may not reach the disk"
         ));
     }
-    Ok(notes)
+    notes
 }
 
 /// Memory that the kernel would give to its page cache.
@@ -53,4 +59,56 @@ fn free_memory() -> Option<Bytes> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(Bytes(kib << 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_spec::{Experiment, Plan};
+
+    use super::*;
+
+    const TOKEN: u64 = 4096;
+
+    fn notes_of(folder: &Path, bytes: &str, token: u64) -> Result<Vec<String>, DeployError> {
+        let text = format!(
+            "name: ground\ntarget: local\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: \
+             {{kv_tokens: 4096, block_size: 32, max_model_len: 2048}}\narms: [{{preset: \
+             lmcache-disk, chunk_tokens: 32, disk: {{bytes: {bytes}}}}}]\nworkload: \
+             {{shared-prefix: {{prefixes: 1, prefix_tokens: 100, prompt_tokens: 10, \
+             output_tokens: 4}}}}\nload: {{users: [1], duration: 5s}}\n"
+        );
+        let experiment = Experiment::parse(&text, "ground.yaml", Path::new(""), &[]).unwrap();
+        let mut plan = Plan::resolve(&experiment).unwrap();
+        plan.deployments[0].engine.kv_bytes_per_token = token;
+        notes(folder, &plan.deployments[0], &plan.deployments[0].arms[0])
+    }
+
+    #[test]
+    fn memory_that_looks_like_a_disk_is_called_so() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let notes = notes_of(folder.path(), "1MiB", TOKEN).unwrap();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].contains("tmpfs"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_disk_of_which_the_kernel_can_keep_all_is_noted() {
+        // The folder of the build: temporary files may be in memory.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let said = |bytes| notes_of(folder.path(), bytes, TOKEN).unwrap().join("\n");
+        assert!(said("1MiB").contains("page cache"));
+        let large = said("900TiB");
+        assert!(large.contains("free, and the arm may store 900 TiB"), "{large}");
+        assert!(!large.contains("page cache"), "{large}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_refused_with_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        let error = notes_of(&absent, "1MiB", TOKEN).unwrap_err().to_string();
+        assert!(error.contains("absent") && error.contains("target.local.disk"), "{error}");
+        let error = notes_of(folder.path(), "900TiB", 1 << 40).unwrap_err().to_string();
+        assert!(error.contains("free, and one chunk has 32 TiB"), "{error}");
+    }
 }

@@ -225,6 +225,58 @@ fn what_a_server_refuses_is_asked_otherwise_or_named() {
     assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
 }
 
+/// A model of 4,096 tokens, of which the client was told nothing.
+#[test]
+fn a_small_vocabulary_is_found_before_the_load() {
+    let small = serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        let ids = asked.body["prompt"].as_array().unwrap();
+        match ids.iter().find(|id| id.as_u64() >= Some(4096)) {
+            None => stream(asked, 1, "length"),
+            Some(id) => plain("400 Bad Request", &format!("Token id {id} is out of vocabulary")),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let answer = load(folder.path(), &small, &[]);
+    assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
+    assert!(answer.out.contains("refuses token id 31999"), "{}", answer.out);
+    let folder = tempfile::tempdir().unwrap();
+    let answer = load(folder.path(), &small, &["--vocabulary", "4096"]);
+    assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
+    assert!(!answer.out.contains("refuses"), "{}", answer.out);
+    // What the user says is not changed.
+    let folder = tempfile::tempdir().unwrap();
+    let answer = load(folder.path(), &small, &["--vocabulary", "4097"]);
+    assert_eq!(answer.code, Some(3), "{}", answer.out);
+    for words in ["Token id 4096", "lower --vocabulary"] {
+        assert!(answer.err.contains(words), "{words}: {}", answer.err);
+    }
+}
+
+#[test]
+fn a_load_whose_requests_all_fail_has_no_figures_and_ends_with_one() {
+    let url = serve(|asked| match (asked.path.as_str(), asked.body["max_tokens"].as_u64()) {
+        ("/v1/models", _) => models(),
+        // The first requests, which are not measured.
+        (_, Some(2)) => stream(asked, 1, "length"),
+        _ => plain("400 Bad Request", "no"),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let answer = load(folder.path(), &url, &["--users", "1,2"]);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    for level in ["c1", "c2"] {
+        let mut rows = answer.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.first() == Some(&level) && row.len() == 12);
+        let row = row.unwrap_or_else(|| panic!("no row of {level}: {}", answer.out));
+        assert_eq!(&row[1..3], ["0", "3"], "{}", answer.out);
+        // Rates, times and the bound of their error.
+        assert!(row[4..10].iter().all(|figure| *figure == "-"), "{}", answer.out);
+    }
+    assert!(answer.out.contains("3 of 3 measured requests failed"), "{}", answer.out);
+}
+
 /// Two tokens in each event, and nobody who counts them.
 #[test]
 fn a_level_without_usage_says_how_its_tokens_were_counted() {

@@ -3,7 +3,7 @@
 //! Workers touch atomics once per turn or request; the distributions belong to the thread that
 //! takes the rows, so that nobody on the timed path waits for a lock.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_model::{Nanos, Outcome, RequestRow, certificate::Spread};
@@ -11,17 +11,6 @@ use weir_model::{Nanos, Outcome, RequestRow, certificate::Spread};
 use crate::clock::Clock;
 use crate::poll::Waker;
 use crate::spread::SpreadTally;
-
-/// How far an end has been asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stop {
-    /// Go on.
-    No,
-    /// No new requests; wait for answers.
-    Drain,
-    /// No waiting either.
-    Now,
-}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -38,7 +27,7 @@ struct Seen {
 /// Shared between a run and whoever watches it.
 #[derive(Debug, Default)]
 pub struct Live {
-    stop: AtomicU8,
+    is_stopped: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
     clock: Mutex<Option<Clock>>,
     issued: AtomicU64,
@@ -94,28 +83,15 @@ impl Live {
         Self::default()
     }
 
-    /// Asks for an end. Once: no new requests, answers are waited for (as long as the drain
-    /// allows). Twice: what is in flight is given up.
+    /// Asks for an end: nothing more is asked, and what is in flight is given up.
     pub fn stop(&self) {
-        let next = match self.stop_asked() {
-            Stop::No => Stop::Drain,
-            Stop::Drain | Stop::Now => Stop::Now,
-        };
-        self.stop.store(next as u8, Relaxed);
+        self.is_stopped.store(true, Relaxed);
         lock(&self.wakers).iter().for_each(Waker::wake);
     }
 
     /// Whether an end was asked for.
     pub fn is_stopped(&self) -> bool {
-        self.stop_asked() != Stop::No
-    }
-
-    pub(crate) fn stop_asked(&self) -> Stop {
-        match self.stop.load(Relaxed) {
-            0 => Stop::No,
-            1 => Stop::Drain,
-            _ => Stop::Now,
-        }
+        self.is_stopped.load(Relaxed)
     }
 
     pub(crate) fn begin(&self, clock: Clock, workers: usize) {
@@ -124,7 +100,7 @@ impl Live {
         self.followed.store(workers as u64, Relaxed);
     }
 
-    /// Registers a worker. It looks at [`Live::stop_asked`] after it, so no call is lost.
+    /// Registers a worker. It looks at [`Live::is_stopped`] after it, so no call is lost.
     pub(crate) fn join(&self, waker: Waker) {
         lock(&self.wakers).push(waker);
     }

@@ -84,10 +84,7 @@ pub fn run<S: SessionSource + Send>(
     }
     let feed = Feed::new(config);
     // What cannot go on stops the others.
-    let abort = || {
-        live.stop();
-        live.stop();
-    };
+    let abort = || live.stop();
     thread::scope(|scope| {
         let feeder = scope.spawn(|| feed.run(config, source).inspect_err(|_| abort()));
         feed.wait_filled();
@@ -150,7 +147,6 @@ fn take_rows(
         if result.is_ok() {
             result = sink.row(row);
             if result.is_err() {
-                live.stop();
                 live.stop();
             }
         }

@@ -25,7 +25,7 @@ use crate::error::LoadError;
 use crate::exchange::{Ended, Exchange};
 use crate::failure::Failure;
 use crate::feed::{Queue, Taken};
-use crate::live::{Live, Stop};
+use crate::live::Live;
 use crate::poll::{Poll, Ready};
 use crate::turn::{RunDelay, Turn};
 use pool::Pool;
@@ -56,7 +56,7 @@ struct Used {
 /// How a worker came to ask no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// A stop or failures cut it off: what is in flight may still end.
+    /// A stop or failures cut it off.
     At(Nanos),
     /// The time was over, and then the requests that were due in it had ended or had had their
     /// time. Nobody waits for those that were sent meanwhile, to keep the load up.
@@ -273,7 +273,7 @@ impl<'a> Worker<'a> {
             if self.config.duration.is_some_and(|duration| self.now >= duration) {
                 self.pass_end();
             }
-            if self.closed.is_none() && self.live.stop_asked() > Stop::No {
+            if self.closed.is_none() && self.live.is_stopped() {
                 self.close(Closed::At(self.now));
             }
         }
@@ -366,7 +366,7 @@ impl<'a> Worker<'a> {
             && (self.in_flight == 0
                 || self.closed == Some(Closed::Followed)
                 || self.now >= self.closed_at + self.config.drain
-                || self.live.stop_asked() == Stop::Now)
+                || self.live.is_stopped())
     }
 
     fn next_wake(&self) -> Option<Nanos> {

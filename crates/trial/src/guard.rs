@@ -45,8 +45,6 @@ pub(crate) fn watch(
             Ok(()) => None,
         };
         if fault.is_some() {
-            // What is in flight is given up, not waited for.
-            live.stop();
             live.stop();
             return fault;
         }

@@ -25,8 +25,8 @@ static RUN: OnceLock<String> = OnceLock::new();
 pub(crate) enum Waiting {
     /// Simulated cells, which stop at their next event.
     Cells,
-    /// A phase of a live cell, with the longest time that requests in flight are given.
-    Live(Phase, Nanos),
+    /// A phase of a live cell, of which nothing is kept.
+    Live(Phase),
     /// A measured point of a probe.
     Point,
     /// Answers of a server, with the longest time that they are given.
@@ -37,14 +37,12 @@ impl Waiting {
     fn words(self) -> String {
         match self {
             Self::Cells => "the cells under way stop".to_owned(),
-            Self::Live(Phase::BringUp, _) => "what is being started is stopped again".to_owned(),
-            Self::Live(Phase::WarmUp, _) => "the first requests are answered".to_owned(),
-            Self::Live(Phase::Flush, _) => "the caches are emptied".to_owned(),
-            Self::Live(Phase::Load, drain) => {
-                format!("requests in flight end, for at most {drain}")
+            Self::Live(Phase::BringUp) => "what is being started is stopped again".to_owned(),
+            Self::Live(Phase::WarmUp | Phase::Flush | Phase::Load) => {
+                "requests in flight are given up".to_owned()
             }
-            Self::Live(Phase::Collect, _) => "the results of the cell are read".to_owned(),
-            Self::Live(Phase::TakeDown, _) => "what was started is stopped".to_owned(),
+            Self::Live(Phase::Collect) => "the results of the cell are read".to_owned(),
+            Self::Live(Phase::TakeDown) => "what was started is stopped".to_owned(),
             Self::Point => "the point being measured ends".to_owned(),
             Self::Answers(grace) => format!("open answers end, for at most {grace}"),
         }

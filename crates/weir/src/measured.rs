@@ -35,6 +35,7 @@ pub(crate) fn measure(
         scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
                 if interrupt.is_set() {
+                    // Nothing of the cell is kept.
                     live.stop();
                 }
                 view.show(&live.snapshot());
@@ -42,7 +43,7 @@ pub(crate) fn measure(
             }
         });
         let mut phase = |phase: Phase| {
-            interrupt.waits_for(Waiting::Live(phase, plan.client.drain));
+            interrupt.waits_for(Waiting::Live(phase));
             view.phase(phase);
         };
         let trial = weir_trial::run(plan, cell, &id, writer, &live, &mut phase);

@@ -4,11 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch_unless, request};
 use weir_observe::{Clock, Labels, Scraper, Selection};
 use weir_spec::EndpointLimits;
-use weir_spec::plan::{Api, Client, EndpointTarget, HeaderValue};
+use weir_spec::plan::{EndpointTarget, HeaderValue};
 
 use crate::error::DeployError;
 
@@ -16,17 +16,11 @@ use crate::error::DeployError;
 const SAID_CHARACTERS_MAX: usize = 300;
 /// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
 const SECRET_MIN: usize = 6;
-/// Longest a request outside of the measurement may take: the first one compiles kernels.
-const WARM_UP_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Gauge whose labels are the sizes of vLLM's caches.
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 /// Longest wait for it.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Ids that every vocabulary has, in an order that no workload asks for.
-const WARM_UP_IDS: [u32; 8] = [7, 7, 7, 1, 7, 7, 1, 7];
-/// Words that are a token each in nearly every vocabulary.
-const WARM_UP_WORDS: [&str; 8] = ["the", "of", "and", "to", "in", "that", "for", "with"];
 
 /// The field of a request with the salt of its blocks' names, in vLLM.
 pub const CACHE_SALT: &str = "cache_salt";
@@ -119,54 +113,6 @@ pub enum Flush {
     Unknown,
     /// It refused, as vLLM does while requests run.
     Refused,
-}
-
-/// What is asked before the load, in the form of the load: always the same, whatever the workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstPrompt {
-    /// So many token ids.
-    Ids(usize),
-    /// So many common words, each about a token.
-    Text(usize),
-    /// The same as a message.
-    Chat(usize),
-}
-
-impl FirstPrompt {
-    /// In the form that a client sends, of about so many tokens.
-    pub const fn of(client: &Client, tokens: usize) -> Self {
-        match (client.api, &client.tokenizer) {
-            (Api::Chat, _) => Self::Chat(tokens),
-            (Api::Completions, Some(_)) => Self::Text(tokens),
-            (Api::Completions, None) => Self::Ids(tokens),
-        }
-    }
-
-    /// About how many tokens it has.
-    pub const fn tokens(self) -> usize {
-        match self {
-            Self::Ids(tokens) | Self::Text(tokens) | Self::Chat(tokens) => tokens,
-        }
-    }
-
-    fn request(self, model: &str) -> (&'static str, Value) {
-        let words = |count| WARM_UP_WORDS.iter().copied().cycle().take(count).collect::<Vec<_>>();
-        match self {
-            Self::Ids(count) => {
-                let ids: Vec<u32> = WARM_UP_IDS.iter().copied().cycle().take(count).collect();
-                ("/v1/completions", json!({"model": model, "prompt": ids, "max_tokens": 2}))
-            }
-            Self::Text(count) => {
-                let text = words(count).join(" ");
-                ("/v1/completions", json!({"model": model, "prompt": text, "max_tokens": 2}))
-            }
-            Self::Chat(count) => {
-                let messages = json!([{"role": "user", "content": words(count).join(" ")}]);
-                let body = json!({"model": model, "messages": messages, "max_tokens": 2});
-                ("/v1/chat/completions", body)
-            }
-        }
-    }
 }
 
 /// One endpoint.
@@ -289,14 +235,14 @@ impl Endpoint {
 
     /// Asks it to empty its prefix cache, and, if that is wanted, what its connector keeps behind
     /// it.
-    pub fn flush(&self, external: bool) -> Result<Flush, DeployError> {
+    pub fn flush(&self, external: bool, stopped: &dyn Fn() -> bool) -> Result<Flush, DeployError> {
         let path = if external {
             "/reset_prefix_cache?reset_external=true"
         } else {
             "/reset_prefix_cache"
         };
         let request = Fetch::post(&self.url, path, "application/json", Vec::new());
-        let answer = self.send(request, &|| false)?;
+        let answer = self.send(request, stopped)?;
         // vLLM says whether it did it in the body; before 0.15 or so it had nothing to say.
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let refused = said.is_some_and(|said| said["success"] == Value::Bool(false));
@@ -308,54 +254,16 @@ impl Endpoint {
         })
     }
 
-    /// One request that is not measured. Returns the prompt tokens that came from a cache, where
-    /// the answer says.
-    pub fn ask_first(&self, model: &str, prompt: FirstPrompt) -> Result<Option<u64>, DeployError> {
-        let (path, mut body) = prompt.request(model);
-        if let Some(salt) = &self.access.cache_salt {
-            body[CACHE_SALT] = json!(salt);
-        }
-        let ask = |body: &Value| {
-            let text = body.to_string().into_bytes();
-            let mut request = Fetch::post(&self.url, path, "application/json", text);
-            request.timeout = WARM_UP_TIMEOUT;
-            self.send(request, &|| false)
-        };
-        let mut answer = ask(&body)?;
-        // Some servers want the newer word for it, and say so.
-        if answer.head.status == 400 && answer.text().contains("max_completion_tokens") {
-            let limit = body["max_tokens"].take();
-            body.as_object_mut().map(|fields| fields.remove("max_tokens"));
-            body["max_completion_tokens"] = limit;
-            answer = ask(&body)?;
-        }
-        if answer.head.status == 200 {
-            let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
-            let cached = |said: Value| {
-                said["usage"]["prompt_tokens_details"]["cached_tokens"].as_f64().map(|n| n as u64)
-            };
-            return Ok(said.and_then(cached));
-        }
-        Err(DeployError::Answer {
-            url: format!("{}{path}", self.url),
-            problem: format!(
-                "HTTP {} to a first request{}",
-                answer.head.status,
-                self.said(&answer.body)
-            ),
-            remedy: UNANSWERED.to_owned(),
-        })
-    }
-
     /// One request that is not measured, as the measured ones are made. Its whole answer is waited
-    /// for, as long as theirs may take.
+    /// for, as long as theirs may take. Gives the prompt tokens that came from a cache, where the
+    /// answer is in one piece and says so.
     pub fn first_request(
         &self,
         path: &str,
         body: Vec<u8>,
         timeout: Duration,
         stopped: &dyn Fn() -> bool,
-    ) -> Result<(), FirstRequestError> {
+    ) -> Result<Option<u64>, FirstRequestError> {
         let mut request = Fetch::post(&self.url, path, "application/json", body);
         request.timeout = timeout;
         request.connect_timeout = request.connect_timeout.min(timeout);
@@ -370,7 +278,7 @@ impl Endpoint {
             }));
         }
         match status {
-            200 => Ok(()),
+            200 => Ok(cached_tokens(&answer.body)),
             400 | 422 => {
                 let said = self.words(&answer.body);
                 Err(FirstRequestError::Refused { url, status, said })
@@ -411,6 +319,13 @@ impl Endpoint {
         let answer = fetch_unless(&request, stopped).ok_or(DeployError::Interrupted)?;
         Ok(answer?)
     }
+}
+
+/// What the usage of an answer in one piece says of caches.
+fn cached_tokens(body: &[u8]) -> Option<u64> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    let cached = said["usage"]["prompt_tokens_details"]["cached_tokens"].as_f64()?;
+    Some(cached as u64)
 }
 
 /// Why there is no list of models.

@@ -20,9 +20,7 @@ mod tiers;
 
 pub use emptied::{Count, Emptied, Emptiness};
 pub use emulated::Emulated;
-pub use endpoint::{
-    Access, CACHE_SALT, Endpoint, FirstPrompt, FirstRequestError, Flush, Served, UNANSWERED,
-};
+pub use endpoint::{Access, CACHE_SALT, Endpoint, FirstRequestError, Flush, Served, UNANSWERED};
 pub use error::DeployError;
 pub use local::{Local, Place, Started};
 pub use presence::{Presence, other_runs};

@@ -111,8 +111,8 @@ fn encode_ids(ids: impl Iterator<Item = u32>, count: usize) -> Vec<u8> {
     out
 }
 
-/// Content that no workload asks for.
-const UNASKED: ContentId = ContentId(u64::MAX);
+/// Content that no workload asks for, and an answer of which nothing is quoted.
+const UNASKED: [ContentId; 2] = [ContentId(u64::MAX), ContentId(u64::MAX - 1)];
 
 /// The body of a request that is not measured, in the form in which those of a cell are made: with
 /// so many tokens of prompt and of answer.
@@ -122,9 +122,9 @@ pub fn unmeasured_body(
     output_tokens: u32,
 ) -> Result<Vec<u8>, LoadError> {
     let turn = Turn {
-        prompt: Prompt::new([Piece::new(UNASKED, prompt_tokens)]),
+        prompt: Prompt::new([Piece::new(UNASKED[0], prompt_tokens)]),
         output_tokens: Tokens(output_tokens),
-        output: UNASKED,
+        output: UNASKED[1],
         seen_tokens: Tokens::ZERO,
         after: Vec::new(),
         think: Nanos::ZERO,

@@ -35,24 +35,35 @@ pub(crate) struct Allowance {
     pub(crate) uncounted: u64,
 }
 
+/// What came of the load, as far as the comparison depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InWindow {
+    /// The measured window, since the start of the load.
+    pub(crate) window: (Nanos, Nanos),
+    /// Sum of the residence times of the requests that ended in it, in nanoseconds.
+    pub(crate) residence: u128,
+    /// Requests without an answer.
+    pub(crate) lost: u64,
+}
+
 impl Allowance {
-    /// Of an arm at a level. `residence` is the sum of the residence times of the requests that
-    /// ended in the window, in nanoseconds, and `lost` the number of requests without an answer.
+    /// Of an arm at a level, on engines with blocks of so many tokens.
     pub(crate) fn of(
-        (arm, client, load): (&Arm, &Client, &LevelLoad),
+        arm: &Arm,
+        client: &Client,
+        load: &LevelLoad,
         block: u32,
-        (window, residence): ((Nanos, Nanos), u128),
-        lost: u64,
+        came: &InWindow,
     ) -> Self {
         let chunk = arm.offload.as_ref().map_or(block, |offload| offload.chunk_tokens.max(block));
         let template = if client.api == Api::Chat { TEMPLATE } else { 0 };
-        let span = u128::from(window.1.saturating_sub(window.0).0).max(1);
+        let span = u128::from(came.window.1.saturating_sub(came.window.0).0).max(1);
         let in_flight = match load {
             LevelLoad::Users(users) => u64::from(*users),
-            _ => (residence / span) as u64 + 1,
+            _ => (came.residence / span) as u64 + 1,
         };
         // At either edge of the window.
-        let uncounted = 2 * in_flight + lost;
+        let uncounted = 2 * in_flight + came.lost;
         Self { per_request: u64::from(chunk) + template, uncounted }
     }
 }

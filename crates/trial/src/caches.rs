@@ -8,12 +8,13 @@
 
 use std::time::{Duration, Instant};
 
-use weir_deploy::{Count, Emptied, Emptiness, Endpoint, FirstPrompt, Flush, Site};
+use weir_deploy::{Count, Emptied, Emptiness, Endpoint, Flush, Site};
 use weir_observe::Clock;
 use weir_observe::signals::StoreCounts;
-use weir_spec::plan::{Deployment, Level, Plan};
+use weir_spec::plan::{Deployment, Level};
 
 use crate::error::TrialError;
+use crate::first::{FirstRequests, Form, SHORT};
 
 /// Longest wait for one scrape outside of the measurement.
 const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
@@ -25,10 +26,8 @@ const HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:external_prefix_c
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time for counters to follow an answer, and for what is stored to arrive in its tier.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Tokens of a first prompt where nothing is known of the engine: less than any block.
-const SHORT: usize = 8;
 /// Tokens of a first prompt on engines of our own: some chunks of every mechanism.
-const LONG: usize = 1024;
+const LONG: u32 = 1024;
 
 /// What was done with the caches of an arm.
 #[derive(Debug, Default)]
@@ -39,52 +38,59 @@ pub(crate) struct Caches {
     pub(crate) notes: Vec<String>,
 }
 
-/// The prompts asked before the load.
+/// Tokens of the prompts asked before the load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstPrompts {
     /// Warms the engine up.
-    warm: FirstPrompt,
+    warm: u32,
     /// Fills some blocks.
-    blocks: FirstPrompt,
+    blocks: u32,
 }
 
 impl FirstPrompts {
     /// Those that the engine and its context take: no longer than what the load will ask.
-    pub(crate) fn of(plan: &Plan, deployment: &Deployment, level: &Level, site: &Site) -> Self {
-        let longest = deployment.engine.max_model_len as usize / 2;
+    pub(crate) fn of(deployment: &Deployment, level: &Level, site: &Site) -> Self {
+        let longest = deployment.engine.max_model_len / 2;
         let asked = level.workload.longest_request();
-        let asked = asked.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(LONG);
+        let asked = asked.and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(LONG);
         let blocks = if site.is_fresh() { LONG } else { LONG.min(asked) };
         let blocks = blocks.min(longest).max(SHORT);
         let warm = if site.processes().is_some() { blocks } else { SHORT };
-        let prompt = |tokens| FirstPrompt::of(&plan.client, tokens);
-        Self { warm: prompt(warm), blocks: prompt(blocks) }
+        Self { warm, blocks }
     }
 }
 
 /// First requests, not measured. On engines that were brought up for the cell they fill some
 /// chunks, drop them from the GPU alone, and ask for them again: the way back from the tiers is
 /// warm too.
-pub(crate) fn warm_up(prompts: FirstPrompts, site: &Site) -> Result<(), TrialError> {
+pub(crate) fn warm_up(
+    prompts: FirstPrompts,
+    first: &mut FirstRequests<'_>,
+) -> Result<(), TrialError> {
+    let site = first.site;
     for endpoint in site.endpoints() {
-        endpoint.ask_first(site.model(), prompts.warm)?;
+        first.ask(endpoint, prompts.warm, Form::Whole)?;
         if site.processes().is_some() {
-            wait_flushed(endpoint, false)?;
-            endpoint.ask_first(site.model(), prompts.warm)?;
+            wait_flushed(endpoint, false, first.stopped)?;
+            first.ask(endpoint, prompts.warm, Form::Whole)?;
         }
     }
     Ok(())
 }
 
 /// Empties every cache of the arm that can be emptied, and finds out whether they are.
-pub(crate) fn empty(prompts: FirstPrompts, site: &Site) -> Result<Caches, TrialError> {
+pub(crate) fn empty(
+    prompts: FirstPrompts,
+    first: &mut FirstRequests<'_>,
+) -> Result<Caches, TrialError> {
+    let site = first.site;
     let mut caches = Caches::default();
     if let Some(local) = site.processes() {
-        caches.emptied = local.empty()?;
+        caches.emptied = local.empty(first.stopped)?;
     } else {
         for endpoint in site.endpoints() {
             let place = endpoint.url().to_string();
-            let known = emptied(prompts, site, endpoint)?;
+            let known = emptied(prompts, first, endpoint)?;
             caches.notes.extend(note(&place, known));
             caches.emptied.push(Emptied { place, known, before: None });
         }
@@ -130,25 +136,24 @@ fn note(place: &str, known: Emptiness) -> Option<String> {
 /// Empties an endpoint, and asks it for what it held.
 fn emptied(
     prompts: FirstPrompts,
-    site: &Site,
+    first: &mut FirstRequests<'_>,
     endpoint: &Endpoint,
 ) -> Result<Emptiness, TrialError> {
-    if wait_flushed(endpoint, true)? == Flush::Unknown {
+    if wait_flushed(endpoint, true, first.stopped)? == Flush::Unknown {
         return Ok(Emptiness::Unknown);
     }
-    let ask = || served(prompts.blocks, site, endpoint);
-    let left_by_others = ask()?;
-    let again = ask()?;
+    let left_by_others = served(prompts.blocks, first, endpoint)?;
+    let again = served(prompts.blocks, first, endpoint)?;
     if again.is_none_or(|served| served == 0) {
         // Nothing is told of hits: the block is longer than the prompt, or nobody counts.
-        wait_flushed(endpoint, true)?;
+        wait_flushed(endpoint, true, first.stopped)?;
         return Ok(Emptiness::Answered);
     }
     std::thread::sleep(SETTLE);
-    wait_flushed(endpoint, true)?;
-    let left = ask()?;
-    wait_flushed(endpoint, true)?;
-    let asked = 2 * prompts.blocks.tokens() as u64;
+    wait_flushed(endpoint, true, first.stopped)?;
+    let left = served(prompts.blocks, first, endpoint)?;
+    wait_flushed(endpoint, true, first.stopped)?;
+    let asked = 2 * u64::from(prompts.blocks);
     let served = left_by_others.unwrap_or(0) + left.unwrap_or(0);
     Ok(Emptiness::Counted(Count::Served { asked, served }))
 }
@@ -156,12 +161,13 @@ fn emptied(
 /// Asks a prompt, and finds out how much of it came from a cache: from the answer, or else from the
 /// engines' counters.
 fn served(
-    prompt: FirstPrompt,
-    site: &Site,
+    prompt_tokens: u32,
+    first: &mut FirstRequests<'_>,
     endpoint: &Endpoint,
 ) -> Result<Option<u64>, TrialError> {
+    let site = first.site;
     let before = hits(site);
-    if let Some(cached) = endpoint.ask_first(site.model(), prompt)? {
+    if let Some(cached) = first.ask(endpoint, prompt_tokens, Form::Whole)? {
         return Ok(Some(cached));
     }
     std::thread::sleep(SETTLE);
@@ -185,10 +191,14 @@ fn hits(site: &Site) -> Option<f64> {
 }
 
 /// Empties an endpoint's cache as soon as it is idle; `Unknown` where it cannot.
-fn wait_flushed(endpoint: &Endpoint, external: bool) -> Result<Flush, TrialError> {
+fn wait_flushed(
+    endpoint: &Endpoint,
+    external: bool,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Flush, TrialError> {
     let begin = Instant::now();
     loop {
-        match endpoint.flush(external)? {
+        match endpoint.flush(external, stopped)? {
             // Requests of somebody else, or of a cell before that is not quite over.
             Flush::Refused if begin.elapsed() < IDLE_TIMEOUT => {
                 std::thread::sleep(Duration::from_millis(100));

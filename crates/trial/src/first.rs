@@ -9,8 +9,8 @@ use weir_load::{LimitField, LoadConfig, PromptForm, unmeasured_body};
 
 use crate::error::TrialError;
 
-/// Tokens of a first prompt: less than any block, so that it leaves nothing in a cache.
-const SHORT: u32 = 8;
+/// Tokens of a first prompt that leaves nothing in a cache: less than any block.
+pub(crate) const SHORT: u32 = 8;
 /// Tokens of a first answer.
 const ANSWER: u32 = 2;
 /// Token ids that every vocabulary has.
@@ -25,71 +25,123 @@ pub(crate) enum Vocabulary {
     Guessed,
 }
 
-/// Asks every endpoint in the form of the measured requests; what is asked otherwise than planned,
-/// one sentence each.
-pub(crate) fn requests(
-    config: &mut LoadConfig,
-    site: &Site,
-    vocabulary: Vocabulary,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Vec<String>, TrialError> {
-    let mut notes = Vec::new();
-    for endpoint in site.endpoints() {
-        notes.extend(ask(config, endpoint, vocabulary, stopped)?);
-    }
-    Ok(notes)
+/// How a first request is to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As the measured ones are.
+    Measured,
+    /// In one piece, whose usage says what came from a cache.
+    Whole,
 }
 
-/// Asks once; again with the other field for the length of an answer, where the server names it,
-/// and with lower ids, where it refuses those that were guessed.
-fn ask(
-    config: &mut LoadConfig,
-    endpoint: &Endpoint,
+/// Asks a cell's endpoints what is not measured, in the words of the measured requests.
+pub(crate) struct FirstRequests<'a> {
+    pub(crate) site: &'a Site,
+    /// Ends what is waited for.
+    pub(crate) stopped: &'a dyn Fn() -> bool,
+    config: LoadConfig,
     vocabulary: Vocabulary,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Vec<String>, TrialError> {
-    let timeout = Duration::from_nanos(config.request_timeout.0);
-    let path = config.api.path();
-    let mut notes = Vec::new();
-    loop {
-        let body = with_highest_id(config, unmeasured_body(config, SHORT, ANSWER)?);
-        match endpoint.first_request(path, body.clone(), timeout, stopped) {
-            Ok(()) => return Ok(notes),
-            Err(FirstRequestError::Other(error)) => return Err(error.into()),
-            Err(FirstRequestError::Refused { said, .. }) if wants_other(config, &said) => {
-                config.limit_field = LimitField::MaxCompletionTokens;
-                notes.push(format!(
-                    "{} refuses max_tokens: max_completion_tokens is sent instead",
-                    endpoint.url()
-                ));
-            }
-            Err(FirstRequestError::Refused { url, status, said }) => {
-                let most = guessed_ids(config).filter(|_| vocabulary == Vocabulary::Guessed);
-                let Some(most) = most else {
-                    return Err(DeployError::Answer {
-                        url,
-                        problem: format!("HTTP {status} to a first request: {said}"),
-                        remedy: remedy(&said, &body),
-                    }
-                    .into());
-                };
-                config.prompts = PromptForm::TokenIds { vocabulary: EVERYWHERE };
-                notes.push(format!(
-                    "{} refuses token id {}: ids below {EVERYWHERE} are sent (--vocabulary says \
-                     how many it has)",
-                    endpoint.url(),
-                    most - 1
-                ));
+    notes: Vec<String>,
+}
+
+impl<'a> FirstRequests<'a> {
+    pub(crate) const fn new(
+        config: LoadConfig,
+        vocabulary: Vocabulary,
+        site: &'a Site,
+        stopped: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self { site, stopped, config, vocabulary, notes: Vec::new() }
+    }
+
+    /// How the measured requests are to be made, and what is asked otherwise than planned, one
+    /// sentence each.
+    pub(crate) fn into_config(self) -> (LoadConfig, Vec<String>) {
+        (self.config, self.notes)
+    }
+
+    /// Asks every endpoint once, in the form of the measured requests.
+    pub(crate) fn ask_all(&mut self) -> Result<(), TrialError> {
+        for endpoint in self.site.endpoints() {
+            self.ask(endpoint, SHORT, Form::Measured)?;
+        }
+        Ok(())
+    }
+
+    /// Asks once; again with the other field for the length of an answer, where the server names
+    /// it, and with lower ids, where it refuses those that were guessed. Gives the prompt tokens
+    /// that came from a cache, where the answer says.
+    pub(crate) fn ask(
+        &mut self,
+        endpoint: &Endpoint,
+        prompt_tokens: u32,
+        form: Form,
+    ) -> Result<Option<u64>, TrialError> {
+        let timeout = Duration::from_nanos(self.config.request_timeout.0);
+        let path = self.config.api.path();
+        loop {
+            let body = self.body(prompt_tokens, form)?;
+            match endpoint.first_request(path, body.clone(), timeout, self.stopped) {
+                Ok(cached) => return Ok(cached),
+                Err(FirstRequestError::Other(error)) => return Err(error.into()),
+                Err(FirstRequestError::Refused { said, .. }) if self.wants_other(&said) => {
+                    self.config.limit_field = LimitField::MaxCompletionTokens;
+                    self.notes.push(format!(
+                        "{} refuses max_tokens: max_completion_tokens is sent instead",
+                        endpoint.url()
+                    ));
+                }
+                Err(FirstRequestError::Refused { url, status, said }) => {
+                    let Some(most) = self.guessed_ids() else {
+                        return Err(DeployError::Answer {
+                            url,
+                            problem: format!("HTTP {status} to a first request: {said}"),
+                            remedy: remedy(&said, &body),
+                        }
+                        .into());
+                    };
+                    self.config.prompts = PromptForm::TokenIds { vocabulary: EVERYWHERE };
+                    self.notes.push(format!(
+                        "{} refuses token id {}: ids below {EVERYWHERE} are sent (--vocabulary \
+                         says how many it has)",
+                        endpoint.url(),
+                        most - 1
+                    ));
+                }
             }
         }
     }
-}
 
-/// How many ids prompts are drawn from, where they can be fewer.
-fn guessed_ids(config: &LoadConfig) -> Option<u32> {
-    match config.prompts {
-        PromptForm::TokenIds { vocabulary } if vocabulary > EVERYWHERE => Some(vocabulary),
-        _ => None,
+    /// How many ids prompts are drawn from, where that was guessed and they can be fewer.
+    fn guessed_ids(&self) -> Option<u32> {
+        match self.config.prompts {
+            PromptForm::TokenIds { vocabulary }
+                if vocabulary > EVERYWHERE && self.vocabulary == Vocabulary::Guessed =>
+            {
+                Some(vocabulary)
+            }
+            _ => None,
+        }
+    }
+
+    fn body(&self, prompt_tokens: u32, form: Form) -> Result<Vec<u8>, TrialError> {
+        let body = match form {
+            Form::Measured => {
+                let body = unmeasured_body(&self.config, prompt_tokens, ANSWER)?;
+                with_highest_id(&self.config, body)
+            }
+            Form::Whole => unmeasured_body(&whole(&self.config), prompt_tokens, ANSWER)?,
+        };
+        Ok(body)
+    }
+
+    /// Whether a refusal asks for `max_completion_tokens` in place of the `max_tokens` that was
+    /// sent.
+    fn wants_other(&self, said: &str) -> bool {
+        let config = &self.config;
+        config.limit_field == LimitField::MaxTokens
+            && LimitField::ALL.iter().all(|field| !config.body.contains_key(field.name()))
+            && said.contains(LimitField::MaxCompletionTokens.name())
     }
 }
 
@@ -104,11 +156,11 @@ fn with_highest_id(config: &LoadConfig, body: Vec<u8>) -> Vec<u8> {
     sent.to_string().into_bytes()
 }
 
-/// Whether a refusal asks for `max_completion_tokens` in place of the `max_tokens` that was sent.
-fn wants_other(config: &LoadConfig, said: &str) -> bool {
-    config.limit_field == LimitField::MaxTokens
-        && LimitField::ALL.iter().all(|field| !config.body.contains_key(field.name()))
-        && said.contains(LimitField::MaxCompletionTokens.name())
+/// The same for an answer in one piece, of which servers refuse options of streams.
+fn whole(config: &LoadConfig) -> LoadConfig {
+    let mut whole = LoadConfig { stream: false, ..config.clone() };
+    whole.body.remove("stream_options");
+    whole
 }
 
 /// How the fields that a refusal names are left out.

@@ -35,12 +35,12 @@ use weir_record::{CellWriter, SeriesRow};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
-use crate::beyond::Allowance;
 pub use crate::beyond::HitsBeyondAsked;
+use crate::beyond::{Allowance, InWindow};
 use crate::caches::FirstPrompts;
 use crate::edges::{Edges, Observed};
 pub use crate::error::TrialError;
-use crate::first::Vocabulary;
+use crate::first::{FirstRequests, Vocabulary};
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
@@ -136,16 +136,19 @@ fn measured(
     let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
-    let mut config = asking::config(plan, deployment, cell, site)?;
+    let stopped = || live.is_stopped();
+    let config = asking::config(plan, deployment, cell, site)?;
     let arm = &deployment.arms[cell.arm];
     let is_guess = arm.role == ArmRole::AsDeployed && plan.client.vocabulary.is_none();
     let vocabulary = if is_guess { Vocabulary::Guessed } else { Vocabulary::Known };
-    notes.extend(first::requests(&mut config, site, vocabulary, &|| live.is_stopped())?);
-    let level = &deployment.levels[cell.level];
-    let prompts = FirstPrompts::of(plan, deployment, level, site);
-    caches::warm_up(prompts, site)?;
+    let mut first = FirstRequests::new(config, vocabulary, site, &stopped);
+    first.ask_all()?;
+    let prompts = FirstPrompts::of(deployment, &deployment.levels[cell.level], site);
+    caches::warm_up(prompts, &mut first)?;
     phase(Phase::Flush);
-    let caches = caches::empty(prompts, site)?;
+    let caches = caches::empty(prompts, &mut first)?;
+    let (config, asked_otherwise) = first.into_config();
+    notes.extend(asked_otherwise);
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
     let measurement = Measurement { plan, cell, deployment, site, events };
@@ -233,10 +236,13 @@ impl Measurement<'_> {
         notes.extend(residence.short_window(report.window));
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
-        let lost = live.snapshot();
-        let lost = lost.failed + lost.unfinished;
-        let allowance = self.allowance(report.window, residence.total(), lost);
-        let beyond = beyond::hits(&asked, &signals, allowance).err();
+        let counted = live.snapshot();
+        let in_window = InWindow {
+            window: report.window,
+            residence: residence.total(),
+            lost: counted.failed + counted.unfinished,
+        };
+        let beyond = beyond::hits(&asked, &signals, self.allowance(&in_window)).err();
         let beyond = self.contradiction(beyond, &mut notes).map(Unfit::HitsBeyondAsked);
         let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
         let (load, unfit) = (report, beyond.or(stalled));
@@ -278,10 +284,9 @@ impl Measurement<'_> {
         })
     }
 
-    fn allowance(&self, window: (Nanos, Nanos), residence: u128, lost: u64) -> Allowance {
-        let load = &self.level().load;
+    fn allowance(&self, in_window: &InWindow) -> Allowance {
         let block = self.deployment.engine.block_size;
-        Allowance::of((self.arm(), &self.plan.client, load), block, (window, residence), lost)
+        Allowance::of(self.arm(), &self.plan.client, &self.level().load, block, in_window)
     }
 
     /// Hits beyond what was asked fail a cell. Of an arm as it is deployed nothing is claimed, and

@@ -28,19 +28,19 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 impl Local {
     /// Empties every tier of the arm, and counts what is left in each that can be counted, which
     /// must be nothing. vLLM's own cache can only be asked.
-    pub fn empty(&self) -> Result<Vec<Emptied>, DeployError> {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn empty(&self, stopped: &dyn Fn() -> bool) -> Result<Vec<Emptied>, DeployError> {
+        let patience = Patience { end: Instant::now() + PATIENCE, stopped };
         let mut seen = Vec::new();
         for replica in &self.replicas {
-            until(deadline, replica.endpoint.url(), "its prefix cache", || {
-                Ok(u64::from(replica.endpoint.flush(true)? != Flush::Done))
+            patience.until(replica.endpoint.url(), "its prefix cache", || {
+                Ok(u64::from(replica.endpoint.flush(true, stopped)? != Flush::Done))
             })?;
             let place = replica.process.name().to_owned();
             seen.push(Emptied { place, known: Emptiness::Answered, before: None });
         }
         if let Some((_, url)) = &self.lmcache {
             let before = lmcache_objects(url)?;
-            until(deadline, url, "objects of LMCache's first level", || {
+            patience.until(url, "objects of LMCache's first level", || {
                 clear_lmcache(url)?;
                 lmcache_objects(url)
             })?;
@@ -53,15 +53,15 @@ impl Local {
                 source,
             };
             let before = contents(folder).map_err(failed)?.files;
-            until(deadline, folder.display(), "the disk tier's files", || {
+            patience.until(folder.display(), "the disk tier's files", || {
                 each_chunk(folder, &mut |file| fs::remove_file(file.path())).map_err(failed)?;
                 Ok(contents(folder).map_err(failed)?.files)
             })?;
             seen.push(counted("disk", Count::Files(0), Some(before)));
         }
         if let Some(store) = &self.store {
-            let before = store.counts(deadline)?.keys;
-            store.empty(deadline)?;
+            let before = store.counts(patience.end)?.keys;
+            store.empty(patience.end)?;
             seen.push(counted(store.product(), Count::Keys(0), before));
         }
         Ok(seen)
@@ -127,26 +127,37 @@ fn each_chunk(
     Ok(())
 }
 
-/// Asks until nothing is left.
-fn until(
-    deadline: Instant,
-    place: impl fmt::Display,
-    what: &str,
-    mut left: impl FnMut() -> Result<u64, DeployError>,
-) -> Result<(), DeployError> {
-    loop {
-        let count = left()?;
-        if count == 0 {
-            return Ok(());
+/// How long tiers are waited for.
+struct Patience<'a> {
+    end: Instant,
+    stopped: &'a dyn Fn() -> bool,
+}
+
+impl Patience<'_> {
+    /// Asks until nothing is left.
+    fn until(
+        &self,
+        place: impl fmt::Display,
+        what: &str,
+        mut left: impl FnMut() -> Result<u64, DeployError>,
+    ) -> Result<(), DeployError> {
+        loop {
+            let count = left()?;
+            if count == 0 {
+                return Ok(());
+            }
+            if (self.stopped)() {
+                return Err(DeployError::Interrupted);
+            }
+            if Instant::now() > self.end {
+                return Err(DeployError::Answer {
+                    url: place.to_string(),
+                    problem: format!("{count} of {what} are left after it was emptied"),
+                    remedy: "keep other clients away while a cell is measured".to_owned(),
+                });
+            }
+            std::thread::sleep(ASK_AGAIN);
         }
-        if Instant::now() > deadline {
-            return Err(DeployError::Answer {
-                url: place.to_string(),
-                problem: format!("{count} of {what} are left after it was emptied"),
-                remedy: "keep other clients away while a cell is measured".to_owned(),
-            });
-        }
-        std::thread::sleep(ASK_AGAIN);
     }
 }
 

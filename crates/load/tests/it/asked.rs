@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use serde_json::Value;
 use weir_load::{Answers, Api, PromptForm, TextError, TextMaker};
 use weir_model::{Nanos, Outcome, Prompt};
 use weir_workload::Session;
@@ -201,6 +202,21 @@ fn text_prompts_and_chats_are_made_of_the_same_pieces() {
             {"role": "user", "content": " 105x3"}
         ])
     );
+}
+
+#[test]
+fn requests_that_are_not_measured_have_the_form_of_those_that_are() {
+    let server = Server::start(answer);
+    let mut config = config(server.address);
+    config.prompts = PromptForm::Text(Arc::new(Words));
+    config.api = Api::Chat;
+    config.body.insert("tenant".to_owned(), "t".into());
+    let body = weir_load::unmeasured_body(&config, 8, 2).unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let messages = body["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), &messages[0]["role"]), (1, &"user".into()), "{body}");
+    assert!(messages[0]["content"].as_str().unwrap().ends_with("x8"), "{body}");
+    assert_eq!((&body["max_tokens"], &body["tenant"]), (&2.into(), &"t".into()), "{body}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -147,32 +148,45 @@ fn a_redirect_is_named_with_its_target() {
     }
 }
 
-/// A server that never answers, at either of the first two questions.
+/// The questions at which a server hangs: its models, the first request in the form of the load,
+/// the first one in one piece, the load.
 #[test]
-fn the_first_requests_obey_the_time_limit_and_ctrl_c() {
-    for lists_models in [false, true] {
+fn every_request_obeys_the_time_limit_and_ctrl_c() {
+    for hangs_at in 0..4 {
         let folder = tempfile::tempdir().unwrap();
-        let url = serve(
-            move |asked| {
-                if lists_models && asked.path == "/v1/models" { models() } else { None }
-            },
-        );
+        let hangs = Arc::new(AtomicBool::new(false));
+        let is_hanging = Arc::clone(&hangs);
+        let url = serve(move |asked| {
+            let question = match (asked.path.as_str(), &asked.body["stream"]) {
+                ("/v1/models", _) => 0,
+                _ if asked.body["max_tokens"] != 2 => 3,
+                (_, Value::Bool(true)) => 1,
+                _ => 2,
+            };
+            if question == hangs_at {
+                is_hanging.store(true, Ordering::SeqCst);
+                return None;
+            }
+            if question == 0 { models() } else { stream(asked, 1, "length") }
+        });
         let began = Instant::now();
         let answer = load(folder.path(), &url, &["--request-timeout", "1s"]);
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-        assert_eq!(answer.code, Some(3), "{}", answer.err);
-        assert!(answer.err.contains("no complete answer within 1 s"), "{}", answer.err);
+        let (code, said) = if hangs_at < 3 {
+            (3, answer.err.contains("no complete answer within 1 s"))
+        } else {
+            let words: Vec<&str> = answer.out.split_whitespace().collect();
+            (1, words.join(" ").contains("timeout: no complete answer after 1s"))
+        };
+        assert!(answer.code == Some(code) && said, "{}\n{}", answer.out, answer.err);
 
+        hangs.store(false, Ordering::SeqCst);
         let mut call = Running::start(folder.path(), &["load", &url, "--out", "other"]);
-        if lists_models {
-            let begun = folder.path().join("other/environment.json");
-            call.wait_until("the run", || begun.is_file());
-        }
-        std::thread::sleep(Duration::from_millis(300));
+        call.wait_until("the question", || hangs.load(Ordering::SeqCst));
         let began = Instant::now();
         // Before the run listens, the system's own way with a signal ends it; jobs that a script
         // puts into the background ignore Ctrl-C until then.
-        call.signal(if lists_models { Signal::INT } else { Signal::TERM });
+        call.signal(if hangs_at == 0 { Signal::TERM } else { Signal::INT });
         assert!(!call.end().success());
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
@@ -275,6 +289,23 @@ fn a_load_whose_requests_all_fail_has_no_figures_and_ends_with_one() {
         assert!(row[4..10].iter().all(|figure| *figure == "-"), "{}", answer.out);
     }
     assert!(answer.out.contains("3 of 3 measured requests failed"), "{}", answer.out);
+}
+
+/// Gateways demand fields of their own, in whatever is asked.
+#[test]
+fn fields_of_a_call_are_in_its_first_requests_too() {
+    let url = serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        if asked.body["tenant"] != "t" {
+            return plain("400 Bad Request", "no tenant");
+        }
+        stream(asked, 1, "length")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let answer = load(folder.path(), &url, &["--body", r#"{"tenant":"t"}"#]);
+    assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
 }
 
 /// Two tokens in each event, and nobody who counts them.

@@ -1,6 +1,5 @@
 //! Exports: each format's keys, units and sums, and `GuideLLM`'s by loading it with `GuideLLM`.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use weir_report::exports::{Export, ExportError, ExportInput, OfferedLoad};
 use weir_report::figures::{Measure, Stream, Streams, summarise_streams};
 use weir_spec::plan::{Prices, Slo};
 
+use crate::foreign;
 use crate::live::{MS, certificate, failed, streamed};
 
 /// Noise of requests and gaps.
@@ -337,22 +337,11 @@ fn the_vllm_result_has_its_keys_and_its_lists_are_parallel() {
     assert_eq!(seen["date"], "20261118-110640");
 }
 
-/// The interpreter with `guidellm` 0.8.1, if somebody installed it where the bench does.
-fn guidellm() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME")?;
-    let python = PathBuf::from(home).join(".cache/weir/clients/guidellm/bin/python");
-    python.exists().then_some(python)
-}
-
 #[test]
 fn guidellm_loads_its_report_and_agrees_with_its_figures() {
-    let Some(python) = guidellm() else {
-        assert!(std::env::var_os("CI").is_none(), "guidellm 0.8.1 is not installed");
-        eprintln!("SKIPPED guidellm_loads_its_report_and_agrees_with_its_figures: no guidellm");
-        return;
-    };
+    let test = "guidellm_loads_its_report_and_agrees_with_its_figures";
+    let Some(python) = foreign::python(test, "guidellm") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/foreign/read_guidellm.py");
     let rows = rows();
     let loads = [
         OfferedLoad::Users { users: 4, ramp_s: 0.5 },
@@ -364,7 +353,11 @@ fn guidellm_loads_its_report_and_agrees_with_its_figures() {
         let file = folder.path().join(format!("{at}.json"));
         let bytes = written_with(Export::GuideLlm, &rows, |input| input.load = load).unwrap();
         std::fs::write(&file, bytes).unwrap();
-        let run = Command::new(&python).arg(script).arg(&file).output().unwrap();
+        let run = Command::new(&python)
+            .arg(foreign::script("read_guidellm.py"))
+            .arg(&file)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{load:?}: {said}");
         let counts = [Outcome::Done, Outcome::Unfinished, Outcome::Failed]

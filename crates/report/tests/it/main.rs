@@ -1,7 +1,7 @@
 //! Tests of everything that is written from results, over one small synthetic run.
 
 // Functions beside the tests unwrap as the tests do; a failure there is the test's failure.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod benchmark_report;
 mod comparison;
@@ -10,6 +10,7 @@ mod explanation;
 mod exports;
 mod figures;
 mod fixture;
+mod foreign;
 mod live;
 mod oracle;
 mod outputs;

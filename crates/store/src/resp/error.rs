@@ -82,7 +82,9 @@ impl RespError {
     /// A refusal in the server's own words, with the remedy that its kind has.
     pub(super) fn refused(place: &str, words: &str) -> Self {
         let refusal = Refusal::of(words.as_bytes());
-        let (place, why, remedy) = (place.to_owned(), words.to_owned(), refusal.remedy());
+        // The remedy goes on with it.
+        let why = words.trim_end_matches('.').to_owned();
+        let (place, remedy) = (place.to_owned(), refusal.remedy());
         Self::Refused { place, why, remedy, refusal }
     }
 

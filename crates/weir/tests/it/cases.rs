@@ -1,5 +1,16 @@
-//! One case per kind of input that people have and that was once misread, asked of the binary: what
+//! One case per kind of trace that people have and that was once misread, asked of the binary: what
 //! it prints and records, or the line with which it refuses. The figures are done by hand.
+//!
+//! Other inputs of people are read by one crate, and tested where that is done:
+//!
+//! | input | tests |
+//! |---|---|
+//! | model configurations | `spec/src/catalogue/hugging_face/tests.rs`, `spec/tests/it/{model_configs,sizes}.rs` |
+//! | settings of LMCache over ranks | `deploy/src/local/command.rs`, `spec/tests/it/sizes.rs` |
+//! | servers' answers, refusals, redirects | `load/tests/it/{answers,faults}.rs`; whole loads: `servers.rs`, `failing.rs` |
+//! | certificates | `http/tests/it/tls_session.rs`, `load/tests/it/secure.rs`, `store/tests/it/resp_secure.rs` |
+//! | stores that refuse | `store/tests/it/resp_faults.rs`; whole probes: `probe.rs` |
+//! | readers of exports | `report/tests/it/{exports,benchmark_report}.rs` |
 
 use std::fmt::Write as _;
 use std::fs;

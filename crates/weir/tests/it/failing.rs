@@ -102,6 +102,23 @@ fn a_level_of_broken_requests_is_no_result() {
 }
 
 #[test]
+fn a_level_of_broken_requests_is_compared_with_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (run, often) in [("sound", usize::MAX), ("broken", 1)] {
+        let url = format!("http://{}", server(often));
+        let args = ["load", &url, "--users", "2", "--requests", "12", "--prompt-tokens", "16"];
+        weir(folder.path(), &[&args[..], &["--output-tokens", "4", "--out", run]].concat());
+    }
+    let answer = weir(folder.path(), &["compare", "sound", "broken"]).done();
+    // The level stands there with what became of it, and with no figure.
+    let rows: Vec<&str> = answer.out.lines().filter(|line| line.contains("  c2  ")).collect();
+    assert_eq!(rows.len(), 1, "{}", answer.out);
+    let fields: Vec<&str> = rows[0].split_whitespace().take(6).collect();
+    assert_eq!(fields, ["as-deployed", "c2", "verdict", "-", "-", "-"], "{}", answer.out);
+    assert!(rows[0].contains("-> failed (12 of 12"), "{}", answer.out);
+}
+
+#[test]
 fn the_share_of_failures_that_is_allowed_can_be_said() {
     let url = format!("http://{}", server(4));
     let folder = tempfile::tempdir().unwrap();

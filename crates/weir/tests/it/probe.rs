@@ -160,6 +160,24 @@ fn a_store_that_refuses_the_password_is_named_without_it() {
     assert!(!text.contains(":right@"), "a result holds no password");
 }
 
+/// A managed store's reading address, as it is often given by mistake.
+#[test]
+fn a_store_that_cannot_be_written_is_told_in_its_own_words() {
+    if !has("a_store_that_cannot_be_written", Product::Redis) {
+        return;
+    }
+    // A replica of a primary that is not even there.
+    let settings =
+        StoreSettings { lines: vec!["replicaof 127.0.0.1 1".to_owned()], ..Default::default() };
+    let server = StoreServer::start(Product::Redis, settings).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let target = format!("redis://{}", server.endpoint());
+    let told = probe(folder.path(), &[&target, "--no-differential", "--repeats", "1"]);
+    let said =
+        "READONLY You can't write against a read only replica; give the address of its primary";
+    assert!(told.code == Some(2) && told.err.contains(said), "{}\n{}", told.out, told.err);
+}
+
 #[test]
 fn bad_input_is_one_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,10 +7,11 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use weir_engine::TimingConfig;
 use weir_model::{Nanos, RequestRow, StepRow};
 use weir_report::numerals;
 use weir_sim::{Recorder, World};
-use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
+use weir_spec::plan::{Cell, Deployment, Level, LevelLoad, Plan, Target};
 
 use crate::host;
 use crate::simulated::world_config;
@@ -45,9 +46,9 @@ struct Foreseen {
 /// What a plan is foreseen to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Forecast {
-    /// Requests of all cells; nothing where an endpoint alone knows.
+    /// Requests of all cells; nothing where the engine alone knows.
     pub(crate) requests: Option<f64>,
-    /// Seconds; nothing where an endpoint alone knows.
+    /// Seconds; nothing where the engine alone knows.
     pub(crate) seconds: Option<f64>,
     live: bool,
 }
@@ -56,11 +57,11 @@ impl Forecast {
     /// Of a plan that runs so many cells at once where it is simulated.
     pub(crate) fn of(plan: &Plan, jobs: usize) -> Self {
         let live = plan.target.is_live();
+        let beside = if plan.target.starts_processes() { PROCESSES } else { READY };
         let Some(cells) = foreseen(plan) else {
-            return Self { requests: None, seconds: bounded(plan), live };
+            return Self { requests: None, seconds: bounded(plan, beside), live };
         };
         let seconds: f64 = if live {
-            let beside = if plan.target.starts_processes() { PROCESSES } else { READY };
             cells.iter().map(|cell| cell.virtual_time + beside).sum()
         } else {
             let cell = |cell: &Foreseen| FILES + RECORDED * cell.simulating;
@@ -113,8 +114,7 @@ fn two_digits(value: f64) -> f64 {
 
 /// All cells, in the plan's order; nothing where an engine is not known well enough.
 fn foreseen(plan: &Plan) -> Option<Vec<Foreseen>> {
-    // An endpoint of which nothing is known has no pool and passes that take no time.
-    if plan.deployments.iter().any(|of| of.engine.kv_bytes_per_token == 0) {
+    if plan.deployments.iter().any(|of| !is_known(plan, of)) {
         return None;
     }
     // Neighbours are alike: by level, then deployment, then arm.
@@ -133,6 +133,18 @@ fn foreseen(plan: &Plan) -> Option<Vec<Foreseen>> {
         kinds.binary_search_by_key(&key, |kind| (kind.level, kind.deployment, kind.arm)).ok()
     };
     plan.cells.iter().map(|cell| nearest(place(cell)?)).collect()
+}
+
+/// Whether the model says how fast an engine is, as far as that decides how much it is asked.
+fn is_known(plan: &Plan, deployment: &Deployment) -> bool {
+    // An endpoint of which nothing is known has no pool and passes that take no time.
+    if deployment.engine.kv_bytes_per_token == 0 {
+        return false;
+    }
+    let is_modelled = matches!(plan.target, Target::Simulated | Target::Emulated(_));
+    let is_recorded = !matches!(deployment.timing, TimingConfig::Analytic(_));
+    // Machines differ too much for figures that fit every processor.
+    is_modelled || is_recorded || !deployment.hardware.is_processor()
 }
 
 /// Nothing is kept.
@@ -186,11 +198,11 @@ fn share(part: f64, whole: Option<f64>) -> f64 {
     whole.map_or(0.0, |whole| part / whole.max(f64::MIN_POSITIVE))
 }
 
-/// Seconds of a load on an endpoint of which nothing is known: what its levels say themselves.
-fn bounded(plan: &Plan) -> Option<f64> {
+/// Seconds of a load on engines of which too little is known: what its levels say themselves.
+fn bounded(plan: &Plan, beside: f64) -> Option<f64> {
     let of = |cell: &Cell| {
         let level = &plan.deployments[cell.deployment].levels[cell.level];
-        Some(length(level)? + READY)
+        Some(length(level)? + beside)
     };
     plan.cells.iter().map(of).sum()
 }
@@ -293,6 +305,17 @@ load: {users: [16], duration: 2000s}
         assert_foreseen(&plan, 1.5);
         let forecast = Forecast::of(&plan, 1);
         assert!((forecast.requests.unwrap() / 8000.0 - 1.0).abs() < 0.5, "{forecast:?}");
+    }
+
+    /// 24 cells of the example took 55 s each, and had 68 requests and not 875.
+    #[test]
+    fn a_processor_of_no_known_speed_is_foreseen_by_its_levels() {
+        let text = include_str!("../../../examples/local-cpu.yaml");
+        let forecast = Forecast::of(&plan(text, &[]), 2);
+        assert_eq!((forecast.requests, forecast.seconds), (None, Some(24.0 * (36.0 + PROCESSES))));
+        // What plays it in its stead has the speed that it is given.
+        let forecast = Forecast::of(&plan(text, &["target=simulated"]), 2);
+        assert!(forecast.requests.is_some(), "{forecast:?}");
     }
 
     #[test]

@@ -23,12 +23,19 @@ use crate::process::Owner;
 
 /// Keys of the emulated engine's blocks, for a run.
 pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> Layout {
-    server_layout(&format!("{NAMESPACE}/{model}"), Some(owner.cache_salt()))
+    Layout::LmcacheServer {
+        model: format!("{NAMESPACE}/{model}"),
+        kv_rank: KV_RANK,
+        object_group: 0,
+        salt: Some(owner.cache_salt()),
+    }
 }
 
-/// Keys that LMCache's server writes for an engine with one worker, for requests with this salt.
-pub(crate) fn server_layout(model: &str, salt: Option<String>) -> Layout {
-    Layout::LmcacheServer { model: model.to_owned(), kv_rank: KV_RANK, object_group: 0, salt }
+/// Keys that LMCache's server writes for an engine with so many ranks that store, for requests with
+/// this salt. What bears the run's salt is the run's, whatever the ranks.
+pub(crate) fn server_layout(model: &str, ranks: u32, salt: Option<String>) -> Layout {
+    let world = u8::try_from(ranks).ok().filter(|_| salt.is_none());
+    Layout::LmcacheServerRanks { model: model.to_owned(), world, salt }
 }
 
 /// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
@@ -218,7 +225,7 @@ impl RemoteStore {
         store: &StoreConfig,
         chunk_bytes: u64,
     ) -> Result<Self, DeployError> {
-        let layout = server_layout("unknown", None);
+        let layout = server_layout("unknown", 1, None);
         Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::Deployment)
     }
 

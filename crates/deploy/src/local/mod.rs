@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
-use weir_spec::plan::{Arm, Deployment, LocalTarget};
+use weir_spec::plan::{Arm, Deployment, LocalTarget, lmcache_ranks};
 
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
@@ -269,7 +269,8 @@ impl<'a> Builder<'a> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
         let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
-        let layout = server_layout(&self.places.weights, self.salt.clone());
+        let ranks = lmcache_ranks(&self.deployment.model, self.deployment.tensor_parallel);
+        let layout = server_layout(&self.places.weights, ranks, self.salt.clone());
         let below = Some(self.places.scratch.as_path());
         let keys = Keys::of(self.arm, &self.owner, self.salt.is_some());
         let store = RemoteStore::beside_lmcache(self.arm, config, &layout, chunk, below, keys)?;

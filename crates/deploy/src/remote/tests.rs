@@ -77,7 +77,7 @@ const CHUNK: u64 = 1 << 20;
 
 fn open(arm: &Arm, salt: Option<String>, keys: Keys<'_>) -> Result<RemoteStore, String> {
     let store = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
-    let layout = server_layout("./m", salt);
+    let layout = server_layout("./m", 1, salt);
     RemoteStore::beside_lmcache(arm, store, &layout, CHUNK, None, keys)
         .map_err(|error| error.to_string())
 }
@@ -93,7 +93,7 @@ fn others() -> Vec<String> {
         "somebody:else".to_owned(),
         "./m".to_owned(),
         format!("./m2@01000100@0@{}", hash(1)),
-        format!("./m@01000100@1@{}", hash(2)),
+        format!("./m@02000200@0@{}", hash(2)),
         format!("./m@01000100@0@{}", hash(3)),
         format!("./m@01000100@0@{}@tenant", hash(4)),
         format!("./m@01000100@0@{}@weir-another", hash(5)),
@@ -108,14 +108,16 @@ fn a_run_removes_only_keys_with_its_own_name() {
     let client = Client::of(&server);
     others().iter().for_each(|key| client.set(key));
     let run = owner("mine");
-    let own = format!("./m@01000100@0@{}@{}", hash(7), run.cache_salt());
-    client.set(&own);
+    // Of two ranks, and of layers that look at a window.
+    let own = ["01000100@0", "02010201@0", "01000100@1"]
+        .map(|place| format!("./m@{place}@{}@{}", hash(7), run.cache_salt()));
+    own.iter().for_each(|key| client.set(key));
     let store = open(&at(&server), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
     assert!(client.has(MARK_KEY));
     assert!(store.notes().iter().any(|note| note.contains("9 keys of others")));
-    assert_eq!(store.counts(soon()).unwrap().keys, Some(1));
+    assert_eq!(store.counts(soon()).unwrap().keys, Some(3));
     store.empty(soon()).unwrap();
-    assert!(!client.has(&own));
+    assert!(own.iter().all(|key| !client.has(key)));
     drop(store);
     // Not even the mark is left.
     assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));

@@ -121,6 +121,16 @@ pub enum Layout {
         /// The cache salt, where requests have one.
         salt: Option<String>,
     },
+    /// The same keys of all ranks and groups of layers, for who counts and removes them. As a name
+    /// for blocks it is that of the first rank and group.
+    LmcacheServerRanks {
+        /// The model, as the engine was told it.
+        model: String,
+        /// Ranks of the engine; nothing for keys of any number of them.
+        world: Option<u8>,
+        /// The cache salt, where requests have one.
+        salt: Option<String>,
+    },
     /// `LMCache` inside an engine, `resp://` and `valkey://`:
     /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes.
     LmcacheSingle(LmcacheWorker),
@@ -165,7 +175,8 @@ impl Layout {
                 }
                 Err(LayoutError::Namespace(namespace.clone()))
             }
-            Self::LmcacheServer { model, salt, .. } => {
+            Self::LmcacheServer { model, salt, .. }
+            | Self::LmcacheServerRanks { model, salt, .. } => {
                 named("model", model, true)?;
                 salt.as_ref().map_or(Ok(()), |salt| named("cache salt", salt, false))
             }
@@ -184,7 +195,7 @@ impl Layout {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Weir { .. } => "weir",
-            Self::LmcacheServer { .. } => "lmcache-server",
+            Self::LmcacheServer { .. } | Self::LmcacheServerRanks { .. } => "lmcache-server",
             Self::LmcacheSingle(_) => "lmcache-resp",
             Self::LmcachePair { .. } => "lmcache-redis",
         }
@@ -208,7 +219,12 @@ impl Layout {
         self.prefix(out);
         match self {
             Self::Weir { .. } => hex(&hash.0, out),
-            Self::LmcacheServer { salt, .. } => {
+            Self::LmcacheServer { salt, .. } | Self::LmcacheServerRanks { salt, .. } => {
+                if let Self::LmcacheServerRanks { world, .. } = self {
+                    let world = world.unwrap_or(1);
+                    hex(&[world, 0, world, 0], out);
+                    out.extend_from_slice(b"@0@");
+                }
                 hex(&hash.0, out);
                 if let Some(salt) = salt {
                     out.push(b'@');
@@ -246,6 +262,10 @@ impl Layout {
                 hex_number(u64::from(*object_group), out);
                 out.push(b'@');
             }
+            Self::LmcacheServerRanks { model, .. } => {
+                out.extend_from_slice(model.as_bytes());
+                out.push(b'@');
+            }
             Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
                 out.extend_from_slice(worker.model.as_bytes());
                 for number in [worker.world_size, worker.worker] {
@@ -265,6 +285,10 @@ impl Layout {
         match self {
             Self::Weir { .. } | Self::LmcacheServer { salt: None, .. } => {
                 Some((ChunkHash(from_hex(rest)?), Part::Value))
+            }
+            Self::LmcacheServerRanks { world, salt, .. } => {
+                let hash = of_any_rank(rest, *world, salt.as_deref())?;
+                Some((ChunkHash(hash), Part::Value))
             }
             Self::LmcacheServer { salt: Some(salt), .. } => {
                 let rest = rest.strip_suffix(salt.as_bytes())?.strip_suffix(b"@")?;
@@ -370,6 +394,23 @@ fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
+}
+
+/// `{kv_rank:08x}@{object_group:x}@{hash in hex}[@{salt}]`, of an engine with so many ranks.
+fn of_any_rank(text: &[u8], world: Option<u8>, salt: Option<&str>) -> Option<[u8; 32]> {
+    let is_hex = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| digit(*byte).is_some());
+    let mut parts = text.splitn(4, |byte| *byte == b'@');
+    let (rank, group, hash) = (parts.next()?, parts.next()?, parts.next()?);
+    let of_world = match rank {
+        [high, low, ..] => digit(*high)? << 4 | digit(*low)?,
+        _ => return None,
+    };
+    let fits = rank.len() == 8
+        && is_hex(rank)
+        && is_hex(group)
+        && world.is_none_or(|world| world == of_world)
+        && parts.next() == salt.map(str::as_bytes);
+    if fits { from_hex(hash) } else { None }
 }
 
 /// `{hash:x}@{dtype}`.

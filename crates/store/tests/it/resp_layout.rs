@@ -92,6 +92,43 @@ fn names_to_the_byte() {
     assert_eq!(server(Some("tenant")).parse(SERVER.as_bytes()), None);
 }
 
+/// Who empties a store wants the parts of all ranks, and of engines of that size alone.
+#[test]
+fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
+    let of = |world, salt: Option<&str>| Layout::LmcacheServerRanks {
+        model: "Qwen/Qwen3-0.6B".to_owned(),
+        world,
+        salt: salt.map(str::to_owned),
+    };
+    let hash = &SERVER[SERVER.len() - 64..];
+    let key = |place: &str, salt: &str| format!("Qwen/Qwen3-0.6B@{place}@{hash}{salt}");
+    let has = |layout: &Layout, key: &str| {
+        layout.parse(key.as_bytes()) == Some((server_hash(), Part::Value))
+    };
+    let two = of(Some(2), None);
+    for place in ["02000200@0", "02010201@0", "02010201@1f"] {
+        assert!(has(&two, &key(place, "")), "{place}");
+        assert!(has(&of(None, Some("run")), &key(place, "@run")), "{place}");
+    }
+    for other in [
+        key("01000100@0", ""),
+        key("02000200@0", "@run"),
+        key("02000200@0", "@"),
+        key("2000200@0", ""),
+        key("0200020g@0", ""),
+        key("02000200@", ""),
+        key("02000200@0@0", ""),
+        "Qwen/Qwen3-0.6B@02000200".to_owned(),
+        "Qwen/Qwen3-0.6B@".to_owned(),
+    ] {
+        assert_eq!(two.parse(other.as_bytes()), None, "{other}");
+    }
+    assert_eq!(of(None, Some("run")).parse(key("02000200@0", "@run2").as_bytes()), None);
+    let mut name = Vec::new();
+    of(None, None).key(&server_hash(), Part::Value, &mut name);
+    assert_eq!(String::from_utf8_lossy(&name), SERVER);
+}
+
 /// Small hashes have no leading zeros in `LMCache`'s in-process keys, which are Python's `:x`.
 #[test]
 fn short_hashes_as_python_writes_them() {

@@ -35,8 +35,10 @@ impl Client {
         self.0.call(&words, soon()).unwrap()
     }
 
-    fn set(&self, key: &str) {
-        self.call(&["SET", key, "somebody's"]);
+    fn set_all(&self, keys: &[String]) {
+        for key in keys {
+            self.call(&["SET", key, "somebody's"]);
+        }
     }
 
     fn has(&self, key: &str) -> bool {
@@ -106,12 +108,12 @@ fn others() -> Vec<String> {
 fn a_run_removes_only_keys_with_its_own_name() {
     let Some(server) = redis() else { return };
     let client = Client::of(&server);
-    others().iter().for_each(|key| client.set(key));
+    client.set_all(&others());
     let run = owner("mine");
     // Of two ranks, and of layers that look at a window.
     let own = ["01000100@0", "02010201@0", "01000100@1"]
         .map(|place| format!("./m@{place}@{}@{}", hash(7), run.cache_salt()));
-    own.iter().for_each(|key| client.set(key));
+    client.set_all(&own);
     let store = open(&at(&server), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
     assert!(client.has(MARK_KEY));
     assert!(store.notes().iter().any(|note| note.contains("9 keys of others")));
@@ -128,7 +130,7 @@ fn a_run_removes_only_keys_with_its_own_name() {
 fn keys_that_anybody_may_have_written_are_removed_only_where_that_is_asked_for() {
     let Some(server) = redis() else { return };
     let client = Client::of(&server);
-    others().iter().for_each(|key| client.set(key));
+    client.set_all(&others());
     let (run, unasked) = (owner("mine"), at(&server));
     let refused = open(&unasked, None, Keys::of(&unasked, &run, false)).unwrap_err();
     let place = server.endpoint().to_string();
@@ -152,7 +154,7 @@ fn keys_that_anybody_may_have_written_are_removed_only_where_that_is_asked_for()
 fn a_deployments_store_is_only_looked_at() {
     let Some(server) = redis() else { return };
     let client = Client::of(&server);
-    others().iter().for_each(|key| client.set(key));
+    client.set_all(&others());
     let written = |client: &Client| {
         let stats = client.call(&["INFO", "commandstats"]);
         let stats = stats.text().unwrap().to_owned();

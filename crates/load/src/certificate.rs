@@ -120,10 +120,10 @@ fn refusal(seen: &Certificate, window: Nanos, task: Task) -> Option<Refusal> {
     if seen.starved.get() as f64 > window.get() as f64 * STARVED_SHARE_MAX {
         return Some(Refusal::Starved { waited: seen.starved, token_ids: task.token_ids });
     }
-    if seen.busy_share > BUSY_SHARE_MAX {
-        return Some(Refusal::Busy { share: seen.busy_share });
-    }
     let (requests, why) = (seen.send_lag.count, seen.lateness());
+    if seen.busy_share > BUSY_SHARE_MAX {
+        return Some(Refusal::Busy { share: seen.busy_share, why });
+    }
     if task.closed {
         let (busy, users) = (seen.delivered, seen.offered);
         let few = (requests as f64) < REQUESTS_PER_USER_MIN * users;
@@ -185,8 +185,11 @@ mod tests {
             change(&mut tally);
             tally
         };
-        let busy = with(|tally| tally.processor = Nanos::from_millis(9600));
-        assert_eq!(refused(busy, CLOSED), Some(Refusal::Busy { share: 0.96 }));
+        let busy = || with(|tally| tally.processor = Nanos::from_millis(9600));
+        let expected = |why| Some(Refusal::Busy { share: 0.96, why });
+        assert_eq!(refused(busy(), CLOSED), expected(Lateness::Busy));
+        let crowded = Tally { cpu_wait: Some(Nanos::from_secs(1)), ..busy() };
+        assert_eq!(refused(crowded, CLOSED), expected(Lateness::NoCpu));
         let lost = || with(|tally| tally.lost = Nanos::from_secs(10) * 25);
         let idle = |why| Some(Refusal::UsersIdle { busy: 175.0, users: 200.0, why });
         assert_eq!(refused(lost(), CLOSED), idle(Lateness::Unknown));

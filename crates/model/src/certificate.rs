@@ -79,6 +79,9 @@ pub enum Refusal {
     Busy {
         /// CPU time / wall time of the busiest worker.
         share: f64,
+        /// What made it late.
+        #[serde(default = "Lateness::busy")]
+        why: Lateness,
     },
     /// Closed loop: too few requests to keep the users busy.
     TooFewRequests {
@@ -126,17 +129,27 @@ pub enum Lateness {
 const BUSY_SHARE: f64 = 0.5;
 /// Share of the time without a CPU from which on that is what makes a worker late.
 const CPU_WAIT_SHARE: f64 = 0.01;
+/// The same of a worker that is busy by itself: more workers would wait for the same CPUs.
+const BUSY_CPU_WAIT_SHARE: f64 = 0.05;
 /// Requests due in one millisecond from which on the last of them waits for the others: sending one
 /// takes some 20 us.
 const AT_ONCE: u64 = 8;
 
+impl Lateness {
+    const fn busy() -> Self {
+        Self::Busy
+    }
+}
+
 impl Certificate {
     /// What made the generator late, the clearest cause first.
     pub fn lateness(&self) -> Lateness {
-        if self.busy_share > BUSY_SHARE {
-            Lateness::Busy
-        } else if self.cpu_wait_share.is_some_and(|share| share > CPU_WAIT_SHARE) {
+        let is_busy = self.busy_share > BUSY_SHARE;
+        let most_wait = if is_busy { BUSY_CPU_WAIT_SHARE } else { CPU_WAIT_SHARE };
+        if self.cpu_wait_share.is_some_and(|share| share > most_wait) {
             Lateness::NoCpu
+        } else if is_busy {
+            Lateness::Busy
         } else if self.due_at_once >= AT_ONCE {
             Lateness::AtOnce
         } else {
@@ -155,7 +168,10 @@ mod tests {
         assert_eq!(seen.lateness(), Lateness::AtOnce);
         seen.cpu_wait_share = Some(0.3);
         assert_eq!(seen.lateness(), Lateness::NoCpu);
+        // What is busy and waits too has no CPU to be busy on.
         seen.busy_share = 0.8;
+        assert_eq!(seen.lateness(), Lateness::NoCpu);
+        seen.cpu_wait_share = Some(0.02);
         assert_eq!(seen.lateness(), Lateness::Busy);
         assert_eq!(Certificate::default().lateness(), Lateness::Unknown);
     }

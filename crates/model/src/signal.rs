@@ -168,6 +168,13 @@ pub struct Signal {
     pub tier: Option<TierKind>,
 }
 
+impl Signal {
+    /// Who says it: the source without its metric or field.
+    pub fn part(&self) -> &str {
+        self.source.split(" (").next().unwrap_or(&self.source)
+    }
+}
+
 /// The signals of one cell. A missing kind was not observable, which is not the same as zero.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -186,6 +193,16 @@ impl Signals {
 
     fn push(&mut self, kind: SignalKind, signal: Signal) {
         self.0.entry(kind).or_default().push(signal);
+    }
+
+    /// The value of the mechanism as a whole with the prompt tokens as the same part counts them: a
+    /// share of what another part counted is of nothing. Of a part that counts no prompts, with
+    /// those of the first that does.
+    pub fn of_prompts(&self, kind: SignalKind) -> Option<(f64, f64)> {
+        let seen = self.0.get(&kind)?.iter().find(|signal| signal.tier.is_none())?;
+        let prompts = self.0.get(&SignalKind::PromptTokens)?;
+        let own = prompts.iter().find(|prompt| prompt.part() == seen.part());
+        Some((seen.value, own.or(prompts.first())?.value))
     }
 
     /// The first source's value of the mechanism as a whole, or nothing when that was not

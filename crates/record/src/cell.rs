@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_model::{AnswerFacts, Certificate, Signals, Verdict};
+use weir_model::{AnswerFacts, Certificate, Nanos, Signals, Verdict};
 
 pub use weir_model::{Claim, StepRow};
 
@@ -188,8 +188,38 @@ pub struct Evidence {
     pub predicted: bool,
     /// Each claim with whether it held and the figures that say so, in words.
     pub claims: Vec<Claim>,
-    /// Why, in one sentence, and what to change.
+    /// Why, in one sentence.
     pub explanation: String,
+    /// What to change, as an order without a full stop; nothing where the verdict asks for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// What could not be done or seen, a sentence each without a full stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// That the window is short against the requests in it, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_window: Option<ShortWindow>,
+}
+
+/// A window that holds hardly any request as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShortWindow {
+    /// Length of the window.
+    pub window: Nanos,
+    /// Mean time from sending to the end of the measured requests that ended.
+    pub mean_request: Nanos,
+}
+
+impl ShortWindow {
+    /// Mean requests that a window holds at least, one after another, or else it is short.
+    pub const LEAST_REQUESTS: u64 = 5;
+
+    /// Judges a window.
+    pub fn of(window: Nanos, mean_request: Nanos) -> Option<Self> {
+        let is_short = window.0 < mean_request.0.saturating_mul(Self::LEAST_REQUESTS);
+        is_short.then_some(Self { window, mean_request })
+    }
 }
 
 /// How far a cell came.

@@ -23,7 +23,7 @@ pub mod writer;
 
 pub use cell::{
     CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidence, FailureCause,
-    GuideLlmFigures, StepRow,
+    GuideLlmFigures, ShortWindow, StepRow,
 };
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};

@@ -232,8 +232,9 @@ metrics! {
     "Requests preempted for want of KV blocks. Empty where not observable.",
     |cell| signal(cell, SignalKind::Preemptions);
     "cost_per_million_output_tokens", "Cost per 1M output tokens", "currency", Lower, true,
-    "GPUs x price of a GPU hour / 3600 / output throughput x 10^6, in the currency of `prices`. \
-     Empty without prices; host memory, disks and stores are not in it.",
+    "Price of an hour of the arm / 3600 / output throughput x 10^6, in the currency of `prices`: \
+     GPUs x price of a GPU hour, and the capacity of each tier that has a price (a month has 730 \
+     hours; each replica has its own tiers, all share the store). Empty without `prices.gpu_hour`.",
     |cell| cell.record.figures.cost_per_million_output_tokens;
     "measured", "Measured", "count", Neither, false,
     "Requests of the measured set: those that were due inside the window, whatever came of them.",

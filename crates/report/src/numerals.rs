@@ -49,16 +49,23 @@ pub(crate) fn share(value: f64) -> String {
 
 /// A change with its sign: `+12.3 %`, `-0.4 %`.
 pub(crate) fn percent(value: f64) -> String {
+    format!("{} %", points(value))
+}
+
+/// The same without its unit: `+12.3`.
+pub(crate) fn points(value: f64) -> String {
     // A difference that rounds to zero has no direction.
     let rounded = (value * 10.0).round() / 10.0;
-    if rounded == 0.0 {
-        return "0.0 %".to_owned();
-    }
-    if rounded.abs() >= 1000.0 {
-        let sign = if rounded > 0.0 { "+" } else { "" };
-        return format!("{sign}{} %", grouped(rounded.round()));
-    }
-    format!("{rounded:+.1} %")
+    let sign = match rounded {
+        above if above > 0.0 => "+",
+        below if below < 0.0 => "-",
+        _ => "",
+    };
+    format!("{sign}{}", tenths(rounded.abs()))
+}
+
+fn tenths(size: f64) -> String {
+    if size >= 1000.0 { grouped(size.round()) } else { format!("{size:.1}") }
 }
 
 /// A p value: `0.012`, `2e-9`, and no more zeros than a double can tell.
@@ -79,13 +86,23 @@ pub(crate) fn change(difference: &Difference) -> String {
 
 /// The same from its parts.
 pub(crate) fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
+    percent(value) + &doubt(interval)
+}
+
+/// The same without its sign, of a change whose direction a verb gives: `12.3 % ± 0.8`.
+pub(crate) fn size(difference: &Difference) -> String {
+    let size = tenths((difference.percent.abs() * 10.0).round() / 10.0);
+    format!("{size} %{}", doubt(difference.interval.as_ref()))
+}
+
+fn doubt(interval: Option<&Interval>) -> String {
     match interval {
         // A width that rounds to zero is small, not nothing.
         Some(interval) if interval.half_width() > 0.0 && interval.half_width() < 0.05 => {
-            format!("{} ± <0.1", percent(value))
+            " ± <0.1".to_owned()
         }
-        Some(interval) => format!("{} ± {:.1}", percent(value), interval.half_width()),
-        None => percent(value),
+        Some(interval) => format!(" ± {:.1}", interval.half_width()),
+        None => String::new(),
     }
 }
 

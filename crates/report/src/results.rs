@@ -12,7 +12,7 @@ use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{Cell, Deployment, Plan};
 
 use crate::numerals;
-use crate::oracle::AnswerCount;
+use crate::oracle::{self, AnswerCount};
 
 /// Results that do not fit their plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -109,9 +109,11 @@ pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<Stri
                 numerals::share(*most)
             ))
         }
-        CellStatus::NothingCompleted if measured == 0 => {
-            Some("no request was due in the measured window: lengthen load.duration".to_owned())
-        }
+        CellStatus::NothingCompleted if measured == 0 => Some(
+            "no request was due in the measured window: shorten load.warmup, or let the load go \
+                 on for longer (load.duration, load.max_requests)"
+                .to_owned(),
+        ),
         CellStatus::NothingCompleted => Some(format!(
             "none of {measured} measured requests had ended when the cell did: raise client.drain"
         )),
@@ -148,12 +150,25 @@ impl CellResult {
         self.record.status == CellStatus::Complete
     }
 
-    /// Why it has its verdict, and what to change; nothing where no evidence was left.
+    /// Why it has its verdict; nothing where no evidence was left.
     pub fn explanation(&self) -> Option<&str> {
-        match (&self.corrupt, &self.evidence) {
-            (Some(why), _) if self.verdict() == Verdict::Corrupt => Some(why),
-            (_, evidence) => Some(evidence.as_ref()?.explanation.as_str()),
+        match &self.corrupt {
+            Some(why) if self.verdict() == Verdict::Corrupt => Some(why),
+            _ => Some(self.evidence.as_ref()?.explanation.as_str()),
         }
+    }
+
+    /// What to change, as an order without a full stop; nothing where its verdict asks for nothing.
+    pub fn remedy(&self) -> Option<&str> {
+        match self.verdict() {
+            Verdict::Corrupt => Some(oracle::REMEDY),
+            _ => self.evidence.as_ref()?.remedy.as_deref(),
+        }
+    }
+
+    /// What could not be done or seen, a sentence each without a full stop.
+    pub fn notes(&self) -> &[String] {
+        self.evidence.as_ref().map_or(&[], |evidence| &evidence.notes)
     }
 
     /// Whether its figures may enter averages and plots.
@@ -203,6 +218,17 @@ impl Results<'_> {
                 open: sum.open + figures.open,
             }
         })
+    }
+
+    /// The results in the order in which tables show them: by deployment, level, arm and repeat. (A
+    /// live run has them in a random one.) Their cells are those of the plan.
+    pub fn in_order(&self) -> Vec<&CellResult> {
+        let mut cells: Vec<&CellResult> = self.cells.iter().collect();
+        cells.sort_by_key(|result| {
+            let cell = &self.plan.cells[result.cell];
+            (cell.deployment, cell.level, cell.arm, cell.repeat)
+        });
+        cells
     }
 
     /// Checks that plan and cells fit each other, so that later stages can index freely.
@@ -282,6 +308,23 @@ impl<'r> Group<'r> {
     pub fn is_effective(&self) -> bool {
         let mut verdicts = self.counted().map(|(_, result)| result.verdict()).peekable();
         verdicts.peek().is_some() && verdicts.all(|verdict| verdict == Verdict::Effective)
+    }
+
+    /// The verdicts of the repeats that have run.
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
+        self.entries.iter().filter_map(|entry| Some(entry.result?.verdict()))
+    }
+
+    /// The notes of its repeats, each once.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for note in self.entries.iter().filter_map(|entry| entry.result).flat_map(CellResult::notes)
+        {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        notes
     }
 
     /// The verdict in words: one where all repeats agree, else each with its number.

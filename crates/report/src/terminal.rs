@@ -3,13 +3,11 @@
 
 use std::fmt::Write;
 
-use crate::comparison::{
-    Comparison, DeploymentComparison, PredictionComparison, RunComparison, RunDelta,
-};
+use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison, RunComparison};
 use crate::tables::{
     answer_sentences, compact_table, generator_notes, generator_sentence, generator_short_table,
     level_table, outputs_sentence, outputs_table, peak_table, prediction_sentence,
-    prediction_short_table, run_table, scope_sentence, text, value_table, wrapped,
+    prediction_short_table, run_notes, run_table, scope_sentence, text, value_table, wrapped,
 };
 
 /// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
@@ -115,16 +113,12 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
 pub fn runs(of: &RunComparison, least_percent: f64) -> String {
     let table = run_table(of, least_percent);
     let mut out = text(&table);
-    let is_small = |delta: &&RunDelta| {
-        let percent = delta.change.as_ref().map(|change| change.percent.abs());
-        percent.is_some_and(|percent| percent < least_percent) && delta.note.is_empty()
-    };
-    let hidden = of.deltas.iter().filter(is_small).count();
+    let hidden = of.deltas.iter().filter(|delta| delta.is_small(least_percent)).count();
     if hidden > 0 {
         let _ = writeln!(out, "  {hidden} changes below {least_percent} % are not shown");
     }
-    if !of.same_plan {
-        let _ = writeln!(out, "  The runs have different plans.");
+    for note in run_notes(of) {
+        out += &wrapped(&note, "  ");
     }
     for (which, paths) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
         for path in paths {

@@ -5,6 +5,7 @@
 
 pub mod capacity;
 pub mod catalogue;
+pub mod cost;
 pub mod document;
 pub mod error;
 pub mod experiment;

@@ -126,6 +126,13 @@ pub struct Slo {
     pub e2e: Option<Nanos>,
 }
 
+impl Slo {
+    /// Whether there is an objective.
+    pub const fn binds(&self) -> bool {
+        self.ttft.is_some() || self.tpot.is_some() || self.e2e.is_some()
+    }
+}
+
 /// What things cost; an absent price leaves the cost columns empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

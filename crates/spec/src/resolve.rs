@@ -195,6 +195,14 @@ fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
                 "write all prices in one currency",
             ));
         }
+        // A tier can be in the price of the machine, and so cost nothing more; a machine cannot.
+        if key == "gpu_hour" && money.amount == 0.0 {
+            return Err(SpecError::value(
+                "prices.gpu_hour",
+                format!("`{money}` must be above 0"),
+                "write what an hour of one accelerator costs, or leave the key out",
+            ));
+        }
         prices.currency.clone_from(&money.currency);
         *place = Some(money.amount);
     }

@@ -4,10 +4,9 @@
 use weir_model::{Bytes, Nanos, TierKind};
 
 use crate::capacity;
+use crate::cost::month;
 use crate::kv_pool::{KvPool, PoolRule};
 use crate::plan::{Arm, Deployment, PoolSize, Prices};
-
-const GIB: f64 = (1_u64 << 30) as f64;
 
 /// One place and what it holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +94,7 @@ pub fn sizes(
     };
     let place = |kind: TierKind, name: &str, capacity: Bytes, load: Option<Nanos>| {
         let tokens = capacity.0 / kv.0.max(1);
-        let month = prices.gib_month(kind).map(|price| price * capacity.0 as f64 / GIB);
+        let month = month(prices, kind, capacity);
         let cost = |per_month| TierCost { per_month, saved_per_load: load.and_then(saved) };
         TierSize {
             name: name.to_owned(),

@@ -31,7 +31,7 @@ use weir_observe::{
     Clock, Difference, GapError, HostProbe, KvEventWatch, Observation, Sampler, SamplerConfig,
     Scraper, Source, UnixNanos,
 };
-use weir_record::{CellWriter, SeriesRow};
+use weir_record::{CellWriter, SeriesRow, ShortWindow};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
@@ -77,6 +77,8 @@ pub struct Trial {
     pub truncated: u64,
     /// What could not be done or seen, one sentence each.
     pub notes: Vec<String>,
+    /// That the window is short against the requests in it, where it is.
+    pub short_window: Option<ShortWindow>,
     /// From when on the load was steady, since its start; nothing where it never was.
     pub steady_from: Option<Nanos>,
     /// A line of a start-up log that says that the mechanism will not act.
@@ -233,7 +235,7 @@ impl Measurement<'_> {
         stalls.extend(stood_still);
         notes.extend(stalls.iter().map(ToString::to_string));
         let signals = self.signals(&edges, &asked, &mut notes);
-        notes.extend(residence.short_window(report.window));
+        let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
         let counted = live.snapshot();
@@ -246,7 +248,17 @@ impl Measurement<'_> {
         let beyond = self.contradiction(beyond, &mut notes).map(Unfit::HitsBeyondAsked);
         let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
         let (load, unfit) = (report, beyond.or(stalled));
-        Ok(Trial { signals, load, skipped, truncated, notes, steady_from, doubt, unfit })
+        Ok(Trial {
+            signals,
+            load,
+            skipped,
+            truncated,
+            notes,
+            short_window,
+            steady_from,
+            doubt,
+            unfit,
+        })
     }
 
     /// Offers the load, while the edges of its window, the parts and the machine are watched.

@@ -1,9 +1,7 @@
 //! How long requests stay, against the window in which they are measured.
 
 use weir_model::{Nanos, Outcome, RequestRow, Window};
-
-/// A window shorter than this many mean residence times holds hardly any request as a whole.
-const RESIDENCES: u128 = 5;
+use weir_record::ShortWindow;
 
 /// Residence times of the measured requests that ended.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,16 +29,9 @@ impl Residence {
     }
 
     /// That the window is too short for such requests, where it is.
-    pub fn short_window(&self, (start, end): (Nanos, Nanos)) -> Option<String> {
+    pub fn short_window(&self, (start, end): (Nanos, Nanos)) -> Option<ShortWindow> {
         let mean = self.sum / u128::from(self.count.max(1));
-        let window = end.saturating_sub(start);
-        (self.count > 0 && u128::from(window.0) < RESIDENCES * mean).then(|| {
-            format!(
-                "The window of {window} is shorter than {RESIDENCES} times the mean request of \
-                 {}: lengthen the duration",
-                Nanos(mean as u64)
-            )
-        })
+        ShortWindow::of(end.saturating_sub(start), Nanos(mean as u64))
     }
 }
 
@@ -48,7 +39,7 @@ impl Residence {
 mod tests {
     use super::*;
 
-    fn of(seconds: &[u64], window: u64) -> Option<String> {
+    fn of(seconds: &[u64], window: u64) -> Option<ShortWindow> {
         let mut seen = Residence::default();
         for time in seconds {
             seen.stayed(Nanos::from_secs(*time));
@@ -59,7 +50,7 @@ mod tests {
     #[test]
     fn a_window_holds_five_mean_requests() {
         assert_eq!(of(&[4, 4], 20), None);
-        assert!(of(&[4, 5], 20).is_some());
+        assert_eq!(of(&[4, 5], 20).unwrap().mean_request, Nanos::from_millis(4500));
         assert_eq!(of(&[], 20), None, "nobody says nothing");
     }
 }

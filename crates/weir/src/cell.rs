@@ -2,9 +2,8 @@
 
 use weir_model::{AnswerFacts, Certificate, SignalKind, Signals, Verdict};
 use weir_record::{
-    CellFigures, CellState, CellStatus, CellWriter, Evidence, FailureCause, RunFolder,
+    CellFigures, CellState, CellStatus, CellWriter, Evidence, FailureCause, RunFolder, ShortWindow,
 };
-use weir_report::comparison::REMEDY_MARK;
 use weir_report::results::without_result;
 use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
@@ -31,6 +30,8 @@ pub(crate) struct Ran {
     pub(crate) certificate: Option<Certificate>,
     /// What could not be done or seen, one sentence each.
     pub(crate) notes: Vec<String>,
+    /// That the window is short against the requests in it, where it is.
+    pub(crate) short_window: Option<ShortWindow>,
     /// A line of a start-up log that says that the mechanism will not act.
     pub(crate) doubt: Option<String>,
 }
@@ -122,10 +123,10 @@ fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
 
 /// A live server's answers say how much was cached, not where: the engine's counters do.
 fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
-    let Some(prompt) = signals.get(SignalKind::PromptTokens).filter(|tokens| *tokens > 0.0) else {
-        return;
+    let percent = |kind| {
+        let (tokens, prompt) = signals.of_prompts(kind)?;
+        (prompt > 0.0).then(|| (100.0 * tokens / prompt).min(100.0))
     };
-    let percent = |kind| signals.get(kind).map(|tokens| (100.0 * tokens / prompt).min(100.0));
     if let Some(gpu) = percent(SignalKind::GpuHitTokens) {
         figures.gpu_hit_percent = Some(gpu);
         figures.external_hit_percent = percent(SignalKind::ExternalHitTokens);
@@ -149,26 +150,22 @@ fn evidence(
         doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
-    let mut explanation = decision.explanation;
-    let verdict = match status {
-        CellStatus::Complete => decision.verdict,
-        CellStatus::Failed(cause) => Verdict::Failed(cause.clone()),
+    // What would make the mechanism act helps nobody whose cell failed by something else.
+    let (verdict, explanation, remedy) = match status {
+        CellStatus::Complete => (decision.verdict, decision.explanation, decision.remedy),
+        CellStatus::Failed(cause) => (Verdict::Failed(cause.clone()), decision.explanation, None),
         CellStatus::RequestsFailed { .. } | CellStatus::NothingCompleted => {
             // What the mechanism did is not the question where the requests were not answered.
-            explanation = without_result(status, figures).unwrap_or_default() + ".";
-            Verdict::Failed(without_result(status, figures).unwrap_or_default())
+            let why = without_result(status, figures).unwrap_or_default();
+            (Verdict::Failed(why.clone()), why + ".", None)
         }
     };
-    for note in &ran.notes {
-        explanation = format!("{explanation} {note}.");
-    }
-    for FailureCause { cause, requests } in &figures.failures {
-        if *status == CellStatus::Complete {
-            explanation = format!("{explanation} {requests} requests failed: {cause}.");
-        }
-    }
-    if let Some(remedy) = decision.remedy {
-        explanation = format!("{explanation} {REMEDY_MARK} {remedy}.");
+    let mut notes = ran.notes.clone();
+    if *status == CellStatus::Complete {
+        let failed = |FailureCause { cause, requests }: &FailureCause| {
+            format!("{requests} requests failed: {cause}")
+        };
+        notes.extend(figures.failures.iter().map(failed));
     }
     Evidence {
         signals: ran.signals.clone(),
@@ -176,5 +173,8 @@ fn evidence(
         predicted: plan.target == Target::Simulated,
         claims: decision.claims,
         explanation,
+        remedy,
+        notes,
+        short_window: ran.short_window,
     }
 }

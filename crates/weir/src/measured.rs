@@ -71,6 +71,7 @@ pub(crate) fn measure(
         answers: Some(trial.load.answers),
         certificate: Some(trial.load.certificate),
         notes: trial.notes,
+        short_window: trial.short_window,
         doubt: trial.doubt,
     }))
 }
@@ -85,6 +86,7 @@ fn failed(error: &TrialError) -> Ran {
         answers: None,
         certificate: None,
         notes: Vec::new(),
+        short_window: None,
         doubt: None,
     }
 }

@@ -72,8 +72,7 @@ impl Recorded {
 
     /// Its figures, or why its rows cannot all be true.
     pub(crate) fn figures(&self, plan: &Plan, cell: &Cell) -> Result<CellFigures, Contradiction> {
-        let deployment = &plan.deployments[cell.deployment];
-        let measure = Measure::of(plan, deployment, self.window);
+        let measure = Measure::of(plan, cell, self.window);
         let figures = match &self.tokens {
             Tokens::Passes(steps) => summarise(&self.columns, steps, &measure),
             Tokens::Streams(streams) => summarise_streams(&self.columns, streams, &measure),

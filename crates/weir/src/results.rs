@@ -81,15 +81,17 @@ pub(crate) fn read_as<'a>(
 fn add_started(tables: &[CellTables], versions: &mut BTreeMap<String, String>) {
     // A cell that failed on its way up has no journal.
     let journals = tables.iter().filter_map(|tables| Journal::read(tables.folder()).ok());
+    let mut known: BTreeMap<String, Vec<String>> =
+        versions.iter().map(|(package, of)| (package.clone(), vec![of.clone()])).collect();
     for started in journals.filter_map(|journal| journal.started) {
         for (package, version) in started.versions {
-            let known = versions.entry(package).or_default();
-            if !known.split(", ").any(|one| one == version) {
-                let comma = if known.is_empty() { "" } else { ", " };
-                *known = format!("{known}{comma}{version}");
+            let of_package = known.entry(package).or_default();
+            if !of_package.contains(&version) {
+                of_package.push(version);
             }
         }
     }
+    versions.extend(known.into_iter().map(|(package, of)| (package, of.join(", "))));
 }
 
 /// Counts how many answers of each cell differ from the control's, which was asked the same at the

@@ -57,10 +57,8 @@ pub(crate) fn simulate(
         truncated,
         answers: None,
         certificate: None,
-        notes: residence
-            .short_window((window.start, summary.end.min(window.end)))
-            .into_iter()
-            .collect(),
+        notes: Vec::new(),
+        short_window: residence.short_window((window.start, summary.end.min(window.end))),
         doubt: None,
     }))
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use weir_model::{Nanos, Outcome, RequestRow, SignalKind, Signals, Tokens, Verdict};
 use weir_record::{
     CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, SeriesRow,
-    StepRow,
+    ShortWindow, StepRow,
 };
 
 pub(crate) const CELL: &str = "qwen3-8b/2x-l40s/native-offload/c50/0";
@@ -118,6 +118,9 @@ pub(crate) fn evidence() -> Evidence {
             seen: "12000 of 20000 tokens".to_owned(),
         }],
         explanation: "The host tier served 60 % of the reuse.".to_owned(),
+        remedy: Some("raise the load".to_owned()),
+        notes: vec!["a metric restarted".to_owned()],
+        short_window: ShortWindow::of(Nanos::from_secs(4), Nanos::from_secs(1)),
     }
 }
 

@@ -82,7 +82,8 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
     let is_time = metric.unit == "ms";
     Some(LineChart {
         id: id(of, metric.key),
-        title: format!("{} — {} on {}", metric.title, of.model, of.hardware),
+        what: metric.title.to_owned(),
+        subject: format!("{} on {}", of.model, of.hardware),
         x_title: if by_arm { single(&of.levels[0]) } else { x_title(&of.levels).to_owned() },
         y_title: format!("{} ({})", metric.title, metric.unit_in(&of.currency)),
         ticks,
@@ -149,10 +150,11 @@ fn x_title(levels: &[LevelNote]) -> &'static str {
 fn heat_map(of: &DeploymentComparison, metric: &Metric) -> Option<HeatMap> {
     let mut map = HeatMap {
         id: format!("{}_change", id(of, metric.key)),
-        title: format!(
-            "Change of {} against the arm's control (%), blue is better — {} on {}",
-            metric.title, of.model, of.hardware
+        what: format!(
+            "Change of {} against the control at the same level (%), blue is better",
+            metric.title
         ),
+        subject: format!("{} on {}", of.model, of.hardware),
         columns: of.levels.iter().map(|level| level.name.clone()).collect(),
         rows: Vec::new(),
         gains: Vec::new(),

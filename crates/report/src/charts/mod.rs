@@ -29,11 +29,19 @@ impl Chart {
         }
     }
 
-    /// What it shows.
-    pub fn title(&self) -> &str {
+    /// What it shows, and of what.
+    pub fn title(&self) -> String {
         match self {
-            Self::Lines(chart) => &chart.title,
-            Self::Heat(chart) => &chart.title,
+            Self::Lines(chart) => chart.title(),
+            Self::Heat(chart) => chart.title(),
+        }
+    }
+
+    /// What it shows, for where a reader knows of what.
+    pub(crate) fn what(&self) -> &str {
+        match self {
+            Self::Lines(chart) => &chart.what,
+            Self::Heat(chart) => &chart.what,
         }
     }
 
@@ -52,7 +60,9 @@ pub struct LineChart {
     /// Unique in a report.
     pub id: String,
     /// What it shows.
-    pub title: String,
+    pub what: String,
+    /// Of what: model and hardware, or a tier.
+    pub subject: String,
     /// Title of the horizontal axis, with its unit.
     pub x_title: String,
     /// Title of the vertical axis, with its unit.
@@ -67,6 +77,16 @@ pub struct LineChart {
     pub series: Vec<Series>,
     /// What is not drawn, with the reason.
     pub left_out: Vec<String>,
+}
+
+fn titled(what: &str, subject: &str) -> String {
+    format!("{what} — {subject}")
+}
+
+impl LineChart {
+    fn title(&self) -> String {
+        titled(&self.what, &self.subject)
+    }
 }
 
 /// One line.
@@ -113,7 +133,9 @@ pub struct HeatMap {
     /// Unique in a report.
     pub id: String,
     /// What it shows.
-    pub title: String,
+    pub what: String,
+    /// Of what: model and hardware.
+    pub subject: String,
     /// Names of the levels.
     pub columns: Vec<String>,
     /// Names of the arms.
@@ -127,6 +149,10 @@ pub struct HeatMap {
 }
 
 impl HeatMap {
+    fn title(&self) -> String {
+        titled(&self.what, &self.subject)
+    }
+
     /// The end of the colour scale in both directions: the largest change, at least 1 %.
     pub fn reach(&self) -> f64 {
         self.gains.iter().flatten().flatten().fold(1.0, |held: f64, gain| held.max(gain.abs()))

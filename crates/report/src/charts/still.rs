@@ -112,7 +112,7 @@ fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn
     // The legend has a strip of its own beside the plot, so that it never covers a line.
     let names = names_width(chart.series.iter().map(|series| &series.name));
     let strip = if chart.by_arm { 0 } else { (60 + names).min(420) };
-    area.draw(&Text::new(chart.title.clone(), (24, 18), font(22)))?;
+    area.draw(&Text::new(chart.title(), (24, 18), font(22)))?;
     let (plot, legend) = area.margin(56, 8, 8, 8).split_horizontally(WIDTH - strip - 16);
     if !chart.by_arm {
         draw_legend(&legend, &chart.series)?;
@@ -276,7 +276,7 @@ fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
     let left = (24 + names_width(map.rows.iter())).min(400);
     let (width, height) = ((WIDTH - left - 24) / pixels(map.columns.len()).max(1), HEAT_ROW - 4);
     let columns = || (left..).step_by(width.unsigned_abs().max(1) as usize);
-    area.draw(&Text::new(map.title.clone(), (24, 18), font(20)))?;
+    area.draw(&Text::new(map.title(), (24, 18), font(20)))?;
     let centred = anchored(&font(17), HPos::Center, VPos::Center);
     for (x, name) in columns().zip(&map.columns) {
         area.draw(&Text::new(name.clone(), (x + width / 2, HEAT_TOP - 20), centred.clone()))?;

@@ -9,14 +9,11 @@ use serde::Serialize;
 use weir_spec::plan::ArmRole;
 
 use super::standing::{Judge, Judged, OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
-use super::{Context, DeploymentComparison, words};
-use crate::metric::{Better, COST, GOODPUT};
+use super::words::{self, EFFECT};
+use super::{Context, DeploymentComparison, Estimate};
+use crate::metric::{Better, COST, GOODPUT, GOODPUT_SHARE};
 use crate::numerals;
 use crate::results::CellResult;
-use crate::statistics::Difference;
-
-/// Words between an explanation and its remedy, in evidence as in decisions.
-pub const REMEDY_MARK: &str = "To see an effect:";
 
 /// What to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -126,9 +123,11 @@ impl<'a> Case<'a> {
         // An arm that gains a little at many levels comes before one that gains much at one of them
         // and loses at the rest; of gains that are equal within a
         // percent, the cheaper. Stable: equals keep the file's order.
+        // Objectives come first: no gain makes up for a level that misses them.
         let steps = |of: &Candidate<'_>| (self.gain_over(of) / WORTH_PERCENT).round();
         worth.sort_by(|a, b| {
-            let by_gain = steps(b).total_cmp(&steps(a));
+            let by_levels = b.only_meets().cmp(&a.only_meets());
+            let by_gain = by_levels.then_with(|| steps(b).total_cmp(&steps(a)));
             by_gain.then_with(|| self.cost_over(a).total_cmp(&self.cost_over(b)))
         });
         decision.recommended.extend(worth.iter().filter_map(|of| self.recommendation(of)));
@@ -245,12 +244,35 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// "output throughput +12.3 % ± 0.8 over no-offload".
+    /// "output throughput +12.3 % ± 0.8 over no-offload"; of an arm that meets the objectives and
+    /// whose control does not, that.
     fn gain_words(&self, arm: usize, seen: &Judged<'_>) -> String {
         let (metric, control) = (self.metric_words(), self.control_name(arm));
-        match &seen.change {
-            Some(change) => format!("{metric} {} over {control}", numerals::change(change)),
-            None => format!("it meets the objectives and {control} does not"),
+        let change = seen.change.as_ref().map(numerals::change);
+        match (&seen.standing, change) {
+            (Standing::OnlyMeets { share, control_share }, change) => {
+                let [own, other] = [share, control_share].map(|share| 100.0 * share);
+                let change =
+                    change.map_or_else(String::new, |change| format!(", {metric} {change}"));
+                let shares = format!("in {own:.1} % of the requests, {control} in {other:.1} %");
+                let meets = self.meets_words(arm, seen);
+                format!("{meets} ({shares}){change}")
+            }
+            (_, Some(change)) => format!("{metric} {change} over {control}"),
+            (_, None) => format!("{metric} of {control} is not known"),
+        }
+    }
+
+    /// "only native-offload meets the objectives", where no other arm does.
+    fn meets_words(&self, arm: usize, seen: &Judged<'_>) -> String {
+        let (name, control) = (self.arm_name(arm), self.control_name(arm));
+        let meets = |share: &Estimate| share.mean >= OBJECTIVES_SHARE;
+        let here = self.judge.comparison.groups.iter().filter(|of| of.level == seen.level.name);
+        let mut others = here.filter(|of| of.arm != name).map(|of| of.metrics.get(GOODPUT_SHARE));
+        if others.any(|share| share.is_some_and(meets)) {
+            format!("{name} meets the objectives, {control} does not")
+        } else {
+            format!("only {name} meets the objectives")
         }
     }
 
@@ -268,6 +290,12 @@ impl<'a> Case<'a> {
             if let Some(change) = best.judged[peak].change.as_ref().filter(|_| peak != first) {
                 let load = &best.judged[peak].level.load;
                 let _ = write!(text, " ({} at {load})", numerals::change(change));
+            }
+            let only = |seen: &&Judged<'_>| matches!(seen.standing, Standing::OnlyMeets { .. });
+            let later = best.in_run().iter().skip(1).find(only);
+            if let Some(seen) = later.filter(|_| !only(&from)) {
+                let meets = self.meets_words(best.arm, seen);
+                let _ = write!(text, "; at {} {meets}", seen.level.load);
             }
         }
         for other in others.iter().take(2) {
@@ -333,7 +361,7 @@ impl<'a> Case<'a> {
         Some(format!(
             "{verb} {} by {} at {}",
             self.metric_words(),
-            size_words(change),
+            numerals::size(change),
             worst.level.load
         ))
     }
@@ -358,10 +386,13 @@ impl<'a> Case<'a> {
             })
             .filter_map(|(arm, seen)| Some((arm, seen, self.gain(seen)?)))
             .max_by(|a, b| a.2.total_cmp(&b.2));
+        let noise = &self.judge.comparison.noise_floor;
+        let or_again =
+            if noise.arm.is_none() && !noise.simulated { ", or add an A/A arm" } else { "" };
         match closest {
             Some((arm, seen, _)) if seen.standing == Standing::Unproven => format!(
                 "No decision yet: the repeats do not tell the difference of {} ({} at {}) from \
-                 noise; raise `repeats`, or add the A/A arm at several levels.",
+                 noise; raise `repeats`{or_again}.",
                 self.arm_name(arm),
                 self.gain_words(arm, seen),
                 seen.level.load
@@ -435,19 +466,17 @@ impl<'a> Case<'a> {
         let mut effects = Vec::new();
         let mut others = Vec::new();
         for of in arms {
-            for standing in of.judged.iter().map(|seen| &seen.standing) {
-                let remedy = words::remedy(standing);
+            for (place, seen) in of.judged.iter().enumerate() {
+                let remedy = words::remedy(seen, place == 0);
                 others.extend(remedy.filter(|remedy| !others.contains(remedy)));
             }
-            let acted = |seen: &Judged<'_>| matches!(seen.standing, Standing::NotEffective { .. });
-            let remedy = self.remedy_of(of.arm).filter(|_| of.judged.iter().any(acted));
+            let remedy = self.remedy_of(of);
             effects.extend(remedy.filter(|remedy| !effects.contains(remedy)));
         }
-        let shown: Vec<&str> =
-            effects.iter().take(3).map(|remedy| remedy.trim_end_matches('.')).collect();
+        let shown: Vec<&str> = effects.iter().take(3).map(String::as_str).collect();
         let mut text = String::new();
         if !shown.is_empty() {
-            text = format!("{REMEDY_MARK} {}.", shown.join("; "));
+            text = format!("{EFFECT} {}.", shown.join("; "));
         }
         if !others.is_empty() {
             let space = if text.is_empty() { "" } else { " " };
@@ -458,14 +487,15 @@ impl<'a> Case<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What should be changed at the heaviest load: by the evidence, or by the plan's forecast
-    /// where that names nothing.
-    fn remedy_of(&self, arm: usize) -> Option<String> {
-        self.judge.comparison.levels.iter().rev().find_map(|level| {
-            let group = self.judge.context.grid.group(self.judge.deployment, arm, level.index);
+    /// What should be changed at the heaviest load at which an arm did not act: by the evidence, or
+    /// by the plan's forecast where that names nothing.
+    fn remedy_of(&self, of: &Candidate<'_>) -> Option<String> {
+        let idle = |seen: &&Judged<'_>| matches!(seen.standing, Standing::NotEffective { .. });
+        of.judged.iter().rev().filter(idle).find_map(|seen| {
+            let (grid, deployment) = (self.judge.context.grid, self.judge.deployment);
+            let group = grid.group(deployment, of.arm, seen.level.index);
             group.entries.iter().find_map(|entry| {
-                let why = entry.result.and_then(CellResult::explanation);
-                let observed = why.and_then(remedy_in);
+                let observed = entry.result.and_then(CellResult::remedy).map(str::to_owned);
                 observed.or_else(|| entry.cell.prediction.remedy.clone())
             })
         })
@@ -499,23 +529,16 @@ impl<'a> Candidate<'a> {
         self.run.map_or(&[], |(first, last)| &self.judged[first..=last])
     }
 
+    /// Levels at which it meets the objectives and its control does not.
+    fn only_meets(&self) -> usize {
+        let only = |seen: &&Judged<'_>| matches!(seen.standing, Standing::OnlyMeets { .. });
+        self.in_run().iter().filter(only).count()
+    }
+
     /// Whether some level compares it with its control.
     fn is_judged(&self) -> bool {
         self.judged.iter().any(|seen| seen.standing.is_judged())
     }
-}
-
-/// "12.0 % ± 1.0", without the sign.
-fn size_words(change: &Difference) -> String {
-    numerals::with_doubt(change.percent.abs(), change.interval.as_ref())
-        .trim_start_matches('+')
-        .to_owned()
-}
-
-/// The remedy in an explanation: what follows [`REMEDY_MARK`].
-fn remedy_in(explanation: &str) -> Option<String> {
-    let (_, remedy) = explanation.rsplit_once(REMEDY_MARK)?;
-    Some(remedy.trim().trim_end_matches('.').to_owned())
 }
 
 /// At which levels it is worth it.

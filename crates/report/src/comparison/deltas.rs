@@ -34,8 +34,11 @@ pub struct LevelDelta {
     pub control_mean: Option<f64>,
     /// The arm's mean over the pairs.
     pub arm_mean: Option<f64>,
-    /// The change; absent where no pair of repeats counts.
+    /// The change from the one mean to the other; absent where no pair of repeats counts.
     pub change: Option<Difference>,
+    /// The arms' own means hold repeats that are in no pair, or lack some: they are not those of
+    /// the pairs.
+    pub is_partial: bool,
     /// Whether the change is above the noise floor and its interval excludes zero.
     pub distinguishable: bool,
     /// Why there is no change, or which repeats were left out.
@@ -100,6 +103,11 @@ fn has_value(metric: &Metric, group: &Group<'_>) -> bool {
     group.counted().any(|(_, result)| (metric.of)(result).is_some())
 }
 
+/// Repeats that are in a group's own mean.
+fn in_mean(metric: &Metric, group: &Group<'_>) -> usize {
+    group.counted().filter(|(_, result)| metric.exact(result).is_some()).count()
+}
+
 fn level_delta(
     metric: &Metric,
     most: Option<Tolerance>,
@@ -125,6 +133,7 @@ fn level_delta(
         level: level.to_owned(),
         control_mean: side(|pair| pair.0),
         arm_mean: side(|pair| pair.1),
+        is_partial: [control, arm].iter().any(|group| in_mean(metric, group) != pairs.len()),
         distinguishable: change
             .as_ref()
             .is_some_and(|change| noise.tells(change, level, metric.key, 0.0)),

@@ -8,20 +8,21 @@ mod deltas;
 mod estimate;
 mod levels;
 mod noise;
-mod overload;
 mod peaks;
 mod prediction;
 mod runs;
 mod standing;
+mod warnings;
 pub(crate) mod words;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_model::{AnswerFacts, Certificate, Verdict};
+use weir_spec::cost::CostBasis;
 use weir_spec::plan::{Arm, ArmRole, Deployment, Origin, Prices, Target, Tolerance};
 
-pub use decision::{ArmStanding, Decision, LevelStanding, REMEDY_MARK, Recommendation};
+pub use decision::{ArmStanding, Decision, LevelStanding, Recommendation};
 pub use deltas::{Delta, LevelDelta};
 pub use estimate::Estimate;
 pub use levels::LevelNote;
@@ -33,13 +34,13 @@ pub use prediction::{
 };
 pub use runs::{RunComparison, RunDelta, compare_runs};
 pub use standing::{OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
+pub use warnings::short_windows;
 
-use crate::figures::compute_share;
 use crate::inputs::trace_sentence;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
-use crate::oracle::{self, OutputNote, OutputOutcome};
+use crate::oracle::{self, OutputNote};
 use crate::precision::{Bound, bound_over};
-use crate::results::{CellResult, Grid, RequestCounts, Results, ResultsError, without_result};
+use crate::results::{CellResult, Grid, RequestCounts, Results, ResultsError};
 
 /// Version of `analysis/summary.json`; readers refuse another.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -122,6 +123,8 @@ pub struct DeploymentComparison {
     /// Currency of costs; empty without prices.
     #[serde(skip)]
     pub currency: String,
+    /// Which tiers costs contain.
+    pub cost_basis: CostBasis,
     /// The user's own largest error of the load generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error: Option<Tolerance>,
@@ -182,8 +185,18 @@ pub struct GroupNote {
     pub verdict: String,
     /// Whether the verdict is foreseen by a model rather than observed.
     pub predicted: bool,
+    /// The verdicts of the repeats that have run.
+    #[serde(skip)]
+    pub verdicts: Vec<Verdict>,
     /// Why, from the first repeat with evidence.
     pub explanation: String,
+    /// What to change and what for, from the first repeat that asks for something; without a full
+    /// stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// What could not be done or seen, over the repeats: a sentence each without a full stop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What was foreseen from capacities alone.
     pub foreseen: String,
     /// What becomes of the working set, from capacities alone.
@@ -219,10 +232,7 @@ impl Comparison {
             outputs.map(|(index, outputs)| context.deployment(index, outputs)).collect();
         let counted = results.cells.iter().filter(|cell| cell.counts()).count();
         let mut warnings = plan.warnings.clone();
-        warnings.extend(context.bound_warnings());
-        warnings.extend(overload::warnings(results));
-        warnings.extend(without_results(results));
-        warnings.extend(deployments.iter().flat_map(output_warnings));
+        warnings.extend(warnings::warnings(results, &deployments));
         Ok(Self {
             format: SUMMARY_FORMAT,
             experiment: plan.name.clone(),
@@ -244,28 +254,7 @@ impl Comparison {
             prediction: None,
         })
     }
-}
 
-/// One warning per cause, arm and level, for cells whose requests are why they have no result.
-fn without_results(results: &Results<'_>) -> Vec<String> {
-    let mut warnings: Vec<String> = Vec::new();
-    for result in &results.cells {
-        let record = &result.record;
-        let Some(why) = without_result(&record.status, &record.figures) else { continue };
-        let cell = &results.plan.cells[result.cell];
-        let of = &results.plan.deployments[cell.deployment];
-        let warning = format!(
-            "{} of {} on {} at {}: {why}",
-            of.arms[cell.arm].name, of.model.name, of.label, of.levels[cell.level].name
-        );
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
-    }
-    warnings
-}
-
-impl Comparison {
     /// That the run has not come to its end, where it has not.
     pub fn interrupted(&self) -> Option<String> {
         let CellCounts { planned, run, .. } = self.cells;
@@ -346,6 +335,7 @@ impl Context<'_> {
             deltas: deltas::deltas(self, index, &levels, &noise_floor),
             decision: Decision::default(),
             currency: currency(&self.results.plan.prices),
+            cost_basis: CostBasis::of(&self.results.plan.prices, deployment),
             max_error: self.results.plan.client.max_error,
             cells_run: self.cells_run(index),
             outputs,
@@ -366,8 +356,7 @@ impl Context<'_> {
     }
 
     fn deciding_metric(&self, levels: &[LevelNote]) -> &'static str {
-        let slo = &self.results.plan.slo;
-        if slo.ttft.is_some() || slo.tpot.is_some() || slo.e2e.is_some() {
+        if self.results.plan.slo.binds() {
             GOODPUT
         } else if levels.iter().any(|level| level.open_loop) {
             TTFT_MEAN
@@ -398,6 +387,10 @@ impl Context<'_> {
         let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
         let evidence = group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
         let explanation = group.entries.iter().find_map(|entry| entry.result?.explanation());
+        let remedy = group.entries.iter().find_map(|entry| {
+            let result = entry.result?;
+            Some(words::remedy_words(&result.verdict(), result.remedy()?))
+        });
         let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
         let metrics: BTreeMap<_, _> = METRICS
             .iter()
@@ -434,7 +427,10 @@ impl Context<'_> {
             level: level.name.clone(),
             verdict: group.verdict_words(),
             predicted: evidence.is_some_and(|evidence| evidence.predicted),
+            verdicts: group.verdicts().collect(),
             explanation: explanation.unwrap_or_default().to_owned(),
+            remedy,
+            notes: group.notes(),
             foreseen: foreseen.map_or(String::new(), |seen| seen.verdict.to_string()),
             regime: foreseen.map_or("", |seen| seen.regime.name()).to_owned(),
             counted: counted.len(),
@@ -445,50 +441,6 @@ impl Context<'_> {
             certificates,
         }
     }
-
-    /// Arms at levels whose figures ask for more arithmetic than the hardware has.
-    fn bound_warnings(&self) -> Vec<String> {
-        let plan = self.results.plan;
-        // By plan order: deployment, arm, level -> cells and largest share.
-        let mut above: BTreeMap<(usize, usize, usize), (usize, f64)> = BTreeMap::new();
-        for result in self.results.cells.iter().filter(|result| result.counts()) {
-            let cell = &plan.cells[result.cell];
-            let share = compute_share(&result.record.figures, &plan.deployments[cell.deployment]);
-            if let Some(share) = share.filter(|&share| share > 1.0) {
-                let seen = above.entry((cell.deployment, cell.arm, cell.level)).or_default();
-                *seen = (seen.0 + 1, seen.1.max(share));
-            }
-        }
-        let warning = |(group, (cells, share)): ((usize, usize, usize), (usize, f64))| {
-            let (deployment, arm, level) = group;
-            let of = &plan.deployments[deployment];
-            let times = if cells == 1 { "1 cell".to_owned() } else { format!("{cells} cells") };
-            format!(
-                "{} on {}, {} at {} ({times}): figures imply {share:.1} times the hardware's peak \
-                 arithmetic; cache hits were not seen or throughput is inflated",
-                of.model.name, of.label, of.arms[arm].name, of.levels[level].name
-            )
-        };
-        above.into_iter().map(warning).collect()
-    }
-}
-
-/// Arms whose answers are not the control's.
-fn output_warnings(of: &DeploymentComparison) -> Vec<String> {
-    let warning = |note: &OutputNote| {
-        let what = match note.outcome {
-            OutputOutcome::Corrupt => "the arm is corrupt there, and its figures do not count",
-            OutputOutcome::AboveFloor => note.note.as_str(),
-            _ => return None,
-        };
-        let (model, hardware, arm, level) = (&of.model, &of.hardware, &note.arm, &note.level);
-        let words = note.words();
-        Some(format!(
-            "{model} on {hardware}, {arm} at {level}: answers differ from the control's in \
-             {words}: {what}"
-        ))
-    };
-    of.outputs.iter().filter_map(warning).collect()
 }
 
 /// The currency of costs; empty without prices.

@@ -8,7 +8,7 @@ use weir_spec::plan::ArmRole;
 use super::deltas::pairs;
 use super::{Context, LevelNote};
 use crate::metric::{METRICS, metric};
-use crate::statistics::Difference;
+use crate::statistics::{Difference, change_percent};
 
 /// Pairs of equal arms that a floor rests on at least.
 const LEAST_PAIRS: usize = 2;
@@ -94,8 +94,7 @@ pub(super) fn noise_floor(
             let most = context.results.plan.client.max_error;
             let differences: Vec<f64> = pairs(metric, most, base, repeated)
                 .iter()
-                .filter(|(base, _)| *base > 0.0)
-                .map(|(base, repeated)| (100.0 * (repeated / base - 1.0)).abs())
+                .filter_map(|&(base, repeated)| Some(change_percent(base, repeated)?.abs()))
                 .collect();
             if let Some(largest) = differences.iter().copied().reduce(f64::max) {
                 of.add(differences.len());

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Context, LevelNote, reference};
 use crate::metric::{THROUGHPUT, metric};
 use crate::results::CellResult;
-use crate::statistics::{Peak, PeakChange, mean, peak, peak_change};
+use crate::statistics::{Peak, PeakChange, peak, peak_change};
 
 /// One arm's peak.
 #[derive(Debug, Clone, Serialize)]
@@ -103,11 +103,7 @@ fn note(
         .levels
         .iter()
         .enumerate()
-        .filter(|&(index, _)| {
-            let group = context.grid.group(deployment, arm, index);
-            let counted: Vec<f64> = group.counted().map(|_| 1.0).collect();
-            mean(&counted).is_none()
-        })
+        .filter(|&(index, _)| context.grid.group(deployment, arm, index).counted().next().is_none())
         .map(|(_, level)| level.name.as_str())
         .collect();
     if level.is_none() {

@@ -22,7 +22,7 @@ use weir_spec::plan::{Arm, Cell, Level, LevelLoad};
 use crate::explanation::sources::Seen;
 use crate::metric::metric;
 use crate::results::{CellResult, Results, ResultsError};
-use crate::statistics::mean;
+use crate::statistics::{change_percent, mean};
 
 /// Metrics whose predictions are given with their error.
 const PREDICTED: [&str; 4] = ["output_tokens_per_s", "ttft_mean_ms", "ttft_p50_ms", "tpot_mean_ms"];
@@ -77,6 +77,9 @@ pub struct PredictedTokens {
     /// "prompt", "gpu", "host", "disk", "remote" or "all tiers"; "host lookups" and so on where
     /// what the GPU has is in it.
     pub place: &'static str,
+    /// The one tier that it is; nothing for prompts and for several tiers together.
+    #[serde(skip)]
+    pub tier: Option<TierKind>,
     /// In the simulation.
     pub predicted: Option<f64>,
     /// Measured; nothing where it was not observable.
@@ -201,12 +204,8 @@ fn metrics(pairs: &Pairs<'_>) -> Vec<PredictedMetric> {
     };
     let compared = |key: &'static str| {
         let (predicted, measured) = (value(key, &pairs.predicted)?, value(key, &pairs.measured)?);
-        (measured > 0.0).then(|| PredictedMetric {
-            metric: key,
-            predicted,
-            measured,
-            error_percent: 100.0 * (predicted / measured - 1.0),
-        })
+        let error_percent = change_percent(measured, predicted)?;
+        Some(PredictedMetric { metric: key, predicted, measured, error_percent })
     };
     PREDICTED.into_iter().filter_map(compared).collect()
 }
@@ -233,6 +232,7 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
         };
         PredictedTokens {
             place,
+            tier: None,
             predicted: foreseen,
             measured: seen,
             difference,
@@ -240,10 +240,8 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
             holds,
         }
     };
-    let relative = prompts[0]
-        .zip(prompts[1])
-        .filter(|(foreseen, _)| *foreseen > 0.0)
-        .map(|(foreseen, seen)| 100.0 * (seen / foreseen - 1.0));
+    let relative =
+        prompts[0].zip(prompts[1]).and_then(|(foreseen, seen)| change_percent(foreseen, seen));
     let mut rows = vec![PredictedTokens {
         difference_percent: relative,
         holds: None,
@@ -251,6 +249,7 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
     }];
     for place in places(arm) {
         let mut row = row(place.name(), place.hits(&predicted), place.hits(&measured));
+        row.tier = place.tier();
         if clocked && matches!(place, Place::Lookups(_)) {
             row.holds = None;
         }
@@ -270,7 +269,9 @@ fn is_clocked(arm: &Arm, seen: &Seen) -> bool {
 enum Place {
     Gpu,
     /// All tiers below the GPU: what the engine took from its connector.
-    Tiers(&'static str),
+    AllTiers,
+    /// The same, of the only tier that there is.
+    OnlyTier(TierKind),
     Tier(TierKind),
     /// As a tier's lookups found it.
     Lookups(TierKind),
@@ -280,11 +281,19 @@ impl Place {
     const fn name(self) -> &'static str {
         match self {
             Self::Gpu => "gpu",
-            Self::Tiers(name) => name,
-            Self::Tier(kind) => kind.name(),
+            Self::AllTiers => "all tiers",
+            Self::OnlyTier(kind) | Self::Tier(kind) => kind.name(),
             Self::Lookups(TierKind::Disk) => "disk lookups",
             Self::Lookups(TierKind::Remote) => "remote lookups",
             Self::Lookups(_) => "host lookups",
+        }
+    }
+
+    const fn tier(self) -> Option<TierKind> {
+        match self {
+            Self::Gpu => Some(TierKind::Gpu),
+            Self::AllTiers => None,
+            Self::OnlyTier(kind) | Self::Tier(kind) | Self::Lookups(kind) => Some(kind),
         }
     }
 
@@ -297,7 +306,7 @@ impl Place {
         };
         match self {
             Self::Gpu => seen.get(SignalKind::GpuHitTokens),
-            Self::Tiers(_) => seen.get(SignalKind::ExternalHitTokens),
+            Self::AllTiers | Self::OnlyTier(_) => seen.get(SignalKind::ExternalHitTokens),
             Self::Tier(kind) => of(kind, false),
             Self::Lookups(kind) => of(kind, true),
         }
@@ -311,13 +320,13 @@ fn places(arm: &Arm) -> Vec<Place> {
     let mut tiers: Vec<TierKind> = offload.tiers.iter().map(|tier| tier.kind).collect();
     tiers.extend(offload.store.iter().map(|_| TierKind::Remote));
     if let [only] = tiers.as_slice() {
-        places.push(Place::Tiers(only.name()));
+        places.push(Place::OnlyTier(*only));
         return places;
     }
     let server = arm.has_lmcache_server();
     let of_tier = |kind| if server { Place::Lookups(kind) } else { Place::Tier(kind) };
     places.extend(tiers.into_iter().map(of_tier));
-    places.push(Place::Tiers("all tiers"));
+    places.push(Place::AllTiers);
     places
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::currency;
 use crate::metric::{COST, METRICS, Metric, THROUGHPUT};
 use crate::results::{Grid, Results, ResultsError};
-use crate::statistics::{Difference, mean, paired_change};
+use crate::statistics::{Difference, change_percent, mean, paired_change};
 
 /// The change of one metric of one group (arm at a level) between two runs.
 #[derive(Debug, Clone, Serialize)]
@@ -22,14 +22,24 @@ pub struct RunDelta {
     pub level: String,
     /// Key of the metric.
     pub metric: &'static str,
-    /// Mean in the first run; absent where nothing counts.
+    /// Mean in the first run, over the repeats that are paired, or else over all that count; absent
+    /// where nothing counts.
     pub first: Option<f64>,
-    /// Mean in the second run.
+    /// Mean in the second run, likewise.
     pub second: Option<f64>,
-    /// The change: paired by repeat where the workload seeds are equal, else of the means.
+    /// The change from the one mean to the other. Repeats are paired where their workload seeds are
+    /// equal; without pairs it has no interval.
     pub change: Option<Difference>,
     /// Verdicts of both runs where they differ, and whether the repeats could not be paired.
     pub note: String,
+}
+
+impl RunDelta {
+    /// Whether it is below `least` percent and there is nothing else to say of it.
+    pub(crate) fn is_small(&self, least: f64) -> bool {
+        let percent = self.change.as_ref().map(|change| change.percent.abs());
+        percent.is_some_and(|percent| percent < least) && self.note.is_empty()
+    }
 }
 
 /// Two runs compared.
@@ -43,6 +53,10 @@ pub struct RunComparison {
     pub currency: String,
     /// Whether both ran the same plan.
     pub same_plan: bool,
+    /// Repeats that the plans have per cell, first and second.
+    pub repeats: [u32; 2],
+    /// Master seeds of the plans, first and second.
+    pub seeds: [u64; 2],
     /// Groups of the first run that the second lacks, as paths.
     pub only_in_first: Vec<String>,
     /// Groups of the second run that the first lacks.
@@ -89,6 +103,8 @@ pub fn compare_runs(
         second: second.provenance.run.clone(),
         currency: shared_currency(first, second),
         same_plan: first.provenance.plan_hash == second.provenance.plan_hash,
+        repeats: [first, second].map(|results| results.plan.repeats),
+        seeds: [first, second].map(|results| results.plan.seed),
         only_in_first: missing(&old, &new),
         only_in_second: missing(&new, &old),
         deltas,
@@ -155,13 +171,6 @@ fn delta(
     first: &GroupValues,
     second: &GroupValues,
 ) -> Option<RunDelta> {
-    let values = |of: &GroupValues| -> Vec<f64> {
-        of.by_repeat.values().filter_map(|(_, values)| values.get(metric.key).copied()).collect()
-    };
-    let (old, new) = (mean(&values(first)), mean(&values(second)));
-    if old.is_none() && new.is_none() {
-        return None;
-    }
     let paired: Vec<(f64, f64)> = first
         .by_repeat
         .iter()
@@ -171,6 +180,16 @@ fn delta(
             Some((*values.get(metric.key)?, *others.get(metric.key)?))
         })
         .collect();
+    let all = |of: &GroupValues| -> Option<f64> {
+        let values = of.by_repeat.values().filter_map(|(_, values)| values.get(metric.key));
+        mean(&values.copied().collect::<Vec<_>>())
+    };
+    let side = |pick: fn(&(f64, f64)) -> f64| mean(&paired.iter().map(pick).collect::<Vec<_>>());
+    let (old, new) =
+        (side(|pair| pair.0).or_else(|| all(first)), side(|pair| pair.1).or_else(|| all(second)));
+    if old.is_none() && new.is_none() {
+        return None;
+    }
     let mut notes = Vec::new();
     if first.verdict != second.verdict {
         notes.push(format!("{} -> {}", first.verdict, second.verdict));
@@ -179,7 +198,8 @@ fn delta(
         if old.is_some() && new.is_some() {
             notes.push("not paired: the workload seeds differ".to_owned());
         }
-        old.zip(new).and_then(|pair| paired_change(&[pair]))
+        let percent = old.zip(new).and_then(|(old, new)| change_percent(old, new));
+        percent.map(|percent| Difference { percent, interval: None, pairs: 0 })
     } else {
         paired_change(&paired)
     };

@@ -26,6 +26,13 @@ pub const OBJECTIVES_SHARE: f64 = 0.95;
 pub enum Standing {
     /// It is better than its control.
     Gain,
+    /// It meets the objectives, and its control misses them.
+    OnlyMeets {
+        /// Share of its requests that met them, 0 to 1.
+        share: f64,
+        /// Share of the control's.
+        control_share: f64,
+    },
     /// As good, and cheaper.
     Cheaper,
     /// It is worse than its control.
@@ -67,7 +74,7 @@ pub enum Standing {
 impl Standing {
     /// Whether the arm is worth it there.
     pub(super) const fn is_worth(&self) -> bool {
-        matches!(self, Self::Gain | Self::Cheaper)
+        matches!(self, Self::Gain | Self::OnlyMeets { .. } | Self::Cheaper)
     }
 
     /// Whether the arm does harm there.
@@ -80,6 +87,7 @@ impl Standing {
         matches!(
             self,
             Self::Gain
+                | Self::OnlyMeets { .. }
                 | Self::Cheaper
                 | Self::Loss
                 | Self::LosesObjectives
@@ -129,29 +137,26 @@ impl<'a> Judge<'a> {
         }
         let Some(control) = reference(deployment, arm) else { return Standing::NoControl };
         let control = self.context.grid.group(self.deployment, control, level.index);
-        let control_name = &self.comparison.arms[arm].control;
-        let meets = |arm: &str| {
-            let share = self.comparison.group(arm, &level.name)?.metrics.get(GOODPUT_SHARE)?;
-            Some(share.mean >= OBJECTIVES_SHARE)
-        };
-        let control_meets = control_name.as_deref().and_then(meets);
-        if self.metric.key == GOODPUT && meets(name) != Some(true) {
-            return match control_meets {
-                Some(true) => Standing::LosesObjectives,
-                _ => Standing::MissesObjectives,
-            };
-        }
         if control.counted().next().is_none() {
             return Standing::NoControl;
         }
-        let Some(change) = change else {
-            // Nothing met the objectives on the control, so that there is no ratio.
-            return if self.metric.key == GOODPUT && control_meets == Some(false) {
-                effective_or(group, Standing::Gain)
-            } else {
-                self.incomparable(group)
-            };
+        let share = |arm: &str| {
+            let group = self.comparison.group(arm, &level.name)?;
+            Some(group.metrics.get(GOODPUT_SHARE)?.mean)
         };
+        let control_share = self.comparison.arms[arm].control.as_deref().and_then(share);
+        let meets = |share: f64| share >= OBJECTIVES_SHARE;
+        if self.metric.key == GOODPUT {
+            match (share(name), control_share) {
+                (Some(share), Some(control_share)) if meets(share) && !meets(control_share) => {
+                    return effective_or(group, Standing::OnlyMeets { share, control_share });
+                }
+                (Some(share), _) if meets(share) => {}
+                (_, Some(share)) if meets(share) => return Standing::LosesObjectives,
+                _ => return Standing::MissesObjectives,
+            }
+        }
+        let Some(change) = change else { return self.incomparable(group) };
         self.by_change(group, name, level, change)
     }
 

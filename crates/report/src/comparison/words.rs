@@ -1,9 +1,24 @@
 //! Why a level says nothing about an arm, in words.
 
-use weir_model::Refusal;
+use weir_model::{Nanos, Refusal, Verdict};
+use weir_record::ShortWindow;
+use weir_spec::plan::Level;
+use weir_workload::WorkloadConfig;
 
-use super::standing::Standing;
+use super::standing::{Judged, Standing};
+use crate::numerals;
 use crate::tables::{lateness_remedy, refusal_remedy};
+
+/// What a remedy begins with where a mechanism did not act.
+pub(super) const EFFECT: &str = "To see an effect:";
+
+/// A remedy with what it is for, without a full stop. `verdict`: of the cell that asks for it.
+pub(crate) fn remedy_words(verdict: &Verdict, remedy: &str) -> String {
+    match verdict {
+        Verdict::Corrupt | Verdict::Failed(_) => format!("What to do: {remedy}"),
+        _ => format!("{EFFECT} {remedy}"),
+    }
+}
 
 /// Why a level was not judged; nothing where it was.
 pub(super) fn reason(of: &Standing) -> Option<String> {
@@ -18,6 +33,7 @@ pub(super) fn reason(of: &Standing) -> Option<String> {
         Standing::NoControl => "the control has no cells that count there".to_owned(),
         Standing::Unproven => "the repeats do not tell the difference from noise".to_owned(),
         Standing::Gain
+        | Standing::OnlyMeets { .. }
         | Standing::Cheaper
         | Standing::Loss
         | Standing::LosesObjectives
@@ -37,13 +53,68 @@ const fn limit(of: &Refusal) -> &'static str {
     }
 }
 
-/// What would let a level say something, where that is not the mechanism's doing.
-pub(super) fn remedy(of: &Standing) -> Option<&'static str> {
-    match of {
+/// What would let a level say something, where that is not the mechanism's doing. `lightest`: no
+/// level of the run has less load.
+pub(super) fn remedy(of: &Judged<'_>, lightest: bool) -> Option<&'static str> {
+    match &of.standing {
         Standing::GeneratorLimit { refusal } => Some(refusal_remedy(refusal)),
-        Standing::TooInexact { why } => Some(lateness_remedy(*why, true)),
-        Standing::MissesObjectives => Some("add a level with less load"),
+        Standing::TooInexact { why } => Some(lateness_remedy(*why, !of.level.open_loop)),
+        // Where a lighter level meets them, one that is lighter still shows nothing new.
+        Standing::MissesObjectives if lightest => Some("add a level with less load"),
         _ => None,
+    }
+}
+
+/// That windows are short against the requests in them: one sentence, without a full stop, that
+/// names the levels. Nothing without such a window.
+pub(crate) fn short_window<'p>(
+    seen: impl Iterator<Item = (ShortWindow, &'p Level)>,
+) -> Option<String> {
+    // Per remedy and level the longest request.
+    let mut kinds: Vec<(&str, Vec<(&str, ShortWindow)>)> = Vec::new();
+    for (window, level) in seen {
+        let remedy = longer_window(window, level);
+        let place = kinds.iter().position(|(held, _)| *held == remedy).unwrap_or_else(|| {
+            kinds.push((remedy, Vec::new()));
+            kinds.len() - 1
+        });
+        let levels = &mut kinds[place].1;
+        match levels.iter_mut().find(|(name, _)| *name == level.name) {
+            Some((_, held)) if held.mean_request >= window.mean_request => {}
+            Some((_, held)) => *held = window,
+            None => levels.push((&level.name, window)),
+        }
+    }
+    let of_level = |(level, seen): &(&str, ShortWindow)| {
+        format!("{level} ({}, requests of {})", rounded(seen.window), rounded(seen.mean_request))
+    };
+    let sentence = |(remedy, levels): &(&str, Vec<(&str, ShortWindow)>)| {
+        let levels: Vec<String> = levels.iter().map(of_level).collect();
+        format!("{}: {remedy}", levels.join(", "))
+    };
+    let sentences: Vec<String> = kinds.iter().map(sentence).collect();
+    (!sentences.is_empty()).then(|| {
+        format!(
+            "The measured window is shorter than {} mean requests at {}",
+            ShortWindow::LEAST_REQUESTS,
+            sentences.join("; at ")
+        )
+    })
+}
+
+/// A time to three digits.
+fn rounded(time: Nanos) -> String {
+    numerals::millis(time.as_millis_f64())
+}
+
+/// What makes the window of a level longer: what ended it.
+fn longer_window(seen: ShortWindow, level: &Level) -> &'static str {
+    let planned = level.duration.map(|end| end.saturating_sub(level.warmup));
+    match (planned, level.max_requests, &level.workload) {
+        (Some(planned), ..) if seen.window >= planned => "lengthen the duration",
+        (_, Some(_), _) => "allow more requests",
+        (_, None, WorkloadConfig::Trace(_)) => "use a longer trace",
+        _ => "lengthen the duration",
     }
 }
 

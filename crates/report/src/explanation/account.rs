@@ -3,26 +3,11 @@
 use std::fmt::Write;
 
 use weir_model::{Bytes, SignalKind, TierKind};
-use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
+use weir_spec::plan::{Arm, ArmRole, Deployment, Prediction, Regime};
 
-use super::sources::Seen;
+use super::sources::{Seen, tier_name};
+use super::token_sources::TokenSources;
 use crate::numerals;
-
-/// The tiers' signals with what a reader calls them.
-const TIERS: [TierKind; 3] = [TierKind::Host, TierKind::Disk, TierKind::Remote];
-
-/// A tier in words.
-const fn name(tier: TierKind) -> &'static str {
-    match tier {
-        TierKind::Gpu => "the GPU",
-        TierKind::Host => "host memory",
-        TierKind::Disk => "disk",
-        TierKind::Remote => "the remote store",
-    }
-}
-
-/// The split over tiers is believed where its sum is this near to what the engine took from them.
-const SPLIT: f64 = 0.1;
 
 /// The account of one arm at one level.
 pub(super) struct Account<'a> {
@@ -83,19 +68,6 @@ fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
     }
 }
 
-/// Tokens by tier, where the tiers' own figures add up to what the engine took from them.
-pub(crate) fn split(seen: &Seen, served: Option<f64>) -> Option<Vec<(&'static str, f64)>> {
-    let tiers: Vec<(&str, f64)> = TIERS
-        .iter()
-        .filter_map(|tier| Some((name(*tier), seen.get(SignalKind::hits_of(*tier))?)))
-        .filter(|(_, tokens)| *tokens > 0.0)
-        .collect();
-    let sum: f64 = tiers.iter().map(|(_, tokens)| tokens).sum();
-    let served = served.unwrap_or(sum);
-    let is_whole = (sum - served).abs() <= SPLIT * served;
-    (!tiers.is_empty() && is_whole).then_some(tiers)
-}
-
 impl Account<'_> {
     /// The working set, against the room for it.
     pub(super) fn regime(&self, foreseen: &Prediction) -> String {
@@ -117,87 +89,112 @@ impl Account<'_> {
         )
     }
 
+    /// The only tier below the GPU, where there is one.
+    pub(super) fn only_tier(arm: &Arm) -> Option<TierKind> {
+        let offload = arm.offload.as_ref()?;
+        match (offload.tiers.as_slice(), &offload.store) {
+            ([only], None) => Some(only.kind),
+            ([], Some(_)) => Some(TierKind::Remote),
+            _ => None,
+        }
+    }
+
     /// Where the prompt tokens came from, and who else says so.
     pub(super) fn hits(&self) -> Vec<String> {
-        let get = |kind| self.seen.get(kind);
-        let Some(prompt) = get(SignalKind::PromptTokens).filter(|prompt| *prompt > 0.0) else {
+        let gpu_only = self.arm.offload.is_none() && self.arm.role != ArmRole::AsDeployed;
+        let only_tier = Self::only_tier(self.arm);
+        let Some(of) = TokenSources::of(self.seen, gpu_only, only_tier) else {
             return vec!["Prompt tokens: none were seen in the window".to_owned()];
         };
-        let share = |part: f64| format!("{:.1} %", 100.0 * part / prompt);
+        let share = |part: f64| format!("{:.1} %", 100.0 * part / of.prompt);
         let mut parts = Vec::new();
-        let gpu = get(SignalKind::GpuHitTokens);
-        let served = get(SignalKind::ExternalHitTokens);
-        parts.push(match gpu {
-            Some(gpu) => format!("{} came from the GPU's cache", share(gpu)),
-            None => "what came from the GPU's cache is not observable".to_owned(),
-        });
-        let split = split(self.seen, served);
-        match (&split, served) {
-            (Some(split), _) => {
-                parts.extend(
-                    split.iter().map(|(name, part)| format!("{} from {name}", share(*part))),
-                );
+        match (of.cached, of.gpu) {
+            (Some(cached), _) => parts.push(format!("{} came from some cache", share(cached))),
+            (None, Some(gpu)) => parts.push(format!("{} came from the GPU's cache", share(gpu))),
+            (None, None) => {
+                parts.push("what came from the GPU's cache is not observable".to_owned());
             }
-            (None, Some(served)) if self.arm.offload.is_some() => {
-                parts.push(format!("{} from the tiers", share(served)));
-            }
-            (None, None) if self.arm.offload.is_some() => {
+        }
+        parts.extend(of.tiers.iter().map(|(name, part)| format!("{} from {name}", share(*part))));
+        parts.extend(of.behind.map(|part| format!("{} from the tiers", share(part))));
+        match of.computed {
+            Some(computed) => parts.push(format!("{} were computed", share(computed))),
+            None if !gpu_only => {
                 parts.push("what came from the tiers is not observable".to_owned());
             }
-            _ => {}
+            None => {}
         }
-        if let Some(gpu) = gpu
-            && (served.is_some() || self.arm.offload.is_none())
-        {
-            let computed = (prompt - gpu - served.unwrap_or(0.0)).max(0.0);
-            parts.push(format!("{} were computed", share(computed)));
-        }
-        let mut lines =
-            vec![format!("Of {} prompt tokens, {}", numerals::whole(prompt), parts.join(", "))];
-        lines.extend(self.reuse(prompt));
-        lines.extend(self.who_says());
+        // With one source there is nobody else to name.
+        let by = if self.seen.all(SignalKind::PromptTokens).len() > 1 {
+            format!(" ({})", of.part)
+        } else {
+            String::new()
+        };
+        let prompt = numerals::whole(of.prompt);
+        let mut lines = vec![format!("Of {prompt} prompt tokens{by}, {}", parts.join(", "))];
+        lines.extend(self.reuse());
+        lines.extend(self.who_says(&of));
         lines
     }
 
-    /// What could have been served, and how much of it was.
-    fn reuse(&self, prompt: f64) -> Option<String> {
-        let seen = self.seen.get(SignalKind::SeenTokens)?;
+    /// What could have been served, and how much of it was: shares of the prompt tokens as the one
+    /// counts them who knows what was asked before.
+    fn reuse(&self) -> Option<String> {
+        let asked = self.seen.all(SignalKind::SeenTokens).first()?;
+        let prompt = self.seen.by(&asked.part, SignalKind::PromptTokens)?;
         let eligible = self.seen.get(SignalKind::EligibleTokens)?;
+        if prompt <= 0.0 {
+            return None;
+        }
+        let served = self.seen.all(SignalKind::ExternalHitTokens).first();
+        let by = |part: &str| {
+            let is_other = self.seen.all(SignalKind::PromptTokens).len() > 1;
+            if is_other { format!(" ({part})") } else { String::new() }
+        };
         let mut words = format!(
-            "Asked before: {:.1} % of them; left over by the GPU: {:.1} %",
-            100.0 * seen / prompt,
+            "Asked before: {:.1} % of the prompt tokens that were sent{}; left over by the GPU: \
+             {:.1} %",
+            100.0 * asked.value / prompt,
+            by(&asked.part),
             100.0 * eligible / prompt
         );
-        if let Some(served) = self.seen.get(SignalKind::ExternalHitTokens)
+        if let Some(served) = served
             && self.arm.offload.is_some()
             && eligible > 0.0
         {
-            let _ = write!(words, ", of which the tiers served {:.1} %", 100.0 * served / eligible);
+            let share = 100.0 * served.value / eligible;
+            let _ = write!(words, ", of which the tiers served {share:.1} %{}", by(&served.part));
         }
         Some(words)
     }
 
-    /// The sources of hits where there are several, or where the split is not believed.
-    fn who_says(&self) -> Vec<String> {
+    /// The sources of prompts and hits where several differ, or where the split is not believed.
+    fn who_says(&self, of: &TokenSources) -> Vec<String> {
         let kinds = [
             (SignalKind::GpuHitTokens, "Hits in the GPU's cache"),
             (SignalKind::ExternalHitTokens, "Hits in the tiers"),
         ];
-        let served = self.seen.get(SignalKind::ExternalHitTokens);
-        let has_split = split(self.seen, served).is_some();
         let mut lines = Vec::new();
+        if self.seen.differs(SignalKind::PromptTokens) {
+            lines.extend(self.line("Prompt tokens", SignalKind::PromptTokens, tokens));
+        }
         for (kind, title) in kinds {
-            if self.seen.all(kind).len() > 1 {
+            // What the account has no place for is told beside it.
+            let is_outside = kind == SignalKind::ExternalHitTokens
+                && self.arm.offload.is_some()
+                && of.computed.is_none();
+            if self.seen.all(kind).len() > 1 || is_outside {
                 lines.extend(self.line(title, kind, tokens));
             }
         }
-        for tier in TIERS {
+        let has_split = !of.tiers.is_empty();
+        for tier in TierKind::ALL.into_iter().skip(1) {
             let kind = SignalKind::hits_of(tier);
             let parts = self.seen.all(kind);
             // Nobody needs to hear of a tier that the arm does not have.
             let is_used = parts.iter().any(|seen| seen.value > 0.0);
             if is_used && (parts.len() > 1 || !has_split) {
-                lines.extend(self.line(&format!("Hits in {}", name(tier)), kind, tokens));
+                lines.extend(self.line(&format!("Hits in {}", tier_name(tier)), kind, tokens));
             }
         }
         lines
@@ -222,13 +219,13 @@ impl Account<'_> {
         for (kind, way) in moved {
             for (tier, _) in self.seen.tiers(kind) {
                 let told = self.seen.told_of(tier, kind, bytes);
-                lines.extend(told.map(|told| format!("Moved {way} {}: {told}", name(tier))));
+                lines.extend(told.map(|told| format!("Moved {way} {}: {told}", tier_name(tier))));
             }
         }
         for (tier, evicted) in self.seen.tiers(SignalKind::EvictedBytes) {
             if evicted > 0.0 {
                 let told = self.seen.told_of(tier, SignalKind::EvictedBytes, bytes);
-                lines.extend(told.map(|told| format!("Evicted from {}: {told}", name(tier))));
+                lines.extend(told.map(|told| format!("Evicted from {}: {told}", tier_name(tier))));
             }
         }
         lines
@@ -238,7 +235,7 @@ impl Account<'_> {
     pub(super) fn held(&self) -> Option<String> {
         let used = self.seen.tiers(SignalKind::TierUsedBytes).filter_map(|(tier, _)| {
             let told = self.seen.told_of(tier, SignalKind::TierUsedBytes, bytes)?;
-            Some(format!("{} {told}", name(tier)))
+            Some(format!("{} {told}", tier_name(tier)))
         });
         let keys =
             self.seen.told(SignalKind::StoreKeys, |keys| format!("{} keys", numerals::whole(keys)));
@@ -250,7 +247,7 @@ impl Account<'_> {
     pub(super) fn trouble(&self) -> Option<String> {
         let refused = self.seen.tiers(SignalKind::StoreFailures);
         let refused = refused.filter(|(_, count)| *count > 0.0).map(|(tier, count)| {
-            format!("{} did not take {} stores", name(tier), numerals::whole(count))
+            format!("{} did not take {} stores", tier_name(tier), numerals::whole(count))
         });
         let kinds = [
             (SignalKind::StoreFailures, "stores were given up"),

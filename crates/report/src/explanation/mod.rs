@@ -7,6 +7,7 @@
 
 pub(crate) mod account;
 pub(crate) mod sources;
+pub(crate) mod token_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,7 +16,8 @@ use weir_model::{SignalKind, Verdict};
 use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Deployment};
 
-use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote, REMEDY_MARK};
+use crate::comparison::words::{remedy_words, short_window};
+use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
 use crate::metric::metric;
 use crate::numerals;
 use crate::results::{CellResult, Grid, Group, Results, ResultsError};
@@ -175,9 +177,9 @@ impl Story<'_> {
             lines.push(SERVED_NOTHING.to_owned());
         }
         lines.extend(effect);
-        lines.extend(self.whys(group));
-        lines.extend(forecast(group, note));
-        lines.extend(self.told(group));
+        lines.extend(whys(group));
+        lines.extend(forecast(group));
+        lines.extend(self.told(level, group));
         lines
     }
 
@@ -207,65 +209,41 @@ impl Story<'_> {
             Some(format!("{} {}", metric(key)?.title, numerals::change(change)))
         };
         let words: Vec<String> = keys.into_iter().filter_map(words).collect();
-        (!words.is_empty()).then(|| format!("Against {control}: {}", words.join(", ")))
-    }
-
-    /// Why it has its verdicts and what to change, told of the first repeat with each verdict.
-    fn whys(&self, group: &Group<'_>) -> Vec<String> {
-        let mut told = BTreeSet::new();
-        let mut lines = Vec::new();
-        for result in group.entries.iter().filter_map(|entry| entry.result) {
-            let verdict = result.verdict();
-            let Some(why) = result.explanation() else { continue };
-            // A baseline's reason says nothing of this run.
-            if verdict == Verdict::Control || !told.insert(verdict.to_string()) {
-                continue;
-            }
-            let mut why = why.to_owned();
-            // Notes are told apart.
-            for note in self.told.get(&result.cell).map_or(&[][..], |told| &told.notes) {
-                why = why.replace(&format!(" {note}."), "");
-            }
-            let (why, remedy) = match why.split_once(REMEDY_MARK) {
-                Some((why, remedy)) => (why.trim().to_owned(), Some(remedy.trim().to_owned())),
-                None => (why, None),
-            };
-            let which =
-                if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
-            lines.push(match verdict {
-                // The cause stands with the verdict.
-                Verdict::Failed(_) => format!("Its signals alone{which} say: {why}"),
-                _ => format!("Why{which}: {why}"),
-            });
-            let title = match verdict {
-                Verdict::Corrupt | Verdict::Failed(_) => "What to do:",
-                _ => REMEDY_MARK,
-            };
-            lines.extend(remedy.map(|remedy| format!("{title} {remedy}")));
-        }
-        lines
+        (!words.is_empty())
+            .then(|| format!("Against {control} at this level: {}", words.join(", ")))
     }
 
     /// What the cells left besides signals: each sentence once.
-    fn told(&self, group: &Group<'_>) -> Vec<String> {
+    fn told(&self, level: &LevelNote, group: &Group<'_>) -> Vec<String> {
         let cells = || {
             let results = group.entries.iter().filter_map(|entry| entry.result);
             results.filter_map(|result| self.told.get(&result.cell))
         };
-        let line = |title: &str, of: fn(&Told) -> &Vec<String>| {
-            let mut each: Vec<&str> = Vec::new();
-            for sentence in cells().flat_map(of) {
-                let sentence = sentence.trim_end_matches('.');
-                if !each.contains(&sentence) {
-                    each.push(sentence);
+        let each_once = |all: Vec<&String>| {
+            let mut each: Vec<String> = Vec::new();
+            for sentence in all {
+                if !each.contains(sentence) {
+                    each.push(sentence.clone());
                 }
             }
+            each
+        };
+        let line = |title: &str, each: Vec<String>| {
             (!each.is_empty()).then(|| format!("{title}: {}", each.join(". ")))
         };
+        // A cell that failed on its way has notes in its journal alone.
+        let recorded = group.notes();
+        let mut notes =
+            each_once(recorded.iter().chain(cells().flat_map(|told| &told.notes)).collect());
+        let windows = group.entries.iter().filter_map(|entry| {
+            let window = entry.result?.evidence.as_ref()?.short_window?;
+            Some((window, &self.deployment.levels[level.index]))
+        });
+        notes.extend(short_window(windows));
         [
-            line("Start", |told| &told.started),
-            line("Before the load", |told| &told.prepared),
-            line("Note", |told| &told.notes),
+            line("Start", each_once(cells().flat_map(|told| &told.started).collect())),
+            line("Before the load", each_once(cells().flat_map(|told| &told.prepared).collect())),
+            line("Note", notes),
         ]
         .into_iter()
         .flatten()
@@ -287,6 +265,28 @@ fn told_results<'r>(group: &Group<'r>) -> Vec<&'r CellResult> {
     if complete.is_empty() { with_signals().collect() } else { complete }
 }
 
+/// Why it has its verdicts and what to change, told of the first repeat with each verdict.
+fn whys(group: &Group<'_>) -> Vec<String> {
+    let mut told = BTreeSet::new();
+    let mut lines = Vec::new();
+    for result in group.entries.iter().filter_map(|entry| entry.result) {
+        let verdict = result.verdict();
+        let Some(why) = result.explanation() else { continue };
+        // A baseline's reason says nothing of this run.
+        if verdict == Verdict::Control || !told.insert(verdict.to_string()) {
+            continue;
+        }
+        let which = if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
+        lines.push(match verdict {
+            // The cause stands with the verdict.
+            Verdict::Failed(_) => format!("Its signals alone{which} say: {why}"),
+            _ => format!("Why{which}: {why}"),
+        });
+        lines.extend(result.remedy().map(|remedy| remedy_words(&verdict, remedy)));
+    }
+    lines
+}
+
 /// Claims that the signals contradict or leave open, each once.
 fn doubted_claims(complete: &[&CellResult]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -297,20 +297,21 @@ fn doubted_claims(complete: &[&CellResult]) -> Vec<String> {
         .flat_map(|evidence| evidence.claims.iter().filter(|claim| claim.held != Some(true)))
     {
         if told.insert(&claim.claim) {
-            let words = if claim.held.is_some() { "not borne out" } else { "not observable" };
-            let seen =
-                if claim.seen == words { String::new() } else { format!(" ({})", claim.seen) };
-            lines.push(format!("Claim \"{}\": {words}{seen}", claim.claim));
+            let words = match claim.held {
+                Some(_) => format!("not borne out ({})", claim.seen),
+                None => "not observable".to_owned(),
+            };
+            lines.push(format!("Claim \"{}\": {words}", claim.claim));
         }
     }
     lines
 }
 
 /// What the plan foresaw, where it came otherwise.
-fn forecast(group: &Group<'_>, note: &GroupNote) -> Option<String> {
-    let ran = group.entries.iter().any(|entry| entry.result.is_some());
-    let foreseen = &note.foreseen;
-    (ran && !note.verdict.contains(foreseen.as_str()))
+fn forecast(group: &Group<'_>) -> Option<String> {
+    let foreseen = &group.entries.first()?.cell.prediction.verdict;
+    let mut verdicts = group.verdicts().peekable();
+    (verdicts.peek().is_some() && verdicts.all(|verdict| verdict != *foreseen))
         .then(|| format!("The plan had foreseen {foreseen}"))
 }
 

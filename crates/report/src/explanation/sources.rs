@@ -8,7 +8,8 @@ use crate::results::CellResult;
 
 /// Two sources agree up to this: windows end a request apart.
 const AGREE: f64 = 0.05;
-/// Smaller differences in tokens than this share of the prompts are no contradiction.
+/// Smaller differences in tokens than this share of the prompts are no contradiction, and prompts
+/// that differ by less are the same.
 const NEGLIGIBLE: f64 = 0.01;
 const LOOKUPS: &str = " at lookups, which count what the GPU holds too";
 /// Sources farther apart than this cannot both be right.
@@ -28,6 +29,16 @@ pub(crate) struct Observation {
 /// What a figure speaks of: a quantity of the mechanism as a whole, or of one of its tiers. Figures
 /// of unlike things are never held against each other.
 type Subject = (SignalKind, Option<TierKind>);
+
+/// What a tier is called in sentences.
+pub(crate) const fn tier_name(kind: TierKind) -> &'static str {
+    match kind {
+        TierKind::Gpu => "the GPU's cache",
+        TierKind::Host => "host memory",
+        TierKind::Disk => "disk",
+        TierKind::Remote => "the remote store",
+    }
+}
 
 /// All quantities that were seen in every one of some repeats.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +65,7 @@ impl Seen {
                 let Some(values) = values else { continue };
                 let sum: f64 = values.iter().sum();
                 let value = if kind.is_gauge() { sum / values.len() as f64 } else { sum };
-                let part = part(&source.source);
+                let part = source.part().to_owned();
                 let of_kind = seen.0.entry((*kind, source.tier)).or_default();
                 // The first of a part's figures is its most direct one.
                 if of_kind.iter().all(|other| other.part != part) {
@@ -85,6 +96,18 @@ impl Seen {
     /// The value that a verdict takes.
     pub(crate) fn get(&self, kind: SignalKind) -> Option<f64> {
         self.all(kind).first().map(|seen| seen.value)
+    }
+
+    /// The value that one part gives of what was served.
+    pub(crate) fn by(&self, part: &str, kind: SignalKind) -> Option<f64> {
+        let is_it = |seen: &&Observation| seen.part == part && !seen.is_lookup;
+        self.all(kind).iter().find(is_it).map(|seen| seen.value)
+    }
+
+    /// True where two parts give figures of a quantity that are not nearly the same.
+    pub(crate) fn differs(&self, kind: SignalKind) -> bool {
+        let Some((first, others)) = self.all(kind).split_first() else { return false };
+        others.iter().any(|other| difference(first.value, other.value).abs() > NEGLIGIBLE)
     }
 
     /// A quantity with who says so and whether others agree: "34 GiB (vLLM's /metrics; Weir's tiers
@@ -152,11 +175,6 @@ fn against(first: &Observation, other: &Observation, print: fn(f64) -> String) -
     }
 }
 
-/// `vLLM's /metrics (vllm:x{...})` -> `vLLM's /metrics`.
-fn part(source: &str) -> String {
-    source.split(" (").next().unwrap_or(source).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,11 +199,5 @@ mod tests {
         let lookup = seen(&[engine, observation("LMCache", 9000.0, true)]);
         assert!(!lookup.contradicts(kind));
         assert!(told(&lookup).contains("LMCache 9000 at lookups"), "{}", told(&lookup));
-    }
-
-    #[test]
-    fn a_part_is_the_source_without_its_metric() {
-        assert_eq!(part("redis INFO (used_memory)"), "redis INFO");
-        assert_eq!(part("simulator"), "simulator");
     }
 }

@@ -165,10 +165,6 @@ impl ExportInput<'_> {
     fn unix_s(&self, ns: u64) -> f64 {
         self.started_unix_ns.saturating_add(ns) as f64 / 1e9
     }
-
-    fn has_objectives(&self) -> bool {
-        self.slo.ttft.is_some() || self.slo.tpot.is_some() || self.slo.e2e.is_some()
-    }
 }
 
 /// The name and version of what wrote a file.

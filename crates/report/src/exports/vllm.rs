@@ -94,7 +94,8 @@ fn totals(input: &ExportInput<'_>, seen: &[Seen], seconds: &Seconds) -> Map<Stri
     let prompt: u64 = done(seen).map(|seen| u64::from(seen.prompt)).sum();
     let output: u64 = done(seen).map(|seen| u64::from(seen.output)).sum();
     let goodput = input
-        .has_objectives()
+        .slo
+        .binds()
         .then(|| rate(done(seen).filter(|seen| meets(input, seen)).count() as f64));
     Map::from_iter([
         ("duration".to_owned(), json!(duration)),

@@ -2,7 +2,8 @@
 
 use weir_model::{Nanos, Outcome, Window};
 use weir_record::{CellFigures, Distribution, GuideLlmFigures, StepRow};
-use weir_spec::plan::{Deployment, Plan, Prices, Slo};
+use weir_spec::cost::hour_price;
+use weir_spec::plan::{Cell, Plan, Slo};
 
 use super::columns::{NEVER, RequestColumns};
 use super::contradiction::Contradiction;
@@ -18,21 +19,16 @@ pub struct Measure<'a> {
     pub window: Window,
     /// Objectives of goodput.
     pub slo: &'a Slo,
-    /// Prices.
-    pub prices: &'a Prices,
-    /// Accelerators of all replicas.
-    pub gpus: u32,
+    /// Price of an hour of what the arm runs on; nothing without prices.
+    pub hour_price: Option<f64>,
 }
 
 impl<'a> Measure<'a> {
     /// The measure of a cell of the plan.
-    pub fn of(plan: &'a Plan, deployment: &Deployment, window: Window) -> Self {
-        let gpus = deployment.hardware.count * deployment.replicas;
-        Self { window, slo: &plan.slo, prices: &plan.prices, gpus }
-    }
-
-    fn has_objectives(&self) -> bool {
-        self.slo.ttft.is_some() || self.slo.tpot.is_some() || self.slo.e2e.is_some()
+    pub fn of(plan: &'a Plan, cell: &Cell, window: Window) -> Self {
+        let deployment = &plan.deployments[cell.deployment];
+        let hour_price = hour_price(&plan.prices, deployment, &deployment.arms[cell.arm]);
+        Self { window, slo: &plan.slo, hour_price }
     }
 }
 
@@ -132,7 +128,7 @@ fn figures(
     let output_tokens_per_s = work(tokens.completed);
     let hits =
         |hit: u64| (set.prompt_tokens > 0).then(|| 100.0 * hit as f64 / set.prompt_tokens as f64);
-    let asked = measure.has_objectives() && set.measured() > 0;
+    let asked = measure.slo.binds() && set.measured() > 0;
     Ok(CellFigures {
         window_s: seconds,
         measured: set.measured(),
@@ -363,8 +359,8 @@ fn token_gaps<'a>(steps: impl Iterator<Item = (&'a StepRow, u64)>) -> Distributi
     weighted_distribution(&mut gaps)
 }
 
-/// `gpus * gpu_hour / 3600 / tokens_per_s * 1e6`.
+/// Price of a million tokens at a rate.
 fn cost(measure: &Measure<'_>, tokens_per_s: f64) -> Option<f64> {
-    let gpu_hour = measure.prices.gpu_hour?;
-    (tokens_per_s > 0.0).then(|| f64::from(measure.gpus) * gpu_hour / 3600.0 / tokens_per_s * 1e6)
+    let hour = measure.hour_price?;
+    (tokens_per_s > 0.0).then(|| hour / 3600.0 / tokens_per_s * 1e6)
 }

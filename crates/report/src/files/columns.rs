@@ -95,7 +95,7 @@ pub fn change_columns() -> Vec<Column> {
         ("better", "", "Which direction is an improvement: `higher` or `lower`."),
         ("control_mean", "", "The control's mean over the pairs of repeats."),
         ("arm_mean", "", "The arm's mean over the pairs of repeats."),
-        ("change_percent", "%", "Mean over pairs of 100 x (arm / control - 1)."),
+        ("change_percent", "%", "100 x (arm_mean / control_mean - 1)."),
         (
             "change_low",
             "%",
@@ -107,8 +107,8 @@ pub fn change_columns() -> Vec<Column> {
         (
             "noise_floor_percent",
             "%",
-            "Largest difference of the A/A arm in this metric at this \
-          level; empty without A/A arm.",
+            "Largest difference of one repeat of the A/A arm in this metric at this \
+             level; empty without A/A arm.",
         ),
         (
             "distinguishable",
@@ -202,10 +202,19 @@ pub fn run_columns() -> Vec<Column> {
         ("level", "", "Level."),
         ("metric", "", "Key of the metric."),
         ("unit", "", "Unit of the two means."),
-        ("first", "", "Mean in the first run; empty where nothing counts."),
-        ("second", "", "Mean in the second run."),
-        ("change_percent", "%", "100 x (second / first - 1), mean over pairs of repeats."),
-        ("change_low", "%", "Lower end of its 95 % interval (t over paired repeats)."),
+        (
+            "first",
+            "",
+            "Mean in the first run over the pairs, without pairs over all repeats that count; empty \
+             where nothing counts.",
+        ),
+        ("second", "", "Mean in the second run, likewise."),
+        ("change_percent", "%", "100 x (second / first - 1)."),
+        (
+            "change_low",
+            "%",
+            "Lower end of its 95 % interval (t over paired repeats); empty without two pairs.",
+        ),
         ("change_high", "%", "Its upper end."),
         ("pairs", "count", "Repeats with equal seeds that count in both runs."),
         ("note", "", "Verdicts where they differ; whether repeats could not be paired."),
@@ -232,6 +241,11 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     ),
     ("deployments[].deciding_metric", "", "Key of the metric that decides."),
     ("deployments[].cells_run", "count", "Cells that have run, and cells planned."),
+    (
+        "deployments[].cost_basis",
+        "",
+        "Kinds of tiers that have a price and are in the costs, and those that have none.",
+    ),
     ("deployments[].max_error", "", "The largest error of the client that the user accepts."),
     ("deployments[].noise_floor", "%", "The A/A arm's largest differences by metric and level."),
     (

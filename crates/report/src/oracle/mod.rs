@@ -32,7 +32,6 @@ use weir_spec::plan::{ArmRole, Plan, Target};
 
 pub use answers::{AnswerCount, Answers};
 
-use crate::comparison::REMEDY_MARK;
 use crate::numerals;
 use crate::results::Results;
 use crate::statistics::{binomial_at_least, fisher_greater};
@@ -146,14 +145,17 @@ pub(crate) fn outputs(results: &Results<'_>) -> Vec<Vec<OutputNote>> {
     outputs
 }
 
+/// What to do about an arm whose answers are not the model's.
+pub(crate) const REMEDY: &str = "find the blocks that come back wrong before any figure of this \
+                                 arm is read: block and chunk size, dtype and parallel ranks of \
+                                 what is stored, the connector's own checksums, its log";
+
 fn explanation(note: &OutputNote) -> String {
     let floor =
         note.floor_words().map_or_else(String::new, |floor| format!(", the A/A arm's in {floor}"));
     format!(
         "Its answers to equal prompts differ from the control's in {}{floor}: more than noise \
-         explains (p {}), so what it served is not what was stored. {REMEDY_MARK} find the blocks \
-         that come back wrong before any figure of this arm is read: block and chunk size, dtype \
-         and parallel ranks of what is stored, the connector's own checksums, its log.",
+         explains (p {}), so what it served is not what was stored.",
         note.words(),
         numerals::p_value(note.p_value.unwrap_or(1.0)),
     )

@@ -126,7 +126,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
     let left_out = all.first().map_or_else(Vec::new, |chart| chart.left_out().to_vec());
     let view = |chart: &Chart| ChartView {
         id: chart.id().to_owned(),
-        title: chart.title().split(" — ").next().unwrap_or_default().to_owned(),
+        title: chart.what().to_owned(),
         wide: matches!(chart, Chart::Heat(_)),
         json: Value::from_safe_string(chart_json(chart)),
     };

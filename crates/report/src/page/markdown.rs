@@ -124,7 +124,7 @@ fn section(of: &DeploymentComparison) -> String {
         out += "\n### Charts\n\n";
     }
     for chart in &charts {
-        let _ = writeln!(out, "![{}](plots/{}.png)\n", escaped(chart.title()), chart.id());
+        let _ = writeln!(out, "![{}](plots/{}.png)\n", escaped(&chart.title()), chart.id());
     }
     if let Some(notes) = charts.first().map(Chart::left_out).filter(|notes| !notes.is_empty()) {
         let _ = writeln!(out, "Not drawn: {}.", escaped(&notes.join("; ")));

@@ -14,7 +14,7 @@ mod student;
 pub use bootstrap::{bca, percentile};
 pub use counts::{binomial_at_least, fisher_greater};
 pub use interval::{Interval, Method, batch_means, mean, t_interval};
-pub use paired::{Difference, paired_change};
+pub use paired::{Difference, change_percent, paired_change};
 pub use peak::{Peak, PeakChange, peak, peak_change};
 pub use student::{normal_cdf, normal_quantile, t_cdf, t_quantile};
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::CONFIDENCE;
 use super::bootstrap::{draw, generator, percentile_of};
 use super::interval::{Interval, mean};
+use super::paired::change_percent;
 
 /// Replicates of the bootstrap of the selection.
 const REPLICATES: usize = 2000;
@@ -99,7 +100,7 @@ fn change_over(
     };
     let (_, base) = peak_of(control)?;
     let (_, value) = peak_of(treatment)?;
-    (base > 0.0).then(|| 100.0 * (value / base - 1.0))
+    change_percent(base, value)
 }
 
 /// The first highest value and its place.

@@ -1,5 +1,10 @@
 //! The tables of one model on one kind of hardware.
 
+use std::fmt::Write;
+
+use weir_model::{TierKind, Verdict};
+use weir_spec::cost::CostBasis;
+
 use super::{Table, TableCell, Tone, marked_tokens};
 use crate::comparison::{DeploymentComparison, GroupNote, LevelDelta};
 use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric, metric};
@@ -35,13 +40,23 @@ fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
 fn verdict_tone(group: &GroupNote) -> Tone {
     if group.counted < group.planned || group.planned == 0 {
         Tone::Out
-    } else if group.verdict.starts_with("overhead-only") {
+    } else if group.verdicts.iter().all(is_overhead) {
         Tone::Weak
-    } else if group.verdict == "effective" {
+    } else if group.verdicts.iter().all(|verdict| *verdict == Verdict::Effective) {
         Tone::Good
     } else {
         Tone::Plain
     }
+}
+
+const fn is_overhead(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::OverheadOnly(_))
+}
+
+/// The verdict of all repeats in a word: "-" where none has run.
+fn short_verdict(group: &GroupNote) -> &'static str {
+    let Some(first) = group.verdicts.first().map(Verdict::word) else { return "-" };
+    if group.verdicts.iter().all(|verdict| verdict.word() == first) { first } else { "mixed" }
 }
 
 fn verdict_cell(group: &GroupNote) -> TableCell {
@@ -58,14 +73,21 @@ fn change_cell(metric: &Metric, delta: Option<&LevelDelta>) -> TableCell {
         true if gain > 0.0 => Tone::Good,
         true => Tone::Bad,
     };
-    TableCell { text: numerals::change(change), tone }
+    let mut text = numerals::change(change);
+    if delta.is_some_and(|delta| delta.is_partial) {
+        let _ = match change.pairs {
+            1 => write!(text, " (1 pair)"),
+            pairs => write!(text, " ({pairs} pairs)"),
+        };
+    }
+    TableCell { text, tone }
 }
 
 /// Arm by level: throughput, the change of the deciding metric, latencies, verdict.
 pub fn level_table(of: &DeploymentComparison) -> Table {
     let deciding = of.deciding();
     let title = deciding.map_or(String::new(), |metric| {
-        format!("Arms at equal level; change: {} against the arm's control", metric.title)
+        format!("Arms by level; change: {} against the control at the same level", metric.title)
     });
     let heads =
         ["arm", "level", ">tok/s", ">change", ">TTFT p50", ">ITL mean", ">ext hit %", "verdict"];
@@ -97,10 +119,13 @@ fn has(of: &DeploymentComparison, key: &str) -> bool {
 /// Goodput and cost of arms at levels, where objectives or prices were given; else without rows.
 pub fn value_table(of: &DeploymentComparison) -> Table {
     let (goodput, cost) = (of.deciding_metric == GOODPUT, has(of, COST));
+    let basis = cost_words(&of.cost_basis);
     let title = match (goodput, cost) {
-        (true, true) => "Goodput, cost, and their changes against the arm's control",
-        (true, false) => "Goodput and its change against the arm's control",
-        _ => "Cost and its change against the arm's control",
+        (true, true) => {
+            format!("Goodput, cost ({basis}), and changes against the control at the same level")
+        }
+        (true, false) => "Goodput and its change against the control at the same level".to_owned(),
+        _ => format!("Cost ({basis}) and its change against the control at the same level"),
     };
     let price = format!(">{} per 1M tok", of.currency);
     let mut heads = vec!["arm", "level"];
@@ -110,7 +135,7 @@ pub fn value_table(of: &DeploymentComparison) -> Table {
     if cost {
         heads.extend([price.as_str(), ">change"]);
     }
-    let mut table = Table::new(title, &heads);
+    let mut table = Table::new(&title, &heads);
     if !(goodput || cost) {
         return table;
     }
@@ -144,6 +169,25 @@ pub fn value_table(of: &DeploymentComparison) -> Table {
     table
 }
 
+/// What costs contain: "GPU hours, host memory; without the store, which has no price".
+fn cost_words(basis: &CostBasis) -> String {
+    let name = |kind: &TierKind| match kind {
+        TierKind::Gpu => "GPU memory",
+        TierKind::Host => "host memory",
+        TierKind::Disk => "disk",
+        TierKind::Remote => "the store",
+    };
+    let names = |kinds: &[TierKind]| kinds.iter().map(name).collect::<Vec<_>>().join(" and ");
+    let held = match basis.priced.as_slice() {
+        [] => "GPU hours alone".to_owned(),
+        priced => format!("GPU hours, {}", names(priced)),
+    };
+    match basis.unpriced.as_slice() {
+        [] => held,
+        unpriced => format!("{held}; no price is given for {}", names(unpriced)),
+    }
+}
+
 /// A figure of one live cell: its value, or the bound where it is no more than that.
 pub fn figure_text(result: &CellResult, key: &str, print: impl Fn(f64) -> String) -> String {
     let Some(metric) = metric(key) else { return String::new() };
@@ -172,7 +216,8 @@ fn bound_text(bound: &Bound, print: impl Fn(f64) -> String) -> String {
 pub fn compact_table(of: &DeploymentComparison) -> Table {
     let title = of.deciding().map_or(String::new(), |metric| {
         format!(
-            "{} ({} at controls; change in % at other arms; e effective, o overhead only)",
+            "{} ({} at controls; other arms: change in % against the control at the same level; e \
+             effective, o overhead only)",
             metric.title, metric.unit
         )
     });
@@ -194,39 +239,41 @@ pub fn compact_table(of: &DeploymentComparison) -> Table {
 }
 
 fn compact_cell(of: &DeploymentComparison, is_control: bool, group: &GroupNote) -> TableCell {
-    let words = |verdict: &str| match verdict {
-        "not run" | "not planned" => "-".to_owned(),
-        _ => verdict.split([' ', '(']).next().unwrap_or_default().to_owned(),
-    };
     if group.counted == 0 {
-        return TableCell { text: words(&group.verdict), tone: Tone::Out };
+        return TableCell { text: short_verdict(group).to_owned(), tone: Tone::Out };
     }
     if is_control {
         return shown(group, of.deciding_metric, numerals::plain);
     }
     let change = of.change(&group.arm, of.deciding_metric, &group.level);
     let Some(change) = change.and_then(|delta| delta.change.as_ref()) else {
-        return words(&group.verdict).into();
+        return short_verdict(group).into();
     };
-    let mark = match group.verdict.as_str() {
-        "control" => " ",
-        "effective" => "e",
-        verdict if verdict.starts_with("overhead-only") => "o",
-        _ => "?",
+    let all = |is_it: fn(&Verdict) -> bool| {
+        group.verdicts.len() == group.planned && group.verdicts.iter().all(is_it)
     };
-    let percent = numerals::percent(change.percent);
-    format!("{} {mark}", percent.trim_end_matches(" %")).into()
+    let mark = if all(|verdict| *verdict == Verdict::Control) {
+        " "
+    } else if all(|verdict| *verdict == Verdict::Effective) {
+        "e"
+    } else if all(is_overhead) {
+        "o"
+    } else {
+        "?"
+    };
+    format!("{} {mark}", numerals::points(change.percent)).into()
 }
 
 /// Per arm its peak, with the level, the interval of the choice and latencies there.
 pub fn peak_table(of: &DeploymentComparison) -> Table {
-    let title = "Peaks of output throughput (intervals cover the choice of the level)";
+    let title = "Peaks of output throughput; peak change: against the control's peak (intervals cover \
+                 the choice of level)";
     let heads = [
         "arm",
         ">peak tok/s",
         ">95 % interval",
         "at",
-        ">change",
+        ">peak change",
         ">TTFT p50",
         ">TPOT mean",
         "note",
@@ -288,7 +335,7 @@ pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) ->
     let mut heads = vec!["metric"];
     let levels: Vec<String> = of.levels.iter().map(|level| format!(">{}", level.name)).collect();
     heads.extend(levels.iter().map(String::as_str));
-    let mut table = Table::new(&format!("{arm} against {control}"), &heads);
+    let mut table = Table::new(&format!("{arm} against {control} at the same level"), &heads);
     for delta in of.deltas.iter().filter(|delta| delta.arm == arm && delta.control == control) {
         let Some(metric) = metric(delta.metric) else {
             continue;
@@ -311,21 +358,31 @@ pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) ->
 pub fn arms_table(of: &DeploymentComparison) -> Table {
     let mut table = Table::new("Arms", &["arm", "compared with", "what it is", "foreseen"]);
     for arm in &of.arms {
-        let mut foreseen: Vec<String> = Vec::new();
+        // Runs of levels with the same forecast are told once, by first and last level.
+        let mut runs: Vec<(&GroupNote, &GroupNote)> = Vec::new();
         for group in of.groups.iter().filter(|group| group.arm == arm.name) {
-            let words = match group.regime.as_str() {
-                "" => group.foreseen.clone(),
-                regime => format!("{}, working set {regime}", group.foreseen),
-            };
-            match foreseen.last_mut() {
-                // Runs of levels with the same forecast are told once, by first and last level.
-                Some(last) if last.ends_with(&format!(": {words}")) => {
-                    let first = last.split([' ', ':']).next().unwrap_or_default().to_owned();
-                    *last = format!("{first} to {}: {words}", group.level);
+            match runs.last_mut() {
+                Some((first, last))
+                    if (&first.foreseen, &first.regime) == (&group.foreseen, &group.regime) =>
+                {
+                    *last = group;
                 }
-                _ => foreseen.push(format!("{}: {words}", group.level)),
+                _ => runs.push((group, group)),
             }
         }
+        let words = |(first, last): &(&GroupNote, &GroupNote)| {
+            let to = if first.level == last.level {
+                String::new()
+            } else {
+                format!(" to {}", last.level)
+            };
+            let set = match first.regime.as_str() {
+                "" => String::new(),
+                regime => format!(", working set {regime}"),
+            };
+            format!("{}{to}: {}{set}", first.level, first.foreseen)
+        };
+        let foreseen: Vec<String> = runs.iter().map(words).collect();
         table.rows.push(vec![
             arm.name.as_str().into(),
             arm.control.as_deref().unwrap_or("(control)").into(),
@@ -347,8 +404,15 @@ pub fn explanations_table(of: &DeploymentComparison) -> Table {
             group.level.as_str().into(),
             verdict_cell(group),
             basis.into(),
-            group.explanation.as_str().into(),
+            why_text(group).into(),
         ]);
     }
     table
+}
+
+/// Why a group has its verdict, what could not be seen of it, and what to change.
+fn why_text(group: &GroupNote) -> String {
+    let sentences = group.notes.iter().chain(&group.remedy).map(|sentence| format!("{sentence}."));
+    let explained = (!group.explanation.is_empty()).then(|| group.explanation.clone());
+    explained.into_iter().chain(sentences).collect::<Vec<_>>().join(" ")
 }

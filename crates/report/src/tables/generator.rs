@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use weir_model::{Certificate, Lateness, Nanos, Refusal};
+use weir_model::{Certificate, Nanos, Refusal};
 
 use super::refusal::{lateness_remedy, refusal_cause, refusal_remedy, refusal_words};
 use super::{Table, TableCell, Tone};
@@ -141,29 +141,29 @@ pub fn generator_notes(of: &DeploymentComparison) -> Vec<String> {
 
 /// Figures that are bounds because the error of the generator is not small.
 fn bounds(of: &DeploymentComparison) -> Vec<String> {
-    // Per list of metrics: a reason to be late, and the groups.
-    let mut kinds: Vec<(Vec<&str>, Lateness, Vec<String>)> = Vec::new();
+    // Per list of metrics and remedy: the groups.
+    let mut kinds: Vec<(Vec<&str>, &str, Vec<String>)> = Vec::new();
     for group in of.groups.iter().filter(|group| group.counted > 0) {
         let is_time = |metric: &&Metric| metric.compared && group.bounds.contains_key(metric.key);
         let titles: Vec<&str> = METRICS.iter().filter(is_time).map(|metric| metric.title).collect();
         let Some(note) = group.certificates.first().filter(|_| !titles.is_empty()) else {
             continue;
         };
-        let why = note.certificate.lateness();
+        let open = of.levels.iter().any(|level| level.name == group.level && level.open_loop);
+        let remedy = lateness_remedy(note.certificate.lateness(), !open);
         let place = format!("{} at {}", group.arm, group.level);
-        match kinds.iter_mut().find(|(seen, late, _)| *seen == titles && *late == why) {
+        match kinds.iter_mut().find(|(seen, held, _)| *seen == titles && *held == remedy) {
             Some((.., places)) => places.push(place),
-            None => kinds.push((titles, why, vec![place])),
+            None => kinds.push((titles, remedy, vec![place])),
         }
     }
-    let sentence = |(titles, why, places): (Vec<&str>, Lateness, Vec<String>)| {
+    let sentence = |(titles, remedy, places): (Vec<&str>, &str, Vec<String>)| {
         format!(
             "shown as bounds and not compared: {} of {} (the client's error is above {}). What \
-             helps: {}.",
+             helps: {remedy}.",
             titles.join(", "),
             places.join(", "),
-            of.max_error.map_or_else(default_words, most_words),
-            lateness_remedy(why, true)
+            of.max_error.map_or_else(default_words, most_words)
         )
     };
     kinds.into_iter().map(sentence).collect()

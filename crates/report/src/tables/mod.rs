@@ -25,7 +25,8 @@ pub use prediction::{prediction_sentence, prediction_short_table, prediction_tab
 pub use refusal::refusal_words;
 pub(crate) use refusal::{lateness_remedy, refusal_remedy};
 pub use run::{
-    columns_of, definitions_table, origins_table, overview_table, run_table, scope_sentence,
+    columns_of, definitions_table, origins_table, overview_table, run_notes, run_table,
+    scope_sentence,
 };
 pub use tokens::token_sources_table;
 

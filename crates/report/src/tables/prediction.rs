@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use weir_model::TierKind;
+
 use super::{Table, TableCell, Tone};
 use crate::comparison::{PredictedGroup, PredictedMetric, PredictedTokens, PredictionComparison};
 use crate::metric::metric;
@@ -75,7 +77,6 @@ pub fn prediction_table(of: &PredictionComparison) -> Table {
 
 /// The same in little room: per arm and level, how far hits and metrics were off.
 pub fn prediction_short_table(of: &PredictionComparison) -> Table {
-    const PLACES: [&str; 4] = ["gpu", "host", "disk", "remote"];
     const METRICS: [&str; 3] = ["output_tokens_per_s", "ttft_mean_ms", "tpot_mean_ms"];
     let title = "Hits: measured - predicted, points of the prompt tokens; others: the prediction's \
                  error";
@@ -87,8 +88,8 @@ pub fn prediction_short_table(of: &PredictionComparison) -> Table {
         let arm = if group.arm == last { "" } else { group.arm.as_str() };
         last = &group.arm;
         let mut row: Vec<TableCell> = vec![arm.into(), group.level.as_str().into()];
-        row.extend(PLACES.map(|place| {
-            let is_here = |of: &&PredictedTokens| of.place.split(' ').next() == Some(place);
+        row.extend(TierKind::ALL.map(|tier| {
+            let is_here = |of: &&PredictedTokens| of.tier == Some(tier);
             let Some(tokens) = group.tokens.iter().find(is_here) else {
                 return TableCell::default();
             };

@@ -12,8 +12,12 @@ pub(crate) fn refusal_cause(of: &Refusal) -> String {
             let waited = numerals::millis(waited.as_millis_f64());
             format!("due requests waited {waited} for their prompts")
         }
-        Refusal::Busy { share } => {
-            format!("the busiest worker of the client used {:.0} % of a CPU", 100.0 * share)
+        Refusal::Busy { share, why } => {
+            let waited = match why {
+                Lateness::NoCpu => ", and waited for one beside that",
+                _ => "",
+            };
+            format!("the busiest worker of the client used {:.0} % of a CPU{waited}", 100.0 * share)
         }
         Refusal::TooFewRequests { requests, users } => {
             let users =
@@ -53,9 +57,8 @@ pub(crate) fn refusal_remedy(of: &Refusal) -> &'static str {
         Refusal::Starved { token_ids: false, .. } => {
             "send token ids (no tokenizer), use shorter prompts or a lower rate"
         }
-        Refusal::Busy { .. } => WORKERS,
         Refusal::TooFewRequests { .. } => "send more requests, or measure for longer",
-        Refusal::UsersIdle { why, .. } => lateness_remedy(*why, true),
+        Refusal::Busy { why, .. } | Refusal::UsersIdle { why, .. } => lateness_remedy(*why, true),
         Refusal::ArrivalsMissed { why, .. } => lateness_remedy(*why, false),
     }
 }
@@ -67,13 +70,16 @@ pub(crate) const fn lateness_remedy(why: Lateness, closed: bool) -> &'static str
     match (why, closed) {
         (Lateness::Busy, _) | (Lateness::AtOnce, false) => WORKERS,
         (Lateness::NoCpu, _) => {
-            "leave the client a free CPU: stop other programs, or run it on another machine"
+            "give the client a CPU of its own: fewer processes on its machine, a `client.pin` \
+             that no other program uses, or another machine"
         }
         (Lateness::AtOnce, true) => {
             "spread the users' starts (`ramp`), or use more workers on CPUs of their own"
         }
-        (Lateness::Unknown, true) => "use more workers, or more users per server",
-        (Lateness::Unknown, false) => "use more workers, or a lower rate",
+        // It had a CPU, did not use all of it, and had little to do at once.
+        (Lateness::Unknown, _) => {
+            "repeat it on an idle machine: what made the client late was not seen"
+        }
     }
 }
 
@@ -96,8 +102,16 @@ mod tests {
         assert!(!refusal_remedy(&starved(true)).contains("token ids"));
         let idle = |why| Refusal::UsersIdle { busy: 6.0, users: 8.0, why };
         assert!(refusal_remedy(&idle(Lateness::AtOnce)).contains("`ramp`"));
-        assert!(refusal_remedy(&idle(Lateness::NoCpu)).contains("free CPU"));
-        assert!(refusal_remedy(&idle(Lateness::Busy)).contains("more workers"));
+        // More workers help one that computes, and wait for the same CPUs as one that waits.
+        for of in [idle as fn(Lateness) -> Refusal, |why| Refusal::Busy { share: 0.97, why }] {
+            let waited = refusal_remedy(&of(Lateness::NoCpu));
+            assert!(waited.contains("CPU of its own") && !waited.contains("workers"), "{waited}");
+            assert!(refusal_remedy(&of(Lateness::Busy)).contains("more workers"));
+        }
+        assert!(!refusal_remedy(&idle(Lateness::Unknown)).contains("workers"));
+        // An open loop has no users whose starts could be spread.
+        let missed = |why| Refusal::ArrivalsMissed { begun: 1.0, due: 2.0, why };
+        assert!(!refusal_remedy(&missed(Lateness::AtOnce)).contains("users"));
         let few = Refusal::TooFewRequests { requests: 2, users: 1.0 };
         assert!(!refusal_remedy(&few).contains("workers"));
     }

@@ -85,8 +85,26 @@ pub fn definitions_table(currency: &str) -> Table {
             metric.definition.into(),
         ]);
     }
+    for (title, definition) in CHANGES {
+        table.rows.push([title, "%", "-", definition].map(TableCell::from).into());
+    }
     table
 }
+
+/// What the changes are, beside the metrics.
+const CHANGES: [(&str, &str); 2] = [
+    (
+        "Change at the same level",
+        "100 x (mean of the arm / mean of its control - 1), both over the repeats that count in \
+         both; where the means beside it are over others, it says over how many pairs it is. The \
+         interval is Student's t of the ratio of paired means (95 %).",
+    ),
+    (
+        "Change of the peak",
+        "100 x (highest mean of the arm over all levels / highest mean of its control - 1). The \
+         levels can differ, and the interval (bootstrap) contains the choice of both.",
+    ),
+];
 
 /// Values that are not defaults, with where they come from.
 pub fn origins_table(of: &Comparison) -> Table {
@@ -106,10 +124,36 @@ pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
     table
 }
 
+/// In what two runs differ, and what that makes of their changes; nothing where they do not.
+pub fn run_notes(of: &RunComparison) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !of.same_plan {
+        notes.push("The runs have different plans.".to_owned());
+    }
+    let ([first, second], [seed, other_seed]) = (of.repeats, of.seeds);
+    if first != second {
+        let over = if seed == other_seed {
+            ": means and changes are over the repeats that both have"
+        } else {
+            ""
+        };
+        notes.push(format!(
+            "The first run has {first} repeats per cell, the second {second}{over}."
+        ));
+    }
+    if seed != other_seed {
+        notes.push(format!(
+            "The runs have different seeds ({seed} and {other_seed}): their repeats are not \
+             paired, and changes have no interval."
+        ));
+    }
+    notes
+}
+
 /// Two runs: one row per group and metric that changed by at least `least_percent`; a group that
 /// counts in only one of the runs has a single row with its verdicts.
 pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
-    let mut title = format!("From {} to {}", of.first, of.second);
+    let mut title = format!("From {} to {}, at the same level", of.first, of.second);
     let mut heads =
         vec!["model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note"];
     let where_ran = |delta: &RunDelta| (delta.model.clone(), delta.hardware.clone());
@@ -131,7 +175,7 @@ pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
         let shown = if is_new { place } else { [""; 4] };
         let mut row: Vec<TableCell> = shown[named..].iter().copied().map(TableCell::from).collect();
         let change = match &delta.change {
-            Some(seen) if seen.percent.abs() < least_percent && delta.note.is_empty() => continue,
+            Some(_) if delta.is_small(least_percent) => continue,
             Some(seen) => {
                 let gain = metric.better.gain(seen.percent);
                 let tone = if gain >= 0.0 { Tone::Good } else { Tone::Bad };

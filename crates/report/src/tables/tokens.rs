@@ -1,74 +1,26 @@
 //! Where the prompt tokens of each level came from.
 
-use weir_model::SignalKind;
 use weir_record::CellStatus;
 
 use super::{Table, TableCell};
-use crate::explanation::account::split;
 use crate::explanation::sources::Seen;
+use crate::explanation::token_sources::TokenSources;
 use crate::numerals;
 use crate::results::{CellResult, Results};
-
-/// Prompt tokens of a cell by where they came from. What is unknown is not computed from the rest.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct TokenSources {
-    prompt: f64,
-    gpu: Option<f64>,
-    /// By tier, where that is told.
-    tiers: Vec<(&'static str, f64)>,
-    /// From tiers behind the GPU, where it is not told which.
-    behind: Option<f64>,
-    /// From some cache, where it is not told which.
-    cached: Option<f64>,
-    computed: Option<f64>,
-}
-
-impl TokenSources {
-    fn of(result: &CellResult) -> Option<Self> {
-        let seen = Seen::of(&[result]);
-        let get = |kind| seen.get(kind);
-        let prompt = get(SignalKind::PromptTokens).filter(|tokens| *tokens > 0.0)?;
-        let (gpu, served) = (get(SignalKind::GpuHitTokens), get(SignalKind::ExternalHitTokens));
-        let none = Self { prompt, ..Self::default() };
-        Some(match (gpu, served) {
-            (Some(gpu), Some(served)) => {
-                let tiers = split(&seen, Some(served)).unwrap_or_default();
-                let behind = tiers.is_empty().then_some(served);
-                let computed = Some((prompt - gpu - served).max(0.0));
-                Self { gpu: Some(gpu), tiers, behind, computed, ..none }
-            }
-            (Some(gpu), None) => Self { gpu: Some(gpu), ..none },
-            (None, _) => {
-                let cached = get(SignalKind::CachedTokens);
-                let computed = cached.map(|cached| (prompt - cached).max(0.0));
-                Self { cached, computed, ..none }
-            }
-        })
-    }
-
-    fn unknown(&self) -> f64 {
-        let tiers: f64 = self.tiers.iter().map(|(_, tokens)| tokens).sum();
-        let known = [self.gpu, self.behind, self.cached, self.computed];
-        (self.prompt - tiers - known.into_iter().flatten().sum::<f64>()).max(0.0)
-    }
-}
 
 /// The table over all levels of a run; a level that was not measured is left out. Nothing where
 /// there is no such level.
 pub fn token_sources_table(results: &Results<'_>) -> Option<Table> {
-    let mut cells: Vec<&CellResult> = results.cells.iter().collect();
-    cells.sort_by_key(|result| {
-        let cell = &results.plan.cells[result.cell];
-        (cell.deployment, cell.level, cell.arm, cell.repeat)
-    });
     let complete = |result: &&CellResult| result.record.status == CellStatus::Complete;
-    let rows: Vec<(&str, TokenSources)> = cells
+    let rows: Vec<(&str, TokenSources)> = results
+        .in_order()
         .into_iter()
         .filter(complete)
         .filter_map(|result| {
             let cell = &results.plan.cells[result.cell];
             let level = &results.plan.deployments[cell.deployment].levels[cell.level].name;
-            Some((level.as_str(), TokenSources::of(result)?))
+            // Of what is measured as it is deployed, nobody says which tiers it has.
+            Some((level.as_str(), TokenSources::of(&Seen::of(&[result]), false, None)?))
         })
         .collect();
     let mut tiers: Vec<&'static str> = Vec::new();

@@ -52,6 +52,110 @@ fn equal_levels_are_compared_in_pairs() {
     assert!(of.noise_floor.note.contains("identical in simulation"));
 }
 
+/// In every table, a change is what a reader computes from the two means beside it, also where the
+/// pairs' ratios are far apart.
+#[test]
+fn a_change_is_the_ratio_of_the_figures_beside_it() {
+    let mut plan = fixture::plan();
+    plan.slo.ttft = Some(weir_model::Nanos::from_secs(2));
+    let mut results = fixture::results(&plan);
+    for (arm, goodput) in
+        [("no-offload", [0.46, 1.10, 1.20]), ("native-offload", [1.72, 1.74, 1.73])]
+    {
+        edit(&mut results, arm, Some(2), |result| {
+            let figures = &mut result.record.figures;
+            let value = goodput[plan.cells[result.cell].repeat as usize];
+            figures.goodput_requests_per_s = Some(value);
+            figures.output_tokens_per_s = Some(1000.0 * value);
+            figures.cost_per_million_output_tokens = Some(1.0 / value);
+        });
+    }
+    let seen = comparison(&results);
+    let of = &seen.deployments[0];
+    for key in ["goodput_requests_per_s", "output_tokens_per_s", "cost_per_million_output_tokens"] {
+        let mean = |arm: &str| of.group(arm, "c300").unwrap().metrics[key].mean;
+        let expected = 100.0 * (mean("native-offload") / mean("no-offload") - 1.0);
+        let change = of.change("native-offload", key, "c300").unwrap().change.clone().unwrap();
+        assert!((change.percent - expected).abs() < 1e-9, "{key}: {change:?} {expected}");
+    }
+    let table = weir_report::tables::value_table(of);
+    let cells: Vec<&str> = table.rows.iter().flatten().map(|cell| cell.text.as_str()).collect();
+    // 1.73 / 0.92 = 1.88.
+    assert!(cells.contains(&"0.920") && cells.contains(&"1.73"), "{cells:?}");
+    assert!(cells.iter().any(|text| text.starts_with("+88.0 % ±")), "{cells:?}");
+}
+
+/// Tables that compare different things say so in their titles.
+#[test]
+fn each_table_says_what_its_changes_compare() {
+    use weir_report::tables;
+    let plan = fixture::plan();
+    let seen = comparison(&fixture::results(&plan));
+    let of = &seen.deployments[0];
+    for table in [
+        tables::level_table(of),
+        tables::value_table(of),
+        tables::compact_table(of),
+        tables::equal_level_table(of, "native-offload", "no-offload"),
+    ] {
+        assert!(table.title.contains("same level"), "{}", table.title);
+    }
+    for table in [tables::peak_table(of), tables::overview_table(&seen)] {
+        assert!(table.title.contains("peak"), "{}", table.title);
+        assert!(!table.heads.iter().any(|head| head.text == "change"), "{:?}", table.heads);
+    }
+}
+
+/// A window that is short against its requests is one warning that names the levels, with the
+/// longest of the arms.
+#[test]
+fn short_windows_are_one_warning_with_their_levels() {
+    use weir_model::Nanos;
+    use weir_record::ShortWindow;
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    for (arm, level, seconds) in
+        [("no-offload", 1, 30), ("native-offload", 1, 25), ("no-offload", 2, 60)]
+    {
+        edit(&mut results, arm, Some(level), |result| {
+            let request = Nanos::from_secs(seconds);
+            let short = ShortWindow::of(Nanos::from_secs(100), request);
+            assert!(short.is_some());
+            result.evidence.as_mut().unwrap().short_window = short;
+        });
+    }
+    // In a live run cells are in a random order.
+    results.cells.reverse();
+    let seen = comparison(&results);
+    let told: Vec<&String> =
+        seen.warnings.iter().filter(|warning| warning.contains("window")).collect();
+    assert_eq!(
+        told,
+        [
+            "The measured window is shorter than 5 mean requests at c50 (100 s, requests of 30.0 s), \
+          c300 (100 s, requests of 60.0 s): lengthen the duration."
+        ]
+    );
+}
+
+/// A live run has its cells in a random order, and every table has them in the same one.
+#[test]
+fn results_are_told_in_the_plans_order() {
+    let plan = fixture::plan();
+    let mut results = fixture::results(&plan);
+    let told = |results: &Results<'_>| -> Vec<usize> {
+        results.in_order().iter().map(|result| result.cell).collect()
+    };
+    let expected = told(&results);
+    results.cells.reverse();
+    assert_eq!(told(&results), expected);
+    let place = |cell: &usize| {
+        let cell = &plan.cells[*cell];
+        (cell.level, cell.arm, cell.repeat)
+    };
+    assert!(expected.is_sorted_by_key(place));
+}
+
 #[test]
 fn means_have_intervals_over_repeats() {
     let plan = fixture::plan();
@@ -85,6 +189,14 @@ fn cells_that_do_not_count_enter_nothing() {
     assert!(control.verdict.contains("1 x failed (out of memory)"), "{}", control.verdict);
     let delta = of.change("native-offload", "output_tokens_per_s", "c50").unwrap();
     assert_eq!(delta.change.as_ref().unwrap().pairs, 2);
+    assert!(delta.is_partial, "the arm's own mean has three repeats");
+    assert!(!of.change("native-offload", "output_tokens_per_s", "c300").unwrap().is_partial);
+    let table = weir_report::tables::level_table(of);
+    let at = |level: &str| {
+        let rows = table.rows.iter().skip_while(|row| row[0].text != "native-offload");
+        rows.map(|row| &row[..]).find(|row| row[1].text == level).unwrap()[3].text.clone()
+    };
+    assert!(at("c50").ends_with("(2 pairs)") && !at("c300").contains("pair"), "{}", at("c50"));
     assert!(delta.note.starts_with("1 repeats left out"), "{}", delta.note);
 
     for arm in ["lmcache-redis", "llm-d-approx"] {
@@ -197,8 +309,8 @@ fn nothing_acted_says_why_and_what_to_change() {
     edit(&mut results, "native-offload", None, |result| {
         let evidence = result.evidence.as_mut().unwrap();
         evidence.verdict = Verdict::OverheadOnly(OverheadReason::FitsGpu);
-        evidence.explanation =
-            "The working set fits the GPU. To see an effect: add prefixes.".to_owned();
+        evidence.explanation = "The working set fits the GPU.".to_owned();
+        evidence.remedy = Some("add prefixes".to_owned());
     });
     insta::assert_snapshot!(sentence(&results));
 }

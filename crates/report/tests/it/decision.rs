@@ -59,7 +59,10 @@ fn an_arm_that_meets_what_the_control_misses_gains() {
         });
     }
     let seen = decided(&results);
-    assert_eq!(*standing(&seen, "native-offload", "c300"), Standing::Gain);
+    let of_level = standing(&seen, "native-offload", "c300");
+    assert!(matches!(of_level, Standing::OnlyMeets { control_share: 0.0, .. }), "{of_level:?}");
+    let words = "; at 300 users native-offload meets the objectives, no-offload does not";
+    assert!(seen.sentence.contains(words), "{}", seen.sentence);
     // And the other way round it does harm.
     for (arm, share) in [("no-offload", 0.99), ("native-offload", 0.5)] {
         edit(&mut results, arm, None, |result| {
@@ -70,6 +73,100 @@ fn an_arm_that_meets_what_the_control_misses_gains() {
     let seen = decided(&results);
     assert_eq!(*standing(&seen, "native-offload", "c50"), Standing::LosesObjectives);
     assert!(seen.sentence.contains("native-offload misses the objectives at"), "{}", seen.sentence);
+}
+
+/// Meeting what the control misses is the reason, also where goodput is the same and cheaper.
+#[test]
+fn an_arm_that_alone_meets_the_objectives_says_so_first() {
+    let plan = with_objectives();
+    let mut results = fixture::results(&plan);
+    edit(&mut results, "native-offload", None, |result| {
+        result.evidence.as_mut().unwrap().verdict = Verdict::Effective;
+        let cell = &plan.cells[result.cell];
+        let control = fixture::figures("no-offload", cell.level, cell.repeat);
+        let cost = control.cost_per_million_output_tokens.unwrap();
+        result.record.figures = control;
+        result.record.figures.cost_per_million_output_tokens = Some(0.9 * cost);
+    });
+    for arm in ["no-offload", "no-offload-aa"] {
+        edit(&mut results, arm, Some(1), |result| result.record.figures.goodput_share = Some(0.9));
+    }
+    let seen = decided(&results);
+    assert_eq!(*standing(&seen, "native-offload", "c1"), Standing::Cheaper);
+    let of_level = standing(&seen, "native-offload", "c50");
+    let Standing::OnlyMeets { share, control_share } = of_level else { panic!("{of_level:?}") };
+    assert!((share - 0.98).abs() < 1e-9 && (control_share - 0.9).abs() < 1e-9);
+    assert!(seen.sentence.contains("at 50 users only native-offload meets"), "{}", seen.sentence);
+    // From that level on it is what the sentence begins with.
+    edit(&mut results, "native-offload", Some(0), |result| {
+        result.record.figures.cost_per_million_output_tokens = Some(1e6);
+    });
+    let text = decided(&results).sentence;
+    let start = "Use native-offload from 50 users: only native-offload meets the objectives (in \
+                 98.0 % of the requests, no-offload in 90.0 %), goodput 0.0 %";
+    assert!(text.starts_with(start) && !text.contains("equal goodput"), "{text}");
+    // Where another arm meets them too, it is not the only one.
+    edit(&mut results, "no-offload-aa", Some(1), |result| {
+        result.record.figures.goodput_share = Some(0.96);
+    });
+    let text = decided(&results).sentence;
+    assert!(text.contains("native-offload meets the objectives, no-offload does not"), "{text}");
+}
+
+/// Less load is asked for where the lightest level is too heavy; an A/A arm where there is none.
+#[test]
+fn remedies_stand_where_they_act() {
+    let plan = with_objectives();
+    let with_missed = |levels: &[usize]| {
+        let mut results = fixture::results(&plan);
+        for arm in ["no-offload", "no-offload-aa", "native-offload"] {
+            for level in levels {
+                edit(&mut results, arm, Some(*level), |result| {
+                    result.record.figures.goodput_share = Some(0.4);
+                });
+            }
+        }
+        decided(&results)
+    };
+    let missed = with_missed(&[0, 1, 2]);
+    assert!(missed.sentence.contains("add a level with less load"), "{}", missed.sentence);
+    assert!(with_missed(&[1, 2]).remedies.iter().all(|remedy| !remedy.contains("less load")));
+
+    let mut deployment = fixture::deployment();
+    deployment.levels.truncate(1);
+    for has_again in [true, false] {
+        let mut deployment = deployment.clone();
+        if !has_again {
+            deployment.arms[1].role = weir_spec::plan::ArmRole::Treatment;
+        }
+        let target = Target::Local(Box::default());
+        let plan = Plan { target, ..fixture::plan_of(deployment, 2) };
+        let mut results = fixture::results(&plan);
+        edit(&mut results, "native-offload", None, |result| {
+            result.evidence.as_mut().unwrap().verdict = Verdict::Effective;
+            let is_first = plan.cells[result.cell].repeat == 0;
+            result.record.figures.output_tokens_per_s = Some(if is_first { 110.0 } else { 190.0 });
+            result.record.figures.cost_per_million_output_tokens = Some(1e6);
+        });
+        let text = decided(&results).sentence;
+        assert!(text.starts_with("No decision yet") && text.contains("raise `repeats`"), "{text}");
+        assert_eq!(text.contains("add an A/A arm"), !has_again, "{text}");
+    }
+}
+
+/// Of an arm whose control has no figures nothing is said of the control.
+#[test]
+fn objectives_missed_without_a_control_are_no_ground_either() {
+    let plan = with_objectives();
+    let mut results = fixture::results(&plan);
+    edit(&mut results, "native-offload", Some(2), |result| {
+        result.record.figures.goodput_share = Some(0.4);
+    });
+    edit(&mut results, "no-offload", Some(2), |result| {
+        result.record.status = CellStatus::Failed("the server died".to_owned());
+    });
+    let seen = decided(&results);
+    assert_eq!(*standing(&seen, "native-offload", "c300"), Standing::NoControl);
 }
 
 #[test]

@@ -89,9 +89,9 @@ fn results(plan: &Plan) -> Results<'_> {
                         seen: "not observable".to_owned(),
                     },
                 ];
-                let why = "The tier evicted 18.6 GiB. A metric restarted. To see an effect: a \
-                           larger store.";
-                why.clone_into(&mut evidence.explanation);
+                "The tier evicted 18.6 GiB.".clone_into(&mut evidence.explanation);
+                evidence.remedy = Some("a larger store".to_owned());
+                evidence.notes = vec!["A metric restarted".to_owned()];
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::CellFigures;
 use weir_report::exports::{Export, ExportError, ExportInput, OfferedLoad};
 use weir_report::figures::{Measure, Stream, Streams, summarise_streams};
-use weir_spec::plan::{Prices, Slo};
+use weir_spec::plan::Slo;
 
 use crate::foreign;
 use crate::live::{MS, certificate, failed, streamed};
@@ -46,8 +46,8 @@ pub(crate) fn rows() -> Vec<RequestRow> {
 const WINDOW: Window = Window { start: Nanos(200 * MS), end: Nanos(4000 * MS) };
 
 fn figures(rows: &[RequestRow]) -> CellFigures {
-    let (slo, prices) = (Slo::default(), Prices::default());
-    let measure = Measure { window: WINDOW, slo: &slo, prices: &prices, gpus: 1 };
+    let slo = Slo::default();
+    let measure = Measure { window: WINDOW, slo: &slo, hour_price: None };
     let mut streams = Streams::new(WINDOW, 0);
     for row in rows {
         streams.add(&Stream::of(row));
@@ -111,7 +111,8 @@ fn a_refused_level_is_not_exported() {
     for export in Export::ALL {
         let seen = figures(&rows());
         let mut seen_certificate = certificate();
-        seen_certificate.refused = Some(weir_model::Refusal::Busy { share: 0.99 });
+        seen_certificate.refused =
+            Some(weir_model::Refusal::Busy { share: 0.99, why: weir_model::Lateness::Busy });
         let refused = CellFigures { certificate: Some(seen_certificate), ..seen };
         let error = {
             let rows = rows();

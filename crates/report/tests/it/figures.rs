@@ -6,7 +6,7 @@ use weir_record::StepRow;
 use weir_report::figures::{
     Contradiction, Measure, RequestColumns, check_rows, flow_balance, summarise, throughput_batches,
 };
-use weir_spec::plan::{Prices, Slo};
+use weir_spec::plan::Slo;
 
 const MS: u64 = 1_000_000;
 
@@ -60,8 +60,8 @@ fn window(start_ms: u64, end_ms: u64) -> Window {
     Window { start: Nanos(start_ms * MS), end: Nanos(end_ms * MS) }
 }
 
-fn measure<'a>(window: Window, slo: &'a Slo, prices: &'a Prices) -> Measure<'a> {
-    Measure { window, slo, prices, gpus: 2 }
+fn measure(window: Window, slo: &Slo) -> Measure<'_> {
+    Measure { window, slo, hour_price: None }
 }
 
 #[test]
@@ -81,8 +81,9 @@ fn two_requests_by_hand() {
         step(7, 1500, 200, 1),
     ];
     let slo = Slo { ttft: Some(Nanos::from_millis(300)), tpot: None, e2e: None };
-    let prices = Prices { gpu_hour: Some(1.8), currency: "USD".to_owned(), ..Prices::default() };
-    let seen = summarise(&columns, &steps, &measure(window(0, 2000), &slo, &prices)).unwrap();
+    // Two accelerators at 1.8 an hour.
+    let priced = Measure { hour_price: Some(3.6), ..measure(window(0, 2000), &slo) };
+    let seen = summarise(&columns, &steps, &priced).unwrap();
     assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 2, 0, 0));
     assert_eq!(seen.passes, 8);
     assert_eq!(seen.window_s, 2.0);
@@ -99,19 +100,19 @@ fn two_requests_by_hand() {
     assert_eq!(seen.per_request_output_tokens_per_s, Some(4.0));
     assert_eq!((seen.goodput_requests_per_s, seen.goodput_share), (Some(0.5), Some(0.5)));
     assert_eq!((seen.gpu_hit_percent, seen.external_hit_percent), (Some(40.0), Some(10.0)));
-    // 2 * 1.8 / 3600 / 4 * 1e6.
+    // 3.6 / 3600 / 4 * 1e6.
     assert_eq!(seen.cost_per_million_output_tokens, Some(250.0));
 
     // Neither was due in a later window: no latency is theirs, but their tokens came in it (800 and
     // 1000 of A, 1100 and 1300 of B), and A ended in it.
-    let late = summarise(&columns, &steps, &measure(window(700, 1500), &slo, &prices)).unwrap();
+    let late = summarise(&columns, &steps, &measure(window(700, 1500), &slo)).unwrap();
     assert_eq!((late.measured, late.ttft_ms.count, late.itl_ms.count), (0, 0, 0));
     assert_eq!((late.output_tokens_per_s, late.requests_per_s), (Some(5.0), Some(1.25)));
     assert_eq!((late.goodput_share, late.gpu_hit_percent), (None, None));
     assert_eq!((late.guidellm.ttft_ms.count, late.guidellm.itl_ms.count), (1, 3));
 
     // B was due in this one, and is followed to its end behind it.
-    let early = summarise(&columns, &steps, &measure(window(400, 1200), &slo, &prices)).unwrap();
+    let early = summarise(&columns, &steps, &measure(window(400, 1200), &slo)).unwrap();
     assert_eq!((early.measured, early.completed), (1, 1));
     assert_eq!((early.ttft_ms.mean, early.e2e_ms.mean, early.itl_ms.count), (600.0, 1000.0, 2));
     // 400, 600, 800 and 1000 of A, 1100 of B.
@@ -122,12 +123,12 @@ fn two_requests_by_hand() {
 #[test]
 fn tokens_between_first_and_last_are_spaced_evenly_without_passes() {
     let columns: RequestColumns = [row(0, 0, 200, 1000, 5)].iter().collect();
-    let (slo, prices) = (Slo::default(), Prices::default());
+    let slo = Slo::default();
     // Tokens at 200, 400, 600, 800, 1000.
     for (from, to, tokens) in
         [(0, 1001, 5), (0, 1000, 4), (200, 401, 2), (200, 400, 1), (201, 799, 2), (401, 500, 0)]
     {
-        let seen = summarise(&columns, &[], &measure(window(from, to), &slo, &prices)).unwrap();
+        let seen = summarise(&columns, &[], &measure(window(from, to), &slo)).unwrap();
         let counted = seen.output_tokens_per_s.unwrap_or(0.0) * seen.window_s;
         assert!((counted - f64::from(tokens)).abs() < 1e-9, "{from} {to}: {counted}");
         assert_eq!(seen.goodput_requests_per_s, None);
@@ -142,8 +143,8 @@ fn failed_and_unfinished_requests_are_counted_apart() {
     let mut unfinished = row(1, 0, 200, 2000, 5);
     unfinished.outcome = Outcome::Unfinished;
     let columns: RequestColumns = [failed, unfinished].iter().collect();
-    let (slo, prices) = (Slo { ttft: Some(Nanos(1)), ..Slo::default() }, Prices::default());
-    let seen = summarise(&columns, &[], &measure(window(0, 2000), &slo, &prices)).unwrap();
+    let slo = Slo { ttft: Some(Nanos(1)), ..Slo::default() };
+    let seen = summarise(&columns, &[], &measure(window(0, 2000), &slo)).unwrap();
     assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 0, 1, 1));
     assert_eq!(seen.ttft_ms.count, 0);
     assert_eq!(seen.goodput_requests_per_s, Some(0.0));
@@ -182,11 +183,11 @@ fn contradictions_name_their_row() {
 #[test]
 fn lost_rows_show_against_the_passes() {
     let columns: RequestColumns = [row(0, 0, 200, 1000, 5)].iter().collect();
-    let (slo, prices) = (Slo::default(), Prices::default());
+    let slo = Slo::default();
     let steps = [step(0, 400, 200, 2), step(1, 1000, 600, 3)];
-    let seen = summarise(&columns, &steps, &measure(window(0, 1000), &slo, &prices));
+    let seen = summarise(&columns, &steps, &measure(window(0, 1000), &slo));
     assert_eq!(seen, Err(Contradiction::TokensNotConserved { pass_tokens: 6, request_tokens: 5 }));
-    let empty = summarise(&columns, &[], &measure(window(9, 9), &slo, &prices));
+    let empty = summarise(&columns, &[], &measure(window(9, 9), &slo));
     assert!(matches!(empty, Err(Contradiction::EmptyWindow { .. })));
 }
 
@@ -249,9 +250,9 @@ fn a_million_requests_are_quick() {
         .iter()
         .collect();
     let steps: Vec<StepRow> = Vec::new();
-    let (slo, prices) = (Slo::default(), Prices::default());
+    let slo = Slo::default();
     let started = std::time::Instant::now();
-    let seen = summarise(&columns, &steps, &measure(window(0, 900_000_000), &slo, &prices));
+    let seen = summarise(&columns, &steps, &measure(window(0, 900_000_000), &slo));
     let took = started.elapsed();
     assert!(seen.unwrap().completed > 800_000);
     assert!(took.as_secs() < 20, "{took:?}");

@@ -273,10 +273,13 @@ pub(crate) fn evidence(arm: &str, level: usize) -> Evidence {
         predicted: true,
         claims: Vec::new(),
         explanation: match arm {
-            "llm-d-approx" => "One replica: nothing to choose. To see an effect: add a replica.",
+            "llm-d-approx" => "One replica: nothing to choose.",
             _ => "As the fixture says.",
         }
         .to_owned(),
+        remedy: (arm == "llm-d-approx").then(|| "add a replica".to_owned()),
+        notes: Vec::new(),
+        short_window: None,
     }
 }
 

@@ -140,7 +140,8 @@ fn a_late_generator_does_not_hide_corruption() {
     let mut results = answered(&plan, corrupting);
     for result in &mut results.cells {
         let mut certificate = crate::live::certificate();
-        certificate.refused = Some(weir_model::Refusal::Busy { share: 0.99 });
+        certificate.refused =
+            Some(weir_model::Refusal::Busy { share: 0.99, why: weir_model::Lateness::Busy });
         result.record.figures.certificate = Some(certificate);
     }
     judge(&mut results);

@@ -86,7 +86,8 @@ fn live(plan: &weir_spec::plan::Plan) -> weir_report::results::Results<'_> {
         let mut certificate = crate::live::certificate();
         if cell.level == 2 || (cell.level == 1 && cell.repeat == 1) {
             certificate.busy_share = 0.99;
-            certificate.refused = Some(weir_model::Refusal::Busy { share: 0.99 });
+            certificate.refused =
+                Some(weir_model::Refusal::Busy { share: 0.99, why: weir_model::Lateness::Busy });
             // Whoever records the cell marks it failed; figures that stay there must not count.
             result.record.figures.ttft_ms.mean = NOT_THE_SERVERS;
         }

@@ -1,6 +1,6 @@
 //! Errors of the load generator against what is compared.
 
-use weir_model::{Nanos, Refusal};
+use weir_model::{Lateness, Nanos, Refusal};
 use weir_report::comparison::Comparison;
 use weir_report::precision::{Bound, judge};
 use weir_report::results::Results;
@@ -116,7 +116,7 @@ fn refused_levels_show_bounds() {
         let cell = &plan.cells[result.cell];
         if (cell.arm, cell.level) == (0, 1) {
             let certificate = result.record.figures.certificate.as_mut().unwrap();
-            certificate.refused = Some(Refusal::Busy { share: 0.97 });
+            certificate.refused = Some(Refusal::Busy { share: 0.97, why: Lateness::Busy });
             result.record.figures.ttft_ms.p50 = 63.1;
             result.record.figures.output_tokens_per_s = Some(950.0);
         }

@@ -45,6 +45,42 @@ fn a_slower_run_is_shown() {
     assert!(csv.lines().any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020")));
 }
 
+/// Repeats and seeds that the runs do not share are said, and the means beside a change are those
+/// that it is of.
+#[test]
+fn other_repeats_and_seeds_are_said() {
+    let (three, two) = (fixture::plan(), fixture::plan_of(fixture::deployment(), 2));
+    let (first, second) = (fixture::results(&three), fixture::results(&two));
+    let seen = compare_runs(&first, &second).unwrap();
+    let of = |metric: &str| {
+        let is_it = |of: &&weir_report::comparison::RunDelta| {
+            of.metric == metric && of.arm == "no-offload" && of.level == "c50"
+        };
+        seen.deltas.iter().find(is_it).unwrap()
+    };
+    let tokens = of("output_tokens_per_s");
+    // Repeats 0 and 1 have 2000 and 2020 tok/s; the third has 2040.
+    assert_eq!((tokens.first, tokens.second), (Some(2010.0), Some(2010.0)));
+    let change = tokens.change.as_ref().unwrap();
+    assert_eq!((change.percent, change.pairs), (0.0, 2));
+    let text = terminal::runs(&seen, 0.0);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = "The first run has 3 repeats per cell, the second 2: means and changes are over \
+                    the repeats that both have.";
+    assert!(words.contains(expected), "{text}");
+
+    let mut other = fixture::plan();
+    other.seed += 1;
+    for cell in &mut other.cells {
+        cell.seed += 100;
+    }
+    let seen = compare_runs(&first, &fixture::results(&other)).unwrap();
+    let words = terminal::runs(&seen, 0.0).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("The runs have different seeds (889 and 890)"), "{words}");
+    let changes: Vec<_> = seen.deltas.iter().filter_map(|delta| delta.change.as_ref()).collect();
+    assert!(changes.iter().all(|change| change.pairs == 0 && change.interval.is_none()));
+}
+
 /// From no goodput to some there is no ratio, and a group that counts in neither run still says
 /// that its verdict changed; no row is empty.
 #[test]

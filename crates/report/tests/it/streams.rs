@@ -5,7 +5,7 @@ use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
 use weir_report::figures::{
     Contradiction, Measure, RequestColumns, Stream, Streams, summarise_streams,
 };
-use weir_spec::plan::{Prices, Slo};
+use weir_spec::plan::Slo;
 
 use crate::live::{MS, failed, streamed};
 
@@ -22,8 +22,8 @@ fn streams(rows: &[RequestRow], window: Window, batches: usize) -> Streams {
 }
 
 fn figures(rows: &[RequestRow], window: Window) -> Result<weir_record::CellFigures, Contradiction> {
-    let (slo, prices) = (Slo::default(), Prices::default());
-    let measure = Measure { window, slo: &slo, prices: &prices, gpus: 1 };
+    let slo = Slo::default();
+    let measure = Measure { window, slo: &slo, hour_price: None };
     summarise_streams(&rows.iter().collect(), &streams(rows, window, 0), &measure)
 }
 
@@ -81,8 +81,8 @@ fn streams_that_cannot_be_are_named() {
     let seen = figures(&[headless], window(0, 10));
     assert!(matches!(seen, Err(Contradiction::GapsWithoutFirst { request: 8, .. })), "{seen:?}");
     let rows = [streamed(0, 0, 1, &[1], 2)];
-    let (slo, prices) = (Slo::default(), Prices::default());
-    let measure = Measure { window: window(0, 10), slo: &slo, prices: &prices, gpus: 1 };
+    let slo = Slo::default();
+    let measure = Measure { window: window(0, 10), slo: &slo, hour_price: None };
     let none = Streams::new(window(0, 10), 0);
     let seen = summarise_streams(&rows.iter().collect(), &none, &measure);
     assert_eq!(seen, Err(Contradiction::StreamsLost { streams: 0, rows: 1 }));

@@ -1,6 +1,8 @@
 //! `size`: against published times of vLLM's offload on one H100.
 
 use weir_engine::timing::{Timing, TimingModel};
+use weir_model::TierKind;
+use weir_spec::cost::{CostBasis, hour_price};
 use weir_spec::size::sizes;
 
 #[test]
@@ -81,6 +83,37 @@ fn prices_tell_when_a_tier_pays_for_itself() {
     assert!((cost.saved_per_load.unwrap() / saved - 1.0).abs() < 1e-9, "{cost:?}");
     let other = crate::error(crate::SMALL, &["prices={gpu_hour: 1 USD, disk_gib_month: 1 EUR}"]);
     assert!(other.contains("prices.disk_gib_month") && other.contains("one currency"), "{other}");
+    let free = crate::error(crate::SMALL, &["prices={gpu_hour: 0 USD}"]);
+    assert!(free.contains("prices.gpu_hour") && free.contains("above 0"), "{free}");
+}
+
+/// Two replicas of two GPUs at 1.8 an hour are 7.2; 64 GiB of host memory on each at 3.65 a month
+/// are 0.64 an hour; one store of 100 GiB at 7.3 a month is 1 an hour.
+#[test]
+fn an_hour_of_an_arm_holds_its_tiers_where_they_have_a_price() {
+    let arms = "arms=[no-offload, {preset: native-offload, bytes: 64GiB}, {preset: lmcache-redis, \
+                bytes: 64GiB, store: {bytes: 100GiB}}]";
+    let hours = |prices: &str| {
+        let sets = [arms, "replicas=2", prices];
+        let plan = crate::plan(crate::SMALL, &sets).unwrap();
+        let of = &plan.deployments[0];
+        let hours: Vec<Option<f64>> =
+            of.arms.iter().map(|arm| hour_price(&plan.prices, of, arm)).collect();
+        (hours, CostBasis::of(&plan.prices, of))
+    };
+    let near = |seen: Option<f64>, wanted: f64| (seen.unwrap() - wanted).abs() < 1e-9;
+    let (of, basis) = hours("prices={gpu_hour: 1.8 USD}");
+    assert!(of.iter().all(|hour| near(*hour, 7.2)), "{of:?}");
+    assert_eq!((basis.priced.len(), basis.unpriced), (0, vec![TierKind::Host, TierKind::Remote]));
+    let (of, basis) = hours("prices={gpu_hour: 1.8 USD, host_gib_month: 3.65 USD}");
+    assert!(near(of[0], 7.2) && near(of[1], 7.84), "{of:?}");
+    assert_eq!((basis.priced, basis.unpriced), (vec![TierKind::Host], vec![TierKind::Remote]));
+    let all = "prices={gpu_hour: 1.8 USD, host_gib_month: 3.65 USD, store_gib_month: 7.3 USD}";
+    let (with_store, basis) = hours(all);
+    assert!(near(with_store[2], of[2].unwrap() + 1.0), "{with_store:?}");
+    assert!(basis.unpriced.is_empty());
+    let (none, _) = hours("prices={host_gib_month: 3.65 USD}");
+    assert_eq!(none, [None; 3]);
 }
 
 /// LMCache's default is 5 GiB on each rank: at two ranks 10 GiB, which are 81,920 tokens of

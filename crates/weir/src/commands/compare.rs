@@ -2,6 +2,7 @@
 
 use weir_record::RunFolder;
 use weir_report::comparison::compare_runs;
+use weir_report::tables::run_notes;
 use weir_report::{files, terminal};
 use weir_spec::Plan;
 
@@ -17,6 +18,9 @@ pub(crate) fn run(args: &CompareArgs, printer: &mut Printer) -> anyhow::Result<E
     let second = results::read(&runs[1], &plans[1], printer)?;
     let comparison = compare_runs(&first, &second)?;
     if args.csv {
+        for note in run_notes(&comparison) {
+            printer.note(&note);
+        }
         printer.result(&String::from_utf8(files::runs_csv(&comparison)?)?)?;
     } else {
         printer.result(&terminal::runs(&comparison, args.least))?;

@@ -117,6 +117,7 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
     let heads = ["arm", "level", ">working set", "regime", "predicted verdict"];
     let mut table = Table::new("Cells (per repeat)", &heads);
     let mut last: Option<(usize, String, String, String)> = None;
+    let mut first_level = String::new();
     for (arm_index, arm) in of.arms.iter().enumerate() {
         for cell in first_repeats(plan, index).filter(|cell| cell.arm == arm_index) {
             let prediction = &cell.prediction;
@@ -129,10 +130,10 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
                 && let Some(row) = table.rows.last_mut()
             {
                 // Levels in a row that expect the same stand in one line.
-                let first = row[1].text.split("..").next().unwrap_or_default().to_owned();
-                row[1] = format!("{first}..{level}").into();
+                row[1] = format!("{first_level}..{level}").into();
                 continue;
             }
+            first_level.clone_from(&level);
             let is_new = last.as_ref().is_none_or(|(before, ..)| *before != arm_index);
             let name = if is_new { arm.name.as_str() } else { "" };
             table.rows.push(vec![

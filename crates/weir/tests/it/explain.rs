@@ -29,15 +29,15 @@ fn a_simulated_run_is_told_in_words() {
     c2 (2 users): overhead-only (fits-gpu); it counts.
       Regime: the working set, what is asked again at its peak, is 562.5 MiB per replica; the GPU
       pool holds 59.1 GiB, the tiers host 64 GiB: the GPU pool holds it (fits-gpu).
-      Of 73,700 prompt tokens, 90.2 % came from the GPU's cache, 0.0 % from the tiers, 9.8 % were
+      Of 73,700 prompt tokens, 90.2 % came from the GPU's cache, 0.0 % from host memory, 9.8 % were
       computed.
-      Asked before: 90.9 % of them; left over by the GPU: 0.0 %.
+      Asked before: 90.9 % of the prompt tokens that were sent; left over by the GPU: 0.0 %.
       Stored: 891 MiB (simulator).
       Loaded: 0 B (simulator).
-      Held at the end: 1.5 GiB (simulator).
+      Held at the end: host memory 1.5 GiB (simulator).
       Claim "it served at least 10 % of the reuse that the GPU did not hold": not borne out (0 of 0
       tokens (0.0 %)).
-      Against no-offload: Output throughput 0.0 %, TTFT mean 0.0 %, TPOT mean 0.0 %.
+      Against no-offload at this level: Output throughput 0.0 %, TTFT mean 0.0 %, TPOT mean 0.0 %.
       Why: The GPU itself holds what is asked again: only 0.00 % of the prompt tokens were left for
       the tiers (the working set is 562.5 MiB per replica).
       To see an effect: more prefixes or users, or a lower gpu_memory_utilization, so that the GPU

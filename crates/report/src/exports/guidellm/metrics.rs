@@ -367,7 +367,7 @@ impl Goodput {
                 conforming.push((input.unix_s(seen.end), 1.0));
             }
         }
-        (input.has_objectives() && determined > 0).then(|| Self {
+        (input.slo.binds() && determined > 0).then(|| Self {
             attainment: conforming.len() as f64 / determined as f64,
             determined,
             conforming: [conforming, Vec::new(), Vec::new()],

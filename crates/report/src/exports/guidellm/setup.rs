@@ -104,7 +104,7 @@ fn backend(input: &ExportInput<'_>) -> Value {
 }
 
 fn slo(input: &ExportInput<'_>) -> Value {
-    if !input.has_objectives() {
+    if !input.slo.binds() {
         return Value::Null;
     }
     let millis = |time: Option<weir_model::Nanos>| time.map(weir_model::Nanos::as_millis_f64);

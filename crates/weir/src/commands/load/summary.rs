@@ -1,15 +1,16 @@
 //! What `weir load` prints: one line per level.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use weir_record::CellStatus;
-use weir_report::comparison::Comparison;
+use weir_report::comparison::{Comparison, short_windows};
 use weir_report::results::{CellResult, Results, without_result};
 use weir_report::tables::{
     Table, answer_sentences, figure_text, generator_notes, generator_sentence, marked_tokens,
     scope_sentence, text, token_sources_table, wrapped,
 };
-use weir_spec::plan::{Plan, Target};
+use weir_spec::plan::{LevelLoad, Plan, Target};
 
 use super::working_set::WorkingSets;
 
@@ -51,7 +52,7 @@ pub(super) fn of(
     }
     out += &text(&table);
     out += &wrapped(&scope_sentence(comparison.requests), "  ");
-    if plan.slo.ttft.is_some() || plan.slo.tpot.is_some() || plan.slo.e2e.is_some() {
+    if plan.slo.binds() {
         out.push('\n');
         out += &text(&goodput(results));
     }
@@ -113,12 +114,7 @@ fn levels(results: &Results<'_>) -> Levels {
     ];
     let mut table = Table::new("Times in ms; from the due time of each request", &heads);
     let (mut refused, mut failed) = (Vec::new(), Vec::new());
-    let mut cells: Vec<&CellResult> = results.cells.iter().collect();
-    cells.sort_by_key(|result| {
-        let cell = &plan.cells[result.cell];
-        (cell.level, cell.repeat)
-    });
-    for result in cells {
+    for result in results.in_order() {
         let cell = &plan.cells[result.cell];
         let level = &deployment.levels[cell.level].name;
         match &result.record.status {
@@ -157,7 +153,7 @@ fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> 
 
 fn goodput(results: &Results<'_>) -> Table {
     let mut table = Table::new("Goodput", &["level", ">good req/s", ">share %"]);
-    for result in &results.cells {
+    for result in results.in_order() {
         let cell = &results.plan.cells[result.cell];
         let figures = &result.record.figures;
         let (Some(rate), Some(share)) = (figures.goodput_requests_per_s, figures.goodput_share)
@@ -174,40 +170,69 @@ fn goodput(results: &Results<'_>) -> Table {
     table
 }
 
-/// What the cells say besides their figures, each thing once.
+/// What the cells say besides their figures: each thing once, with the levels it is about where
+/// those are not all.
 fn notes(results: &Results<'_>) -> Vec<String> {
-    let mut notes: Vec<String> = Vec::new();
+    let plan = results.plan;
     // What else was seen of a level matters little where its requests were not answered.
     let has_result = |result: &&CellResult| {
         without_result(&result.record.status, &result.record.figures).is_none()
     };
-    let told = results.cells.iter().filter(has_result);
-    for evidence in told.filter_map(|result| result.evidence.as_ref()) {
-        if !notes.contains(&evidence.explanation) {
-            notes.push(evidence.explanation.clone());
+    let told: Vec<&CellResult> = results.in_order().into_iter().filter(has_result).collect();
+    let level = |result: &CellResult| {
+        let cell = &plan.cells[result.cell];
+        plan.deployments[cell.deployment].levels[cell.level].name.as_str()
+    };
+    let mut said: Vec<(String, BTreeSet<&str>)> = Vec::new();
+    for result in &told {
+        let explained = result.evidence.iter().map(|evidence| evidence.explanation.clone());
+        let notes = result.notes().iter().map(|note| format!("{note}."));
+        for sentence in explained.chain(notes) {
+            match said.iter_mut().find(|(held, _)| *held == sentence) {
+                Some((_, levels)) => _ = levels.insert(level(result)),
+                None => said.push((sentence, BTreeSet::from([level(result)]))),
+            }
         }
     }
+    let all: BTreeSet<&str> = told.iter().map(|result| level(result)).collect();
+    let words = |(sentence, levels): (String, BTreeSet<&str>)| {
+        if levels == all {
+            return sentence;
+        }
+        // In the order of the levels' table.
+        let names = plan.deployments[0].levels.iter().map(|level| level.name.as_str());
+        let at: Vec<&str> = names.filter(|name| levels.contains(name)).collect();
+        format!("{}: {sentence}", at.join(", "))
+    };
+    let mut notes: Vec<String> = said.into_iter().map(words).collect();
+    notes.extend(short_windows(results));
     notes
 }
 
 /// What a search found.
 pub(super) fn found(plan: &Plan, level: Option<usize>, share: f64) -> String {
     let levels = &plan.deployments[0].levels;
+    let rate = |level: usize| match levels[level].load {
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) | LevelLoad::Gamma { rate, .. } => {
+            rate.to_string()
+        }
+        LevelLoad::Users(_) | LevelLoad::Trace { .. } => levels[level].name.clone(),
+    };
     match level {
         None => format!(
             "No rate of the range meets the objectives in {:.0} % of the requests, not even {}.",
             100.0 * share,
-            levels[0].name.trim_start_matches('r')
+            rate(0)
         ),
         Some(last) if last + 1 == levels.len() => format!(
             "All rates up to the end of the range, {} sessions/s, meet the objectives: search \
              higher.",
-            levels[last].name.trim_start_matches('r')
+            rate(last)
         ),
         Some(level) => format!(
             "Highest rate that meets the objectives in {:.0} % of the requests: {} sessions/s.",
             100.0 * share,
-            levels[level].name.trim_start_matches('r')
+            rate(level)
         ),
     }
 }

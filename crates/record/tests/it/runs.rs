@@ -10,7 +10,8 @@ use crate::sample::{self, CELL, PLAN_HASH};
 #[test]
 fn a_new_run_keeps_the_experiment_the_plan_and_the_environment() {
     let (_kept, run) = sample::run();
-    assert_eq!(run.experiment_text().unwrap(), "name: sample\n");
+    let kept = fs::read_to_string(run.path().join("experiment.yaml")).unwrap();
+    assert_eq!(kept, "name: sample\n");
     let plan: serde_json::Value = run.plan().unwrap();
     assert_eq!(plan["seed"], 889);
     let path = run.path().to_owned();

@@ -6,8 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use weir_model::{Nanos, Outcome, RequestRow, SignalKind, Signals, Tokens, Verdict};
 use weir_record::{
-    CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, SeriesRow,
-    ShortWindow, StepRow,
+    CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
+    SeriesRow, ShortWindow, StepRow,
 };
 
 pub(crate) const CELL: &str = "qwen3-8b/2x-l40s/native-offload/c50/0";
@@ -23,7 +23,13 @@ pub(crate) fn environment() -> Environment {
 
 pub(crate) fn create(path: &Path) -> Result<RunFolder, RecordError> {
     let plan = serde_json::json!({"name": "sample", "seed": 889});
-    RunFolder::create(path, "name: sample\n", &plan, PLAN_HASH, &environment())
+    RunFolder::create(
+        path,
+        RunSource::Experiment("name: sample\n"),
+        &plan,
+        PLAN_HASH,
+        &environment(),
+    )
 }
 
 /// A new run in a folder that goes away with the first value.

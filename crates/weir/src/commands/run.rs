@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_deploy::Presence;
 use weir_deploy::leftovers::{Whose, clear, run_id};
 use weir_deploy::local::preflight;
-use weir_record::RunFolder;
+use weir_record::{RunFolder, RunSource};
 use weir_report::comparison::Comparison;
 use weir_report::results::Results;
 use weir_report::terminal;
@@ -127,7 +127,13 @@ fn created(args: &RunArgs) -> anyhow::Result<(RunFolder, Plan)> {
     });
     let hash = plan.plan_hash();
     let (text, recorded) = (weir_spec::recorded_text(&text), plan.recorded());
-    let run = RunFolder::create(&folder, &text, &recorded, &hash, &host::environment())?;
+    let run = RunFolder::create(
+        &folder,
+        RunSource::Experiment(&text),
+        &recorded,
+        &hash,
+        &host::environment(),
+    )?;
     Ok((run, plan))
 }
 

@@ -8,7 +8,7 @@ mod working_set;
 
 use std::path::PathBuf;
 
-use weir_record::{CellState, CellStatus, RunFolder};
+use weir_record::{CellState, CellStatus, RunFolder, RunSource};
 use weir_report::comparison::Comparison;
 use weir_report::results::Results;
 use weir_spec::Plan;
@@ -46,9 +46,9 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
     let arguments = weir_spec::recorded_arguments(std::env::args().skip(1));
-    let text = format!("# weir {}\n", arguments.join(" "));
+    let source = RunSource::Command(&arguments);
     let (recorded, hash) = (plan.recorded(), plan.plan_hash());
-    let run = RunFolder::create(&folder, &text, &recorded, &hash, &host::environment())?;
+    let run = RunFolder::create(&folder, source, &recorded, &hash, &host::environment())?;
     printer.note(&format!("{}; {}", served.id, Forecast::of(&plan, 1).words()));
     let found = match &search {
         None => {

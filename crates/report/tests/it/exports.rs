@@ -193,6 +193,34 @@ fn what_nobody_saw_is_null_and_not_zero() {
     assert_eq!(text(Export::ScriptCsv).lines().count(), 1, "the head alone");
 }
 
+/// As `GuideLLM` 0.8.1 writes them: its reader takes null for these, and -1 is its average of
+/// nothing.
+#[test]
+fn what_guidellm_leaves_open_is_left_open() {
+    let written = |rows: &[RequestRow], load| -> Value {
+        let text = written_with(Export::GuideLlm, rows, |input| input.load = load).unwrap();
+        let file: Value = serde_json::from_slice(&text).unwrap();
+        file["benchmarks"][0].clone()
+    };
+    let closed = OfferedLoad::Users { users: 4, ramp_s: 0.0 };
+    let seen = written(&rows(), closed);
+    assert!(seen["metrics"]["root_dispatch_delay"].is_null());
+    assert!(seen["metrics"]["text"]["tokens"]["input"]["total"]["count"].as_u64() > Some(0));
+    let scheduler = &seen["scheduler_metrics"];
+    assert_eq!(scheduler["queued_time_avg"], -1.0);
+    assert!(scheduler["request_time_avg"].as_f64() > Some(0.0));
+    let seen = written(&rows(), OfferedLoad::Constant { per_s: 2.5 });
+    assert!(seen["metrics"]["root_dispatch_delay"]["count"].as_u64() > Some(0));
+    // Of no request at all.
+    let seen = written(&[], OfferedLoad::Constant { per_s: 2.5 });
+    assert!(seen["metrics"]["root_dispatch_delay"].is_null());
+    assert!(seen["metrics"]["text"]["tokens"]["output"].is_null());
+    assert_eq!(seen["scheduler_metrics"]["request_time_avg"], -1.0);
+    // What must be a number is 0 with a count of 0.
+    let latency = &seen["metrics"]["request_latency"]["total"];
+    assert_eq!((latency["count"].as_u64(), latency["mean"].as_f64()), (Some(0), Some(0.0)));
+}
+
 #[test]
 fn a_full_disk_is_the_environments_fault() {
     struct Full;

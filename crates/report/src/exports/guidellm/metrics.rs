@@ -64,17 +64,18 @@ struct Text {
     characters: Value,
 }
 
-#[derive(Serialize)]
+/// Nothing where no request says anything, as `GuideLLM` writes it.
+#[derive(Default, Serialize)]
 struct Tokens {
-    input: StatusSummary,
-    input_per_second: StatusSummary,
-    input_concurrency: StatusSummary,
-    output: StatusSummary,
-    output_per_second: StatusSummary,
-    output_concurrency: StatusSummary,
-    total: StatusSummary,
-    total_per_second: StatusSummary,
-    total_concurrency: StatusSummary,
+    input: Option<StatusSummary>,
+    input_per_second: Option<StatusSummary>,
+    input_concurrency: Option<StatusSummary>,
+    output: Option<StatusSummary>,
+    output_per_second: Option<StatusSummary>,
+    output_concurrency: Option<StatusSummary>,
+    total: Option<StatusSummary>,
+    total_per_second: Option<StatusSummary>,
+    total_concurrency: Option<StatusSummary>,
 }
 
 #[derive(Serialize)]
@@ -201,7 +202,7 @@ pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics,
         // The due time of a turn lies after the end of the one before it: none waits past it.
         turn_predecessor_delay: scheduled(|_| 0.0),
         turn_scheduling_delay: scheduled(dispatch_delay),
-        root_dispatch_delay: Some(roots(seen)),
+        root_dispatch_delay: is_open.then(|| roots(seen)).filter(|delays| delays.count > 0),
         request_streaming_iterations_count: values(&groups, |seen| Some(seen.chunks as f64)),
         prompt_token_count: values(&groups, |seen| Some(f64::from(seen.prompt))),
         output_token_count: values(&groups, |seen| Some(f64::from(seen.output))),
@@ -221,7 +222,11 @@ pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics,
         iter_tokens_per_iteration: weighted(&groups, |seen| {
             Some((tokens_per_later_event(seen)?, (seen.chunks - 1) as f64))
         }),
-        text: Text { tokens: tokens(input, &groups), words: Value::Null, characters: Value::Null },
+        text: Text {
+            tokens: if seen.is_empty() { Tokens::default() } else { tokens(input, &groups) },
+            words: Value::Null,
+            characters: Value::Null,
+        },
         image: absent(&["tokens", "images", "pixels", "bytes"]),
         video: absent(&["tokens", "frames", "seconds", "bytes"]),
         audio: absent(&["tokens", "samples", "seconds", "bytes"]),
@@ -301,15 +306,15 @@ fn tokens(input: &ExportInput<'_>, groups: &Groups<'_>) -> Tokens {
         prompts.chain(group.iter().map(|seen| output(seen))).collect::<Vec<_>>()
     });
     Tokens {
-        input: values(groups, |seen| Some(prompt(seen))),
-        input_per_second: ends(|seen| f64::from(seen.prompt)),
-        input_concurrency: under_way(input, groups, None, prompt),
-        output: values(groups, |seen| Some(output(seen))),
-        output_per_second: ends(|seen| f64::from(seen.output)),
-        output_concurrency: under_way(input, groups, None, output),
-        total: ByStatus::of(pooled, Summary::of),
-        total_per_second: ends(total_tokens),
-        total_concurrency: under_way(input, groups, None, total_tokens),
+        input: Some(values(groups, |seen| Some(prompt(seen)))),
+        input_per_second: Some(ends(|seen| f64::from(seen.prompt))),
+        input_concurrency: Some(under_way(input, groups, None, prompt)),
+        output: Some(values(groups, |seen| Some(output(seen)))),
+        output_per_second: Some(ends(|seen| f64::from(seen.output))),
+        output_concurrency: Some(under_way(input, groups, None, output)),
+        total: Some(ByStatus::of(pooled, Summary::of)),
+        total_per_second: Some(ends(total_tokens)),
+        total_concurrency: Some(under_way(input, groups, None, total_tokens)),
     }
 }
 

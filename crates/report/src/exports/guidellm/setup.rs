@@ -243,11 +243,14 @@ pub(super) fn scheduler_state(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     })
 }
 
+/// What `GuideLLM` writes for an average of nothing.
+const NOT_MEASURED: f64 = -1.0;
+
 pub(super) fn scheduler_metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     let (first, last) = span(seen);
     let mean = |value: fn(&Seen) -> u64| {
         let sum: f64 = seen.iter().map(|seen| value(seen) as f64 / 1e9).sum();
-        sum / seen.len().max(1) as f64
+        if seen.is_empty() { NOT_MEASURED } else { sum / seen.len() as f64 }
     };
     let late = mean(|seen| seen.start.saturating_sub(seen.due));
     let request_time = mean(Seen::latency);
@@ -260,16 +263,16 @@ pub(super) fn scheduler_metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Value
         "end_time": input.unix_s(last),
         "requests_made": totals(&groups(seen)),
         "generation_delay": Summary::default(),
-        "queued_time_avg": 0.0,
-        "resolve_start_delay_avg": 0.0,
-        "resolve_targeted_start_delay_avg": 0.0,
+        "queued_time_avg": NOT_MEASURED,
+        "resolve_start_delay_avg": NOT_MEASURED,
+        "resolve_targeted_start_delay_avg": NOT_MEASURED,
         "request_start_delay_avg": late,
         "request_targeted_start_delay_avg": late,
         "request_time_avg": request_time,
-        "resolve_end_delay_avg": 0.0,
-        "resolve_time_avg": late + request_time,
-        "finalized_delay_avg": 0.0,
-        "processed_delay_avg": 0.0,
+        "resolve_end_delay_avg": NOT_MEASURED,
+        "resolve_time_avg": if seen.is_empty() { NOT_MEASURED } else { late + request_time },
+        "finalized_delay_avg": NOT_MEASURED,
+        "processed_delay_avg": NOT_MEASURED,
         "dataset_incomplete": true,
         "strategy_type": strategy(input)["type_"],
     })

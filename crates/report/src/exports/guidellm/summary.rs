@@ -1,6 +1,7 @@
 //! `GuideLLM`'s summaries of distributions, by its definitions
 //! (`guidellm/schemas/base/statistics.py` of 0.8.1): values with weights, quantiles as the smallest
-//! value whose cumulated share reaches the probability, deviation with n. Confidence intervals are
+//! value whose cumulated share reaches the probability, deviation with n. Of nothing all figures
+//! are 0 with a `count` of 0, as its reader takes no null there. Confidence intervals are
 //! left out (`confidence: null`): they take requests for independent, which under load they are
 //! not.
 

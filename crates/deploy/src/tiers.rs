@@ -3,7 +3,6 @@
 //! The engine's own books decide what a local tier holds; the real tier follows them, with some
 //! room more for what is on its way in while something else is on its way out.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use weir_engine::{Mechanism, OffloadConfig};
 use weir_model::{Bytes, TierKind};
 use weir_serve::carrier::{BATCH, CarrierConfig};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
-use weir_store::held::hold;
+use weir_store::held::{HeldFolder, TIER};
 use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabError, Tier};
 use weir_tier::TierConfig;
 
@@ -21,8 +20,6 @@ use crate::remote::{Keys, Moved, RemoteStore, emulated_layout};
 
 /// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
 const PAGE: u64 = 4096;
-/// How the names of folders of disk tiers begin.
-pub(crate) const FOLDER_PREFIX: &str = "weir-tier-";
 /// Longest time to empty a tier, or to ask how full it is.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for a store that was gone to be asked again, at the end.
@@ -33,8 +30,8 @@ const COME_BACK: Duration = Duration::from_secs(5);
 pub struct Tiers {
     carrier: CarrierConfig,
     remote: Option<RemoteStore>,
-    /// Where disk tiers are, removed with this, and what marks them as used.
-    folder: Option<(tempfile::TempDir, File)>,
+    /// Where disk tiers are, removed with this.
+    folder: Option<HeldFolder>,
     /// What figures of the local ones would not say by themselves, one sentence each.
     notes: Vec<String>,
 }
@@ -52,7 +49,7 @@ impl Tiers {
         if target.bytes == Movement::Modelled {
             return Ok(None);
         }
-        let sizes = Sizes::new(target, deployment, offload);
+        let sizes = Sizes::new(target, offload);
         let workers = target.movers as usize;
         let slab = Slab::new((workers * BATCH) as u32, sizes.block_bytes as usize)
             .map_err(|error| out_of_memory(arm, "blocks on their way", &error))?;
@@ -117,15 +114,12 @@ impl Tiers {
         };
         let parent = target.disk.as_ref().map_or_else(std::env::temp_dir, Into::into);
         if self.folder.is_none() {
-            let folder = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(&parent);
-            let held = folder.and_then(|folder| hold(folder.path()).map(|file| (folder, file)));
-            self.folder = Some(held.map_err(|error| {
+            self.folder = Some(HeldFolder::below(&parent, TIER).map_err(|error| {
                 let problem = format!("no folder can be made in {}: {error}", parent.display());
                 wrong(problem, "name a folder of yours by target.emulated.disk (or --disk)")
             })?);
         }
-        let (folder, _) = self.folder.as_ref().expect("it was made just now");
-        let folder = folder.path();
+        let folder = self.folder.as_ref().expect("it was made just now").path();
         let capacity = sizes.with_room(tier.capacity, target);
         let mut options =
             DiskOptions::new(folder.join(replica.to_string()), capacity, self.carrier.block_bytes);
@@ -195,8 +189,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(target: &EmulatedTarget, deployment: &Deployment, offload: &OffloadConfig) -> Self {
-        let chunk_bytes = deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
+    fn new(target: &EmulatedTarget, offload: &OffloadConfig) -> Self {
+        let chunk_bytes = offload.chunk_bytes.kept;
         let scaled = (chunk_bytes as f64 * target.byte_scale) as u64;
         Self { chunk_bytes, block_bytes: scaled.next_multiple_of(PAGE).max(PAGE) }
     }

@@ -1,10 +1,14 @@
 //! Scratch folders whose owner may be killed: a locked file in them says whether it lives.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
 
 /// The file that is locked.
 const FILE: &str = "held";
@@ -22,6 +26,70 @@ pub fn is_held(folder: &Path) -> Option<bool> {
     Some(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
+/// A file in a folder below the system's one for temporary files that says where another folder of
+/// the same name is.
+const BESIDE: &str = "beside";
+
+/// How the names of scratch folders begin that a [`HeldFolder`] makes.
+pub const PREFIXES: [&str; 2] = [TIER, PROBE];
+/// Of a disk tier.
+pub const TIER: &str = "weir-tier-";
+/// Of a probe.
+pub const PROBE: &str = "weir-probe-";
+
+/// Says in `near` where its twin is, before that is made: who looks below the system's folder for
+/// temporary files finds both.
+pub fn point_to(near: &Path, twin: &Path) -> io::Result<()> {
+    fs::write(near.join(BESIDE), twin.as_os_str().as_bytes())
+}
+
+/// The folder beside this one, which bears the same name.
+pub fn beside(near: &Path) -> Option<PathBuf> {
+    let path = PathBuf::from(OsStr::from_bytes(&fs::read(near.join(BESIDE)).ok()?));
+    (path.is_absolute() && path.file_name() == near.file_name()).then_some(path)
+}
+
+/// A scratch folder below any folder, held by this process and removed when dropped. It is found
+/// when its owner was killed, wherever it is.
+#[derive(Debug)]
+pub struct HeldFolder {
+    path: PathBuf,
+    /// Marks them as used.
+    _held: [File; 2],
+    /// Below the system's folder for temporary files: it says where the other one is.
+    _near: TempDir,
+}
+
+impl HeldFolder {
+    /// Makes one in `parent`, which exists.
+    pub fn below(parent: &Path, prefix: &str) -> io::Result<Self> {
+        let near = tempfile::Builder::new().prefix(prefix).tempdir()?;
+        let held = hold(near.path())?;
+        let parent = std::path::absolute(parent)?;
+        let path = parent.join(near.path().file_name().unwrap_or_default());
+        if path == near.path() {
+            let twin = held.try_clone()?;
+            return Ok(Self { path, _held: [held, twin], _near: near });
+        }
+        point_to(near.path(), &path)?;
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let twin = hold(&path)?;
+        Ok(Self { path, _held: [held, twin], _near: near })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for HeldFolder {
+    fn drop(&mut self) {
+        // Nobody to tell; what stays is found by the sign, which goes after it.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +102,21 @@ mod tests {
         assert_eq!(is_held(folder.path()), Some(true));
         drop(file);
         assert_eq!(is_held(folder.path()), Some(false));
+    }
+
+    #[test]
+    fn a_held_folder_anywhere_is_pointed_to_and_goes_with_its_sign() {
+        let parent = tempfile::tempdir().unwrap();
+        let held = HeldFolder::below(parent.path(), TIER).unwrap();
+        let near = std::env::temp_dir().join(held.path().file_name().unwrap());
+        assert_eq!(held.path().parent(), Some(parent.path()));
+        assert_eq!(beside(&near).as_deref(), Some(held.path()));
+        assert_eq!((is_held(&near), is_held(held.path())), (Some(true), Some(true)));
+        let path = held.path().to_owned();
+        drop(held);
+        assert!(!path.exists() && !near.exists());
+        let own = HeldFolder::below(&std::env::temp_dir(), TIER).unwrap();
+        assert_eq!((own.path().parent(), beside(own.path())), (Some(&*std::env::temp_dir()), None));
+        assert!(HeldFolder::below(&parent.path().join("missing"), TIER).is_err());
     }
 }

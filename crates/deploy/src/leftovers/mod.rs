@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::geteuid;
-use weir_store::held::is_held;
+use weir_store::held::{PREFIXES, beside, is_held};
 use weir_store::server::FOLDER_PREFIX as STORE_PREFIX;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,7 +21,6 @@ use crate::process::memory::{self, SHARED_MEMORY};
 use crate::process::owner::Owner;
 use crate::process::table::Seen;
 use crate::process::{self, ProcessError};
-use crate::tiers::FOLDER_PREFIX as TIER_PREFIX;
 
 pub use scratch::Scratch;
 
@@ -174,9 +173,7 @@ fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
         return;
     }
     if *whose == Whose::DeadOwners && is_unowned_scratch(folder, name) {
-        if fs::remove_dir_all(folder).is_ok() {
-            cleared.push(Cleared { run: None, what: Remains::Folder(folder.to_path_buf()) });
-        }
+        remove_with_twin(folder, None, cleared);
         return;
     }
     let Some(owner) = Owner::of_folder(name).filter(|owner| whose.has(owner)) else { return };
@@ -184,18 +181,22 @@ fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
         // Its owner lives, in a container where it has another number.
         return;
     }
-    let beside = scratch::beside(folder).filter(|path| is_folder_of_ours(path));
-    // The sign of where the other one is goes last.
-    for path in beside.into_iter().chain([folder.to_path_buf()]) {
+    remove_with_twin(folder, Some(&owner.run), cleared);
+}
+
+/// Removes a folder and the one that it points to. The sign of where the other one is goes last.
+fn remove_with_twin(folder: &Path, run: Option<&String>, cleared: &mut Vec<Cleared>) {
+    let twin = beside(folder).filter(|path| is_folder_of_ours(path));
+    for path in twin.into_iter().chain([folder.to_path_buf()]) {
         if fs::remove_dir_all(&path).is_ok() {
-            cleared.push(Cleared { run: Some(owner.run.clone()), what: Remains::Folder(path) });
+            cleared.push(Cleared { run: run.cloned(), what: Remains::Folder(path) });
         }
     }
 }
 
-/// A folder of a store or of a disk tier that nobody holds any more.
+/// A folder of a store, a disk tier or a probe that nobody holds any more.
 fn is_unowned_scratch(folder: &Path, name: &str) -> bool {
-    let is_scratch = name.starts_with(STORE_PREFIX) || name.starts_with(TIER_PREFIX);
+    let is_scratch = PREFIXES.iter().chain([&STORE_PREFIX]).any(|prefix| name.starts_with(prefix));
     is_scratch && is_held(folder) == Some(false)
 }
 

@@ -1,19 +1,14 @@
 //! Folders that go with their owner, or are found by their names when it is gone.
 
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use weir_store::held::hold;
+use weir_store::held::{hold, point_to};
 
 use crate::error::DeployError;
 use crate::process::Owner;
-
-/// A file that says where the folder beside is.
-const BESIDE: &str = "beside";
 
 /// A folder that goes with its owner.
 #[derive(Debug)]
@@ -44,9 +39,8 @@ impl Scratch {
     pub fn beside(&mut self, parent: &Path) -> Result<PathBuf, DeployError> {
         let parent = std::path::absolute(parent).map_err(|error| failed(parent, error))?;
         // A later run looks below the temporary folder: leave a sign of where else to look.
-        let sign = self.folder.join(BESIDE);
         let folder = parent.join(&self.name);
-        fs::write(&sign, folder.as_os_str().as_bytes()).map_err(|error| failed(&sign, error))?;
+        point_to(&self.folder, &folder).map_err(|error| failed(&self.folder, error))?;
         let folder = made(&parent, &self.name)?;
         self.beside = Some(folder.clone());
         Ok(folder)
@@ -81,10 +75,4 @@ fn made(parent: &Path, name: &str) -> Result<PathBuf, DeployError> {
 
 fn failed(folder: &Path, source: io::Error) -> DeployError {
     DeployError::File { what: "a scratch folder", path: folder.display().to_string(), source }
-}
-
-/// The folder beside this one, which bears the same name.
-pub(super) fn beside(folder: &Path) -> Option<PathBuf> {
-    let path = PathBuf::from(OsStr::from_bytes(&fs::read(folder.join(BESIDE)).ok()?));
-    (path.is_absolute() && path.file_name() == folder.file_name()).then_some(path)
 }

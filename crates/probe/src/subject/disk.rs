@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use weir_model::Bytes;
 use weir_spec::catalogue::profile_file::ProfileKind;
+use weir_store::held::{HeldFolder, PROBE};
 use weir_store::{DiskOptions, DiskTier, Slab};
 
 use super::{Facts, ProbedSubject, SubjectOptions};
@@ -33,7 +34,7 @@ pub struct Disk {
 /// The probe's own folder; removed with what is in it when dropped.
 #[derive(Debug)]
 struct Scratch {
-    path: PathBuf,
+    held: Option<HeldFolder>,
     /// The folder around it, where the probe made that too.
     around: Option<PathBuf>,
 }
@@ -55,16 +56,19 @@ impl Scratch {
                 _ => failed(source),
             })?;
         }
-        let path = folder.join(format!("weir-probe-{}", std::process::id()));
-        fs::create_dir(&path).map_err(failed)?;
-        Ok(Self { path, around })
+        let mut scratch = Self { held: None, around };
+        scratch.held = Some(HeldFolder::below(folder, PROBE).map_err(failed)?);
+        Ok(scratch)
+    }
+
+    fn path(&self) -> &Path {
+        self.held.as_ref().map_or(Path::new(""), HeldFolder::path)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody to tell; the folder's name says whose it is.
-        let _ = fs::remove_dir_all(&self.path);
+        self.held = None;
         if let Some(around) = &self.around {
             let _ = fs::remove_dir(around);
         }
@@ -88,7 +92,7 @@ impl Disk {
             Some(scratch) => scratch,
             None => Scratch::create(&self.folder)?,
         };
-        Ok(&self.scratch.insert(scratch).path)
+        Ok(self.scratch.insert(scratch).path())
     }
 }
 

@@ -257,6 +257,49 @@ fn teardown_removes_the_folder_of_a_store_whose_probe_was_killed_and_no_other() 
 }
 
 #[test]
+fn teardown_removes_disk_tiers_of_killed_runs_wherever_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    let temporary = folder.path().join("tmp");
+    for path in [&disk, &temporary] {
+        fs::create_dir(path).unwrap();
+    }
+    let call = |args: &[&str]| {
+        let mut command = Command::new(WEIR);
+        command.args(args).current_dir(folder.path()).env("TMPDIR", &temporary);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let teardown = || {
+        let output = call(&["teardown"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let content = |path: &Path| -> Vec<_> {
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let arms = "arms=[{preset: lmcache-disk, bytes: 64MiB, disk: {bytes: 64MiB}}]";
+    let serve = ["serve", "--model", "Qwen/Qwen3-0.6B", "--hardware", "1x-l40s", "--port", "0"];
+    let serve = [&serve[..], &["--arm", "lmcache-disk", "--set", arms, "--disk", "disk"]].concat();
+    let probe = ["probe", "disk:disk", "--duration", "60s", "--working-set", "8MiB"];
+    for args in [&serve[..], &probe] {
+        let mut killed = call(args).spawn().unwrap();
+        let begin = Instant::now();
+        while !content(&disk).iter().any(|path| content(path).len() > 1) {
+            assert!(begin.elapsed() < Duration::from_mins(1), "{args:?}: no tier was made");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(teardown(), "", "a tier that is used stays");
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let [tier] = &content(&disk)[..] else { panic!("{args:?} makes one folder") };
+        let said = teardown();
+        assert!(said.contains(&tier.display().to_string()), "{said}");
+        assert_eq!((content(&disk), content(&temporary)), (Vec::new(), Vec::new()));
+    }
+}
+
+#[test]
 fn no_more_than_the_last_folder_is_made_and_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let call = |target: &str| {

@@ -3,10 +3,14 @@
 //! The flag is applied to the serialised experiment, which is then typed again; since it was valid
 //! before, an error is the flag's. A key with dots stands in double quotes:
 //! `overrides."Qwen/Qwen3-0.6B".load.users=[1,50]`. Elements of a list are named by number, arms
-//! also by name: `arms.native-offload.bytes=64GiB`.
+//! also by name: `arms.native-offload.bytes=64GiB`. Paths are relative to the working directory, as
+//! a shell completes them, and those in the file to the file's folder.
+
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::catalogue::profile_file;
 use crate::document::{self, Spec};
 use crate::error::SpecError;
 
@@ -23,8 +27,17 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
         .ok_or_else(|| fail("no `=`; write for example `--set load.duration=60s`".to_owned()))?;
     let path = path.trim();
     let parts = split_path(path).map_err(&fail)?;
-    let value: Value = document::read_yaml(text, "value")
+    let mut value: Value = document::read_yaml(text, "value")
         .map_err(|error| fail(format!("the value is not YAML: {error}")))?;
+    let model = value.as_str().filter(|text| parts[0] == "models" && is_config(text));
+    if let Some(file) = model.map(str::to_owned) {
+        let (left, right) = if parts.len() == 1 { ("[", "]") } else { ("", "") };
+        return Err(fail(format!(
+            "`{file}` is a file; write `--set '{path}={left}{{config: {file}}}{right}'`"
+        )));
+    }
+    let mut keys: Vec<&str> = parts.iter().map(String::as_str).collect();
+    locate(&mut keys, &mut value);
     let written = serde_json::to_value(spec)
         .map_err(|error| fail(format!("the experiment cannot be written back: {error}")))?;
     let typed = |value: Value| {
@@ -40,6 +53,49 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
         as_text.map_err(|_| fail(error))
     })?;
     Ok((spec, path.to_owned()))
+}
+
+/// True for what is the file of a model rather than its name.
+pub(crate) fn is_config(text: &str) -> bool {
+    Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
+}
+
+/// Makes the paths in a value absolute, from the working directory.
+fn locate<'a>(keys: &mut Vec<&'a str>, value: &'a mut Value) {
+    match value {
+        Value::String(text) => {
+            if is_path(keys, text)
+                && let Ok(path) = std::path::absolute(&*text)
+            {
+                *text = path.display().to_string();
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|element| locate(keys, element)),
+        Value::Object(map) => {
+            for (key, below) in map {
+                keys.push(key);
+                locate(keys, below);
+                keys.pop();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Whether a text at these keys is the path of a file or folder. A profile may be a name of the
+/// catalogue, and a program or a model's weights may be a name that is looked up.
+fn is_path(keys: &[&str], text: &str) -> bool {
+    match keys {
+        ["models", .., "config"]
+        | [.., "trace", "path"]
+        | [.., "client", "tokenizer"]
+        | [.., "emulated" | "local", "disk"]
+        | [.., "store", "password_file"]
+        | [.., "endpoint", "bearer_file" | "ca_file"] => true,
+        [.., "store" | "disk", "profile"] => profile_file::is_file(text),
+        [.., "local", "python" | "weights"] => text.contains('/') && Path::new(text).exists(),
+        _ => false,
+    }
 }
 
 /// The parts of a path; a part in double quotes may contain dots.

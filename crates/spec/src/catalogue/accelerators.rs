@@ -16,6 +16,8 @@ use crate::plan::Hardware;
 
 /// A processor that runs vLLM without a GPU.
 pub(crate) const CPU: &str = "cpu";
+/// The one of compute capability 10.
+const BLACKWELL: &str = "b200";
 
 /// Most accelerators in one replica.
 const MOST: u32 = 64;
@@ -91,6 +93,11 @@ pub fn all() -> Vec<Accelerator> {
             }
         })
         .collect()
+}
+
+/// True for accelerators with Blackwell's kernels of attention.
+pub(crate) fn is_blackwell(accelerator: &Accelerator) -> bool {
+    accelerator.name == BLACKWELL
 }
 
 /// An accelerator by name; `key` stands in the error.

@@ -74,10 +74,11 @@ fn two_prefixes_per_user_do_not_fit_the_gpus() {
 
 #[test]
 fn the_mooncake_example_says_where_its_trace_should_be() {
+    // A flag's path starts from the working directory, which is the crate's here.
     let missing = example("mooncake", &["workload.trace.path=traces/nowhere.jsonl"]);
     let message = missing.unwrap_err().to_string();
     assert!(message.starts_with("workload: cannot open the trace `"), "{message}");
-    assert!(message.contains("examples/traces/nowhere.jsonl"), "{message}");
+    assert!(message.contains("crates/spec/traces/nowhere.jsonl"), "{message}");
 }
 
 #[test]

@@ -48,6 +48,74 @@ fn another_form_of_load_or_workload_takes_the_place() {
 }
 
 #[test]
+fn paths_of_flags_start_from_the_working_directory_and_those_of_the_file_from_its_folder() {
+    use std::path::Path;
+    let folder = tempfile::tempdir().unwrap();
+    let here = std::env::current_dir().unwrap();
+    let parse = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        weir_spec::Experiment::parse(SMALL, "e.yaml", folder.path(), &sets).unwrap().spec
+    };
+    let text = |sets: &[&str]| serde_json::to_value(parse(sets)).unwrap();
+    let at = |path: &str| here.join(path).display().to_string();
+    for (flag, pointer, path) in [
+        (
+            "workload={trace: {format: mooncake, path: a/x.jsonl}}",
+            "/workload/trace/path",
+            "a/x.jsonl",
+        ),
+        ("models=[{config: m/config.json}]", "/models/0/config", "m/config.json"),
+        ("client.tokenizer=t.json", "/client/tokenizer", "t.json"),
+        ("target.emulated.disk=kv", "/target/emulated/disk", "kv"),
+        ("target.local.disk=kv", "/target/local/disk", "kv"),
+        (
+            "target.endpoint={url: 'http://a:1', ca_file: ca.pem}",
+            "/target/endpoint/ca_file",
+            "ca.pem",
+        ),
+        (
+            "arms=[{preset: lmcache-redis, store: {profile: ./p.yaml, password_file: pw}}]",
+            "/arms/0/store/password_file",
+            "pw",
+        ),
+        ("arms.native-offload.disk={profile: p.yaml}", "/arms/1/disk/profile", "p.yaml"),
+    ] {
+        let set = text(&[flag]);
+        assert_eq!(set.pointer(pointer).unwrap(), &at(path), "{flag}");
+    }
+    // Names of the catalogue and absolute paths stay as they are.
+    for (flag, pointer, kept) in [
+        ("arms.native-offload.disk={profile: nvme-gen4}", "/arms/1/disk/profile", "nvme-gen4"),
+        ("client.tokenizer=/t.json", "/client/tokenizer", "/t.json"),
+        ("models=[Qwen/Qwen3-0.6B]", "/models/0", "Qwen/Qwen3-0.6B"),
+        ("target.local.python=python3", "/target/local/python", "python3"),
+    ] {
+        assert_eq!(text(&[flag]).pointer(pointer).unwrap(), kept, "{flag}");
+    }
+    assert!(Path::new(&at("x")).is_absolute());
+}
+
+#[test]
+fn a_model_file_in_place_of_a_name_is_told_how_to_be_written() {
+    for (flag, written) in [
+        ("models=/m/config.json", "--set 'models=[{config: /m/config.json}]'"),
+        ("models.0=m.json", "--set 'models.0={config: m.json}'"),
+    ] {
+        let line = error(SMALL, &[flag]);
+        assert!(line.contains(written), "{line}");
+    }
+    for name in ["m/config.json", "models/mine"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("models/mine")).unwrap();
+        std::fs::write(folder.path().join("models/mine/config.json"), "{}").unwrap();
+        let text = SMALL.replace("Qwen/Qwen3-8B", name);
+        let experiment = weir_spec::Experiment::parse(&text, "e.yaml", folder.path(), &[]).unwrap();
+        let line = weir_spec::Plan::resolve(&experiment).unwrap_err().to_string();
+        assert!(line.contains("is a path") && line.contains("config: m"), "{line}");
+    }
+}
+
+#[test]
 fn errors_name_the_flag() {
     for (flag, message) in [
         ("engine", "--set engine: no `=`; write for example `--set load.duration=60s`"),

@@ -37,6 +37,7 @@ const KNOWN: &[&str] = &[
     "attn_type_list",
     "compress_ratios",
     "compress_rope_theta",
+    "compression_config",
     "conv_L_cache",
     "conv_bias",
     "conv_kernel",

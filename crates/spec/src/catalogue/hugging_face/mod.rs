@@ -16,7 +16,7 @@ use weir_model::{Bytes, KvKind, KvLayers, ModelShape};
 use self::caches::AttentionWidths;
 use self::file::Keys;
 use self::kinds::LayerKind;
-use self::parameters::FeedForward;
+use self::parameters::{FeedForward, PartWeights};
 use crate::error::SpecError;
 
 /// A model as its file describes it.
@@ -26,6 +26,29 @@ pub struct ModelRead {
     pub shape: ModelShape,
     /// Why the weights are not known, where they are not.
     pub unknown_weights: Option<String>,
+    /// The weights by part, where they could be counted.
+    counted: Option<Vec<PartWeights>>,
+}
+
+impl ModelRead {
+    /// A model of the catalogue.
+    pub fn of(shape: ModelShape) -> Self {
+        Self { shape, unknown_weights: None, counted: None }
+    }
+
+    /// Takes the bytes of all weights from elsewhere. Where the file does not tell how they are
+    /// stored, their bytes do: passes take their times from it.
+    pub fn give_weights(&mut self, bytes: Bytes) {
+        self.shape.weight_bytes = Some(bytes);
+        if let (Some(_), Some(weights)) = (&self.unknown_weights, &self.counted) {
+            self.shape.bytes_per_weight = quantization::per_weight(weights, bytes.0 as f64);
+        }
+    }
+
+    /// True where passes are timed with 2 bytes per weight because nothing tells better.
+    pub fn assumes_plain_weights(&self) -> bool {
+        self.unknown_weights.is_some() && self.counted.is_none()
+    }
 }
 
 /// Reads a `config.json`; the name is the file's `_name_or_path`, or its folder's name.
@@ -38,12 +61,17 @@ pub fn read(path: &Path) -> Result<ModelRead, SpecError> {
     let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     // Where it is absent, the model is not quantised by ModelOpt.
     let beside = std::fs::read(path.with_file_name("hf_quant_config.json")).ok();
-    parse(&bytes, beside.as_deref(), folder.unwrap_or("model"))
+    let file = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    parse(&bytes, beside.as_deref(), (folder.unwrap_or("model"), file))
         .map_err(|problem| SpecError::ModelConfig { path: path.to_owned(), problem })
 }
 
 /// The model that a `config.json` describes, with the `hf_quant_config.json` beside it.
-fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead, String> {
+fn parse(
+    bytes: &[u8],
+    beside: Option<&[u8]>,
+    (folder, file): (&str, &str),
+) -> Result<ModelRead, String> {
     let document = file::json(&file::text(bytes)?)?;
     let beside = match beside {
         None => None,
@@ -56,7 +84,7 @@ fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead,
     let layers = kinds::of_layers(&keys)?;
     let heads = keys.need("num_attention_heads")?;
     let hidden = keys.need("hidden_size")?;
-    let context = keys.need("max_position_embeddings")?;
+    let context = context(&keys)?;
     let head_dim = head_dim(&keys, hidden, heads)?;
     let attention = AttentionWidths::read(&keys, head_dim, heads)?;
     let caches = caches::of_layers(&keys, &layers, &attention, context)?;
@@ -66,7 +94,9 @@ fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead,
     let weights = parameters::all(&keys, &layers, &attention, &feed_forward, heads);
     keys.finish()?;
     let config = quantization_config(&document, &keys);
-    let stored = quantization::of_weights(config, beside.as_ref(), keys.word("expert_dtype"));
+    let names = [name(&document, folder), folder, file];
+    let stored = quantization::of_weights(config, beside.as_ref(), &keys, &names);
+    let counted = weights.as_ref().ok().cloned();
     let bytes = weights.and_then(|weights| Ok(quantization::bytes(&weights, &stored?)));
     let shape = ModelShape {
         name: name(&document, folder).to_owned(),
@@ -85,7 +115,8 @@ fn parse(bytes: &[u8], beside: Option<&[u8]>, folder: &str) -> Result<ModelRead,
         latent: attention.latent,
         kv_layers: Vec::new(),
     };
-    Ok(ModelRead { shape: with_caches(shape, caches, &layers), unknown_weights: bytes.err() })
+    let shape = with_caches(shape, caches, &layers);
+    Ok(ModelRead { shape, unknown_weights: bytes.err(), counted })
 }
 
 /// Keeps the list of caches only where the plain figures do not say the same.
@@ -106,8 +137,29 @@ fn name<'a>(document: &'a Value, folder: &'a str) -> &'a str {
 
 /// Null means none; multimodal files have it at either place.
 fn quantization_config<'a>(document: &'a Value, keys: &Keys<'a>) -> Option<&'a Value> {
-    let outer = document.get("quantization_config").filter(|config| !config.is_null());
-    outer.or_else(|| keys.value("quantization_config"))
+    ["quantization_config", "compression_config"].into_iter().find_map(|key| {
+        let outer = document.get(key).filter(|config| !config.is_null());
+        outer.or_else(|| keys.value(key))
+    })
+}
+
+/// The longest sequence as vLLM 0.32 reads it: kinds of scaled positions whose files do not count
+/// the scale in multiply it.
+fn context(keys: &Keys<'_>) -> Result<u32, String> {
+    const COUNTED: [&str; 7] =
+        ["default", "su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"];
+    let context = keys.need("max_position_embeddings")?;
+    let scaling = keys.value("rope_scaling").or_else(|| keys.value("rope_parameters"));
+    let Some(scaling) = scaling.filter(|_| !keys.family.starts_with("gemma3")) else {
+        return Ok(context);
+    };
+    let word = |key: &str| scaling.get(key).and_then(Value::as_str);
+    let kind = word("rope_type").or_else(|| word("type")).unwrap_or("default");
+    let factor = scaling.get("factor").and_then(Value::as_f64);
+    Ok(match factor.filter(|factor| *factor > 1.0 && !COUNTED.contains(&kind)) {
+        Some(factor) => (f64::from(context) * factor).min(f64::from(1 << 24)) as u32,
+        None => context,
+    })
 }
 
 /// Width of a head; of latent attention that of a key before its rotary part.

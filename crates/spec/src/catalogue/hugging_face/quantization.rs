@@ -3,17 +3,88 @@
 
 use serde_json::Value;
 
+use super::file::Keys;
 use super::parameters::{ModelPart, PartWeights};
 use crate::catalogue::models::{AWQ_READ, AWQ_STORED};
 
 /// Bytes per weight of 16 bits.
 const PLAIN: f64 = 2.0;
+/// Fewest bytes per weight that are believed: 2 bits.
+const LEAST: f64 = 0.25;
 /// 4 bits and an 8-bit scale per 32 weights.
 const MXFP4: f64 = 0.5 + 1.0 / 32.0;
 /// 4 bits and an 8-bit scale per 16 weights.
 const NVFP4: f64 = 0.5 + 1.0 / 16.0;
 /// Bits that 8-bit GPTQ and AWQ store: the scales of groups of 128 come on top.
 const EIGHT_BITS: f64 = 1.03;
+
+/// Names that experts have below a layer.
+const EXPERT_MODULES: [&str; 6] = [
+    "mlp.experts.0.gate_proj",
+    "experts.0.gate_proj",
+    "ffn.experts.0.w1",
+    "block_sparse_moe.experts.0.w1",
+    "feed_forward.experts.0.gate_proj",
+    "mixer.experts.0.up_proj",
+];
+/// Families whose experts are not below `mlp`, by the beginning of their `model_type`.
+const EXPERTS_ELSEWHERE: [(&str, &str); 9] = [
+    // Beside a dense `mlp` in each layer.
+    ("gemma4", EXPERT_MODULES[1]),
+    ("deepseek_v4", EXPERT_MODULES[2]),
+    ("mixtral", EXPERT_MODULES[3]),
+    ("minimax", EXPERT_MODULES[3]),
+    ("phimoe", EXPERT_MODULES[3]),
+    ("granitemoe", EXPERT_MODULES[3]),
+    ("kimi_linear", EXPERT_MODULES[3]),
+    ("llama4", EXPERT_MODULES[4]),
+    ("nemotron_h", EXPERT_MODULES[5]),
+];
+/// Families whose experts are below `mlp`.
+const EXPERTS_IN_MLP: [&str; 8] =
+    ["qwen", "deepseek", "glm", "gpt_oss", "kimi_k", "ernie", "hunyuan", "olmoe"];
+/// Words in a model's name, or in its file, that say its weights are quantised.
+const QUANTISED: [&str; 20] = [
+    "nvfp4", "mxfp4", "mxfp8", "fp4", "fp8", "float8", "int4", "int8", "awq", "gptq", "gguf",
+    "exl2", "bnb", "nf4", "4bit", "8bit", "w4a", "w8a", "aqlm", "hqq",
+];
+
+/// The word of a name by which its weights are quantised.
+fn quantised_word(name: &str) -> Option<&str> {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_known = |word: &&str| {
+        let word = word.to_ascii_lowercase();
+        QUANTISED.iter().any(|known| word.starts_with(known))
+    };
+    words.into_iter().find(is_known)
+}
+
+/// Why it is not known how the weights are stored, where nothing says it but the model's name or
+/// keys that are read by nobody.
+fn unsaid(keys: &Keys<'_>, names: &[&str]) -> Option<String> {
+    let missing =
+        "neither `quantization_config` nor a hf_quant_config.json beside the file says how";
+    if let Some(word) = names.iter().find_map(|name| quantised_word(name)) {
+        return Some(format!("its name says `{word}`, and {missing}"));
+    }
+    let outer = keys.document.as_object().into_iter().flatten();
+    let all = outer.map(|(key, value)| (key.as_str(), value)).chain(keys.written());
+    let mut says = all.filter(|(key, value)| match *key {
+        "torch_dtype" | "dtype" => value.as_str().and_then(quantised_word).is_some(),
+        key => {
+            let of_weights = key.contains("quant") && !key.contains("cache");
+            of_weights && !(value.is_null() || value.as_bool() == Some(false))
+        }
+    });
+    says.next().map(|(key, _)| format!("`{key}` says that they are quantised, and {missing}"))
+}
+
+/// Where a family keeps its experts.
+fn expert_module(family: &str) -> Option<&'static str> {
+    let elsewhere = EXPERTS_ELSEWHERE.iter().find(|(of, _)| family.starts_with(of));
+    let in_mlp = || EXPERTS_IN_MLP.iter().any(|of| family.starts_with(of));
+    elsewhere.map(|(_, module)| *module).or_else(|| in_mlp().then_some(EXPERT_MODULES[0]))
+}
 
 /// How the weights of the layers' matrices are stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +99,8 @@ pub(super) struct Quantization {
     experts_only: bool,
     /// Bytes per weight of the experts, where they are stored in another way.
     experts: Option<f64>,
+    /// Where the family keeps its experts, below a layer; nothing where that is not known.
+    expert_module: Option<&'static str>,
 }
 
 /// The names of modules that are kept.
@@ -37,6 +110,19 @@ enum ModuleName {
     Name(String),
     /// With `*` for any text.
     Glob(String),
+}
+
+/// Bytes per weight of the layers' matrices, where all weights have so many bytes together.
+pub(super) fn per_weight(weights: &[PartWeights], all: f64) -> f64 {
+    let is_plain = |of: &&PartWeights| {
+        matches!(
+            of.part,
+            ModelPart::Embedding | ModelPart::Head | ModelPart::Vision | ModelPart::Router
+        )
+    };
+    let plain: f64 = weights.iter().filter(is_plain).map(|of| of.count).sum();
+    let count: f64 = weights.iter().map(|of| of.count).sum::<f64>() - plain;
+    ((all - plain * PLAIN) / count.max(1.0)).clamp(LEAST, 2.0 * PLAIN)
 }
 
 /// Bytes of all weights, and the bytes per weight that matrix products read.
@@ -59,7 +145,14 @@ impl Quantization {
     const NONE: Self = Self::uniform(PLAIN);
 
     const fn uniform(stored: f64) -> Self {
-        Self { stored, read: stored, kept: Vec::new(), experts_only: false, experts: None }
+        Self {
+            stored,
+            read: stored,
+            kept: Vec::new(),
+            experts_only: false,
+            experts: None,
+            expert_module: None,
+        }
     }
 
     /// Bytes per weight of a part.
@@ -97,12 +190,10 @@ impl Quantization {
                 "ffn.shared_experts.w1",
                 "feed_forward.shared_expert.gate_proj",
             ],
-            ModelPart::Experts => &[
-                "mlp.experts.0.gate_proj",
-                "experts.0.gate_proj",
-                "ffn.experts.0.w1",
-                "block_sparse_moe.experts.0.w1",
-            ],
+            ModelPart::Experts => match &self.expert_module {
+                Some(module) => std::slice::from_ref(module),
+                None => &EXPERT_MODULES,
+            },
             ModelPart::Embedding | ModelPart::Head | ModelPart::Vision | ModelPart::Router => &[],
         };
         modules.iter().any(|module| {
@@ -162,18 +253,23 @@ fn fits(glob: &str, text: &str) -> bool {
 }
 
 /// How a model's weights are stored, or why that is not known. `beside` is the file
-/// `hf_quant_config.json`.
+/// `hf_quant_config.json`; `names` are those of the model and of its folder.
 pub(super) fn of_weights(
     config: Option<&Value>,
     beside: Option<&Value>,
-    expert_dtype: Option<&str>,
+    keys: &Keys<'_>,
+    names: &[&str],
 ) -> Result<Quantization, String> {
     let mut quantization = match (config, beside) {
         (Some(config), _) => of_config(config)?,
         (None, Some(beside)) => of_modelopt(beside.get("quantization").unwrap_or(beside))?,
-        (None, None) => Quantization::NONE,
+        (None, None) => match unsaid(keys, names) {
+            Some(why) => return Err(why),
+            None => Quantization::NONE,
+        },
     };
-    match expert_dtype {
+    quantization.expert_module = expert_module(keys.family);
+    match keys.word("expert_dtype") {
         Some("fp4") if quantization.experts.is_none() => quantization.experts = Some(MXFP4),
         None | Some("fp4" | "fp8" | "bfloat16") => {}
         Some(other) => {

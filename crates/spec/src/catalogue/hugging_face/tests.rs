@@ -7,7 +7,7 @@ use super::super::models;
 use super::{ModelRead, parse as parse_bytes};
 
 fn parse(config: &Value) -> Result<ModelRead, String> {
-    parse_bytes(config.to_string().as_bytes(), None, "m")
+    parse_bytes(config.to_string().as_bytes(), None, ("m", "config"))
 }
 
 fn qwen3_8b() -> Value {
@@ -52,7 +52,8 @@ fn state(count: u32, bytes: u64) -> KvLayers {
 
 #[test]
 fn the_catalogue_and_the_file_agree() {
-    let read = parse_bytes(qwen3_8b().to_string().as_bytes(), None, "Qwen/Qwen3-8B").unwrap();
+    let read =
+        parse_bytes(qwen3_8b().to_string().as_bytes(), None, ("Qwen/Qwen3-8B", "config")).unwrap();
     assert_eq!(read.shape, models::find("Qwen/Qwen3-8B").unwrap());
     assert_eq!(read.unknown_weights, None);
 }
@@ -354,10 +355,13 @@ fn a_cache_in_8_bits_is_read_from_either_file() {
     let read = parse(&changed(&inside)).unwrap().shape;
     assert_eq!(read.kv_bytes_per_token(), Bytes(73_728));
     let beside = br#"{"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}"#;
-    let read = parse_bytes(qwen3_8b().to_string().as_bytes(), Some(beside), "m").unwrap().shape;
+    let read = parse_bytes(qwen3_8b().to_string().as_bytes(), Some(beside), ("m", "config"))
+        .unwrap()
+        .shape;
     assert_eq!(read.kv_bytes_per_token(), Bytes(73_728));
     assert!(read.weight_bytes.unwrap() < Bytes(7_000_000_000));
-    let broken = parse_bytes(qwen3_8b().to_string().as_bytes(), Some(b"{"), "m").unwrap_err();
+    let broken =
+        parse_bytes(qwen3_8b().to_string().as_bytes(), Some(b"{"), ("m", "config")).unwrap_err();
     assert!(broken.starts_with("hf_quant_config.json beside it: not JSON"), "{broken}");
 }
 
@@ -366,15 +370,15 @@ fn files_are_read_as_python_and_windows_write_them() {
     let mut text = qwen3_8b().to_string();
     text.pop();
     text += r#", "limits": [0.0, Infinity, -Infinity, NaN], "note": "NaN \" Infinity"}"#;
-    let plain = parse_bytes(text.as_bytes(), None, "m").unwrap();
+    let plain = parse_bytes(text.as_bytes(), None, ("m", "config")).unwrap();
     assert_eq!(plain.shape.kv_bytes_per_token(), Bytes(147_456));
     let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
-    assert_eq!(parse_bytes(&marked, None, "m").unwrap(), plain);
+    assert_eq!(parse_bytes(&marked, None, ("m", "config")).unwrap(), plain);
     let wide: Vec<u8> =
         [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    assert_eq!(parse_bytes(&wide, None, "m").unwrap(), plain);
-    assert!(parse_bytes(b"\xff\xff{}", None, "m").unwrap_err().contains("UTF-8"));
-    assert!(parse_bytes(b"[1]", None, "m").unwrap_err().contains("map of keys"));
+    assert_eq!(parse_bytes(&wide, None, ("m", "config")).unwrap(), plain);
+    assert!(parse_bytes(b"\xff\xff{}", None, ("m", "config")).unwrap_err().contains("UTF-8"));
+    assert!(parse_bytes(b"[1]", None, ("m", "config")).unwrap_err().contains("map of keys"));
 }
 
 #[test]
@@ -420,4 +424,94 @@ fn absurd_figures_are_named() {
     );
     assert!(parse(&changed(&json!({"num_hidden_layers": 3.5}))).unwrap_err().contains("3.5"));
     assert_eq!(caches(&json!({"num_hidden_layers": 36.0})), vec![full(36)]);
+}
+
+#[test]
+fn a_pattern_keeps_what_the_family_has_below_it() {
+    // 36 layers of 8 experts of 3 x 4096 x 1536 in 0.5625 bytes, where they are not kept.
+    let experts = 36.0 * 8.0 * 3.0 * 4096.0 * 1536.0;
+    let bytes = |family: &str, pattern: &str| {
+        let ignored: Vec<String> =
+            (0..36).map(|layer| format!("model.layers.{layer}.{pattern}")).collect();
+        let file = changed(&json!({
+            "model_type": family, "num_experts": 8, "num_local_experts": 8,
+            "n_routed_experts": 8, "num_experts_per_tok": 2, "top_k_experts": 2,
+            "moe_intermediate_size": 1536, "sliding_window": 512,
+            "quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4",
+                                    "ignore": ignored},
+        }));
+        parse(&file).unwrap().shape.weight_bytes.unwrap().0 as f64
+    };
+    for (family, below) in [
+        ("qwen3_moe", "mlp"),
+        ("mixtral", "block_sparse_moe"),
+        ("minimax_m2", "block_sparse_moe"),
+        ("glm4_moe", "mlp"),
+    ] {
+        for pattern in ["mlp*", "block_sparse_moe*", "*.experts.*", "experts*"] {
+            let (kept, none) = (bytes(family, pattern), bytes(family, "x"));
+            let is_kept = (kept - none) / experts > 1.4;
+            let wanted = pattern.starts_with(below) || pattern.starts_with("*.");
+            assert_eq!(is_kept, wanted, "{family} {pattern}: {kept} and {none}");
+        }
+    }
+}
+
+#[test]
+fn quantization_that_only_a_name_or_a_stray_key_tells_is_unknown() {
+    let read = |config: Value, names: (&str, &str)| {
+        parse_bytes(config.to_string().as_bytes(), None, names).unwrap()
+    };
+    for name in [
+        "DeepSeek-V3.1-NVFP4",
+        "Qwen3-8B-FP8",
+        "qwen3-8b-awq",
+        "m-GPTQ-Int4",
+        "m_w4a16",
+        "x-int8",
+        "Llama-FP8-dynamic",
+        "q.gguf",
+        "x-bnb-4bit",
+        "m-MXFP4",
+    ] {
+        for names in [(name, "config"), ("folder", name)] {
+            let read = read(qwen3_8b(), names);
+            assert_eq!(read.shape.weight_bytes, None, "{name}");
+            assert_eq!(read.shape.kv_bytes_per_token(), Bytes(147_456));
+        }
+        let named = changed(&json!({"_name_or_path": name}));
+        assert_eq!(read(named, ("m", "config")).shape.weight_bytes, None, "{name}");
+    }
+    for more in [
+        json!({"torch_dtype": "float8_e4m3fn"}),
+        json!({"quantization": "fp8"}),
+        json!({"quant_method": "awq"}),
+    ] {
+        assert_eq!(read(changed(&more), ("m", "config")).shape.weight_bytes, None, "{more}");
+    }
+    for (more, name) in [
+        (json!({"torch_dtype": "bfloat16"}), "Qwen3-8B-BF16"),
+        (json!({"quantization_config": null, "quantized": false}), "gpt-oss-internal"),
+        (json!({"kv_cache_quant_algo": "FP8"}), "gemma-qat-q4_0-unquantized"),
+        // Read, under its older name.
+        (json!({"compression_config": {"quant_method": "fp8"}}), "m-FP8"),
+    ] {
+        let read = read(changed(&more), (name, "config"));
+        assert!(read.shape.weight_bytes.is_some(), "{name}: {:?}", read.unknown_weights);
+    }
+}
+
+#[test]
+fn a_scale_of_positions_counts_where_the_file_leaves_it_out() {
+    for (scaling, context) in [
+        (json!({"type": "linear", "factor": 4.0}), 163_840),
+        (json!({"rope_type": "dynamic", "factor": 2.0}), 81_920),
+        (json!({"rope_type": "yarn", "factor": 4.0}), 40_960),
+        (json!({"rope_type": "llama3", "factor": 8.0}), 40_960),
+        (json!({"rope_type": "default", "mrope_section": [1, 2, 3]}), 40_960),
+        (json!({"full_attention": {"rope_type": "proportional"}}), 40_960),
+    ] {
+        let read = parse(&changed(&json!({"rope_scaling": scaling}))).unwrap();
+        assert_eq!(read.shape.context, context, "{scaling}");
+    }
 }

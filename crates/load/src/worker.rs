@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use weir_model::{Nanos, Tokens, Window};
-use weir_workload::Schedule;
 use weir_workload::demand::{Demand, Due, Load};
+use weir_workload::{Ramp, Schedule};
 
 use crate::answer::Asked;
 use crate::certificate::Tally;
@@ -140,9 +140,8 @@ pub(crate) struct Worker<'a> {
 fn share(config: &LoadConfig, index: usize, workers: usize) -> Result<(Load, u32), LoadError> {
     Ok(match config.load {
         LoadShape::Users { users, ramp } => {
-            let (index, workers) = (index as u32, workers as u32);
-            let users = users / workers + u32::from(index < users % workers);
-            (Load::Users { users, ramp }, users)
+            let share = Ramp::new(users, ramp).dealt(index as u32, workers as u32);
+            (Load::Users(share), share.users())
         }
         LoadShape::Open(arrivals) => {
             let schedule = Schedule::new(arrivals, config.seed)?;

@@ -9,7 +9,7 @@ use weir_model::{Nanos, RequestRow, StepRow, Tokens};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
-use weir_workload::{SourceOptions, WorkloadConfig, open};
+use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
 
 struct Dropped(u64);
 
@@ -44,7 +44,7 @@ fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,
-        load: Load::Users { users: 500, ramp: Nanos::ZERO },
+        load: Load::Users(Ramp::new(500, Nanos::ZERO)),
         duration: None,
         warmup: Nanos::ZERO,
         drain: Nanos::from_secs(30),

@@ -128,13 +128,40 @@ impl Schedule {
     }
 }
 
-/// When the users of a closed loop start: evenly over `over`, the first at once, so that they do
+/// The starts of the users of a closed loop: evenly over a time, the first at once, so that they do
 /// not begin in step.
-pub fn ramp(users: u32, over: Nanos) -> impl Iterator<Item = Nanos> {
-    (0..u64::from(users)).map(move |user| {
-        let start = u128::from(over.get()) * u128::from(user) / u128::from(users);
-        Nanos(start as u64)
-    })
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ramp {
+    users: u32,
+    over: Nanos,
+    part: u32,
+    parts: u32,
+}
+
+impl Ramp {
+    /// All users of a level.
+    pub const fn new(users: u32, over: Nanos) -> Self {
+        Self { users, over, part: 0, parts: 1 }
+    }
+
+    /// Every `parts`-th user from `part` on, at the times that they have among all.
+    #[must_use]
+    pub const fn dealt(self, part: u32, parts: u32) -> Self {
+        Self { part, parts, ..self }
+    }
+
+    /// How many users start.
+    pub fn users(self) -> u32 {
+        (self.part..self.users).step_by(self.parts.max(1) as usize).count() as u32
+    }
+
+    /// When they do.
+    pub(crate) fn starts(self) -> impl Iterator<Item = Nanos> {
+        (self.part..self.users).step_by(self.parts.max(1) as usize).map(move |user| {
+            let start = u128::from(self.over.get()) * u128::from(user) / u128::from(self.users);
+            Nanos(start as u64)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -167,9 +194,22 @@ mod tests {
 
     #[test]
     fn users_start_evenly() {
-        let starts: Vec<Nanos> = ramp(4, Nanos::from_secs(2)).collect();
+        let starts: Vec<Nanos> = Ramp::new(4, Nanos::from_secs(2)).starts().collect();
         assert_eq!(starts, [0, 500, 1000, 1500].map(Nanos::from_millis));
-        assert_eq!(ramp(0, Nanos::from_secs(2)).count(), 0);
+        assert_eq!(Ramp::new(0, Nanos::from_secs(2)).users(), 0);
+    }
+
+    #[test]
+    fn shares_of_a_ramp_start_when_they_do_among_all() {
+        let whole = Ramp::new(7, Nanos::from_secs(7));
+        let parts = |part| whole.dealt(part, 3);
+        assert_eq!([0, 1, 2].map(|part| parts(part).users()), [3, 2, 2]);
+        let second: Vec<Nanos> = parts(1).starts().collect();
+        assert_eq!(second, [1, 4].map(Nanos::from_secs));
+        let mut all: Vec<Nanos> = (0..3).flat_map(|part| parts(part).starts()).collect();
+        all.sort_unstable();
+        assert_eq!(all, whole.starts().collect::<Vec<_>>());
+        assert_eq!(Ramp::new(2, Nanos::from_secs(1)).dealt(2, 3).users(), 0);
     }
 
     #[test]

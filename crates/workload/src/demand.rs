@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 
 use weir_model::{Nanos, Request, Tokens};
 
-use crate::arrival::{Schedule, ramp};
+use crate::arrival::{Ramp, Schedule};
 use crate::session::{Session, SessionSource};
 use sessions::Sessions;
 
@@ -25,12 +25,7 @@ pub use sessions::SessionSlot;
 #[derive(Debug, Clone)]
 pub enum Load {
     /// Closed loop: each user has one session at a time, and takes the next when it is over.
-    Users {
-        /// Users.
-        users: u32,
-        /// They start evenly over this time, the first at once.
-        ramp: Nanos,
-    },
+    Users(Ramp),
     /// Open loop: a session at each due time.
     Open(Schedule),
     /// Each session brings its start.
@@ -94,10 +89,10 @@ impl<S: SessionSource> Demand<S> {
             issued: 0,
             in_flight: 0,
         };
-        if let Load::Users { users, ramp: over } = demand.load {
-            demand.users_to_start = users;
-            demand.arrivals_over = users == 0;
-            for at in ramp(users, over) {
+        if let Load::Users(ramp) = demand.load {
+            demand.users_to_start = ramp.users();
+            demand.arrivals_over = demand.users_to_start == 0;
+            for at in ramp.starts() {
                 demand.plan(at, Event::User);
             }
         } else {
@@ -152,7 +147,7 @@ impl<S: SessionSource> Demand<S> {
             *planned += 1;
             queue.push(Reverse((now + think, *planned, Event::Turn(slot, turn))));
         });
-        if over && matches!(self.load, Load::Users { .. }) {
+        if over && matches!(self.load, Load::Users(_)) {
             self.start_session(now);
         }
     }
@@ -223,7 +218,7 @@ impl<S: SessionSource> Demand<S> {
                 self.ahead = self.source.next_session();
                 self.ahead.as_ref().map(|session| session.start.unwrap_or(Nanos::ZERO))
             }
-            Load::Users { .. } => None,
+            Load::Users(_) => None,
         };
         match at {
             Some(at) if self.may_issue() => self.plan(at.max(now), Event::Arrival),

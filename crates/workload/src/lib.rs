@@ -17,7 +17,7 @@ mod length;
 mod seen;
 mod stream;
 
-pub use arrival::{Arrivals, Schedule};
+pub use arrival::{Arrivals, Ramp, Schedule};
 pub use config::WorkloadConfig;
 pub use demand::{Demand, Due, Load, SessionSlot};
 pub use draw::Picker;

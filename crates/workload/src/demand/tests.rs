@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use weir_model::{ContentId, Piece, Prompt};
 
 use super::*;
-use crate::arrival::Arrivals;
+use crate::arrival::{Arrivals, Ramp};
 use crate::session::Turn;
 
 /// Sessions made beforehand.
@@ -39,7 +39,7 @@ fn listed(sessions: Vec<Session>) -> Listed {
 }
 
 fn users(users: u32, ramp_ms: u64) -> Load {
-    Load::Users { users, ramp: Nanos::from_millis(ramp_ms) }
+    Load::Users(Ramp::new(users, Nanos::from_millis(ramp_ms)))
 }
 
 fn ms(at: u64) -> Nanos {

@@ -52,7 +52,7 @@ impl Cluster {
         let store = config.offload.as_ref().and_then(|offload| {
             let store = offload.store.clone()?;
             let chunk = offload.chunk_tokens;
-            let bytes = Bytes(config.engine.kv_bytes_per_token * u64::from(chunk));
+            let bytes = Bytes(offload.chunk_bytes.kept);
             Some(RemoteStore::new(store, chunk, bytes, replicas))
         });
         Ok(Self {

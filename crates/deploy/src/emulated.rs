@@ -63,7 +63,7 @@ pub fn config(
     let replicas = u16::try_from(deployment.replicas)
         .map_err(|_| DeployError::Emulated("more replicas than 65,535".to_owned()))?;
     let cluster = weir_cluster::ClusterConfig {
-        engine: deployment.engine.clone(),
+        engine: deployment.engine_of(arm).clone(),
         timing: deployment.timing.clone(),
         offload: arm.offload.clone(),
         router: arm.routing.clone(),

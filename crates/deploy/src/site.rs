@@ -98,8 +98,7 @@ impl Site {
         };
         let store = match arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) {
             Some(store) if arm.store_access.is_some() => {
-                let tokens = arm.offload.as_ref().map_or(0, |offload| offload.chunk_tokens);
-                let chunk = deployment.engine.kv_bytes_per_token * u64::from(tokens);
+                let chunk = arm.offload.as_ref().map_or(0, |offload| offload.chunk_bytes.kept);
                 Some(Box::new(RemoteStore::of_endpoint(arm, store, chunk)?))
             }
             _ => None,

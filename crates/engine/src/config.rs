@@ -55,6 +55,26 @@ pub enum LoadMode {
     InPass,
 }
 
+/// KV bytes of a chunk over all ranks, as the mechanism keeps and moves them. Layers that do not
+/// keep every token make them differ from what the chunk's tokens add to the GPU's pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkBytes {
+    /// Of a chunk in a tier, and of one that is stored.
+    pub kept: u64,
+    /// Of each chunk of a load.
+    pub loaded: u64,
+    /// Of a load besides, however long: the windows and states where it ends.
+    pub loaded_once: u64,
+}
+
+impl ChunkBytes {
+    /// Chunks that are loaded as they are kept.
+    pub const fn whole(bytes: u64) -> Self {
+        Self { kept: bytes, loaded: bytes, loaded_once: 0 }
+    }
+}
+
 /// An offload mechanism with its tiers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +83,9 @@ pub struct OffloadConfig {
     pub mechanism: Mechanism,
     /// Tokens per chunk, a multiple of the block size.
     pub chunk_tokens: u32,
+    /// Its bytes; not known in plans of runs that older releases made.
+    #[serde(default)]
+    pub chunk_bytes: ChunkBytes,
     /// Only prompt chunks are stored, not generated ones.
     pub prompt_only: bool,
     /// When loads happen.
@@ -89,6 +112,27 @@ impl OffloadConfig {
     /// there.
     pub fn farthest(&self) -> Option<TierKind> {
         self.capacities().last().map(|(tier, _)| tier)
+    }
+
+    /// KV tokens that a tier of so many bytes holds, whole chunks or not.
+    pub fn tokens(&self, capacity: Bytes) -> u64 {
+        let tokens = u128::from(capacity.0) * u128::from(self.chunk_tokens);
+        (tokens / u128::from(self.chunk_bytes.kept.max(1))) as u64
+    }
+
+    /// Bytes that so many tokens take in a tier.
+    pub fn kept(&self, tokens: u64) -> Bytes {
+        let bytes = u128::from(tokens) * u128::from(self.chunk_bytes.kept);
+        Bytes(u64::try_from(bytes / u128::from(self.chunk_tokens.max(1))).unwrap_or(u64::MAX))
+    }
+
+    /// Bytes that a load of so many tokens moves.
+    pub fn loaded(&self, tokens: u64) -> Bytes {
+        let of = self.chunk_bytes;
+        let bytes =
+            u128::from(tokens) * u128::from(of.loaded) / u128::from(self.chunk_tokens.max(1));
+        let moved = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(of.loaded_once);
+        Bytes(moved).min(self.kept(tokens))
     }
 }
 

@@ -16,4 +16,4 @@ pub use weir_tier::chunk_cache::Eviction;
 
 pub use scheduler::{Busy, Engine, SubmitError};
 
-pub use config::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
+pub use config::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};

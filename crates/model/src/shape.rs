@@ -85,13 +85,7 @@ impl ModelShape {
     /// times. Of plain attention `2 * layers * kv_heads * head_dim * element`, of latent attention
     /// `layers * (rank + rope) * element`; windows and states do not grow.
     pub fn kv_bytes_per_token(&self) -> Bytes {
-        self.kv_bytes_per_token_and_rank(1)
-    }
-
-    /// The same on one tensor-parallel rank.
-    pub fn kv_bytes_per_token_and_rank(&self, tensor_parallel: u32) -> Bytes {
-        let element = self.kv_bytes_per_element;
-        Bytes(kv_layers::bytes_per_token(&self.kv_layers(), element, tensor_parallel))
+        self.kv_bytes_per_token_over(1)
     }
 
     /// KV bytes that one more token adds over all ranks. Heads that ranks hold several times count

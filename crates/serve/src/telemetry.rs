@@ -2,7 +2,7 @@
 
 use weir_cluster::{Cluster, ReplicaView};
 use weir_engine::{Mechanism, OffloadConfig, Transfer, TransferKind};
-use weir_model::{KvEvent, Nanos, StepRow, TierKind, Tokens};
+use weir_model::{Bytes, KvEvent, Nanos, StepRow, TierKind, Tokens};
 
 use crate::carrier::CarrierState;
 use crate::clock::unix_seconds;
@@ -30,8 +30,6 @@ pub(crate) struct Telemetry {
     created: f64,
     cache: CacheConfig,
     offload: Option<OffloadConfig>,
-    /// The model's KV bytes of a token, over all ranks.
-    token_bytes: u64,
     feeds: Vec<Feed>,
 }
 
@@ -64,14 +62,7 @@ impl Telemetry {
         }
         let created = unix_seconds();
         let metrics = Metrics::new(model, replicas, engine.max_model_len, created);
-        Ok(Self {
-            metrics,
-            created,
-            cache,
-            offload: config.cluster.offload.clone(),
-            token_bytes: engine.kv_bytes_per_token,
-            feeds,
-        })
+        Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
     }
 
     /// The metrics page.
@@ -97,7 +88,7 @@ impl Telemetry {
         }
         .with_counters(&replica.counters(), mechanism);
         if let Some(lmcache) = &mut snapshot.lmcache {
-            self.describe_lmcache(replica, lmcache);
+            Self::describe_lmcache(replica, lmcache);
         }
         if let Some(offload) = &mut snapshot.offload {
             for link in replica.links() {
@@ -113,8 +104,7 @@ impl Telemetry {
 
     /// What `LMCache` counts beside its hits: what it stored, what went to and from a store, and
     /// how full its tiers are.
-    fn describe_lmcache(&self, replica: ReplicaView<'_>, lmcache: &mut LmcacheSnapshot) {
-        lmcache.stored_tokens = replica.counters().stored_bytes / self.token_bytes.max(1);
+    fn describe_lmcache(replica: ReplicaView<'_>, lmcache: &mut LmcacheSnapshot) {
         for link in replica.links().iter().filter(|link| link.tier == TierKind::Remote) {
             match link.kind {
                 TransferKind::Store => lmcache.remote_written_bytes += link.bytes.0,
@@ -122,6 +112,7 @@ impl Telemetry {
             }
         }
         let Some(offload) = replica.engine().offload() else { return };
+        lmcache.stored_tokens = offload.config().tokens(Bytes(replica.counters().stored_bytes));
         let used = |tier| {
             offload.cache(tier).map_or(0, |cache| u64::from(cache.used()) * offload.chunk_bytes().0)
         };

@@ -75,9 +75,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(config: &WorldConfig) -> Self {
-        let kv_bytes_per_token = config.engine.kv_bytes_per_token;
         Self {
-            block_bytes: kv_bytes_per_token * u64::from(config.engine.block_size),
+            block_bytes: config.engine.kv_bytes_per_token * u64::from(config.engine.block_size),
             has_offload: config.offload.is_some(),
             reach: config.offload.as_ref().map(|offload| Reach::new(offload, config.replicas)),
             start: None,

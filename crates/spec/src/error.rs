@@ -104,14 +104,32 @@ pub enum SpecError {
     },
     /// A pool that cannot hold one longest sequence, with which vLLM does not start.
     #[error(
-        "engine.max_model_len: the GPUs hold {holds} KV tokens, fewer than one sequence of \
-         {max_model_len}; set engine.max_model_len to at most {holds}, or use more memory"
+        "engine.max_model_len: the GPUs hold {holds} KV tokens{}, fewer than one sequence of \
+         {max_model_len}; set engine.max_model_len to at most {holds}, or use more memory",
+        without_manager(arm.as_deref())
     )]
     PoolTooSmall {
+        /// The arm whose connector switches vLLM's hybrid KV cache manager off, where that is why.
+        arm: Option<String>,
         /// Tokens that the pool holds of one sequence.
         holds: u64,
         /// The longest sequence.
         max_model_len: u32,
+    },
+    /// A connector with which vLLM does not start the model.
+    #[error(
+        "arms.{arm}: vLLM {vllm} switches its hybrid KV cache manager off for this connector, and \
+         does not start {model} without it; {remedy}"
+    )]
+    NeedsHybridManager {
+        /// The arm.
+        arm: String,
+        /// The model.
+        model: String,
+        /// The version of vLLM.
+        vllm: String,
+        /// What to write instead.
+        remedy: &'static str,
     },
     /// Weights whose bytes the model's file does not tell.
     #[error(
@@ -201,6 +219,10 @@ fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+fn without_manager(arm: Option<&str>) -> String {
+    arm.map_or(String::new(), |arm| format!(" in {arm}, without vLLM's hybrid KV cache manager"))
 }
 
 #[cfg(test)]

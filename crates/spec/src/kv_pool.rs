@@ -12,6 +12,8 @@
 //!   the running one and the last one at a block's end (with prefix caching).
 //! - Pages of compressed latents (DeepSeek-V4) are packed side by side, so bytes alone decide.
 
+pub mod offloaded;
+
 use weir_model::{KvKind, KvLayers, ModelShape};
 
 use crate::document::quantity::Version;

@@ -219,6 +219,9 @@ pub struct Arm {
     /// How its processes are started where they really run.
     #[serde(default, skip_serializing_if = "Processes::is_default")]
     pub processes: Processes,
+    /// Its engine, where the connector makes vLLM's pool another one than that of other arms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineConfig>,
     /// Routing over the replicas.
     pub routing: RouterConfig,
     /// True when the arm's claim is its routing.
@@ -486,6 +489,11 @@ pub struct Cell {
 }
 
 impl Deployment {
+    /// The engine as it runs in an arm.
+    pub fn engine_of<'a>(&'a self, arm: &'a Arm) -> &'a EngineConfig {
+        arm.engine.as_ref().unwrap_or(&self.engine)
+    }
+
     /// Opens the workload of a level: predictions and all targets ask the same.
     pub fn open_source(&self, level: &Level, seed: u64) -> Result<Source, WorkloadError> {
         let options = SourceOptions {

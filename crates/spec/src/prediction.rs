@@ -9,7 +9,6 @@ mod cache;
 mod replay;
 mod stream;
 
-use weir_engine::OffloadConfig;
 use weir_engine::timing::Timing;
 use weir_model::{Bytes, SignalKind, Signals};
 
@@ -50,7 +49,8 @@ pub(crate) fn of_level(
         } else {
             // What the GPU loses depends on the placement, and not on what lies behind it.
             let same = returns.iter().find(|(other, _)| {
-                deployment.replicas == 1 || other.routing.policy == arm.routing.policy
+                other.engine == arm.engine
+                    && (deployment.replicas == 1 || other.routing.policy == arm.routing.policy)
             });
             if let Some((_, regime)) = same {
                 *regime
@@ -68,15 +68,20 @@ pub(crate) fn of_level(
 
 /// The regime of an arm whose GPU loses what is asked again.
 fn of_tiers(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Regime {
-    if largest_tier(arm) >= Some(working_set(deployment, counts)) {
+    if largest_tier(arm) >= Some(working_set(deployment, arm, counts)) {
         Regime::FitsTier
     } else {
         Regime::Overflows
     }
 }
 
-fn working_set(deployment: &Deployment, counts: &Counts) -> Bytes {
-    Bytes(counts.working_set_tokens.saturating_mul(deployment.engine.kv_bytes_per_token))
+/// In the bytes of whatever has to hold it.
+fn working_set(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Bytes {
+    let tokens = counts.working_set_tokens;
+    match &arm.offload {
+        Some(offload) => offload.kept(tokens),
+        None => Bytes(tokens.saturating_mul(deployment.engine_of(arm).kv_bytes_per_token)),
+    }
 }
 
 /// Whether hardly anything is lost by the GPU and asked again because the level ends before: the
@@ -99,9 +104,8 @@ fn judge(
     counts: &Counts,
     (regime, share): (Regime, f64),
 ) -> Prediction {
-    let kv = deployment.engine.kv_bytes_per_token;
-    let working_set = Some(working_set(deployment, counts));
-    let signals = foreseen(deployment, arm, counts, kv);
+    let working_set = Some(working_set(deployment, arm, counts));
+    let signals = foreseen(deployment, arm, counts);
     let longest_offer = arm.offload.is_some().then_some(counts.longest_offer);
     let facts = Facts {
         replicas: deployment.replicas,
@@ -148,19 +152,20 @@ pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
 const SOURCE: &str = "prediction";
 
 /// The signals that the counts amount to.
-fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Signals {
+fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Signals {
     let mut signals = Signals::default();
     let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);
     let tokens = |tokens: u64| tokens as f64;
-    let bytes = |tokens: u64| tokens as f64 * kv as f64;
+    let gpu = deployment.engine_of(arm).kv_bytes_per_token;
     add(SignalKind::PromptTokens, tokens(counts.prompt));
     add(SignalKind::SeenTokens, tokens(counts.seen));
     add(SignalKind::GpuHitTokens, tokens(counts.gpu_hits));
     add(SignalKind::EligibleTokens, tokens(counts.eligible()));
-    add(SignalKind::GpuEvictedBytes, bytes(counts.gpu_evicted));
+    add(SignalKind::GpuEvictedBytes, tokens(counts.gpu_evicted) * gpu as f64);
     add(SignalKind::Replicas, f64::from(deployment.replicas));
     add(SignalKind::RoutingMaxSharePercent, counts.largest_share_percent());
-    if let Some(capacity) = largest_tier(arm) {
+    if let (Some(capacity), Some(offload)) = (largest_tier(arm), &arm.offload) {
+        let bytes = |tokens: u64| offload.kept(tokens).0 as f64;
         let external = counts.host_hits + counts.disk_hits + counts.remote_hits;
         add(SignalKind::ExternalQueryTokens, tokens(counts.prompt - counts.gpu_hits));
         add(SignalKind::ExternalHitTokens, tokens(external));
@@ -168,13 +173,15 @@ fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts, kv: u64) -> Sig
         add(SignalKind::DiskHitTokens, tokens(counts.disk_hits));
         add(SignalKind::RemoteHitTokens, tokens(counts.remote_hits));
         add(SignalKind::StoredBytes, bytes(counts.stored));
-        add(SignalKind::LoadedBytes, bytes(external));
+        add(SignalKind::LoadedBytes, offload.loaded(external).0 as f64);
         add(SignalKind::TierCapacityBytes, capacity.0 as f64);
     }
-    for (tier, _) in arm.offload.iter().flat_map(OffloadConfig::capacities) {
-        let mut add = |kind, value| signals.add_of(tier, kind, value, SOURCE);
-        add(SignalKind::EvictedBytes, bytes(counts.evicted[tier.index()]));
-        add(SignalKind::StoreFailures, tokens(counts.refused[tier.index()]));
+    if let Some(offload) = &arm.offload {
+        for (tier, _) in offload.capacities() {
+            let mut add = |kind, value| signals.add_of(tier, kind, value, SOURCE);
+            add(SignalKind::EvictedBytes, offload.kept(counts.evicted[tier.index()]).0 as f64);
+            add(SignalKind::StoreFailures, tokens(counts.refused[tier.index()]));
+        }
     }
     let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);
     if deployment.replicas > 1 {

@@ -56,7 +56,7 @@ impl Plan {
         let spec = &experiment.spec;
         check_top(spec)?;
         let effective_share = effective_share(spec)?;
-        let mut deployments = deployment::all(experiment)?;
+        let (mut deployments, assumed) = deployment::all(experiment)?;
         let traces = trace::read(&mut deployments)?;
         let client = client::resolve(&spec.client, &experiment.base)?;
         let target = target::resolve(&spec.target, &experiment.base, &client, &deployments)?;
@@ -72,7 +72,7 @@ impl Plan {
             client,
             salt: None,
             origins: origin::all(experiment, &deployments),
-            warnings: warning::all(spec, &deployments),
+            warnings: warning::all(spec, &deployments, &assumed),
             inputs: BTreeMap::new(),
             traces,
             deployments,

@@ -1,10 +1,13 @@
 //! Arithmetic of `weir size`: what fits where, how fast a tier must be to be worth asking, and what
 //! it costs.
 
-use weir_model::{Bytes, Nanos, TierKind};
+use weir_model::{Bytes, ModelShape, Nanos, TierKind};
+
+use weir_engine::OffloadConfig;
 
 use crate::capacity;
 use crate::cost::month;
+use crate::kv_pool::offloaded::{self, OffloadedRule};
 use crate::kv_pool::{KvPool, PoolRule};
 use crate::plan::{Arm, Deployment, PoolSize, Prices};
 
@@ -56,6 +59,17 @@ pub struct PoolFigures {
     pub rule: PoolRule,
 }
 
+/// One prefix behind the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offloaded {
+    /// The software's rule.
+    pub rule: OffloadedRule,
+    /// Bytes that it takes in a tier.
+    pub kept: Bytes,
+    /// Bytes that loading it moves.
+    pub loaded: Bytes,
+}
+
 /// Sizes of one deployment for one length of prefix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sizes {
@@ -69,10 +83,12 @@ pub struct Sizes {
     pub pool: PoolFigures,
     /// Length of the prefix in question.
     pub prefix_tokens: u32,
-    /// KV bytes of one prefix.
+    /// KV bytes of one prefix on the GPU, with its windows and states.
     pub prefix_bytes: Bytes,
     /// The arm's tiers.
     pub tiers: Vec<TierSize>,
+    /// How they keep a prefix; nothing without tiers.
+    pub offloaded: Option<Offloaded>,
     /// Bandwidth from which on loading a prefix beats recomputing it, GB/s over all ranks.
     pub break_even_gb_per_s: Option<f64>,
 }
@@ -86,14 +102,21 @@ pub fn sizes(
     prefill: Option<Nanos>,
     prices: &Prices,
 ) -> Sizes {
-    let kv = Bytes(deployment.engine.kv_bytes_per_token);
-    let prefix_bytes = kv * u64::from(prefix_tokens);
+    let kv = Bytes(deployment.engine_of(arm).kv_bytes_per_token);
+    let ranks = deployment.tensor_parallel;
+    let cached = cached(deployment, arm);
+    let windows = cached.kv_bytes_per_sequence_over(ranks, u64::from(prefix_tokens));
+    let prefix_bytes = kv * u64::from(prefix_tokens) + windows;
     let saved = |load: Nanos| {
         let hour = prices.gpu_hour? * f64::from(deployment.hardware.count);
         Some(hour / 3600.0 * (prefill?.as_secs_f64() - load.as_secs_f64()))
     };
-    let place = |kind: TierKind, name: &str, capacity: Bytes, load: Option<Nanos>| {
-        let tokens = capacity.0 / kv.0.max(1);
+    let place = |offload: &OffloadConfig,
+                 kind: TierKind,
+                 name: &str,
+                 capacity: Bytes,
+                 load: Option<Nanos>| {
+        let tokens = offload.tokens(capacity);
         let month = month(prices, kind, capacity);
         let cost = |per_month| TierCost { per_month, saved_per_load: load.and_then(saved) };
         TierSize {
@@ -109,42 +132,73 @@ pub fn sizes(
     if let Some(offload) = &arm.offload {
         let chunks = u64::from(prefix_tokens / offload.chunk_tokens.max(1));
         let copies = chunks * u64::from(offload.copies_per_chunk);
+        let moved = offload.loaded(u64::from(prefix_tokens));
         let load = |latency: Nanos, per_copy: Nanos, bytes_per_s: f64| {
-            let moving = Nanos::from_secs_f64(prefix_bytes.0 as f64 / bytes_per_s);
+            let moving = Nanos::from_secs_f64(moved.0 as f64 / bytes_per_s);
             Some(latency + per_copy * copies + moving)
         };
         for tier in &offload.tiers {
             let link = &tier.link;
             let time = load(link.base_latency, link.per_copy, link.read_bytes_per_s);
-            tiers.push(place(tier.kind, tier.kind.name(), tier.capacity, time));
+            tiers.push(place(offload, tier.kind, tier.kind.name(), tier.capacity, time));
         }
         if let Some(store) = &offload.store {
             let rate = store.link.read_bytes_per_s.min(store.client_bytes_per_s);
             let lookups = store.lookup_latency + store.lookup_per_key * chunks;
             let time = load(store.link.base_latency + lookups, store.link.per_copy, rate);
-            tiers.push(place(TierKind::Remote, &store.product, store.capacity, time));
+            tiers.push(place(offload, TierKind::Remote, &store.product, store.capacity, time));
         }
     }
     Sizes {
         kv_bytes_per_token: kv,
-        kv_bytes_per_sequence: deployment
-            .model
-            .kv_bytes_per_sequence_over(deployment.tensor_parallel, u64::from(prefix_tokens)),
+        kv_bytes_per_sequence: windows,
         weight_bytes: deployment.model.weight_bytes,
-        pool: pool(deployment, prefix_tokens),
+        pool: pool(deployment, arm, prefix_tokens),
         prefix_tokens,
         prefix_bytes,
         tiers,
+        offloaded: arm
+            .offload
+            .as_ref()
+            .map(|of| offloaded_prefix(deployment, arm, of, prefix_tokens)),
         break_even_gb_per_s: prefill.and_then(|time| break_even_gb_per_s(prefix_bytes, time)),
     }
 }
 
-/// The pool in sequences as long as the prefix: what the memory holds, or what was given.
-fn pool(deployment: &Deployment, prefix_tokens: u32) -> PoolFigures {
-    let engine = &deployment.engine;
-    let ranks = deployment.tensor_parallel;
+/// The model as an arm's engine caches it.
+fn cached(deployment: &Deployment, arm: &Arm) -> ModelShape {
+    let off = arm.engine.is_some();
+    let cached = off.then(|| offloaded::without_hybrid_manager(&deployment.model)).flatten();
+    cached.unwrap_or_else(|| deployment.model.clone())
+}
+
+fn kv_pool(deployment: &Deployment, arm: &Arm) -> KvPool {
     let version = deployment.vllm.parse().unwrap_or(crate::resolve::VLLM);
-    let pool = KvPool::of(&deployment.model, ranks, deployment.vllm_block_size, version);
+    let cached = cached(deployment, arm);
+    KvPool::of(&cached, deployment.tensor_parallel, deployment.vllm_block_size, version)
+}
+
+fn offloaded_prefix(
+    deployment: &Deployment,
+    arm: &Arm,
+    offload: &OffloadConfig,
+    prefix_tokens: u32,
+) -> Offloaded {
+    let version = deployment.vllm.parse().unwrap_or(crate::resolve::VLLM);
+    let hybrid = offloaded::keeps_hybrid_manager(offload.mechanism, version);
+    let tokens = u64::from(prefix_tokens);
+    Offloaded {
+        rule: offloaded::rule(&kv_pool(deployment, arm), offload.mechanism, hybrid),
+        kept: offload.kept(tokens),
+        loaded: offload.loaded(tokens),
+    }
+}
+
+/// The pool in sequences as long as the prefix: what the memory holds, or what was given.
+fn pool(deployment: &Deployment, arm: &Arm, prefix_tokens: u32) -> PoolFigures {
+    let engine = deployment.engine_of(arm);
+    let ranks = deployment.tensor_parallel;
+    let pool = kv_pool(deployment, arm);
     let given = u64::from(engine.blocks) * u64::from(engine.block_size);
     let bytes = match deployment.pool {
         PoolSize::Given => None,

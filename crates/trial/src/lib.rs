@@ -325,7 +325,7 @@ impl Measurement<'_> {
         let offload = self.arm().offload.as_ref()?;
         offload.mechanism.is_lmcache().then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
-            token_bytes: self.deployment.engine.kv_bytes_per_token,
+            chunk_bytes: offload.chunk_bytes.kept,
             // Of latents the first rank's copy stands for all.
             ranks: if self.deployment.model.kv_is_replicated() {
                 1
@@ -344,10 +344,9 @@ impl Measurement<'_> {
         signals: &mut Signals,
     ) -> Vec<GapError> {
         let Some(offload) = &self.arm().offload else { return Vec::new() };
-        let token_bytes = self.deployment.engine.kv_bytes_per_token;
-        let model_bytes = token_bytes * u64::from(offload.chunk_tokens);
+        let model_bytes = offload.chunk_bytes.kept;
         let gaps = match self.site.tiers() {
-            Some(_) => add_weir(windows, offload.chunk_tokens, token_bytes, signals),
+            Some(_) => add_weir(windows, offload.chunk_tokens, model_bytes, signals),
             None => Vec::new(),
         };
         if let (Some((before, after)), Some(store)) = (&edges.store, self.site.store()) {
@@ -386,12 +385,12 @@ impl Measurement<'_> {
     /// What the engines' KV events say.
     fn add_events(&self, edges: &Edges, signals: &mut Signals, notes: &mut Vec<String>) {
         let Some((before, after)) = &edges.events else { return };
-        let token = self.deployment.engine.kv_bytes_per_token;
-        let block = u64::from(self.deployment.engine.block_size);
+        let engine = self.deployment.engine_of(self.arm());
+        let block = u64::from(engine.block_size) * engine.kv_bytes_per_token;
         let offload = self.arm().offload.as_ref();
-        let chunk = offload.map_or(block, |offload| u64::from(offload.chunk_tokens));
+        let chunk = offload.map_or(block, |offload| offload.chunk_bytes.kept);
         let promotes = offload.is_some_and(|offload| offload.tiers.len() > 1);
-        let bytes = EventBytes { block: block * token, chunk: chunk * token, promotes };
+        let bytes = EventBytes { block, chunk, promotes };
         notes.extend(add_kv_events((before, after), bytes, signals));
     }
 

@@ -6,7 +6,7 @@ use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
 use weir_trial::Residence;
-use weir_workload::Schedule;
+use weir_workload::{Ramp, Schedule};
 
 use crate::cell::Ran;
 use crate::interrupt::Interrupt;
@@ -69,7 +69,7 @@ pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> anyhow::Result<WorldConf
     let arm = &deployment.arms[cell.arm];
     let level = &deployment.levels[cell.level];
     Ok(WorldConfig {
-        engine: deployment.engine.clone(),
+        engine: deployment.engine_of(arm).clone(),
         timing: deployment.timing.clone(),
         offload: arm.offload.clone(),
         router: arm.routing.clone(),
@@ -95,7 +95,7 @@ fn unbalanced(summary: &Summary) -> Option<String> {
 fn load(level: &Level, seed: u64) -> anyhow::Result<Load> {
     Ok(match (&level.load, level.load.arrivals()) {
         (_, Some(arrivals)) => Load::Open(Schedule::new(arrivals, seed)?),
-        (LevelLoad::Users(users), None) => Load::Users { users: *users, ramp: level.ramp },
+        (LevelLoad::Users(users), None) => Load::Users(Ramp::new(*users, level.ramp)),
         (_, None) => Load::SessionTimes,
     })
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use weir_cluster::{Cluster, ClusterConfig, Finished, Observer, SubmitError};
 use weir_engine::config::AnalyticConfig;
-use weir_engine::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig, Transfer};
+use weir_engine::{
+    ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig, Transfer,
+};
 use weir_model::{
     Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, ModelShape, Nanos, Piece, Prompt,
     Request, StepRow, TierKind, Tokens,
@@ -100,6 +102,7 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
     OffloadConfig {
         mechanism: Mechanism::Native,
         chunk_tokens: 16,
+        chunk_bytes: ChunkBytes::whole(16 * KV_BYTES),
         prompt_only: false,
         load: LoadMode::Async,
         store_cost_per_chunk: Nanos::from_micros(1),
@@ -118,6 +121,7 @@ pub(crate) fn lmcache(load: LoadMode, host_tokens: u64, store_tokens: u64) -> Of
     OffloadConfig {
         mechanism: Mechanism::Lmcache,
         chunk_tokens: 64,
+        chunk_bytes: ChunkBytes::whole(64 * KV_BYTES),
         prompt_only: true,
         load,
         store: Some(StoreConfig {

@@ -91,12 +91,12 @@ pub(super) fn vllm(
 ) -> Recipe {
     let (program, mut args) = stack.vllm_program();
     args.push(places.weights.clone());
-    let own = arguments(deployment, target, stack, places, &replica);
+    let own = arguments((deployment, arm), target, stack, places, &replica);
     let added: Vec<String> =
         target.vllm_args.iter().chain(&arm.processes.vllm_args).cloned().collect();
     args.extend(merged(own, &added));
     let mut env = environment(target, arm, stack);
-    let mut defaults = defaults(deployment, stack, places, &replica);
+    let mut defaults = defaults((deployment, arm), stack, places, &replica);
     if matches!(replica.connector, Connector::LmcacheInProcess)
         && let Some(offload) = &arm.offload
     {
@@ -134,13 +134,13 @@ pub(super) struct Replica {
 
 /// Weir's own arguments: flag and value, the value empty for a bare flag.
 fn arguments(
-    deployment: &Deployment,
+    (deployment, arm): (&Deployment, &Arm),
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
     replica: &Replica,
 ) -> Vec<(String, String)> {
-    let engine = &deployment.engine;
+    let engine = deployment.engine_of(arm);
     let mut list: Vec<(String, String)> = Vec::new();
     let mut add = |flag: &str, value: String| list.push((flag.to_owned(), value));
     add("--host", "127.0.0.1".to_owned());
@@ -262,7 +262,7 @@ fn environment(target: &LocalTarget, arm: &Arm, stack: &Stack) -> BTreeMap<Strin
 
 /// What vLLM gets unless the user says otherwise.
 fn defaults(
-    deployment: &Deployment,
+    (deployment, arm): (&Deployment, &Arm),
     stack: &Stack,
     places: &Places,
     replica: &Replica,
@@ -275,7 +275,7 @@ fn defaults(
     }
     match stack.platform {
         Platform::Cpu => {
-            let engine = &deployment.engine;
+            let engine = deployment.engine_of(arm);
             let tokens = u64::from(engine.blocks + 1) * u64::from(engine.block_size);
             // vLLM wants whole GiB, of which it takes what the blocks need.
             let bytes = tokens * engine.kv_bytes_per_token;

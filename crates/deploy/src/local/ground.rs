@@ -4,18 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use weir_model::{Bytes, TierKind};
-use weir_spec::plan::{Arm, Deployment};
+use weir_spec::plan::Arm;
 use weir_store::DiskFolder;
 
 use crate::error::DeployError;
 
 /// What figures of the disk would not say, one sentence each. Refuses a folder without room for one
 /// chunk.
-pub(super) fn notes(
-    folder: &Path,
-    deployment: &Deployment,
-    arm: &Arm,
-) -> Result<Vec<String>, DeployError> {
+pub(super) fn notes(folder: &Path, arm: &Arm) -> Result<Vec<String>, DeployError> {
     let Some(offload) = &arm.offload else { return Ok(Vec::new()) };
     let disk = offload.tiers.iter().find(|tier| tier.kind == TierKind::Disk);
     let Some(planned) = disk.map(|tier| tier.capacity) else { return Ok(Vec::new()) };
@@ -25,7 +21,7 @@ pub(super) fn notes(
         remedy: "name another folder by target.local.disk, or free some room".to_owned(),
     };
     let found = DiskFolder::look(folder).map_err(|error| failed(error.to_string()))?;
-    let chunk = Bytes(deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens));
+    let chunk = Bytes(offload.chunk_bytes.kept);
     if found.free < chunk {
         return Err(failed(no_room(folder, found.free, chunk)));
     }
@@ -79,8 +75,11 @@ mod tests {
         );
         let experiment = Experiment::parse(&text, "ground.yaml", Path::new(""), &[]).unwrap();
         let mut plan = Plan::resolve(&experiment).unwrap();
-        plan.deployments[0].engine.kv_bytes_per_token = token;
-        notes(folder, &plan.deployments[0], &plan.deployments[0].arms[0])
+        let arm = &mut plan.deployments[0].arms[0];
+        if let Some(offload) = &mut arm.offload {
+            offload.chunk_bytes = weir_engine::ChunkBytes::whole(32 * token);
+        }
+        notes(folder, arm)
     }
 
     #[test]

@@ -122,14 +122,22 @@ fn native(
     let minor = stack.vllm.minor;
     let host = offload.tiers.first().map_or(0, |tier| tier.capacity.0);
     let mut extra = Map::new();
-    extra.insert("block_size".to_owned(), json!(offload.chunk_tokens));
+    let growths = deployment.model.kv_layers();
+    if growths.iter().all(|of| of.kind.growth() == Some(1)) {
+        extra.insert("block_size".to_owned(), json!(offload.chunk_tokens));
+    } else {
+        // Groups of layers may have blocks of different lengths, for which a number of tokens is
+        // refused.
+        let blocks = offload.chunk_tokens / deployment.engine_of(arm).block_size.max(1);
+        extra.insert("blocks_per_chunk".to_owned(), json!(blocks));
+    }
     if minor >= FIRST_BYTES {
         extra.insert("cpu_bytes_to_use".to_owned(), json!(host));
     } else {
         // Each rank has so many blocks of its own part of the bytes.
-        let ranks = deployment.tensor_parallel;
-        let token = deployment.model.kv_bytes_per_token_and_rank(ranks).0 * u64::from(ranks);
-        let chunk = token * u64::from(offload.chunk_tokens);
+        let copies =
+            if deployment.model.kv_is_replicated() { deployment.tensor_parallel } else { 1 };
+        let chunk = offload.chunk_bytes.kept * u64::from(copies);
         extra.insert("num_cpu_blocks".to_owned(), json!(host / chunk.max(1)));
     }
     let policy = offload.tiers.first().map_or(EvictionPolicy::Lru, |tier| tier.policy);

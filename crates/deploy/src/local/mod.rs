@@ -214,7 +214,7 @@ impl<'a> Builder<'a> {
         let mut scratch = Scratch::new(&owner)?;
         let disk = disk_folder(target, arm, &mut scratch)?;
         let disk_notes = match &disk {
-            Some(folder) => ground::notes(folder, deployment, arm)?,
+            Some(folder) => ground::notes(folder, arm)?,
             None => Vec::new(),
         };
         let shown = disk.as_ref().map(|path| path.display().to_string());
@@ -268,7 +268,7 @@ impl<'a> Builder<'a> {
     fn store(&mut self) -> Result<(), DeployError> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
-        let chunk = self.deployment.engine.kv_bytes_per_token * u64::from(offload.chunk_tokens);
+        let chunk = offload.chunk_bytes.kept;
         let ranks = lmcache_ranks(&self.deployment.model, self.deployment.tensor_parallel);
         let layout = server_layout(&self.places.weights, ranks, self.salt.clone());
         let below = Some(self.places.scratch.as_path());

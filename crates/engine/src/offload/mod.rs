@@ -118,9 +118,9 @@ pub struct Offload {
 }
 
 impl Offload {
-    /// The mechanism for an engine whose tokens have `kv_bytes_per_token` bytes over all ranks.
-    pub fn new(config: OffloadConfig, kv_bytes_per_token: u64) -> Self {
-        let chunk_bytes = Bytes(kv_bytes_per_token * u64::from(config.chunk_tokens));
+    /// The mechanism with empty tiers.
+    pub fn new(config: OffloadConfig) -> Self {
+        let chunk_bytes = Bytes(config.chunk_bytes.kept);
         let tiers = config
             .tiers
             .iter()
@@ -150,7 +150,7 @@ impl Offload {
         &self.config
     }
 
-    /// Bytes of one chunk over all ranks.
+    /// Bytes of one kept chunk over all ranks.
     pub const fn chunk_bytes(&self) -> Bytes {
         self.chunk_bytes
     }
@@ -354,8 +354,15 @@ impl Offload {
         }
         let passes_on = job.kind == TransferKind::Store && self.is_behind(job.tier);
         let chunks = if passes_on { 0 } else { u64::from(job.to - job.from) };
-        let gpu_bytes = Bytes(self.chunk_bytes.0 * chunks);
+        let gpu_bytes = self.moved(job.kind, chunks);
         Some(Ended { kind: job.kind, slot: job.slot, gpu_bytes })
+    }
+
+    fn moved(&self, kind: TransferKind, chunks: u64) -> Bytes {
+        match kind {
+            TransferKind::Store => Bytes(self.chunk_bytes.0 * chunks),
+            TransferKind::Load => self.config.loaded(chunks * u64::from(self.config.chunk_tokens)),
+        }
     }
 
     /// What is loaded from a farther tier goes through the nearest one, where its room was made
@@ -423,7 +430,7 @@ impl Offload {
             tokens,
             from_chunk: from,
             to_chunk: to,
-            bytes: Bytes(self.chunk_bytes.0 * chunks),
+            bytes: self.moved(kind, chunks),
             copies,
             holds_pass: in_pass,
             issue_cost: if kind == TransferKind::Store && !self.is_behind(tier) {

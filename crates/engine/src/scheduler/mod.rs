@@ -102,7 +102,7 @@ pub struct Engine {
 impl Engine {
     /// An idle engine. `events` keeps KV events for [`Engine::take_events`].
     pub fn new(config: EngineConfig, offload: Option<OffloadConfig>, events: bool) -> Self {
-        let offload = offload.map(|offload| Offload::new(offload, config.kv_bytes_per_token));
+        let offload = offload.map(Offload::new);
         Self {
             pool: BlockPool::new(config.blocks, config.block_size, events),
             offload,

@@ -1,7 +1,7 @@
 //! Requests that are given up in each phase, and the cache that is emptied.
 
 use weir_engine::{
-    Engine, LoadMode, Mechanism, OffloadConfig, Slot, TransferKind, TransferOutcome,
+    ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, Slot, TransferKind, TransferOutcome,
 };
 use weir_model::{Bytes, KvChange, Nanos, TierKind, Tokens};
 use weir_tier::StoreConfig;
@@ -150,6 +150,7 @@ fn a_load_inside_a_pass_settles_before_its_blocks_are_free() {
         mechanism: Mechanism::Lmcache,
         load: LoadMode::InPass,
         chunk_tokens: 32,
+        chunk_bytes: ChunkBytes::whole(320),
         ..native(1000)
     };
     let mut bench = Bench::new(config(8), Some(in_pass));

@@ -2,8 +2,8 @@
 
 use weir_engine::timing::PrefillChunk;
 use weir_engine::{
-    Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot, Transfer,
-    TransferKind, TransferOutcome,
+    ChunkBytes, Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot,
+    Transfer, TransferKind, TransferOutcome,
 };
 use weir_model::{Bytes, ContentId, Nanos, Piece, Prompt, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, LinkConfig, TierConfig};
@@ -35,6 +35,7 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
     OffloadConfig {
         mechanism: Mechanism::Native,
         chunk_tokens: 16,
+        chunk_bytes: ChunkBytes::whole(160),
         prompt_only: true,
         load: LoadMode::Async,
         store_cost_per_chunk: Nanos::ZERO,

@@ -1,7 +1,7 @@
 //! What the offload mechanisms do one request after another: vLLM's offloading and its tiering, and
 //! LMCache's server.
 
-use weir_engine::{Mechanism, OffloadConfig, TransferKind, TransferOutcome};
+use weir_engine::{ChunkBytes, Mechanism, OffloadConfig, TransferKind, TransferOutcome};
 use weir_model::{Bytes, Nanos, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, TierConfig};
 
@@ -96,8 +96,27 @@ fn an_offer_without_room_is_refused_whole_and_made_again() {
 }
 
 #[test]
+fn a_store_moves_what_is_kept_and_a_load_what_it_needs() {
+    // Six chunks with windows of which a load needs those where it ends.
+    let bytes = ChunkBytes { kept: 1000, loaded: 160, loaded_once: 700 };
+    let offload = OffloadConfig { chunk_bytes: bytes, ..native(1000) };
+    assert_eq!(offload.tokens(Bytes(10_000)), 160);
+    assert_eq!(offload.loaded(16), Bytes(860), "one chunk, and the windows at its end");
+    let long = ChunkBytes { loaded_once: 9000, ..bytes };
+    let long = OffloadConfig { chunk_bytes: long, ..offload.clone() };
+    assert_eq!(long.loaded(16), Bytes(1000), "no more than is kept");
+    let mut bench = Bench::new(config(100), Some(offload));
+    served(&mut bench, &[(1, 97)]);
+    bench.engine.reset().expect("nothing runs");
+    served(&mut bench, &[(1, 97)]);
+    let moved = bench.engine.counters();
+    assert_eq!((moved.stored_bytes, moved.loaded_bytes), (6000, 6 * 160 + 700));
+}
+
+#[test]
 fn less_than_a_chunk_more_than_the_gpu_has_is_not_loaded() {
-    let offload = OffloadConfig { chunk_tokens: 32, ..native(1000) };
+    let offload =
+        OffloadConfig { chunk_tokens: 32, chunk_bytes: ChunkBytes::whole(320), ..native(1000) };
     let mut bench = Bench::new(config(100), Some(offload));
     served(&mut bench, &[(1, 97)]);
     bench.engine.reset().expect("nothing runs");

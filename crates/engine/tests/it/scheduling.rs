@@ -1,7 +1,8 @@
 //! The scheduler's rules, one by one, on engines small enough to follow by hand.
 
 use weir_engine::{
-    Engine, LoadMode, Mechanism, OffloadConfig, SubmitError, TransferKind, TransferOutcome,
+    ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, SubmitError, TransferKind,
+    TransferOutcome,
 };
 use weir_model::{Bytes, KvChange, Nanos, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, StoreConfig};
@@ -125,6 +126,7 @@ fn an_in_pass_load_holds_its_pass_and_a_failed_one_is_recomputed() {
         mechanism: Mechanism::Lmcache,
         load: LoadMode::InPass,
         chunk_tokens: 32,
+        chunk_bytes: ChunkBytes::whole(320),
         ..native(1000)
     };
     let mut bench = Bench::new(config(8), Some(offload));

@@ -18,8 +18,8 @@ use crate::difference::{Difference, GapError};
 pub struct Objects {
     /// Tokens of a chunk (`chunk_size`).
     pub chunk_tokens: u32,
-    /// KV bytes of a token over all ranks and layers, as stored; compression lowers it.
-    pub token_bytes: u64,
+    /// KV bytes of a chunk over all ranks and layers, as stored; compression lowers it.
+    pub chunk_bytes: u64,
     /// Ranks of an engine that each hold a part of every chunk (tensor parallelism).
     pub ranks: u32,
     /// What the second level is, where the deployment has one.
@@ -29,7 +29,7 @@ pub struct Objects {
 impl Objects {
     /// Bytes of one object: the part of a chunk that one rank holds.
     fn bytes(&self) -> f64 {
-        self.chunk_tokens as f64 * self.token_bytes as f64 / self.ranks.max(1) as f64
+        self.chunk_bytes as f64 / self.ranks.max(1) as f64
     }
 
     /// Tokens of one object, so that the ranks' objects of a chunk add up to the chunk.
@@ -162,7 +162,7 @@ pub fn add_lmcache_in_process(
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = add_readings(IN_PROCESS_READINGS, IN_PROCESS, windows, signals);
-    let token_bytes = objects.token_bytes as f64;
+    let token_bytes = objects.chunk_bytes as f64 / f64::from(objects.chunk_tokens.max(1));
     let scaled = [
         (SignalKind::StoredBytes, STORED_TOKENS, token_bytes),
         (SignalKind::LoadedBytes, HIT_TOKENS, token_bytes),

@@ -13,12 +13,12 @@ const PART: &str = "Weir's tiers";
 const BLOCKS: &str = "weir_tier_blocks_total";
 const EVENTS: &str = "weir_carrier_events_total";
 
-/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `token_bytes` say what a
-/// block stands for: the model's bytes of a token, over all ranks.
+/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `chunk_bytes` say what a
+/// block stands for: tokens, and the model's bytes over all ranks.
 pub fn add_weir(
     windows: &[Difference<'_>],
     chunk_tokens: u32,
-    token_bytes: u64,
+    chunk_bytes: u64,
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = Vec::new();
@@ -28,7 +28,7 @@ pub fn add_weir(
             None
         })
     };
-    let chunk_bytes = f64::from(chunk_tokens) * token_bytes as f64;
+    let chunk_bytes = chunk_bytes as f64;
     let mut loaded = None;
     for tier in TierKind::ALL.into_iter().skip(1) {
         let kind = SignalKind::hits_of(tier);

@@ -174,7 +174,7 @@ const LMCACHE: &str = "lmcache_mp_lookup_requested_tokens_total{model_name=\"m\"
 
 const OBJECTS: Objects = Objects {
     chunk_tokens: 256,
-    token_bytes: 1000,
+    chunk_bytes: 256_000,
     ranks: 2,
     second_level: Some(TierKind::Remote),
 };

@@ -76,7 +76,13 @@ impl Account<'_> {
         let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
         let tiers: Vec<String> =
             local.chain(store).map(|(name, capacity)| format!("{name} {capacity}")).collect();
-        let (pool, regime) = (pool_bytes(self.deployment), foreseen.regime);
+        let regime = foreseen.regime;
+        let engine = self.deployment.engine_of(self.arm);
+        // As the tiers would keep it, which may hold windows for more tokens than the GPU does.
+        let pool = match offload.kept(u64::from(engine.blocks) * u64::from(engine.block_size)) {
+            Bytes::ZERO => pool_bytes(self.deployment),
+            bytes => bytes,
+        };
         let tiers = tiers.join(" and ");
         let Some(set) = foreseen.working_set else {
             return format!("Regime: {} ({})", regime.meaning(), regime.name());

@@ -32,6 +32,7 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         store_access: None,
         processes: weir_spec::plan::Processes::default(),
         offload: None,
+        engine: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         routing_is_claim: name.starts_with("llm-d"),
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_engine::{Mechanism, OffloadConfig};
+use weir_engine::{ChunkBytes, Mechanism, OffloadConfig};
 use weir_model::TierKind;
 use weir_serve::carrier::{BATCH, CarrierConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
@@ -203,7 +203,11 @@ fn a_tier_lets_go_of_what_the_mechanism_evicts() {
 #[test]
 fn what_comes_from_the_disk_is_in_host_memory_from_then_on() {
     // Chunks of 256 tokens; host memory for two prompts, a disk for all.
-    let mut offload = OffloadConfig { chunk_tokens: 256, ..native(4096) };
+    let mut offload = OffloadConfig {
+        chunk_tokens: 256,
+        chunk_bytes: ChunkBytes::whole(256 * KV_BYTES),
+        ..native(4096)
+    };
     let disk = TierConfig { kind: TierKind::Disk, ..native(60_000).tiers[0].clone() };
     offload.tiers.push(disk);
     let disk = Arc::new(Store::new(TierKind::Disk, 200));

@@ -1,7 +1,7 @@
 //! Small clusters to test with.
 
 use weir_cluster::ClusterConfig;
-use weir_engine::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
+use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{Bytes, Nanos, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
@@ -46,6 +46,7 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
     OffloadConfig {
         mechanism: Mechanism::Native,
         chunk_tokens: 16,
+        chunk_bytes: ChunkBytes::whole(16 * KV_BYTES),
         prompt_only: true,
         load: LoadMode::Async,
         store_cost_per_chunk: Nanos::ZERO,
@@ -64,6 +65,7 @@ pub(crate) fn lmcache_with_store(host_tokens: u64, store_tokens: u64) -> Offload
     OffloadConfig {
         mechanism: Mechanism::Lmcache,
         chunk_tokens: 256,
+        chunk_bytes: ChunkBytes::whole(256 * KV_BYTES),
         prompt_only: false,
         load: LoadMode::InPass,
         store: Some(StoreConfig {

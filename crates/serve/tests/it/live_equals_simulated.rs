@@ -16,7 +16,7 @@ use weir_serve::interner::{AnswerVocabulary, Interner};
 use weir_serve::metrics::FinishedRequest;
 use weir_sim::{Recorder, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
-use weir_workload::{Demand, Load, SessionSlot, Source, SourceOptions, WorkloadConfig, open};
+use weir_workload::{Demand, Load, Ramp, SessionSlot, Source, SourceOptions, WorkloadConfig, open};
 
 use crate::fixture::{cluster, lmcache_with_store, native};
 
@@ -236,7 +236,7 @@ proptest! {
         config.offload = offload;
         config.router.policy = policy;
         config.replicas = replicas;
-        let load = Load::Users { users, ramp: Nanos::from_millis(40) };
+        let load = Load::Users(Ramp::new(users, Nanos::from_millis(40)));
         let simulated =
             simulate(&config, load.clone(), 120, source(seed, prefixes, turns));
         let (ended, seen) = drive(&config, load, 120, source(seed, prefixes, turns), true);
@@ -260,7 +260,7 @@ proptest! {
 #[test]
 fn a_client_that_does_not_quote_answers_is_told_apart() {
     let config = cluster(300);
-    let load = Load::Users { users: 4, ramp: Nanos::ZERO };
+    let load = Load::Users(Ramp::new(4, Nanos::ZERO));
     let simulated = simulate(&config, load.clone(), 60, source(3, 2, 3));
     let (_, quoting) = drive(&config, load.clone(), 60, source(3, 2, 3), true);
     assert_eq!(quoting.steps, simulated.steps);

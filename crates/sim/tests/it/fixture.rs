@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 
-use weir_engine::{EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
+use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{Bytes, Nanos, RequestRow, StepRow, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
-use weir_workload::{SourceOptions, WorkloadConfig, open};
+use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
 
 /// Keeps all rows.
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub(crate) fn world(blocks: u32, users: u32, requests: u64) -> WorldConfig {
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,
-        load: Load::Users { users, ramp: Nanos::ZERO },
+        load: Load::Users(Ramp::new(users, Nanos::ZERO)),
         duration: None,
         warmup: Nanos::ZERO,
         drain: Nanos::from_secs(30),
@@ -81,6 +81,7 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
     OffloadConfig {
         mechanism: Mechanism::Native,
         chunk_tokens: 16,
+        chunk_bytes: ChunkBytes::whole(16 * KV_BYTES),
         prompt_only: true,
         load: LoadMode::Async,
         store_cost_per_chunk: Nanos::ZERO,
@@ -94,6 +95,7 @@ pub(crate) fn lmcache_with_store(host_tokens: u64, store_tokens: u64) -> Offload
     OffloadConfig {
         mechanism: Mechanism::Lmcache,
         chunk_tokens: 256,
+        chunk_bytes: ChunkBytes::whole(256 * KV_BYTES),
         load: LoadMode::InPass,
         store: Some(StoreConfig {
             product: "redis".to_owned(),

@@ -22,15 +22,15 @@ pub enum Size {
 }
 
 impl Size {
-    /// The bytes it stands for, with a model's KV bytes per token (over all ranks).
-    pub fn resolve(self, block_size: u32, kv_bytes_per_token: Bytes) -> Bytes {
+    /// The bytes it stands for, where `bytes` gives those of so many KV tokens (over all ranks).
+    pub fn resolve(self, block_size: u32, bytes: impl Fn(u64) -> Bytes) -> Bytes {
         let tokens = match self {
             Self::Bytes(bytes) => return bytes,
             Self::Blocks(blocks) => blocks.saturating_mul(u64::from(block_size)),
             Self::Tokens(tokens) => tokens,
         };
         // As large as a size in bytes may be: sums of a few stay in range.
-        Bytes(tokens.saturating_mul(kv_bytes_per_token.0).min(1_000_000_000_000_000_000))
+        bytes(tokens).min(Bytes(1_000_000_000_000_000_000))
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn sizes_know_blocks_and_tokens() {
-        let kv = Bytes(1000);
+        let kv = |tokens| Bytes(1000 * tokens);
         assert_eq!("20000 blocks".parse::<Size>().unwrap().resolve(16, kv), Bytes(320_000_000));
         assert_eq!("10_000 tokens".parse::<Size>().unwrap().resolve(16, kv), Bytes(10_000_000));
         assert_eq!("2GB".parse::<Size>().unwrap().resolve(16, kv), Bytes(2_000_000_000));

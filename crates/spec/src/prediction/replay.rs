@@ -4,6 +4,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::VecDeque;
 
+use weir_engine::OffloadConfig;
 use weir_engine::timing::{PassShape, Timing, TimingModel};
 use weir_model::TierKind;
 use weir_router::config::{PolicyConfig, ScorerWeights};
@@ -77,6 +78,7 @@ pub(super) struct Caches {
     seed: u64,
     /// Tokens of one replica's GPU pool.
     pool: u64,
+    offload: Option<OffloadConfig>,
     /// Bytes per second of the nearest tier, for the time of loads.
     read_bytes_per_s: f64,
 }
@@ -84,8 +86,7 @@ pub(super) struct Caches {
 impl Caches {
     /// Empty caches of an arm's sizes.
     pub(super) fn of(deployment: &Deployment, arm: &Arm) -> Self {
-        let engine = &deployment.engine;
-        let kv = engine.kv_bytes_per_token.max(1);
+        let engine = deployment.engine_of(arm);
         let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
         let refuses = |policy| policy == EvictionPolicy::None;
         let offload = arm.offload.as_ref();
@@ -94,23 +95,29 @@ impl Caches {
             tiers: offload.map_or(Vec::new(), |offload| {
                 let tiers = offload.tiers.iter();
                 tiers
-                    .map(|tier| (tier.kind, Cache::new(tier.capacity.0 / kv, refuses(tier.policy))))
+                    .map(|tier| {
+                        let tokens = offload.tokens(tier.capacity);
+                        (tier.kind, Cache::new(tokens, refuses(tier.policy)))
+                    })
                     .collect()
             }),
             reuse: Reuse::default(),
             in_flight: 0,
             in_flight_tokens: 0,
         };
-        let store = offload.and_then(|offload| offload.store.as_ref());
+        let store = offload.and_then(|offload| Some((offload, offload.store.as_ref()?)));
         let nearest = offload.and_then(|offload| offload.tiers.first());
         Self {
             replicas: vec![replica; deployment.replicas as usize],
-            store: store.map(|store| Cache::new(store.capacity.0 / kv, refuses(store.policy))),
+            store: store.map(|(offload, store)| {
+                Cache::new(offload.tokens(store.capacity), refuses(store.policy))
+            }),
             prompt_only: offload.is_some_and(|offload| offload.prompt_only),
             chunk_tokens: offload.map_or(0, |offload| u64::from(offload.chunk_tokens)),
             policy: arm.routing.policy.clone(),
             seed: arm.routing.seed,
             pool,
+            offload: offload.cloned(),
             read_bytes_per_s: nearest.map_or(f64::INFINITY, |tier| tier.link.read_bytes_per_s),
         }
     }
@@ -135,8 +142,8 @@ pub(super) fn run(
         let served = serve(&mut caches, chosen, asked, &mut counts);
         counts.per_replica[chosen] += 1;
         let Some(most) = stream.seconds else { continue };
-        let loading = served.loaded as f64 * deployment.engine.kv_bytes_per_token as f64
-            / caches.read_bytes_per_s;
+        let moved = caches.offload.as_ref().map_or(0, |offload| offload.loaded(served.loaded).0);
+        let loading = moved as f64 / caches.read_bytes_per_s;
         seconds += pace.seconds(asked, served.computed, timing) + loading;
         if seconds / replicas as f64 > most {
             break;

@@ -1,7 +1,8 @@
 //! Arms: presets with their parameters, for one deployment.
 
-use super::deployment::Point;
-use super::engine::Engine;
+use weir_engine::Mechanism;
+
+use super::engine::{Engine, EngineInput};
 use super::{check_name, check_unique, local, offload, routing};
 use crate::catalogue::presets::{self, OffloadKind, Preset, RoutingKind};
 use crate::document::arm::ArmSection;
@@ -9,15 +10,15 @@ use crate::document::written::NameOr;
 use crate::document::{ModelOverride, Spec};
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Arm, ArmRole, Hardware, StoreAccess, Target};
+use crate::kv_pool::offloaded;
+use crate::plan::{Arm, ArmRole, StoreAccess, Target};
 
 /// All arms of a deployment, in the file's order.
 pub(super) fn all(
     experiment: &Experiment,
     change: &ModelOverride,
     engine: &Engine,
-    hardware: &Hardware,
-    point: Point,
+    input: EngineInput<'_>,
 ) -> Result<Vec<Arm>, SpecError> {
     let spec = &experiment.spec;
     let mut sections = Vec::new();
@@ -41,6 +42,7 @@ pub(super) fn all(
     }
     let equal = spec.equal_resources.as_ref();
     let local = matches!(spec.target, Target::Local(_));
+    let (hardware, point) = (input.hardware, input.point);
     let place = offload::Place { base: &experiment.base, engine, hardware, point, equal, local };
     sections
         .into_iter()
@@ -49,7 +51,7 @@ pub(super) fn all(
                 Some(change) => section.changed_by(change),
                 None => section,
             };
-            one(spec, &name, preset, &section, &place)
+            one(spec, &name, preset, &section, &place, input)
         })
         .collect()
 }
@@ -83,7 +85,10 @@ fn one(
     preset: &Preset,
     section: &ArmSection,
     place: &offload::Place<'_>,
+    input: EngineInput<'_>,
 ) -> Result<Arm, SpecError> {
+    let own = own_engine(name, preset, section, place, input)?;
+    let place = &offload::Place { engine: own.as_ref().unwrap_or(place.engine), ..*place };
     let offload = offload::resolve(name, preset, section, place)?;
     let own_routing = section.routing.is_some() || preset.routing != RoutingKind::Shared;
     let routing = routing::resolve(spec, name, preset, section, place.engine.config.block_size)?;
@@ -110,9 +115,43 @@ fn one(
         store_access: store_access(spec, name, section, place)?,
         processes: local::processes(name, preset, section, offload.as_ref())?,
         offload,
+        engine: own.map(|engine| engine.config),
         routing,
         routing_is_claim: claims_routing,
     })
+}
+
+/// The engine of an arm whose connector switches vLLM's hybrid KV cache manager off, where that
+/// changes anything for the model.
+fn own_engine(
+    name: &str,
+    preset: &Preset,
+    section: &ArmSection,
+    place: &offload::Place<'_>,
+    input: EngineInput<'_>,
+) -> Result<Option<Engine>, SpecError> {
+    let engine = place.engine;
+    let Some(mechanism) = offload::mechanism_of(preset, section, place) else { return Ok(None) };
+    if offloaded::keeps_hybrid_manager(mechanism, engine.version) {
+        return Ok(None);
+    }
+    let own = engine.without_hybrid_manager(input).map_err(|error| match error {
+        SpecError::PoolTooSmall { holds, max_model_len, .. } => {
+            SpecError::PoolTooSmall { arm: Some(name.to_owned()), holds, max_model_len }
+        }
+        error => error,
+    })?;
+    let own = own.ok_or_else(|| SpecError::NeedsHybridManager {
+        arm: name.to_owned(),
+        model: engine.model.name.clone(),
+        vllm: engine.version.to_string(),
+        remedy: if offloaded::keeps_hybrid_manager(Mechanism::Native, engine.version) {
+            "write `lmcache_mode: server`, or remove the key"
+        } else {
+            "set engine.vllm to 0.22 or later"
+        },
+    })?;
+    Ok((own.config != engine.config).then_some(own))
 }
 
 /// Where the arm's store listens.

@@ -176,6 +176,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             offload: None,
             store_access: None,
             processes: Processes::default(),
+            engine: None,
             routing: RouterConfig { policy: PolicyConfig::RoundRobin, seed: of.seed },
             routing_is_claim: false,
         }],

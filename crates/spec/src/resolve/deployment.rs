@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use weir_engine::EngineConfig;
-use weir_model::{Bytes, ModelShape, TierKind};
+use weir_model::{ModelShape, TierKind};
 
+use super::engine::EngineInput;
 use super::{arm, check_name, check_unique, engine, level, slug};
 use crate::catalogue::hugging_face::{self, ModelRead};
 use crate::catalogue::{accelerators, models};
@@ -17,6 +18,7 @@ use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize, Target};
+use crate::set;
 
 /// vLLM's default share of the GPU's memory.
 const GPU_MEMORY_UTILIZATION: f64 = 0.9;
@@ -28,8 +30,9 @@ pub(super) struct Point {
     pub(super) gpu_memory_utilization: f64,
 }
 
-/// All deployments, in the file's order: models, then hardware, then sweeps.
-pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError> {
+/// All deployments, in the file's order: models, then hardware, then sweeps. Then the names of
+/// models whose passes are timed with an assumed width of weights.
+pub(super) fn all(experiment: &Experiment) -> Result<(Vec<Deployment>, Vec<String>), SpecError> {
     let spec = &experiment.spec;
     let read = models(experiment)?;
     let models: Vec<&ModelShape> = read.iter().map(|model| &model.shape).collect();
@@ -60,7 +63,8 @@ pub(super) fn all(experiment: &Experiment) -> Result<Vec<Deployment>, SpecError>
     let paths: Vec<String> =
         deployments.iter().map(|d| format!("{}/{}", slug(&d.model.name), d.label)).collect();
     check_unique("engine", paths.iter().map(String::as_str), "remove the double value")?;
-    Ok(deployments)
+    let assumed = read.into_iter().filter(ModelRead::assumes_plain_weights);
+    Ok((deployments, assumed.map(|model| model.shape.name).collect()))
 }
 
 fn one(
@@ -81,9 +85,9 @@ fn one(
         model.kv_bytes_per_element = 4;
     }
     let context = spec.workload.typical_context();
-    let engine = engine::resolve(section, &model, hardware, point, context)
-        .map_err(|error| because(error, read))?;
-    let arms = arm::all(experiment, change, &engine, hardware, point)?;
+    let input = EngineInput { section, model: &model, hardware, point, context };
+    let engine = engine::resolve(input).map_err(|error| because(error, read))?;
+    let arms = arm::all(experiment, change, &engine, input)?;
     let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
     let longest = engine.config.max_model_len;
     let workload = spec.workload.resolve_capacity(|tier| held(&engine.config, &arms, tier))?;
@@ -109,7 +113,6 @@ fn one(
 
 /// KV tokens that the tier of one replica holds, in the arm where it is largest.
 fn held(engine: &EngineConfig, arms: &[Arm], tier: TierKind) -> Option<u64> {
-    let tokens = |bytes: Bytes| bytes.0 / engine.kv_bytes_per_token.max(1);
     if tier == TierKind::Gpu {
         return Some(u64::from(engine.blocks) * u64::from(engine.block_size));
     }
@@ -117,9 +120,10 @@ fn held(engine: &EngineConfig, arms: &[Arm], tier: TierKind) -> Option<u64> {
     let sizes = offloads.flat_map(|offload| {
         let local = offload.tiers.iter().filter(move |local| local.kind == tier);
         let store = offload.store.iter().filter(move |_| tier == TierKind::Remote);
-        local.map(|local| local.capacity).chain(store.map(|store| store.capacity))
+        let sizes = local.map(|local| local.capacity).chain(store.map(|store| store.capacity));
+        sizes.map(|bytes| offload.tokens(bytes))
     });
-    sizes.map(tokens).max()
+    sizes.max()
 }
 
 /// The points of the sweeps; both lists have one element where nothing is swept.
@@ -176,11 +180,19 @@ fn models(experiment: &Experiment) -> Result<Vec<ModelRead>, SpecError> {
         shapes.push(match entry {
             NameOr::Name(name) => {
                 let shape = models::find(name).ok_or_else(|| {
+                    if let Some(file) = config_of(name, &experiment.base) {
+                        let problem = format!("`{name}` is a path, not a model of the catalogue");
+                        return SpecError::value(
+                            "models",
+                            problem,
+                            format!("write `[{{config: {file}}}]`"),
+                        );
+                    }
                     let all = models::all();
                     let known = all.iter().map(|model| model.name.as_str());
                     SpecError::unknown("models", "model", name, "models", known)
                 })?;
-                ModelRead { shape, unknown_weights: None }
+                ModelRead::of(shape)
             }
             NameOr::Map(file) => model_file(file, &experiment.base)?,
         });
@@ -190,15 +202,23 @@ fn models(experiment: &Experiment) -> Result<Vec<ModelRead>, SpecError> {
     Ok(shapes)
 }
 
+/// The model's file, where a path was written in place of a name.
+fn config_of(name: &str, base: &Path) -> Option<String> {
+    if set::is_config(name) {
+        return Some(name.to_owned());
+    }
+    let inside = Path::new(name).join("config.json");
+    base.join(&inside).is_file().then(|| inside.display().to_string())
+}
+
 fn model_file(file: &ModelFile, base: &Path) -> Result<ModelRead, SpecError> {
     let mut read = hugging_face::read(&base.join(&file.config))?;
-    let shape = &mut read.shape;
     if let Some(name) = &file.name {
-        name.clone_into(&mut shape.name);
+        name.clone_into(&mut read.shape.name);
     }
     match file.weight_bytes {
         None => {}
-        Some(Size::Bytes(bytes)) => shape.weight_bytes = Some(bytes),
+        Some(Size::Bytes(bytes)) => read.give_weights(bytes),
         Some(size) => {
             return Err(SpecError::value(
                 "models.weight_bytes",
@@ -207,6 +227,7 @@ fn model_file(file: &ModelFile, base: &Path) -> Result<ModelRead, SpecError> {
             ));
         }
     }
+    let shape = &mut read.shape;
     shape.context = file.context.unwrap_or(shape.context);
     if shape.context == 0 {
         return Err(SpecError::value("models.context", "0 tokens", "write the longest sequence"));

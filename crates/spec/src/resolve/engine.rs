@@ -2,15 +2,16 @@
 
 use weir_engine::config::AnalyticConfig;
 use weir_engine::{EngineConfig, TimingConfig};
-use weir_model::{ModelShape, Nanos};
+use weir_model::{KvKind, KvLayers, ModelShape, Nanos};
 
 use super::deployment::Point;
 use super::{HOUR, SECOND, check_span};
 use crate::capacity;
+use crate::catalogue::accelerators;
 use crate::document::engine::{EngineSection, KvCacheDtype, TimingSection};
 use crate::document::quantity::Version;
 use crate::error::SpecError;
-use crate::kv_pool::KvPool;
+use crate::kv_pool::{KvPool, offloaded};
 use crate::plan::Hardware;
 
 /// The version whose defaults apply where the file names none.
@@ -36,31 +37,79 @@ pub(super) struct Engine {
     /// vLLM's `--block-size`.
     pub(super) block_size: u32,
     pub(super) model: ModelShape,
+    pub(super) pool: KvPool,
     pub(super) config: EngineConfig,
     pub(super) timing: TimingConfig,
 }
 
-/// Fills in defaults and checks every limit.
-pub(super) fn resolve(
-    section: &EngineSection,
-    model: &ModelShape,
-    hardware: &Hardware,
-    point: Point,
-    context: Option<u64>,
-) -> Result<Engine, SpecError> {
-    check_point(model, hardware, point)?;
-    let version = section.vllm.unwrap_or(VLLM);
-    let mut model = model.clone();
+/// What an engine is resolved from.
+#[derive(Clone, Copy)]
+pub(super) struct EngineInput<'a> {
+    pub(super) section: &'a EngineSection,
+    pub(super) model: &'a ModelShape,
+    pub(super) hardware: &'a Hardware,
+    pub(super) point: Point,
+    /// Length of the workload's sequences, where it is known.
+    pub(super) context: Option<u64>,
+}
+
+/// The engine as vLLM runs it with its hybrid KV cache manager: fills in defaults and checks every
+/// limit.
+pub(super) fn resolve(input: EngineInput<'_>) -> Result<Engine, SpecError> {
+    let EngineInput { section, hardware, point, .. } = input;
+    check_point(input.model, hardware, point)?;
+    let mut model = input.model.clone();
     match section.kv_cache_dtype {
         Some(KvCacheDtype::Fp8) => model.kv_bytes_per_element = 1,
         Some(KvCacheDtype::Float32) => model.kv_bytes_per_element = 4,
         Some(KvCacheDtype::Auto) | None => {}
     }
+    pack_sparse_latents(&mut model, hardware);
+    let cached = model.clone();
+    with_caches(input, model, &cached)
+}
+
+/// Latents that a sparse index chooses from are kept in 8 bits as `FlashMLA` packs them
+/// (`fp8_ds_mla` of vLLM 0.32): fp8, a 32-bit scale per 128 of them, and the rotary part in 16
+/// bits. Blackwell's kernels read them in plain fp8.
+fn pack_sparse_latents(model: &mut ModelShape, hardware: &Hardware) {
+    let Some(latent) = model.latent else { return };
+    let sparse = |of: &KvLayers| matches!(of.kind, KvKind::SparseIndex { ratio: 1 });
+    let plain =
+        model.kv_bytes_per_element != 1 || accelerators::is_blackwell(&hardware.accelerator);
+    if plain || !model.kv_layers.iter().any(sparse) {
+        return;
+    }
+    let packed = u64::from(latent.rank + latent.rank / 128 * 4 + 2 * latent.rope);
+    for of in model.kv_layers.iter_mut().filter(|of| of.kind == KvKind::Latent) {
+        (of.elements, of.bytes) = (0, packed);
+    }
+}
+
+impl Engine {
+    /// The same with the hybrid manager off; nothing where vLLM does not start the model so.
+    pub(super) fn without_hybrid_manager(
+        &self,
+        input: EngineInput<'_>,
+    ) -> Result<Option<Self>, SpecError> {
+        let cached = offloaded::without_hybrid_manager(&self.model);
+        cached.map(|cached| with_caches(input, self.model.clone(), &cached)).transpose()
+    }
+}
+
+/// The engine of a model whose caches are those of `cached`.
+fn with_caches(
+    input: EngineInput<'_>,
+    model: ModelShape,
+    cached: &ModelShape,
+) -> Result<Engine, SpecError> {
+    let EngineInput { section, hardware, point, context, .. } = input;
+    let version = section.vllm.unwrap_or(VLLM);
     let large = capacity::is_large(&hardware.accelerator);
     let max_num_seqs = section.max_num_seqs.unwrap_or(if large { 1024 } else { 256 });
     let block_size = section.block_size.unwrap_or(16);
     check_range("block_size", block_size, 1024)?;
-    let pool = KvPool::of(&model, point.tensor_parallel, block_size, version);
+    let pool = KvPool::of(cached, point.tensor_parallel, block_size, version);
     let config = EngineConfig {
         block_size: pool.block_size,
         blocks: 0,
@@ -73,7 +122,7 @@ pub(super) fn resolve(
         max_model_len: section.max_model_len.unwrap_or(model.context),
         prefix_caching: section.prefix_caching.unwrap_or(true),
         watermark: section.watermark.unwrap_or(0.0),
-        kv_bytes_per_token: model.kv_bytes_per_token_over(point.tensor_parallel).0,
+        kv_bytes_per_token: cached.kv_bytes_per_token_over(point.tensor_parallel).0,
     };
     check_limits(&config, &model)?;
     let blocks = if let Some(tokens) = section.kv_tokens {
@@ -89,7 +138,7 @@ pub(super) fn resolve(
     let config = EngineConfig { blocks, ..config };
     check_spans(section)?;
     let timing = timing(section, version, &model, hardware, point);
-    Ok(Engine { version, block_size, model, config, timing })
+    Ok(Engine { version, block_size, model, pool, config, timing })
 }
 
 fn check_point(model: &ModelShape, hardware: &Hardware, point: Point) -> Result<(), SpecError> {
@@ -183,6 +232,7 @@ fn blocks(tokens: u64, longest: u64, config: &EngineConfig) -> Result<u32, SpecE
     };
     if longest < u64::from(config.max_model_len) {
         return Err(SpecError::PoolTooSmall {
+            arm: None,
             holds: longest,
             max_model_len: config.max_model_len,
         });

@@ -18,6 +18,7 @@ use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, Store
 use crate::document::local::LmcacheMode;
 use crate::document::quantity::Size;
 use crate::error::SpecError;
+use crate::kv_pool::offloaded;
 use crate::plan::{self, Hardware};
 
 /// Longest issue cost of a copy.
@@ -35,6 +36,7 @@ const LARGEST_CHUNK: u32 = 1 << 16;
 const LOOKUP_PER_KEY: Nanos = Nanos(100_000);
 
 /// Where an arm is resolved.
+#[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     /// Folder that link profiles are relative to.
     pub(super) base: &'a Path,
@@ -47,15 +49,16 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn bytes(&self, size: Size) -> Bytes {
-        let config = &self.engine.config;
-        size.resolve(config.block_size, Bytes(config.kv_bytes_per_token))
+    /// A capacity in the bytes that the mechanism needs for its tokens.
+    fn bytes(&self, size: Size, offload: &OffloadConfig) -> Bytes {
+        size.resolve(self.engine.config.block_size, |tokens| offload.kept(tokens))
     }
 
     /// Which part of LMCache serves an arm that does not say. A real stack runs the server; inside
-    /// an engine without a GPU LMCache does nothing.
+    /// an engine without a GPU LMCache does nothing, and with states the engine does not start.
     fn lmcache_mode(&self) -> LmcacheMode {
-        if self.local || self.hardware.is_processor() {
+        let starts = offloaded::without_hybrid_manager(&self.engine.model).is_some();
+        if self.local || self.hardware.is_processor() || !starts {
             LmcacheMode::Server
         } else {
             LmcacheMode::InProcess
@@ -91,13 +94,11 @@ pub(super) fn resolve(
     place: &Place<'_>,
 ) -> Result<Option<OffloadConfig>, SpecError> {
     refuse_foreign(name, preset, section)?;
-    if preset.offload == OffloadKind::None {
-        return Ok(None);
-    }
+    let Some(mechanism) = mechanism_of(preset, section, place) else { return Ok(None) };
     let chunk_tokens = chunk_tokens(name, preset, section, place)?;
-    let mut offload = mechanism(preset.offload, chunk_tokens, section, place);
-    offload.tiers = tiers(name, preset.offload, section, place)?;
-    offload.store = store(name, preset.offload, section, place)?;
+    let mut offload = behaviour(mechanism, chunk_tokens, place);
+    offload.tiers = tiers(name, preset.offload, section, &offload, place)?;
+    offload.store = store(name, preset.offload, section, &offload, place)?;
     offload.prompt_only = section.prompt_only.unwrap_or(offload.prompt_only);
     if let Some(cost) = section.store_cost_per_chunk {
         check_span(&format!("arms.{name}.store_cost_per_chunk"), cost.0, SECOND)?;
@@ -109,9 +110,10 @@ pub(super) fn resolve(
         LoadWhen::InPass => LoadMode::InPass,
     });
     if let Some(equal) = place.equal {
-        equalize(name, &mut offload, place.bytes(equal.bytes))?;
+        let bytes = place.bytes(equal.bytes, &offload);
+        equalize(name, &mut offload, bytes)?;
     }
-    check(name, &offload, place)?;
+    check(name, &offload)?;
     Ok(Some(offload))
 }
 
@@ -148,8 +150,20 @@ fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(
     Ok(())
 }
 
-const fn is_native(kind: OffloadKind) -> bool {
-    matches!(kind, OffloadKind::Native | OffloadKind::NativeFs)
+/// The software of a preset's arm; nothing where it does not offload.
+pub(super) fn mechanism_of(
+    preset: &Preset,
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Option<Mechanism> {
+    Some(match preset.offload {
+        OffloadKind::None => return None,
+        OffloadKind::Native | OffloadKind::NativeFs => Mechanism::Native,
+        _ => match section.lmcache_mode.unwrap_or_else(|| place.lmcache_mode()) {
+            LmcacheMode::InProcess => Mechanism::Lmcache,
+            LmcacheMode::Server => Mechanism::LmcacheServer,
+        },
+    })
 }
 
 fn chunk_tokens(
@@ -188,25 +202,21 @@ fn chunk_tokens(
 }
 
 /// The behaviour of the software, before the arm's own parameters.
-fn mechanism(
-    kind: OffloadKind,
-    chunk_tokens: u32,
-    section: &ArmSection,
-    place: &Place<'_>,
-) -> OffloadConfig {
+fn behaviour(mechanism: Mechanism, chunk_tokens: u32, place: &Place<'_>) -> OffloadConfig {
     let version = place.engine.version;
     let blocks = chunk_tokens / place.engine.config.block_size;
-    if !is_native(kind) {
-        let mode = section.lmcache_mode.unwrap_or_else(|| place.lmcache_mode());
-        let (mechanism, load) = match mode {
-            LmcacheMode::InProcess => (Mechanism::Lmcache, LoadMode::InPass),
-            LmcacheMode::Server => (Mechanism::LmcacheServer, LoadMode::Async),
-        };
+    let pool = &place.engine.pool;
+    let hybrid = offloaded::keeps_hybrid_manager(mechanism, version);
+    let rule = offloaded::rule(pool, mechanism, hybrid);
+    let ranks = place.point.tensor_parallel;
+    let chunk_bytes = offloaded::chunk_bytes(&place.engine.model, ranks, pool, rule, chunk_tokens);
+    if mechanism.is_lmcache() {
         return OffloadConfig {
             mechanism,
             chunk_tokens,
+            chunk_bytes,
             prompt_only: true,
-            load,
+            load: if mechanism == Mechanism::Lmcache { LoadMode::InPass } else { LoadMode::Async },
             // `wait_for_save` at the end of the forward pass issues one copy.
             store_cost_per_chunk: COPY_ISSUE,
             // A kernel gathers the chunk from the layers.
@@ -220,8 +230,9 @@ fn mechanism(
     let per_layer = if place.engine.model.latent.is_some() { 1 } else { 2 };
     let scattered = per_layer * place.engine.model.layers;
     OffloadConfig {
-        mechanism: Mechanism::Native,
+        mechanism,
         chunk_tokens,
+        chunk_bytes,
         prompt_only: version.at_least(14),
         load: LoadMode::Async,
         store_cost_per_chunk: if version.at_least(12) {
@@ -239,6 +250,7 @@ fn tiers(
     name: &str,
     kind: OffloadKind,
     section: &ArmSection,
+    offload: &OffloadConfig,
     place: &Place<'_>,
 ) -> Result<Vec<TierConfig>, SpecError> {
     let default = match kind {
@@ -248,7 +260,7 @@ fn tiers(
     };
     let host = TierConfig {
         kind: TierKind::Host,
-        capacity: section.bytes.map_or(default, |size| place.bytes(size)),
+        capacity: section.bytes.map_or(default, |size| place.bytes(size, offload)),
         policy: section.policy.unwrap_or(EvictionPolicy::Lru),
         link: laid_over(place.host_link(), section.link.as_ref()),
     };
@@ -270,7 +282,7 @@ fn tiers(
         host,
         TierConfig {
             kind: TierKind::Disk,
-            capacity: disk.bytes.map_or(default, |size| place.bytes(size)),
+            capacity: disk.bytes.map_or(default, |size| place.bytes(size, offload)),
             policy: disk.policy.unwrap_or(policy),
             link: laid_over(measured, disk.link.as_ref()),
         },
@@ -281,6 +293,7 @@ fn store(
     name: &str,
     kind: OffloadKind,
     section: &ArmSection,
+    offload: &OffloadConfig,
     place: &Place<'_>,
 ) -> Result<Option<StoreConfig>, SpecError> {
     let OffloadKind::LmcacheStore(product) = kind else {
@@ -304,7 +317,7 @@ fn store(
     check_rate(&format!("arms.{name}.store.client_gb_per_s"), client / 1e9)?;
     Ok(Some(StoreConfig {
         product: product.to_owned(),
-        capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size)),
+        capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size, offload)),
         policy: written.policy.unwrap_or(policy),
         link: laid_over(measured.link, written.link.as_ref()),
         client_bytes_per_s: client,
@@ -399,9 +412,8 @@ fn equalize(name: &str, offload: &mut OffloadConfig, bytes: Bytes) -> Result<(),
     Ok(())
 }
 
-fn check(name: &str, offload: &OffloadConfig, place: &Place<'_>) -> Result<(), SpecError> {
-    let config = &place.engine.config;
-    let chunk = Bytes(config.kv_bytes_per_token.saturating_mul(u64::from(offload.chunk_tokens)));
+fn check(name: &str, offload: &OffloadConfig) -> Result<(), SpecError> {
+    let chunk = Bytes(offload.chunk_bytes.kept);
     let local = offload.tiers.iter().map(|tier| {
         let key = if tier.kind == TierKind::Host { "" } else { "disk." };
         (key, tier.capacity, &tier.link)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_engine::Mechanism;
+use weir_engine::{EngineConfig, Mechanism};
 use weir_model::{Bytes, KvKind, TierKind};
 
 use crate::catalogue::links;
@@ -12,8 +12,14 @@ use crate::document::written::NameOr;
 use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
 /// All warnings, without repetitions.
-pub(super) fn all(spec: &Spec, deployments: &[Deployment]) -> Vec<String> {
+pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -> Vec<String> {
     let mut warnings = Vec::new();
+    for model in assumed {
+        warnings.push(format!(
+            "Passes of {model} are timed with 2 bytes per weight: its file does not tell how the \
+             weights are stored."
+        ));
+    }
     for deployment in deployments {
         hardware(deployment, &mut warnings);
         hybrid(deployment, &mut warnings);
@@ -93,21 +99,25 @@ fn hybrid(deployment: &Deployment, warnings: &mut Vec<String>) {
             model.name
         ));
     }
-    let limited = states || layers.iter().any(|of| of.kind.limit().is_some());
+    let packed = layers.iter().any(|of| matches!(of.kind, KvKind::LatentWindow { .. }));
     for arm in &deployment.arms {
         let Some(offload) = &arm.offload else { continue };
-        if limited {
+        if let Some(engine) = &arm.engine {
+            let pool = |of: &EngineConfig| u64::from(of.blocks) * u64::from(of.block_size);
             warnings.push(format!(
-                "Tiers of {} are planned with layers that keep every token: windows and states of \
-                 {} come on top.",
-                arm.name, model.name
+                "The connector of {} switches vLLM's hybrid KV cache manager off: windows of {} \
+                 keep every token, and the GPU pool holds {} tokens instead of {}.",
+                arm.name,
+                model.name,
+                pool(engine),
+                pool(&deployment.engine)
             ));
         }
-        if limited && offload.mechanism == Mechanism::Lmcache {
+        if packed && offload.mechanism == Mechanism::Native {
             warnings.push(format!(
-                "LMCache inside vLLM ({}) switches its hybrid KV cache manager off: windows then \
-                 keep every token, and models with states do not start.",
-                arm.name
+                "How vLLM pads offloaded blocks of {} is not known: tiers of {} may hold fewer \
+                 tokens than are planned.",
+                model.name, arm.name
             ));
         }
         let version = deployment.vllm.parse::<Version>().unwrap_or(super::VLLM);
@@ -132,7 +142,7 @@ fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
             .iter()
             .filter_map(|deployment| {
                 let tier = largest_tier(deployment, &deployment.arms[index])?;
-                let pool = pool(deployment);
+                let pool = pool(deployment, &deployment.arms[index]);
                 (tier < pool).then_some((deployment, tier, pool))
             })
             .collect();
@@ -160,10 +170,11 @@ fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
     }
 }
 
-/// Bytes of a replica's GPU pool.
-fn pool(deployment: &Deployment) -> Bytes {
-    let engine = &deployment.engine;
-    Bytes(u64::from(engine.blocks) * u64::from(engine.block_size) * engine.kv_bytes_per_token)
+/// Bytes that what a replica's GPU pool holds takes in an arm's tiers.
+fn pool(deployment: &Deployment, arm: &Arm) -> Bytes {
+    let engine = deployment.engine_of(arm);
+    let tokens = u64::from(engine.blocks) * u64::from(engine.block_size);
+    arm.offload.as_ref().map_or(Bytes::ZERO, |offload| offload.kept(tokens))
 }
 
 /// One replica's part of an arm's largest tier.

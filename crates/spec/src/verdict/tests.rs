@@ -1,6 +1,6 @@
 //! One test per row of the decision table.
 
-use weir_engine::{LoadMode, Mechanism, OffloadConfig};
+use weir_engine::{ChunkBytes, LoadMode, Mechanism, OffloadConfig};
 use weir_model::Nanos;
 use weir_model::{OverheadReason, TierKind, VoidReason};
 use weir_router::RouterConfig;
@@ -19,6 +19,7 @@ fn arm(role: ArmRole) -> Arm {
         offload: None,
         store_access: None,
         processes: crate::plan::Processes::default(),
+        engine: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },
         routing_is_claim: false,
     }
@@ -44,6 +45,7 @@ fn offloading() -> Arm {
     let offload = OffloadConfig {
         mechanism: Mechanism::Native,
         chunk_tokens: 16,
+        chunk_bytes: ChunkBytes::whole(1 << 20),
         prompt_only: true,
         load: LoadMode::Async,
         store_cost_per_chunk: Nanos::ZERO,

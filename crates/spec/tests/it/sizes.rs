@@ -132,3 +132,149 @@ fn what_lmcache_takes_by_itself_is_per_rank() {
         }
     }
 }
+
+/// A model file of its own kind of layers, in a folder that is given back with the experiment.
+fn with_model(config: &serde_json::Value) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, config.to_string()).expect("it can be written");
+    let models = format!("[{{config: {}, name: mine}}]", path.display());
+    (folder, crate::SMALL.replace("[Qwen/Qwen3-8B]", &models))
+}
+
+/// Of 30 layers every sixth is full, with 2 heads of 512; windows of 1024 have 8 heads of 256.
+fn gemma4() -> serde_json::Value {
+    let kinds: Vec<&str> = (1..=30)
+        .map(|layer| if layer % 6 == 0 { "full_attention" } else { "sliding_attention" })
+        .collect();
+    serde_json::json!({
+        "model_type": "gemma4_text", "num_hidden_layers": 30, "hidden_size": 2816,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
+        "global_head_dim": 512, "num_global_key_value_heads": 2, "attention_k_eq_v": true,
+        "intermediate_size": 2112, "vocab_size": 262_144, "max_position_embeddings": 32_768,
+        "sliding_window": 1024, "layer_types": kinds, "tie_word_embeddings": true,
+    })
+}
+
+#[test]
+fn windows_take_their_room_in_tiers_and_in_the_pool_of_a_connector_that_keeps_them() {
+    let (_kept, text) = with_model(&gemma4());
+    let arms = "arms=[no-offload, {preset: native-offload, bytes: 22528MB}, \
+                {preset: lmcache-local, bytes: 22528MB, lmcache_mode: in-process}, \
+                {preset: lmcache-local, name: server, bytes: 22528MB, lmcache_mode: server}]";
+    let plan = crate::plan(&text, &["hardware=1x-h100", arms]).unwrap();
+    let deployment = &plan.deployments[0];
+    // 5 x 2 x 2 x 512 x 2 grow; with 25 x 8 x 2 x 256 x 2 of the windows a token has 225,280.
+    assert_eq!(deployment.engine.kv_bytes_per_token, 20_480);
+    for arm in &deployment.arms[1..] {
+        let sizes = sizes(deployment, arm, 10_000, None, &plan.prices);
+        assert_eq!(sizes.tiers[0].tokens, 100_000, "{}", arm.name);
+        assert_eq!(sizes.offloaded.unwrap().kept, weir_model::Bytes(2_252_800_000));
+    }
+    let [control, native, in_engine, server] = &deployment.arms[..] else { panic!("four arms") };
+    let moved =
+        |arm| sizes(deployment, arm, 10_000, None, &plan.prices).offloaded.unwrap().loaded.0;
+    // All full layers and 64 blocks of windows of 5 layers each; LMCache moves what it keeps.
+    assert_eq!(moved(native), 204_800_000 + 5 * 64 * 16 * 5 * 8192);
+    assert_eq!((moved(in_engine), moved(server)), (2_252_800_000, 2_252_800_000));
+    // LMCache in the engine makes vLLM keep windows of every token in its pool, too.
+    let engine = deployment.engine_of(in_engine);
+    assert_eq!(engine.kv_bytes_per_token, 225_280);
+    let pool = |arm| sizes(deployment, arm, 10_000, None, &plan.prices).pool.tokens;
+    // 10,000 tokens take 313 + 5 x 65 blocks of 655,360 bytes, or 225,280 bytes each.
+    let ratio = pool(control) as f64 / pool(in_engine) as f64;
+    assert!((ratio / (2_252.8e6 / (638.0 * 655_360.0)) - 1.0).abs() < 0.001, "{ratio}");
+    for arm in [control, native, server] {
+        assert_eq!(deployment.engine_of(arm), &deployment.engine, "{}", arm.name);
+    }
+    let told = |plan: &weir_spec::Plan| {
+        plan.warnings.iter().any(|warning| warning.contains("hybrid KV cache manager off"))
+    };
+    assert!(told(&plan), "{:?}", plan.warnings);
+    // Before 0.22 every connector does.
+    let plan = crate::plan(&text, &["hardware=1x-h100", arms, "engine.vllm=0.21.0"]).unwrap();
+    for arm in &plan.deployments[0].arms[1..] {
+        assert_eq!(plan.deployments[0].engine_of(arm).kv_bytes_per_token, 225_280, "{}", arm.name);
+    }
+}
+
+#[test]
+fn states_are_refused_where_the_connector_keeps_vllm_from_starting() {
+    let kinds: Vec<&str> = (1..=8)
+        .map(|layer| if layer % 4 == 0 { "full_attention" } else { "linear_attention" })
+        .collect();
+    let (_kept, text) = with_model(&serde_json::json!({
+        "model_type": "qwen3_5_text", "num_hidden_layers": 8, "hidden_size": 1024,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256,
+        "intermediate_size": 3072, "vocab_size": 248_320, "max_position_embeddings": 32_768,
+        "layer_types": kinds, "linear_num_key_heads": 16, "linear_key_head_dim": 128,
+        "linear_num_value_heads": 16, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4,
+        "mamba_ssm_dtype": "float32", "tie_word_embeddings": true,
+    }));
+    let plan = |sets: &[&str]| crate::plan(&text, &[&["hardware=1x-h100"], sets].concat());
+    let in_engine = "arms=[{preset: lmcache-local, lmcache_mode: in-process}]";
+    let error = plan(&[in_engine]).unwrap_err().to_string();
+    assert!(error.starts_with("arms.lmcache-local: ") && error.contains("lmcache_mode: server"));
+    let error = plan(&["arms=[native-offload]", "engine.vllm=0.21.0"]).unwrap_err().to_string();
+    assert!(error.contains("mine") && error.contains("0.22 or later"), "{error}");
+    // Without a word LMCache runs where it can.
+    let plan = plan(&["arms=[lmcache-local, native-offload]"]).unwrap();
+    let offload = |arm: usize| plan.deployments[0].arms[arm].offload.as_ref().unwrap();
+    assert_eq!(offload(0).mechanism, weir_engine::Mechanism::LmcacheServer);
+    // Two full layers of 2 x 512 x 2 bytes, and 6 states of (2 x 2048 + 2048) x 3 x 2 and
+    // 16 x 128 x 128 x 4 per chunk of 544 tokens (a block whose page holds a state).
+    let state: u64 = 6144 * 3 * 2 + 16 * 128 * 128 * 4;
+    let block = state.div_ceil(16 * 2048) * 16;
+    assert_eq!((plan.deployments[0].engine.block_size as u64, block), (block, 544));
+    assert_eq!(offload(0).chunk_tokens as u64, block);
+    assert_eq!(offload(0).chunk_bytes.kept, 2 * 2048 * block + 6 * state);
+    // Three tables of states of two layers each.
+    assert_eq!(offload(1).chunk_bytes.kept, 4 * 2 * 2048 * block);
+}
+
+#[test]
+fn sparse_latents_in_8_bits_are_packed_as_the_kernels_want_them() {
+    let (_kept, text) = with_model(&serde_json::json!({
+        "model_type": "deepseek_v32", "num_hidden_layers": 61, "hidden_size": 7168,
+        "num_attention_heads": 128, "num_key_value_heads": 128, "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+        "index_head_dim": 128, "index_n_heads": 64, "index_topk": 2048,
+        "intermediate_size": 18_432, "vocab_size": 129_280, "max_position_embeddings": 163_840,
+    }));
+    let per_token = |hardware: &str, dtype: &str| {
+        let (hardware, dtype) =
+            (format!("hardware={hardware}"), format!("engine.kv_cache_dtype={dtype}"));
+        let plan = crate::plan(&text, &[&hardware, &dtype, "arms=[no-offload]"]).unwrap();
+        plan.deployments[0].engine.kv_bytes_per_token
+    };
+    // 512 fp8, 4 scales of 4 bytes and 64 x 2 of the rotary part; index keys are 132 bytes.
+    assert_eq!(per_token("8x-h200", "fp8"), 61 * (656 + 132));
+    assert_eq!(per_token("8x-b200", "fp8"), 61 * (576 + 132));
+    assert_eq!(per_token("8x-h200", "auto"), 61 * (1152 + 132));
+}
+
+#[test]
+fn unknown_quantization_asks_for_bytes_and_takes_the_times_from_them() {
+    let config = serde_json::json!({
+        "_name_or_path": "nvidia/Some-8B-NVFP4", "torch_dtype": "bfloat16",
+        "num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 12_288,
+        "vocab_size": 151_936, "max_position_embeddings": 40_960, "tie_word_embeddings": false,
+    });
+    let (folder, text) = with_model(&config);
+    let error = crate::error(&text, &[]);
+    assert!(error.contains("`NVFP4`") && error.contains("weight_bytes"), "{error}");
+    // 6,945,767,424 weights of the layers in 0.5625 bytes, 1,244,659,712 outside in 2.
+    let path = folder.path().join("config.json");
+    let models = format!("models=[{{config: {}, weight_bytes: 6396.3136MB}}]", path.display());
+    let plan = crate::plan(&text, &[&models]).unwrap();
+    let model = &plan.deployments[0].model;
+    assert!((model.bytes_per_weight - 0.5625).abs() < 0.001, "{}", model.bytes_per_weight);
+    assert!(plan.warnings.iter().all(|warning| !warning.contains("bytes per weight")));
+    // Weights that cannot be counted at all: what is assumed is said.
+    let mut strange = config;
+    strange["moe_latent_size"] = serde_json::json!(1024);
+    std::fs::write(&path, strange.to_string()).unwrap();
+    let plan = crate::plan(&text, &[&models]).unwrap();
+    assert!(plan.warnings.iter().any(|warning| warning.contains("2 bytes per weight")));
+}

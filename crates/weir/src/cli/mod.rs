@@ -75,7 +75,8 @@ pub(crate) struct ExperimentArgs {
     /// Experiment file; without one, a small built-in experiment.
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Override a value of the file, for example `load.users=[1,50]`. May be repeated.
+    /// Override a value of the file, for example `load.users=[1,50]`; a path starts from the
+    /// working directory. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) sets: Vec<String>,
 }
@@ -158,7 +159,8 @@ pub(crate) struct SizeArgs {
     /// Arm presets whose tiers are sized. May be repeated.
     #[arg(long = "arm", value_name = "PRESET", default_values = ["native-offload", "lmcache-redis"])]
     pub(crate) arms: Vec<String>,
-    /// Override a value of the experiment behind the arithmetic. May be repeated.
+    /// Override a value of the experiment behind the arithmetic; paths start from the working
+    /// directory. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) sets: Vec<String>,
 }

@@ -84,16 +84,16 @@ fn heading(of: &Deployment) -> String {
 /// What each arm's tiers hold, per replica (a store: in all).
 fn tier_table(of: &Deployment) -> Table {
     let mut table = Table::new("Arms", &["arm", "tier", ">capacity", ">tokens", ">x GPU pool"]);
-    let kv = of.engine.kv_bytes_per_token.max(1);
-    let pool = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
     for arm in &of.arms {
+        let engine = of.engine_of(arm);
+        let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
         let tiers = tiers(arm);
         if tiers.is_empty() {
             let words = if arm.routing_is_claim { "routing only" } else { "GPU only" };
             table.rows.push([&*arm.name, words, "", "", ""].map(Into::into).into());
         }
         for (place, (name, capacity)) in tiers.iter().enumerate() {
-            let tokens = capacity.0 / kv;
+            let tokens = arm.offload.as_ref().map_or(0, |offload| offload.tokens(*capacity));
             table.rows.push(vec![
                 if place == 0 { arm.name.as_str() } else { "" }.into(),
                 name.as_str().into(),

@@ -144,7 +144,7 @@ fn config(
             EventEncodingArg::Map => Layout::Map,
             EventEncodingArg::Array => Layout::Array,
         };
-        let form = EventForm { layout, ..EventForm::new(deployment.engine.block_size) };
+        let form = EventForm { layout, ..EventForm::new(deployment.engine_of(arm).block_size) };
         config.kv_events = Some((publisher, form));
     }
     Ok(config)
@@ -154,7 +154,8 @@ fn config(
 fn banner(of: &Deployment, arm: &Arm, config: &ServeConfig, address: &str) -> String {
     let mut out = String::new();
     let model = &config.models[0];
-    let tokens = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
+    let engine = of.engine_of(arm);
+    let tokens = u64::from(engine.blocks) * u64::from(engine.block_size);
     let time = match config.time {
         TimeMode::Real => "in real time".to_owned(),
         TimeMode::Scaled(scale) => format!("{scale} times as fast as real time"),

@@ -8,7 +8,8 @@ use weir_engine::timing::{Timing, TimingModel};
 use weir_model::Nanos;
 use weir_report::tables::{Table, text};
 use weir_spec::kv_pool::PoolRule;
-use weir_spec::plan::{Deployment, Plan, Prices};
+use weir_spec::kv_pool::offloaded::OffloadedRule;
+use weir_spec::plan::{Arm, Deployment, Plan, Prices};
 use weir_spec::size::{Sizes, TierSize, sizes};
 use weir_spec::{Experiment, SpecError};
 
@@ -31,12 +32,25 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
         deployment.model.name, deployment.label, deployment.tensor_parallel
     );
     out += &facts(deployment, &of_arm(first), prefill, obstacle.as_ref());
+    let asked = |name: &str| args.arms.iter().any(|arm| arm == name);
     for arm in &deployment.arms {
         let sizes = of_arm(arm);
-        if !sizes.tiers.is_empty() {
-            out.push('\n');
-            out += &text(&tier_table(&arm.name, &sizes, prefill, &plan.prices));
+        if sizes.tiers.is_empty() {
+            if asked(&arm.name) {
+                let _ = writeln!(
+                    out,
+                    "\n{}: keeps KV on the GPU alone ({})",
+                    arm.name, arm.description
+                );
+            }
+            continue;
         }
+        out.push('\n');
+        out += &text(&tier_table(&arm.name, &sizes, prefill, &plan.prices));
+        out += &kept(deployment, arm, &sizes);
+    }
+    if let Some(warning) = too_long(args.prefix, deployment) {
+        printer.note(&warning);
     }
     match &obstacle {
         Some(obstacle) => printer.note(&format!("warning: {obstacle}")),
@@ -163,6 +177,49 @@ fn facts(
     line("time to compute one", prefill.map_or_else(unknown, |time| time.to_string()));
     if let Some(rate) = sizes.break_even_gb_per_s {
         line("loading beats computing from", format!("{rate:.2} GB/s on"));
+    }
+    out
+}
+
+/// A prefix that the engine never takes in one sequence.
+fn too_long(prefix: u32, of: &Deployment) -> Option<String> {
+    let longest = of.engine.max_model_len;
+    (prefix >= longest).then(|| {
+        format!(
+            "warning: a prefix of {prefix} tokens is longer than {} takes: with its prompt and \
+             answer at most {longest} tokens (engine.max_model_len)",
+            of.model.name
+        )
+    })
+}
+
+/// How an arm's tiers keep a prefix of a model that has layers which do not keep every token.
+fn kept(of: &Deployment, arm: &Arm, sizes: &Sizes) -> String {
+    let plain = of.model.kv_layers().iter().all(|layers| layers.kind.growth() == Some(1));
+    let Some(offloaded) = sizes.offloaded.filter(|_| !plain) else { return String::new() };
+    let mut out = String::new();
+    let mut line = |key: &str, value: String| {
+        let _ = writeln!(out, "  {key:<34} {value}");
+    };
+    line("one prefix in its tiers", offloaded.kept.to_string());
+    line("loading one moves", offloaded.loaded.to_string());
+    let words = match offloaded.rule {
+        OffloadedRule::EveryToken => "every token of every layer",
+        OffloadedRule::PoolBlocks => "blocks of the GPU pool, of each group of layers",
+        OffloadedRule::PackedBlocks => {
+            "windows before each block; padding of packed pages is unverified"
+        }
+        OffloadedRule::WindowsOfChunks => {
+            "every layer; of windows and states the end of each chunk"
+        }
+    };
+    line("rule of its tiers", words.to_owned());
+    if arm.engine.is_some() {
+        let words = format!(
+            "{} tokens: the connector switches the hybrid KV cache manager off",
+            sizes.pool.tokens
+        );
+        line("GPU pool of this arm", words);
     }
     out
 }

@@ -95,6 +95,35 @@ fn sizes_show_every_arm_and_what_it_costs() {
 }
 
 #[test]
+fn sizes_say_how_tiers_keep_windows_and_which_arms_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = |more: &[&str]| {
+        let args = ["size", "--model", "openai/gpt-oss-120b", "--hardware", "2x-h100"];
+        weir(folder.path(), &[&args, more].concat()).done()
+    };
+    let line = |out: &str, key: &str| {
+        let line = out.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
+        line.trim_start().trim_start_matches(key).trim().to_owned()
+    };
+    let native = size(&["--arm", "native-offload", "--prefix", "16000"]);
+    // 16,000 x 73,728 in the tier; 36,864 of each and 128 tokens of windows are loaded.
+    assert_eq!(line(&native.out, "one prefix in its tiers"), "1.1 GiB", "{}", native.out);
+    assert_eq!(line(&native.out, "loading one moves"), "567 MiB", "{}", native.out);
+    assert!(line(&native.out, "rule of its tiers").contains("blocks of the GPU pool"));
+    let in_engine = size(&["--arm", "lmcache-redis", "--set", "engine.max_model_len=65536"]);
+    assert!(line(&in_engine.out, "GPU pool of this arm").contains("hybrid KV cache manager off"));
+    let routed = size(&["--arm", "llm-d-redis"]);
+    let words =
+        "llm-d-redis: keeps KV on the GPU alone (routing by a precise prefix index in Redis)";
+    assert!(routed.out.contains(words), "{}", routed.out);
+    // The model takes 131,072 tokens.
+    for (prefix, told) in [("131071", false), ("131072", true), ("300000", true)] {
+        let said = size(&["--prefix", prefix]).err.contains("at most 131072 tokens");
+        assert_eq!(said, told, "{prefix}");
+    }
+}
+
+#[test]
 fn sizes_answer_where_the_engine_would_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let size = |model: &str, hardware: &str| {

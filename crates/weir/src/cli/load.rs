@@ -191,7 +191,8 @@ pub(crate) struct ClientArgs {
     /// A tokenizer.json: prompts are sent as text of exact length instead of token ids.
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<String>,
-    /// Token ids are drawn below this [default: 32000].
+    /// Token ids are drawn below this [default: the served model's vocabulary where it is known, at
+    /// most 32000].
     #[arg(long, value_name = "N")]
     pub(crate) vocabulary: Option<u32>,
     /// Ask what other loads with the same seed ask, instead of new prompts of the same structure.

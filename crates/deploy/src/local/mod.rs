@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use weir_http::Url;
 use weir_spec::plan::{Arm, Deployment, LocalTarget, lmcache_ranks};
+use weir_store::Layout;
 
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
@@ -269,8 +270,7 @@ impl<'a> Builder<'a> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
         let chunk = offload.chunk_bytes.kept;
-        let ranks = lmcache_ranks(&self.deployment.model, self.deployment.tensor_parallel);
-        let layout = server_layout(&self.places.weights, ranks, self.salt.clone());
+        let layout = self.layout();
         let below = Some(self.places.scratch.as_path());
         let keys = Keys::of(self.arm, &self.owner, self.salt.is_some());
         let store = RemoteStore::beside_lmcache(self.arm, config, &layout, chunk, below, keys)?;
@@ -285,6 +285,16 @@ impl<'a> Builder<'a> {
         store.empty(Instant::now() + GRACE)?;
         self.local.store = Some(store);
         Ok(())
+    }
+
+    /// The keys that the arm's LMCache writes.
+    fn layout(&self) -> Layout {
+        let (model, ranks) = (&self.places.weights, self.deployment.tensor_parallel);
+        if self.connector == Connector::LmcacheInProcess {
+            return Layout::LmcacheWorkers { model: model.clone(), world_size: ranks };
+        }
+        let ranks = lmcache_ranks(&self.deployment.model, ranks);
+        server_layout(model, ranks, self.salt.clone())
     }
 
     fn lmcache(&mut self) -> Result<(), DeployError> {

@@ -61,6 +61,10 @@ pub enum LmcacheDtype {
 }
 
 impl LmcacheDtype {
+    /// All.
+    const ALL: [Self; 6] =
+        [Self::Half, Self::Bfloat16, Self::Float, Self::Uint8, Self::Fp8E4m3fn, Self::Fp8E5m2];
+
     /// The word in keys.
     pub const fn name(self) -> &'static str {
         match self {
@@ -134,6 +138,14 @@ pub enum Layout {
     /// `LMCache` inside an engine, `resp://` and `valkey://`:
     /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes.
     LmcacheSingle(LmcacheWorker),
+    /// Both keys of the layout below, of all workers of an engine and of whatever elements, for who
+    /// counts and removes them. As a name for blocks it is that of the first worker.
+    LmcacheWorkers {
+        /// The model, as the engine was told it.
+        model: String,
+        /// Workers of the engine.
+        world_size: u32,
+    },
     /// `LMCache` inside an engine, `redis://` and its like: the same key with `kv_bytes` behind it
     /// for the bytes, and with `metadata` for what they are.
     LmcachePair {
@@ -153,6 +165,16 @@ pub enum Part {
     Value,
     /// That of what they are; only in [`Layout::LmcachePair`].
     Metadata,
+}
+
+impl Part {
+    /// What stands behind the key of a chunk of two.
+    const fn suffix(self) -> &'static [u8] {
+        match self {
+            Self::Value => b"kv_bytes",
+            Self::Metadata => b"metadata",
+        }
+    }
 }
 
 impl Layout {
@@ -180,7 +202,8 @@ impl Layout {
                 named("model", model, true)?;
                 salt.as_ref().map_or(Ok(()), |salt| named("cache salt", salt, false))
             }
-            Self::LmcacheSingle(worker) => named("model", &worker.model, true),
+            Self::LmcacheSingle(LmcacheWorker { model, .. })
+            | Self::LmcacheWorkers { model, .. } => named("model", model, true),
             Self::LmcachePair { worker, .. } => {
                 named("model", &worker.model, true)?;
                 match i32::try_from(block_bytes) {
@@ -197,13 +220,13 @@ impl Layout {
             Self::Weir { .. } => "weir",
             Self::LmcacheServer { .. } | Self::LmcacheServerRanks { .. } => "lmcache-server",
             Self::LmcacheSingle(_) => "lmcache-resp",
-            Self::LmcachePair { .. } => "lmcache-redis",
+            Self::LmcachePair { .. } | Self::LmcacheWorkers { .. } => "lmcache-redis",
         }
     }
 
     /// Whether a chunk has two keys.
     pub const fn has_metadata(&self) -> bool {
-        matches!(self, Self::LmcachePair { .. })
+        matches!(self, Self::LmcachePair { .. } | Self::LmcacheWorkers { .. })
     }
 
     /// Bytes that follow the block in its value.
@@ -231,16 +254,18 @@ impl Layout {
                     out.extend_from_slice(salt.as_bytes());
                 }
             }
+            Self::LmcacheWorkers { .. } => {
+                out.extend_from_slice(b"0@");
+                hex_number(first_eight(hash), out);
+                out.extend_from_slice(b"@bfloat16");
+                out.extend_from_slice(part.suffix());
+            }
             Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
                 hex_number(first_eight(hash), out);
                 out.push(b'@');
                 out.extend_from_slice(worker.dtype.name().as_bytes());
                 if self.has_metadata() {
-                    let suffix: &[u8] = match part {
-                        Part::Value => b"kv_bytes",
-                        Part::Metadata => b"metadata",
-                    };
-                    out.extend_from_slice(suffix);
+                    out.extend_from_slice(part.suffix());
                 }
             }
         }
@@ -264,6 +289,12 @@ impl Layout {
             }
             Self::LmcacheServerRanks { model, .. } => {
                 out.extend_from_slice(model.as_bytes());
+                out.push(b'@');
+            }
+            Self::LmcacheWorkers { model, world_size } => {
+                out.extend_from_slice(model.as_bytes());
+                out.push(b'@');
+                decimal(out, u64::from(*world_size));
                 out.push(b'@');
             }
             Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
@@ -294,11 +325,19 @@ impl Layout {
                 let rest = rest.strip_suffix(salt.as_bytes())?.strip_suffix(b"@")?;
                 Some((ChunkHash(from_hex(rest)?), Part::Value))
             }
-            Self::LmcacheSingle(worker) => Some((short_hash(rest, worker)?, Part::Value)),
-            Self::LmcachePair { worker, .. } => match rest.strip_suffix(b"metadata") {
-                Some(rest) => Some((short_hash(rest, worker)?, Part::Metadata)),
-                None => Some((short_hash(rest.strip_suffix(b"kv_bytes")?, worker)?, Part::Value)),
-            },
+            Self::LmcacheSingle(worker) => Some((short_hash(rest, worker.dtype)?, Part::Value)),
+            Self::LmcachePair { worker, .. } => {
+                let (rest, part) = without_suffix(rest)?;
+                Some((short_hash(rest, worker.dtype)?, part))
+            }
+            Self::LmcacheWorkers { .. } => {
+                let (rest, part) = without_suffix(rest)?;
+                let at = rest.iter().position(|byte| *byte == b'@')?;
+                let (worker, rest) = (&rest[..at], &rest[at + 1..]);
+                let is_number = !worker.is_empty() && worker.iter().all(u8::is_ascii_digit);
+                let hash = LmcacheDtype::ALL.into_iter().find_map(|of| short_hash(rest, of));
+                hash.filter(|_| is_number).map(|hash| (hash, part))
+            }
         }
     }
 
@@ -413,9 +452,15 @@ fn of_any_rank(text: &[u8], world: Option<u8>, salt: Option<&str>) -> Option<[u8
     if fits { from_hex(hash) } else { None }
 }
 
+/// The key of a chunk of two without what tells them apart.
+fn without_suffix(text: &[u8]) -> Option<(&[u8], Part)> {
+    let parts = [Part::Value, Part::Metadata];
+    parts.into_iter().find_map(|part| Some((text.strip_suffix(part.suffix())?, part)))
+}
+
 /// `{hash:x}@{dtype}`.
-fn short_hash(text: &[u8], worker: &LmcacheWorker) -> Option<ChunkHash> {
-    let text = text.strip_suffix(worker.dtype.name().as_bytes())?.strip_suffix(b"@")?;
+fn short_hash(text: &[u8], dtype: LmcacheDtype) -> Option<ChunkHash> {
+    let text = text.strip_suffix(dtype.name().as_bytes())?.strip_suffix(b"@")?;
     let canonical = matches!(text, [b'0'] | [b'1'..=b'9' | b'a'..=b'f', ..]);
     if !canonical || text.len() > 16 {
         return None;

@@ -129,6 +129,36 @@ fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
     assert_eq!(String::from_utf8_lossy(&name), SERVER);
 }
 
+#[test]
+fn keys_of_all_workers_are_told_from_those_of_other_engines() {
+    let layout = Layout::LmcacheWorkers { model: worker().model, world_size: 2 };
+    for part in [Part::Value, Part::Metadata] {
+        let mut name = Vec::new();
+        pair().key(&worker_hash(), part, &mut name);
+        assert_eq!(layout.parse(&name), Some((worker_hash(), part)));
+        let mut name = Vec::new();
+        layout.key(&worker_hash(), part, &mut name);
+        assert_eq!(layout.parse(&name), Some((worker_hash(), part)));
+    }
+    let model = worker().model;
+    let first = format!("{model}@2@0@1@floatmetadata");
+    assert!(layout.parse(first.as_bytes()).is_some());
+    for other in [
+        "4@0@1@floatkv_bytes",
+        "2@0@1@float",
+        "2@x@1@floatkv_bytes",
+        "2@@1@floatkv_bytes",
+        "2@0@1@doublekv_bytes",
+        "2@0@g@floatkv_bytes",
+        "2@0@1@float@tag%1kv_bytes",
+        "2@0kv_bytes",
+    ] {
+        let name = format!("{model}@{other}");
+        assert_eq!(layout.parse(name.as_bytes()), None, "{name}");
+    }
+    assert_eq!(layout.parse(SERVER.as_bytes()), None);
+}
+
 /// Small hashes have no leading zeros in `LMCache`'s in-process keys, which are Python's `:x`.
 #[test]
 fn short_hashes_as_python_writes_them() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch_unless, request};
+use weir_observe::facts::CACHE_CONFIG;
 use weir_observe::{Clock, Labels, Scraper, Selection};
 use weir_spec::EndpointLimits;
 use weir_spec::plan::{EndpointTarget, HeaderValue};
@@ -17,8 +18,6 @@ const SAID_CHARACTERS_MAX: usize = 300;
 /// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
 const SECRET_MIN: usize = 6;
 
-/// Gauge whose labels are the sizes of vLLM's caches.
-const CACHE_CONFIG: &str = "vllm:cache_config_info";
 /// Longest wait for it.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -207,6 +206,30 @@ impl Endpoint {
                 DeployError::Model { url, model: name.to_owned(), served: names.join(", ") }
             }),
         }
+    }
+
+    /// The version that its server says it has (vLLM: `/version`); nothing where it does not.
+    pub(crate) fn version(&self) -> Option<String> {
+        let said: Value = serde_json::from_str(&self.text("/version")?).ok()?;
+        said["version"].as_str().map(str::to_owned)
+    }
+
+    /// A model as its list has it.
+    pub(crate) fn listed(&self, model: &str) -> Option<Served> {
+        self.models(&|| false).ok()?.into_iter().find(|served| served.id == model)
+    }
+
+    /// Another server that is asked with the same access.
+    pub(crate) fn beside(&self, url: &Url) -> Self {
+        Self { url: url.clone(), access: self.access.clone() }
+    }
+
+    /// The text at a path; nothing where there is none.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        let mut request = Fetch::get(&self.url, path);
+        request.timeout = SCRAPE_TIMEOUT;
+        let answer = self.send(request, &|| false).ok()?;
+        (answer.head.status == 200).then(|| answer.text().into_owned())
     }
 
     /// Size of the GPU cache of its engines, the least of them, as its metrics say; empty where

@@ -6,6 +6,7 @@ pub mod emptied;
 pub mod emulated;
 pub mod endpoint;
 pub mod error;
+mod facts;
 pub mod leftovers;
 pub mod limits;
 pub mod local;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::Bytes;
+use weir_model::{Bytes, FactKind, FactSource, FactValue, RunningFacts};
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
@@ -51,6 +51,8 @@ const OVERHEAD: f64 = 1.25;
 const BASE: u64 = 64 << 20;
 /// Longest time for a store to say what it is, and to take a mark.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Who says what a store is.
+const SAID: FactSource = FactSource::StoreInfo;
 /// Chunks whose checksums are remembered at least.
 const CHUNKS_MIN: u64 = 1024;
 
@@ -400,6 +402,17 @@ impl RemoteStore {
     pub fn taken(&self) -> Option<String> {
         let by = self.mark.as_ref()?.taken()?;
         Some(format!("{} was taken over by another weir run ({by})", self.resp.place()))
+    }
+
+    /// What its servers are; nothing where they do not say.
+    pub(crate) fn facts(&self, deadline: Instant) -> RunningFacts {
+        let mut facts = RunningFacts::default();
+        for server in self.resp.servers(deadline).unwrap_or_default() {
+            let mut add = |kind, text| facts.add(kind, &server.place, FactValue::Text(text), SAID);
+            add(FactKind::StoreProduct, server.product.name().to_owned());
+            add(FactKind::StoreVersion, server.version.clone());
+        }
+        facts
     }
 
     /// The store's own counters, now.

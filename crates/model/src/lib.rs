@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod answers;
 pub mod block;
 pub mod certificate;
+pub mod fact;
 pub mod kv_event;
 pub mod kv_layers;
 pub mod prefix_tree;
@@ -23,6 +24,10 @@ pub mod window;
 pub use accelerator::{Accelerator, KernelFit};
 pub use answers::AnswerFacts;
 pub use certificate::{Certificate, Lateness, Refusal, Spread};
+pub use fact::{
+    ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactSource, FactValue,
+    RunningFact, RunningFacts,
+};
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};
 pub use prompt::{ContentId, Piece, Prompt};

@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod difference;
 pub mod exposition;
+pub mod facts;
 pub mod histogram;
 pub mod host;
 pub mod kv_events;

@@ -106,6 +106,12 @@ impl Snapshot {
         self.samples.iter().map(|(name, series)| (name.as_str(), series))
     }
 
+    /// Whether a family whose name begins so was declared or has samples.
+    pub fn speaks_of(&self, prefix: &str) -> bool {
+        let declared = self.kinds.keys().chain(self.samples.keys());
+        declared.into_iter().any(|name| name.starts_with(prefix))
+    }
+
     /// The kind that was declared for a family or for the family of a sample name. Prometheus text
     /// declares counters with `_total`, `OpenMetrics` without.
     pub fn kind(&self, name: &str) -> Option<Kind> {

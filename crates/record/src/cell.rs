@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_model::{AnswerFacts, Certificate, Nanos, Signals, Verdict};
+use weir_model::{AnswerFacts, Certificate, FactDifference, Nanos, RunningFacts, Signals, Verdict};
 
 pub use weir_model::{Claim, StepRow};
 
@@ -182,6 +182,9 @@ pub struct GuideLlmFigures {
 pub struct Evidence {
     /// The signals of the window.
     pub signals: Signals,
+    /// What the running software said of itself.
+    #[serde(default, skip_serializing_if = "RunningFacts::is_empty")]
+    pub facts: RunningFacts,
     /// What the signals make of the arm.
     pub verdict: Verdict,
     /// True for the simulator, which foresees but cannot discover.
@@ -238,6 +241,8 @@ pub enum CellStatus {
     },
     /// It ran to its end, and no request of the measured set had completed by then.
     NothingCompleted,
+    /// It ran to its end, and what ran was not what the plan says, or not the same all the time.
+    NotComparable(Vec<FactDifference>),
 }
 
 /// `cell.json`, written last: its presence means that the cell is complete.

@@ -13,6 +13,7 @@ pub mod exports;
 pub mod figures;
 pub mod files;
 pub mod inputs;
+pub mod likeness;
 pub mod metric;
 pub mod numerals;
 pub mod oracle;

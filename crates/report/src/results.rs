@@ -11,6 +11,7 @@ use weir_model::{Refusal, Verdict};
 use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{Cell, Deployment, Plan};
 
+use crate::likeness::{self, Unlike, not_comparable};
 use crate::numerals;
 use crate::oracle::{self, AnswerCount};
 
@@ -68,6 +69,9 @@ pub struct CellResult {
     /// Live targets: its answers against those of the control's cell with the same level and
     /// repeat; absent for the control itself and where there is no such cell.
     pub answers: Option<AnswerCount>,
+    /// What it differs in from what it is compared with, besides the mechanism, as
+    /// [`crate::likeness::judge`] found.
+    pub unlike: Option<Unlike>,
     /// Why its answers are not those of the model, as [`crate::oracle::judge`] found.
     pub corrupt: Option<String>,
     /// Keys of the metrics whose error because of the load generator is not small, as
@@ -94,6 +98,7 @@ pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<Stri
     let measured = figures.measured;
     match status {
         CellStatus::Complete | CellStatus::Failed(_) => None,
+        CellStatus::NotComparable(differences) => Some(not_comparable(differences)),
         CellStatus::RequestsFailed { most } => {
             let commonest = figures.failures.first().map_or_else(String::new, |commonest| {
                 let times = if commonest.requests == figures.failed {
@@ -137,6 +142,10 @@ impl CellResult {
             (_, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
                 Verdict::Failed(cause.clone())
             }
+            // Other engines give other answers, which says nothing of what was stored.
+            _ if let Some(unlike) = &self.unlike => {
+                Verdict::Failed(not_comparable(&unlike.differences))
+            }
             // Answers are what they are, however late the requests were sent.
             _ if self.corrupt.is_some() => Verdict::Corrupt,
             _ if self.refusal().is_some() => Verdict::Refused,
@@ -145,13 +154,17 @@ impl CellResult {
         }
     }
 
-    /// Whether its answers can be judged: it ran to its end, with requests on time or not.
+    /// Whether its answers can be judged: it ran to its end, with requests on time or not, on
+    /// software that is the control's.
     pub(crate) fn answers_stand(&self) -> bool {
-        self.record.status == CellStatus::Complete
+        self.record.status == CellStatus::Complete && self.unlike.is_none()
     }
 
     /// Why it has its verdict; nothing where no evidence was left.
     pub fn explanation(&self) -> Option<&str> {
+        if let Some(unlike) = self.unlike.as_ref().filter(|_| self.is_unlike()) {
+            return Some(&unlike.explanation);
+        }
         match &self.corrupt {
             Some(why) if self.verdict() == Verdict::Corrupt => Some(why),
             _ => Some(self.evidence.as_ref()?.explanation.as_str()),
@@ -160,10 +173,20 @@ impl CellResult {
 
     /// What to change, as an order without a full stop; nothing where its verdict asks for nothing.
     pub fn remedy(&self) -> Option<&str> {
+        if let Some(unlike) = self.unlike.as_ref().filter(|_| self.is_unlike()) {
+            return Some(likeness::remedy(&unlike.differences));
+        }
         match self.verdict() {
             Verdict::Corrupt => Some(oracle::REMEDY),
             _ => self.evidence.as_ref()?.remedy.as_deref(),
         }
+    }
+
+    /// Whether it is why it does not count that it differs from what it is compared with.
+    fn is_unlike(&self) -> bool {
+        let unlike = self.unlike.as_ref();
+        let why = unlike.map(|unlike| Verdict::Failed(not_comparable(&unlike.differences)));
+        why.is_some_and(|why| self.verdict() == why)
     }
 
     /// What could not be done or seen, a sentence each without a full stop.

@@ -10,6 +10,7 @@ pub mod document;
 pub mod error;
 pub mod experiment;
 pub mod kv_pool;
+pub mod likeness;
 pub mod plan;
 pub mod prediction;
 pub mod schema;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use weir_deploy::{Local, RemoteStore};
 use weir_load::Live;
-use weir_model::Nanos;
+use weir_model::{Nanos, Window};
 use weir_observe::signals::StoreCounts;
-use weir_observe::{Clock, Difference, KvEventCounts, KvEventWatch, Scraper, Snapshot};
+use weir_observe::{Clock, Difference, KvEventCounts, KvEventWatch, Scraper, Snapshot, UnixNanos};
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
@@ -68,6 +68,18 @@ impl Edges {
         let events = events_before.zip(events.map(KvEventWatch::counts));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
         Self { pairs, store, refused, events, notes }
+    }
+
+    /// The most by which the counters at an edge of the window were read after it, of a load that
+    /// began then.
+    pub(crate) fn lateness(&self, began: UnixNanos, window: Window) -> Nanos {
+        let late = |read: &Snapshot, edge: Nanos| {
+            let after = read.at.since(began).unwrap_or_default();
+            after.saturating_sub(edge).0.saturating_add(read.took.0)
+        };
+        let pairs = self.pairs.iter();
+        let each = pairs.map(|(a, b)| late(a, window.start).max(late(b, window.end)));
+        Nanos(each.max().unwrap_or_default())
     }
 
     /// The differences over the window.

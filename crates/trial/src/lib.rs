@@ -10,6 +10,7 @@ mod caches;
 mod edges;
 mod error;
 mod first;
+mod foreign;
 mod guard;
 mod journal;
 mod neighbours;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{Place, Presence, Site, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
-use weir_model::{Nanos, SignalKind, Signals, TierKind, Window};
+use weir_model::{FactDifference, Nanos, RunningFacts, SignalKind, Signals, TierKind, Window};
 use weir_observe::signals::{
     AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
     add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
@@ -41,6 +42,7 @@ use crate::caches::FirstPrompts;
 use crate::edges::{Edges, Observed};
 pub use crate::error::TrialError;
 use crate::first::{FirstRequests, Vocabulary};
+use crate::foreign::{ForeignTokens, PromptCount};
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
@@ -85,6 +87,10 @@ pub struct Trial {
     pub doubt: Option<String>,
     /// Why the cell shows something else than its arm.
     pub unfit: Option<Unfit>,
+    /// What the running software said of itself before the load, and, where it did not then, after.
+    pub facts: RunningFacts,
+    /// What it said otherwise after the load.
+    pub changed: Vec<FactDifference>,
 }
 
 /// Why a cell that ran to its end has no result of its arm.
@@ -93,6 +99,9 @@ pub enum Unfit {
     /// Hits that the arm cannot have made.
     #[error(transparent)]
     HitsBeyondAsked(HitsBeyondAsked),
+    /// Prompts that the load did not send.
+    #[error(transparent)]
+    ForeignTokens(ForeignTokens),
     /// It stood still for too much of its window.
     #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
     Stalled(Stalled),
@@ -154,7 +163,12 @@ fn measured(
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
     let measurement = Measurement { plan, cell, deployment, site, events };
-    let trial = measurement.run(&config, writer, live, notes, phase)?;
+    let before = site.facts();
+    let mut trial = measurement.run(&config, writer, live, notes, phase)?;
+    let after = site.facts();
+    trial.changed = before.changes(&after);
+    trial.facts = before;
+    trial.facts.extend(after);
     let journal = Journal {
         started_unix_ns: trial.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
@@ -211,7 +225,8 @@ impl Measurement<'_> {
         let (sampler, samples) = Sampler::start(sources(&scrapers), sampling, clock)?;
         let end = level.duration.unwrap_or(Nanos(u64::MAX));
         let block = self.deployment.engine.block_size;
-        let mut rows = Rows::new(writer, Window { start: level.warmup, end }, block);
+        let window = Window { start: level.warmup, end };
+        let mut rows = Rows::new(writer, window, block);
         let offered = self.offer(config, (&mut source, &mut rows), &scrapers, live);
         sampler.stop();
         let Offered { report, edges, others } = offered?;
@@ -219,10 +234,10 @@ impl Measurement<'_> {
         if let Some(error) = source.source().error() {
             return Err(error.clone().into());
         }
-        let (asked, residence) = (rows.asked, rows.residence);
         guard::answered(&rows, self.site)?;
-        let steady_from = rows.pace.steady_from(report.window);
-        let stood_still = rows.flow.stalled(report.window);
+        let Rows { asked, residence, at_edges, pace, mut flow, .. } = rows;
+        let steady_from = pace.steady_from(report.window);
+        let stood_still = flow.stalled(report.window);
         notes.extend(steady_note(steady_from, report.window));
         notes.extend(others);
         notes.extend(report.gave_up.iter().chain(&edges.notes).cloned());
@@ -234,20 +249,26 @@ impl Measurement<'_> {
         let mut stalls = silent_parts(&observations, &sampling, unix_window(&report));
         stalls.extend(stood_still);
         notes.extend(stalls.iter().map(ToString::to_string));
-        let signals = self.signals(&edges, &asked, &mut notes);
+        let (signals, counted) = self.signals(&edges, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
-        let counted = live.snapshot();
+        let at_end = live.snapshot();
         let in_window = InWindow {
             window: report.window,
             residence: residence.total(),
-            lost: counted.failed + counted.unfinished,
+            lost: at_end.failed + at_end.unfinished,
         };
         let beyond = beyond::hits(&asked, &signals, self.allowance(&in_window)).err();
-        let beyond = self.contradiction(beyond, &mut notes).map(Unfit::HitsBeyondAsked);
+        let foreign = counted.and_then(|counted| {
+            let has_usage = report.answers.by_usage > 0;
+            let count = PromptCount::of(counted, &asked.looked_up, has_usage);
+            let late = edges.lateness(UnixNanos(report.started_unix_ns), window);
+            foreign::tokens(count, &at_edges, (window, late), &self.plan.client).err()
+        });
+        let contradiction = self.contradiction(beyond, foreign, &mut notes);
         let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
-        let (load, unfit) = (report, beyond.or(stalled));
+        let (load, unfit) = (report, contradiction.or(stalled));
         Ok(Trial {
             signals,
             load,
@@ -258,6 +279,8 @@ impl Measurement<'_> {
             steady_from,
             doubt,
             unfit,
+            facts: RunningFacts::default(),
+            changed: Vec::new(),
         })
     }
 
@@ -306,14 +329,21 @@ impl Measurement<'_> {
     fn contradiction(
         &self,
         beyond: Option<HitsBeyondAsked>,
+        foreign: Option<ForeignTokens>,
         notes: &mut Vec<String>,
-    ) -> Option<HitsBeyondAsked> {
+    ) -> Option<Unfit> {
+        if let Some(foreign) = foreign {
+            if self.arm().role != ArmRole::AsDeployed {
+                return Some(Unfit::ForeignTokens(foreign));
+            }
+            notes.push(foreign.to_string());
+        }
         let beyond = beyond?;
         if self.plan.client.same_prompts && self.arm().role == ArmRole::AsDeployed {
             notes.push(beyond.to_string());
             return None;
         }
-        Some(beyond)
+        Some(Unfit::HitsBeyondAsked(beyond))
     }
 
     fn scrapers(&self) -> Vec<Scraper> {
@@ -394,7 +424,13 @@ impl Measurement<'_> {
         notes.extend(add_kv_events((before, after), bytes, signals));
     }
 
-    fn signals(&self, edges: &Edges, asked: &AskedLoad, notes: &mut Vec<String>) -> Signals {
+    /// The signals of the window, with the prompt tokens that the engines counted.
+    fn signals(
+        &self,
+        edges: &Edges,
+        asked: &AskedLoad,
+        notes: &mut Vec<String>,
+    ) -> (Signals, Option<f64>) {
         let mut signals = Signals::default();
         let differences = edges.differences(notes);
         // Each part is read where it speaks: an engine has nothing of a server's.
@@ -403,6 +439,7 @@ impl Measurement<'_> {
         };
         let engines = of("vllm:");
         let mut gaps = add_vllm(&engines, &mut signals);
+        let counted = signals.get(SignalKind::PromptTokens);
         if let Some(objects) = self.objects() {
             gaps.extend(add_lmcache_server(&of("lmcache_mp_"), &objects, &mut signals));
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
@@ -419,7 +456,7 @@ impl Measurement<'_> {
             let replicas = self.site.endpoints().len() as f64;
             signals.add(SignalKind::Replicas, replicas, "the endpoints given");
         }
-        signals
+        (signals, counted)
     }
 }
 

@@ -7,6 +7,7 @@ use weir_model::{Outcome, RequestRow, Window};
 use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
+use crate::foreign::EdgeRequests;
 use crate::residence::Residence;
 use crate::stalls::Flow;
 use crate::steady::Pace;
@@ -23,6 +24,8 @@ pub(crate) struct Rows<'a> {
     window: Window,
     block_tokens: u32,
     pub(crate) asked: AskedLoad,
+    /// Requests around the window's edges.
+    pub(crate) at_edges: EdgeRequests,
     /// How long the measured requests stayed.
     pub(crate) residence: Residence,
     /// Work per part of the load.
@@ -40,6 +43,7 @@ impl<'a> Rows<'a> {
             window,
             block_tokens,
             asked: AskedLoad::default(),
+            at_edges: EdgeRequests::default(),
             residence: Residence::default(),
             pace: Pace::default(),
             flow: Flow::default(),
@@ -62,6 +66,7 @@ impl Rows<'_> {
 impl Sink for Rows<'_> {
     fn row(&mut self, row: RequestRow) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
+        self.at_edges.add(&row, self.window);
         self.pace.add(&row);
         self.flow.add(&row);
         self.residence.add(&row, self.window);

@@ -1,10 +1,14 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
-use weir_model::{AnswerFacts, Certificate, SignalKind, Signals, Verdict};
+use weir_model::{
+    AnswerFacts, Certificate, FactDifference, RunningFacts, SignalKind, Signals, Verdict,
+};
 use weir_record::{
     CellFigures, CellState, CellStatus, CellWriter, Evidence, FailureCause, RunFolder, ShortWindow,
 };
+use weir_report::likeness;
 use weir_report::results::without_result;
+use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
 
@@ -34,6 +38,10 @@ pub(crate) struct Ran {
     pub(crate) short_window: Option<ShortWindow>,
     /// A line of a start-up log that says that the mechanism will not act.
     pub(crate) doubt: Option<String>,
+    /// What the running software said of itself; live targets.
+    pub(crate) facts: RunningFacts,
+    /// What it said otherwise after the load.
+    pub(crate) changed: Vec<FactDifference>,
 }
 
 /// Runs a cell. False when it was interrupted: it has no `cell.json` then, and a resume runs it.
@@ -87,6 +95,10 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
             unworthy => unworthy,
         },
     };
+    let status = match status {
+        CellStatus::Complete => comparable(plan, cell, ran),
+        other => other,
+    };
     let mut figures = CellFigures {
         skipped_requests: ran.skipped,
         truncated_requests: ran.truncated,
@@ -118,6 +130,17 @@ fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
         CellStatus::NothingCompleted
     } else {
         CellStatus::Complete
+    }
+}
+
+/// Whether what ran is what the plan says, and stayed so.
+fn comparable(plan: &Plan, cell: &Cell, ran: &Ran) -> CellStatus {
+    let mut differences = against_plan(plan, cell, &ran.facts);
+    differences.extend(ran.changed.iter().cloned());
+    if differences.is_empty() {
+        CellStatus::Complete
+    } else {
+        CellStatus::NotComparable(differences)
     }
 }
 
@@ -159,6 +182,11 @@ fn evidence(
             let why = without_result(status, figures).unwrap_or_default();
             (Verdict::Failed(why.clone()), why + ".", None)
         }
+        CellStatus::NotComparable(differences) => {
+            let why = without_result(status, figures).unwrap_or_default();
+            let remedy = likeness::remedy(differences).to_owned();
+            (Verdict::Failed(why.clone()), why + ".", Some(remedy))
+        }
     };
     let mut notes = ran.notes.clone();
     if *status == CellStatus::Complete {
@@ -169,6 +197,7 @@ fn evidence(
     }
     Evidence {
         signals: ran.signals.clone(),
+        facts: ran.facts.clone(),
         verdict,
         predicted: plan.target == Target::Simulated,
         claims: decision.claims,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
 use weir_load::Live;
-use weir_model::Signals;
+use weir_model::{RunningFacts, Signals};
 use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Cell, Plan};
 use weir_trial::{Phase, TrialError};
@@ -73,6 +73,8 @@ pub(crate) fn measure(
         notes: trial.notes,
         short_window: trial.short_window,
         doubt: trial.doubt,
+        facts: trial.facts,
+        changed: trial.changed,
     }))
 }
 
@@ -88,5 +90,7 @@ fn failed(error: &TrialError) -> Ran {
         notes: Vec::new(),
         short_window: None,
         doubt: None,
+        facts: RunningFacts::default(),
+        changed: Vec::new(),
     }
 }

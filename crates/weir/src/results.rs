@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weir_record::{CellReader, CellTables, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
+use weir_report::likeness;
 use weir_report::oracle::{self, AnswerCount, Answers};
 use weir_report::precision;
 use weir_report::results::{CellResult, Provenance, Results};
@@ -52,6 +53,7 @@ pub(crate) fn read_as<'a>(
             evidence: reader.evidence()?,
             throughput_batches: recorded.throughput_batches(),
             answers: None,
+            unlike: None,
             corrupt: None,
             inexact: Vec::new(),
         });
@@ -72,6 +74,8 @@ pub(crate) fn read_as<'a>(
     let plan_hash = run.header().plan_hash.clone();
     let provenance = Provenance { run: name, plan_hash, versions };
     let mut results = Results { plan, provenance, cells };
+    // First: the answers of other engines say nothing of what was stored.
+    likeness::judge(&mut results);
     oracle::judge(&mut results);
     precision::judge(&mut results);
     Ok(results)

@@ -1,7 +1,7 @@
 //! From a planned cell to a simulated world.
 
 use anyhow::Context;
-use weir_model::{Nanos, RequestRow, StepRow, Window};
+use weir_model::{Nanos, RequestRow, RunningFacts, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
@@ -60,6 +60,8 @@ pub(crate) fn simulate(
         notes: Vec::new(),
         short_window: residence.short_window((window.start, summary.end.min(window.end))),
         doubt: None,
+        facts: RunningFacts::default(),
+        changed: Vec::new(),
     }))
 }
 

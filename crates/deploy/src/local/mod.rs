@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
+use weir_model::RunningFacts;
 use weir_spec::plan::{Arm, Deployment, LocalTarget, lmcache_ranks};
 use weir_store::Layout;
 
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
 use crate::leftovers::Scratch;
-use crate::log::StartUp;
+use crate::log::{StartUp, running_facts};
 use crate::process::{Owner, Process, Recipe};
 use crate::remote::{Keys, RemoteStore, server_layout};
 
@@ -88,6 +89,8 @@ pub struct Local {
     /// What a measurement should know of the disk, one sentence each.
     disk_notes: Vec<String>,
     started: Started,
+    /// What the logs of the starts say.
+    said: RunningFacts,
 }
 
 impl Local {
@@ -125,6 +128,18 @@ impl Local {
     /// What was started, and what it said of itself.
     pub const fn started(&self) -> &Started {
         &self.started
+    }
+
+    /// What the logs of the starts say of what runs.
+    pub(crate) const fn said(&self) -> &RunningFacts {
+        &self.said
+    }
+
+    /// Its servers by name.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, &Url)> {
+        let replicas =
+            self.replicas.iter().map(|replica| (replica.process.name(), replica.endpoint.url()));
+        replicas.chain(self.lmcache.iter().map(|(process, url)| (process.name(), url)))
     }
 
     /// The folder of the arm's disk tier.
@@ -249,6 +264,7 @@ impl<'a> Builder<'a> {
             disk,
             disk_notes,
             started,
+            said: RunningFacts::default(),
         };
         let salt = keys::is_salted(deployment, stack).then(|| owner.cache_salt());
         Ok(Self { target, deployment, arm, place, stack, owner, connector, salt, places, local })
@@ -373,6 +389,7 @@ impl<'a> Builder<'a> {
         })?;
         let text = process.said();
         self.local.started.add(&recipe.name, begin.elapsed(), StartUp::of(&text));
+        self.local.said.extend(running_facts(&text, &recipe.name));
         Ok(process)
     }
 }

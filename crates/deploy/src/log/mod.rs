@@ -3,6 +3,7 @@
 mod cause;
 mod known;
 mod line;
+mod running;
 mod start_up;
 
 use std::fs::File;
@@ -10,6 +11,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 pub use cause::{Cause, cause};
+pub use running::running_facts;
 pub use start_up::StartUp;
 
 use line::{plain, shortened};

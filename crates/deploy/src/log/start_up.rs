@@ -106,7 +106,7 @@ fn last<T>(fact: &mut Option<T>, read: Option<T>) {
 }
 
 /// The version behind a mark.
-fn version(line: &str, mark: &str) -> Option<String> {
+pub(super) fn version(line: &str, mark: &str) -> Option<String> {
     let (_, rest) = line.split_once(mark)?;
     let is_part = |c: &char| c.is_ascii_alphanumeric() || ".+".contains(*c);
     let version: String = rest.chars().take_while(is_part).collect();
@@ -114,7 +114,7 @@ fn version(line: &str, mark: &str) -> Option<String> {
 }
 
 /// The number behind a mark, with or without commas.
-fn number(line: &str, mark: &str) -> Option<u64> {
+pub(super) fn number(line: &str, mark: &str) -> Option<u64> {
     let (_, rest) = line.split_once(mark)?;
     let digits = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',');
     digits.filter(char::is_ascii_digit).collect::<String>().parse().ok()

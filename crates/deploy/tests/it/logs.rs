@@ -1,6 +1,7 @@
 //! What logs say, on excerpts of logs of vLLM 0.32.0 (CPU) and `LMCache` 0.5.6.
 
-use weir_deploy::log::{StartUp, cause};
+use weir_deploy::log::{StartUp, cause, running_facts};
+use weir_model::{FactKind, FactValue, RunningFacts};
 
 /// An excerpt.
 fn excerpt(name: &str) -> String {
@@ -200,4 +201,56 @@ fn what_was_read_is_kept_and_old_records_are_understood() {
     assert_eq!(serde_json::from_str::<StartUp>(&text).unwrap(), facts);
     let old: StartUp = serde_json::from_str(r#"{"version": "0.32.0", "blocks": 7}"#).unwrap();
     assert_eq!((old.blocks, old.lines.len()), (Some(7), 0));
+}
+
+fn value(facts: &RunningFacts, kind: FactKind) -> Option<FactValue> {
+    facts.all(kind).first().map(|fact| fact.value.clone())
+}
+
+#[test]
+fn a_start_says_what_its_engine_is() {
+    let facts = running_facts(&excerpt("native-config"), "vllm-0");
+    let count = |of| Some(FactValue::Count(of));
+    let flag = |of| Some(FactValue::Flag(of));
+    let text = |of| Some(FactValue::text(of));
+    let expected = [
+        (FactKind::PrefixCaching, flag(true)),
+        (FactKind::Dtype, text("bfloat16")),
+        // The cache has the type of the weights, which its metrics do not say.
+        (FactKind::KvDtype, text("bfloat16")),
+        (FactKind::MaxModelLen, count(512)),
+        (FactKind::ChunkedPrefill, flag(true)),
+        (FactKind::TensorParallel, count(1)),
+        (FactKind::Eager, flag(true)),
+        (FactKind::ServedModel, text("weir/tiny-qwen3")),
+        (FactKind::MaxSequences, count(8)),
+        (FactKind::MaxBatchedTokens, count(512)),
+        (FactKind::BlockSize, count(32)),
+        (FactKind::EngineVersion, text("0.32.0")),
+        (FactKind::LmcacheVersion, None),
+        (FactKind::ChunkTokens, None),
+        (FactKind::Connector, Some(FactValue::Words(vec!["OffloadingConnector".to_owned()]))),
+    ];
+    for (kind, wanted) in expected {
+        assert_eq!(value(&facts, kind), wanted, "{kind:?}");
+    }
+    // An engine that said how it starts, and created no connector, has none.
+    let log = excerpt("native-config");
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("Creating")).collect();
+    let without = running_facts(&lines.join("\n"), "vllm-0");
+    assert_eq!(value(&without, FactKind::Connector), Some(FactValue::Words(Vec::new())));
+}
+
+#[test]
+fn lmcache_says_its_chunk_in_the_engine_and_beside_it() {
+    let chunk = Some(FactValue::Count(64));
+    let server = running_facts(&excerpt("lmcache-server-up"), "lmcache");
+    assert_eq!(value(&server, FactKind::ChunkTokens), chunk);
+    assert_eq!(value(&server, FactKind::LmcacheVersion), Some(FactValue::text("0.5.6")));
+    // Of connectors only an engine can say that there is none.
+    assert_eq!(value(&server, FactKind::Connector), None);
+    let inside = running_facts(&excerpt("lmcache-degraded-up"), "vllm-0");
+    assert_eq!(value(&inside, FactKind::ChunkTokens), chunk);
+    let connector = FactValue::Words(vec!["LMCacheConnectorV1".to_owned()]);
+    assert_eq!(value(&inside, FactKind::Connector), Some(connector));
 }

@@ -6,7 +6,7 @@
 use anyhow::Context;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
-use weir_model::{OverheadReason, SignalKind, Verdict, VoidReason};
+use weir_model::{FactKind, OverheadReason, SignalKind, Verdict, VoidReason};
 
 use super::Reference;
 use super::table::{code, table};
@@ -32,11 +32,18 @@ pub(crate) fn reference() -> anyhow::Result<Reference> {
          ## Reasons of `overhead-only`\n\n{}\n## Reasons of `void`\n\n{}\n\
          ## Signals\n\nWhat was seen of the mechanism. A difference is taken over the measured \
          window, a level at its end. A signal that is missing could not be observed, which is not \
-         the same as zero.\n\n{}",
+         the same as zero.\n\n{}\n\
+         ## Facts\n\nWhat the running software says of itself, per part of an arm, in the cell's \
+         `evidence.json` (`facts`: place, value, source). What differs from the plan, between parts \
+         of the arm or between before and after the load makes the cell `failed (not \
+         comparable)`, and so does what differs between an arm and its control, unless it belongs \
+         to the mechanism. The A/A arm equals its control in all of it, and in `vllm_args` and \
+         `env`. A fact that is missing could not be seen: it is `unverified`.\n\n{}",
         verdicts()?,
         reasons::<OverheadReason>()?,
         reasons::<VoidReason>()?,
         signals()?,
+        facts()?,
     );
     Ok(Reference::markdown("docs/reference/verdicts.md", &body))
 }
@@ -74,6 +81,17 @@ fn first<T: JsonSchema>() -> anyhow::Result<String> {
 fn reasons<T: JsonSchema>() -> anyhow::Result<String> {
     let rows = words::<T>()?.into_iter().map(|word| vec![code(&word.name), word.meaning]);
     Ok(table(&["reason", "meaning"], rows))
+}
+
+fn facts() -> anyhow::Result<String> {
+    let mut rows = Vec::new();
+    for word in words::<FactKind>()? {
+        let kind: FactKind = serde_json::from_value(json!(word.name))
+            .with_context(|| format!("`{}` is no fact", word.name))?;
+        let may = if kind.is_mechanism() { "yes" } else { "no" };
+        rows.push(vec![code(&word.name), word.meaning, may.to_owned()]);
+    }
+    Ok(table(&["fact", "meaning", "arms may differ in it"], rows))
 }
 
 fn signals() -> anyhow::Result<String> {

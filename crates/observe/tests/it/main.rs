@@ -9,6 +9,8 @@ mod difference;
 mod exporter;
 /// The grammar, line by line, with its errors.
 mod exposition;
+/// What a scrape says of the software.
+mod facts;
 /// The machine and its processes.
 mod host;
 /// Our parser against an independent one, and against damaged input.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tempfile::TempDir;
-use weir_model::{Nanos, Outcome, RequestRow, SignalKind, Signals, Tokens, Verdict};
+use weir_model::{
+    FactKind, FactSource, FactValue, Nanos, Outcome, RequestRow, RunningFacts, SignalKind, Signals,
+    Tokens, Verdict,
+};
 use weir_record::{
     CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
     SeriesRow, ShortWindow, StepRow,
@@ -114,8 +117,15 @@ pub(crate) fn series(index: u64) -> SeriesRow {
 pub(crate) fn evidence() -> Evidence {
     let mut signals = Signals::default();
     signals.add(SignalKind::ExternalHitTokens, 1.0 / 3.0, "simulator");
+    let mut facts = RunningFacts::default();
+    let off = FactValue::Flag(false);
+    facts.add(FactKind::PrefixCaching, "vllm-0", off, FactSource::Metrics);
+    let connectors = FactValue::Words(vec!["OffloadingConnector".to_owned()]);
+    facts.add(FactKind::Connector, "vllm-0", connectors, FactSource::StartUpLog);
+    facts.add(FactKind::Blocks, "http://h", FactValue::Count(33), FactSource::Metrics);
     Evidence {
         signals,
+        facts,
         verdict: Verdict::Effective,
         predicted: true,
         claims: vec![Claim {

@@ -37,6 +37,7 @@ pub use standing::{OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
 pub use warnings::short_windows;
 
 use crate::inputs::trace_sentence;
+use crate::likeness::SoftwareNote;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote};
 use crate::precision::{Bound, bound_over};
@@ -142,6 +143,9 @@ pub struct DeploymentComparison {
     pub groups: Vec<GroupNote>,
     /// Per arm, control and metric: the change at each level.
     pub deltas: Vec<Delta>,
+    /// Live targets: what ran in each arm, as it said itself.
+    #[serde(skip_serializing_if = "SoftwareNote::is_empty")]
+    pub software: SoftwareNote,
     /// Live targets: per arm and level, its answers against the control's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputNote>,
@@ -338,6 +342,7 @@ impl Context<'_> {
             cost_basis: CostBasis::of(&self.results.plan.prices, deployment),
             max_error: self.results.plan.client.max_error,
             cells_run: self.cells_run(index),
+            software: SoftwareNote::of(self.results, index),
             outputs,
             levels,
             deciding_metric,

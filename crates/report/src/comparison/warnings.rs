@@ -6,6 +6,7 @@ use weir_spec::plan::{Deployment, LevelLoad};
 
 use super::{DeploymentComparison, words};
 use crate::figures::compute_share;
+use crate::likeness;
 use crate::oracle::{OutputNote, OutputOutcome};
 use crate::results::{CellResult, Results, without_result};
 
@@ -14,6 +15,7 @@ pub(super) fn warnings(results: &Results<'_>, deployments: &[DeploymentCompariso
     let mut warnings = above_hardware(results);
     warnings.extend(overloaded(results));
     warnings.extend(without_results(results));
+    warnings.extend(likeness::warnings(results));
     warnings.extend(short_windows(results));
     warnings.extend(deployments.iter().flat_map(other_answers));
     warnings

@@ -6,6 +6,7 @@
 //! than sums of shares.
 
 pub(crate) mod account;
+mod software;
 pub(crate) mod sources;
 pub(crate) mod token_sources;
 
@@ -21,7 +22,7 @@ use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
 use crate::metric::metric;
 use crate::numerals;
 use crate::results::{CellResult, Grid, Group, Results, ResultsError};
-use crate::tables::wrapped;
+use crate::tables::{software_sentences, wrapped};
 
 use account::Account;
 use sources::Seen;
@@ -76,6 +77,9 @@ pub fn explain(
     {
         let _ = writeln!(out, "\n{} on {} ({})", of.model, of.hardware, of.facts());
         out += &wrapped(&account::pool_words(deployment), "  ");
+        for sentence in software_sentences(of) {
+            out += &wrapped(&sentence, "  ");
+        }
         let story = Story { grid: &grid, told, index, deployment, of };
         for arm in 0..of.arms.len() {
             if scope.arm.is_none_or(|name| of.arms[arm].name == name) {
@@ -113,6 +117,9 @@ impl Story<'_> {
         };
         let mut out = format!("\n{}{against}\n", note.name);
         out += &wrapped(&sentence(&note.description), "  ");
+        for line in software::of_arm(&self.of.software, &note.name) {
+            out += &wrapped(&sentence(&line), "  ");
+        }
         for level in &self.of.levels {
             if only.is_none_or(|name| level.name == name) {
                 out += &self.level(arm, level);

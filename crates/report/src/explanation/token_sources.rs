@@ -136,6 +136,7 @@ mod tests {
                 attempts: 1,
             },
             evidence: Some(Evidence {
+                facts: weir_model::RunningFacts::default(),
                 signals: all,
                 verdict: Verdict::Effective,
                 predicted: false,
@@ -147,6 +148,7 @@ mod tests {
             }),
             throughput_batches: Vec::new(),
             answers: None,
+            unlike: None,
             corrupt: None,
             inexact: Vec::new(),
         };

@@ -13,7 +13,8 @@ use crate::tables::{
     Table, answer_sentences, arms_table, definitions_table, equal_level_table, explanations_table,
     generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, scope_sentence, value_table, verdict_matrix,
+    prediction_table, scope_sentence, software_sentences, software_table, value_table,
+    verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -38,6 +39,9 @@ struct Section {
     peaks: Table,
     equal_levels: Vec<Table>,
     explanations: Table,
+    /// Empty where nothing is known of what ran.
+    software_sentences: Vec<String>,
+    software: Table,
     /// Empty where no answers were compared.
     outputs_sentence: String,
     outputs: Table,
@@ -151,6 +155,8 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
             .map(|(arm, control)| equal_level_table(of, arm, control))
             .collect(),
         explanations: explanations_table(of),
+        software_sentences: software_sentences(of),
+        software: software_table(of),
         outputs_sentence: outputs_sentence(of).unwrap_or_default(),
         outputs: outputs_table(of),
         generator_sentence: generator_sentence(of).unwrap_or_default(),

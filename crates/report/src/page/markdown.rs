@@ -8,7 +8,8 @@ use crate::tables::{
     self, Table, answer_sentences, arms_table, definitions_table, equal_level_table, escaped,
     generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, scope_sentence, value_table, verdict_matrix,
+    prediction_table, scope_sentence, software_sentences, software_table, value_table,
+    verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -102,6 +103,17 @@ fn section(of: &DeploymentComparison) -> String {
     add(&peak_table(of));
     for (arm, control) in of.compared_pairs() {
         add(&equal_level_table(of, arm, control));
+    }
+    let software = software_table(of);
+    let sentences = software_sentences(of);
+    if !(software.is_empty() && sentences.is_empty()) {
+        out += "\n### Running software\n\n";
+        for sentence in sentences {
+            let _ = writeln!(out, "{}\n", escaped(&sentence));
+        }
+        if !software.is_empty() {
+            out += &tables::markdown(&software);
+        }
     }
     if let Some(sentence) = outputs_sentence(of) {
         let rule = escaped(&outputs_rule());

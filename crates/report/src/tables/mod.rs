@@ -8,6 +8,7 @@ mod outputs;
 mod prediction;
 mod refusal;
 mod run;
+mod software;
 mod tokens;
 
 use serde::Serialize;
@@ -28,6 +29,7 @@ pub use run::{
     columns_of, definitions_table, origins_table, overview_table, run_notes, run_table,
     scope_sentence,
 };
+pub use software::{software_sentences, software_table};
 pub use tokens::token_sources_table;
 
 /// How a cell is to be read; HTML gives it a colour, the other forms leave it out.

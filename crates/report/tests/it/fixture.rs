@@ -270,6 +270,7 @@ pub(crate) fn evidence(arm: &str, level: usize) -> Evidence {
     }
     Evidence {
         signals,
+        facts: weir_model::RunningFacts::default(),
         verdict: verdict(arm, level),
         predicted: true,
         claims: Vec::new(),
@@ -287,6 +288,13 @@ pub(crate) fn evidence(arm: &str, level: usize) -> Evidence {
 pub(crate) fn result(plan: &Plan, cell: usize) -> CellResult {
     let at = &plan.cells[cell];
     let arm = &plan.deployments[at.deployment].arms[at.arm].name;
+    CellResult { evidence: Some(evidence(arm, at.level)), ..result_of(plan, cell) }
+}
+
+/// A complete cell of any plan, without evidence.
+pub(crate) fn result_of(plan: &Plan, cell: usize) -> CellResult {
+    let at = &plan.cells[cell];
+    let arm = &plan.deployments[at.deployment].arms[at.arm].name;
     CellResult {
         cell,
         record: CellRecord {
@@ -296,9 +304,10 @@ pub(crate) fn result(plan: &Plan, cell: usize) -> CellResult {
             files: BTreeMap::new(),
             attempts: 1,
         },
-        evidence: Some(evidence(arm, at.level)),
+        evidence: None,
         throughput_batches: Vec::new(),
         answers: None,
+        unlike: None,
         corrupt: None,
         inexact: Vec::new(),
     }

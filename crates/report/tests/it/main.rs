@@ -11,6 +11,7 @@ mod exports;
 mod figures;
 mod fixture;
 mod foreign;
+mod likeness;
 mod live;
 mod oracle;
 mod outputs;

@@ -13,6 +13,9 @@ use crate::experiment::Experiment;
 use crate::kv_pool::offloaded;
 use crate::plan::{Arm, ArmRole, StoreAccess, Target};
 
+/// What a control is without the engine's prefix cache.
+const WITHOUT_CACHE: &str = "no cache at all: every prompt is computed anew";
+
 /// All arms of a deployment, in the file's order.
 pub(super) fn all(
     experiment: &Experiment,
@@ -105,6 +108,9 @@ fn one(
     let description = match (preset.routing, &section.routing) {
         (_, Some(NameOr::Name(policy))) => format!("{}, routed by {policy}", preset.description),
         (_, Some(NameOr::Map(map))) => format!("{}, routed by {}", preset.description, map.policy),
+        _ if preset.role == ArmRole::Control && !place.engine.config.prefix_caching => {
+            WITHOUT_CACHE.to_owned()
+        }
         _ => preset.description.to_owned(),
     };
     Ok(Arm {

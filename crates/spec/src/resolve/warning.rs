@@ -9,6 +9,7 @@ use crate::catalogue::links;
 use crate::document::Spec;
 use crate::document::quantity::Version;
 use crate::document::written::NameOr;
+use crate::likeness::written_differences;
 use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
 /// All warnings, without repetitions.
@@ -25,6 +26,10 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
         hybrid(deployment, &mut warnings);
         for arm in &deployment.arms {
             sources(spec, arm, &mut warnings);
+        }
+        without_cache(deployment, &mut warnings);
+        if matches!(spec.target, Target::Local(_)) {
+            unlike(deployment, &mut warnings);
         }
     }
     small_tiers(deployments, &mut warnings);
@@ -62,6 +67,37 @@ fn processes(spec: &Spec, deployments: &[Deployment], warnings: &mut Vec<String>
                 "vllm_args and env of {} do nothing on the {} target: it starts no vLLM.",
                 arm.name,
                 spec.target.name()
+            ));
+        }
+    }
+}
+
+/// A control without a prefix cache, against which every cache gains.
+fn without_cache(deployment: &Deployment, warnings: &mut Vec<String>) {
+    let is_compared = deployment.arms.iter().any(|arm| arm.role == ArmRole::Treatment);
+    if is_compared && !deployment.engine.prefix_caching {
+        warnings.push(
+            "The control has no prefix cache (engine.prefix_caching: false): gains over it are \
+             gains over computing every prompt anew."
+                .to_owned(),
+        );
+    }
+}
+
+/// Arms whose `vllm_args` or env differ from those of the arm that they are compared with. What the
+/// running software shows decides; what it does not show is as it was written.
+fn unlike(deployment: &Deployment, warnings: &mut Vec<String>) {
+    let find = |role| deployment.arms.iter().find(|arm| arm.role == role);
+    let Some(control) = find(ArmRole::Control) else { return };
+    for arm in deployment.arms.iter().filter(|arm| arm.name != control.name) {
+        let written = written_differences(arm, control);
+        if !written.is_empty() {
+            warnings.push(format!(
+                "{} may not be comparable with {}, because the file starts them otherwise: {}. \
+                 Cells whose software differs in more than the mechanism fail.",
+                arm.name,
+                control.name,
+                written.join(", ")
             ));
         }
     }

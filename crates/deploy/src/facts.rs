@@ -1,0 +1,124 @@
+//! What the parts of an arm that stands say of themselves.
+//!
+//! Asked before the load and after it, outside of what is measured. Each part is asked where it
+//! speaks: engines at `/metrics`, `/version` and `/v1/models`, LMCache's server at `/status`,
+//! stores by `INFO`; of processes of ours there are the log of the start and the command line.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weir_http::Url;
+use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
+use weir_observe::Clock;
+use weir_observe::facts::{add_connector, add_engine_facts};
+use weir_spec::likeness::arguments;
+
+use crate::local::{Command, Local};
+use crate::site::Site;
+
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where metrics are read.
+const METRICS: &str = "/metrics";
+/// How the families of LMCache's server begin.
+const LMCACHE_SERVER: &str = "lmcache_mp_";
+/// Arguments of vLLM whose values logs do not always repeat.
+const ASKED: [(&str, FactKind); 2] = [
+    ("--max-num-seqs", FactKind::MaxSequences),
+    ("--max-num-batched-tokens", FactKind::MaxBatchedTokens),
+];
+
+impl Site {
+    /// What its parts say of themselves now. What cannot be seen is missing; of an emulated engine,
+    /// which is Weir's own, there is its store alone.
+    pub fn facts(&self) -> RunningFacts {
+        let mut facts = RunningFacts::default();
+        if !self.is_fresh() || self.processes().is_some() {
+            self.add_metrics(&mut facts);
+            self.add_answers(&mut facts);
+        }
+        if let Some(local) = self.processes() {
+            facts.extend(local.said().clone());
+            for command in &local.started().commands {
+                add_asked(command, &mut facts);
+            }
+        }
+        if let Some(store) = self.store() {
+            facts.extend(store.facts(Instant::now() + PATIENCE));
+        }
+        facts
+    }
+
+    fn add_answers(&self, facts: &mut RunningFacts) {
+        for endpoint in self.endpoints() {
+            let place = self.place(endpoint.url());
+            if let Some(version) = endpoint.version() {
+                let value = FactValue::Text(version);
+                facts.add(FactKind::EngineVersion, &place, value, FactSource::VersionAnswer);
+            }
+            let Some(served) = endpoint.listed(self.model()) else { continue };
+            let mut add = |kind, value| facts.add(kind, &place, value, FactSource::ModelList);
+            add(FactKind::ServedModel, FactValue::Text(served.id));
+            if let Some(longest) = served.max_model_len {
+                add(FactKind::MaxModelLen, FactValue::Count(longest.into()));
+            }
+        }
+    }
+
+    fn add_metrics(&self, facts: &mut RunningFacts) {
+        let clock = Clock::anchored();
+        for url in self.metrics() {
+            let Ok(snapshot) = self.scraper(url).scrape(&clock, PATIENCE) else { continue };
+            let place = self.place(&base(url));
+            add_engine_facts(&snapshot, &place, facts);
+            if self.processes().is_none() {
+                // Processes of ours have the log, which also says that there is none.
+                add_connector(&snapshot, &place, facts);
+            }
+            if snapshot.speaks_of(LMCACHE_SERVER)
+                && let Some(chunk) = self.lmcache_chunk(&base(url))
+            {
+                let value = FactValue::Count(chunk);
+                facts.add(FactKind::ChunkTokens, &place, value, FactSource::StatusAnswer);
+            }
+        }
+    }
+
+    /// Tokens of a chunk of LMCache's server.
+    fn lmcache_chunk(&self, url: &Url) -> Option<u64> {
+        let text = self.endpoints().first()?.beside(url).text("/status")?;
+        let status: Value = serde_json::from_str(&text).ok()?;
+        status["chunk_size"].as_u64()
+    }
+
+    /// The name of the part that listens there: that of our process, or its address.
+    fn place(&self, url: &Url) -> String {
+        let ours = self.processes().and_then(|local| local.name_of(url));
+        ours.map_or_else(|| url.to_string(), str::to_owned)
+    }
+}
+
+/// What a replica was asked for and does not say itself.
+fn add_asked(command: &Command, facts: &mut RunningFacts) {
+    let given = arguments::by_flag(&command.line);
+    for (flag, kind) in ASKED {
+        if let Some(value) = given.get(flag) {
+            let value = FactValue::printed(value);
+            facts.add(kind, &command.name, value, FactSource::CommandLine);
+        }
+    }
+}
+
+/// The address of a server, of that of its metrics.
+fn base(url: &Url) -> Url {
+    let path = url.path.strip_suffix(METRICS).unwrap_or(&url.path).to_owned();
+    Url { path, ..url.clone() }
+}
+
+impl Local {
+    /// The name of the part that listens at a URL.
+    fn name_of(&self, url: &Url) -> Option<&str> {
+        let mut parts = self.parts();
+        parts.find_map(|(name, known)| (known.authority() == url.authority()).then_some(name))
+    }
+}

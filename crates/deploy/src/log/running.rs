@@ -1,0 +1,123 @@
+//! What vLLM and LMCache say in their logs of the settings that they started with.
+//!
+//! vLLM prints its resolved configuration when an engine starts, and the arguments that are not
+//! defaults: what was asked for and what came of it are both there.
+
+use std::collections::BTreeSet;
+
+use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
+
+use super::line::plain;
+use super::start_up::{number, version};
+
+/// The line of an engine's configuration, `key=value, key=value`.
+const CONFIG: &str = " with config: ";
+const CONFIGURED: [(&str, FactKind); 7] = [
+    ("enable_prefix_caching", FactKind::PrefixCaching),
+    ("dtype", FactKind::Dtype),
+    ("max_seq_len", FactKind::MaxModelLen),
+    ("enable_chunked_prefill", FactKind::ChunkedPrefill),
+    ("tensor_parallel_size", FactKind::TensorParallel),
+    ("enforce_eager", FactKind::Eager),
+    ("served_model_name", FactKind::ServedModel),
+];
+const KV_DTYPE: &str = "kv_cache_dtype";
+/// The cache has the type of the weights.
+const AUTO: &str = "auto";
+/// The line of the arguments that are no defaults, `'key': value`.
+const ARGUMENTS: &str = "non-default args: ";
+const GIVEN: [(&str, FactKind); 3] = [
+    ("'max_num_seqs': ", FactKind::MaxSequences),
+    ("'max_num_batched_tokens': ", FactKind::MaxBatchedTokens),
+    ("'block_size': ", FactKind::BlockSize),
+];
+/// Before the name of a connector that was created.
+const CONNECTOR: &str = "Creating v1 connector with name: ";
+/// Before the tokens of a chunk: of LMCache's server, and inside vLLM.
+const CHUNK: [&str; 2] = ["TokenHasher initialized: chunk_size=", "chunk_size: "];
+const LMCACHE: &str = "LMCache v";
+const ENGINE: &str = "LLM engine (v";
+/// How types are printed.
+const TORCH: &str = "torch.";
+
+/// Reads the log of a part (`place`) up to where it is ready.
+pub fn running_facts(text: &str, place: &str) -> RunningFacts {
+    let mut facts = RunningFacts::default();
+    let mut connectors = BTreeSet::new();
+    let mut has_engine = false;
+    for line in text.lines().map(plain) {
+        let mut add = |kind, value| facts.add(kind, place, value, FactSource::StartUpLog);
+        if let Some((_, config)) = line.split_once(CONFIG) {
+            has_engine = true;
+            for (kind, value) in configured(config) {
+                add(kind, value);
+            }
+        }
+        if line.contains(ARGUMENTS) {
+            for (mark, kind) in GIVEN {
+                if let Some(given) = number(&line, mark) {
+                    add(kind, FactValue::Count(given));
+                }
+            }
+        }
+        for (mark, kind) in [(ENGINE, FactKind::EngineVersion), (LMCACHE, FactKind::LmcacheVersion)]
+        {
+            if let Some(version) = version(&line, mark) {
+                add(kind, FactValue::Text(version));
+            }
+        }
+        if let Some(chunk) = CHUNK.iter().find_map(|mark| number(&line, mark)) {
+            add(FactKind::ChunkTokens, FactValue::Count(chunk));
+        }
+        let created =
+            line.split_once(CONNECTOR).and_then(|(_, rest)| rest.split_whitespace().next());
+        connectors.extend(created.map(str::to_owned));
+    }
+    if has_engine {
+        // An engine that said how it starts says so of its connectors too.
+        let names = FactValue::Words(connectors.into_iter().collect());
+        facts.add(FactKind::Connector, place, names, FactSource::StartUpLog);
+    }
+    facts
+}
+
+/// The facts of an engine's configuration.
+fn configured(config: &str) -> Vec<(FactKind, FactValue)> {
+    let value = |key: &str| {
+        let start = format!("{key}=");
+        config.split(", ").find_map(|field| field.trim().strip_prefix(&start))
+    };
+    let mut facts: Vec<(FactKind, FactValue)> =
+        CONFIGURED.iter().filter_map(|(key, kind)| Some((*kind, printed(value(key)?)))).collect();
+    let kv_dtype = match value(KV_DTYPE) {
+        Some(AUTO) => value("dtype"),
+        said => said,
+    };
+    facts.extend(kv_dtype.map(|dtype| (FactKind::KvDtype, printed(dtype))));
+    facts
+}
+
+fn printed(text: &str) -> FactValue {
+    FactValue::printed(text.trim_matches('\'').trim_start_matches(TORCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_of_its_own_type_is_not_that_of_the_weights() {
+        let facts = configured("model='m', dtype=torch.bfloat16, kv_cache_dtype=fp8, seed=0");
+        let expected = [
+            (FactKind::Dtype, FactValue::text("bfloat16")),
+            (FactKind::KvDtype, FactValue::text("fp8")),
+        ];
+        assert_eq!(facts, expected);
+    }
+
+    #[test]
+    fn without_the_start_of_an_engine_no_connector_is_denied() {
+        let facts = running_facts("INFO 11-30 05:49:18 [a.py:1] hello\n", "vllm-0");
+        assert!(facts.is_empty(), "{facts:?}");
+    }
+}

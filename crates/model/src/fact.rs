@@ -1,0 +1,329 @@
+//! Facts of the running software: what an engine, its connector and its store say of themselves.
+//!
+//! Arms are compared as if they differed in their mechanism alone. Whether they do, the file that
+//! started them does not show: arguments are overridden, settings ignored, other servers asked. So
+//! each part is asked what it is, and what it says is recorded beside the signals.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// Which property of the running software.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum FactKind {
+    /// Whether the engine keeps a prefix cache.
+    PrefixCaching,
+    /// KV blocks of one engine, vLLM's null block included.
+    Blocks,
+    /// Tokens per KV block.
+    BlockSize,
+    /// Element type of weights and activations.
+    Dtype,
+    /// Element type of the KV cache.
+    KvDtype,
+    /// Most sequences in a pass (`max_num_seqs`).
+    MaxSequences,
+    /// Most tokens in a pass (`max_num_batched_tokens`).
+    MaxBatchedTokens,
+    /// Longest sequence, tokens.
+    MaxModelLen,
+    /// Whether prompts are computed in pieces beside decoding.
+    ChunkedPrefill,
+    /// Tensor-parallel ranks of one engine.
+    TensorParallel,
+    /// Whether the engine runs without compiled graphs.
+    Eager,
+    /// Name under which the model is served.
+    ServedModel,
+    /// Version of the engine.
+    EngineVersion,
+    /// The connectors that move blocks out of the GPU; empty without any.
+    Connector,
+    /// Version of `LMCache`.
+    LmcacheVersion,
+    /// Tokens of a chunk of `LMCache`.
+    ChunkTokens,
+    /// Product of the remote store.
+    StoreProduct,
+    /// Version of the remote store.
+    StoreVersion,
+}
+
+impl FactKind {
+    /// All kinds, in the order of tables.
+    pub const ALL: [Self; 18] = [
+        Self::PrefixCaching,
+        Self::Blocks,
+        Self::BlockSize,
+        Self::Dtype,
+        Self::KvDtype,
+        Self::MaxSequences,
+        Self::MaxBatchedTokens,
+        Self::MaxModelLen,
+        Self::ChunkedPrefill,
+        Self::TensorParallel,
+        Self::Eager,
+        Self::ServedModel,
+        Self::EngineVersion,
+        Self::Connector,
+        Self::LmcacheVersion,
+        Self::ChunkTokens,
+        Self::StoreProduct,
+        Self::StoreVersion,
+    ];
+
+    /// Whether it belongs to an offload mechanism: arms may differ in it, because it is what they
+    /// are compared for.
+    pub const fn is_mechanism(self) -> bool {
+        matches!(
+            self,
+            Self::Connector
+                | Self::LmcacheVersion
+                | Self::ChunkTokens
+                | Self::StoreProduct
+                | Self::StoreVersion
+        )
+    }
+}
+
+/// The value of a fact.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FactValue {
+    /// On or off.
+    Flag(bool),
+    /// A number.
+    Count(u64),
+    /// A word of the software itself.
+    Text(String),
+    /// Several words, such as the names of connectors; empty where there are none.
+    Words(Vec<String>),
+}
+
+impl FactValue {
+    /// A text.
+    pub fn text(of: &str) -> Self {
+        Self::Text(of.to_owned())
+    }
+
+    /// Reads what software prints: Python's booleans, numbers, words.
+    pub fn printed(text: &str) -> Self {
+        match text {
+            "True" | "true" => Self::Flag(true),
+            "False" | "false" => Self::Flag(false),
+            _ => text.parse().map_or_else(|_| Self::text(text), Self::Count),
+        }
+    }
+}
+
+/// Who says a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FactSource {
+    /// `/metrics`: labels of `vllm:cache_config_info`, or which families there are.
+    Metrics,
+    /// `/version`.
+    VersionAnswer,
+    /// `/v1/models`.
+    ModelList,
+    /// The log of a start.
+    StartUpLog,
+    /// `/status` of `LMCache`'s server.
+    StatusAnswer,
+    /// The command line with which it was started: asked for, and not contradicted.
+    CommandLine,
+    /// `INFO` of the store.
+    StoreInfo,
+}
+
+/// A fact of one part of an arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningFact {
+    /// Which part: `vllm-0`, a URL, `redis`.
+    pub place: String,
+    /// What it is.
+    pub value: FactValue,
+    /// Who says so.
+    pub source: FactSource,
+}
+
+/// The facts of an arm's parts. A kind that is missing could not be seen, which says nothing of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunningFacts(BTreeMap<FactKind, Vec<RunningFact>>);
+
+impl RunningFacts {
+    /// Adds a fact; what a better source said of the same place before stays.
+    pub fn add(&mut self, kind: FactKind, place: &str, value: FactValue, source: FactSource) {
+        let known = self.0.entry(kind).or_default();
+        if known.iter().all(|fact| fact.place != place) {
+            known.push(RunningFact { place: place.to_owned(), value, source });
+        }
+    }
+
+    /// Adds what others say of places that said nothing of it so far.
+    pub fn extend(&mut self, other: Self) {
+        for (kind, facts) in other.0 {
+            for RunningFact { place, value, source } in facts {
+                self.add(kind, &place, value, source);
+            }
+        }
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What each part says.
+    pub fn all(&self, kind: FactKind) -> &[RunningFact] {
+        self.0.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The different values of all parts; empty where it could not be seen.
+    pub fn values(&self, kind: FactKind) -> BTreeSet<&FactValue> {
+        self.all(kind).iter().map(|fact| &fact.value).collect()
+    }
+
+    /// What a place says of itself later that it did not say before. A place that says nothing any
+    /// more has not changed.
+    pub fn changes(&self, later: &Self) -> Vec<FactDifference> {
+        let mut changes = Vec::new();
+        for (kind, before) in &self.0 {
+            for RunningFact { place, value: first, .. } in before {
+                let now = later.all(*kind).iter().find(|fact| fact.place == *place);
+                if let Some(now) = now.filter(|now| now.value != *first) {
+                    changes.push(FactDifference {
+                        differs: Differing::Fact(*kind),
+                        place: place.clone(),
+                        is: Some(now.value.clone()),
+                        than: ComparedWith::Earlier,
+                        was: Some(first.clone()),
+                        arguments: Vec::new(),
+                    });
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// What two arms differ in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Differing {
+    /// A property of the running software.
+    Fact(FactKind),
+    /// An argument of `vllm_args`, by its flag.
+    Argument(String),
+    /// A variable of `env`, by its name. Values are not told.
+    Variable(String),
+}
+
+/// What something is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComparedWith {
+    /// The plan.
+    Plan,
+    /// The arm that it is compared with, by name.
+    Arm(String),
+    /// Another part of the same arm.
+    Part(String),
+    /// The same part before the load.
+    Earlier,
+}
+
+/// Something that is not as it must be for the comparison to say anything of the mechanism.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactDifference {
+    /// What differs.
+    pub differs: Differing,
+    /// Which part of the arm says so; empty for arguments and variables.
+    pub place: String,
+    /// What it is there; nothing where it is not set, and for variables.
+    pub is: Option<FactValue>,
+    /// What it is compared with.
+    pub than: ComparedWith,
+    /// What it is there; nothing where it is not set, and for variables.
+    pub was: Option<FactValue>,
+    /// Arguments of the experiment file that it comes from, with the arm that has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<ArmArgument>,
+}
+
+/// An argument that an arm of the experiment file gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmArgument {
+    /// The arm.
+    pub arm: String,
+    /// The argument with its value: `--num-gpu-blocks-override 257`.
+    pub argument: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(list: &[(FactKind, &str, FactValue)]) -> RunningFacts {
+        let mut facts = RunningFacts::default();
+        for (kind, place, value) in list {
+            facts.add(*kind, place, value.clone(), FactSource::Metrics);
+        }
+        facts
+    }
+
+    #[test]
+    fn printed_values_are_read() {
+        assert_eq!(FactValue::printed("True"), FactValue::Flag(true));
+        assert_eq!(FactValue::printed("257"), FactValue::Count(257));
+        assert_eq!(FactValue::printed("float32"), FactValue::text("float32"));
+        assert_eq!(FactValue::printed("0.32.0"), FactValue::text("0.32.0"));
+    }
+
+    #[test]
+    fn the_first_source_of_a_place_stays_and_places_are_apart() {
+        let mut seen = facts(&[(FactKind::Blocks, "a", FactValue::Count(33))]);
+        seen.extend(facts(&[
+            (FactKind::Blocks, "a", FactValue::Count(99)),
+            (FactKind::Blocks, "b", FactValue::Count(34)),
+        ]));
+        let values: Vec<_> = seen.values(FactKind::Blocks).into_iter().collect();
+        assert_eq!(values, [&FactValue::Count(33), &FactValue::Count(34)]);
+        assert!(seen.values(FactKind::Eager).is_empty());
+    }
+
+    #[test]
+    fn what_is_said_otherwise_later_has_changed_and_silence_has_not() {
+        let before = facts(&[
+            (FactKind::EngineVersion, "a", FactValue::text("0.32.0")),
+            (FactKind::Blocks, "a", FactValue::Count(33)),
+        ]);
+        let later = facts(&[
+            (FactKind::EngineVersion, "a", FactValue::text("0.31.0")),
+            (FactKind::Connector, "a", FactValue::text("none")),
+        ]);
+        let changes = before.changes(&later);
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].differs, Differing::Fact(FactKind::EngineVersion));
+        assert_eq!(changes[0].was, Some(FactValue::text("0.32.0")));
+        assert_eq!(changes[0].is, Some(FactValue::text("0.31.0")));
+        assert!(before.changes(&before).is_empty());
+    }
+}

@@ -1,0 +1,65 @@
+//! Facts of an engine from its `/metrics`: the labels of `vllm:cache_config_info`, and the families
+//! that only a connector has.
+//!
+//! Read in vLLM 0.32 and `LMCache` 0.5.6. A connector declares its families when it is created,
+//! before anything was stored; in `LMCache`'s server they appear with their first increment.
+
+use std::collections::BTreeSet;
+
+use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
+
+use crate::snapshot::Snapshot;
+
+/// Gauge whose labels are the settings and sizes of vLLM's caches.
+pub const CACHE_CONFIG: &str = "vllm:cache_config_info";
+/// Its labels that are facts.
+const LABELS: [(&str, FactKind); 3] = [
+    ("enable_prefix_caching", FactKind::PrefixCaching),
+    ("num_gpu_blocks", FactKind::Blocks),
+    ("block_size", FactKind::BlockSize),
+];
+/// The type of the cache; `auto` is that of the weights, which is not said.
+const CACHE_DTYPE: &str = "cache_dtype";
+const AUTO: &str = "auto";
+/// What has no value yet.
+const NONE: &str = "None";
+/// How the families of connectors begin.
+const CONNECTORS: [(&str, &str); 5] = [
+    ("vllm:kv_offload_", "OffloadingConnector"),
+    ("vllm:simple_kv_offload_", "SimpleCPUOffloadConnector"),
+    ("vllm:lmcache_mp_", "LMCacheMPConnector"),
+    ("lmcache_mp_", "LMCacheMPConnector"),
+    ("lmcache:", "LMCacheConnectorV1"),
+];
+
+/// Adds what a scrape says of the engines behind it. `place` is the endpoint's name; engines of one
+/// endpoint are told apart by their label.
+pub fn add_engine_facts(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
+    let engines: Vec<_> = snapshot.series(CACHE_CONFIG).into_iter().flatten().collect();
+    for (labels, _) in &engines {
+        let engine = labels.get("engine").filter(|_| engines.len() > 1);
+        let place = engine.map_or(place.to_owned(), |engine| format!("{place} engine {engine}"));
+        let mut add = |kind, text: &str| {
+            facts.add(kind, &place, FactValue::printed(text), FactSource::Metrics);
+        };
+        for (label, kind) in LABELS {
+            if let Some(text) = labels.get(label).filter(|text| *text != NONE) {
+                add(kind, text);
+            }
+        }
+        if let Some(dtype) = labels.get(CACHE_DTYPE).filter(|text| *text != AUTO) {
+            add(FactKind::KvDtype, dtype);
+        }
+    }
+}
+
+/// Adds the connector that the families of a scrape belong to; nothing where there are none, for a
+/// connector need not have families, nor its server be scraped.
+pub fn add_connector(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
+    let seen = CONNECTORS.iter().filter(|(prefix, _)| snapshot.speaks_of(prefix));
+    let names: BTreeSet<String> = seen.map(|(_, name)| (*name).to_owned()).collect();
+    if !names.is_empty() {
+        let names = FactValue::Words(names.into_iter().collect());
+        facts.add(FactKind::Connector, place, names, FactSource::Metrics);
+    }
+}

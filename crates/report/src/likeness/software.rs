@@ -1,0 +1,140 @@
+//! What ran in the arms of a deployment, for reports: facts and what the file adds to processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use weir_model::{FactKind, FactValue};
+use weir_spec::plan::Target;
+
+use super::words;
+use crate::results::Results;
+
+/// What ran in one arm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ArmSoftware {
+    /// The arm.
+    pub arm: String,
+    /// Its facts: the different values over all cells and parts. What is missing was not seen.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<FactKind, BTreeSet<FactValue>>,
+    /// Arguments of vLLM that the file gives it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vllm_args: Vec<String>,
+    /// Names of variables that the file gives it; their values are not told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+}
+
+/// What ran in all arms of a deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SoftwareNote {
+    /// By arm, in the file's order.
+    pub arms: Vec<ArmSoftware>,
+    /// Arguments that all arms have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vllm_args: Vec<String>,
+    /// Names of variables that all arms have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+}
+
+impl SoftwareNote {
+    /// What ran in the arms of a deployment; empty where nothing was recorded.
+    pub(crate) fn of(results: &Results<'_>, deployment: usize) -> Self {
+        let plan = results.plan;
+        let mut note = Self::default();
+        if !plan.target.is_live() {
+            return note;
+        }
+        if let Target::Local(local) = &plan.target {
+            note.vllm_args.clone_from(&local.vllm_args);
+            note.env = local.env.keys().cloned().collect();
+        }
+        let processes = matches!(plan.target, Target::Local(_));
+        for arm in &plan.deployments[deployment].arms {
+            let (vllm_args, env) = if processes {
+                let names = arm.processes.env.keys().cloned().collect();
+                (arm.processes.vllm_args.clone(), names)
+            } else {
+                (Vec::new(), Vec::new())
+            };
+            let facts = BTreeMap::new();
+            note.arms.push(ArmSoftware { arm: arm.name.clone(), facts, vllm_args, env });
+        }
+        for result in &results.cells {
+            let cell = &plan.cells[result.cell];
+            let Some(evidence) = result.evidence.as_ref().filter(|_| cell.deployment == deployment)
+            else {
+                continue;
+            };
+            for kind in FactKind::ALL {
+                let values = evidence.facts.values(kind);
+                if !values.is_empty() {
+                    let known = note.arms[cell.arm].facts.entry(kind).or_default();
+                    known.extend(values.into_iter().cloned());
+                }
+            }
+        }
+        note
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        let of_arm = |arm: &ArmSoftware| {
+            arm.facts.is_empty() && arm.vllm_args.is_empty() && arm.env.is_empty()
+        };
+        self.vllm_args.is_empty() && self.env.is_empty() && self.arms.iter().all(of_arm)
+    }
+
+    /// Whether some arm said what it is.
+    pub fn has_facts(&self) -> bool {
+        self.arms.iter().any(|arm| !arm.facts.is_empty())
+    }
+
+    /// Facts that some arms show and that are not the same in all arms that ran.
+    pub(crate) fn differing(&self) -> Vec<FactKind> {
+        FactKind::ALL.into_iter().filter(|kind| self.shown(*kind).len() > 1).collect()
+    }
+
+    /// Facts that are the same in all arms that ran, with their value.
+    pub(crate) fn common(&self) -> Vec<(FactKind, String)> {
+        let one = |kind| {
+            let mut values = self.shown(kind).into_iter().flatten();
+            Some((kind, values.next()?)).filter(|_| values.next().is_none())
+        };
+        FactKind::ALL.into_iter().filter_map(one).collect()
+    }
+
+    /// Facts of engines that no arm shows.
+    pub(crate) fn unseen(&self) -> Vec<FactKind> {
+        let is_unseen =
+            |kind: &FactKind| !kind.is_mechanism() && self.shown(*kind) == BTreeSet::from([None]);
+        FactKind::ALL.into_iter().filter(is_unseen).collect()
+    }
+
+    /// The different values of the arms that ran; nothing where one does not show it.
+    fn shown(&self, kind: FactKind) -> BTreeSet<Option<String>> {
+        let ran = self.arms.iter().filter(|arm| !arm.facts.is_empty());
+        ran.map(|arm| arm.shown(kind)).collect()
+    }
+}
+
+impl ArmSoftware {
+    /// A fact in words; nothing where it was not seen.
+    pub(crate) fn shown(&self, kind: FactKind) -> Option<String> {
+        let values = self.facts.get(&kind)?.iter().map(words::value);
+        Some(values.collect::<Vec<_>>().join(", "))
+    }
+
+    /// What the file adds to its processes: `vllm_args --x 1; env A, B`.
+    pub(crate) fn added(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.vllm_args.is_empty() {
+            parts.push(format!("vllm_args {}", self.vllm_args.join(" ")));
+        }
+        if !self.env.is_empty() {
+            parts.push(format!("env {} (values withheld)", self.env.join(", ")));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}

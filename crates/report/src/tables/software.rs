@@ -1,0 +1,75 @@
+//! What ran in the arms, as it said itself.
+
+use weir_model::FactKind;
+
+use super::{Table, TableCell, Tone};
+use crate::comparison::DeploymentComparison;
+use crate::likeness::words::name;
+
+/// What is not seen.
+const UNVERIFIED: &str = "unverified";
+
+/// The facts in which arms are not alike, a column per arm, and what the file adds to each;
+/// empty where all are alike.
+pub fn software_table(of: &DeploymentComparison) -> Table {
+    let note = &of.software;
+    let mut heads = vec!["fact"];
+    heads.extend(note.arms.iter().map(|arm| arm.arm.as_str()));
+    let mut table = Table::new("Running software, where arms differ", &heads);
+    for kind in note.differing() {
+        let mut row: Vec<TableCell> = vec![name(kind).into()];
+        row.extend(note.arms.iter().map(|arm| match arm.shown(kind) {
+            Some(value) => value.into(),
+            None if arm.facts.is_empty() => "-".into(),
+            // An arm without the mechanism has nothing to show of it.
+            None if kind.is_mechanism() && kind != FactKind::Connector => "-".into(),
+            None => TableCell { text: UNVERIFIED.to_owned(), tone: Tone::Weak },
+        }));
+        table.rows.push(row);
+    }
+    let added = [
+        ("vllm_args", note.arms.iter().map(|arm| arm.vllm_args.join(" ")).collect::<Vec<_>>()),
+        ("env (names)", note.arms.iter().map(|arm| arm.env.join(", ")).collect()),
+    ];
+    for (head, texts) in added {
+        if texts.iter().any(|text| !text.is_empty()) {
+            let mut row: Vec<TableCell> = vec![head.into()];
+            let shown = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+            row.extend(texts.into_iter().map(|text| TableCell::from(shown(text))));
+            table.rows.push(row);
+        }
+    }
+    table
+}
+
+/// What all arms have in common, what could not be seen, and what the file gives all of them; one
+/// sentence each.
+pub fn software_sentences(of: &DeploymentComparison) -> Vec<String> {
+    let note = &of.software;
+    let mut sentences = Vec::new();
+    if note.has_facts() {
+        let common = note.common();
+        let common: Vec<String> =
+            common.iter().map(|(kind, value)| format!("{} ({value})", name(*kind))).collect();
+        let (who, verb) =
+            if note.arms.len() == 1 { ("The arm", "shows") } else { ("All arms are alike", "in") };
+        if !common.is_empty() {
+            sentences.push(format!("{who} {verb}: {}.", common.join(", ")));
+        }
+        let unseen: Vec<&str> = note.unseen().into_iter().map(name).collect();
+        if !unseen.is_empty() {
+            sentences.push(format!("Unverified, because no arm shows it: {}.", unseen.join(", ")));
+        }
+    }
+    let mut given = Vec::new();
+    if !note.vllm_args.is_empty() {
+        given.push(format!("vllm_args {}", note.vllm_args.join(" ")));
+    }
+    if !note.env.is_empty() {
+        given.push(format!("env {} (values withheld)", note.env.join(", ")));
+    }
+    if !given.is_empty() {
+        sentences.push(format!("All arms get {}.", given.join("; ")));
+    }
+    sentences
+}

@@ -1,0 +1,152 @@
+//! Arms that differ in more than their mechanism, on evidence that was recorded of real vLLM.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weir_model::{Differing, FactKind, FactValue, Verdict};
+use weir_record::{CellStatus, Evidence};
+use weir_report::artifacts::report;
+use weir_report::comparison::Comparison;
+use weir_report::explanation::{Scope, explain};
+use weir_report::likeness::judge;
+use weir_report::oracle::{self, AnswerCount};
+use weir_report::results::{Provenance, Results};
+use weir_spec::Experiment;
+use weir_spec::plan::Plan;
+
+use crate::fixture;
+
+fn recorded(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recorded/unlike").join(name)
+}
+
+fn evidence(arm: &str) -> Evidence {
+    let text = fs::read_to_string(recorded(&format!("{arm}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The plan of the recorded run; without the control's own arguments where `healthy`.
+fn plan(healthy: bool) -> Plan {
+    let text = fs::read_to_string(recorded("experiment.yaml")).unwrap();
+    let crippled = "{preset: no-offload, vllm_args: [--no-enable-prefix-caching]}";
+    assert!(text.contains(crippled));
+    let text = if healthy { text.replace(crippled, "no-offload") } else { text };
+    let experiment = Experiment::parse(&text, "experiment.yaml", Path::new(""), &[]).unwrap();
+    Plan::resolve(&experiment).unwrap()
+}
+
+/// The results of the recorded run. The A/A arm's evidence is what a healthy control says.
+fn results(plan: &Plan, healthy: bool) -> Results<'_> {
+    let cell = |index: usize| {
+        let arm = &plan.deployments[0].arms[plan.cells[index].arm].name;
+        let mut result = fixture::result_of(plan, index);
+        let recorded = if healthy && arm == "no-offload" { "no-offload-aa" } else { arm };
+        result.evidence = Some(evidence(recorded));
+        result
+    };
+    let cells = (0..plan.cells.len()).map(cell).collect();
+    let mut results = Results { plan, provenance: Provenance::default(), cells };
+    judge(&mut results);
+    results
+}
+
+fn verdict(results: &Results<'_>, arm: &str) -> Verdict {
+    let arms = &results.plan.deployments[0].arms;
+    let is_arm = |index: usize| arms[results.plan.cells[index].arm].name == arm;
+    results.cells.iter().find(|result| is_arm(result.cell)).unwrap().verdict()
+}
+
+fn differs(results: &Results<'_>, arm: &str) -> Vec<Differing> {
+    let arms = &results.plan.deployments[0].arms;
+    let is_arm = |index: usize| arms[results.plan.cells[index].arm].name == arm;
+    let result = results.cells.iter().find(|result| is_arm(result.cell)).unwrap();
+    let unlike = result.unlike.iter().flat_map(|unlike| &unlike.differences);
+    unlike.map(|difference| difference.differs.clone()).collect()
+}
+
+#[test]
+fn nobody_gains_over_a_control_without_a_cache() {
+    let plan = plan(false);
+    let results = results(&plan, false);
+    assert_eq!(verdict(&results, "no-offload"), Verdict::Control);
+    for arm in ["no-offload-aa", "native-offload", "big-pool", "bf16", "lmcache-local"] {
+        assert!(matches!(verdict(&results, arm), Verdict::Failed(_)), "{arm}");
+        assert_eq!(differs(&results, arm)[0], Differing::Fact(FactKind::PrefixCaching), "{arm}");
+    }
+    let seen = Comparison::of(&results).unwrap();
+    let of = &seen.deployments[0];
+    assert!(of.decision.recommended.is_empty(), "{:?}", of.decision);
+    assert!(of.groups.iter().all(|group| group.arm == "no-offload" || group.counted == 0));
+    let control = &of.software.arms[0];
+    assert_eq!(control.vllm_args, ["--no-enable-prefix-caching"]);
+    let off = control.facts[&FactKind::PrefixCaching].first();
+    assert_eq!(off, Some(&FactValue::Flag(false)));
+}
+
+#[test]
+fn arms_that_differ_in_their_mechanism_alone_count() {
+    let plan = plan(true);
+    let results = results(&plan, true);
+    assert_eq!(verdict(&results, "no-offload-aa"), Verdict::Control);
+    assert_eq!(verdict(&results, "native-offload"), Verdict::Effective);
+    assert_eq!(verdict(&results, "lmcache-local"), Verdict::Effective);
+    assert_eq!(differs(&results, "big-pool"), [Differing::Fact(FactKind::Blocks)]);
+    let types = [FactKind::Dtype, FactKind::KvDtype].map(Differing::Fact);
+    assert_eq!(differs(&results, "bf16"), types);
+}
+
+/// Answers of another precision are other answers, and say nothing of what was stored.
+#[test]
+fn another_precision_is_not_comparable_and_not_corrupt() {
+    let plan = plan(true);
+    let mut results = results(&plan, true);
+    for result in &mut results.cells {
+        let arm = &plan.deployments[0].arms[plan.cells[result.cell].arm].name;
+        let mismatches = if arm == "bf16" { 20 } else { 0 };
+        result.answers = Some(AnswerCount { compared: 30, mismatches, ..AnswerCount::default() });
+    }
+    oracle::judge(&mut results);
+    assert!(matches!(verdict(&results, "bf16"), Verdict::Failed(_)));
+    let seen = Comparison::of(&results).unwrap();
+    assert!(seen.deployments[0].outputs.iter().all(|note| note.arm != "bf16"));
+}
+
+#[test]
+fn reports_show_what_arms_were_started_with_and_what_they_are() {
+    let plan = plan(false);
+    let results = results(&plan, false);
+    let seen = Comparison::of(&results).unwrap();
+    let files = report(&seen).unwrap();
+    let file = |path: &str| {
+        let file = files.iter().find(|file| file.path == path).unwrap();
+        String::from_utf8(file.bytes.clone()).unwrap()
+    };
+    let told = explain(&results, &seen, &std::collections::BTreeMap::new(), Scope::default());
+    let pages = [file("report/report.md"), file("report/report.html"), told.unwrap()];
+    for page in &pages {
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ").replace('\\', "");
+        for words in [
+            "--no-enable-prefix-caching",
+            "--num-gpu-blocks-override 257",
+            "LMCACHE_LOG_LEVEL",
+            "All arms are alike in:",
+            "max_num_seqs (8)",
+        ] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+}
+
+/// A cell whose own software is not as planned keeps that verdict.
+#[test]
+fn what_is_not_as_planned_is_told_before_anything_else() {
+    let plan = plan(true);
+    let mut results = results(&plan, true);
+    let unlike = results.cells.iter().find_map(|result| result.unlike.clone()).unwrap();
+    let control = results.cells.iter_mut().find(|result| plan.cells[result.cell].arm == 0);
+    let control = control.unwrap();
+    control.record.status = CellStatus::NotComparable(unlike.differences.clone());
+    let words = weir_report::likeness::not_comparable(&unlike.differences);
+    assert_eq!(control.verdict(), Verdict::Failed(words));
+    assert!(!control.counts());
+}

@@ -1,0 +1,270 @@
+//! Whether arms are alike in all but what they are compared for.
+//!
+//! A comparison ascribes the difference between two arms to the mechanism of one of them. That
+//! holds only where nothing else differs: so what the running software says of itself is compared
+//! with the plan and with the arm that is compared with. Pure functions of plan and facts;
+//! sentences are made where they are printed.
+
+pub mod arguments;
+mod planned;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_model::{
+    ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactValue, RunningFacts,
+};
+
+use crate::plan::{Arm, ArmRole, Cell, Deployment, Plan, PoolSize, Target};
+
+/// Share by which pools may differ that engines size by themselves: vLLM profiles its memory anew
+/// at every start, and what a connector takes on the GPU is part of its cost.
+const POOL_TOLERANCE: f64 = 0.05;
+
+/// Facts that the parts of one arm must agree on.
+const PARTS_AGREE: [FactKind; 13] = [
+    FactKind::PrefixCaching,
+    FactKind::Blocks,
+    FactKind::BlockSize,
+    FactKind::Dtype,
+    FactKind::KvDtype,
+    FactKind::MaxSequences,
+    FactKind::MaxBatchedTokens,
+    FactKind::MaxModelLen,
+    FactKind::ChunkedPrefill,
+    FactKind::TensorParallel,
+    FactKind::Eager,
+    FactKind::EngineVersion,
+    FactKind::LmcacheVersion,
+];
+
+/// What runs in a cell and is not what the plan says, and parts of it that are not alike. Of an arm
+/// as it is deployed the plan says nothing.
+pub fn against_plan(plan: &Plan, cell: &Cell, facts: &RunningFacts) -> Vec<FactDifference> {
+    let deployment = &plan.deployments[cell.deployment];
+    let arm = &deployment.arms[cell.arm];
+    if arm.role == ArmRole::AsDeployed {
+        return Vec::new();
+    }
+    let mut differences = Vec::new();
+    for (kind, expected) in planned::of(&plan.target, deployment, arm) {
+        if let Some(other) = facts.all(kind).iter().find(|fact| !expected.admits(&fact.value)) {
+            differences.push(FactDifference {
+                differs: Differing::Fact(kind),
+                place: other.place.clone(),
+                is: Some(other.value.clone()),
+                than: ComparedWith::Plan,
+                was: Some(expected.value()),
+                arguments: Vec::new(),
+            });
+        }
+    }
+    for kind in PARTS_AGREE {
+        let parts = facts.all(kind);
+        let Some(first) = parts.first() else { continue };
+        let alike = |value| are_alike(kind, &first.value, value, pools_vary(plan, deployment));
+        if let Some(other) = parts.iter().find(|part| !alike(&part.value)) {
+            differences.push(FactDifference {
+                differs: Differing::Fact(kind),
+                place: other.place.clone(),
+                is: Some(other.value.clone()),
+                than: ComparedWith::Part(first.place.clone()),
+                was: Some(first.value.clone()),
+                arguments: Vec::new(),
+            });
+        }
+    }
+    differences
+}
+
+/// Arguments and variables that the file gives one of two arms, or other values of, and that do not
+/// belong to a mechanism: `--max-num-seqs`, `env.OMP_NUM_THREADS`.
+pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
+    let (own, other) = (&arm.processes, &reference.processes);
+    let args = [own, other].map(|processes| arguments::by_flag(&processes.vllm_args));
+    let flags = differing(&args[0], &args[1]);
+    let names = differing(&own.env, &other.env);
+    let flags = flags.filter(|flag| !arguments::is_mechanism(flag)).cloned();
+    let names = names.filter(|name| !arguments::is_mechanism_variable(name));
+    flags.chain(names.map(|name| format!("env.{name}"))).collect()
+}
+
+/// The keys of two maps that have another value, or none, in one of them.
+fn differing<'a>(
+    one: &'a BTreeMap<String, String>,
+    other: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a String> {
+    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    keys.into_iter().filter(|key| one.get(*key) != other.get(*key))
+}
+
+/// Two arms of a deployment, to be compared.
+#[derive(Debug, Clone, Copy)]
+pub struct ArmPair<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where both stand.
+    pub deployment: &'a Deployment,
+    /// The arm.
+    pub arm: &'a Arm,
+    /// What it is compared with.
+    pub reference: &'a Arm,
+}
+
+impl ArmPair<'_> {
+    /// Whether there may be no difference at all: the control again, by that name or its own.
+    const fn is_same(&self) -> bool {
+        matches!(self.arm.role, ArmRole::Control | ArmRole::ControlAgain)
+    }
+
+    /// What differs between two arms besides the mechanism. Facts that one of them does not show
+    /// differ in nothing that could be said.
+    pub fn differences(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
+        let mut differences = self.facts(here, there);
+        if matches!(self.plan.target, Target::Local(_)) {
+            self.arguments(here, there, &mut differences);
+            self.variables(&mut differences);
+        }
+        differences
+    }
+
+    fn facts(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
+        let mut differences = Vec::new();
+        let kinds = FactKind::ALL.into_iter().filter(|kind| self.is_same() || !kind.is_mechanism());
+        for kind in kinds.filter(|kind| !self.is_cost(*kind)) {
+            let known = there.values(kind);
+            let Some(was) = known.first() else { continue };
+            let varies = pools_vary(self.plan, self.deployment);
+            let is_known = |value| known.iter().any(|was| are_alike(kind, was, value, varies));
+            if let Some(other) = here.all(kind).iter().find(|fact| !is_known(&fact.value)) {
+                differences.push(FactDifference {
+                    differs: Differing::Fact(kind),
+                    place: other.place.clone(),
+                    is: Some(other.value.clone()),
+                    than: ComparedWith::Arm(self.reference.name.clone()),
+                    was: Some((*was).clone()),
+                    arguments: self.deciding(kind),
+                });
+            }
+        }
+        differences
+    }
+
+    /// Whether a difference in it is a cost of the mechanism: LMCache switches vLLM's hybrid cache
+    /// manager off, and layers that keep a window alone then take as many blocks as the others.
+    fn is_cost(&self, kind: FactKind) -> bool {
+        let lmcache =
+            |arm: &Arm| arm.offload.as_ref().is_some_and(|offload| offload.mechanism.is_lmcache());
+        let limited = || {
+            let layers = self.deployment.model.kv_layers();
+            layers
+                .iter()
+                .any(|of| of.kind.limit().is_some() || of.kind == weir_model::KvKind::State)
+        };
+        matches!(kind, FactKind::Blocks | FactKind::BlockSize)
+            && lmcache(self.arm) != lmcache(self.reference)
+            && limited()
+    }
+
+    /// The arguments of both arms that decide a fact.
+    fn deciding(&self, kind: FactKind) -> Vec<ArmArgument> {
+        let arms = [self.arm, self.reference];
+        let given = arms.into_iter().flat_map(|arm| {
+            arguments::by_flag(&arm.processes.vllm_args).into_iter().map(move |given| (arm, given))
+        });
+        given
+            .filter(|(_, (flag, _))| arguments::decides(flag).contains(&kind))
+            .map(|(arm, (flag, value))| ArmArgument {
+                arm: arm.name.clone(),
+                argument: joined(&flag, &value),
+            })
+            .collect()
+    }
+
+    /// Arguments of which it is not known that they make no difference.
+    fn arguments(
+        &self,
+        here: &RunningFacts,
+        there: &RunningFacts,
+        differences: &mut Vec<FactDifference>,
+    ) {
+        let (own, other) = (
+            arguments::by_flag(&self.arm.processes.vllm_args),
+            arguments::by_flag(&self.reference.processes.vllm_args),
+        );
+        let visible =
+            |kind: &FactKind| !here.values(*kind).is_empty() && !there.values(*kind).is_empty();
+        let told: BTreeSet<FactKind> = differences.iter().filter_map(told_kind).collect();
+        for flag in differing(&own, &other) {
+            let decides = arguments::decides(flag);
+            let is_told = decides.iter().any(|kind| told.contains(kind));
+            let is_seen = !decides.is_empty() && decides.iter().all(visible);
+            let may_differ = !self.is_same() && (is_seen || arguments::is_mechanism(flag));
+            if is_told || may_differ {
+                continue;
+            }
+            let value =
+                |of: &BTreeMap<String, String>| of.get(flag).map(|text| FactValue::text(text));
+            differences.push(FactDifference {
+                differs: Differing::Argument(flag.clone()),
+                place: String::new(),
+                is: value(&own),
+                than: ComparedWith::Arm(self.reference.name.clone()),
+                was: value(&other),
+                arguments: Vec::new(),
+            });
+        }
+    }
+
+    /// Variables of the environment that are not the same.
+    fn variables(&self, differences: &mut Vec<FactDifference>) {
+        let (own, other) = (&self.arm.processes.env, &self.reference.processes.env);
+        for name in differing(own, other) {
+            if !self.is_same() && arguments::is_mechanism_variable(name) {
+                continue;
+            }
+            differences.push(FactDifference {
+                differs: Differing::Variable(name.clone()),
+                place: String::new(),
+                is: None,
+                than: ComparedWith::Arm(self.reference.name.clone()),
+                was: None,
+                arguments: Vec::new(),
+            });
+        }
+    }
+}
+
+const fn told_kind(difference: &FactDifference) -> Option<FactKind> {
+    match difference.differs {
+        Differing::Fact(kind) => Some(kind),
+        Differing::Argument(_) | Differing::Variable(_) => None,
+    }
+}
+
+/// A flag with its value.
+fn joined(flag: &str, value: &str) -> String {
+    if value.is_empty() { flag.to_owned() } else { format!("{flag} {value}") }
+}
+
+/// Whether engines size their pools themselves.
+fn pools_vary(plan: &Plan, deployment: &Deployment) -> bool {
+    match plan.target {
+        Target::Local(_) => deployment.pool != PoolSize::Given,
+        Target::Endpoint(_) => true,
+        Target::Emulated(_) | Target::Simulated => false,
+    }
+}
+
+/// Whether two values are the same as far as it matters.
+fn are_alike(kind: FactKind, one: &FactValue, other: &FactValue, pools_vary: bool) -> bool {
+    match (kind, one, other) {
+        (FactKind::Blocks, FactValue::Count(one), FactValue::Count(other)) if pools_vary => {
+            let most = *one.max(other) as f64;
+            one.abs_diff(*other) as f64 <= POOL_TOLERANCE * most
+        }
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! What the plan says of the software of an arm.
+
+use std::collections::BTreeMap;
+
+use weir_engine::Mechanism;
+use weir_model::{FactKind, FactValue};
+
+use super::arguments;
+use crate::plan::{Arm, Deployment, PoolSize, Target};
+
+/// What a fact must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// One of these.
+    OneOf(Vec<FactValue>),
+    /// A type of so many bytes.
+    Bytes(u32),
+    /// Only these connectors, or any of them where there are several.
+    Connectors(&'static [&'static str]),
+}
+
+/// Connectors by mechanism: vLLM's own, and those of LMCache.
+const NATIVE: &[&str] = &["OffloadingConnector", "SimpleCPUOffloadConnector"];
+const LMCACHE: &[&str] = &["LMCacheMPConnector", "LMCacheConnectorV1", "LMCacheConnector"];
+/// What Weir knows of stores; others are what their owners say.
+const PRODUCTS: [&str; 3] = ["redis", "valkey", "kvrocks"];
+
+impl Expected {
+    fn is(value: FactValue) -> Self {
+        Self::OneOf(vec![value])
+    }
+
+    /// Whether what runs is so. What is not known to be otherwise is.
+    pub(super) fn admits(&self, value: &FactValue) -> bool {
+        match (self, value) {
+            (Self::OneOf(values), value) => values.contains(value),
+            (Self::Bytes(bytes), FactValue::Text(dtype)) => {
+                width(dtype).is_none_or(|width| width == *bytes)
+            }
+            (Self::Connectors([]), FactValue::Words(names)) => names.is_empty(),
+            (Self::Connectors(known), FactValue::Words(names)) => {
+                names.iter().any(|name| known.contains(&name.as_str()))
+            }
+            _ => true,
+        }
+    }
+
+    /// As it is told.
+    pub(super) fn value(&self) -> FactValue {
+        match self {
+            Self::OneOf(values) => values.first().cloned().unwrap_or(FactValue::Words(Vec::new())),
+            Self::Bytes(1) => FactValue::text("fp8"),
+            Self::Bytes(2) => FactValue::text("bfloat16 or float16"),
+            Self::Bytes(_) => FactValue::text("float32"),
+            Self::Connectors(known) => {
+                FactValue::Words(known.first().iter().map(|name| (**name).to_owned()).collect())
+            }
+        }
+    }
+}
+
+/// Bytes of an element of a type; nothing for types that Weir does not know.
+fn width(dtype: &str) -> Option<u32> {
+    match dtype {
+        "float32" | "float" => Some(4),
+        "float16" | "half" | "bfloat16" => Some(2),
+        _ if dtype.starts_with("fp8") || dtype.starts_with("int8") => Some(1),
+        _ => None,
+    }
+}
+
+/// What the plan says of an arm. Facts that arguments of the file decide are those of the
+/// arguments: other arms show whether the comparison stands.
+pub(super) fn of(
+    target: &Target,
+    deployment: &Deployment,
+    arm: &Arm,
+) -> BTreeMap<FactKind, Expected> {
+    let mut expected = BTreeMap::new();
+    match target {
+        Target::Local(local) => {
+            engine(deployment, &mut expected);
+            mechanism(arm, &mut expected);
+            let given = local.vllm_args.iter().chain(&arm.processes.vllm_args).cloned();
+            let given = arguments::by_flag(&given.collect::<Vec<_>>());
+            for flag in given.keys() {
+                for kind in arguments::decides(flag) {
+                    expected.remove(kind);
+                }
+            }
+            if arm.offload.is_some() && given.contains_key(arguments::CONNECTOR) {
+                expected.remove(&FactKind::Connector);
+            }
+            if local.dtype.is_some() {
+                expected.remove(&FactKind::KvDtype);
+            }
+        }
+        Target::Endpoint(_) => {
+            let caching = FactValue::Flag(deployment.engine.prefix_caching);
+            expected.insert(FactKind::PrefixCaching, Expected::is(caching));
+            let bytes = deployment.model.kv_bytes_per_element;
+            expected.insert(FactKind::KvDtype, Expected::Bytes(bytes));
+            mechanism(arm, &mut expected);
+        }
+        Target::Emulated(_) | Target::Simulated => {}
+    }
+    store(arm, &mut expected);
+    expected
+}
+
+fn engine(deployment: &Deployment, expected: &mut BTreeMap<FactKind, Expected>) {
+    let engine = &deployment.engine;
+    let count = |count: u32| FactValue::Count(u64::from(count));
+    let mut is = |kind, value| expected.insert(kind, Expected::is(value));
+    is(FactKind::PrefixCaching, FactValue::Flag(engine.prefix_caching));
+    is(FactKind::MaxSequences, count(engine.max_num_seqs));
+    is(FactKind::MaxBatchedTokens, count(engine.max_num_batched_tokens));
+    is(FactKind::MaxModelLen, count(engine.max_model_len));
+    is(FactKind::TensorParallel, count(deployment.tensor_parallel));
+    is(FactKind::ServedModel, FactValue::text(&deployment.model.name));
+    if deployment.pool == PoolSize::Given {
+        // vLLM never gives out the first of its blocks.
+        is(FactKind::Blocks, count(engine.blocks + 1));
+    }
+    // Blocks that hold states are longer than what vLLM is told.
+    let sizes = [deployment.vllm_block_size, engine.block_size].map(count);
+    expected.insert(FactKind::BlockSize, Expected::OneOf(sizes.into()));
+    let bytes = Expected::Bytes(deployment.model.kv_bytes_per_element);
+    expected.insert(FactKind::KvDtype, bytes);
+}
+
+fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
+    let Some(offload) = &arm.offload else {
+        expected.insert(FactKind::Connector, Expected::Connectors(&[]));
+        return;
+    };
+    let connectors = match offload.mechanism {
+        Mechanism::Native => NATIVE,
+        Mechanism::Lmcache | Mechanism::LmcacheServer => {
+            let chunk = FactValue::Count(u64::from(offload.chunk_tokens));
+            expected.insert(FactKind::ChunkTokens, Expected::is(chunk));
+            LMCACHE
+        }
+    };
+    expected.insert(FactKind::Connector, Expected::Connectors(connectors));
+}
+
+/// The product of the arm's store. One that calls itself otherwise is another; what Weir does not
+/// know may be a build of it under another name.
+fn store(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
+    let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
+        return;
+    };
+    if PRODUCTS.contains(&store.product.as_str()) {
+        let values = [store.product.as_str(), "other"].map(FactValue::text);
+        expected.insert(FactKind::StoreProduct, Expected::OneOf(values.into()));
+    }
+}

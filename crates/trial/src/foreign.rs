@@ -1,0 +1,196 @@
+//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic.
+//!
+//! Engines count a prompt when its prefill ends, the generator where the first token came, a moment
+//! later. What both count over the window can differ by the requests at its edges, and the scrapes
+//! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
+//! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
+
+use weir_model::{Nanos, RequestRow, Window};
+use weir_observe::signals::Asked;
+use weir_spec::plan::{Api, Client};
+
+/// Requests are kept that were answered so long before or after the window: a scrape takes less.
+const REACH: Nanos = Nanos::from_secs(30);
+/// An answer is on its way to the client so long, and a counter behind it: more than healthy ones.
+const SLACK: Nanos = Nanos::from_secs(1);
+/// Share of the tokens that counts may differ by where answers do not say how long prompts were.
+const UNCOUNTED_SHARE: f64 = 0.1;
+/// Tokens that a chat template puts before the first message, at most.
+const TEMPLATE: u64 = 256;
+
+/// Engines counted more than was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the engines counted {counted} prompt tokens in the window, and the load sent {sent}, with the \
+     requests at the window's edges {most} at most: other clients were served too; keep them away, \
+     and check that the metrics are those of the arm's engines alone"
+)]
+pub struct ForeignTokens {
+    /// What the engines counted.
+    pub counted: u64,
+    /// What was sent by requests whose first token came in the window.
+    pub sent: u64,
+    /// The same with all that can have been counted besides.
+    pub most: u64,
+}
+
+/// A request outside of the window.
+#[derive(Debug, Clone, Copy)]
+struct Outside {
+    sent: Nanos,
+    first: Option<Nanos>,
+    tokens: u64,
+}
+
+/// Requests around the edges of the window.
+#[derive(Debug, Default)]
+pub(crate) struct EdgeRequests {
+    outside: Vec<Outside>,
+    longest: u64,
+}
+
+impl EdgeRequests {
+    /// Adds a request, where its first token did not come in the window and yet may have been
+    /// counted there.
+    pub(crate) fn add(&mut self, row: &RequestRow, window: Window) {
+        let tokens = u64::from(row.prompt_tokens.0);
+        self.put(Outside { sent: row.start, first: row.first_token, tokens }, window);
+    }
+
+    fn put(&mut self, request: Outside, window: Window) {
+        self.longest = self.longest.max(request.tokens);
+        let is_near = match request.first {
+            Some(first) if window.contains(first) => false,
+            Some(first) if first < window.start => after(first, REACH) >= window.start,
+            _ => request.sent < after(window.end, REACH),
+        };
+        if is_near {
+            self.outside.push(request);
+        }
+    }
+
+    /// Tokens that engines may have counted in the window besides, if the scrapes at its edges were
+    /// so late.
+    fn most(&self, window: Window, late: Nanos) -> u64 {
+        let slack = after(late, SLACK);
+        let may_count = |of: &&Outside| match of.first {
+            Some(first) if first < window.start => after(first, slack) >= window.start,
+            // Sent before the end was scraped, and not answered by then.
+            Some(_) => of.sent < after(window.end, slack),
+            None => true,
+        };
+        self.outside.iter().filter(may_count).map(|of| of.tokens).sum()
+    }
+}
+
+/// A window may have no end.
+const fn after(moment: Nanos, by: Nanos) -> Nanos {
+    Nanos(moment.0.saturating_add(by.0))
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PromptCount {
+    /// What the engines counted.
+    pub(crate) counted: f64,
+    /// Requests whose first token came in the window, and their tokens.
+    pub(crate) requests: u64,
+    pub(crate) sent: u64,
+    /// Whether answers said how long their prompts were.
+    pub(crate) has_usage: bool,
+}
+
+impl PromptCount {
+    /// What engines counted, and what was asked of them.
+    pub(crate) const fn of(counted: f64, asked: &Asked, has_usage: bool) -> Self {
+        Self { counted, requests: asked.requests, sent: asked.prompt_tokens, has_usage }
+    }
+}
+
+/// Whether engines counted more than the cell sent.
+pub(crate) fn tokens(
+    count: PromptCount,
+    edges: &EdgeRequests,
+    (window, late): (Window, Nanos),
+    client: &Client,
+) -> Result<(), ForeignTokens> {
+    let answers = |key| client.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
+    if answers("n") > 1 || answers("best_of") > 1 {
+        // Engines count a prompt once per answer.
+        return Ok(());
+    }
+    let mut most = count.sent + edges.most(window, late) + edges.longest;
+    if !count.has_usage {
+        most += (UNCOUNTED_SHARE * count.sent as f64) as u64;
+        if client.api == Api::Chat {
+            most += count.requests * TEMPLATE;
+        }
+    }
+    let counted = count.counted as u64;
+    if counted > most { Err(ForeignTokens { counted, sent: count.sent, most }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window { start: Nanos::from_secs(4), end: Nanos::from_secs(12) };
+
+    fn request(sent: u64, first: Option<u64>, tokens: u64) -> Outside {
+        Outside { sent: Nanos::from_secs(sent), first: first.map(Nanos::from_secs), tokens }
+    }
+
+    fn edges() -> EdgeRequests {
+        let mut edges = EdgeRequests::default();
+        let requests = [
+            request(1, Some(2), 1_000), // long before
+            request(2, Some(3), 1_040), // a moment before
+            request(5, Some(6), 1_040), // inside
+            request(11, Some(14), 1_040),
+            request(14, Some(15), 1_000), // sent when all was scraped
+            request(10, None, 1_040),
+        ];
+        for request in requests {
+            edges.put(request, WINDOW);
+        }
+        edges
+    }
+
+    fn judged(counted: f64, client: &Client) -> Result<(), ForeignTokens> {
+        let count = PromptCount { counted, requests: 2, sent: 2_128, has_usage: true };
+        tokens(count, &edges(), (WINDOW, Nanos::ZERO), client)
+    }
+
+    #[test]
+    fn requests_at_the_edges_explain_no_more_than_themselves() {
+        let client = Client::default();
+        // Three requests at the edges, and one more for a probe of the server's owner.
+        assert_eq!(judged(2_128.0 + 4.0 * 1_040.0, &client), Ok(()));
+        let beyond = ForeignTokens { counted: 6_289, sent: 2_128, most: 6_288 };
+        assert_eq!(judged(6_289.0, &client), Err(beyond));
+    }
+
+    #[test]
+    fn a_late_scrape_has_more_requests_at_its_edge() {
+        assert_eq!(edges().most(WINDOW, Nanos::ZERO), 3 * 1_040);
+        assert_eq!(edges().most(WINDOW, Nanos::from_secs(2)), 3 * 1_040 + 2_000);
+    }
+
+    #[test]
+    fn several_answers_per_prompt_are_not_judged() {
+        let mut client = Client::default();
+        client.body.insert("n".to_owned(), 2.into());
+        assert_eq!(judged(1e9, &client), Ok(()));
+    }
+
+    #[test]
+    fn where_no_answer_says_how_long_its_prompt_was_counts_may_differ() {
+        let count = PromptCount { counted: 1_100.0, requests: 1, sent: 1_000, has_usage: false };
+        let none = EdgeRequests::default();
+        let client = Client::default();
+        assert_eq!(tokens(count, &none, (WINDOW, Nanos::ZERO), &client), Ok(()));
+        let said = PromptCount { has_usage: true, ..count };
+        let foreign = ForeignTokens { counted: 1_100, sent: 1_000, most: 1_000 };
+        assert_eq!(tokens(said, &none, (WINDOW, Nanos::ZERO), &client), Err(foreign));
+    }
+}

@@ -42,7 +42,7 @@ use crate::caches::FirstPrompts;
 use crate::edges::{Edges, Observed};
 pub use crate::error::TrialError;
 use crate::first::{FirstRequests, Vocabulary};
-use crate::foreign::{ForeignTokens, PromptCount};
+use crate::foreign::{EdgeRequests, ForeignTokens, PromptCount};
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
@@ -216,17 +216,14 @@ impl Measurement<'_> {
         mut notes: Vec<String>,
         phase: &mut dyn FnMut(Phase),
     ) -> Result<Trial, TrialError> {
-        let level = self.level();
-        let source = self.deployment.open_source(level, self.cell.seed)?;
+        let source = self.deployment.open_source(self.level(), self.cell.seed)?;
         let mut source = Salted::new(source, self.plan.salt);
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
         let sampling = SamplerConfig::default();
         let (sampler, samples) = Sampler::start(sources(&scrapers), sampling, clock)?;
-        let end = level.duration.unwrap_or(Nanos(u64::MAX));
-        let block = self.deployment.engine.block_size;
-        let window = Window { start: level.warmup, end };
-        let mut rows = Rows::new(writer, window, block);
+        let window = self.window();
+        let mut rows = Rows::new(writer, window, self.deployment.engine.block_size);
         let offered = self.offer(config, (&mut source, &mut rows), &scrapers, live);
         sampler.stop();
         let Offered { report, edges, others } = offered?;
@@ -261,10 +258,7 @@ impl Measurement<'_> {
         };
         let beyond = beyond::hits(&asked, &signals, self.allowance(&in_window)).err();
         let foreign = counted.and_then(|counted| {
-            let has_usage = report.answers.by_usage > 0;
-            let count = PromptCount::of(counted, &asked.looked_up, has_usage);
-            let late = edges.lateness(UnixNanos(report.started_unix_ns), window);
-            foreign::tokens(count, &at_edges, (window, late), &self.plan.client).err()
+            self.foreign(counted, &asked, (&at_edges, window), (&edges, &report))
         });
         let contradiction = self.contradiction(beyond, foreign, &mut notes);
         let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
@@ -282,6 +276,26 @@ impl Measurement<'_> {
             facts: RunningFacts::default(),
             changed: Vec::new(),
         })
+    }
+
+    /// The window of the plan; a level without a duration ends it itself.
+    fn window(&self) -> Window {
+        let level = self.level();
+        Window { start: level.warmup, end: level.duration.unwrap_or(Nanos(u64::MAX)) }
+    }
+
+    /// Prompts that the engines counted and the load did not send.
+    fn foreign(
+        &self,
+        counted: f64,
+        asked: &AskedLoad,
+        (at_edges, window): (&EdgeRequests, Window),
+        (edges, report): (&Edges, &LoadReport),
+    ) -> Option<ForeignTokens> {
+        let has_usage = report.answers.by_usage > 0;
+        let count = PromptCount::of(counted, &asked.looked_up, has_usage);
+        let late = edges.lateness(UnixNanos(report.started_unix_ns), window);
+        foreign::tokens(count, at_edges, (window, late), &self.plan.client).err()
     }
 
     /// Offers the load, while the edges of its window, the parts and the machine are watched.

@@ -14,6 +14,7 @@ mod explain;
 mod failing;
 mod folder;
 mod interruption;
+mod likeness;
 mod live;
 mod long;
 mod probe;

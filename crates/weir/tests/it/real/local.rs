@@ -278,6 +278,52 @@ fn nothing_is_left() {
     assert_eq!((left.code, left.out.as_str()), (Some(0), ""), "{}", left.err);
 }
 
+/// A control without the cache that its arms have, a pool that is larger, another precision: what
+/// they gain, nobody can say by what.
+#[test]
+fn arms_that_differ_in_more_than_their_mechanism_do_not_count() {
+    let test = "arms_that_differ_in_more_than_their_mechanism_do_not_count";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let without_cache = "vllm_args: [--no-enable-prefix-caching]";
+    let larger = "vllm_args: [--num-gpu-blocks-override, '1032']";
+    let half = "vllm_args: [--dtype, bfloat16]";
+    let arms = format!(
+        "
+  - {{preset: no-offload, {without_cache}}}
+  - no-offload-aa
+  - {{preset: native-offload, bytes: 200MiB, {without_cache}}}
+  - {{preset: native-offload, name: larger, bytes: 200MiB, {larger}}}
+  - {{preset: native-offload, name: half, bytes: 200MiB, {half}}}
+"
+    );
+    experiment(folder.path(), &arms, PRESSED, "{users: [2], duration: 8s, warmup: 3s}");
+    let answer = measured(folder.path());
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let summary = json(&folder.path().join("run/analysis/summary.json"));
+    let of = &summary["deployments"][0];
+    let facts = |arm: usize, kind: &str| of["software"]["arms"][arm]["facts"][kind][0].clone();
+    let caching: Vec<Value> = (0..5).map(|arm| facts(arm, "prefix-caching")).collect();
+    assert_eq!(caching, [false, true, false, true, true], "{of:#}");
+    assert_eq!((facts(0, "blocks"), facts(3, "blocks")), (129.into(), 1032.into()), "{of:#}");
+    assert_eq!((facts(0, "kv-dtype"), facts(4, "kv-dtype")), ("float32".into(), "bfloat16".into()));
+    let counted = |arm: &str| {
+        let groups = of["groups"].as_array().unwrap().iter();
+        let mut group = groups.filter(|group| group["arm"] == arm);
+        group.next().unwrap()["counted"].clone()
+    };
+    // What lacks the same as the control is comparable with it.
+    assert_eq!((counted("no-offload"), counted("native-offload")), (1.into(), 1.into()), "{of:#}");
+    for arm in ["no-offload-aa", "larger", "half"] {
+        assert_eq!(counted(arm), 0, "{arm}: {of:#}");
+    }
+    explains(folder.path(), &["--no-enable-prefix-caching", "--num-gpu-blocks-override 1032"]);
+    nothing_is_left();
+}
+
 #[test]
 fn what_only_costs_is_called_so() {
     let test = "what_only_costs_is_called_so";

@@ -75,7 +75,8 @@ impl Edges {
     pub(crate) fn lateness(&self, began: UnixNanos, window: Window) -> Nanos {
         let late = |read: &Snapshot, edge: Nanos| {
             let after = read.at.since(began).unwrap_or_default();
-            after.saturating_sub(edge).0.saturating_add(read.took.0)
+            // A scrape's moment is its middle.
+            after.saturating_sub(edge).0.saturating_add(read.took.0 / 2)
         };
         let pairs = self.pairs.iter();
         let each = pairs.map(|(a, b)| late(a, window.start).max(late(b, window.end)));

@@ -124,7 +124,7 @@ mod tests {
     fn sources(signals: &[(SignalKind, f64, &str)]) -> TokenSources {
         let mut all = Signals::default();
         for (kind, value, source) in signals {
-            all.add(*kind, *value, *source);
+            all.add(*kind, *value, source);
         }
         let result = CellResult {
             cell: 0,

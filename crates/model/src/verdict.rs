@@ -96,7 +96,7 @@ pub enum Verdict {
     Void(VoidReason),
     /// Outputs differ from the control's beyond the A/A arm's rate.
     Corrupt,
-    /// The cell did not finish, or its figures contradict each other.
+    /// The cell did not finish, its figures contradict each other, or what ran is not comparable.
     Failed(String),
     /// There was no source to see the mechanism.
     Unverified,

@@ -189,6 +189,11 @@ impl CellResult {
         why.is_some_and(|why| self.verdict() == why)
     }
 
+    /// Whether it does not count because of what ran.
+    pub(crate) fn is_not_comparable(&self) -> bool {
+        self.is_unlike() || matches!(self.record.status, CellStatus::NotComparable(_))
+    }
+
     /// What could not be done or seen, a sentence each without a full stop.
     pub fn notes(&self) -> &[String] {
         self.evidence.as_ref().map_or(&[], |evidence| &evidence.notes)

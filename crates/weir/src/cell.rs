@@ -184,8 +184,9 @@ fn evidence(
         }
         CellStatus::NotComparable(differences) => {
             let why = without_result(status, figures).unwrap_or_default();
+            let explanation = likeness::explanation(differences);
             let remedy = likeness::remedy(differences).to_owned();
-            (Verdict::Failed(why.clone()), why + ".", Some(remedy))
+            (Verdict::Failed(why), explanation, Some(remedy))
         }
     };
     let mut notes = ran.notes.clone();

@@ -286,7 +286,9 @@ fn whys(group: &Group<'_>) -> Vec<String> {
         let which = if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
         lines.push(match verdict {
             // The cause stands with the verdict.
-            Verdict::Failed(_) => format!("Its signals alone{which} say: {why}"),
+            Verdict::Failed(_) if !result.is_not_comparable() => {
+                format!("Its signals alone{which} say: {why}")
+            }
             _ => format!("Why{which}: {why}"),
         });
         lines.extend(result.remedy().map(|remedy| remedy_words(&verdict, remedy)));

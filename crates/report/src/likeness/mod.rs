@@ -32,13 +32,15 @@ impl Unlike {
         if differences.is_empty() {
             return None;
         }
-        let all: Vec<String> = differences.iter().map(words::difference).collect();
-        let explanation = format!(
-            "It differs from what it is compared with in more than its mechanism: {}.",
-            all.join("; ")
-        );
+        let explanation = explanation(&differences);
         Some(Self { differences, explanation })
     }
+}
+
+/// Each difference, in one sentence.
+pub fn explanation(differences: &[FactDifference]) -> String {
+    let all: Vec<String> = differences.iter().map(words::difference).collect();
+    format!("What ran differs in more than the mechanism: {}.", all.join("; "))
 }
 
 /// What to do about differences.

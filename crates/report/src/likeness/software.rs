@@ -96,11 +96,11 @@ impl SoftwareNote {
         FactKind::ALL.into_iter().filter(|kind| self.shown(*kind).len() > 1).collect()
     }
 
-    /// Facts that are the same in all arms that ran, with their value.
+    /// Facts that all arms that ran show, and that are the same in all of them, with their value.
     pub(crate) fn common(&self) -> Vec<(FactKind, String)> {
         let one = |kind| {
-            let mut values = self.shown(kind).into_iter().flatten();
-            Some((kind, values.next()?)).filter(|_| values.next().is_none())
+            let mut values = self.shown(kind).into_iter();
+            Some((kind, values.next()??)).filter(|_| values.next().is_none())
         };
         FactKind::ALL.into_iter().filter_map(one).collect()
     }

@@ -12,22 +12,23 @@ use weir_report::likeness::judge;
 use weir_report::oracle::{self, AnswerCount};
 use weir_report::results::{Provenance, Results};
 use weir_spec::Experiment;
+use weir_spec::likeness::against_plan;
 use weir_spec::plan::Plan;
 
 use crate::fixture;
 
 fn recorded(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recorded/unlike").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recorded").join(name)
 }
 
-fn evidence(arm: &str) -> Evidence {
-    let text = fs::read_to_string(recorded(&format!("{arm}.json"))).unwrap();
+fn evidence(run: &str, arm: &str) -> Evidence {
+    let text = fs::read_to_string(recorded(run).join(format!("{arm}.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 /// The plan of the recorded run; without the control's own arguments where `healthy`.
 fn plan(healthy: bool) -> Plan {
-    let text = fs::read_to_string(recorded("experiment.yaml")).unwrap();
+    let text = fs::read_to_string(recorded("unlike/experiment.yaml")).unwrap();
     let crippled = "{preset: no-offload, vllm_args: [--no-enable-prefix-caching]}";
     assert!(text.contains(crippled));
     let text = if healthy { text.replace(crippled, "no-offload") } else { text };
@@ -41,7 +42,7 @@ fn results(plan: &Plan, healthy: bool) -> Results<'_> {
         let arm = &plan.deployments[0].arms[plan.cells[index].arm].name;
         let mut result = fixture::result_of(plan, index);
         let recorded = if healthy && arm == "no-offload" { "no-offload-aa" } else { arm };
-        result.evidence = Some(evidence(recorded));
+        result.evidence = Some(evidence("unlike", recorded));
         result
     };
     let cells = (0..plan.cells.len()).map(cell).collect();
@@ -134,6 +135,9 @@ fn reports_show_what_arms_were_started_with_and_what_they_are() {
         ] {
             assert!(page.contains(words), "{words}: {page}");
         }
+        // What one arm alone has, all arms are not alike in.
+        assert!(!page.contains("LMCache version (0.5.6)"), "{page}");
+        assert!(!page.contains("signals alone say"), "{page}");
     }
 }
 
@@ -149,4 +153,25 @@ fn what_is_not_as_planned_is_told_before_anything_else() {
     let words = weir_report::likeness::not_comparable(&unlike.differences);
     assert_eq!(control.verdict(), Verdict::Failed(words));
     assert!(!control.counts());
+}
+
+/// What vLLM's own connector shows is no LMCache, and a control has none; of a server without any,
+/// nothing is shown that could be denied.
+#[test]
+fn endpoints_are_what_they_show() {
+    let text = fs::read_to_string(recorded("claims/experiment.yaml")).unwrap();
+    let experiment = Experiment::parse(&text, "experiment.yaml", Path::new(""), &[]).unwrap();
+    let plan = Plan::resolve(&experiment).unwrap();
+    let arms = &plan.deployments[0].arms;
+    let connector = FactValue::Words(vec!["OffloadingConnector".to_owned()]);
+    for (arm, wanted) in [("no-offload", true), ("native-offload", false), ("lmcache-local", true)]
+    {
+        let cell = plan.cells.iter().find(|cell| arms[cell.arm].name == arm).unwrap();
+        let seen = against_plan(&plan, cell, &evidence("claims", arm).facts);
+        assert_eq!(seen.len(), usize::from(wanted), "{arm}: {seen:?}");
+        for difference in seen {
+            assert_eq!(difference.differs, Differing::Fact(FactKind::Connector), "{arm}");
+            assert_eq!(difference.is.as_ref(), Some(&connector), "{arm}");
+        }
+    }
 }

@@ -72,7 +72,7 @@ fn measured(folder: &Path) -> Answer {
         for cell in refused {
             fs::remove_dir_all(cell).unwrap();
         }
-        answer = weir(folder, &["run", "--resume", "run"]);
+        answer = weir(folder, &["run", "local.yaml", "--resume", "run"]);
     }
     answer
 }

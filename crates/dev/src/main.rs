@@ -3,6 +3,7 @@
 mod generate;
 mod repository;
 mod tidy;
+mod truths;
 mod validate;
 
 use std::io::Write;
@@ -28,6 +29,17 @@ enum Command {
     },
     /// Check the rules for sources: lengths, names, READMEs, dependencies.
     Tidy,
+    /// Record a cell of real software whose truth was arranged, with the verdict that it must get.
+    Truth {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// The arm; its first level and repeat are taken.
+        arm: String,
+        /// The recording's name: a file of validation/verdicts/.
+        name: String,
+        /// What was true, in one sentence.
+        truth: String,
+    },
     /// Compare the simulator with published measurements, row by row.
     Validate {
         /// The binary; the default is the release build.
@@ -40,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Generate { check } => generate(check),
         Command::Tidy => tidy(),
+        Command::Truth { run, arm, name, truth } => record(&run, &arm, &name, &truth),
         Command::Validate { weir } => validate(weir),
     };
     match outcome {
@@ -54,7 +67,7 @@ fn main() -> ExitCode {
 
 fn generate(check: bool) -> anyhow::Result<ExitCode> {
     let root = repository::root();
-    let mut references = generate::from_code()?;
+    let mut references = generate::from_code(&root)?;
     references.push(generate::command_line::reference(&root)?);
     let mut out = std::io::stdout();
     if !check {
@@ -80,6 +93,12 @@ fn tidy() -> anyhow::Result<ExitCode> {
         writeln!(out, "{finding}")?;
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn record(run: &std::path::Path, arm: &str, name: &str, truth: &str) -> anyhow::Result<ExitCode> {
+    let path = truths::record(&repository::root(), (run, arm), (name, truth))?;
+    writeln!(std::io::stdout(), "wrote {}", path.display())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn validate(weir: Option<std::path::PathBuf>) -> anyhow::Result<ExitCode> {

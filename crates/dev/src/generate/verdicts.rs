@@ -3,6 +3,8 @@
 //! Words and meanings are taken from the JSON schemas of the enumerations: their variants, under
 //! the names that stand in files, with their doc comments. A new word documents itself.
 
+use std::path::Path;
+
 use anyhow::Context;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use weir_model::{FactKind, OverheadReason, SignalKind, Verdict, VoidReason};
 
 use super::Reference;
 use super::table::{code, table};
+use crate::truths;
 
 /// One variant of an enumeration.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,13 +26,15 @@ struct Word {
 }
 
 /// The reference.
-pub(crate) fn reference() -> anyhow::Result<Reference> {
+pub(crate) fn reference(root: &Path) -> anyhow::Result<Reference> {
     let body = format!(
         "# Verdicts\n\nEach cell ends with a verdict: whether the mechanism under test acted, and \
          what the cell's figures are worth. It stands in the cell's `evidence.json`, with the \
          claims and signals behind it, and in every table of the report. On the simulated target \
          verdicts are predictions.\n\n{}\n\
          ## Reasons of `overhead-only`\n\n{}\n## Reasons of `void`\n\n{}\n\
+         ## What was true, and what it is called\n\nEach row was arranged on real software and \
+         recorded (`validation/verdicts/`); the suite decides it anew.\n\n{}\n\
          ## Signals\n\nWhat was seen of the mechanism. A difference is taken over the measured \
          window, a level at its end. A signal that is missing could not be observed, which is not \
          the same as zero.\n\n{}\n\
@@ -40,8 +45,9 @@ pub(crate) fn reference() -> anyhow::Result<Reference> {
          to the mechanism. The A/A arm equals its control in all of it, and in `vllm_args` and \
          `env`. A fact that is missing could not be seen: it is `unverified`.\n\n{}",
         verdicts()?,
-        reasons::<OverheadReason>()?,
+        reasons_of_overhead()?,
         reasons::<VoidReason>()?,
+        recorded(root)?,
         signals()?,
         facts()?,
     );
@@ -51,7 +57,11 @@ pub(crate) fn reference() -> anyhow::Result<Reference> {
 fn verdicts() -> anyhow::Result<String> {
     let mut rows = Vec::new();
     for word in words::<Verdict>()? {
-        let counts = if example(&word)?.counts() { "yes" } else { "no" };
+        let counts = match example(&word)? {
+            Verdict::OverheadOnly(_) => "by its reason",
+            verdict if verdict.counts() => "yes",
+            _ => "no",
+        };
         let reason = if word.payload.is_some() { " (reason)" } else { "" };
         rows.push(vec![code(&word.name) + reason, word.meaning, counts.to_owned()]);
     }
@@ -76,6 +86,24 @@ fn example(word: &Word) -> anyhow::Result<Verdict> {
 
 fn first<T: JsonSchema>() -> anyhow::Result<String> {
     Ok(words::<T>()?.into_iter().next().context("an enumeration without words")?.name)
+}
+
+fn recorded(root: &Path) -> anyhow::Result<String> {
+    let rows = truths::all(root)?.into_iter().map(|(_, recording)| {
+        let verdict = code(&recording.verdict.to_string());
+        vec![recording.truth, code(&recording.arm.preset), verdict, recording.software]
+    });
+    Ok(table(&["what was true", "arm", "verdict", "software"], rows))
+}
+
+fn reasons_of_overhead() -> anyhow::Result<String> {
+    let mut rows = Vec::new();
+    for word in words::<OverheadReason>()? {
+        let reason: OverheadReason = serde_json::from_value(json!(word.name))?;
+        let counts = if reason.counts() { "yes" } else { "no" };
+        rows.push(vec![code(&word.name), word.meaning, counts.to_owned()]);
+    }
+    Ok(table(&["reason", "meaning", "enters means, differences, peaks"], rows))
 }
 
 fn reasons<T: JsonSchema>() -> anyhow::Result<String> {

@@ -243,8 +243,8 @@ impl Measurement<'_> {
         notes.extend(store.and_then(weir_deploy::RemoteStore::taken));
         let observations: Vec<Observation> = samples.try_iter().collect();
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
-        let mut stalls = silent_parts(&observations, &sampling, unix_window(&report));
-        stalls.extend(stood_still);
+        let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
+        stalls.extend(silent_parts(&observations, &sampling, unix_window(&report)));
         notes.extend(stalls.iter().map(ToString::to_string));
         let (signals, counted) = self.signals(&edges, &asked, &mut notes);
         let short_window = residence.short_window(report.window);

@@ -21,6 +21,8 @@ const TIMES_USUAL: u64 = 4;
 /// Samples of a part that are missed in a row before it counts as silent: one or two are a busy
 /// machine.
 const MISSED_IN_A_ROW: u64 = 3;
+/// A part that gives no answer for this long does not work.
+const STOPPED: Nanos = Nanos::from_secs(5);
 /// A cell that stood still for more than this share of its window has no result.
 pub const STALLED_SHARE: f64 = 0.1;
 
@@ -46,9 +48,14 @@ enum Silence {
 }
 
 impl Stalled {
-    /// True where it is too much of the window for a result.
+    /// True where it is too much of the window for a result. A part that answers late on a busy
+    /// machine still works; only a long silence of it is one.
     pub fn is_too_long(&self) -> bool {
-        self.total.0 as f64 > STALLED_SHARE * self.window.0 as f64
+        let stopped = match self.of {
+            Silence::Tokens => true,
+            Silence::Part(_) => self.longest >= STOPPED,
+        };
+        stopped && self.total.0 as f64 > STALLED_SHARE * self.window.0 as f64
     }
 }
 
@@ -256,6 +263,9 @@ mod tests {
         let silent = silent_parts(&seen, &config, window);
         assert_eq!(silent.len(), 1);
         assert_eq!((silent[0].longest, silent[0].total), (Nanos(4 * SECOND), Nanos(4 * SECOND)));
+        assert!(!silent[0].is_too_long(), "4 s are late, and no stop");
+        let stopped = Stalled { longest: Nanos(5 * SECOND), ..silent[0].clone() };
+        assert!(stopped.is_too_long(), "5 s of a window of 30");
         assert!(silent[0].to_string().starts_with(&format!("{name} did not answer for 4")));
     }
 }

@@ -14,7 +14,7 @@ const REFUSED: &str = "- refused: ";
 
 /// A served engine; ended when dropped.
 pub(crate) struct Served {
-    process: Running,
+    pub(crate) process: Running,
     pub(crate) url: String,
     _folder: tempfile::TempDir,
 }

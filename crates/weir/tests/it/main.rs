@@ -22,4 +22,5 @@ mod real;
 mod refusals;
 mod runs;
 mod servers;
+mod stalls;
 mod tiers;

@@ -1,0 +1,38 @@
+//! A server that stands still for a part of the window: its level has no result, and says why.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::binary::Running;
+use crate::folder::json;
+use crate::live::Served;
+
+/// How long it stands still, of a window of some 20 s.
+const STILL: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_server_that_stands_still_has_no_result() {
+    let served = Served::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = vec!["load", &served.url, "--users", "2", "--duration", "24s", "--warmup", "2s"];
+    args.extend(["--prompt-tokens", "64", "--output-tokens", "8", "--out", "run"]);
+    let mut load = Running::start(folder.path(), &args);
+    let err = folder.path().join("stderr");
+    load.wait_until("the load", || {
+        std::fs::read_to_string(&err).unwrap().contains(" in flight")
+    });
+    served.process.signal(Signal::STOP);
+    std::thread::sleep(STILL);
+    served.process.signal(Signal::CONT);
+    let code = load.end().code();
+    let said = load.results();
+    assert_eq!(code, Some(1), "{said}\n{}", load.words());
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("failed (no request got a token for "), "{words}");
+    let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c2/0");
+    let notes = json(&cell.join("trial.json"))["notes"].to_string();
+    assert!(notes.contains("no request got a token for "), "{notes}");
+    // Its metrics did not answer either.
+    assert!(notes.contains("/metrics did not answer for "), "{notes}");
+}

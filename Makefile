@@ -17,10 +17,11 @@ build: ## release build
 test: test-tools ## all tests but the long ones; says what was skipped and why
 	@scripts/test
 
-test-full: ## all tests with real vLLM, LMCache and clients (installs them), and the benchmarks' build
+test-full: ## all tests with real vLLM, LMCache and clients (installs them), changed verdict rules, the benchmarks' build
 	@scripts/test --build
 	@WEIR_BIN=$${CARGO_TARGET_DIR:-target}/debug/weir scripts/test-tools --all
 	@scripts/test --full
+	@scripts/mutants
 	@$(MAKE) --no-print-directory check-bench
 
 # Workspaces of their own, in one target folder: what they share is checked once.

@@ -21,7 +21,7 @@ mod steady;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_deploy::{Place, Presence, Site, Tiers};
+use weir_deploy::{Place, Presence, RemoteStore, Site, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{FactDifference, Nanos, RunningFacts, SignalKind, Signals, TierKind, Window};
 use weir_observe::signals::{
@@ -236,11 +236,7 @@ impl Measurement<'_> {
         let steady_from = pace.steady_from(report.window);
         let stood_still = flow.stalled(report.window);
         notes.extend(steady_note(steady_from, report.window));
-        notes.extend(others);
-        notes.extend(report.gave_up.iter().chain(&edges.notes).cloned());
-        let store = self.site.store();
-        notes.extend(store.and_then(weir_deploy::RemoteStore::problem));
-        notes.extend(store.and_then(weir_deploy::RemoteStore::taken));
+        notes.extend(self.remarks(others, &report, &edges));
         let observations: Vec<Observation> = samples.try_iter().collect();
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
@@ -276,6 +272,14 @@ impl Measurement<'_> {
             facts: RunningFacts::default(),
             changed: Vec::new(),
         })
+    }
+
+    /// What was seen besides while the load ran, one sentence each.
+    fn remarks(&self, others: Vec<String>, report: &LoadReport, edges: &Edges) -> Vec<String> {
+        let store = self.site.store();
+        let of_store = [store.and_then(RemoteStore::problem), store.and_then(RemoteStore::taken)];
+        let of_load = report.gave_up.iter().chain(&edges.notes).cloned();
+        others.into_iter().chain(of_load).chain(of_store.into_iter().flatten()).collect()
     }
 
     /// The window of the plan; a level without a duration ends it itself.

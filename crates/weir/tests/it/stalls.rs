@@ -19,9 +19,7 @@ fn a_server_that_stands_still_has_no_result() {
     args.extend(["--prompt-tokens", "64", "--output-tokens", "8", "--out", "run"]);
     let mut load = Running::start(folder.path(), &args);
     let err = folder.path().join("stderr");
-    load.wait_until("the load", || {
-        std::fs::read_to_string(&err).unwrap().contains(" in flight")
-    });
+    load.wait_until("the load", || std::fs::read_to_string(&err).unwrap().contains(" in flight"));
     served.process.signal(Signal::STOP);
     std::thread::sleep(STILL);
     served.process.signal(Signal::CONT);

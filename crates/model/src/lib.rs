@@ -33,7 +33,7 @@ pub use kv_layers::{KvKind, KvLayers};
 pub use prompt::{ContentId, Piece, Prompt};
 pub use request::{Outcome, Request, RequestRow};
 pub use shape::ModelShape;
-pub use signal::{Signal, SignalKind, Signals};
+pub use signal::{Signal, SignalKind, SignalSource, Signals};
 pub use step::StepRow;
 pub use tier_kind::TierKind;
 pub use units::{Bytes, Nanos, Tokens};

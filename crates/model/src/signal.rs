@@ -4,6 +4,7 @@
 //! movements it conserves that a live target reads from `/metrics`, `INFO` and start-up logs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -161,17 +162,61 @@ impl SignalKind {
 pub struct Signal {
     /// Value in [`SignalKind::unit`].
     pub value: f64,
-    /// Where it was seen: "simulator", "vLLM's `/metrics`", "redis INFO", ...
-    pub source: String,
+    /// Where it was seen.
+    #[serde(flatten)]
+    pub source: SignalSource,
     /// The tier it speaks of; nothing where it speaks of the mechanism as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<TierKind>,
 }
 
-impl Signal {
-    /// Who says it: the source without its metric or field.
-    pub fn part(&self) -> &str {
-        self.source.split(" (").next().unwrap_or(&self.source)
+/// Where a quantity was seen. Only figures of one `who` are of the same books: a share of what
+/// another one counted is of nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalSource {
+    /// Who says so: "simulator", "vLLM's /metrics", "redis INFO", ...
+    #[serde(rename = "source")]
+    pub who: String,
+    /// What of it the value was read from, where it says more than one thing:
+    /// "`vllm:prefix_cache_hits_total`", "`errorstat_OOM` 24", ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// It was counted at lookups over the whole prompt, which find what the GPU holds too: not what
+    /// was served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_lookup: bool,
+}
+
+impl SignalSource {
+    /// Without a metric, and not at lookups.
+    pub fn of(who: impl Into<String>) -> Self {
+        Self { who: who.into(), metric: None, at_lookup: false }
+    }
+
+    /// Replaces [`SignalSource::metric`].
+    #[must_use]
+    pub fn metric(self, metric: impl Into<String>) -> Self {
+        Self { metric: Some(metric.into()), ..self }
+    }
+
+    /// Sets [`SignalSource::at_lookup`].
+    #[must_use]
+    pub fn at_lookup(self) -> Self {
+        Self { at_lookup: true, ..self }
+    }
+}
+
+impl From<&str> for SignalSource {
+    fn from(who: &str) -> Self {
+        Self::of(who)
+    }
+}
+
+/// "redis INFO (`errorstat_OOM` 24)".
+impl fmt::Display for SignalSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.who)?;
+        self.metric.as_ref().map_or(Ok(()), |metric| write!(f, " ({metric})"))
     }
 }
 
@@ -182,13 +227,19 @@ pub struct Signals(pub BTreeMap<SignalKind, Vec<Signal>>);
 
 impl Signals {
     /// Adds an observation of the mechanism as a whole.
-    pub fn add(&mut self, kind: SignalKind, value: f64, source: &str) {
-        self.push(kind, Signal { value, source: source.to_owned(), tier: None });
+    pub fn add(&mut self, kind: SignalKind, value: f64, source: impl Into<SignalSource>) {
+        self.push(kind, Signal { value, source: source.into(), tier: None });
     }
 
     /// Adds an observation of one tier.
-    pub fn add_of(&mut self, tier: TierKind, kind: SignalKind, value: f64, source: &str) {
-        self.push(kind, Signal { value, source: source.to_owned(), tier: Some(tier) });
+    pub fn add_of(
+        &mut self,
+        tier: TierKind,
+        kind: SignalKind,
+        value: f64,
+        source: impl Into<SignalSource>,
+    ) {
+        self.push(kind, Signal { value, source: source.into(), tier: Some(tier) });
     }
 
     fn push(&mut self, kind: SignalKind, signal: Signal) {
@@ -201,7 +252,7 @@ impl Signals {
     pub fn of_prompts(&self, kind: SignalKind) -> Option<(f64, f64)> {
         let seen = self.0.get(&kind)?.iter().find(|signal| signal.tier.is_none())?;
         let prompts = self.0.get(&SignalKind::PromptTokens)?;
-        let own = prompts.iter().find(|prompt| prompt.part() == seen.part());
+        let own = prompts.iter().find(|prompt| prompt.source.who == seen.source.who);
         Some((seen.value, own.or(prompts.first())?.value))
     }
 

@@ -14,7 +14,7 @@ mod store;
 mod vllm;
 mod weir;
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use crate::difference::{Difference, GapError};
 
@@ -34,11 +34,13 @@ struct Reading {
     filter: &'static [(&'static str, &'static str)],
     /// The tier it speaks of; nothing for the mechanism as a whole.
     tier: Option<TierKind>,
+    /// See [`SignalSource::at_lookup`].
+    at_lookup: bool,
 }
 
 impl Reading {
     const fn new(kind: SignalKind, metric: &'static str) -> Self {
-        Self { kind, metric, filter: &[], tier: None }
+        Self::of(kind, metric, &[])
     }
 
     const fn of(
@@ -46,11 +48,15 @@ impl Reading {
         metric: &'static str,
         filter: &'static [(&'static str, &'static str)],
     ) -> Self {
-        Self { kind, metric, filter, tier: None }
+        Self { kind, metric, filter, tier: None, at_lookup: false }
     }
 
     const fn speaks_of(self, tier: TierKind) -> Self {
         Self { tier: Some(tier), ..self }
+    }
+
+    const fn at_lookup(self) -> Self {
+        Self { at_lookup: true, ..self }
     }
 
     /// Growth over all windows; nothing when one of them does not have it.
@@ -58,14 +64,17 @@ impl Reading {
         grown(windows, self.metric, self.filter)
     }
 
-    /// `vLLM's /metrics (name{label="value"})`.
-    fn source(&self, part: &str) -> String {
-        let labels: Vec<String> =
-            self.filter.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-        let labels =
-            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        format!("{part} ({}{labels})", self.metric)
+    fn source(&self, part: &str) -> SignalSource {
+        let source = SignalSource::of(part).metric(series(self.metric, self.filter));
+        SignalSource { at_lookup: self.at_lookup, ..source }
     }
+}
+
+/// `name{label="value"}`.
+fn series(metric: &str, filter: &[(&str, &str)]) -> String {
+    let labels: Vec<String> =
+        filter.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    if labels.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", labels.join(",")) }
 }
 
 /// How a counter grew over all windows; nothing without windows or when one does not have it.
@@ -104,8 +113,8 @@ fn add_readings(
             Ok(Some(value)) => {
                 let source = reading.source(part);
                 match reading.tier {
-                    Some(tier) => signals.add_of(tier, reading.kind, value, &source),
-                    None => signals.add(reading.kind, value, &source),
+                    Some(tier) => signals.add_of(tier, reading.kind, value, source),
+                    None => signals.add(reading.kind, value, source),
                 }
             }
             Ok(None) => {}

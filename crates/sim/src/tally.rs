@@ -2,7 +2,7 @@
 
 use weir_cluster::{Cluster, Placement};
 use weir_engine::Mechanism;
-use weir_model::{Request, SignalKind, Signals, TierKind, Tokens};
+use weir_model::{Request, SignalKind, SignalSource, Signals, TierKind, Tokens};
 use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
 
@@ -10,8 +10,6 @@ use crate::config::WorldConfig;
 use crate::reach::Reach;
 
 const SOURCE: &str = "simulator";
-/// What LMCache's server counts: lookups from the first token on.
-const LOOKUPS: &str = "simulated lookups";
 
 /// Counters of engines, tiers and router at one moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -258,7 +256,8 @@ impl Tally {
     }
 }
 
-/// What the lookups of LMCache's server found, where that is the mechanism.
+/// What the lookups of LMCache's server found, from the first token on, where that is the
+/// mechanism.
 fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &Totals) {
     let is_server = cluster
         .replicas()
@@ -270,7 +269,7 @@ fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &T
     for tier in &TierKind::ALL[1..] {
         let found = |totals: &Totals| totals.lookup_hit_tokens[tier.index()];
         let more = found(now) - found(start);
-        signals.add(SignalKind::hits_of(*tier), more as f64, LOOKUPS);
+        signals.add(SignalKind::hits_of(*tier), more as f64, SignalSource::of(SOURCE).at_lookup());
     }
 }
 

@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{Place, Presence, RemoteStore, Site, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
-use weir_model::{FactDifference, Nanos, RunningFacts, SignalKind, Signals, TierKind, Window};
+use weir_model::{
+    FactDifference, Nanos, RunningFacts, SignalKind, SignalSource, Signals, TierKind, Window,
+};
 use weir_observe::signals::{
     AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
     add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
@@ -419,13 +421,14 @@ impl Measurement<'_> {
         if let (Some(tier), Some(refused)) = (offload.farthest(), edges.refused)
             && refused > 0
         {
-            let source = "logs (batches that were not stored)";
+            let source = SignalSource::of("logs").metric("batches that were not stored");
             signals.add_of(tier, SignalKind::StoreFailures, refused as f64, source);
         }
         if let Some(contents) = local.disk_contents() {
-            let source = "the disk tier's folder (files)";
-            signals.add(SignalKind::DiskFiles, contents.files as f64, source);
+            let source = |of: &str| SignalSource::of("the disk tier's folder").metric(of);
+            signals.add(SignalKind::DiskFiles, contents.files as f64, source("files"));
             let bytes = contents.bytes as f64;
+            let source = source("bytes of the files");
             signals.add_of(TierKind::Disk, SignalKind::TierUsedBytes, bytes, source);
         }
     }

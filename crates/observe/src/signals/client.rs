@@ -17,9 +17,11 @@
 //! came in it, the event nearest to a lookup that a client sees. What the answers themselves say is
 //! of the measured set, as all figures are.
 
-use weir_model::{RequestRow, SignalKind, Signals, Window};
+use weir_model::{RequestRow, SignalKind, SignalSource, Signals, Window};
 
 const SOURCE: &str = "load generator";
+/// What of the answers says how much came from a cache.
+const CACHED: &str = "cached_tokens of the responses";
 
 /// What the load generator asked, as two sums that hold each other's edges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,18 +85,18 @@ pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
     signals.add(SignalKind::SeenTokens, asked.seen_tokens as f64, SOURCE);
     // Servers that tell nothing of their caches answer 0 or nothing at all.
     if asked.cached_tokens > 0 {
-        let source = "load generator (cached_tokens of the responses)";
+        let source = SignalSource::of(SOURCE).metric(CACHED);
         signals.add(SignalKind::CachedTokens, asked.cached_tokens as f64, source);
     }
     if gpu_only && !has_counters {
-        let source = "load generator (cached_tokens of the responses)";
+        let source = SignalSource::of(SOURCE).metric(CACHED);
         signals.add(SignalKind::GpuHitTokens, asked.cached_tokens as f64, source);
     }
     if let Some(gpu) = signals.get(SignalKind::GpuHitTokens) {
         if !gpu_only && asked.cached_tokens > 0 {
             // Engines count all that was cached in their answers; the GPU's part is its own.
             let external = (asked.cached_tokens as f64 - gpu).max(0.0);
-            let source = "load generator (cached_tokens of the responses, less the GPU's hits)";
+            let source = SignalSource::of(SOURCE).metric(format!("{CACHED}, less the GPU's hits"));
             signals.add(SignalKind::ExternalHitTokens, external, source);
         }
         let eligible = (asked.servable_tokens as f64 - gpu).max(0.0);

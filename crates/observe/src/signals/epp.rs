@@ -4,7 +4,7 @@
 //! older library (`kvcache_index_*`); the same counters under two names, so the older ones come
 //! second. A precise index exposes no gauge of its keys; the approximate one does.
 
-use weir_model::{SignalKind, Signals};
+use weir_model::{SignalKind, SignalSource, Signals};
 
 use super::{Reading, add_readings, level};
 use crate::difference::{Difference, GapError};
@@ -33,7 +33,7 @@ pub fn add_epp(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapErro
     let gaps = add_readings(READINGS, PART, windows, signals);
     for (kind, metric) in LEVELS {
         if let Some(value) = level(windows, metric) {
-            signals.add(*kind, value, &format!("{PART} ({metric})"));
+            signals.add(*kind, value, SignalSource::of(PART).metric(*metric));
         }
     }
     gaps

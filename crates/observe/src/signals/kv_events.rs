@@ -1,7 +1,7 @@
 //! Signals from the KV events that engines publish: a source beside their counters, and the only
 //! one for what vLLM's own connector evicts.
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use crate::kv_events::KvEventCounts;
 
@@ -37,9 +37,11 @@ pub fn add_kv_events(
     if after.batches == before.batches {
         return Some("no KV event came in the window".to_owned());
     }
+    let source = |event: &str, medium: &str| {
+        SignalSource::of(PART).metric(format!("{event}, medium {medium}"))
+    };
     let mut add = |kind, blocks: u64, size: u64, event: &str, medium: &str| {
-        let source = format!("{PART} ({event}, medium {medium})");
-        signals.add(kind, blocks as f64 * size as f64, &source);
+        signals.add(kind, blocks as f64 * size as f64, source(event, medium));
     };
     let grown = |medium: &str| {
         let (from, to) = (before.of(medium), after.of(medium));
@@ -53,9 +55,9 @@ pub fn add_kv_events(
         if !bytes.promotes {
             add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
         }
-        let source = format!("{PART} (BlockRemoved, medium CPU)");
+        let source = source("BlockRemoved", "CPU");
         let evicted = removed as f64 * bytes.chunk as f64;
-        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, &source);
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, source);
     }
     None
 }

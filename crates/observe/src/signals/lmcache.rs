@@ -8,7 +8,7 @@
 //! Its server exports through OpenTelemetry, where a counter appears with its first increment: an
 //! operation that never happened is absent, not zero.
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown, level, note};
 use crate::difference::{Difference, GapError};
@@ -41,8 +41,9 @@ impl Objects {
 const SERVER: &str = "LMCache server's /metrics";
 
 const SERVER_READINGS: &[Reading] = &[
-    Reading::new(SignalKind::ExternalQueryTokens, "lmcache_mp_lookup_requested_tokens_total"),
-    Reading::new(SignalKind::HostHitTokens, "lmcache_mp_lookup_hit_l1_tokens_total"),
+    Reading::new(SignalKind::ExternalQueryTokens, "lmcache_mp_lookup_requested_tokens_total")
+        .at_lookup(),
+    Reading::new(SignalKind::HostHitTokens, "lmcache_mp_lookup_hit_l1_tokens_total").at_lookup(),
     Reading::of(
         SignalKind::StoreFailures,
         "lmcache_mp_l1_allocation_failure_chunks_total",
@@ -76,60 +77,51 @@ pub fn add_lmcache_server(
             None
         })
     };
-    let mut add = |kind, value: f64, metrics: &str| {
-        signals.add(kind, value, &format!("{SERVER} ({metrics})"));
-    };
+    let source = |metrics: &str| SignalSource::of(SERVER).metric(metrics);
     let farther = match objects.second_level {
         Some(TierKind::Disk) => Some(SignalKind::DiskHitTokens),
         Some(TierKind::Remote) => Some(SignalKind::RemoteHitTokens),
         Some(TierKind::Gpu | TierKind::Host) | None => None,
     };
     if let (Some(kind), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
-        add(kind, tokens, SECOND_LEVEL);
+        signals.add(kind, tokens, source(SECOND_LEVEL).at_lookup());
     }
     // An operation that never happened is absent, where others of the server's are there.
     let speaks = !windows.is_empty() && windows.iter().all(|window| window.speaks_of(FAMILIES));
     let never = |value: Option<f64>| value.or_else(|| speaks.then_some(0.0));
     if let Some(loaded) = read(LOADED) {
-        add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), LOADED);
-        add(SignalKind::LoadedBytes, loaded * objects.bytes(), LOADED);
+        signals.add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), source(LOADED));
+        signals.add(SignalKind::LoadedBytes, loaded * objects.bytes(), source(LOADED));
     }
+    // What was promoted from the second level is written to the first one too, but did not come
+    // from the GPU. Without a second level there is no such counter.
+    let promoted = read(PROMOTED);
+    let less_promoted = |metric: &str| match promoted {
+        Some(_) => format!("{metric} - {PROMOTED}"),
+        None => metric.to_owned(),
+    };
     if let Some(written) = never(read(WRITTEN)) {
-        // What was promoted from the second level is written to the first one too, but did not come
-        // from the GPU. Without a second level there is no such counter.
-        let promoted = read(PROMOTED);
-        let source = match promoted {
-            Some(_) => format!("{WRITTEN} - {PROMOTED}"),
-            None => WRITTEN.to_owned(),
-        };
-        let stored = (written - promoted.unwrap_or(0.0)).max(0.0);
-        add(SignalKind::StoredBytes, stored * objects.bytes(), &source);
+        let stored = (written - promoted.unwrap_or(0.0)).max(0.0) * objects.bytes();
+        signals.add(SignalKind::StoredBytes, stored, source(&less_promoted(WRITTEN)));
     }
     // What was promoted is let go of once it was read, and counted like an eviction.
-    let promoted = read(PROMOTED);
     if let Some(evicted) = read(EVICTED) {
-        let source = match promoted {
-            Some(_) => format!("{SERVER} ({EVICTED} - {PROMOTED})"),
-            None => format!("{SERVER} ({EVICTED})"),
-        };
         let gone = (evicted - promoted.unwrap_or(0.0)).max(0.0) * objects.bytes();
-        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, &source);
+        let source = source(&less_promoted(EVICTED));
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, source);
     }
     if let (Some(tier), Some(taken)) = (objects.second_level, read(TAKEN_FARTHER)) {
-        let source = format!("{SERVER} ({TAKEN_FARTHER})");
         let bytes = taken * objects.bytes();
-        signals.add_of(tier, SignalKind::StoredBytes, bytes, &source);
+        signals.add_of(tier, SignalKind::StoredBytes, bytes, source(TAKEN_FARTHER));
     }
     if let (Some(tier), Some(evicted)) = (objects.second_level, read(EVICTED_FARTHER)) {
-        let source = format!("{SERVER} ({EVICTED_FARTHER})");
         let gone = evicted * objects.bytes();
-        signals.add_of(tier, SignalKind::EvictedBytes, gone, &source);
+        signals.add_of(tier, SignalKind::EvictedBytes, gone, source(EVICTED_FARTHER));
     }
     let tiers = [(Some(TierKind::Host), USED[0]), (objects.second_level, USED[1])];
     for (tier, metric) in tiers {
         if let (Some(tier), Some(used)) = (tier, level(windows, metric)) {
-            let source = format!("{SERVER} ({metric})");
-            signals.add_of(tier, SignalKind::TierUsedBytes, used, &source);
+            signals.add_of(tier, SignalKind::TierUsedBytes, used, source(metric));
         }
     }
     gaps
@@ -138,7 +130,7 @@ pub fn add_lmcache_server(
 const IN_PROCESS: &str = "LMCache's /metrics";
 
 const IN_PROCESS_READINGS: &[Reading] = &[
-    Reading::new(SignalKind::ExternalQueryTokens, "lmcache:num_lookup_tokens_total"),
+    Reading::new(SignalKind::ExternalQueryTokens, "lmcache:num_lookup_tokens_total").at_lookup(),
     Reading::new(SignalKind::ExternalHitTokens, "lmcache:num_hit_tokens_total"),
     Reading::new(SignalKind::StoreFailures, "lmcache:local_cpu_evict_failed_count_total")
         .speaks_of(TierKind::Host),
@@ -162,6 +154,7 @@ pub fn add_lmcache_in_process(
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = add_readings(IN_PROCESS_READINGS, IN_PROCESS, windows, signals);
+    let source = |metric: &str| SignalSource::of(IN_PROCESS).metric(metric);
     let token_bytes = objects.chunk_bytes as f64 / f64::from(objects.chunk_tokens.max(1));
     let scaled = [
         (SignalKind::StoredBytes, STORED_TOKENS, token_bytes),
@@ -176,19 +169,17 @@ pub fn add_lmcache_in_process(
     };
     for (kind, metric, factor) in scaled {
         if let Some(value) = read(metric) {
-            signals.add(kind, value * factor, &format!("{IN_PROCESS} ({metric})"));
+            signals.add(kind, value * factor, source(metric));
         }
     }
     if let Some(evicted) = read(EVICTED_KEYS) {
-        let source = format!("{IN_PROCESS} ({EVICTED_KEYS})");
         let gone = evicted * objects.bytes();
-        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, &source);
+        signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, source(EVICTED_KEYS));
     }
     for (tier, metric) in LEVELS {
         // A level that was never used is a gauge of 0, of a tier that the arm may not have.
         if let Some(used) = level(windows, metric).filter(|used| *used > 0.0) {
-            let source = format!("{IN_PROCESS} ({metric})");
-            signals.add_of(tier, SignalKind::TierUsedBytes, used, &source);
+            signals.add_of(tier, SignalKind::TierUsedBytes, used, source(metric));
         }
     }
     gaps

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
+
+const RECEIVED: &str = "total_net_input_bytes";
+const SENT: &str = "total_net_output_bytes";
 
 /// A store's own counters at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,20 +50,20 @@ pub fn add_store(
     chunk: StoredChunk,
     signals: &mut Signals,
 ) {
+    let info = |field: &str| SignalSource::of(format!("{product} INFO")).metric(field);
     let mut add = |kind, value: f64, field: &str| {
-        signals.add_of(TierKind::Remote, kind, value, &format!("{product} INFO ({field})"));
+        signals.add_of(TierKind::Remote, kind, value, info(field));
     };
     let per_moved = chunk.model_bytes as f64 / chunk.moved_bytes.max(1) as f64;
     let mut hits = None;
     let grown = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
     if let Some(bytes) = grown(before.input_bytes, after.input_bytes) {
-        add(SignalKind::StoredBytes, bytes as f64 * per_moved, "total_net_input_bytes");
+        add(SignalKind::StoredBytes, bytes as f64 * per_moved, RECEIVED);
     }
     if let Some(bytes) = grown(before.output_bytes, after.output_bytes) {
         let tokens = bytes as f64 / chunk.moved_bytes.max(1) as f64 * f64::from(chunk.tokens);
-        add(SignalKind::LoadedBytes, bytes as f64 * per_moved, "total_net_output_bytes");
-        let source = format!("{product} INFO (total_net_output_bytes)");
-        hits = Some((tokens, source));
+        add(SignalKind::LoadedBytes, bytes as f64 * per_moved, SENT);
+        hits = Some(tokens);
     }
     if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
         add(SignalKind::EvictedBytes, keys as f64 * chunk.model_bytes as f64, "evicted_keys");
@@ -81,13 +84,13 @@ pub fn add_store(
         let all: u64 = refused.iter().map(|(_, count)| count).sum();
         add(SignalKind::StoreFailures, all as f64, &fields.join(", "));
     }
-    if let Some((tokens, source)) = hits {
-        signals.add(SignalKind::RemoteHitTokens, tokens, &source);
+    if let Some(tokens) = hits {
+        signals.add(SignalKind::RemoteHitTokens, tokens, info(SENT));
     }
     // Keys of everybody say nothing of the arm's, unless there are none.
     if let Some(keys) = after.keys.filter(|keys| !after.are_all_keys || *keys == 0) {
-        let source = format!("{product} (SCAN over the arm's keys)");
-        signals.add(SignalKind::StoreKeys, keys as f64, &source);
+        let source = SignalSource::of(product).metric("SCAN over the arm's keys");
+        signals.add(SignalKind::StoreKeys, keys as f64, source);
     }
 }
 
@@ -137,7 +140,8 @@ mod tests {
         let seen = &signals.0[&SignalKind::StoreFailures];
         assert_eq!(seen[0].value, 24.0);
         assert_eq!(seen[0].tier, Some(TierKind::Remote));
-        assert_eq!(seen[0].source, "redis INFO (errorstat_OOM 24)");
+        assert_eq!(seen[0].source, SignalSource::of("redis INFO").metric("errorstat_OOM 24"));
+        assert_eq!(seen[0].source.to_string(), "redis INFO (errorstat_OOM 24)");
     }
 
     #[test]

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown, note};
 use crate::difference::{Difference, GapError};
@@ -93,13 +93,14 @@ pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapErr
     if has_connector {
         for kind in [SignalKind::StoredBytes, SignalKind::LoadedBytes] {
             if signals.get(kind).is_none() {
-                let source = format!("{PART} ({CONNECTOR}*: none of it was ever counted)");
-                signals.add(kind, 0.0, &source);
+                let metric = format!("{CONNECTOR}*: none of it was ever counted");
+                signals.add(kind, 0.0, SignalSource::of(PART).metric(metric));
             }
         }
     }
     if let Some(replicas) = replicas(windows) {
-        signals.add(SignalKind::Replicas, replicas as f64, &format!("{PART} ({PER_ENGINE})"));
+        let source = SignalSource::of(PART).metric(PER_ENGINE);
+        signals.add(SignalKind::Replicas, replicas as f64, source);
         if replicas > 1
             && let Err(gap) = add_choices(windows, signals)
         {
@@ -128,12 +129,12 @@ fn add_choices(windows: &[Difference<'_>], signals: &mut Signals) -> Result<(), 
             *per_engine.entry(engine).or_default() += count;
         }
     }
-    let source = format!("{PART} ({ENDED} per engine)");
+    let source = || SignalSource::of(PART).metric(format!("{ENDED} per engine"));
     let all: f64 = per_engine.values().sum();
-    signals.add(SignalKind::RoutingChoices, all, &source);
+    signals.add(SignalKind::RoutingChoices, all, source());
     if all > 0.0 {
         let most = per_engine.values().copied().fold(0.0, f64::max);
-        signals.add(SignalKind::RoutingMaxSharePercent, 100.0 * most / all, &source);
+        signals.add(SignalKind::RoutingMaxSharePercent, 100.0 * most / all, source());
     }
     Ok(())
 }

@@ -4,9 +4,9 @@
 //! counters: what an engine thinks it loaded, and what a tier gave. A block is a chunk; the bytes
 //! moved for it may be scaled down, and signals speak of the model's bytes.
 
-use weir_model::{SignalKind, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
-use super::{grown, note};
+use super::{grown, note, series};
 use crate::difference::{Difference, GapError};
 
 const PART: &str = "Weir's tiers";
@@ -28,19 +28,21 @@ pub fn add_weir(
             None
         })
     };
+    let source = |metric: &str, filter: &[(&str, &str)]| {
+        SignalSource::of(PART).metric(series(metric, filter))
+    };
+    let of_all = |outcome: &str| source(BLOCKS, &[("outcome", outcome)]);
     let chunk_bytes = chunk_bytes as f64;
     let mut loaded = None;
     for tier in TierKind::ALL.into_iter().skip(1) {
         let kind = SignalKind::hits_of(tier);
         let filter = [("tier", tier.name()), ("outcome", "hit")];
         let Some(blocks) = read(BLOCKS, &filter) else { continue };
-        let source = format!("{PART} ({BLOCKS}{{tier=\"{}\",outcome=\"hit\"}})", tier.name());
-        signals.add(kind, blocks * f64::from(chunk_tokens), &source);
+        signals.add(kind, blocks * f64::from(chunk_tokens), source(BLOCKS, &filter));
         loaded = Some(loaded.unwrap_or(0.0) + blocks);
     }
-    let of_all = |outcome: &str| format!("{PART} ({BLOCKS}{{outcome=\"{outcome}\"}})");
     if let Some(blocks) = loaded {
-        signals.add(SignalKind::LoadedBytes, blocks * chunk_bytes, &of_all("hit"));
+        signals.add(SignalKind::LoadedBytes, blocks * chunk_bytes, of_all("hit"));
     }
     // In host memory that is the only tier, every stored block left the GPU; otherwise the nearest
     // tier also takes copies of what came from a farther one.
@@ -49,15 +51,16 @@ pub fn add_weir(
     if behind == [None, None]
         && let Some(blocks) = read(BLOCKS, &stored(TierKind::Host))
     {
-        signals.add(SignalKind::StoredBytes, blocks * chunk_bytes, &of_all("stored"));
+        signals.add(SignalKind::StoredBytes, blocks * chunk_bytes, of_all("stored"));
     }
     for (event, kind) in [
         ("failed_load", SignalKind::LoadFailures),
         ("failed_store", SignalKind::StoreFailures),
         ("wrong_block", SignalKind::WrongBlocks),
     ] {
-        if let Some(count) = read(EVENTS, &[("event", event)]) {
-            signals.add(kind, count, &format!("{PART} ({EVENTS}{{event=\"{event}\"}})"));
+        let filter = [("event", event)];
+        if let Some(count) = read(EVENTS, &filter) {
+            signals.add(kind, count, source(EVENTS, &filter));
         }
     }
     gaps

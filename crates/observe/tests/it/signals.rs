@@ -1,5 +1,5 @@
 use weir_model::{
-    Nanos, Outcome, RequestRow, SignalKind as Kind, Signals, TierKind, Tokens, Window,
+    Nanos, Outcome, RequestRow, SignalKind as Kind, SignalSource, Signals, TierKind, Tokens, Window,
 };
 use weir_observe::signals::{
     Asked, AskedLoad, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server,
@@ -20,9 +20,9 @@ fn of_texts(
     (signals, gaps.iter().map(ToString::to_string).collect())
 }
 
-fn sources(signals: &Signals, kind: Kind) -> Vec<(f64, &str)> {
+fn sources(signals: &Signals, kind: Kind) -> Vec<(f64, SignalSource)> {
     let seen = signals.0.get(&kind).into_iter().flatten();
-    seen.map(|signal| (signal.value, signal.source.as_str())).collect()
+    seen.map(|signal| (signal.value, signal.source.clone())).collect()
 }
 
 #[test]
@@ -35,10 +35,13 @@ fn a_real_scrape_with_offloading_gives_the_signals_that_decide() {
         [
             (
                 128.0,
-                "vLLM's /metrics (vllm:prompt_tokens_by_source_total\
-                 {source=\"external_kv_transfer\"})"
+                SignalSource::of("vLLM's /metrics")
+                    .metric("vllm:prompt_tokens_by_source_total{source=\"external_kv_transfer\"}")
             ),
-            (128.0, "vLLM's /metrics (vllm:external_prefix_cache_hits_total)"),
+            (
+                128.0,
+                SignalSource::of("vLLM's /metrics").metric("vllm:external_prefix_cache_hits_total")
+            ),
         ]
     );
     for (kind, value) in [
@@ -211,7 +214,22 @@ fn an_lmcache_server_counts_chunks_per_rank() {
         assert_eq!(signals.get_of(tier, kind), Some(value), "{tier} {kind:?}");
     }
     assert_eq!(signals.get(Kind::DiskHitTokens), None);
-    assert!(sources(&signals, Kind::StoredBytes)[0].1.contains(" - lmcache_mp_l2_prefetch"));
+    assert_eq!(
+        sources(&signals, Kind::StoredBytes)[0].1.metric.as_deref(),
+        Some(
+            "lmcache_mp_l1_write_chunks_total - lmcache_mp_l2_prefetch_load_completed_chunks_total"
+        )
+    );
+    // Lookups begin at the first token, and find what the GPU holds; what was loaded was served.
+    for (kind, at_lookup) in [
+        (Kind::ExternalQueryTokens, true),
+        (Kind::HostHitTokens, true),
+        (Kind::RemoteHitTokens, true),
+        (Kind::ExternalHitTokens, false),
+        (Kind::LoadedBytes, false),
+    ] {
+        assert_eq!(sources(&signals, kind)[0].1.at_lookup, at_lookup, "{kind:?}");
+    }
     // An idle server exports nothing: no signal, not zero.
     let (signals, _) = of_texts("", "", add);
     assert!(signals.0.is_empty(), "{signals:?}");
@@ -254,6 +272,8 @@ fn the_routers_index_is_read_under_both_of_its_names() {
     let (signals, _) = of_texts("", new, add_epp);
     assert_eq!(signals.get(Kind::IndexEvents), Some(40.0));
     assert_eq!(sources(&signals, Kind::IndexLookups).len(), 2, "one figure, two names");
+    // Lookups are what it counts, and it counts them all: nothing of the GPU is in them.
+    assert!(!sources(&signals, Kind::IndexLookups)[0].1.at_lookup);
     assert_eq!(signals.get(Kind::IndexHits), Some(4.0));
     assert_eq!(signals.get(Kind::Replicas), Some(2.0));
     assert_eq!(signals.get(Kind::IndexKeys), None);
@@ -330,7 +350,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     signals.add(Kind::GpuHitTokens, 20.0, "vLLM's /metrics");
     add_client(&asked, true, &mut signals);
     assert_eq!(signals.get(Kind::PromptTokens), Some(131.0), "the engine's figure stays first");
-    assert_eq!(sources(&signals, Kind::PromptTokens)[1], (132.0, "load generator"));
+    assert_eq!(sources(&signals, Kind::PromptTokens)[1], (132.0, "load generator".into()));
     assert_eq!(signals.get(Kind::SeenTokens), Some(72.0));
     assert_eq!(signals.get(Kind::EligibleTokens), Some(28.0));
     assert_eq!(sources(&signals, Kind::GpuHitTokens).len(), 1);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use weir_model::{Signal, SignalSource, TierKind};
 use weir_record::{CellFigures, CellState, CellStatus, Fault, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
@@ -30,6 +31,25 @@ fn a_finished_cell_is_complete_with_figures_and_evidence_to_the_last_bit() {
     assert_eq!(read.record().figures, sample::figures());
     assert_eq!(read.evidence().unwrap(), Some(sample::evidence()));
     assert_eq!(run.cells().unwrap(), [CELL]);
+}
+
+/// Runs of before had who and metric in one text, which is shown as it stands.
+#[test]
+fn a_signal_says_who_and_what_in_keys_and_older_ones_read_whole() {
+    let source = SignalSource::of("redis INFO").metric("used_memory").at_lookup();
+    let signal = Signal { value: 0.1, source, tier: Some(TierKind::Remote) };
+    let keys = serde_json::json!({
+        "value": 0.1, "source": "redis INFO", "metric": "used_memory", "at_lookup": true,
+        "tier": "remote",
+    });
+    assert_eq!(serde_json::to_value(&signal).unwrap(), keys);
+    let old = r#"{"value": 7.0, "source": "redis INFO (used_memory)"}"#;
+    let read: Signal = serde_json::from_str(old).unwrap();
+    let source = SignalSource::of("redis INFO (used_memory)");
+    assert_eq!(read, Signal { value: 7.0, source, tier: None });
+    assert_eq!(read.source.to_string(), "redis INFO (used_memory)");
+    let written = serde_json::to_value(&read).unwrap();
+    assert_eq!(written, serde_json::json!({"value": 7.0, "source": "redis INFO (used_memory)"}));
 }
 
 #[test]

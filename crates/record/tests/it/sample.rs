@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use weir_model::{
-    FactKind, FactSource, FactValue, Nanos, Outcome, RequestRow, RunningFacts, SignalKind, Signals,
-    Tokens, Verdict,
+    FactKind, FactSource, FactValue, Nanos, Outcome, RequestRow, RunningFacts, SignalKind,
+    SignalSource, Signals, TierKind, Tokens, Verdict,
 };
 use weir_record::{
     CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
@@ -117,6 +117,8 @@ pub(crate) fn series(index: u64) -> SeriesRow {
 pub(crate) fn evidence() -> Evidence {
     let mut signals = Signals::default();
     signals.add(SignalKind::ExternalHitTokens, 1.0 / 3.0, "simulator");
+    let lookups = SignalSource::of("tiers (all)").metric("found").at_lookup();
+    signals.add_of(TierKind::Host, SignalKind::HostHitTokens, 0.1 + 0.2, lookups);
     let mut facts = RunningFacts::default();
     let off = FactValue::Flag(false);
     facts.add(FactKind::PrefixCaching, "vllm-0", off, FactSource::Metrics);

@@ -301,7 +301,7 @@ impl Place {
     fn hits(self, seen: &Seen) -> Option<f64> {
         let of = |kind, lookups| {
             let seen =
-                seen.all(SignalKind::hits_of(kind)).iter().find(|seen| seen.is_lookup == lookups);
+                seen.all(SignalKind::hits_of(kind)).iter().find(|seen| seen.at_lookup == lookups);
             seen.map(|seen| seen.value)
         };
         match self {

@@ -18,12 +18,12 @@ const CONTRADICT: f64 = 0.25;
 /// One quantity as one part saw it, over all repeats.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observation {
-    /// Who: the source up to its first bracket.
+    /// Who.
     pub(crate) part: String,
     /// Sum over the repeats; of a gauge, the mean.
     pub(crate) value: f64,
-    /// A lookup finds what the GPU holds as well: not what was served.
-    pub(crate) is_lookup: bool,
+    /// See [`SignalSource::at_lookup`](weir_model::SignalSource::at_lookup).
+    pub(crate) at_lookup: bool,
 }
 
 /// What a figure speaks of: a quantity of the mechanism as a whole, or of one of its tiers. Figures
@@ -45,19 +45,26 @@ pub(crate) const fn tier_name(kind: TierKind) -> &'static str {
 pub(crate) struct Seen(BTreeMap<Subject, Vec<Observation>>);
 
 impl Seen {
-    /// Sums the signals of complete repeats. A source that is silent in one of them is left out:
-    /// its sum would be of fewer.
+    /// Sums the signals of complete repeats. A part that is silent in one of them is left out: its
+    /// sum would be of fewer. The first of a part's figures is its most direct one, whatever it was
+    /// read from: that may name what was counted.
     pub(crate) fn of(results: &[&CellResult]) -> Self {
         let signals: Vec<&Signals> =
             results.iter().filter_map(|result| Some(&result.evidence.as_ref()?.signals)).collect();
         let Some(first) = signals.first() else { return Self::default() };
         let mut seen = Self::default();
         for (kind, sources) in &first.0 {
-            for source in sources {
+            for Signal { source, tier, .. } in sources {
+                let of_kind = seen.0.entry((*kind, *tier)).or_default();
+                let (part, at_lookup) = (source.who.clone(), source.at_lookup);
+                if of_kind.iter().any(|of| of.part == part && of.at_lookup == at_lookup) {
+                    continue;
+                }
                 let value = |signals: &&Signals| {
                     let mut of_kind = signals.0.get(kind)?.iter();
                     let same = |signal: &&Signal| {
-                        signal.source == source.source && signal.tier == source.tier
+                        let of = &signal.source;
+                        signal.tier == *tier && of.who == part && of.at_lookup == at_lookup
                     };
                     Some(of_kind.find(same)?.value)
                 };
@@ -65,13 +72,7 @@ impl Seen {
                 let Some(values) = values else { continue };
                 let sum: f64 = values.iter().sum();
                 let value = if kind.is_gauge() { sum / values.len() as f64 } else { sum };
-                let part = source.part().to_owned();
-                let of_kind = seen.0.entry((*kind, source.tier)).or_default();
-                // The first of a part's figures is its most direct one.
-                if of_kind.iter().all(|other| other.part != part) {
-                    let is_lookup = source.source.contains("lookup");
-                    of_kind.push(Observation { part, value, is_lookup });
-                }
+                of_kind.push(Observation { part, value, at_lookup });
             }
         }
         seen
@@ -100,7 +101,7 @@ impl Seen {
 
     /// The value that one part gives of what was served.
     pub(crate) fn by(&self, part: &str, kind: SignalKind) -> Option<f64> {
-        let is_it = |seen: &&Observation| seen.part == part && !seen.is_lookup;
+        let is_it = |seen: &&Observation| seen.part == part && !seen.at_lookup;
         self.all(kind).iter().find(is_it).map(|seen| seen.value)
     }
 
@@ -137,14 +138,14 @@ impl Seen {
             difference(first.value, other.value).abs() > CONTRADICT
                 && (first.value - other.value).abs() > least
         };
-        !first.is_lookup && others.iter().any(|other| !other.is_lookup && differs(other))
+        !first.at_lookup && others.iter().any(|other| !other.at_lookup && differs(other))
     }
 }
 
 /// See [`Seen::told`].
 fn told(seen: &[Observation], print: fn(f64) -> String) -> Option<String> {
     let (first, others) = seen.split_first()?;
-    let lookups = if first.is_lookup { LOOKUPS } else { "" };
+    let lookups = if first.at_lookup { LOOKUPS } else { "" };
     let mut words = format!("{} ({}{lookups}", print(first.value), first.part);
     for other in others {
         words += "; ";
@@ -162,8 +163,8 @@ fn difference(first: f64, other: f64) -> f64 {
 fn against(first: &Observation, other: &Observation, print: fn(f64) -> String) -> String {
     let difference = difference(first.value, other.value);
     let (part, value) = (&other.part, print(other.value));
-    if first.is_lookup != other.is_lookup {
-        let lookups = if other.is_lookup { LOOKUPS } else { "" };
+    if first.at_lookup != other.at_lookup {
+        let lookups = if other.at_lookup { LOOKUPS } else { "" };
         return format!("{part} {value}{lookups}");
     }
     if first.value == other.value {
@@ -176,11 +177,75 @@ fn against(first: &Observation, other: &Observation, print: fn(f64) -> String) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use weir_model::{RunningFacts, SignalSource, Verdict};
+    use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
+
     use super::*;
 
-    fn observation(part: &str, value: f64, is_lookup: bool) -> Observation {
-        Observation { part: part.to_owned(), value, is_lookup }
+    pub(in super::super) fn cell_with(signals: Signals) -> CellResult {
+        CellResult {
+            cell: 0,
+            record: CellRecord {
+                path: "cell".to_owned(),
+                status: CellStatus::Complete,
+                figures: CellFigures::default(),
+                files: BTreeMap::new(),
+                attempts: 1,
+            },
+            evidence: Some(Evidence {
+                facts: RunningFacts::default(),
+                signals,
+                verdict: Verdict::Effective,
+                predicted: false,
+                claims: Vec::new(),
+                explanation: String::new(),
+                remedy: None,
+                notes: Vec::new(),
+                short_window: None,
+            }),
+            throughput_batches: Vec::new(),
+            answers: None,
+            unlike: None,
+            corrupt: None,
+            inexact: Vec::new(),
+        }
+    }
+
+    /// Who said it is what was given as such, whatever its name holds; what it was read from may
+    /// name the count, and differs over the repeats.
+    #[test]
+    fn a_part_is_named_whole_and_its_figures_are_added_up() {
+        let kind = SignalKind::StoreFailures;
+        let cell = |count: f64| {
+            let mut signals = Signals::default();
+            let source = SignalSource::of("redis (lookup cache) INFO");
+            let source = source.metric(format!("errorstat_OOM {count}"));
+            signals.add_of(TierKind::Remote, kind, count, source);
+            cell_with(signals)
+        };
+        let seen = Seen::of(&[&cell(24.0), &cell(30.0)]);
+        let told = seen.told_of(TierKind::Remote, kind, |value| format!("{value:.0}"));
+        assert_eq!(told.as_deref(), Some("54 (redis (lookup cache) INFO)"));
+    }
+
+    /// The same part can say what its lookups found and what it served.
+    #[test]
+    fn what_lookups_found_stands_beside_what_was_served() {
+        let kind = SignalKind::HostHitTokens;
+        let mut signals = Signals::default();
+        let tiers = || SignalSource::of("tiers");
+        signals.add(kind, 900.0, tiers().metric("found").at_lookup());
+        signals.add(kind, 400.0, tiers().metric("lookups_served"));
+        signals.add(kind, 399.0, tiers().metric("a less direct count"));
+        let seen = Seen::of(&[&cell_with(signals)]);
+        let all = [observation("tiers", 900.0, true), observation("tiers", 400.0, false)];
+        assert_eq!(seen.all(kind), all);
+        assert_eq!(seen.by("tiers", kind), Some(400.0));
+    }
+
+    fn observation(part: &str, value: f64, at_lookup: bool) -> Observation {
+        Observation { part: part.to_owned(), value, at_lookup }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl TokenSources {
 fn split(seen: &Seen, served: f64, prompt: f64) -> Vec<(&'static str, f64)> {
     let of_tier = |tier: TierKind| {
         let mut all = seen.all(SignalKind::hits_of(tier)).iter();
-        let tokens = all.find(|of| !of.is_lookup)?.value;
+        let tokens = all.find(|of| !of.at_lookup)?.value;
         Some((tier_name(tier), tokens)).filter(|_| tokens > 0.0)
     };
     let tiers: Vec<(&str, f64)> = TierKind::ALL.into_iter().skip(1).filter_map(of_tier).collect();
@@ -112,11 +112,10 @@ fn split(seen: &Seen, served: f64, prompt: f64) -> Vec<(&'static str, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use weir_model::{Signals, Verdict};
-    use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
+    use weir_model::Signals;
 
+    use super::super::sources::tests::cell_with;
     use super::*;
-    use crate::results::CellResult;
 
     const ENGINE: &str = "vLLM's /metrics";
     const CLIENT: &str = "load generator";
@@ -124,34 +123,9 @@ mod tests {
     fn sources(signals: &[(SignalKind, f64, &str)]) -> TokenSources {
         let mut all = Signals::default();
         for (kind, value, source) in signals {
-            all.add(*kind, *value, source);
+            all.add(*kind, *value, *source);
         }
-        let result = CellResult {
-            cell: 0,
-            record: CellRecord {
-                path: "cell".to_owned(),
-                status: CellStatus::Complete,
-                figures: CellFigures::default(),
-                files: std::collections::BTreeMap::new(),
-                attempts: 1,
-            },
-            evidence: Some(Evidence {
-                facts: weir_model::RunningFacts::default(),
-                signals: all,
-                verdict: Verdict::Effective,
-                predicted: false,
-                claims: Vec::new(),
-                explanation: String::new(),
-                remedy: None,
-                notes: Vec::new(),
-                short_window: None,
-            }),
-            throughput_batches: Vec::new(),
-            answers: None,
-            unlike: None,
-            corrupt: None,
-            inexact: Vec::new(),
-        };
+        let result = cell_with(all);
         TokenSources::of(&Seen::of(&[&result]), false, None).unwrap()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use weir_model::{Claim, OverheadReason, SignalKind, TierKind, Verdict};
+use weir_model::{Claim, OverheadReason, SignalKind, SignalSource, Signals, TierKind, Verdict};
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
@@ -14,9 +14,9 @@ use weir_spec::plan::{Plan, Target};
 
 use crate::fixture;
 
-const ENGINE: &str = "vLLM's /metrics (vllm:prompt_tokens_by_source_total)";
-const LMCACHE: &str = "LMCache server's /metrics (lmcache_mp_num_chunks_loaded_total)";
-const LOOKUPS: &str = "LMCache server's /metrics (lmcache_mp_lookup_hit_l1_tokens_total)";
+const ENGINE: &str = "vLLM's /metrics";
+const LMCACHE: &str = "LMCache server's /metrics";
+const CLIENT: &str = "load generator";
 
 /// Arms with real offload settings, on a live target.
 pub(crate) fn plan() -> Plan {
@@ -38,6 +38,19 @@ load: {users: [2], duration: 10s}
     Plan { target: Target::Local(Box::default()), ..fixture::plan_of(deployment, 2) }
 }
 
+/// What Redis says of itself.
+fn add_info(signals: &mut Signals) {
+    for (kind, value, field) in [
+        (SignalKind::StoredBytes, 4.05e10, "total_net_input_bytes"),
+        (SignalKind::EvictedBytes, 2e10, "evicted_keys"),
+        (SignalKind::StoreFailures, 24.0, "errorstat_OOM 24"),
+        (SignalKind::TierUsedBytes, 3e10, "used_memory"),
+    ] {
+        let source = SignalSource::of("redis INFO").metric(field);
+        signals.add_of(TierKind::Remote, kind, value, source);
+    }
+}
+
 /// Signals of a small live run: native offloading at c50 and c300, Redis that keeps nothing at c50
 /// and contradicts the engine at c300, and an arm that died.
 fn results(plan: &Plan) -> Results<'_> {
@@ -46,13 +59,13 @@ fn results(plan: &Plan) -> Results<'_> {
         let cell = &plan.cells[result.cell];
         let arm = plan.deployments[0].arms[cell.arm].name.as_str();
         let evidence = result.evidence.as_mut().unwrap();
-        let mut signals = weir_model::Signals::default();
-        let mut add = |kind, value, source| signals.add(kind, value, source);
+        let mut signals = Signals::default();
+        let mut add = |kind, value, who: &str| signals.add(kind, value, who);
         add(SignalKind::PromptTokens, 500_000.0, ENGINE);
-        add(SignalKind::PromptTokens, 499_000.0, "load generator");
-        add(SignalKind::SeenTokens, 400_000.0, "load generator");
+        add(SignalKind::PromptTokens, 499_000.0, CLIENT);
+        add(SignalKind::SeenTokens, 400_000.0, CLIENT);
         add(SignalKind::GpuHitTokens, 150_000.0, ENGINE);
-        add(SignalKind::EligibleTokens, 250_000.0, "load generator");
+        add(SignalKind::EligibleTokens, 250_000.0, CLIENT);
         match arm {
             "native-offload" => {
                 add(SignalKind::ExternalHitTokens, 200_000.0, ENGINE);
@@ -64,18 +77,12 @@ fn results(plan: &Plan) -> Results<'_> {
                 let served = if cell.level == 2 { 100_000.0 } else { 0.0 };
                 add(SignalKind::ExternalHitTokens, served, ENGINE);
                 add(SignalKind::ExternalHitTokens, 5_000.0, LMCACHE);
-                add(SignalKind::HostHitTokens, 300_000.0, LOOKUPS);
                 add(SignalKind::StoredBytes, 4e10, LMCACHE);
-                add(SignalKind::StoreKeys, 1234.0, "redis (SCAN over the arm's keys)");
+                add(SignalKind::StoreKeys, 1234.0, "redis");
                 add(SignalKind::Preemptions, 3.0, ENGINE);
-                let mut of_store = |kind, value, field: &str| {
-                    let source = format!("redis INFO ({field})");
-                    signals.add_of(TierKind::Remote, kind, value, &source);
-                };
-                of_store(SignalKind::StoredBytes, 4.05e10, "total_net_input_bytes");
-                of_store(SignalKind::EvictedBytes, 2e10, "evicted_keys");
-                of_store(SignalKind::StoreFailures, 24.0, "errorstat_OOM 24");
-                of_store(SignalKind::TierUsedBytes, 3e10, "used_memory");
+                let lookups = SignalSource::of(LMCACHE).metric("l1_tokens_total").at_lookup();
+                signals.add(SignalKind::HostHitTokens, 300_000.0, lookups);
+                add_info(&mut signals);
                 evidence.verdict = Verdict::OverheadOnly(OverheadReason::Evicted);
                 evidence.claims = vec![
                     Claim {

@@ -1,7 +1,7 @@
 //! A simulated run beside a live one.
 
 use weir_engine::Mechanism;
-use weir_model::{SignalKind, TierKind};
+use weir_model::{SignalKind, SignalSource, TierKind};
 use weir_record::CellStatus;
 use weir_report::artifacts::{analysis, report};
 use weir_report::comparison::{Comparison, PredictionComparison, compare_prediction};
@@ -12,7 +12,7 @@ use weir_spec::plan::{Plan, Target};
 
 use crate::{explanation, fixture};
 
-const LIVE: &str = "vLLM's /metrics (x)";
+const LIVE: &str = "vLLM's /metrics";
 
 /// Tokens of one repeat: prompts, GPU hits, tier hits; measured ones are `more` larger.
 fn results<'a>(plan: &'a Plan, source: &str, more: impl Fn(usize) -> f64) -> Results<'a> {
@@ -177,9 +177,10 @@ fn levels_of_an_lmcache_server_that_evicts_are_not_judged() {
         let mut results = results(plan, source, |_| 0.0);
         for result in &mut results.cells {
             let signals = &mut result.evidence.as_mut().unwrap().signals;
-            signals.add(SignalKind::HostHitTokens, 60_000.0 - evicted, &format!("{source} lookup"));
+            let lookups = || SignalSource::of(source).at_lookup();
+            signals.add(SignalKind::HostHitTokens, 60_000.0 - evicted, lookups());
             signals.add(SignalKind::RemoteHitTokens, evicted, "store's INFO");
-            signals.add(SignalKind::RemoteHitTokens, evicted, &format!("{source} lookup"));
+            signals.add(SignalKind::RemoteHitTokens, evicted, lookups());
             signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, source);
         }
         results

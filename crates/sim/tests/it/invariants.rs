@@ -1,7 +1,7 @@
 //! What must hold in every world.
 
 use proptest::prelude::*;
-use weir_engine::OffloadConfig;
+use weir_engine::{LoadMode, Mechanism, OffloadConfig};
 use weir_model::{Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 use weir_sim::WorldConfig;
@@ -152,6 +152,24 @@ fn a_tier_serves_what_the_gpu_had_to_evict() {
         .map(|row| u64::from(row.cached_tokens[TierKind::Host.index()].0))
         .sum();
     assert_eq!(host as f64, signal(SignalKind::HostHitTokens));
+}
+
+/// LMCache's server looks up from the first token on: what it finds, the GPU may hold too.
+#[test]
+fn only_an_lmcache_server_says_what_lookups_found() {
+    for mechanism in [Mechanism::Native, Mechanism::LmcacheServer] {
+        let mut config = world(120, 2, 300);
+        config.offload = Some(OffloadConfig { mechanism, load: LoadMode::Async, ..native(20_000) });
+        let (_, summary) = run(config, &workload(8, 512, 1), 5);
+        let seen = &summary.signals.0[&SignalKind::HostHitTokens];
+        let at_lookup: Vec<bool> = seen.iter().map(|signal| signal.source.at_lookup).collect();
+        if mechanism == Mechanism::LmcacheServer {
+            assert_eq!(at_lookup, [false, true]);
+            assert!(seen[1].value > seen[0].value && seen[0].value > 0.0, "{seen:?}");
+        } else {
+            assert_eq!(at_lookup, [false]);
+        }
+    }
 }
 
 #[test]

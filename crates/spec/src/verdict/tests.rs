@@ -1,8 +1,7 @@
 //! One test per row of the decision table.
 
 use weir_engine::{ChunkBytes, LoadMode, Mechanism, OffloadConfig};
-use weir_model::Nanos;
-use weir_model::{OverheadReason, TierKind, VoidReason};
+use weir_model::{Nanos, OverheadReason, SignalSource, TierKind, VoidReason};
 use weir_router::RouterConfig;
 use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
 use weir_tier::EvictionPolicy;
@@ -407,9 +406,11 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
         assert!(decision.explanation.ends_with("what was served came from nearer tiers."));
         // Why it is empty, where it says so.
         let mut refused = seen.clone();
-        refused.add_of(tier, SignalKind::StoreFailures, 12.0, "redis INFO (errorstat_READONLY 12)");
+        let source = SignalSource::of("redis INFO").metric("errorstat_READONLY 12");
+        refused.add_of(tier, SignalKind::StoreFailures, 12.0, source);
         let decision = decide(&arm, &facts(1), &refused);
-        assert!(decision.explanation.contains("It refused 12 stores"), "{}", decision.explanation);
+        let words = "It refused 12 stores (redis INFO (errorstat_READONLY 12)).";
+        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
         // It holds something, or all of what it held may have been evicted by itself.
         let filled = busy(&[&served[..], &[(held, 3.0)]].concat());
         assert_eq!(verdict(&arm, 1, &filled), Verdict::Effective);

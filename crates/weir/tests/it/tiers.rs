@@ -47,7 +47,7 @@ load: {{users: [4], duration: 6s, warmup: 3s}}
 #[track_caller]
 fn signal(evidence: &Value, kind: &str, source: &str) -> f64 {
     let seen = evidence["signals"][kind].as_array().unwrap();
-    let of = seen.iter().find(|it| it["source"].as_str().unwrap().starts_with(source));
+    let of = seen.iter().find(|it| it["source"] == source);
     of.unwrap_or_else(|| panic!("no {kind} by {source}: {seen:?}"))["value"].as_f64().unwrap()
 }
 

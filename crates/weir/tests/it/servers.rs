@@ -432,3 +432,37 @@ fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
         assert!(!folder.path().join("never").exists());
     }
 }
+
+/// One that says another limit after the load than before it is not the one that was measured.
+#[test]
+fn a_server_that_becomes_another_while_it_is_measured_does_not_count() {
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
+    let url = serve(move |of| {
+        if of.path.ends_with("/models") {
+            let longest = if seen.load(Ordering::Acquire) { 2048 } else { 4096 };
+            let model = json!({"id": "Qwen/Qwen3-0.6B", "max_model_len": longest});
+            return plain("200 OK", &json!({"data": [model]}).to_string());
+        }
+        // The measured ones ask for more than the first ones.
+        let tokens = of.body["max_tokens"].as_u64().unwrap();
+        seen.fetch_or(tokens == 5, Ordering::AcqRel);
+        stream(of, 1, "length")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "name: changes\ntarget: {{endpoint: {{url: '{url}'}}}}\nmodels: [Qwen/Qwen3-0.6B]\n\
+         hardware: 1x-l40s\narms: [no-offload]\nworkload: {{shared-prefix: {{prefixes: 2, \
+         prefix_tokens: 64, prompt_tokens: 16, output_tokens: 5}}}}\nload: {{users: [1], \
+         duration: 2s, warmup: 0s, max_requests: 9}}\n"
+    );
+    fs::write(folder.path().join("changes.yaml"), text).unwrap();
+    let answer = weir(folder.path(), &["run", "changes.yaml", "--out", "run"]);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let cell = "run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c1/0/cell.json";
+    let status = json(&folder.path().join(cell))["status"].clone();
+    let change = &status["not-comparable"][0];
+    assert_eq!(change["differs"]["fact"], "max-model-len", "{status:#}");
+    assert_eq!((&change["was"], &change["is"]), (&json!(4096), &json!(2048)), "{status:#}");
+    assert_eq!(change["than"], "earlier", "{status:#}");
+}

@@ -69,24 +69,36 @@ pub(super) fn void(
     }
     let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
     let refused = refusals(tier, signals);
-    let remedy = match &refused {
-        Some(_) => ROOM.to_owned(),
-        None => format!(
+    let before = refusals(TierKind::Host, signals);
+    let remedy = match (&refused, &before) {
+        (Some(_), _) => ROOM.to_owned(),
+        (None, Some(_)) => NEARER_ROOM.to_owned(),
+        (None, None) => format!(
             "check that the mechanism is told where its {role} is, by the keys of its version"
         ),
     };
-    let words = format!("{nothing}{nearer}.{}", refused.unwrap_or_default());
+    let words = match (refused, before) {
+        (Some(refused), _) => format!("{nothing}{nearer}. It refused {refused}."),
+        (None, Some(before)) => {
+            format!("{nothing}{nearer}. Host memory, which leads there, refused {before}.")
+        }
+        (None, None) => format!("{nothing}{nearer}."),
+    };
     Some(decided(claims.to_vec(), words, &remedy))
 }
 
 /// What helps where a tier refused to be written.
 pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the right to be written";
 
-/// That a tier refused stores, how many, and who says so; nothing where it did not.
+/// What helps where host memory let go of blocks before they were written farther.
+const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \
+                           there stands in the nearest";
+
+/// How many stores a tier refused, and who says so; nothing where it did not.
 pub(super) fn refusals(tier: TierKind, signals: &Signals) -> Option<String> {
     let mut seen = signals.0.get(&SignalKind::StoreFailures)?.iter();
     let refused = seen.find(|signal| signal.tier == Some(tier) && signal.value > 0.0)?;
-    Some(format!(" It refused {:.0} stores ({}).", refused.value, refused.source))
+    Some(format!("{:.0} stores ({})", refused.value, refused.source))
 }
 
 /// The decision on a mechanism that took nothing of what it was offered. A tier that is too small

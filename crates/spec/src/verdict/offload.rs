@@ -249,7 +249,7 @@ impl Farthest {
                 "The tiers served {:.1} % of the reuse that the GPU did not hold, and nearer tiers \
                  than {name} nearly all of that: it says nothing about {name}.{}",
                 percent(seen.served, seen.eligible),
-                refused.unwrap_or_default()
+                refused.map_or_else(String::new, |refused| format!(" It refused {refused}."))
             ),
             remedy: Some(remedy),
         }

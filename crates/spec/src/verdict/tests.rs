@@ -411,6 +411,12 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
         let decision = decide(&arm, &facts(1), &refused);
         let words = "It refused 12 stores (redis INFO (errorstat_READONLY 12)).";
         assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
+        // Or why nothing came there.
+        let mut before = seen.clone();
+        before.add_of(TierKind::Host, SignalKind::StoreFailures, 9.0, "simulator");
+        let decision = decide(&arm, &facts(1), &before);
+        assert!(decision.explanation.contains("refused 9 stores"), "{}", decision.explanation);
+        assert!(decision.remedy.unwrap().contains("larger nearest tier"));
         // It holds something, or all of what it held may have been evicted by itself.
         let filled = busy(&[&served[..], &[(held, 3.0)]].concat());
         assert_eq!(verdict(&arm, 1, &filled), Verdict::Effective);

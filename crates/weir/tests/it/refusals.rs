@@ -93,17 +93,17 @@ fn request(at: u64, ids: &str) -> String {
 fn a_malformed_line_of_a_trace_is_named_by_file_and_line() {
     let folder = with_small();
     let args = [&["small.yaml"][..], &TRACE].concat();
-    assert_snapshot!(refused(folder.path(), 2, &args), @"weir: small.yaml: workload: cannot open the trace `trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
+    assert_snapshot!(refused(folder.path(), 2, &args), @"weir: small.yaml: workload: cannot open the trace `[folder]/trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
     let trace = folder.path().join("trace.jsonl");
     let refused_trace = |text: &str| {
         fs::write(&trace, text).unwrap();
         refused(folder.path(), 2, &args)
     };
     let good = request(0, "[1, 2]");
-    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: small.yaml: workload: `trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: small.yaml: workload: `trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
-    assert_snapshot!(refused_trace(""), @"weir: small.yaml: workload: the trace `trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
+    assert_snapshot!(refused_trace(&format!("{good}{{\"timestamp\": 27, \"input\n{good}")), @r"weir: small.yaml: workload: `[folder]/trace.jsonl`, line 2: is not a Mooncake request: control character (\u0000-\u001F) found while parsing a string (column 0); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{good}not JSON\n")), @"weir: small.yaml: workload: `[folder]/trace.jsonl`, line 3: is not a Mooncake request: expected ident (column 2); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(&format!("{good}{}", request(5, "[1, -2]"))), @"weir: small.yaml: workload: `[folder]/trace.jsonl`, line 2: is not a Mooncake request: invalid value: integer `-2`, expected u64 (column 78); each line must be a JSON object with timestamp, input_length, output_length and hash_ids");
+    assert_snapshot!(refused_trace(""), @"weir: small.yaml: workload: the trace `[folder]/trace.jsonl` holds no requests: check `workload.trace.path` and `workload.trace.format`");
 }
 
 #[test]
@@ -145,12 +145,13 @@ fn a_run_is_the_same_from_any_folder_and_by_any_spelling_of_its_trace() {
     };
     // Without the file the run finds its trace by itself.
     again(&at("far/away"), &[]);
-    // With the file, from elsewhere and by another path; at last the trace has moved.
+    // With the file, from elsewhere and by another path, which starts there; at last the trace has
+    // moved.
     let other = |path: &str| format!("workload={{trace: {{format: mooncake, path: {path}}}}}");
-    let spelled = other("far/../trace.jsonl");
+    let spelled = other("away/../../trace.jsonl");
     again(&at("far"), &["../small.yaml", "--set", &spelled, "--set", TRACE[3]]);
     fs::rename(at("trace.jsonl"), at("far/moved.jsonl")).unwrap();
-    let moved = other("far/moved.jsonl");
+    let moved = other("moved.jsonl");
     again(&at("far"), &["../small.yaml", "--set", &moved, "--set", TRACE[3]]);
     // Another trace is another run, whatever its path.
     fs::write(at("trace.jsonl"), text.replacen("1000", "1001", 1)).unwrap();

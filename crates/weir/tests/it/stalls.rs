@@ -9,7 +9,7 @@ use crate::folder::json;
 use crate::live::Served;
 
 /// How long it stands still, of a window of some 20 s.
-const STILL: Duration = Duration::from_secs(4);
+const STILL: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_server_that_stands_still_has_no_result() {

@@ -123,7 +123,7 @@ fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
             (arm.name.as_str(), cell.prediction.verdict.clone())
         })
         .collect();
-    assert_eq!(foreseen.len(), 6);
+    assert_eq!(foreseen.len(), 9);
     assert!(foreseen.contains(&("native-offload", Verdict::Effective)), "{foreseen:?}");
     // The controls that may show no effect.
     let control = |set: &str| {

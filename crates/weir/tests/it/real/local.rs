@@ -153,7 +153,12 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
          env: {{PYTHONPATH: '{path}'}}}}
 "
     );
-    experiment(folder.path(), &arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
+    experiment(
+        folder.path(),
+        &arms,
+        PRESSED,
+        "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}",
+    );
     let answer = measured(folder.path());
     // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
@@ -202,7 +207,12 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
   - {preset: native-offload, name: too-small, bytes: 4MiB}
   - llm-d-approx
 ";
-    experiment(folder.path(), arms, PRESSED, "{users: [2], duration: 14s, warmup: 4s}");
+    experiment(
+        folder.path(),
+        arms,
+        PRESSED,
+        "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}",
+    );
     let answer = measured(folder.path());
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let folder = folder.path();

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::binary::{Running, weir};
 use crate::folder::json;
 use crate::live::Served;
+use crate::tiers::post;
 
 /// An engine with a pool of so many tokens.
 fn served(pool: &str, arm: &str) -> Served {
@@ -101,9 +102,10 @@ fn traffic_of_others_ends_the_cell() {
     let log = folder.path().join("stderr");
     // Once its load has begun: nobody else may be there when the caches are emptied.
     run.wait_until("the load", || fs::read_to_string(&log).unwrap().contains("of 24 s"));
-    let other = tempfile::tempdir().unwrap();
-    let args = ["load", &served.url, "--users", "6", "--duration", "8s", "--prompt-tokens", "512"];
-    weir(other.path(), &[&args[..], &["--out", "run"]].concat());
+    // More than half of what it sends itself.
+    for number in 0..60 {
+        post(&served.url, number % 28);
+    }
     assert_eq!(run.end().code(), Some(1), "{}", run.words());
     let evidence = "run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c1/0/evidence.json";
     let evidence = json(&folder.path().join(evidence));

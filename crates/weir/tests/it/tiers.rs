@@ -97,7 +97,7 @@ fn seven_arms_move_real_bytes_and_the_stores_say_so() {
     }
 }
 
-fn post(url: &str, number: u32) -> Value {
+pub(crate) fn post(url: &str, number: u32) -> Value {
     let prompt: Vec<u32> = (0..3000).map(|at| 10 + number * 5000 + at).collect();
     let body = serde_json::json!({
         "model": "Qwen/Qwen3-0.6B", "prompt": prompt, "max_tokens": 2, "temperature": 0.0,
@@ -143,8 +143,10 @@ fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
     let address: Address = format!("redis://{}", store.endpoint()).parse().unwrap();
     let client = StoreClient::new(&address, &weir_http::TlsConfig::default()).unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    let keys = client.call(&[b"RANDOMKEY"], deadline).unwrap();
-    assert!(keys.text().unwrap().starts_with("weir-emulated/Qwen/Qwen3-0.6B@01000100@0@"));
+    // One of them is the mark of the run.
+    let mut drawn = (0..100).map(|_| client.call(&[b"RANDOMKEY"], deadline).unwrap());
+    let own = "weir-emulated/Qwen/Qwen3-0.6B@01000100@0@";
+    assert!(drawn.any(|key| key.text().unwrap().starts_with(own)));
     store.kill();
     let alone: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
     for answers in [&again, &alone] {

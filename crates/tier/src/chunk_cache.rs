@@ -292,6 +292,7 @@ impl ChunkCache {
             let run = self.tree.payload_mut(*node);
             if run.presence == Presence::Absent {
                 run.queue = self.order.touched(node.index() as u32, units, run.queue);
+                run.head_first = false;
             }
         }
     }
@@ -443,17 +444,9 @@ impl ChunkCache {
         let tree = &self.tree;
         let may_go = |index| tree.payload(NodeId::from_index(index)).may_go();
         let victim = self.order.victim(may_go)?;
-        let mut node = NodeId::from_index(victim.index);
-        let units = self.tree.units(node);
-        let taken = units.min(wanted).min(victim.at_most);
-        if taken < units {
-            if self.tree.payload(node).head_first {
-                node = self.front(node, taken);
-            } else {
-                // The node keeps the rest of the run, which is what goes.
-                self.front(node, units - taken);
-            }
-        }
+        let node = NodeId::from_index(victim.index);
+        let taken = self.tree.units(node).min(wanted).min(victim.at_most);
+        let node = self.first_to_leave(node, taken);
         if let Some(log) = &mut self.log {
             log.push(Eviction {
                 path: self.tree.path(node),
@@ -470,6 +463,19 @@ impl ChunkCache {
         Some(taken)
     }
 
+    /// The node of those `chunks` chunks of a run that leave first, split off where needed.
+    fn first_to_leave(&mut self, node: NodeId, chunks: u32) -> NodeId {
+        let all = self.tree.units(node);
+        if self.tree.payload(node).head_first {
+            return self.front(node, chunks);
+        }
+        if chunks < all {
+            // The node keeps the rest of the run, which is what leaves.
+            self.front(node, all - chunks);
+        }
+        node
+    }
+
     fn drop_run(&mut self, node: NodeId) {
         let units = self.tree.units(node);
         let run = self.tree.payload_mut(node);
@@ -483,11 +489,9 @@ impl ChunkCache {
         while let Some((index, surplus)) = self.order.surplus_ghost() {
             let node = NodeId::from_index(index);
             let units = self.tree.units(node).min(surplus);
-            if units < self.tree.units(node) {
-                self.front(node, self.tree.units(node) - units);
-            }
+            let node = self.first_to_leave(node, units);
             let run = self.tree.payload_mut(node);
-            run.queue = self.order.dropped(index, units, run.queue);
+            run.queue = self.order.dropped(node.index() as u32, units, run.queue);
             self.remove_dead(node);
         }
     }

@@ -170,7 +170,6 @@ impl StoreSettings {
             line(&["cluster-enabled yes"]);
             if product != Product::Kvrocks {
                 line(&["cluster-config-file nodes.conf"]);
-                line(&["cluster-node-timeout 2000"]);
             }
         }
         for own in self.recipe(product).iter().chain(&self.lines) {

@@ -1,5 +1,6 @@
 //! A real cluster of three servers: keys find their homes, also when these move.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
@@ -36,19 +37,26 @@ fn call(server: &StoreServer, text: &str) -> Value {
     client(server).call(&words, later()).unwrap()
 }
 
+/// A port that is free together with the one 10000 higher, where a cluster's own traffic goes. Both
+/// are below those that outgoing connections and port 0 are given, and no test gets another's: nobody
+/// takes one between this look and the server's start.
+fn free_pair() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = (std::process::id() % 120) as u16 * 100;
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let port = 10_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
 impl Cluster {
     fn start(product: Product, test: &str) -> Option<Self> {
         let mut servers = Vec::new();
         for _ in 0..3 {
-            // The port of a cluster's own traffic is 10000 higher.
-            let listener = loop {
-                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                if listener.local_addr().unwrap().port() < 55_000 {
-                    break listener;
-                }
-            };
-            let port = listener.local_addr().unwrap().port();
-            drop(listener);
+            let port = free_pair();
             let listen = weir_store::server::Listen::Port(port);
             let settings = StoreSettings { listen, cluster: true, ..StoreSettings::default() };
             servers.push(store_with(product, test, settings)?);

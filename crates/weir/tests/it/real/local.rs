@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weir_store::StoreClient;
 use weir_store::resp::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
-use crate::binary::{Answer, Running, weir};
+use crate::binary::{Answer, weir};
 use crate::folder::{complete_cells, json};
 use crate::long::is_asked_for;
 use crate::tiers::{call, has};
@@ -20,7 +19,7 @@ use crate::tiers::{call, has};
 use super::vllm::installed;
 
 /// A boot takes a quarter of a minute on an idle machine, and far more beside other tests.
-const PATIENCE: Duration = Duration::from_mins(8);
+pub(super) const PATIENCE: Duration = Duration::from_mins(8);
 
 /// One at a time: two engines on two processors take each other's time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
@@ -29,7 +28,7 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// The machine for a test whose needs are all there; else the test is skipped, and fails in CI.
-fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static, ()>> {
+pub(super) fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static, ()>> {
     let lmcache = installed().filter(|home| home.join("lmcache-0.5.6").exists());
     if lmcache.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{test}: run scripts/peers/lmcache");
@@ -40,7 +39,7 @@ fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static, ()>> {
 }
 
 /// Eight prefixes of 1,000 tokens, and room for four sequences in the engine's cache.
-fn experiment(folder: &Path, arms: &str, workload: &str, load: &str) {
+pub(super) fn experiment(folder: &Path, arms: &str, workload: &str, load: &str) {
     let text = format!(
         "\
 name: local
@@ -81,14 +80,15 @@ fn is_refused(cell: &Path) -> bool {
     !json(&cell.join("cell.json"))["figures"]["certificate"]["refused"].is_null()
 }
 
-const PRESSED: &str = "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
+pub(super) const PRESSED: &str =
+    "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
 
 /// The evidence of an arm.
 fn evidence(folder: &Path, arm: &str) -> Value {
     json(&cell(folder, arm).join("evidence.json"))
 }
 
-fn cell(folder: &Path, arm: &str) -> PathBuf {
+pub(super) fn cell(folder: &Path, arm: &str) -> PathBuf {
     let arm = folder.join(format!("run/cells/weir--tiny-qwen3/1x-cpu/{arm}"));
     let level = fs::read_dir(&arm).unwrap().next().unwrap().unwrap().path();
     level.join("0")
@@ -109,6 +109,18 @@ fn assert_judged(folder: &Path, arm: &str, (wanted, words): (&str, &str), answer
     let is_so = verdict == wanted;
     let all = || format!("{arm}: {seen:#}\n{}\n{}", answer.out, answer.err);
     assert!(is_so && why.starts_with(words), "{}", all());
+}
+
+/// Runs arms under pressure, of which some must be a fault of the run, and checks the verdict of each
+/// and the first words of its reason. The load is so many requests, however busy the machine is.
+#[track_caller]
+fn assert_pressed_arms_are_judged(folder: &Path, arms: &str, expected: &[(&str, &str, &str)]) {
+    experiment(folder, arms, PRESSED, "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}");
+    let answer = measured(folder);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    for (arm, wanted, words) in expected {
+        assert_judged(folder, arm, (wanted, words), &answer);
+    }
 }
 
 /// The folder with the module that corrupts what it loads.
@@ -153,16 +165,8 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
          env: {{PYTHONPATH: '{path}'}}}}
 "
     );
-    experiment(
-        folder.path(),
-        &arms,
-        PRESSED,
-        "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}",
-    );
-    let answer = measured(folder.path());
-    // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
-    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let folder = folder.path();
+    // Some arms are void and one is corrupt: that is a fault of the run, and was not planned.
     let expected = [
         ("no-offload", "control", "A baseline"),
         ("native-offload", "effective", "The tiers served"),
@@ -171,9 +175,7 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
         // What it loaded was counted as if nothing was wrong; only the answers tell.
         ("corrupting", "effective", "The tiers served"),
     ];
-    for (arm, wanted, words) in expected {
-        assert_judged(folder, arm, (wanted, words), &answer);
-    }
+    assert_pressed_arms_are_judged(folder, &arms, &expected);
     outputs_are_judged(folder);
     sources_agree(folder);
     assert!(folder.join("run/report/report.html").is_file());
@@ -207,14 +209,6 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
   - {preset: native-offload, name: too-small, bytes: 4MiB}
   - llm-d-approx
 ";
-    experiment(
-        folder.path(),
-        arms,
-        PRESSED,
-        "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}",
-    );
-    let answer = measured(folder.path());
-    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let folder = folder.path();
     let expected = [
         ("no-offload", "control", "A baseline"),
@@ -225,9 +219,7 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
         ("too-small", "{\"overhead-only\":\"tier-too-small\"}", "The tier of 4 MiB cannot hold"),
         ("llm-d-approx", "{\"void\":\"no-choice\"}", ""),
     ];
-    for (arm, wanted, words) in expected {
-        assert_judged(folder, arm, (wanted, words), &answer);
-    }
+    assert_pressed_arms_are_judged(folder, arms, &expected);
     let disk = evidence(folder, "native-fs");
     assert!(disk["signals"]["disk-files"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
     assert!(disk["signals"]["disk-hit-tokens"][0]["value"].as_f64().unwrap() > 0.0, "{disk:#}");
@@ -282,7 +274,7 @@ fn sources_agree(folder: &Path) {
 }
 
 /// No process, folder or shared memory of ours stays.
-fn nothing_is_left() {
+pub(super) fn nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let left = weir(folder.path(), &["teardown"]);
     assert_eq!((left.code, left.out.as_str()), (Some(0), ""), "{}", left.err);
@@ -452,142 +444,6 @@ fn other_peoples_keys_are_there_after_lmcache_stored_in_their_store() {
     }
     let all = weir_store::resp::value::Value::Integer(5);
     assert_eq!(call(&["DBSIZE"]), all, "the run's own are gone");
-    nothing_is_left();
-}
-
-/// Processes whose folder below `/proc` is such a one.
-fn processes(is_wanted: impl Fn(&Path) -> bool) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let wanted = entries.filter(|entry| is_wanted(&entry.path()));
-    wanted.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Processes with these words in their command line that carry the mark of the caller's run.
-fn started_by(weir: u32, words: &str) -> Vec<i32> {
-    let mark = format!("WEIR_OWNER={weir}:");
-    processes(|process| {
-        let read = |file: &str| fs::read(process.join(file)).unwrap_or_default();
-        let environment = String::from_utf8_lossy(&read("environ")).into_owned();
-        let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
-        environment.contains(&mark) && line.contains(words)
-    })
-}
-
-/// The store that a Weir started: its own child, without marks.
-fn store_of(weir: u32) -> Vec<i32> {
-    processes(|process| {
-        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-        let Some((head, rest)) = stat.rsplit_once(')') else { return false };
-        let parent = rest.split_whitespace().nth(1).and_then(|text| text.parse::<u32>().ok());
-        parent == Some(weir) && head.contains("redis-server")
-    })
-}
-
-fn send(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-}
-
-#[test]
-fn a_part_that_dies_or_hangs_fails_its_cell_alone() {
-    let test = "a_part_that_dies_or_hangs_fails_its_cell_alone";
-    if !is_asked_for(test) {
-        return;
-    }
-    let Some(_alone) = ready(test, &[]) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let load = "{users: [2], duration: 25s, warmup: 2s}\nrepeats: 2";
-    experiment(path, "[no-offload]", PRESSED, load);
-    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
-    let id = running.id();
-    let words = || fs::read_to_string(path.join("stderr")).unwrap_or_default();
-    running.wait_until("load", || words().contains("in flight"));
-    let engine = started_by(id, "VLLM::EngineCore");
-    assert_eq!(engine.len(), 1, "{}", words());
-    send(engine[0], Signal::KILL);
-    running.wait_until("the second cell", || words().contains("1/2 cells"));
-    let before = words().matches("in flight").count();
-    running.wait_until("its load", || words().matches("in flight").count() > before);
-    let engine = started_by(id, "VLLM::EngineCore");
-    assert_eq!(engine.len(), 1, "{}", words());
-    send(engine[0], Signal::STOP);
-    let status = running.end();
-    assert_eq!(status.code(), Some(1), "{}", running.words());
-    let run = path.join("run/cells/weir--tiny-qwen3/1x-cpu/no-offload/c2");
-    let cause = |repeat: u32| {
-        let cell = json(&run.join(format!("{repeat}/cell.json")));
-        cell["status"].to_string()
-    };
-    let causes = [cause(0), cause(1)];
-    assert!(causes.iter().any(|cause| cause.contains("engine core")), "{causes:?}");
-    assert!(causes.iter().any(|cause| cause.contains("no answer for")), "{causes:?}");
-    nothing_is_left();
-}
-
-#[test]
-fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
-    let test = "a_killed_weir_leaves_nothing_that_a_later_one_does_not_find";
-    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let arm = "[{preset: lmcache-redis, bytes: 64MiB, chunk_tokens: 64, store: {bytes: 64MiB}}]";
-    experiment(path, arm, PRESSED, "{users: [2], duration: 60s}");
-    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
-    let id = running.id();
-    running.wait_until("an engine", || !started_by(id, "VLLM::EngineCore").is_empty());
-    running.signal_to_death(Signal::KILL);
-    assert!(!started_by(id, "").is_empty(), "the processes outlive a killed Weir");
-    let left = weir(path, &["teardown"]);
-    assert_eq!(left.code, Some(0), "{}", left.err);
-    assert!(left.out.contains("removed process"), "{}", left.out);
-    assert!(left.out.contains("weir-local-"), "{}", left.out);
-    assert_eq!(started_by(id, ""), [0; 0]);
-    let memory = fs::read_dir("/dev/shm").unwrap().flatten();
-    let ours: Vec<_> = memory
-        .filter(|entry| entry.file_name().to_string_lossy().contains(&format!("-{id}-")))
-        .collect();
-    assert!(ours.is_empty(), "{ours:?}");
-    nothing_is_left();
-}
-
-#[test]
-fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
-    let test = "a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs";
-    if !is_asked_for(test) {
-        return;
-    }
-    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let arm = "[{preset: lmcache-redis, bytes: 16MiB, chunk_tokens: 64, store: {bytes: 256MiB}}]";
-    experiment(path, arm, PRESSED, "{users: [2], duration: 40s, warmup: 2s}");
-    let mut running = Running::start(path, &["run", "local.yaml", "--out", "run"]).within(PATIENCE);
-    let words = || fs::read_to_string(path.join("stderr")).unwrap_or_default();
-    running.wait_until("load", || words().contains("in flight"));
-    let children = store_of(running.id());
-    assert_eq!(children.len(), 1, "{}", words());
-    send(children[0], Signal::KILL);
-    assert_eq!(running.end().code(), Some(1), "{}", running.words());
-    let status = json(&cell(path, "lmcache-redis").join("cell.json"))["status"].to_string();
-    assert!(status.contains("redis ended while it was used"), "{status}");
-
-    // A model's folder that lacks what vLLM needs.
-    let model = path.join("model");
-    fs::create_dir(&model).unwrap();
-    let made = weir(path, &["setup", "model", "whole", "--model", "weir/tiny-qwen3"]);
-    assert_eq!(made.code, Some(0), "{}", made.err);
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(path.join("whole").join(file), model.join(file)).unwrap();
-    }
-    let text = fs::read_to_string(path.join("local.yaml")).unwrap();
-    let text = text.replace("weights: generated", &format!("weights: '{}'", model.display()));
-    let arm_line = text.lines().find(|line| line.starts_with("arms:")).unwrap().to_owned();
-    fs::write(path.join("local.yaml"), text.replace(&arm_line, "arms: [no-offload]")).unwrap();
-    fs::remove_dir_all(path.join("run")).unwrap();
-    let answer = weir(path, &["run", "local.yaml", "--out", "run"]);
-    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
-    let status = json(&cell(path, "no-offload").join("cell.json"))["status"].to_string();
-    assert!(status.contains("tokenizer"), "{status}");
     nothing_is_left();
 }
 

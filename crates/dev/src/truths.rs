@@ -4,16 +4,17 @@
 //! a store that refuses to be written, a chunk that no prompt fills. The suite decides each of them
 //! anew, and `docs/reference/verdicts.md` shows them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use weir_model::{Bytes, Signals, Verdict};
 use weir_record::RunFolder;
 use weir_spec::plan::{Arm, Plan, Regime};
 use weir_spec::verdict::{Decision, Facts, decide};
+use weir_trial::Journal;
 
 /// Where recordings are, below the root.
 const FOLDER: &str = "validation/verdicts";
@@ -50,19 +51,19 @@ impl Recording {
         let cell = cell.with_context(|| format!("{} has no arm `{arm}`", run.display()))?;
         let evidence = folder.open_cell(&cell.path)?.evidence()?;
         let evidence = evidence.with_context(|| format!("{} has no evidence", cell.path))?;
-        let journal = folder.cell_folder(&cell.path)?.join("trial.json");
-        let journal: Value = serde_json::from_str(&fs::read_to_string(&journal)?)?;
+        let started = Journal::read(&folder.cell_folder(&cell.path)?)?.started;
+        let started = started.with_context(|| format!("{} started no processes", cell.path))?;
         let deployment = &plan.deployments[cell.deployment];
         let recording = Self {
             truth: truth.to_owned(),
             verdict: evidence.verdict,
-            software: software(&journal["started"]["versions"]),
+            software: software(&started.versions),
             replicas: deployment.replicas,
             effective_share: plan.effective_share,
             working_set: cell.prediction.working_set,
             regime: cell.prediction.regime,
             longest_offer: cell.prediction.longest_offer,
-            doubt: doubt(&journal["started"]["facts"]),
+            doubt: started.doubt(),
             arm: deployment.arms[cell.arm].clone(),
             signals: evidence.signals,
         };
@@ -92,17 +93,9 @@ impl Recording {
 }
 
 /// `lmcache 0.5.6, vllm 0.32.0+cpu`.
-fn software(versions: &Value) -> String {
-    let versions = versions.as_object().into_iter().flatten();
-    let named =
-        versions.filter_map(|(package, version)| Some(format!("{package} {}", version.as_str()?)));
+fn software(versions: &BTreeMap<String, String>) -> String {
+    let named = versions.iter().map(|(package, version)| format!("{package} {version}"));
     named.collect::<Vec<_>>().join(", ")
-}
-
-/// The first line of a start-up log that says that a mechanism will not act.
-fn doubt(facts: &Value) -> Option<String> {
-    let mut parts = facts.as_object()?.values();
-    parts.find_map(|part| Some(part["doubts"][0].as_str()?.to_owned()))
 }
 
 /// Writes a recording; its path.

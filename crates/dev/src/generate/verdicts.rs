@@ -7,12 +7,16 @@ use std::path::Path;
 
 use anyhow::Context;
 use schemars::{JsonSchema, schema_for};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use weir_model::{FactKind, OverheadReason, SignalKind, Verdict, VoidReason};
 
 use super::Reference;
 use super::table::{code, table};
 use crate::truths;
+
+/// What it means that a verdict counts.
+const COUNTS: &str = "enters means, differences, peaks";
 
 /// One variant of an enumeration.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +63,12 @@ fn verdicts() -> anyhow::Result<String> {
     for word in words::<Verdict>()? {
         let counts = match example(&word)? {
             Verdict::OverheadOnly(_) => "by its reason",
-            verdict if verdict.counts() => "yes",
-            _ => "no",
+            verdict => yes_or_no(verdict.counts()),
         };
         let reason = if word.payload.is_some() { " (reason)" } else { "" };
         rows.push(vec![code(&word.name) + reason, word.meaning, counts.to_owned()]);
     }
-    Ok(table(&["verdict", "when", "enters means, differences, peaks"], rows))
+    Ok(table(&["verdict", "when", COUNTS], rows))
 }
 
 /// A verdict with this word, whatever its reason.
@@ -97,13 +100,25 @@ fn recorded(root: &Path) -> anyhow::Result<String> {
 }
 
 fn reasons_of_overhead() -> anyhow::Result<String> {
+    answered(&["reason", "meaning", COUNTS], OverheadReason::counts)
+}
+
+/// A table of words with what is answered of each.
+fn answered<T: JsonSchema + DeserializeOwned>(
+    heads: &[&str],
+    is_so: impl Fn(T) -> bool,
+) -> anyhow::Result<String> {
     let mut rows = Vec::new();
-    for word in words::<OverheadReason>()? {
-        let reason: OverheadReason = serde_json::from_value(json!(word.name))?;
-        let counts = if reason.counts() { "yes" } else { "no" };
-        rows.push(vec![code(&word.name), word.meaning, counts.to_owned()]);
+    for word in words::<T>()? {
+        let value = serde_json::from_value(json!(word.name))
+            .with_context(|| format!("`{}` is not read back", word.name))?;
+        rows.push(vec![code(&word.name), word.meaning, yes_or_no(is_so(value)).to_owned()]);
     }
-    Ok(table(&["reason", "meaning", "enters means, differences, peaks"], rows))
+    Ok(table(heads, rows))
+}
+
+const fn yes_or_no(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
 }
 
 fn reasons<T: JsonSchema>() -> anyhow::Result<String> {
@@ -112,14 +127,7 @@ fn reasons<T: JsonSchema>() -> anyhow::Result<String> {
 }
 
 fn facts() -> anyhow::Result<String> {
-    let mut rows = Vec::new();
-    for word in words::<FactKind>()? {
-        let kind: FactKind = serde_json::from_value(json!(word.name))
-            .with_context(|| format!("`{}` is no fact", word.name))?;
-        let may = if kind.is_mechanism() { "yes" } else { "no" };
-        rows.push(vec![code(&word.name), word.meaning, may.to_owned()]);
-    }
-    Ok(table(&["fact", "meaning", "arms may differ in it"], rows))
+    answered(&["fact", "meaning", "arms may differ in it"], FactKind::is_mechanism)
 }
 
 fn signals() -> anyhow::Result<String> {

@@ -232,13 +232,19 @@ mod tests {
     use super::*;
     use crate::catalogue::models;
 
-    const NOW: Version = Version { major: 0, minor: 32, patch: 0 };
+    pub(super) const NOW: Version = Version { major: 0, minor: 32, patch: 0 };
 
-    fn with(layers: Vec<KvLayers>) -> ModelShape {
+    pub(super) fn with(layers: Vec<KvLayers>) -> ModelShape {
         ModelShape { kv_layers: layers, ..models::find("Qwen/Qwen3-8B").unwrap() }
     }
 
-    fn layers(count: u32, kind: KvKind, heads: u32, elements: u32, bytes: u64) -> KvLayers {
+    pub(super) const fn layers(
+        count: u32,
+        kind: KvKind,
+        heads: u32,
+        elements: u32,
+        bytes: u64,
+    ) -> KvLayers {
         KvLayers { count, kind, heads, elements, bytes }
     }
 

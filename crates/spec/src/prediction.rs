@@ -26,18 +26,17 @@ pub(crate) fn of_level(
     effective_share: f64,
 ) -> Result<Vec<Prediction>, SpecError> {
     let stream = Stream::read(deployment, level, seed)?;
-    let mut timing = Timing::new(&deployment.timing).map_err(|error| {
-        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
-    })?;
+    let mut timing = timing(deployment)?;
     let mut known: Vec<(&Arm, Counts)> = Vec::new();
     let mut predictions = Vec::new();
+    let mut endless = None;
     let mut returns: Vec<(&Arm, Regime)> = Vec::new();
     for arm in &deployment.arms {
+        let same_placement =
+            |other: &Arm| deployment.replicas == 1 || other.routing.policy == arm.routing.policy;
         // Arms that differ in name only (or in routing, with one replica) have one replay.
-        let same = known.iter().find(|(other, _)| {
-            other.offload == arm.offload
-                && (deployment.replicas == 1 || other.routing.policy == arm.routing.policy)
-        });
+        let same =
+            known.iter().find(|(other, _)| other.offload == arm.offload && same_placement(other));
         let counts = match same {
             Some((_, counts)) => counts.clone(),
             None => replay::run(&stream, &Caches::of(deployment, arm), deployment, &mut timing),
@@ -48,14 +47,18 @@ pub(crate) fn of_level(
             Regime::FitsGpu
         } else {
             // What the GPU loses depends on the placement, and not on what lies behind it.
-            let same = returns.iter().find(|(other, _)| {
-                other.engine == arm.engine
-                    && (deployment.replicas == 1 || other.routing.policy == arm.routing.policy)
-            });
+            let same = returns
+                .iter()
+                .find(|(other, _)| other.engine == arm.engine && same_placement(other));
             if let Some((_, regime)) = same {
                 *regime
             } else {
-                let regime = in_time(deployment, arm, (level, seed), &mut timing)?;
+                let endless = match &endless {
+                    Some(stream) => stream,
+                    None => endless.insert(without_end(deployment, level, seed)?),
+                };
+                let fits = fits_at_last(deployment, arm, endless, &mut timing);
+                let regime = if fits { Regime::FitsGpu } else { Regime::EndsBeforeReuse };
                 returns.push((arm, regime));
                 regime
             }
@@ -84,18 +87,22 @@ fn working_set(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Bytes {
     }
 }
 
-/// Whether hardly anything is lost by the GPU and asked again because the level ends before: the
-/// same load without an end tells.
-fn in_time(
-    deployment: &Deployment,
-    arm: &Arm,
-    (level, seed): (&Level, u64),
-    timing: &mut Timing,
-) -> Result<Regime, SpecError> {
+/// The load of a level without its end, which tells whether hardly anything is lost by the GPU and
+/// asked again only because the level ends before.
+fn without_end(deployment: &Deployment, level: &Level, seed: u64) -> Result<Stream, SpecError> {
     let endless = Level { duration: None, max_requests: None, ..level.clone() };
-    let stream = Stream::read(deployment, &endless, seed)?;
-    let counts = replay::run(&stream, &Caches::of(deployment, arm), deployment, timing);
-    Ok(if fits_gpu(&counts) { Regime::FitsGpu } else { Regime::EndsBeforeReuse })
+    Stream::read(deployment, &endless, seed)
+}
+
+/// Whether hardly anything that is asked again is gone from the GPU's pool when a stream has ended.
+fn fits_at_last(deployment: &Deployment, arm: &Arm, stream: &Stream, timing: &mut Timing) -> bool {
+    fits_gpu(&replay::run(stream, &Caches::of(deployment, arm), deployment, timing))
+}
+
+fn timing(deployment: &Deployment) -> Result<Timing, SpecError> {
+    Timing::new(&deployment.timing).map_err(|error| {
+        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
+    })
 }
 
 fn judge(
@@ -136,12 +143,8 @@ pub(crate) fn regime_as_deployed(
     }
     // Nobody knows how long its passes take: the replay runs to its own end.
     let stream = Stream { seconds: None, ..Stream::read(deployment, level, seed)? };
-    let mut timing = Timing::new(&deployment.timing).map_err(|error| {
-        SpecError::value("engine.timing", error.to_string(), "check the model and the hardware")
-    })?;
-    let caches = Caches::of(deployment, &deployment.arms[0]);
-    let counts = replay::run(&stream, &caches, deployment, &mut timing);
-    Ok(if fits_gpu(&counts) { Regime::FitsGpu } else { Regime::ExceedsGpu })
+    let fits = fits_at_last(deployment, &deployment.arms[0], &stream, &mut timing(deployment)?);
+    Ok(if fits { Regime::FitsGpu } else { Regime::ExceedsGpu })
 }
 
 /// Capacity of an arm's largest tier.

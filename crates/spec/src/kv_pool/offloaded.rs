@@ -185,18 +185,9 @@ impl KvGroup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{NOW, layers, with};
     use super::*;
     use crate::catalogue::models;
-
-    const NOW: Version = Version { major: 0, minor: 32, patch: 0 };
-
-    fn with(layers: Vec<KvLayers>) -> ModelShape {
-        ModelShape { kv_layers: layers, ..models::find("Qwen/Qwen3-8B").unwrap() }
-    }
-
-    fn layers(count: u32, kind: KvKind, heads: u32, elements: u32, bytes: u64) -> KvLayers {
-        KvLayers { count, kind, heads, elements, bytes }
-    }
 
     /// Bytes of a chunk in an arm, as vLLM 0.32 runs it.
     fn of(model: &ModelShape, ranks: u32, mechanism: Mechanism, chunk: u32) -> ChunkBytes {

@@ -161,6 +161,20 @@ pub struct RunningFact {
     pub source: FactSource,
 }
 
+impl RunningFact {
+    /// That it is not what it is compared with, of which `was` is the value.
+    pub fn differs(&self, kind: FactKind, than: ComparedWith, was: FactValue) -> FactDifference {
+        FactDifference {
+            differs: Differing::Fact(kind),
+            place: self.place.clone(),
+            is: Some(self.value.clone()),
+            than,
+            was: Some(was),
+            arguments: Vec::new(),
+        }
+    }
+}
+
 /// The facts of an arm's parts. A kind that is missing could not be seen, which says nothing of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -207,14 +221,7 @@ impl RunningFacts {
             for RunningFact { place, value: first, .. } in before {
                 let now = later.all(*kind).iter().find(|fact| fact.place == *place);
                 if let Some(now) = now.filter(|now| now.value != *first) {
-                    changes.push(FactDifference {
-                        differs: Differing::Fact(*kind),
-                        place: place.clone(),
-                        is: Some(now.value.clone()),
-                        than: ComparedWith::Earlier,
-                        was: Some(first.clone()),
-                        arguments: Vec::new(),
-                    });
+                    changes.push(now.differs(*kind, ComparedWith::Earlier, first.clone()));
                 }
             }
         }

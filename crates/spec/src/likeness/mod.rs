@@ -48,14 +48,7 @@ pub fn against_plan(plan: &Plan, cell: &Cell, facts: &RunningFacts) -> Vec<FactD
     let mut differences = Vec::new();
     for (kind, expected) in planned::of(&plan.target, deployment, arm) {
         if let Some(other) = facts.all(kind).iter().find(|fact| !expected.admits(&fact.value)) {
-            differences.push(FactDifference {
-                differs: Differing::Fact(kind),
-                place: other.place.clone(),
-                is: Some(other.value.clone()),
-                than: ComparedWith::Plan,
-                was: Some(expected.value()),
-                arguments: Vec::new(),
-            });
+            differences.push(other.differs(kind, ComparedWith::Plan, expected.value()));
         }
     }
     for kind in PARTS_AGREE {
@@ -63,14 +56,8 @@ pub fn against_plan(plan: &Plan, cell: &Cell, facts: &RunningFacts) -> Vec<FactD
         let Some(first) = parts.first() else { continue };
         let alike = |value| are_alike(kind, &first.value, value, pools_vary(plan, deployment));
         if let Some(other) = parts.iter().find(|part| !alike(&part.value)) {
-            differences.push(FactDifference {
-                differs: Differing::Fact(kind),
-                place: other.place.clone(),
-                is: Some(other.value.clone()),
-                than: ComparedWith::Part(first.place.clone()),
-                was: Some(first.value.clone()),
-                arguments: Vec::new(),
-            });
+            let than = ComparedWith::Part(first.place.clone());
+            differences.push(other.differs(kind, than, first.value.clone()));
         }
     }
     differences
@@ -136,14 +123,9 @@ impl ArmPair<'_> {
             let varies = pools_vary(self.plan, self.deployment);
             let is_known = |value| known.iter().any(|was| are_alike(kind, was, value, varies));
             if let Some(other) = here.all(kind).iter().find(|fact| !is_known(&fact.value)) {
-                differences.push(FactDifference {
-                    differs: Differing::Fact(kind),
-                    place: other.place.clone(),
-                    is: Some(other.value.clone()),
-                    than: ComparedWith::Arm(self.reference.name.clone()),
-                    was: Some((*was).clone()),
-                    arguments: self.deciding(kind),
-                });
+                let than = ComparedWith::Arm(self.reference.name.clone());
+                let seen = other.differs(kind, than, (*was).clone());
+                differences.push(FactDifference { arguments: self.deciding(kind), ..seen });
             }
         }
         differences
@@ -204,14 +186,8 @@ impl ArmPair<'_> {
             }
             let value =
                 |of: &BTreeMap<String, String>| of.get(flag).map(|text| FactValue::text(text));
-            differences.push(FactDifference {
-                differs: Differing::Argument(flag.clone()),
-                place: String::new(),
-                is: value(&own),
-                than: ComparedWith::Arm(self.reference.name.clone()),
-                was: value(&other),
-                arguments: Vec::new(),
-            });
+            let differs = Differing::Argument(flag.clone());
+            differences.push(self.written(differs, value(&own), value(&other)));
         }
     }
 
@@ -222,15 +198,19 @@ impl ArmPair<'_> {
             if !self.is_same() && arguments::is_mechanism_variable(name) {
                 continue;
             }
-            differences.push(FactDifference {
-                differs: Differing::Variable(name.clone()),
-                place: String::new(),
-                is: None,
-                than: ComparedWith::Arm(self.reference.name.clone()),
-                was: None,
-                arguments: Vec::new(),
-            });
+            differences.push(self.written(Differing::Variable(name.clone()), None, None));
         }
+    }
+
+    /// A difference in what the file gives the arms.
+    fn written(
+        &self,
+        differs: Differing,
+        is: Option<FactValue>,
+        was: Option<FactValue>,
+    ) -> FactDifference {
+        let than = ComparedWith::Arm(self.reference.name.clone());
+        FactDifference { differs, place: String::new(), is, than, was, arguments: Vec::new() }
     }
 }
 

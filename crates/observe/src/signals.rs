@@ -59,11 +59,6 @@ impl Reading {
         Self { at_lookup: true, ..self }
     }
 
-    /// Growth over all windows; nothing when one of them does not have it.
-    fn read(&self, windows: &[Difference<'_>]) -> Result<Option<f64>, GapError> {
-        grown(windows, self.metric, self.filter)
-    }
-
     fn source(&self, part: &str) -> SignalSource {
         let source = SignalSource::of(part).metric(series(self.metric, self.filter));
         SignalSource { at_lookup: self.at_lookup, ..source }
@@ -93,6 +88,19 @@ fn grown(
     Ok(sum)
 }
 
+/// The same, where a gap is kept beside what else is read.
+fn grown_or_gap(
+    windows: &[Difference<'_>],
+    metric: &str,
+    filter: &[(&str, &str)],
+    gaps: &mut Vec<GapError>,
+) -> Option<f64> {
+    grown(windows, metric, filter).unwrap_or_else(|gap| {
+        note(gaps, gap);
+        None
+    })
+}
+
 /// A gauge at the end of the windows, summed; nothing when one does not have it.
 fn level(windows: &[Difference<'_>], metric: &str) -> Option<f64> {
     let levels: Option<Vec<f64>> =
@@ -109,16 +117,12 @@ fn add_readings(
 ) -> Vec<GapError> {
     let mut gaps = Vec::new();
     for reading in readings {
-        match reading.read(windows) {
-            Ok(Some(value)) => {
-                let source = reading.source(part);
-                match reading.tier {
-                    Some(tier) => signals.add_of(tier, reading.kind, value, source),
-                    None => signals.add(reading.kind, value, source),
-                }
-            }
-            Ok(None) => {}
-            Err(gap) => note(&mut gaps, gap),
+        let grown = grown_or_gap(windows, reading.metric, reading.filter, &mut gaps);
+        let Some(value) = grown else { continue };
+        let source = reading.source(part);
+        match reading.tier {
+            Some(tier) => signals.add_of(tier, reading.kind, value, source),
+            None => signals.add(reading.kind, value, source),
         }
     }
     gaps

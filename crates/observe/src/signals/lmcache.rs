@@ -10,7 +10,7 @@
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
-use super::{Reading, add_readings, grown, level, note};
+use super::{Reading, add_readings, grown_or_gap, level};
 use crate::difference::{Difference, GapError};
 
 /// What is stored, as far as the plan knows it: `LMCache` counts objects, signals are bytes.
@@ -22,7 +22,7 @@ pub struct Objects {
     pub chunk_bytes: u64,
     /// Ranks of an engine that each hold a part of every chunk (tensor parallelism).
     pub ranks: u32,
-    /// What the second level is, where the deployment has one.
+    /// What the second level is, a disk or a store, where the deployment has one.
     pub second_level: Option<TierKind>,
 }
 
@@ -71,20 +71,11 @@ pub fn add_lmcache_server(
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = add_readings(SERVER_READINGS, SERVER, windows, signals);
-    let mut read = |metric: &str| {
-        grown(windows, metric, &[]).unwrap_or_else(|gap| {
-            note(&mut gaps, gap);
-            None
-        })
-    };
+    let mut read = |metric: &str| grown_or_gap(windows, metric, &[], &mut gaps);
     let source = |metrics: &str| SignalSource::of(SERVER).metric(metrics);
-    let farther = match objects.second_level {
-        Some(TierKind::Disk) => Some(SignalKind::DiskHitTokens),
-        Some(TierKind::Remote) => Some(SignalKind::RemoteHitTokens),
-        Some(TierKind::Gpu | TierKind::Host) | None => None,
-    };
-    if let (Some(kind), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
-        signals.add(kind, tokens, source(SECOND_LEVEL).at_lookup());
+    let farther = objects.second_level;
+    if let (Some(tier), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
+        signals.add(SignalKind::hits_of(tier), tokens, source(SECOND_LEVEL).at_lookup());
     }
     // An operation that never happened is absent, where others of the server's are there.
     let speaks = !windows.is_empty() && windows.iter().all(|window| window.speaks_of(FAMILIES));
@@ -110,15 +101,14 @@ pub fn add_lmcache_server(
         let source = source(&less_promoted(EVICTED));
         signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, source);
     }
-    if let (Some(tier), Some(taken)) = (objects.second_level, read(TAKEN_FARTHER)) {
-        let bytes = taken * objects.bytes();
-        signals.add_of(tier, SignalKind::StoredBytes, bytes, source(TAKEN_FARTHER));
+    let of_farther =
+        [(SignalKind::StoredBytes, TAKEN_FARTHER), (SignalKind::EvictedBytes, EVICTED_FARTHER)];
+    for (kind, metric) in of_farther {
+        if let (Some(tier), Some(chunks)) = (farther, read(metric)) {
+            signals.add_of(tier, kind, chunks * objects.bytes(), source(metric));
+        }
     }
-    if let (Some(tier), Some(evicted)) = (objects.second_level, read(EVICTED_FARTHER)) {
-        let gone = evicted * objects.bytes();
-        signals.add_of(tier, SignalKind::EvictedBytes, gone, source(EVICTED_FARTHER));
-    }
-    let tiers = [(Some(TierKind::Host), USED[0]), (objects.second_level, USED[1])];
+    let tiers = [(Some(TierKind::Host), USED[0]), (farther, USED[1])];
     for (tier, metric) in tiers {
         if let (Some(tier), Some(used)) = (tier, level(windows, metric)) {
             signals.add_of(tier, SignalKind::TierUsedBytes, used, source(metric));
@@ -161,12 +151,7 @@ pub fn add_lmcache_in_process(
         (SignalKind::LoadedBytes, HIT_TOKENS, token_bytes),
         (SignalKind::RemoteHitTokens, REMOTE_READ_BYTES, 1.0 / token_bytes.max(1.0)),
     ];
-    let mut read = |metric: &str| {
-        grown(windows, metric, &[]).unwrap_or_else(|gap| {
-            note(&mut gaps, gap);
-            None
-        })
-    };
+    let mut read = |metric: &str| grown_or_gap(windows, metric, &[], &mut gaps);
     for (kind, metric, factor) in scaled {
         if let Some(value) = read(metric) {
             signals.add(kind, value * factor, source(metric));

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
-use super::{Reading, add_readings, grown, note};
+use super::{Reading, add_readings, grown_or_gap, note};
 use crate::difference::{Difference, GapError};
 
 const PART: &str = "vLLM's /metrics";
@@ -77,14 +77,11 @@ const ENDED: &str = "vllm:request_success_total";
 /// process restarted in between.
 pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let mut gaps = add_readings(READINGS, PART, windows, signals);
-    match grown(windows, BY_TIER, &[("source", "external_unspecified")]) {
-        Ok(Some(0.0)) => {
-            for gap in add_readings(TIERS, PART, windows, signals) {
-                note(&mut gaps, gap);
-            }
+    let of_unknown = [("source", "external_unspecified")];
+    if grown_or_gap(windows, BY_TIER, &of_unknown, &mut gaps) == Some(0.0) {
+        for gap in add_readings(TIERS, PART, windows, signals) {
+            note(&mut gaps, gap);
         }
-        Ok(_) => {}
-        Err(gap) => note(&mut gaps, gap),
     }
     // Counters of a connector appear with their first increment: where others of it are there,
     // what is absent never happened.

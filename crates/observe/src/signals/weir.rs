@@ -6,7 +6,7 @@
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
-use super::{grown, note, series};
+use super::{grown_or_gap, series};
 use crate::difference::{Difference, GapError};
 
 const PART: &str = "Weir's tiers";
@@ -22,12 +22,8 @@ pub fn add_weir(
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = Vec::new();
-    let mut read = |metric: &str, filter: &[(&str, &str)]| {
-        grown(windows, metric, filter).unwrap_or_else(|gap| {
-            note(&mut gaps, gap);
-            None
-        })
-    };
+    let mut read =
+        |metric: &str, filter: &[(&str, &str)]| grown_or_gap(windows, metric, filter, &mut gaps);
     let source = |metric: &str, filter: &[(&str, &str)]| {
         SignalSource::of(PART).metric(series(metric, filter))
     };

@@ -23,16 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Who uses a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoreUser {
-    run: String,
+    #[serde(flatten)]
+    owner: Owner,
     host: String,
-    pid: u32,
-    started: u64,
 }
 
 impl StoreUser {
     fn of(owner: &Owner) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { run: owner.run.clone(), host, pid: owner.pid, started: owner.started }
+        Self { owner: owner.clone(), host }
     }
 
     fn text(&self) -> String {
@@ -41,14 +40,13 @@ impl StoreUser {
 
     /// Whether it is known to be gone: a process of this machine that does not live.
     fn is_gone(&self, here: &Self) -> bool {
-        let owner = Owner { run: self.run.clone(), pid: self.pid, started: self.started };
-        self.host == here.host && !owner.is_alive()
+        self.host == here.host && !self.owner.is_alive()
     }
 }
 
 impl fmt::Display for StoreUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run {}, process {} on {}", self.run, self.pid, self.host)
+        write!(f, "run {}, process {} on {}", self.owner.run, self.owner.pid, self.host)
     }
 }
 

@@ -329,14 +329,18 @@ fn huge_bytes(start: usize, len: usize) -> Option<usize> {
     Some(huge.min(len))
 }
 
+/// Memory that the kernel can still give to programs, or to its page cache.
+pub fn machine_memory() -> Option<Bytes> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Bytes(kib * 1024))
+}
+
 /// Bytes that the machine or the control group can still give, and who says so.
 fn available_memory() -> Option<(u64, &'static str)> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some((kib * 1024, "MemAvailable of /proc/meminfo"))
-    });
+    let machine = machine_memory().map(|bytes| (bytes.0, "MemAvailable of /proc/meminfo"));
     // The file caches of the group count as used here though they could go; its limit alone is
     // compared, which refuses only what can never fit.
     let group = number("/sys/fs/cgroup/memory.max").map(|limit| (limit, "memory.max of the group"));

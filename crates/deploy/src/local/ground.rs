@@ -1,11 +1,11 @@
 //! The folder that the disk tier of an arm gets: whether it is on a disk, and has room.
 
-use std::fs;
 use std::path::Path;
 
 use weir_model::{Bytes, TierKind};
 use weir_spec::plan::Arm;
 use weir_store::DiskFolder;
+use weir_store::slab::machine_memory;
 
 use crate::error::DeployError;
 
@@ -40,21 +40,13 @@ fn worth_knowing(folder: &Path, found: DiskFolder, planned: Bytes) -> Vec<String
         notes.push(format!("{place} has {free} free, and the arm may store {planned} there"));
     }
     // vLLM's and LMCache's file tiers read and write through the kernel.
-    if let Some(memory) = free_memory().filter(|memory| !in_memory && *memory >= planned) {
+    if let Some(memory) = machine_memory().filter(|memory| !in_memory && *memory >= planned) {
         notes.push(format!(
             "{place}: the page cache has room for all of it ({memory} of memory are free), so reads \
              may not reach the disk"
         ));
     }
     notes
-}
-
-/// Memory that the kernel would give to its page cache.
-fn free_memory() -> Option<Bytes> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(Bytes(kib << 10))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
 
 use super::line::plain;
-use super::start_up::{number, version};
+use super::start_up::{ARGUMENTS, BLOCK_SIZE, CONNECTOR, ENGINE, LMCACHE, number, version};
 
 /// The line of an engine's configuration, `key=value, key=value`.
 const CONFIG: &str = " with config: ";
@@ -24,19 +24,13 @@ const CONFIGURED: [(&str, FactKind); 7] = [
 const KV_DTYPE: &str = "kv_cache_dtype";
 /// The cache has the type of the weights.
 const AUTO: &str = "auto";
-/// The line of the arguments that are no defaults, `'key': value`.
-const ARGUMENTS: &str = "non-default args: ";
 const GIVEN: [(&str, FactKind); 3] = [
     ("'max_num_seqs': ", FactKind::MaxSequences),
     ("'max_num_batched_tokens': ", FactKind::MaxBatchedTokens),
-    ("'block_size': ", FactKind::BlockSize),
+    (BLOCK_SIZE, FactKind::BlockSize),
 ];
-/// Before the name of a connector that was created.
-const CONNECTOR: &str = "Creating v1 connector with name: ";
 /// Before the tokens of a chunk: of LMCache's server, and inside vLLM.
 const CHUNK: [&str; 2] = ["TokenHasher initialized: chunk_size=", "chunk_size: "];
-const LMCACHE: &str = "LMCache v";
-const ENGINE: &str = "LLM engine (v";
 /// How types are printed.
 const TORCH: &str = "torch.";
 

@@ -43,13 +43,17 @@ const DOUBTS: [&str; 5] = [
     "due to previous initialization failure",
 ];
 /// Before the name of what was created.
-const CREATED: [&str; 2] =
-    ["Creating v1 connector with name: ", "Creating offloading spec with name: "];
+const CREATED: [&str; 2] = [CONNECTOR, "Creating offloading spec with name: "];
+pub(super) const CONNECTOR: &str = "Creating v1 connector with name: ";
 /// Before the count of blocks; in vLLM's first engine the second.
 const BLOCKS: [&str; 2] = ["num_gpu_blocks_override=", "# GPU blocks: "];
 /// Before the version: of vLLM in its banner and its engine, of an older one, of `LMCache`.
-const VERSIONS: [&str; 4] = ["  version ", "LLM engine (v", "API server version ", LMCACHE];
-const LMCACHE: &str = "LMCache v";
+const VERSIONS: [&str; 4] = ["  version ", ENGINE, "API server version ", LMCACHE];
+pub(super) const ENGINE: &str = "LLM engine (v";
+pub(super) const LMCACHE: &str = "LMCache v";
+/// The line of the arguments that are no defaults, `'key': value`.
+pub(super) const ARGUMENTS: &str = "non-default args: ";
+pub(super) const BLOCK_SIZE: &str = "'block_size': ";
 
 impl StartUp {
     /// Reads a log.
@@ -71,8 +75,8 @@ impl StartUp {
         // Each says the last word on its own: an override comes behind what it overrides.
         last(&mut self.kv_tokens, number(line, "KV cache size: "));
         last(&mut self.blocks, BLOCKS.iter().find_map(|mark| number(line, mark)));
-        if line.contains("non-default args: ") {
-            last(&mut self.block_size, number(line, "'block_size': "));
+        if line.contains(ARGUMENTS) {
+            last(&mut self.block_size, number(line, BLOCK_SIZE));
         }
         for mark in CREATED {
             let rest = line.split_once(mark).map(|(_, rest)| rest).unwrap_or_default();

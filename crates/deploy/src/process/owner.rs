@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::ProcessError;
 use super::table::Seen;
 
@@ -18,7 +20,7 @@ const KEEP: &str = "SPT_NOENV";
 const FOLDER_PREFIX: &str = "weir-local-";
 
 /// Who starts processes: a run, and the process that runs it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     /// The run's id: letters, digits, `-` and `_`.
     pub run: String,

@@ -20,8 +20,8 @@ struct Totals {
     loaded_bytes: u64,
     /// By the tier that evicted.
     evicted_bytes: [u64; 4],
-    /// Chunks that local tiers and the store did not take.
-    refused: [u64; 2],
+    /// Chunks by the tier that did not take them: the nearest for all local ones, and the store.
+    refused: [u64; 4],
     gpu_evicted_bytes: u64,
     preemptions: u64,
     index_events: u64,
@@ -176,7 +176,7 @@ impl Tally {
             }
             totals.stored_bytes += counters.stored_bytes;
             totals.loaded_bytes += counters.loaded_bytes;
-            totals.refused[0] += counters.refused_chunks;
+            totals.refused[TierKind::Host.index()] += counters.refused_chunks;
             totals.preemptions += counters.preemptions;
             totals.gpu_evicted_bytes += replica.engine().pool().evicted_blocks() * self.block_bytes;
             if let Some(offload) = replica.engine().offload() {
@@ -189,7 +189,7 @@ impl Tally {
         if let Some(store) = cluster.store() {
             totals.evicted_bytes[TierKind::Remote.index()] +=
                 store.cache().evicted() * store.chunk_bytes().0;
-            totals.refused[1] += store.refused();
+            totals.refused[TierKind::Remote.index()] += store.refused();
         }
         totals
     }
@@ -275,20 +275,20 @@ fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &T
 
 /// What each tier did and held.
 fn add_tiers(signals: &mut Signals, end: &AtEnd, start: &Totals) {
-    let refused = |place: usize| end.totals.refused[place] - start.refused[place];
     for tier in &TierKind::ALL[1..] {
         let Some(room) = end.rooms[tier.index()] else { continue };
         let mut add = |kind, value: u64| signals.add_of(*tier, kind, value as f64, SOURCE);
-        let evicted = |totals: &Totals| totals.evicted_bytes[tier.index()];
-        add(SignalKind::EvictedBytes, evicted(&end.totals) - evicted(start));
+        let grown =
+            |of: fn(&Totals) -> [u64; 4]| of(&end.totals)[tier.index()] - of(start)[tier.index()];
+        add(SignalKind::EvictedBytes, grown(|totals| totals.evicted_bytes));
         add(SignalKind::TierCapacityBytes, room.capacity_bytes);
         add(SignalKind::TierUsedBytes, room.used_bytes);
         match tier {
             TierKind::Remote => {
-                add(SignalKind::StoreFailures, refused(1));
+                add(SignalKind::StoreFailures, grown(|totals| totals.refused));
                 signals.add(SignalKind::StoreKeys, room.chunks as f64, SOURCE);
             }
-            TierKind::Host => add(SignalKind::StoreFailures, refused(0)),
+            TierKind::Host => add(SignalKind::StoreFailures, grown(|totals| totals.refused)),
             TierKind::Disk => signals.add(SignalKind::DiskFiles, room.chunks as f64, SOURCE),
             TierKind::Gpu => {}
         }

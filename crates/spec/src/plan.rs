@@ -229,6 +229,12 @@ pub struct Arm {
 }
 
 impl Arm {
+    /// True where it is known that nothing lies behind the GPU. Of a deployment of which nothing is
+    /// claimed, it is not known.
+    pub fn is_gpu_only(&self) -> bool {
+        self.offload.is_none() && self.role != ArmRole::AsDeployed
+    }
+
     /// True where LMCache's server is the mechanism.
     pub fn has_lmcache_server(&self) -> bool {
         let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);

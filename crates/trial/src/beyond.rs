@@ -12,6 +12,11 @@ use weir_spec::plan::{Api, Arm, Client, LevelLoad};
 /// Tokens that a chat template puts before the first message, at most: they are in every prompt.
 const TEMPLATE: u64 = 256;
 
+/// Tokens that a server puts around each prompt of a client, at most.
+pub(crate) fn template_tokens(client: &Client) -> u64 {
+    if client.api == Api::Chat { TEMPLATE } else { 0 }
+}
+
 /// Prompt tokens were served from caches that can never have had them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -56,7 +61,6 @@ impl Allowance {
         came: &InWindow,
     ) -> Self {
         let chunk = arm.offload.as_ref().map_or(block, |offload| offload.chunk_tokens.max(block));
-        let template = if client.api == Api::Chat { TEMPLATE } else { 0 };
         let span = u128::from(came.window.1.saturating_sub(came.window.0).0).max(1);
         let in_flight = match load {
             LevelLoad::Users(users) => u64::from(*users),
@@ -64,7 +68,7 @@ impl Allowance {
         };
         // At either edge of the window.
         let uncounted = 2 * in_flight + came.lost;
-        Self { per_request: u64::from(chunk) + template, uncounted }
+        Self { per_request: u64::from(chunk) + template_tokens(client), uncounted }
     }
 }
 

@@ -57,15 +57,16 @@ impl Edges {
         wait(live, over, Some(start));
         let Observed { scrapers, store, processes, events } = observed;
         let before = scrape(scrapers, clock, &mut notes);
-        let refused_before = processes.map(Local::refused_stores);
         let store_before = ask(store, &mut notes);
         let events_before = events.map(KvEventWatch::counts);
+        // Logs last: reading them takes longer the longer they are.
+        let refused_before = processes.map(Local::refused_stores);
         wait(live, over, end);
         let after = scrape(scrapers, clock, &mut notes);
         let store = store_before.zip(ask(store, &mut notes));
+        let events = events_before.zip(events.map(KvEventWatch::counts));
         let refused = processes.map(Local::refused_stores).zip(refused_before);
         let refused = refused.map(|(after, before)| after.saturating_sub(before));
-        let events = events_before.zip(events.map(KvEventWatch::counts));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
         Self { pairs, store, refused, events, notes }
     }

@@ -7,7 +7,9 @@
 
 use weir_model::{Nanos, RequestRow, Window};
 use weir_observe::signals::Asked;
-use weir_spec::plan::{Api, Client};
+use weir_spec::plan::Client;
+
+use crate::beyond::template_tokens;
 
 /// Requests are kept that were answered so long before or after the window: a scrape takes less.
 const REACH: Nanos = Nanos::from_secs(30);
@@ -15,8 +17,6 @@ const REACH: Nanos = Nanos::from_secs(30);
 const SLACK: Nanos = Nanos::from_millis(250);
 /// Share of the tokens that counts may differ by where answers do not say how long prompts were.
 const UNCOUNTED_SHARE: f64 = 0.1;
-/// Tokens that a chat template puts before the first message, at most.
-const TEMPLATE: u64 = 256;
 
 /// Engines counted more than was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,9 +120,7 @@ pub(crate) fn tokens(
     let mut most = count.sent + edges.most(window, late);
     if !count.has_usage {
         most += (UNCOUNTED_SHARE * count.sent as f64) as u64;
-        if client.api == Api::Chat {
-            most += count.requests * TEMPLATE;
-        }
+        most += count.requests * template_tokens(client);
     }
     let counted = count.counted as u64;
     if counted > most { Err(ForeignTokens { counted, sent: count.sent, most }) } else { Ok(()) }

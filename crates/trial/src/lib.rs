@@ -470,9 +470,7 @@ impl Measurement<'_> {
         self.add_events(edges, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
-        // Of a deployment of which nothing is claimed, it is not known what it has.
-        let gpu_only = self.arm().offload.is_none() && self.arm().role != ArmRole::AsDeployed;
-        add_client(asked, gpu_only, &mut signals);
+        add_client(asked, self.arm().is_gpu_only(), &mut signals);
         if signals.get(SignalKind::Replicas).is_none() {
             let replicas = self.site.endpoints().len() as f64;
             signals.add(SignalKind::Replicas, replicas, "the endpoints given");

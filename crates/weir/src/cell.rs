@@ -54,10 +54,11 @@ pub(crate) fn run_cell(
 ) -> anyhow::Result<bool> {
     let asked_before = !matches!(run.cell_state(&cell.path)?, CellState::Missing);
     let mut writer = run.begin_cell(&cell.path)?;
-    let fresh;
+    let mut fresh;
     let plan = if asked_before && matches!(plan.target, Target::Endpoint(_)) {
         // Nobody empties the stores behind an endpoint: they hold what the cell asked before.
-        fresh = Plan { salt: plan.salt.map(|_| host::nonce()), ..plan.clone() };
+        fresh = plan.clone();
+        fresh.salt_prompts(host::nonce());
         &fresh
     } else {
         plan

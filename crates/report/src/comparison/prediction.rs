@@ -317,8 +317,7 @@ impl Place {
 fn places(arm: &Arm) -> Vec<Place> {
     let mut places = vec![Place::Gpu];
     let Some(offload) = &arm.offload else { return places };
-    let mut tiers: Vec<TierKind> = offload.tiers.iter().map(|tier| tier.kind).collect();
-    tiers.extend(offload.store.iter().map(|_| TierKind::Remote));
+    let tiers: Vec<TierKind> = offload.capacities().map(|(tier, _)| tier).collect();
     if let [only] = tiers.as_slice() {
         places.push(Place::OnlyTier(*only));
         return places;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use weir_model::{Bytes, SignalKind, TierKind};
-use weir_spec::plan::{Arm, ArmRole, Deployment, Prediction, Regime};
+use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
 
 use super::sources::{Seen, tier_name};
 use super::token_sources::TokenSources;
@@ -97,17 +97,14 @@ impl Account<'_> {
 
     /// The only tier below the GPU, where there is one.
     pub(super) fn only_tier(arm: &Arm) -> Option<TierKind> {
-        let offload = arm.offload.as_ref()?;
-        match (offload.tiers.as_slice(), &offload.store) {
-            ([only], None) => Some(only.kind),
-            ([], Some(_)) => Some(TierKind::Remote),
-            _ => None,
-        }
+        let mut tiers = arm.offload.as_ref()?.capacities();
+        let (only, _) = tiers.next()?;
+        tiers.next().is_none().then_some(only)
     }
 
     /// Where the prompt tokens came from, and who else says so.
     pub(super) fn hits(&self) -> Vec<String> {
-        let gpu_only = self.arm.offload.is_none() && self.arm.role != ArmRole::AsDeployed;
+        let gpu_only = self.arm.is_gpu_only();
         let only_tier = Self::only_tier(self.arm);
         let Some(of) = TokenSources::of(self.seen, gpu_only, only_tier) else {
             return vec!["Prompt tokens: none were seen in the window".to_owned()];

@@ -37,9 +37,9 @@ fn call(server: &StoreServer, text: &str) -> Value {
     client(server).call(&words, later()).unwrap()
 }
 
-/// A port that is free together with the one 10000 higher, where a cluster's own traffic goes. Both
-/// are below those that outgoing connections and port 0 are given, and no test gets another's: nobody
-/// takes one between this look and the server's start.
+/// A port that is free together with the one 10000 higher, where a cluster's own traffic goes.
+/// Both are below those that outgoing connections and port 0 are given, and no test gets
+/// another's: nobody takes one between this look and the server's start.
 fn free_pair() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = (std::process::id() % 120) as u16 * 100;

@@ -111,8 +111,9 @@ fn assert_judged(folder: &Path, arm: &str, (wanted, words): (&str, &str), answer
     assert!(is_so && why.starts_with(words), "{}", all());
 }
 
-/// Runs arms under pressure, of which some must be a fault of the run, and checks the verdict of each
-/// and the first words of its reason. The load is so many requests, however busy the machine is.
+/// Runs arms under pressure, of which some must be a fault of the run, and checks the verdict of
+/// each and the first words of its reason. The load is so many requests, however busy the machine
+/// is.
 #[track_caller]
 fn assert_pressed_arms_are_judged(folder: &Path, arms: &str, expected: &[(&str, &str, &str)]) {
     experiment(folder, arms, PRESSED, "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}");

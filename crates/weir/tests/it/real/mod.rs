@@ -2,8 +2,8 @@
 //! the other, beside all other tests.
 //!
 //! A boot is an arm of a local target, or a server of a test's own. The gate has seven in all:
-//! five arms in `local.rs`, a killed Weir in `deaths.rs`, and the endpoint in `vllm.rs`. The rest are long
-//! tests, see [`crate::long`].
+//! five arms in `local.rs`, a killed Weir in `deaths.rs`, and the endpoint in `vllm.rs`. The rest
+//! are long tests, see [`crate::long`].
 
 mod deaths;
 mod local;

@@ -144,11 +144,12 @@ fn connected(signals: &Signals) -> Option<Claim> {
     if stored.is_none() && asked.is_none() {
         return None;
     }
-    let (stored, asked) = (stored.unwrap_or(0.0), asked.unwrap_or(0.0));
+    let nothing = |count: Option<f64>| count.is_none_or(|count| count == 0.0);
+    let said = |count: Option<f64>| count.map_or("-".to_owned(), |count| format!("{count:.0}"));
     Some(Claim {
         claim: "nothing stored or looked up outside the GPU".to_owned(),
-        held: Some(stored == 0.0 && asked == 0.0),
-        seen: format!("{stored:.0} bytes stored, {asked:.0} tokens asked for"),
+        held: Some(nothing(stored) && nothing(asked)),
+        seen: format!("{} bytes stored, {} tokens asked for", said(stored), said(asked)),
     })
 }
 

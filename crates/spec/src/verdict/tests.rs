@@ -126,11 +126,31 @@ fn controls_are_controls_unless_something_served_them() {
 }
 
 #[test]
+fn a_control_with_a_connector_is_none_and_says_what_it_did() {
+    let decided =
+        |values: &[(SignalKind, f64)]| decide(&arm(ArmRole::Control), &facts(1), &signals(values));
+    let failed = Verdict::Failed("a control with an offload connector".to_owned());
+    for (kind, seen) in [
+        (SignalKind::StoredBytes, "8 bytes stored, - tokens asked for"),
+        (SignalKind::ExternalQueryTokens, "- bytes stored, 8 tokens asked for"),
+    ] {
+        let decision = decided(&[(kind, 8.0)]);
+        assert_eq!(decision.verdict, failed);
+        assert_eq!(decision.claims[1].seen, seen, "what was not counted is not 0");
+        assert_eq!(decided(&[(kind, 0.0)]).verdict, Verdict::Control);
+    }
+    let idle = decided(&[(SignalKind::StoredBytes, 0.0), (SignalKind::ExternalQueryTokens, 0.0)]);
+    assert_eq!((idle.verdict, idle.claims[1].held), (Verdict::Control, Some(true)));
+    assert_eq!(decided(&[]).claims.len(), 1, "nothing has no metric");
+}
+
+#[test]
 fn a_routing_control_must_have_a_choice_and_spread() {
     let control = arm(ArmRole::RoutingControl);
     let at = |share| signals(&[(SignalKind::RoutingMaxSharePercent, share)]);
     assert_eq!(verdict(&control, 1, &at(100.0)), Verdict::Void(VoidReason::NoChoice));
     assert_eq!(verdict(&control, 4, &at(27.0)), Verdict::Control);
+    assert_eq!(verdict(&control, 2, &at(55.0)), Verdict::Control, "two are a choice");
     assert!(matches!(verdict(&control, 4, &at(80.0)), Verdict::Failed(_)));
 }
 

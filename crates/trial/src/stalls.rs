@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, RequestRow};
 use weir_observe::{Observation, SamplerConfig, UnixNanos};
 
@@ -27,7 +28,8 @@ const STOPPED: Nanos = Nanos::from_secs(5);
 pub const STALLED_SHARE: f64 = 0.25;
 
 /// Time of the window in which nothing came.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(deny_unknown_fields)]
 #[error("{of} for {total} of the window of {window}, the longest span {longest}")]
 pub struct Stalled {
     of: Silence,
@@ -39,7 +41,8 @@ pub struct Stalled {
     pub window: Nanos,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 enum Silence {
     #[error("no request got a token")]
     Tokens,
@@ -66,18 +69,36 @@ pub(crate) struct Flow {
     came: Vec<bool>,
     /// Change of the requests in flight with a step.
     change: Vec<i32>,
-    /// The longest wait of each request for a token.
-    waits: Vec<Nanos>,
+    waits: Vec<Wait>,
+}
+
+/// The longest wait of a request for a token.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// First and last step of the request.
+    steps: (usize, usize),
+    /// Binary magnitude of the tokens that were to be computed.
+    work: u32,
+    /// Nothing where no token came.
+    longest: Option<Nanos>,
 }
 
 impl Flow {
     pub(crate) fn add(&mut self, row: &RequestRow) {
         let first = row.first_token.map(|first| first.saturating_sub(row.start));
-        self.request(row.start, row.end, first.into_iter().chain(row.chunk_gaps.iter().copied()));
+        let cached: u64 = row.cached_tokens.iter().map(|tokens| u64::from(tokens.0)).sum();
+        let computed = u64::from(row.prompt_tokens.0).saturating_sub(cached);
+        let waits = first.into_iter().chain(row.chunk_gaps.iter().copied());
+        self.request((row.start, row.end), computed, waits);
     }
 
     /// A request between two times, with its waits for each token that came.
-    fn request(&mut self, start: Nanos, end: Nanos, waits: impl Iterator<Item = Nanos>) {
+    fn request(
+        &mut self,
+        (start, end): (Nanos, Nanos),
+        computed: u64,
+        waits: impl Iterator<Item = Nanos>,
+    ) {
         let last = step(end);
         if last >= STEPS_MAX {
             return;
@@ -94,30 +115,59 @@ impl Flow {
             self.came[step(at).min(last)] = true;
             longest = longest.max(Some(wait));
         }
-        self.waits.extend(longest);
+        let work = u64::BITS - computed.leading_zeros();
+        self.waits.push(Wait { steps: (step(start), last), work, longest });
     }
 
     /// What of the window was a stall; nothing where there was none, or nobody got a token.
     pub(crate) fn stalled(&mut self, (start, end): (Nanos, Nanos)) -> Option<Stalled> {
-        if self.waits.is_empty() {
-            return None;
+        let (quiet, most) = self.quiet((step(start), step(end)));
+        let usual = self.usual(2 * most + 1)?;
+        let mut spans = Spans::default();
+        for (from, to) in quiet {
+            let waiting = self.waits.iter().filter(|of| of.steps.0 < to && of.steps.1 >= from);
+            let longest = waiting.map(|of| usual[of.work as usize]).max().unwrap_or_default();
+            spans.add(STEP * (to - from) as u64, SHORTEST.max(longest * TIMES_USUAL));
         }
-        let middle = self.waits.len() / 2;
-        let usual = *self.waits.select_nth_unstable(middle).1;
-        let least = SHORTEST.max(usual * TIMES_USUAL);
-        let (mut in_flight, mut quiet, mut spans) = (0, 0, Spans::default());
+        spans.stalled(Silence::Tokens, end.saturating_sub(start))
+    }
+
+    /// Spans between two steps in which somebody waited and nobody got a token, and the most
+    /// requests that were in flight.
+    fn quiet(&self, (start, end): (usize, usize)) -> (Vec<(usize, usize)>, usize) {
+        let (mut spans, mut from) = (Vec::new(), None);
+        let (mut in_flight, mut most) = (0, 0);
         for (at, (came, change)) in self.came.iter().zip(&self.change).enumerate() {
             in_flight += change;
-            let inside = at >= step(start) && at < step(end);
-            if inside && in_flight > 0 && !came {
-                quiet += 1;
-            } else {
-                spans.add(STEP * quiet, least);
-                quiet = 0;
+            most = most.max(in_flight);
+            if at >= start && at < end && in_flight > 0 && !came {
+                from.get_or_insert(at);
+            } else if let Some(from) = from.take() {
+                spans.push((from, at));
             }
         }
-        spans.add(STEP * quiet, least);
-        spans.stalled(Silence::Tokens, end.saturating_sub(start))
+        spans.extend(from.map(|from| (from, self.came.len())));
+        spans.retain(|(from, to)| STEP * (to - from) as u64 >= SHORTEST);
+        (spans, usize::try_from(most).unwrap_or(0))
+    }
+
+    /// By magnitude of work, the median of the longest waits of requests with at least as much, and
+    /// of so many with the most work at least: more than one stall can touch.
+    fn usual(&self, least: usize) -> Option<[Nanos; u64::BITS as usize + 1]> {
+        let mut usual = [Nanos::ZERO; u64::BITS as usize + 1];
+        let mut all: Vec<(u32, Nanos)> =
+            self.waits.iter().filter_map(|of| Some((of.work, of.longest?))).collect();
+        if all.is_empty() {
+            return None;
+        }
+        all.sort_unstable_by_key(|(work, _)| std::cmp::Reverse(*work));
+        for (work, usual) in usual.iter_mut().enumerate() {
+            let as_much = all.partition_point(|(other, _)| *other as usize >= work);
+            let count = as_much.max(least).min(all.len());
+            let mut waits: Vec<Nanos> = all[..count].iter().map(|(_, wait)| *wait).collect();
+            *usual = *waits.select_nth_unstable(count / 2).1;
+        }
+        Some(usual)
     }
 }
 
@@ -207,11 +257,20 @@ mod tests {
     type Asked = (u64, Vec<u64>);
 
     fn stalled(requests: &[Asked], window: (u64, u64)) -> Option<Stalled> {
+        computing(requests, |_| 40, window)
+    }
+
+    /// The same of requests with so much to compute, by their first wait.
+    fn computing(
+        requests: &[Asked],
+        work: impl Fn(u64) -> u64,
+        window: (u64, u64),
+    ) -> Option<Stalled> {
         let mut flow = Flow::default();
         for (start, waits) in requests {
             let end = Nanos::from_millis(start + waits.iter().sum::<u64>());
-            let waits = waits.iter().copied().map(Nanos::from_millis);
-            flow.request(Nanos::from_millis(*start), end, waits);
+            let times = waits.iter().copied().map(Nanos::from_millis);
+            flow.request((Nanos::from_millis(*start), end), work(waits[0]), times);
         }
         flow.stalled((Nanos::from_secs(window.0), Nanos::from_secs(window.1)))
     }
@@ -236,6 +295,25 @@ mod tests {
         // Waits that are usual, of one user with long prompts, are none either.
         let slow: Vec<Asked> = (0..4).map(|at| (at * 5_000, vec![4_500, 100])).collect();
         assert_eq!(stalled(&slow, (0, 20)), None);
+    }
+
+    #[test]
+    fn prompts_that_are_computed_among_cached_ones_are_no_stall() {
+        // One user: each sixth prompt is computed, the others are cached.
+        let waits = |at: u64| if at % 6 == 0 { vec![1_400, 20] } else { vec![100, 20] };
+        let mut rows: Vec<Asked> = Vec::new();
+        for at in 0..60 {
+            let end = rows.last().map_or(0, |(start, waits)| start + waits.iter().sum::<u64>());
+            rows.push((end, waits(at)));
+        }
+        let work = |first| if first > 1_000 { 1_040 } else { 40 };
+        assert_eq!(computing(&rows, work, (0, 20)), None);
+        assert!(stalled(&rows, (0, 20)).is_some(), "where all have as much to compute, it is");
+        // One that stands still for much longer is, whatever it had to compute.
+        let (last, _) = rows[59];
+        rows[59] = (last, vec![6_000, 20]);
+        let stall = computing(&rows, work, (0, 27)).unwrap();
+        assert!((5_800..=6_000).contains(&(stall.total.0 / 1_000_000)), "{stall}");
     }
 
     #[test]

@@ -100,12 +100,7 @@ pub(crate) fn empty(
                 Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(Count::Keys(keys)),
                 _ => Emptiness::Unknown,
             };
-            if known.is_empty() != Some(true) {
-                caches.notes.push(format!(
-                    "{place} is not known to be empty before the load: keys of others or of an \
-                     earlier load can serve the cell"
-                ));
-            }
+            caches.notes.extend(of_store(&place, known));
             caches.emptied.push(Emptied { place, known, before: None });
         }
     }
@@ -131,6 +126,16 @@ fn note(place: &str, known: Emptiness) -> Option<String> {
              asked before"
         )),
     }
+}
+
+/// What a reader must know of a store behind an endpoint, which nobody empties.
+fn of_store(place: &str, known: Emptiness) -> Option<String> {
+    let begins = match known {
+        Emptiness::Counted(Count::Keys(0)) => return None,
+        Emptiness::Counted(Count::Keys(keys)) => format!("{place} held {keys} keys before the load"),
+        _ => format!("{place} is not known to be empty before the load"),
+    };
+    Some(format!("{begins}: what others or an earlier load left there can serve the cell"))
 }
 
 /// Empties an endpoint, and asks it for what it held.

@@ -5,6 +5,7 @@
 //! for what the generator does not know: the tokens that a server puts around a prompt, and chunks
 //! that are longer than its blocks.
 
+use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, SignalKind, Signals};
 use weir_observe::signals::{Asked, AskedLoad};
 use weir_spec::plan::{Api, Arm, Client, LevelLoad};
@@ -17,18 +18,20 @@ pub(crate) fn template_tokens(client: &Client) -> u64 {
     if client.api == Api::Chat { TEMPLATE } else { 0 }
 }
 
-/// Prompt tokens were served from caches that can never have had them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "caches served {served} prompt tokens, and only {allowed} can have been in them since the cell \
-     began: they hold what was asked before it, or by others; empty them (vLLM: \
-     VLLM_SERVER_DEV_MODE=1), keep other clients away, and ask new prompts"
-)]
-pub struct HitsBeyondAsked {
+/// Prompt tokens that caches served, and what can have been in them since the cell began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServedTokens {
     /// Tokens that were served.
     pub served: u64,
     /// Tokens that could have been, what is allowed on top of them included.
     pub allowed: u64,
+}
+
+impl ServedTokens {
+    pub(crate) const fn are_beyond(&self) -> bool {
+        self.served > self.allowed
+    }
 }
 
 /// What a comparison of hits has to allow for.
@@ -72,27 +75,26 @@ impl Allowance {
     }
 }
 
-/// Whether more was served than can have been there. What the answers say of their own requests is
+/// What was served, and what can have been there. What the answers say of their own requests is
 /// compared exactly; engines' counters have the requests at the edges of the window besides.
 pub(crate) fn hits(
     load: &AskedLoad,
     signals: &Signals,
     allowance: Allowance,
-) -> Result<(), HitsBeyondAsked> {
+) -> Option<ServedTokens> {
     let known = |of: &Asked| of.servable_tokens + of.requests * allowance.per_request;
-    let (served, allowed) = if load.measured.cached_tokens > 0 {
-        (load.measured.cached_tokens, known(&load.measured))
-    } else {
-        let asked = &load.looked_up;
-        if asked.requests == 0 {
-            return Ok(());
-        }
-        let get = |kind| signals.get(kind).unwrap_or(0.0);
-        let served = get(SignalKind::GpuHitTokens) + get(SignalKind::ExternalHitTokens);
-        let longest = asked.prompt_tokens.div_ceil(asked.requests) + allowance.per_request;
-        (served as u64, known(asked) + allowance.uncounted * longest)
-    };
-    if served > allowed { Err(HitsBeyondAsked { served, allowed }) } else { Ok(()) }
+    if load.measured.cached_tokens > 0 {
+        let served = load.measured.cached_tokens;
+        return Some(ServedTokens { served, allowed: known(&load.measured) });
+    }
+    let asked = &load.looked_up;
+    if asked.requests == 0 {
+        return None;
+    }
+    let get = |kind| signals.get(kind).unwrap_or(0.0);
+    let served = (get(SignalKind::GpuHitTokens) + get(SignalKind::ExternalHitTokens)) as u64;
+    let longest = asked.prompt_tokens.div_ceil(asked.requests) + allowance.per_request;
+    Some(ServedTokens { served, allowed: known(asked) + allowance.uncounted * longest })
 }
 
 #[cfg(test)]
@@ -120,20 +122,24 @@ mod tests {
         signals
     }
 
+    /// What was served and allowed, and whether that is too much.
+    fn judged(load: &AskedLoad, signals: &Signals) -> Option<(u64, u64, bool)> {
+        let seen = hits(load, signals, ALLOWANCE)?;
+        Some((seen.served, seen.allowed, seen.are_beyond()))
+    }
+
     #[test]
     fn what_answers_say_is_held_to_a_chunk_per_request() {
         let none = Signals::default();
-        assert_eq!(hits(&asked(2_160), &none, ALLOWANCE), Ok(()));
-        let beyond = HitsBeyondAsked { served: 2_161, allowed: 2_160 };
-        assert_eq!(hits(&asked(2_161), &none, ALLOWANCE), Err(beyond));
+        assert_eq!(judged(&asked(2_160), &none), Some((2_160, 2_160, false)));
+        assert_eq!(judged(&asked(2_161), &none), Some((2_161, 2_160, true)));
     }
 
     #[test]
     fn counters_may_have_the_requests_at_the_edges_besides() {
         // 2,160 and four prompts of 1,016.
-        assert_eq!(hits(&asked(0), &signals(6_000.0, 224.0), ALLOWANCE), Ok(()));
-        let beyond = HitsBeyondAsked { served: 6_225, allowed: 6_224 };
-        assert_eq!(hits(&asked(0), &signals(6_000.0, 225.0), ALLOWANCE), Err(beyond));
-        assert_eq!(hits(&AskedLoad::default(), &signals(1e6, 0.0), ALLOWANCE), Ok(()));
+        assert_eq!(judged(&asked(0), &signals(6_000.0, 224.0)), Some((6_224, 6_224, false)));
+        assert_eq!(judged(&asked(0), &signals(6_000.0, 225.0)), Some((6_225, 6_224, true)));
+        assert_eq!(judged(&AskedLoad::default(), &signals(1e6, 0.0)), None);
     }
 }

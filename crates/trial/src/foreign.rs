@@ -5,6 +5,7 @@
 //! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
 //! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
 
+use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, RequestRow, Window};
 use weir_observe::signals::Asked;
 use weir_spec::plan::Client;
@@ -18,20 +19,22 @@ const SLACK: Nanos = Nanos::from_millis(250);
 /// Share of the tokens that counts may differ by where answers do not say how long prompts were.
 const UNCOUNTED_SHARE: f64 = 0.1;
 
-/// Engines counted more than was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the engines counted {counted} prompt tokens in the window, and the load sent {sent}, with the \
-     requests at the window's edges {most} at most: other clients were served too; keep them away, \
-     and check that the metrics are those of the arm's engines alone"
-)]
-pub struct ForeignTokens {
+/// Prompt tokens that engines counted in the window, and what the load sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountedTokens {
     /// What the engines counted.
     pub counted: u64,
     /// What was sent by requests whose first token came in the window.
     pub sent: u64,
     /// The same with all that can have been counted besides.
     pub most: u64,
+}
+
+impl CountedTokens {
+    pub(crate) const fn are_foreign(&self) -> bool {
+        self.counted > self.most
+    }
 }
 
 /// A request outside of the window.
@@ -105,25 +108,24 @@ impl PromptCount {
     }
 }
 
-/// Whether engines counted more than the cell sent.
+/// What engines counted, and what the cell sent.
 pub(crate) fn tokens(
     count: PromptCount,
     edges: &EdgeRequests,
     (window, late): (Window, Nanos),
     client: &Client,
-) -> Result<(), ForeignTokens> {
+) -> Option<CountedTokens> {
     let answers = |key| client.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
     if answers("n") > 1 || answers("best_of") > 1 {
         // Engines count a prompt once per answer.
-        return Ok(());
+        return None;
     }
     let mut most = count.sent + edges.most(window, late);
     if !count.has_usage {
         most += (UNCOUNTED_SHARE * count.sent as f64) as u64;
         most += count.requests * template_tokens(client);
     }
-    let counted = count.counted as u64;
-    if counted > most { Err(ForeignTokens { counted, sent: count.sent, most }) } else { Ok(()) }
+    Some(CountedTokens { counted: count.counted as u64, sent: count.sent, most })
 }
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
         edges
     }
 
-    fn judged(counted: f64, client: &Client) -> Result<(), ForeignTokens> {
+    fn judged(counted: f64, client: &Client) -> Option<CountedTokens> {
         let count = PromptCount { counted, requests: 2, sent: 2_128, has_usage: true };
         tokens(count, &edges(), (WINDOW, Nanos::ZERO), client)
     }
@@ -162,9 +164,12 @@ mod tests {
     #[test]
     fn requests_at_the_edges_explain_no_more_than_themselves() {
         let client = Client::default();
-        assert_eq!(judged(2_128.0 + 3.0 * 1_040.0, &client), Ok(()));
-        let beyond = ForeignTokens { counted: 5_249, sent: 2_128, most: 5_248 };
-        assert_eq!(judged(5_249.0, &client), Err(beyond));
+        let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248 };
+        assert_eq!(judged(2_128.0 + 3.0 * 1_040.0, &client), Some(most));
+        assert!(!most.are_foreign());
+        let beyond = CountedTokens { counted: 5_249, ..most };
+        assert_eq!(judged(5_249.0, &client), Some(beyond));
+        assert!(beyond.are_foreign());
     }
 
     #[test]
@@ -177,7 +182,7 @@ mod tests {
     fn several_answers_per_prompt_are_not_judged() {
         let mut client = Client::default();
         client.body.insert("n".to_owned(), 2.into());
-        assert_eq!(judged(1e9, &client), Ok(()));
+        assert_eq!(judged(1e9, &client), None);
     }
 
     #[test]
@@ -185,9 +190,10 @@ mod tests {
         let count = PromptCount { counted: 1_100.0, requests: 1, sent: 1_000, has_usage: false };
         let none = EdgeRequests::default();
         let client = Client::default();
-        assert_eq!(tokens(count, &none, (WINDOW, Nanos::ZERO), &client), Ok(()));
+        let seen = |count| tokens(count, &none, (WINDOW, Nanos::ZERO), &client);
+        let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100 };
+        assert_eq!(seen(count), Some(most));
         let said = PromptCount { has_usage: true, ..count };
-        let foreign = ForeignTokens { counted: 1_100, sent: 1_000, most: 1_000 };
-        assert_eq!(tokens(said, &none, (WINDOW, Nanos::ZERO), &client), Err(foreign));
+        assert_eq!(seen(said), Some(CountedTokens { most: 1_000, ..most }));
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use weir_deploy::{Emptied, Started};
 use weir_model::Nanos;
 
+use crate::checks::Checks;
+
 /// The file's name in a cell's folder.
 const FILE: &str = "trial.json";
 
@@ -37,6 +39,9 @@ pub struct Journal {
     /// What was started for the cell, with what it said of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Started>,
+    /// What was compared to find out whether the cell shows its own arm.
+    #[serde(default)]
+    pub checks: Checks,
     /// What could not be done or seen, one sentence each.
     pub notes: Vec<String>,
 }

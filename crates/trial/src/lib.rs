@@ -7,6 +7,7 @@
 mod asking;
 mod beyond;
 mod caches;
+mod checks;
 mod edges;
 mod error;
 mod first;
@@ -38,13 +39,15 @@ use weir_record::{CellWriter, SeriesRow, ShortWindow};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
-pub use crate::beyond::HitsBeyondAsked;
+pub use crate::beyond::ServedTokens;
 use crate::beyond::{Allowance, InWindow};
 use crate::caches::FirstPrompts;
+pub use crate::checks::{Checks, Unfit};
 use crate::edges::{Edges, Observed};
 pub use crate::error::TrialError;
 use crate::first::{FirstRequests, Vocabulary};
-use crate::foreign::{EdgeRequests, ForeignTokens, PromptCount};
+pub use crate::foreign::CountedTokens;
+use crate::foreign::{EdgeRequests, PromptCount};
 pub use crate::journal::{Journal, JournalError};
 pub use crate::residence::Residence;
 use crate::sink::Rows;
@@ -87,26 +90,14 @@ pub struct Trial {
     pub steady_from: Option<Nanos>,
     /// A line of a start-up log that says that the mechanism will not act.
     pub doubt: Option<String>,
-    /// Why the cell shows something else than its arm.
+    /// What was compared to find out whether it shows its own arm.
+    pub checks: Checks,
+    /// Why it does not.
     pub unfit: Option<Unfit>,
     /// What the running software said of itself before the load, and, where it did not then, after.
     pub facts: RunningFacts,
     /// What it said otherwise after the load.
     pub changed: Vec<FactDifference>,
-}
-
-/// Why a cell that ran to its end has no result of its arm.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// Hits that the arm cannot have made.
-    #[error(transparent)]
-    HitsBeyondAsked(HitsBeyondAsked),
-    /// Prompts that the load did not send.
-    #[error(transparent)]
-    ForeignTokens(ForeignTokens),
-    /// It stood still for too much of its window.
-    #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
-    Stalled(Stalled),
 }
 
 /// Runs one live cell into its tables, as part of the run with this id. `live` says how far the
@@ -178,6 +169,7 @@ fn measured(
         caches: caches.emptied,
         steady_from: trial.steady_from,
         started: site.processes().map(|local| local.started().clone()),
+        checks: trial.checks.clone(),
         notes: trial.notes.clone(),
     };
     journal.write(writer.folder())?;
@@ -243,7 +235,6 @@ impl Measurement<'_> {
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
         stalls.extend(silent_parts(&observations, &sampling, unix_window(&report)));
-        notes.extend(stalls.iter().map(ToString::to_string));
         let (signals, counted) = self.signals(&edges, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
@@ -254,23 +245,24 @@ impl Measurement<'_> {
             residence: residence.total(),
             lost: at_end.failed + at_end.unfinished,
         };
-        let beyond = beyond::hits(&asked, &signals, self.allowance(&in_window)).err();
-        let foreign = counted.and_then(|counted| {
-            self.foreign(counted, &asked, (&at_edges, window), (&edges, &report))
+        let served = beyond::hits(&asked, &signals, self.allowance(&in_window));
+        let counted = counted.and_then(|counted| {
+            self.counted(counted, &asked, (&at_edges, window), (&edges, &report))
         });
-        let contradiction = self.contradiction(beyond, foreign, &mut notes);
-        let stalled = stalls.into_iter().find(Stalled::is_too_long).map(Unfit::Stalled);
-        let (load, unfit) = (report, contradiction.or(stalled));
+        let checks = Checks { served, counted, stalls };
+        let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
+        notes.extend(checks.notes(role, same_prompts));
         Ok(Trial {
             signals,
-            load,
+            load: report,
             skipped,
             truncated,
             notes,
             short_window,
             steady_from,
             doubt,
-            unfit,
+            unfit: checks.unfit(role, same_prompts),
+            checks,
             facts: RunningFacts::default(),
             changed: Vec::new(),
         })
@@ -290,18 +282,18 @@ impl Measurement<'_> {
         Window { start: level.warmup, end: level.duration.unwrap_or(Nanos(u64::MAX)) }
     }
 
-    /// Prompts that the engines counted and the load did not send.
-    fn foreign(
+    /// Prompt tokens that the engines counted, and what the load sent.
+    fn counted(
         &self,
         counted: f64,
         asked: &AskedLoad,
         (at_edges, window): (&EdgeRequests, Window),
         (edges, report): (&Edges, &LoadReport),
-    ) -> Option<ForeignTokens> {
+    ) -> Option<CountedTokens> {
         let has_usage = report.answers.by_usage > 0;
         let count = PromptCount::of(counted, &asked.looked_up, has_usage);
         let late = edges.lateness(UnixNanos(report.started_unix_ns), window);
-        foreign::tokens(count, at_edges, (window, late), &self.plan.client).err()
+        foreign::tokens(count, at_edges, (window, late), &self.plan.client)
     }
 
     /// Offers the load, while the edges of its window, the parts and the machine are watched.
@@ -342,28 +334,6 @@ impl Measurement<'_> {
     fn allowance(&self, in_window: &InWindow) -> Allowance {
         let block = self.deployment.engine.block_size;
         Allowance::of(self.arm(), &self.plan.client, &self.level().load, block, in_window)
-    }
-
-    /// Hits beyond what was asked fail a cell. Of an arm as it is deployed nothing is claimed, and
-    /// where the same prompts were wanted, so was what it held before: a note then.
-    fn contradiction(
-        &self,
-        beyond: Option<HitsBeyondAsked>,
-        foreign: Option<ForeignTokens>,
-        notes: &mut Vec<String>,
-    ) -> Option<Unfit> {
-        if let Some(foreign) = foreign {
-            if self.arm().role != ArmRole::AsDeployed {
-                return Some(Unfit::ForeignTokens(foreign));
-            }
-            notes.push(foreign.to_string());
-        }
-        let beyond = beyond?;
-        if self.plan.client.same_prompts && self.arm().role == ArmRole::AsDeployed {
-            notes.push(beyond.to_string());
-            return None;
-        }
-        Some(Unfit::HitsBeyondAsked(beyond))
     }
 
     fn scrapers(&self) -> Vec<Scraper> {

@@ -1,0 +1,110 @@
+//! What is compared to find out whether a cell shows its own arm, and what it says.
+
+use serde::{Deserialize, Serialize};
+use weir_spec::plan::ArmRole;
+
+use crate::beyond::ServedTokens;
+use crate::foreign::CountedTokens;
+use crate::stalls::{STALLED_SHARE, Stalled};
+
+/// What was compared. A comparison that could not be made is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checks {
+    /// Prompt tokens that caches served, and what can have been in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<ServedTokens>,
+    /// Prompt tokens that engines counted, and what the load sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<CountedTokens>,
+    /// Time of the window in which nothing came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<Stalled>,
+}
+
+/// Why a cell that ran to its end has no result of its arm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Hits that the arm cannot have made.
+    #[error(
+        "caches served {} prompt tokens, and only {} can have been in them since the cell began: \
+         they hold what was asked before it, or by others; empty them (vLLM: \
+         VLLM_SERVER_DEV_MODE=1), keep other clients away, and ask new prompts",
+        .0.served, .0.allowed
+    )]
+    HitsBeyondAsked(ServedTokens),
+    /// Prompts that the load did not send.
+    #[error(
+        "the engines counted {} prompt tokens in the window, and the load sent {}, with the \
+         requests at the window's edges {} at most: other clients were served too; keep them away, \
+         and check that the metrics are those of the arm's engines alone",
+        .0.counted, .0.sent, .0.most
+    )]
+    ForeignTokens(CountedTokens),
+    /// It stood still for too much of its window.
+    #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
+    Stalled(Stalled),
+}
+
+impl Checks {
+    /// Why a cell of an arm has no result. Of an arm as it is deployed nothing is claimed that other
+    /// clients could spoil, and where the same prompts were wanted, so was what it held before.
+    pub fn unfit(&self, role: ArmRole, same_prompts: bool) -> Option<Unfit> {
+        let is_claimed = role != ArmRole::AsDeployed;
+        let foreign = self.foreign().filter(|_| is_claimed);
+        let beyond = self.beyond().filter(|_| is_claimed || !same_prompts);
+        let stalled = || self.stalls.iter().find(|stalled| stalled.is_too_long());
+        foreign.or(beyond).or_else(|| stalled().cloned().map(Unfit::Stalled))
+    }
+
+    /// What a reader must know besides, one sentence each.
+    pub(crate) fn notes(&self, role: ArmRole, same_prompts: bool) -> Vec<String> {
+        let reason = self.unfit(role, same_prompts);
+        let others = [self.foreign(), self.beyond()].into_iter().flatten();
+        let untold = others.filter(|of| role == ArmRole::AsDeployed && reason.as_ref() != Some(of));
+        let stalls = self.stalls.iter().map(ToString::to_string);
+        stalls.chain(untold.map(|of| of.to_string())).collect()
+    }
+
+    fn foreign(&self) -> Option<Unfit> {
+        self.counted.filter(CountedTokens::are_foreign).map(Unfit::ForeignTokens)
+    }
+
+    fn beyond(&self) -> Option<Unfit> {
+        self.served.filter(ServedTokens::are_beyond).map(Unfit::HitsBeyondAsked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEYOND: ServedTokens = ServedTokens { served: 11, allowed: 10 };
+    const FOREIGN: CountedTokens = CountedTokens { counted: 11, sent: 8, most: 10 };
+
+    #[test]
+    fn other_clients_are_told_before_what_they_left() {
+        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), stalls: Vec::new() };
+        let unfit = checks.unfit(ArmRole::Treatment, false);
+        assert_eq!(unfit, Some(Unfit::ForeignTokens(FOREIGN)));
+        assert_eq!(checks.notes(ArmRole::Treatment, false), [""; 0]);
+        let fit = CountedTokens { most: 11, ..FOREIGN };
+        let checks = Checks { counted: Some(fit), ..checks };
+        let unfit = checks.unfit(ArmRole::Treatment, true);
+        assert_eq!(unfit, Some(Unfit::HitsBeyondAsked(BEYOND)));
+        let fit = ServedTokens { allowed: 11, ..BEYOND };
+        let checks = Checks { served: Some(fit), ..checks };
+        assert_eq!(checks.unfit(ArmRole::Control, false), None);
+    }
+
+    #[test]
+    fn of_an_arm_as_deployed_they_are_notes() {
+        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), stalls: Vec::new() };
+        assert_eq!(checks.unfit(ArmRole::AsDeployed, true), None);
+        assert_eq!(checks.notes(ArmRole::AsDeployed, true).len(), 2);
+        // What nobody wanted it to hold makes its figures those of another load.
+        let unfit = checks.unfit(ArmRole::AsDeployed, false);
+        assert_eq!(unfit, Some(Unfit::HitsBeyondAsked(BEYOND)));
+        assert_eq!(checks.notes(ArmRole::AsDeployed, false).len(), 1);
+    }
+}

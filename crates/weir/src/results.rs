@@ -6,10 +6,10 @@ use weir_record::{CellReader, CellTables, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
 use weir_report::likeness;
-use weir_report::oracle::{self, AnswerCount, Answers};
+use weir_report::oracle;
 use weir_report::precision;
 use weir_report::results::{CellResult, Provenance, Results};
-use weir_spec::plan::{ArmRole, Cell, Plan};
+use weir_spec::plan::Plan;
 use weir_trial::Journal;
 
 use crate::printer::Printer;
@@ -60,7 +60,7 @@ pub(crate) fn read_as<'a>(
         tables.push(reader.tables().clone());
     }
     if plan.target.is_live() {
-        compare_answers(plan, &tables, &mut cells)?;
+        oracle::compare_answers(plan, &tables, &mut cells)?;
     }
     let mut versions = BTreeMap::new();
     versions.insert("weir".to_owned(), run.header().weir.clone());
@@ -96,39 +96,6 @@ fn add_started(tables: &[CellTables], versions: &mut BTreeMap<String, String>) {
         }
     }
     versions.extend(known.into_iter().map(|(package, of)| (package, of.join(", "))));
-}
-
-/// Counts how many answers of each cell differ from the control's, which was asked the same at the
-/// same level and repeat. Holds the digests of one cell at a time.
-fn compare_answers(
-    plan: &Plan,
-    tables: &[CellTables],
-    results: &mut [CellResult],
-) -> anyhow::Result<()> {
-    let role = |cell: &Cell| plan.deployments[cell.deployment].arms[cell.arm].role;
-    let place = |cell: &Cell| (cell.deployment, cell.level, cell.repeat);
-    for control in 0..results.len() {
-        let asked = &plan.cells[results[control].cell];
-        if role(asked) != ArmRole::Control {
-            continue;
-        }
-        let mut answers = Answers::default();
-        for group in tables[control].request_groups(Answers::STORED)? {
-            answers.add_table(&group?);
-        }
-        for (result, tables) in results.iter_mut().zip(tables) {
-            let cell = &plan.cells[result.cell];
-            if result.record.path == asked.path || place(cell) != place(asked) {
-                continue;
-            }
-            let mut count = AnswerCount::default();
-            for group in tables.request_groups(Answers::STORED)? {
-                count = count.and(answers.compare(&group?));
-            }
-            result.answers = Some(count);
-        }
-    }
-    Ok(())
 }
 
 /// Writes `analysis/` and `report/`.

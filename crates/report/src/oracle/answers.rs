@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use weir_model::Outcome;
-use weir_record::{RequestColumn, RequestTable};
+use weir_record::{CellTables, RecordError, RequestColumn, RequestTable};
+use weir_spec::plan::{ArmRole, Cell, Plan};
+
+use crate::results::CellResult;
 
 /// The answers of one cell by place in the workload: some 50 bytes per request.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +17,8 @@ pub struct Answers {
 }
 
 /// How the answers of a cell compare with those of another that was asked the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AnswerCount {
     /// Requests that both answered in full, to the same prompt.
     pub compared: u64,
@@ -87,6 +92,39 @@ impl Answers {
         }
         count
     }
+}
+
+/// Counts how many answers of each cell differ from the control's, which was asked the same at the
+/// same level and repeat. Holds the digests of one cell at a time.
+pub fn compare_answers(
+    plan: &Plan,
+    tables: &[CellTables],
+    results: &mut [CellResult],
+) -> Result<(), RecordError> {
+    let role = |cell: &Cell| plan.deployments[cell.deployment].arms[cell.arm].role;
+    let place = |cell: &Cell| (cell.deployment, cell.level, cell.repeat);
+    for control in 0..results.len() {
+        let asked = &plan.cells[results[control].cell];
+        if role(asked) != ArmRole::Control {
+            continue;
+        }
+        let mut answers = Answers::default();
+        for group in tables[control].request_groups(Answers::STORED)? {
+            answers.add_table(&group?);
+        }
+        for (result, tables) in results.iter_mut().zip(tables) {
+            let cell = &plan.cells[result.cell];
+            if result.record.path == asked.path || place(cell) != place(asked) {
+                continue;
+            }
+            let mut count = AnswerCount::default();
+            for group in tables.request_groups(Answers::STORED)? {
+                count = count.and(answers.compare(&group?));
+            }
+            result.answers = Some(count);
+        }
+    }
+    Ok(())
 }
 
 fn completed(table: &RequestTable) -> impl Iterator<Item = usize> + '_ {

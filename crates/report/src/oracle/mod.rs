@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_spec::plan::{ArmRole, Plan, Target};
 
-pub use answers::{AnswerCount, Answers};
+pub use answers::{AnswerCount, Answers, compare_answers};
 
 use crate::numerals;
 use crate::results::Results;

@@ -2,19 +2,24 @@
 //!
 //! A recording is made from a run (`cargo dev truth`) whose truth is known because it was arranged:
 //! a store that refuses to be written, a chunk that no prompt fills. The suite decides each of them
-//! anew, and `docs/reference/verdicts.md` shows them.
+//! anew, and `docs/reference/verdicts.md` shows them. Where the verdict rests on more than the
+//! arm's own signals (what runs, what the control's answers are), the cells beside it are recorded too.
 
-use std::collections::BTreeMap;
+mod beside;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use weir_model::{Bytes, Signals, Verdict};
+use weir_model::{Bytes, FactKind, FactValue, RunningFacts, Signals, Verdict};
 use weir_record::RunFolder;
 use weir_spec::plan::{Arm, Plan, Regime};
 use weir_spec::verdict::{Decision, Facts, decide};
-use weir_trial::Journal;
+use weir_trial::{Checks, Journal, Unfit};
+
+use beside::{Beside, Told};
 
 /// Where recordings are, below the root.
 const FOLDER: &str = "validation/verdicts";
@@ -25,7 +30,7 @@ const FOLDER: &str = "validation/verdicts";
 pub(crate) struct Recording {
     /// What was true, in one sentence.
     pub(crate) truth: String,
-    /// What it must be called.
+    /// What it must be called. The cause of a failure is told by its kind.
     pub(crate) verdict: Verdict,
     /// The software that ran.
     pub(crate) software: String,
@@ -37,6 +42,16 @@ pub(crate) struct Recording {
     doubt: Option<String>,
     pub(crate) arm: Arm,
     signals: Signals,
+    #[serde(default, skip_serializing_if = "is_default")]
+    same_prompts: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    checks: Checks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beside: Option<Beside>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Recording {
@@ -51,35 +66,57 @@ impl Recording {
         let cell = cell.with_context(|| format!("{} has no arm `{arm}`", run.display()))?;
         let evidence = folder.open_cell(&cell.path)?.evidence()?;
         let evidence = evidence.with_context(|| format!("{} has no evidence", cell.path))?;
-        let started = Journal::read(&folder.cell_folder(&cell.path)?)?.started;
-        let started = started.with_context(|| format!("{} started no processes", cell.path))?;
+        let journal = Journal::read(&folder.cell_folder(&cell.path)?)?;
         let deployment = &plan.deployments[cell.deployment];
-        let recording = Self {
+        let mut recording = Self {
             truth: truth.to_owned(),
-            verdict: evidence.verdict,
-            software: software(&started.versions),
+            verdict: Verdict::Unverified,
+            software: software(&journal, &evidence.facts),
             replicas: deployment.replicas,
             effective_share: plan.effective_share,
             working_set: cell.prediction.working_set,
             regime: cell.prediction.regime,
             longest_offer: cell.prediction.longest_offer,
-            doubt: started.doubt(),
+            doubt: journal.started.as_ref().and_then(|started| started.doubt()),
             arm: deployment.arms[cell.arm].clone(),
             signals: evidence.signals,
+            same_prompts: plan.client.same_prompts,
+            checks: journal.checks,
+            beside: None,
         };
-        let decided = recording.decide().verdict;
-        if decided != recording.verdict {
+        let (said, beside) = Beside::read(&folder, &plan, cell)?;
+        recording.beside = Some(beside);
+        let judged = recording.judged();
+        if judged.whole != said {
+            let decided = judged.whole;
             bail!(
-                "{} is {}, and its signals alone make it {decided}: other rules decided it",
-                cell.path,
-                recording.verdict
+                "{} is {said}, and what is recorded makes it {decided}: other rules decided it",
+                cell.path
             );
         }
-        Ok(recording)
+        recording.verdict = judged.verdict.clone();
+        let alone = Self { beside: None, ..recording.clone() };
+        // Without a need for them, the other cells say nothing of this one.
+        Ok(if alone.judged().verdict == judged.verdict { alone } else { recording })
     }
 
-    /// What the decision table makes of it.
-    pub(crate) fn decide(&self) -> Decision {
+    /// What the rules make of it.
+    fn judged(&self) -> Told {
+        let decision = self.decide();
+        match self.checks.unfit(self.arm.role, self.same_prompts) {
+            Some(unfit) => Told {
+                verdict: Verdict::Failed(kind(&unfit).to_owned()),
+                whole: Verdict::Failed(unfit.to_string()),
+            },
+            None => self.beside.as_ref().map_or_else(
+                || Told::plain(decision.verdict.clone()),
+                |beside| beside.judged(&decision.verdict, &self.signals),
+            ),
+        }
+    }
+
+    /// What the decision table makes of its signals.
+    fn decide(&self) -> Decision {
         let facts = Facts {
             replicas: self.replicas,
             effective_share: self.effective_share,
@@ -92,10 +129,33 @@ impl Recording {
     }
 }
 
-/// `lmcache 0.5.6, vllm 0.32.0+cpu`.
-fn software(versions: &BTreeMap<String, String>) -> String {
-    let named = versions.iter().map(|(package, version)| format!("{package} {version}"));
-    named.collect::<Vec<_>>().join(", ")
+/// What kind of cause it is.
+const fn kind(unfit: &Unfit) -> &'static str {
+    match unfit {
+        Unfit::HitsBeyondAsked(_) => "hits beyond what was asked",
+        Unfit::ForeignTokens(_) => "prompts of others",
+        Unfit::Stalled(_) => "stood still",
+    }
+}
+
+/// `lmcache 0.5.6, vllm 0.32.0+cpu`: what was installed, or else what an endpoint says.
+fn software(journal: &Journal, facts: &RunningFacts) -> String {
+    let said = [(FactKind::EngineVersion, "vllm"), (FactKind::LmcacheVersion, "lmcache")];
+    let named: BTreeSet<String> = match &journal.started {
+        Some(started) => {
+            let versions = started.versions.iter();
+            versions.map(|(package, version)| format!("{package} {version}")).collect()
+        }
+        None => said
+            .into_iter()
+            .flat_map(|(kind, name)| facts.values(kind).into_iter().map(move |of| (name, of)))
+            .filter_map(|(name, of)| match of {
+                FactValue::Text(version) => Some(format!("{name} {version}")),
+                _ => None,
+            })
+            .collect(),
+    };
+    named.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a recording; its path.
@@ -140,13 +200,12 @@ mod tests {
         assert!(!recordings.is_empty());
         let wrong: Vec<String> = recordings
             .iter()
-            .filter(|(_, recording)| recording.decide().verdict != recording.verdict)
-            .map(|(name, recording)| {
-                let decided = recording.decide();
-                format!(
-                    "{name}: {} It must be {}, and is {}: {}",
-                    recording.truth, recording.verdict, decided.verdict, decided.explanation
-                )
+            .map(|(name, recording)| (name, recording, recording.judged().verdict))
+            .filter(|(_, recording, verdict)| *verdict != recording.verdict)
+            .map(|(name, recording, verdict)| {
+                let why = recording.decide().explanation;
+                let must = &recording.verdict;
+                format!("{name}: {} It must be {must}, and is {verdict}: {why}", recording.truth)
             })
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));

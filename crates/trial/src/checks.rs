@@ -47,8 +47,9 @@ pub enum Unfit {
 }
 
 impl Checks {
-    /// Why a cell of an arm has no result. Of an arm as it is deployed nothing is claimed that other
-    /// clients could spoil, and where the same prompts were wanted, so was what it held before.
+    /// Why a cell of an arm has no result. Of an arm as it is deployed nothing is claimed that
+    /// other clients could spoil, and where the same prompts were wanted, so was what it held
+    /// before.
     pub fn unfit(&self, role: ArmRole, same_prompts: bool) -> Option<Unfit> {
         let is_claimed = role != ArmRole::AsDeployed;
         let foreign = self.foreign().filter(|_| is_claimed);

@@ -1,5 +1,5 @@
-//! The cells beside a recorded one: its verdict rests on what the plan says of the software, on what
-//! the control's software says of itself, and on the control's answers.
+//! The cells beside a recorded one: its verdict rests on what the plan says of the software, on
+//! what the control's software says of itself, and on the control's answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 

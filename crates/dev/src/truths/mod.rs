@@ -3,7 +3,8 @@
 //! A recording is made from a run (`cargo dev truth`) whose truth is known because it was arranged:
 //! a store that refuses to be written, a chunk that no prompt fills. The suite decides each of them
 //! anew, and `docs/reference/verdicts.md` shows them. Where the verdict rests on more than the
-//! arm's own signals (what runs, what the control's answers are), the cells beside it are recorded too.
+//! arm's own signals (what runs, what the control's answers are), the cells beside it are recorded
+//! too.
 
 mod beside;
 

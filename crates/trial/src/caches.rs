@@ -132,7 +132,9 @@ fn note(place: &str, known: Emptiness) -> Option<String> {
 fn of_store(place: &str, known: Emptiness) -> Option<String> {
     let begins = match known {
         Emptiness::Counted(Count::Keys(0)) => return None,
-        Emptiness::Counted(Count::Keys(keys)) => format!("{place} held {keys} keys before the load"),
+        Emptiness::Counted(Count::Keys(keys)) => {
+            format!("{place} held {keys} keys before the load")
+        }
         _ => format!("{place} is not known to be empty before the load"),
     };
     Some(format!("{begins}: what others or an earlier load left there can serve the cell"))

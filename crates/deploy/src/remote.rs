@@ -53,6 +53,10 @@ const BASE: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Who says what a store is.
 const SAID: FactSource = FactSource::StoreInfo;
+/// Why it is not known whether a store holds keys of the arm.
+const UNCOUNTED: &str = "the arm's keys cannot be counted: SCAN does not find a key that was just \
+                         written for that, or none may be written; name a store that has SCAN and \
+                         takes keys";
 /// Chunks whose checksums are remembered at least.
 const CHUNKS_MIN: u64 = 1024;
 
@@ -289,14 +293,14 @@ impl RemoteStore {
     /// Removes the arm's keys, and looks whether they are gone.
     pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
         self.resp.clear(deadline).map_err(|error| self.failed(&error))?;
-        let left = self.report(deadline)?.layout_chunks.unwrap_or(0);
-        if left == 0 {
-            return Ok(());
+        match self.report(deadline)?.layout_chunks {
+            Some(0) => Ok(()),
+            None => Err(self.failed(&UNCOUNTED)),
+            Some(left) => Err(self.failed(&format!(
+                "{left} keys of the arm are there after they were removed; keep other runs from \
+                 the store while a cell is measured"
+            ))),
         }
-        Err(self.failed(&format!(
-            "{left} keys of the arm are there after they were removed; keep other runs from the \
-             store while a cell is measured"
-        )))
     }
 
     fn failed(&self, problem: &dyn std::fmt::Display) -> DeployError {
@@ -375,6 +379,9 @@ impl RemoteStore {
             Marking::Refused(error) => return Err(self.failed(&error)),
         }
         let report = self.report(Instant::now() + PATIENCE)?;
+        if report.layout_chunks.is_none() && keys_may_be_others(keys) {
+            return Err(self.failed(&UNCOUNTED));
+        }
         let ours = report.layout_chunks.unwrap_or(0);
         if let (Keys::Anybody(_, Emptying::Never), Some(example)) = (keys, &report.layout_example) {
             return Err(self.failed(&format!(
@@ -384,11 +391,16 @@ impl RemoteStore {
                 self.address
             )));
         }
-        let all: u64 = report.servers.iter().map(|server| server.keys).sum();
-        let others = all.saturating_sub(ours + u64::from(self.mark.is_some()));
-        if others > 0 {
-            self.notes
-                .push(format!("{place} holds {others} keys of others, which stay and take room"));
+        let ours = ours + u64::from(self.mark.is_some());
+        match report.keys().map(|all| all.saturating_sub(ours)) {
+            Some(0) => {}
+            Some(others) => self
+                .notes
+                .push(format!("{place} holds {others} keys of others, which stay and take room")),
+            None => self.notes.push(format!(
+                "{place} does not count its keys at once (DBSIZE), so keys of others in it are not \
+                 known"
+            )),
         }
         Ok(())
     }
@@ -422,12 +434,9 @@ impl RemoteStore {
             Some(report.servers.iter().map(of).sum::<u64>()).filter(|bytes| *bytes > 0)
         };
         Ok(StoreCounts {
-            keys: if self.whole {
-                Some(report.servers.iter().map(|server| server.keys).sum())
-            } else {
-                report.layout_chunks
-            },
-            used_bytes: report.used().0,
+            keys: if self.whole { report.keys() } else { report.layout_chunks },
+            used_bytes: report.used().map(|bytes| bytes.0),
+            used_fields: report.servers.first().map_or(&[], |server| server.used_fields),
             evicted_keys: report.evicted_keys(),
             input_bytes: sum(|server| server.input_bytes),
             output_bytes: sum(|server| server.output_bytes),
@@ -435,6 +444,11 @@ impl RemoteStore {
             are_all_keys: self.whole,
         })
     }
+}
+
+/// Whether keys of the layout could be of somebody who did not ask for their removal.
+const fn keys_may_be_others(keys: Keys<'_>) -> bool {
+    matches!(keys, Keys::Anybody(_, Emptying::Never))
 }
 
 /// The recipe, with room for the arm's blocks.
@@ -481,7 +495,12 @@ fn room(report: &StoreReport, wanted: u64, block: u64) -> Room {
     let Some(limit) = report.limit() else { return Room::Enough };
     // What evicts makes room of what others keep in it.
     let evicts = report.servers.iter().all(|server| server.policy.starts_with("allkeys"));
-    let free = if evicts { limit } else { Bytes(limit.0.saturating_sub(report.used().0)) };
+    let free = match report.used() {
+        _ if evicts => limit,
+        Some(used) => Bytes(limit.0.saturating_sub(used.0)),
+        // It has a limit, and does not say how far it is.
+        None => return Room::Enough,
+    };
     if free.0 < block {
         Room::None { free, limit }
     } else if free.0 < wanted {

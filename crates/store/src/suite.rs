@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use crate::slab::{Block, Slab};
 use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier};
 
+mod kvrocks;
 mod model;
 mod order;
 mod threads;
 
+pub use kvrocks::{Release, ScriptedKvrocks};
 pub use model::equals_a_plain_map;
 pub use order::{
     absent_is_a_miss, capacity_is_kept, clear_spares_the_neighbour, counters_add_up,

@@ -6,6 +6,7 @@ use weir_spec::{Experiment, Plan};
 use weir_store::StoreClient;
 use weir_store::resp::value::Value;
 use weir_store::server::{how_to_install, program};
+use weir_store::suite::{Release, ScriptedKvrocks};
 
 use super::*;
 
@@ -23,11 +24,21 @@ fn redis() -> Option<StoreServer> {
     store(Product::Redis, StoreSettings::default())
 }
 
+fn kvrocks(release: Release) -> (ScriptedKvrocks, Arm) {
+    let server = ScriptedKvrocks::start(release, StoreSettings::default()).unwrap();
+    let arm = arm("lmcache-kvrocks", &format!("{{address: '{}'}}", server.address()));
+    (server, arm)
+}
+
 struct Client(StoreClient);
 
 impl Client {
     fn of(server: &StoreServer) -> Self {
-        Self(StoreClient::new(&server.address(), &TlsConfig::default()).unwrap())
+        Self::at(&server.address())
+    }
+
+    fn at(address: &Address) -> Self {
+        Self(StoreClient::new(address, &TlsConfig::default()).unwrap())
     }
 
     fn call(&self, words: &[&str]) -> Value {
@@ -317,4 +328,65 @@ fn addresses_are_checked_before_anything_starts() {
         assert!(error.is_mistake() && error.to_string().contains(words), "{words}: {error}");
     }
     check_address(&arm("lmcache-redis", "{bytes: 1GiB}")).unwrap();
+}
+
+/// Names with what globs take for more than itself, under a cursor that skips what is removed.
+#[test]
+fn keys_of_a_kvrocks_are_counted_and_removed() {
+    for release in [Release::V2_10, Release::V2_11, Release::V2_12] {
+        let (server, arm) = kvrocks(release);
+        let client = Client::at(&server.address());
+        let run = owner("mi-ne");
+        let key = |number: u32| format!("./m@01000100@0@{number:064x}@{}", run.cache_salt());
+        let own: Vec<String> = (0..3000).map(key).collect();
+        client.set_all(&own);
+        client.set_all(&others());
+        let store = open(&arm, Some(run.cache_salt()), Keys::Run(&run)).unwrap();
+        assert_eq!(store.counts(soon()).unwrap().keys, Some(3000), "{release:?}");
+        store.empty(soon()).unwrap();
+        assert!(own.iter().all(|key| !client.has(key)), "{release:?}");
+        assert!(others().iter().all(|key| client.has(key)), "{release:?}");
+        assert_eq!(store.counts(soon()).unwrap().keys, Some(0), "{release:?}");
+        // It is another's store, whose other keys it does not count.
+        let notes = store.notes().join("\n");
+        assert!(notes.contains("does not count its keys") && notes.contains("TTL"), "{notes}");
+        let used = store.counts(soon()).unwrap();
+        assert_eq!(used.used_fields, ["used_db_size", "all_mem_tables"]);
+        assert!(used.used_bytes.unwrap() > 3000, "{used:?}");
+    }
+}
+
+/// A DBSIZE of 0 that nobody asked to be counted is no count.
+#[test]
+fn a_deployments_kvrocks_is_not_said_to_be_empty() {
+    let (server, arm) = kvrocks(Release::V2_10);
+    Client::at(&server.address()).set_all(&others());
+    let config = arm.offload.as_ref().unwrap().store.as_ref().unwrap();
+    let store = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap();
+    assert_eq!(store.counts(soon()).unwrap().keys, None);
+}
+
+/// What cannot be counted was not seen to be empty.
+#[test]
+fn a_store_whose_keys_cannot_be_counted_is_not_said_to_be_empty() {
+    let Some(primary) = redis() else { return };
+    let Some(replica) = redis() else { return };
+    let Endpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
+    Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
+    let (run, arm) = (owner("mine"), at(&replica));
+    let store = open(&arm, Some(run.cache_salt()), Keys::Run(&run)).unwrap();
+    assert_eq!(store.counts(soon()).unwrap().keys, None);
+    let refused = store.empty(soon()).unwrap_err().to_string();
+    assert!(refused.contains("cannot be counted"), "{refused}");
+    let refused = open(&arm, None, Keys::of(&arm, &run, false)).unwrap_err();
+    assert!(refused.contains("cannot be counted"), "{refused}");
+}
+
+#[test]
+fn a_kvrocks_has_no_databases() {
+    let server = ScriptedKvrocks::start(Release::V2_10, StoreSettings::default()).unwrap();
+    let arm = arm("lmcache-kvrocks", &format!("{{address: '{}/3'}}", server.address()));
+    let run = owner("mine");
+    let refused = open(&arm, Some(run.cache_salt()), Keys::Run(&run)).unwrap_err();
+    assert!(refused.contains("leave the number out of the address"), "{refused}");
 }

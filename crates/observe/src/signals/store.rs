@@ -14,10 +14,12 @@ const SENT: &str = "total_net_output_bytes";
 /// A store's own counters at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCounts {
-    /// Keys of the arm's layout; nothing where they were not counted.
+    /// Keys of the arm's layout; nothing where they were not counted, or a count cannot be trusted.
     pub keys: Option<u64>,
-    /// Bytes of memory in use (`used_memory`).
-    pub used_bytes: u64,
+    /// Bytes in use; nothing where it does not say.
+    pub used_bytes: Option<u64>,
+    /// The fields of `INFO` that these are the sum of.
+    pub used_fields: &'static [&'static str],
     /// Keys that it evicted by itself since its start (`evicted_keys`).
     pub evicted_keys: u64,
     /// Bytes received since its start (`total_net_input_bytes`); nothing where it does not say.
@@ -68,7 +70,10 @@ pub fn add_store(
     if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
         add(SignalKind::EvictedBytes, keys as f64 * chunk.model_bytes as f64, "evicted_keys");
     }
-    add(SignalKind::TierUsedBytes, after.used_bytes as f64 * per_moved, "used_memory");
+    if let Some(bytes) = after.used_bytes {
+        let fields = after.used_fields.join(" + ");
+        add(SignalKind::TierUsedBytes, bytes as f64 * per_moved, &fields);
+    }
     let refused: Vec<(&str, u64)> = after
         .refusals
         .iter()
@@ -103,10 +108,11 @@ mod tests {
 
     fn counts(keys: u64, evicted_keys: u64, input: u64, output: u64) -> StoreCounts {
         let (input_bytes, output_bytes) = (Some(input << 20), Some(output << 20));
-        let used_bytes = keys << 22;
+        let used_bytes = Some(keys << 22);
         StoreCounts {
             keys: Some(keys),
             used_bytes,
+            used_fields: &["used_memory"],
             evicted_keys,
             input_bytes,
             output_bytes,
@@ -127,6 +133,20 @@ mod tests {
         assert_eq!(get(SignalKind::EvictedBytes), (96u64 << 20) as f64);
         assert_eq!(signals.get(SignalKind::StoreKeys), Some(9.0));
         assert_eq!(get(SignalKind::TierUsedBytes), (288u64 << 20) as f64);
+    }
+
+    #[test]
+    fn what_is_used_is_told_with_what_it_was_read_from() {
+        let seen = |counts: &StoreCounts| {
+            let mut signals = Signals::default();
+            add_store("kvrocks", (counts, counts), CHUNK, &mut signals);
+            signals.0.get(&SignalKind::TierUsedBytes).map(|seen| seen[0].source.to_string())
+        };
+        let used_fields: &[&str] = &["used_db_size", "all_mem_tables"];
+        let files = StoreCounts { used_fields, ..counts(9, 0, 0, 0) };
+        let wanted = "kvrocks INFO (used_db_size + all_mem_tables)";
+        assert_eq!(seen(&files).as_deref(), Some(wanted));
+        assert_eq!(seen(&StoreCounts { used_bytes: None, ..files }), None);
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Store {
             set("eviction", first.policy.clone());
         }
         if let Some(threads) = first.io_threads {
-            set("io-threads", threads.to_string());
+            let kvrocks = first.product == weir_store::resp::Product::Kvrocks;
+            set(if kvrocks { "workers" } else { "io-threads" }, threads.to_string());
         }
         if let Some(persists) = first.persistence {
             set("persistence", if persists { "on" } else { "off" }.to_owned());
@@ -105,8 +106,24 @@ impl Store {
             version: Some(first.version.clone()).filter(|version| !version.is_empty()),
             place: self.address.to_string(),
             settings,
-            warnings: Vec::new(),
+            warnings: self.warnings(servers),
         });
+    }
+
+    /// What speaks against the settings of a store that runs already; one of ours has its recipe.
+    fn warnings(&self, servers: &[ServerReport]) -> Vec<String> {
+        if self.started.is_some() {
+            return Vec::new();
+        }
+        let mut warnings: Vec<String> = servers.iter().flat_map(ServerReport::warnings).collect();
+        if servers.iter().any(|server| server.cpu_ns.is_none()) {
+            warnings.push(
+                "its CPU time is unknown: INFO counts whole seconds, and its process is not seen \
+                 on this machine"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 }
 
@@ -133,7 +150,7 @@ impl Subject for Store {
         }
         let cpu = move || {
             let servers = control.servers(Instant::now() + INFO_TIME).ok()?;
-            Some(Nanos(servers.iter().map(|server| server.cpu_ns).sum()))
+            servers.iter().map(|server| server.cpu_ns).sum::<Option<u64>>().map(Nanos)
         };
         Ok(Opened {
             tier: Arc::new(self.tier(block, connections)?),

@@ -1,10 +1,12 @@
 //! Mechanisms that were there and did nothing: what makes an arm void.
 
-use weir_model::{Bytes, SignalKind, Signals, TierKind, Verdict, VoidReason};
+use weir_model::{Bytes, Signal, SignalKind, Signals, TierKind, Verdict, VoidReason};
 
-use super::{Claim, Decision, Facts};
+use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE};
 use crate::plan::Arm;
 
+/// Two who counted the same tokens agree up to this: their windows end a request apart.
+const AGREE: f64 = 0.25;
 /// What every arm is told whose keys may not have been understood.
 const CHECK_KEYS: &str = "check that the connector is loaded and that its keys are those of its \
                           version";
@@ -67,6 +69,12 @@ pub(super) fn void(
     if !empty || stored == 0.0 {
         return None;
     }
+    match hits(tier, signals) {
+        Hits::None => {}
+        Hits::Alone(seen) => return Some(one_against_one(claims, role, &seen)),
+        // Several who counted what was served are not wrong together: the count of what is held is.
+        Hits::Agreed(_) => return None,
+    }
     let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
     let refused = refusals(tier, signals);
     let before = refusals(TierKind::Host, signals);
@@ -85,6 +93,65 @@ pub(super) fn void(
         (None, None) => format!("{nothing}{nearer}."),
     };
     Some(decided(claims.to_vec(), words, &remedy))
+}
+
+/// What was served out of a tier, as those say who counted it.
+enum Hits {
+    /// Nothing beyond a rounding: questions and answers about a store go over its sockets too.
+    None,
+    /// One source says so, or several that differ.
+    Alone(String),
+    /// Several say nearly the same.
+    Agreed(String),
+}
+
+fn hits(tier: TierKind, signals: &Signals) -> Hits {
+    let eligible = signals.get(SignalKind::EligibleTokens).unwrap_or(0.0);
+    let is_more = |value: f64| value > 0.0 && value >= NEGLIGIBLE_SHARE * eligible;
+    let sources = signals.0.get(&SignalKind::hits_of(tier)).map_or(&[][..], Vec::as_slice);
+    let whole = |signal: &&Signal| signal.tier.is_none() && !signal.source.at_lookup;
+    let mut whole = sources.iter().filter(whole);
+    let Some(first) = whole.next() else { return Hits::None };
+    let told = || format!("{:.0} tokens were served out of it ({})", first.value, first.source.who);
+    let near = |other: &Signal| {
+        other.source.who != first.source.who
+            && (other.value - first.value).abs() <= AGREE * other.value.max(first.value)
+    };
+    match (is_more(first.value), whole.any(near)) {
+        (false, _) => Hits::None,
+        (true, false) => Hits::Alone(told()),
+        (true, true) => Hits::Agreed(told()),
+    }
+}
+
+/// That a tier was counted as empty while it served, where several say that it served.
+pub(super) fn miscount(arm: &Arm, signals: &Signals) -> Option<Claim> {
+    let tier = arm.offload.as_ref()?.farthest()?;
+    let held = match tier {
+        TierKind::Remote => SignalKind::StoreKeys,
+        TierKind::Disk => SignalKind::DiskFiles,
+        TierKind::Host | TierKind::Gpu => return None,
+    };
+    let Hits::Agreed(served) = hits(tier, signals) else { return None };
+    (signals.get(held) == Some(0.0)).then(|| Claim {
+        claim: "what it held was counted".to_owned(),
+        held: Some(false),
+        seen: format!("0 at the end, and {served}"),
+    })
+}
+
+/// A count of nothing beside one source of hits: either may be wrong.
+fn one_against_one(claims: &[Claim], role: &str, served: &str) -> Decision {
+    Decision {
+        verdict: Verdict::Unverified,
+        claims: claims.to_vec(),
+        explanation: format!(
+            "The {role} was counted as empty, and {served}: they contradict each other."
+        ),
+        remedy: Some(format!(
+            "look into the {role} by hand, and whether something else removes what is in it"
+        )),
+    }
 }
 
 /// What helps where a tier refused to be written.

@@ -51,6 +51,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     });
     let farthest = Farthest::of(arm, signals, eligible);
     claims.extend(farthest.as_ref().map(|tier| tier.claim.clone()));
+    claims.extend(inaction::miscount(arm, signals));
     if eligible < NEGLIGIBLE_SHARE * prompt {
         return if matches!(facts.regime, Regime::FitsGpu | Regime::Unknown) {
             fits_gpu(claims, &seen, signals, facts)

@@ -415,8 +415,9 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
     let void = Verdict::Void(VoidReason::NoOperation);
     let words = ["No key of it is in redis", "No file of it is on the disk"];
     for ((arm, hits, held), words) in farther().into_iter().zip(words) {
-        let served = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 4_000.0)];
-        let mut seen = busy(&[&served[..], &[(held, 0.0)]].concat());
+        // Questions about a store go over its sockets too: 49 of 5,000 tokens are none of its hits.
+        let nearer = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 49.0), (held, 0.0)];
+        let mut seen = busy(&nearer);
         let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
         // What host memory evicts says nothing of what is behind it.
         seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 3e7, "test");
@@ -438,10 +439,45 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
         assert!(decision.explanation.contains("refused 9 stores"), "{}", decision.explanation);
         assert!(decision.remedy.unwrap().contains("larger nearest tier"));
         // It holds something, or all of what it held may have been evicted by itself.
-        let filled = busy(&[&served[..], &[(held, 3.0)]].concat());
-        assert_eq!(verdict(&arm, 1, &filled), Verdict::Effective);
+        let behind = Verdict::OverheadOnly(OverheadReason::NearerTier);
+        let filled = busy(&[&nearer[..2], &[(held, 3.0)]].concat());
+        assert_eq!(verdict(&arm, 1, &filled), behind);
         seen.add_of(tier, SignalKind::EvictedBytes, 1e6, "test");
-        assert_eq!(verdict(&arm, 1, &seen), Verdict::Effective);
+        assert_eq!(verdict(&arm, 1, &seen), behind);
+    }
+}
+
+/// Who found no key where bytes came from did not look well; one against one is open.
+#[test]
+fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
+    for (arm, hits, held) in farther() {
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (held, 0.0)]);
+        seen.add(hits, 4_000.0, SignalSource::of("the mechanism"));
+        let decision = decide(&arm, &facts(1), &seen);
+        assert_eq!(decision.verdict, Verdict::Unverified);
+        let words =
+            "4000 tokens were served out of it (the mechanism): they contradict each other.";
+        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
+        // The same part says it again, by another of its counters.
+        seen.add(hits, 4_000.0, SignalSource::of("the mechanism").metric("the same"));
+        assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
+        // Another part says something else.
+        seen.add(hits, 100.0, SignalSource::of("the engine"));
+        assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
+        // Another part says the same.
+        seen.add(hits, 3_980.0, SignalSource::of("the store's INFO"));
+        let decision = decide(&arm, &facts(1), &seen);
+        assert_eq!(decision.verdict, Verdict::Effective);
+        let claim = decision.claims.iter().find(|claim| claim.claim == "what it held was counted");
+        let claim = claim.unwrap();
+        assert_eq!(claim.held, Some(false));
+        assert!(claim.seen.starts_with("0 at the end, and 4000 tokens"), "{}", claim.seen);
+        // A count of nothing that was not made is none.
+        let mut uncounted = busy(&[(SignalKind::ExternalHitTokens, 4_000.0)]);
+        uncounted.add(hits, 4_000.0, SignalSource::of("the mechanism"));
+        let decision = decide(&arm, &facts(1), &uncounted);
+        assert_eq!(decision.verdict, Verdict::Effective);
+        assert!(decision.claims.iter().all(|claim| claim.held != Some(false)));
     }
 }
 

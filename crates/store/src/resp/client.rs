@@ -11,6 +11,7 @@ use super::fleet::Fleet;
 use super::info::StoreReport;
 use super::layout::Layout;
 use super::pool::Dial;
+use super::scan::Proven;
 use super::tier::CONNECT_TIMEOUT;
 use super::value::Value;
 
@@ -48,6 +49,8 @@ impl StoreClient {
         layout: Option<&Layout>,
         deadline: Instant,
     ) -> Result<StoreReport, RespError> {
+        let proven = Proven::default();
+        let layout = layout.map(|layout| (layout, &proven));
         StoreReport::collect(&self.fleet, layout, deadline)
     }
 }

@@ -16,6 +16,8 @@ use super::wire::Wire;
 
 /// Bytes of one read where the bytes have no better place to go.
 pub(crate) const INBOX_BYTES: usize = 16 << 10;
+/// A number beyond all databases that a server can be given.
+const NO_DATABASE: &[u8] = b"2147483647";
 
 /// A connection. After any error it is of no use: replies could be taken for those of other
 /// requests.
@@ -56,9 +58,8 @@ impl Connection {
             None => self.call(&[b"HELLO", b"3"], deadline)?,
         };
         if let Value::Error(text) = hello {
-            let refusal = Refusal::of(text.as_bytes());
-            if refusal == Refusal::Password {
-                return Err(RespError::refused(self.place(), &text));
+            if Refusal::of(text.as_bytes()) == Refusal::Password {
+                return Err(self.not_let_in(address, &text));
             }
             // A server without HELLO or without RESP3 speaks RESP2, which is all that blocks need.
             if let Some(password) = password {
@@ -69,23 +70,49 @@ impl Connection {
                 if let Value::Error(text) = self.call(arguments, deadline)? {
                     // A server that does not know the command repeats its arguments.
                     let secret = String::from_utf8_lossy(password);
-                    let text = text.replace(&*secret, "***");
-                    return Err(RespError::refused(self.place(), &text));
+                    return Err(self.not_let_in(address, &text.replace(&*secret, "***")));
                 }
             }
         }
         // A name helps whoever looks at CLIENT LIST; a server that knows none works as well.
         self.call(&[b"CLIENT", b"SETNAME", b"weir"], deadline)?;
         if address.database != 0 {
-            let database = address.database.to_string();
-            self.demand(&[b"SELECT", database.as_bytes()], deadline)?;
+            self.select(address.database, deadline)?;
         }
         Ok(())
+    }
+
+    /// A refusal of user and password. Servers with users say so with a code of its own; others
+    /// count arguments, or find the password wrong.
+    fn not_let_in(&self, address: &Address, words: &str) -> RespError {
+        let has_users = words.starts_with("WRONGPASS") || words.starts_with("NOAUTH");
+        if address.user.is_none() || has_users {
+            return RespError::refused(self.place(), words);
+        }
+        RespError::of_kind(self.place(), words, Refusal::NoUsers)
+    }
+
+    /// Selects a database, where there are any: a server without them takes every number, and all
+    /// that is kept in one is found in the others.
+    fn select(&mut self, database: u32, deadline: Instant) -> Result<(), RespError> {
+        let answer = self.call(&[b"SELECT", NO_DATABASE], deadline)?;
+        let database = database.to_string();
+        self.demand(&[b"SELECT", database.as_bytes()], deadline)?;
+        if matches!(answer, Value::Error(_)) {
+            return Ok(());
+        }
+        let words = format!("it takes any number of a database, so {database} is none of its own");
+        Err(RespError::of_kind(self.place(), &words, Refusal::NoDatabases))
     }
 
     /// The server, for people.
     pub(crate) fn place(&self) -> &str {
         self.wire.place()
+    }
+
+    /// Whether the server is on this machine, or behind something that is.
+    pub(super) fn is_local(&self) -> bool {
+        self.wire.is_local()
     }
 
     /// Whether it can be used for the next request.

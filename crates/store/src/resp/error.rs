@@ -81,7 +81,11 @@ pub enum RespError {
 impl RespError {
     /// A refusal in the server's own words, with the remedy that its kind has.
     pub(super) fn refused(place: &str, words: &str) -> Self {
-        let refusal = Refusal::of(words.as_bytes());
+        Self::of_kind(place, words, Refusal::of(words.as_bytes()))
+    }
+
+    /// The same of a kind that the words alone do not tell.
+    pub(super) fn of_kind(place: &str, words: &str, refusal: Refusal) -> Self {
         // The remedy goes on with it.
         let why = words.trim_end_matches('.').to_owned();
         let (place, remedy) = (place.to_owned(), refusal.remedy());

@@ -7,9 +7,11 @@ use std::time::Instant;
 use weir_model::Bytes;
 
 use super::connection::Connection;
+use super::cpu;
 use super::error::RespError;
 use super::fleet::Fleet;
 use super::layout::Layout;
+use super::scan::{Counted, Proven};
 use super::value::Value;
 
 /// Who made the server.
@@ -62,8 +64,11 @@ pub struct ServerReport {
     pub mode: String,
     /// Changes when it is started again; its counters begin anew then.
     pub run_id: String,
-    /// Bytes it uses: memory, or disk for Kvrocks.
-    pub used: Bytes,
+    /// Bytes it uses: memory, or for Kvrocks files and what is not flushed into them; nothing where
+    /// it does not say.
+    pub used: Option<Bytes>,
+    /// The fields of `INFO` that this is the sum of.
+    pub used_fields: &'static [&'static str],
     /// Bytes it may use; nothing where it has no limit.
     pub limit: Option<Bytes>,
     /// What it evicts when it is full; empty where it has no such thing.
@@ -79,9 +84,10 @@ pub struct ServerReport {
     pub keyspace_hits: u64,
     /// Reads that did not.
     pub keyspace_misses: u64,
-    /// Keys in the database, whoever they belong to.
-    pub keys: u64,
-    /// Whether it writes to disk what it has in memory; nothing where it does not say.
+    /// Keys in the database, whoever they belong to; nothing where `DBSIZE` is of an earlier scan,
+    /// or says 0 and `SCAN` gives keys.
+    pub keys: Option<u64>,
+    /// Whether what it has outlives it on a disk; nothing where it does not say.
     pub persistence: Option<bool>,
     /// Threads that read and write sockets; nothing where it does not say.
     pub io_threads: Option<u32>,
@@ -91,8 +97,9 @@ pub struct ServerReport {
     pub input_bytes: u64,
     /// Bytes it sent.
     pub output_bytes: u64,
-    /// Processor time of its own, user and system, nanoseconds.
-    pub cpu_ns: u64,
+    /// Processor time of its own, user and system, nanoseconds; nothing where it is not known to
+    /// parts of a second.
+    pub cpu_ns: Option<u64>,
     /// Memory of its machine.
     pub machine_memory: Option<Bytes>,
 }
@@ -106,7 +113,8 @@ const REFUSED_WRITES: [&str; 5] = ["OOM", "READONLY", "NOPERM", "MISCONF", "NORE
 pub struct StoreReport {
     /// Its servers: one, or the masters of a cluster.
     pub servers: Vec<ServerReport>,
-    /// Chunks of the layout, counted key by key; nothing where no layout was asked for.
+    /// Chunks of the layout, counted key by key; nothing where no layout was asked for, and where a
+    /// server's `SCAN` is not known to find its keys.
     pub layout_chunks: Option<u64>,
     /// One key of them.
     pub layout_example: Option<String>,
@@ -116,18 +124,26 @@ impl StoreReport {
     /// Asks every server, and counts the keys of a layout.
     pub(super) fn collect(
         fleet: &Fleet,
-        layout: Option<&Layout>,
+        layout: Option<(&Layout, &Proven)>,
         deadline: Instant,
     ) -> Result<Self, RespError> {
         let servers = servers(fleet, deadline)?;
-        let found = layout.map(|layout| super::scan::count(fleet, layout, deadline)).transpose()?;
-        let (layout_chunks, example) = found.unzip();
-        Ok(Self { servers, layout_chunks, layout_example: example.flatten() })
+        let Counted { chunks, example } = match layout {
+            Some((layout, proven)) => super::scan::count(fleet, layout, proven, deadline)?,
+            None => Counted::default(),
+        };
+        Ok(Self { servers, layout_chunks: chunks, layout_example: example })
     }
 
-    /// Bytes in use.
-    pub fn used(&self) -> Bytes {
-        Bytes(self.servers.iter().map(|server| server.used.0).sum())
+    /// Bytes in use; nothing where any server does not say.
+    pub fn used(&self) -> Option<Bytes> {
+        let used = self.servers.iter().map(|server| server.used.map(|bytes| bytes.0));
+        used.sum::<Option<u64>>().map(Bytes)
+    }
+
+    /// Keys in the database, whoever they belong to; nothing where any server is not known to count.
+    pub fn keys(&self) -> Option<u64> {
+        self.servers.iter().map(|server| server.keys).sum()
     }
 
     /// Bytes that may be in use; nothing where any server has no limit.
@@ -154,11 +170,14 @@ impl StoreReport {
 
     /// What speaks against these settings for blocks of a KV cache, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let warnings = self.servers.iter().flat_map(|server| {
-            let place = &server.place;
-            warnings(server).into_iter().map(move |text| format!("{place}: {text}"))
-        });
-        warnings.collect()
+        self.servers.iter().flat_map(ServerReport::warnings).collect()
+    }
+}
+
+impl ServerReport {
+    /// What speaks against its settings for blocks of a KV cache, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings(self).into_iter().map(|text| format!("{}: {text}", self.place)).collect()
     }
 }
 
@@ -180,26 +199,52 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
             why: "the answer to INFO is no text".to_owned(),
         });
     };
-    let mut report = read(text, connection.place());
+    let mut report = read(text, connection.place(), connection.is_local());
+    let has_scans = is_of_a_scan(text);
     let mut setting = |name: &str| -> Result<Option<String>, RespError> {
         // A managed store may not have CONFIG, and a user may not be allowed to ask.
         let reply = connection.call(&[b"CONFIG", b"GET", name.as_bytes()], deadline)?;
         Ok(reply.entry(name).and_then(Value::text).map(str::to_owned))
     };
-    report.io_threads = match setting("io-threads")? {
-        Some(text) => text.parse().ok(),
-        None => None,
+    let threads = match setting("io-threads")? {
+        // Kvrocks' word for them.
+        None => setting("workers")?,
+        said => said,
     };
+    report.io_threads = threads.and_then(|text| text.parse().ok());
     if report.product != Product::Kvrocks
         && let Some(save) = setting("save")?
     {
         let appends = report.persistence == Some(true);
         report.persistence = Some(appends || !save.trim().is_empty());
     }
-    if let Value::Integer(keys) = connection.call(&[b"DBSIZE"], deadline)? {
-        report.keys = u64::try_from(keys).unwrap_or(0);
+    if !has_scans {
+        report.keys = keys(connection, deadline)?;
     }
     Ok(report)
+}
+
+/// Whether the server's number of keys is that of a scan which somebody asked for, or nobody did.
+fn is_of_a_scan(info: &str) -> bool {
+    let info = info.to_ascii_lowercase();
+    info.contains("dbsize scan") || info.contains("last scan db time")
+}
+
+/// Keys of the database. None is believed only where `SCAN` says so too.
+fn keys(connection: &mut Connection, deadline: Instant) -> Result<Option<u64>, RespError> {
+    let reply = connection.call(&[b"DBSIZE"], deadline)?;
+    let Some(keys) = reply.integer().and_then(|keys| u64::try_from(keys).ok()) else {
+        return Ok(None);
+    };
+    if keys > 0 {
+        return Ok(Some(keys));
+    }
+    let page = connection.call(&[b"SCAN", b"0", b"COUNT", b"100"], deadline)?;
+    let is_empty = matches!(
+        page.elements(),
+        [Value::Text(cursor), Value::Array(keys)] if cursor == b"0" && keys.is_empty()
+    );
+    Ok(is_empty.then_some(0))
 }
 
 /// `errorstat_OOM` and `count=24`.
@@ -209,12 +254,12 @@ fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
 }
 
 /// Reads the text of `INFO`.
-fn read(text: &str, place: &str) -> ServerReport {
+fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let fields: BTreeMap<&str, &str> = lines.map(|(key, value)| (key, value.trim())).collect();
     let word = |key: &str| fields.get(key).copied().unwrap_or_default();
     let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
-    let seconds = |key: &str| word(key).parse::<f64>().unwrap_or(0.0);
+    let said = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
     let (product, version) = if fields.contains_key("kvrocks_version") {
         (Product::Kvrocks, word("kvrocks_version"))
     } else if fields.contains_key("valkey_version") {
@@ -226,8 +271,18 @@ fn read(text: &str, place: &str) -> ServerReport {
     };
     let mode = [word("redis_mode"), word("server_mode")];
     let kvrocks = product == Product::Kvrocks;
-    let (used, limit) =
-        if kvrocks { ("used_db_size", "max_db_size") } else { ("used_memory", "maxmemory") };
+    // Those that are in `INFO` say what kind of store it is.
+    let (used_fields, limit): (&[&str], _) = if fields.contains_key("used_db_size") {
+        (&["used_db_size", "all_mem_tables"], "max_db_size")
+    } else {
+        (&["used_memory"], "maxmemory")
+    };
+    let used: Option<u64> = used_fields.iter().map(|field| said(field)).sum();
+    let spent = cpu::Said {
+        used: ["used_cpu_user", "used_cpu_sys"].map(|key| fields.get(key).copied()),
+        pid: fields.get("process_id").and_then(|value| value.parse().ok()),
+        uptime: said("uptime_in_seconds"),
+    };
     let bytes = |key: &str| Some(Bytes(number(key))).filter(|bytes| bytes.0 > 0);
     ServerReport {
         place: place.to_owned(),
@@ -235,7 +290,8 @@ fn read(text: &str, place: &str) -> ServerReport {
         version: version.to_owned(),
         mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
         run_id: word("run_id").to_owned(),
-        used: Bytes(number(used)),
+        used: used.map(Bytes),
+        used_fields,
         limit: bytes(limit),
         policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
         evicted_keys: number("evicted_keys"),
@@ -243,13 +299,17 @@ fn read(text: &str, place: &str) -> ServerReport {
         expired_keys: number("expired_keys"),
         keyspace_hits: number("keyspace_hits"),
         keyspace_misses: number("keyspace_misses"),
-        keys: 0,
-        persistence: fields.get("aof_enabled").map(|value| *value == "1"),
+        keys: None,
+        persistence: if kvrocks {
+            Some(true)
+        } else {
+            fields.get("aof_enabled").map(|value| *value == "1")
+        },
         io_threads: None,
         clients: number("connected_clients"),
         input_bytes: number("total_net_input_bytes"),
         output_bytes: number("total_net_output_bytes"),
-        cpu_ns: ((seconds("used_cpu_user") + seconds("used_cpu_sys")) * 1e9) as u64,
+        cpu_ns: cpu::of(&spent, is_local),
         machine_memory: bytes("total_system_memory"),
     }
 }
@@ -352,7 +412,7 @@ mod tests {
     #[test]
     fn evictions_go_on_over_restarts() {
         let mut evictions = Evictions::default();
-        let mut server = read("run_id:a\r\nevicted_keys:5\r\n", "h:1");
+        let mut server = read("run_id:a\r\nevicted_keys:5\r\n", "h:1", false);
         let mut at = |run: &str, evicted| {
             server.run_id = run.to_owned();
             server.evicted_keys = evicted;
@@ -368,15 +428,18 @@ mod tests {
 
     #[test]
     fn products_are_told_apart() {
-        let redis = read("redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory:0", "h");
+        let read = |text: &str| read(text, "h", false);
+        let redis = read("redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory:0");
         assert_eq!((redis.product, redis.version.as_str()), (Product::Redis, "7.0.15"));
-        assert_eq!(redis.limit, None);
-        let valkey = read("redis_version:7.2.4\nvalkey_version:8.0.1\nserver_mode:cluster", "h");
+        assert_eq!((redis.limit, redis.used, redis.cpu_ns), (None, None, None));
+        let valkey = read("redis_version:7.2.4\nvalkey_version:8.0.1\nserver_mode:cluster");
         assert_eq!((valkey.product, valkey.mode.as_str()), (Product::Valkey, "cluster"));
         let text = "redis_version:4.0.0\nkvrocks_version:2.10.1\nused_db_size:7\nmax_db_size:9";
-        let kvrocks = read(text, "h");
-        assert_eq!((kvrocks.product, kvrocks.used.0), (Product::Kvrocks, 7));
+        let kvrocks = read(&format!("{text}\nall_mem_tables:5"));
+        assert_eq!((kvrocks.product, kvrocks.used), (Product::Kvrocks, Some(Bytes(12))));
         assert_eq!(kvrocks.limit, Some(Bytes(9)));
-        assert_eq!(read("", "h").product, Product::Other);
+        // Files alone are not what it holds.
+        assert_eq!(read(text).used, None);
+        assert_eq!(read("").product, Product::Other);
     }
 }

@@ -342,17 +342,14 @@ impl Layout {
     }
 
     /// A pattern for `SCAN` that fits all keys of this layout, and maybe others:
-    /// [`parse`](Self::parse) tells them apart.
+    /// [`parse`](Self::parse) tells them apart. It ends before the first byte that any server takes
+    /// for more than itself: some match globs, and some take every byte but a last star for
+    /// literal, backslashes too (Kvrocks up to 2.10, `src/commands/scan_base.h`).
     pub fn pattern(&self) -> Vec<u8> {
-        let mut prefix = Vec::new();
-        self.prefix(&mut prefix);
-        let mut pattern = Vec::with_capacity(prefix.len() + 8);
-        for byte in prefix {
-            if b"*?[]^-\\".contains(&byte) {
-                pattern.push(b'\\');
-            }
-            pattern.push(byte);
-        }
+        let mut pattern = Vec::new();
+        self.prefix(&mut pattern);
+        let literal = pattern.iter().position(|byte| b"*?[\\".contains(byte));
+        pattern.truncate(literal.unwrap_or(pattern.len()));
         pattern.push(b'*');
         pattern
     }

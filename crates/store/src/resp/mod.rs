@@ -8,6 +8,7 @@ pub mod address;
 pub mod client;
 pub mod command;
 pub(crate) mod connection;
+mod cpu;
 pub mod error;
 mod fleet;
 pub mod info;

@@ -35,6 +35,10 @@ pub enum Refusal {
     ClusterDown,
     /// A password is missing or wrong.
     Password,
+    /// There are no users, and one was named.
+    NoUsers,
+    /// There is one database only, and another was named.
+    NoDatabases,
     /// The user may not run the command, or not on the key.
     Permission,
     /// The server is a replica, which takes no writes.
@@ -72,11 +76,23 @@ impl Refusal {
             "NOPERM" => Self::Permission,
             "READONLY" => Self::ReadOnly,
             "WRONGTYPE" => Self::WrongType,
-            // Kvrocks has no code of its own for these two.
-            _ if text.contains("max-db-size") || text.contains("No space left") => Self::Full,
-            _ if text.contains("invalid password") => Self::Password,
-            _ if TOO_LONG.iter().any(|words| text.contains(words)) => Self::TooLong,
-            "ERR" if text.to_ascii_lowercase().contains("unknown command") => Self::UnknownCommand,
+            _ => Self::without_code(&text.to_ascii_lowercase()),
+        }
+    }
+
+    /// Kvrocks, and Redis before it had codes, say what is wrong behind `ERR`.
+    fn without_code(text: &str) -> Self {
+        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        match text {
+            // What the client sent may be repeated behind it, and says nothing.
+            _ if text.starts_with("err unknown command") => Self::UnknownCommand,
+            _ if says(&["max-db-size", "no space left"]) => Self::Full,
+            _ if says(&["wrongtype", "wrong kind of value"]) => Self::WrongType,
+            _ if says(&["invalid password", "no password is set", "authentication required"]) => {
+                Self::Password
+            }
+            _ if says(&TOO_LONG) => Self::TooLong,
+            _ if says(&["unknown command"]) => Self::UnknownCommand,
             _ => Self::Other,
         }
     }
@@ -94,7 +110,8 @@ impl Refusal {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Full => {
-                "give the store more memory, or let it evict (maxmemory-policy allkeys-lru)"
+                "give the store more room (maxmemory, max-db-size), or let it evict \
+                 (maxmemory-policy allkeys-lru)"
             }
             Self::Moved { .. } | Self::Ask { .. } => {
                 "it is a cluster: write redis-cluster:// in the address"
@@ -102,6 +119,14 @@ impl Refusal {
             Self::Later => "wait until it has loaded its data",
             Self::ClusterDown => "see CLUSTER INFO: not all slots are served",
             Self::Password => "check user and password in the address",
+            Self::NoUsers => {
+                "leave the user out of the address if the server has none; on Kvrocks the token of \
+                 a namespace is the password"
+            }
+            Self::NoDatabases => {
+                "leave the number out of the address; on Kvrocks a namespace, with its token as the \
+                 password, keeps keys apart"
+            }
             Self::Permission => "give the user the right (ACL SETUSER), or name another user",
             Self::ReadOnly => "give the address of its primary, which takes writes",
             Self::TooLong => "raise the server's limit of a value, or use smaller blocks",
@@ -143,6 +168,18 @@ mod tests {
             ("CLUSTERDOWN Hash slot not served", Refusal::ClusterDown),
             ("WRONGPASS invalid username-password pair or user is disabled.", Refusal::Password),
             ("ERR invalid password", Refusal::Password),
+            ("ERR Invalid password", Refusal::Password),
+            ("ERR Client sent AUTH, but no password is set", Refusal::Password),
+            ("NOAUTH Authentication required.", Refusal::Password),
+            (
+                "ERR Invalid argument: WRONGTYPE Operation against a key holding the wrong kind of \
+                 value",
+                Refusal::WrongType,
+            ),
+            (
+                "ERR unknown command `TOUCH`, with args beginning with: `invalid password`",
+                Refusal::UnknownCommand,
+            ),
             ("NOPERM this user has no permissions to run the 'set' command", Refusal::Permission),
             ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
             ("ERR Protocol error: invalid bulk length", Refusal::TooLong),

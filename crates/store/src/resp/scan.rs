@@ -1,9 +1,11 @@
 //! Going through the keys of a layout with `SCAN`. Never `FLUSHALL`, never `KEYS`: a store may have
 //! other users.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::connection::Connection;
 use super::error::RespError;
@@ -13,12 +15,18 @@ use super::layout::{Layout, Part};
 use super::pipeline::{Errand, drive};
 use super::refusal::Refusal;
 use super::value::Value;
+use crate::tier::ChunkHash;
 
 /// Keys that a server looks at per call: a millisecond or so, in which it does nothing else.
 const PAGE: &[u8] = b"1000";
-/// Keys that are told apart: eight bytes of memory each. Above this, keys that `SCAN` gives twice
-/// are counted twice.
-const DISTINCT_MAX: usize = 1 << 24;
+/// Keys that are told apart: eight bytes of memory each, 8 MiB in all. Above this, keys that `SCAN`
+/// gives twice (Redis, while its table grows or shrinks) are counted twice.
+const DISTINCT_MAX: usize = 1 << 20;
+/// Names that are tried for a key that a server of a cluster takes: a thousand masters have 16 slots
+/// of 16,384 each.
+const NAMES_MAX: u64 = 1 << 14;
+/// How much longer a key of a proof may live than the call that writes it, should nobody remove it.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// What is done with a page of keys, on the connection that they came from.
 type Work<'a> = &'a mut dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<(), RespError>;
@@ -65,69 +73,164 @@ fn odd(connection: &Connection) -> RespError {
     }
 }
 
-/// Chunks of this layout, and one of their keys.
+/// Servers on which `SCAN` is known to find keys of a layout.
+#[derive(Debug, Default)]
+pub(super) struct Proven(Mutex<BTreeSet<String>>);
+
+impl Proven {
+    fn has(&self, place: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(place)
+    }
+
+    fn note(&self, place: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.to_owned());
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Chunks; nothing where a server's `SCAN` is not known to find such keys.
+    pub(super) chunks: Option<u64>,
+    /// One of their keys.
+    pub(super) example: Option<String>,
+}
+
+/// Counts chunks of this layout. A server that gives none is believed only where it has given such
+/// a key before, or gives one that is written for that: a `SCAN` that finds nothing looks the same
+/// as a store that holds nothing.
 pub(super) fn count(
     fleet: &Fleet,
     layout: &Layout,
+    proven: &Proven,
     deadline: Instant,
-) -> Result<(u64, Option<String>), RespError> {
-    let mut total = 0;
+) -> Result<Counted, RespError> {
+    let mut total = Some(0);
     let mut example = None;
     fleet.visit(deadline, |connection| {
-        let mut seen: Vec<u64> = Vec::new();
-        let mut beyond = 0;
-        scan(connection, layout, deadline, &mut |_, keys| {
-            // A chunk of two keys is there when its metadata is.
-            let counted = if layout.has_metadata() { Part::Metadata } else { Part::Value };
-            let chunks =
-                keys.iter().filter(|key| matches!(layout.parse(key), Some((_, p)) if p == counted));
-            for key in chunks {
-                example.get_or_insert_with(|| String::from_utf8_lossy(key).into_owned());
-                if seen.len() < DISTINCT_MAX {
-                    seen.push(xxh3_64(key));
-                } else {
-                    beyond += 1;
-                }
-            }
-            Ok(())
-        })?;
-        seen.sort_unstable();
-        seen.dedup();
-        total += seen.len() as u64 + beyond;
+        let chunks = count_on(connection, layout, &mut example, deadline)?;
+        if chunks > 0 || (!proven.has(connection.place()) && prove(connection, layout, deadline)?) {
+            proven.note(connection.place());
+        }
+        let known = proven.has(connection.place());
+        total = total.filter(|_| known).map(|total: u64| total + chunks);
         Ok(())
     })?;
-    Ok((total, example))
+    Ok(Counted { chunks: total, example })
 }
 
-/// Removes all keys of this layout.
+/// The key of a chunk that is there when the chunk is.
+const fn telling(layout: &Layout) -> Part {
+    if layout.has_metadata() { Part::Metadata } else { Part::Value }
+}
+
+fn count_on(
+    connection: &mut Connection,
+    layout: &Layout,
+    example: &mut Option<String>,
+    deadline: Instant,
+) -> Result<u64, RespError> {
+    let mut seen: Vec<u64> = Vec::new();
+    let mut beyond = 0;
+    scan(connection, layout, deadline, &mut |_, keys| {
+        let counted = telling(layout);
+        let chunks =
+            keys.iter().filter(|key| matches!(layout.parse(key), Some((_, p)) if p == counted));
+        for key in chunks {
+            example.get_or_insert_with(|| String::from_utf8_lossy(key).into_owned());
+            if seen.len() < DISTINCT_MAX {
+                seen.push(xxh3_64(key));
+            } else {
+                beyond += 1;
+            }
+        }
+        Ok(())
+    })?;
+    seen.sort_unstable();
+    seen.dedup();
+    Ok(seen.len() as u64 + beyond)
+}
+
+/// Writes a key of the layout that no chunk has, and looks whether `SCAN` finds it. False also where
+/// the server takes no key.
+fn prove(
+    connection: &mut Connection,
+    layout: &Layout,
+    deadline: Instant,
+) -> Result<bool, RespError> {
+    let life = deadline.saturating_duration_since(Instant::now()) + LIFE;
+    let life = life.as_secs().to_string();
+    let mut key = Vec::new();
+    for attempt in 0..NAMES_MAX {
+        key.clear();
+        layout.key(&nobodys(attempt), telling(layout), &mut key);
+        let command: [&[u8]; 5] = [b"SET", &key, b"", b"EX", life.as_bytes()];
+        match connection.call(&command, deadline)? {
+            Value::Error(words) => match Refusal::of(words.as_bytes()) {
+                // Another server of the cluster has the slot of this name.
+                Refusal::Moved { .. } | Refusal::Ask { .. } => {}
+                _ => return Ok(false),
+            },
+            _ => {
+                let mut found = false;
+                scan(connection, layout, deadline, &mut |_, keys| {
+                    found |= keys.contains(&key);
+                    Ok(())
+                })?;
+                connection.call(&[b"DEL", &key], deadline)?;
+                return Ok(found);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// A hash that no chunk has: two who prove at the same time have different ones.
+fn nobodys(attempt: u64) -> ChunkHash {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let name = format!("weir looks whether it finds a key {} {now} {attempt}", std::process::id());
+    let mut hash = [0; 32];
+    for (lane, bytes) in hash.chunks_exact_mut(8).enumerate() {
+        bytes.copy_from_slice(&xxh3_64_with_seed(name.as_bytes(), lane as u64).to_le_bytes());
+    }
+    ChunkHash(hash)
+}
+
+/// Removes all keys of this layout: passes go on until one removes none. Where the cursor is the last
+/// key of a page, a server that does not find it goes on behind the next one, so that each page which
+/// was removed hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
 pub(super) fn clear(
     fleet: &Fleet,
     layout: &Layout,
-    is_old: bool,
+    mut question: Question,
     deadline: Instant,
 ) -> Result<(), RespError> {
     fleet.visit(deadline, |connection| {
-        let mut question = Question::Unlink;
-        if is_old {
-            question = question.older();
-        }
-        scan(connection, layout, deadline, &mut |connection, keys| {
-            if unlink(connection, question, keys, deadline)? {
+        loop {
+            let mut removed = 0;
+            scan(connection, layout, deadline, &mut |connection, keys| {
+                let mut outcome = unlink(connection, question, keys, deadline)?;
+                if outcome.is_none() {
+                    question = question.older();
+                    outcome = unlink(connection, question, keys, deadline)?;
+                }
+                removed += outcome.unwrap_or(0);
+                Ok(())
+            })?;
+            if removed == 0 {
                 return Ok(());
             }
-            question = question.older();
-            unlink(connection, question, keys, deadline).map(|_| ())
-        })
+        }
     })
 }
 
-/// Removes keys; false where the server does not have the command.
+/// Removes keys and says how many were there; nothing where the server does not have the command.
 fn unlink(
     connection: &mut Connection,
     question: Question,
     keys: &[Vec<u8>],
     deadline: Instant,
-) -> Result<bool, RespError> {
+) -> Result<Option<u64>, RespError> {
     let mut answers = vec![Asked::Pending; keys.len()];
     let key = |index: u32, out: &mut Vec<u8>| out.extend_from_slice(&keys[index as usize]);
     let errands = (0..keys.len() as u32).map(|command| Errand { command, asking: false });
@@ -138,7 +241,7 @@ fn unlink(
         return Err(error);
     }
     if answers.contains(&Asked::Unknown) {
-        return Ok(false);
+        return Ok(None);
     }
     // A key of a slot that is moving, or a user who may not remove.
     let left = answers.iter().filter(|answer| !matches!(answer, Asked::Known(_))).count();
@@ -153,5 +256,6 @@ fn unlink(
             refusal: Refusal::Other,
         });
     }
-    Ok(true)
+    let removed = answers.iter().filter(|answer| **answer == Asked::Known(true)).count();
+    Ok(Some(removed as u64))
 }

@@ -16,6 +16,8 @@ use super::job::{AskJob, Asked, GetJob, PENDING_GET, PENDING_PUT, PutJob, Questi
 use super::layout::{Layout, Part};
 use super::mark::{self, Marked};
 use super::pipeline::Job;
+use super::refusal::Refusal;
+use super::scan::Proven;
 use crate::tally::Tally;
 use crate::tier::{
     ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
@@ -105,8 +107,11 @@ pub struct RespTier {
     evictions: Mutex<Evictions>,
     /// The store's counters before anything was stored are known.
     has_begun: AtomicBool,
-    /// The server has neither `TOUCH` nor `UNLINK`.
-    is_old: AtomicBool,
+    /// The server does not have `TOUCH`.
+    lacks_touch: AtomicBool,
+    /// The server does not have `UNLINK`.
+    lacks_unlink: AtomicBool,
+    proven: Proven,
     /// The last thing that went wrong, for people.
     problem: Mutex<Option<String>>,
 }
@@ -118,9 +123,17 @@ impl RespTier {
         let dial = dial(&options.address, &options.tls, options.connect_timeout)?;
         let fleet = Fleet::new(dial, options.connections);
         let (tally, evictions) = (Tally::default(), Mutex::default());
-        let (has_begun, is_old) = (AtomicBool::default(), AtomicBool::default());
-        let problem = Mutex::default();
-        Ok(Self { options, fleet, tally, evictions, has_begun, is_old, problem })
+        Ok(Self {
+            options,
+            fleet,
+            tally,
+            evictions,
+            has_begun: AtomicBool::default(),
+            lacks_touch: AtomicBool::default(),
+            lacks_unlink: AtomicBool::default(),
+            proven: Proven::default(),
+            problem: Mutex::default(),
+        })
     }
 
     /// What it was made with.
@@ -130,7 +143,8 @@ impl RespTier {
 
     /// What the store says of itself, with the keys of this layout counted.
     pub fn report(&self, deadline: Instant) -> Result<StoreReport, RespError> {
-        StoreReport::collect(&self.fleet, Some(&self.options.layout), deadline)
+        let layout = Some((&self.options.layout, &self.proven));
+        StoreReport::collect(&self.fleet, layout, deadline)
     }
 
     /// What its servers say of themselves: cheap, because no key is counted.
@@ -196,8 +210,18 @@ impl RespTier {
         }
     }
 
+    /// Whether the server is known not to have the command; nothing for those that all have.
+    fn lacks(&self, question: Question) -> Option<&AtomicBool> {
+        match question {
+            Question::Touch => Some(&self.lacks_touch),
+            Question::Unlink => Some(&self.lacks_unlink),
+            Question::Exists | Question::Del => None,
+        }
+    }
+
     fn question(&self, question: Question) -> Question {
-        if self.is_old.load(Ordering::Relaxed) { question.older() } else { question }
+        let lacks = self.lacks(question).is_some_and(|lacks| lacks.load(Ordering::Relaxed));
+        if lacks { question.older() } else { question }
     }
 
     /// Asks about every key, again with an older command where the server has no such one.
@@ -211,7 +235,9 @@ impl RespTier {
         let question = self.question(question);
         let mut outcome = self.fleet.run(&mut AskJob { question, key, answers }, deadline);
         if answers.contains(&Asked::Unknown) && question != question.older() {
-            self.is_old.store(true, Ordering::Relaxed);
+            if let Some(lacks) = self.lacks(question) {
+                lacks.store(true, Ordering::Relaxed);
+            }
             answers.iter_mut().filter(|a| **a == Asked::Unknown).for_each(|a| *a = Asked::Pending);
             let question = question.older();
             outcome = outcome.and(self.fleet.run(&mut AskJob { question, key, answers }, deadline));
@@ -341,17 +367,25 @@ impl Tier for RespTier {
     }
 
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {
-        let is_old = self.is_old.load(Ordering::Relaxed);
-        super::scan::clear(&self.fleet, &self.options.layout, is_old, deadline)
+        let question = self.question(Question::Unlink);
+        super::scan::clear(&self.fleet, &self.options.layout, question, deadline)
             .map_err(|error| self.error(&error))
     }
 
     fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
         let report = self.report(deadline).map_err(|error| self.error(&error))?;
         let mut evictions = self.evictions();
+        let chunks = report.layout_chunks.ok_or_else(|| {
+            self.error(&RespError::of_kind(
+                &self.place(),
+                "SCAN does not find a key of this layout that was just written, or none may be \
+                 written: its chunks cannot be counted",
+                Refusal::Other,
+            ))
+        })?;
         Ok(Usage {
-            chunks: report.layout_chunks.unwrap_or(0),
-            used: report.used(),
+            chunks,
+            used: report.used().unwrap_or_default(),
             capacity: report.limit(),
             evicted_chunks: evictions.update(&report.servers),
         })

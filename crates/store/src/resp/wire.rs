@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    connect, sendmsg, socket_with, sockopt,
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags,
+    SocketType, connect, getpeername, getsockname, sendmsg, socket_with, sockopt,
 };
 use weir_http::{TlsClient, TlsError, TlsSession};
 
@@ -29,6 +29,7 @@ const TLS_READ: usize = 64 << 10;
 pub(crate) struct Wire {
     fd: OwnedFd,
     place: String,
+    is_unix: bool,
     tls: Option<Box<Tls>>,
 }
 
@@ -71,7 +72,8 @@ impl Wire {
             }
             Endpoint::Tcp { host, port } => connect_tcp(host, *port, &place, deadline)?,
         };
-        let mut wire = Self { fd, place, tls: None };
+        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        let mut wire = Self { fd, place, is_unix, tls: None };
         if let (Some(client), Endpoint::Tcp { host, .. }) = (tls, endpoint) {
             let session = client.session(host).map_err(|error| wire.tls_error(error))?;
             let (out, inbox) = (Vec::new(), vec![0; TLS_READ]);
@@ -107,6 +109,17 @@ impl Wire {
     /// The server, for people.
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Whether both ends have one address: the other end is this machine, or what stands before it.
+    pub(super) fn is_local(&self) -> bool {
+        let host = |address: SocketAddrAny| match address.try_into().ok()? {
+            SocketAddr::V4(address) => Some(IpAddr::from(*address.ip())),
+            SocketAddr::V6(address) => Some(IpAddr::from(*address.ip())),
+        };
+        let there = getpeername(&self.fd).ok().flatten().and_then(host);
+        let here = getsockname(&self.fd).ok().and_then(host);
+        self.is_unix || (there.is_some() && there == here)
     }
 
     /// The descriptor, to wait for several at once.

@@ -3,14 +3,19 @@
 //! The kernel kills it when the *thread* that started it ends, so a thread of its own starts it and
 //! waits for it; that thread ends with the child.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Longest wait for threads to stop; one in the kernel's hands may take as long as a disk does.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A running child.
 #[derive(Debug)]
@@ -76,8 +81,13 @@ impl Process {
         }
     }
 
+    /// Returns when all of its threads stand still: the signal reaches them one after the other.
     pub(super) fn pause(&self) {
         self.signal(Signal::STOP);
+        let began = Instant::now();
+        while !stand_still(self.pid) && began.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     pub(super) fn resume(&self) {
@@ -89,6 +99,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether every thread of a process is stopped, or gone (proc(5): the state stands behind the name
+/// in brackets).
+fn stand_still(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// Asks the kernel to kill the child when the thread that starts it ends.

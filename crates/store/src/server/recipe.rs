@@ -2,6 +2,7 @@
 //! it is stands in `docs/stores.md`, whose recipes a test compares with these.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use weir_model::Bytes;
@@ -39,8 +40,8 @@ pub struct StoreSettings {
     pub capacity: Option<Bytes>,
     /// What it evicts when it is full; not for Kvrocks.
     pub policy: String,
-    /// Threads that move bytes between sockets and memory.
-    pub io_threads: u32,
+    /// Threads that move bytes between sockets and memory; nothing for those of the recipe.
+    pub io_threads: Option<u32>,
     /// Password of the user `default`.
     pub password: Option<Secret>,
     /// Speaks TLS on its port.
@@ -60,7 +61,7 @@ impl Default for StoreSettings {
             listen: Listen::FreePort,
             capacity: None,
             policy: "allkeys-lru".to_owned(),
-            io_threads: 1,
+            io_threads: None,
             password: None,
             tls: None,
             cluster: false,
@@ -85,8 +86,9 @@ impl StoreSettings {
             lines.push(format!("maxmemory {}", capacity.0));
             lines.push(format!("maxmemory-policy {}", self.policy));
         }
-        if self.io_threads > 1 {
-            lines.push(format!("io-threads {}", self.io_threads));
+        let threads = self.threads(product);
+        if threads > 1 {
+            lines.push(format!("io-threads {threads}"));
             // Valkey's threads always read as well.
             if product == Product::Redis {
                 lines.push("io-threads-do-reads yes".to_owned());
@@ -98,9 +100,14 @@ impl StoreSettings {
         lines
     }
 
+    fn threads(&self, product: Product) -> u32 {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.io_threads.unwrap_or_else(|| recipe_threads(product, processors)).max(1)
+    }
+
     fn kvrocks(&self) -> Vec<String> {
         let mut lines = vec![
-            format!("workers {}", self.io_threads.max(1)),
+            format!("workers {}", self.threads(Product::Kvrocks)),
             "rocksdb.compression no".to_owned(),
             "rocksdb.enable_blob_files yes".to_owned(),
             "rocksdb.min_blob_size 4096".to_owned(),
@@ -179,6 +186,19 @@ impl StoreSettings {
     }
 }
 
+/// Threads of the recipe on a machine with so many processors. Kvrocks' own default is 8 everywhere
+/// (`kvrocks.conf`); those of Redis and Valkey want "at least 4 cores", of which some stay for the
+/// thread that does the work (`redis.conf`).
+const fn recipe_threads(product: Product, processors: usize) -> u32 {
+    match (product, processors) {
+        (Product::Kvrocks, _) => 8,
+        (_, ..4) => 1,
+        (_, 4..6) => 2,
+        (_, 6..8) => 3,
+        (_, 8..) => 4,
+    }
+}
+
 /// A value, in quotes where it has something in it that needs them.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -195,4 +215,17 @@ fn quoted(path: &Path) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_few_processors_gets_fewer_threads() {
+        for (processors, threads) in [(1, 1), (3, 1), (4, 2), (6, 3), (8, 4), (96, 4)] {
+            assert_eq!(recipe_threads(Product::Redis, processors), threads, "{processors}");
+            assert_eq!(recipe_threads(Product::Kvrocks, processors), 8);
+        }
+    }
 }

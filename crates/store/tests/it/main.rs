@@ -14,6 +14,7 @@ mod resp_allocations;
 mod resp_cluster;
 mod resp_faults;
 mod resp_fixture;
+mod resp_kvrocks;
 mod resp_layout;
 mod resp_protocol;
 mod resp_proxy;

@@ -1,15 +1,23 @@
 //! Redis, Valkey and Kvrocks pass the suite, over TCP and unix sockets, in every layout.
 
 use weir_store::resp::{LmcacheDtype, LmcacheWorker, RespTier};
-use weir_store::server::{Listen, StoreServer, StoreSettings};
-use weir_store::suite::Subject;
+use weir_store::server::{Listen, StoreSettings};
+use weir_store::suite::{Release, Subject};
 use weir_store::{Layout, Product, RespOptions, tier_suite};
 
-use crate::resp_fixture::{BLOCK, layout, store_with};
+use crate::resp_fixture::{BLOCK, Kind, layout, running_with};
 
 fn subject(product: Product, listen: Listen, edit: fn(&mut RespOptions)) -> Option<Subject> {
+    on(Kind::Real(product), listen, edit)
+}
+
+fn scripted(release: Release, edit: fn(&mut RespOptions)) -> Option<Subject> {
+    on(Kind::Scripted(release), Listen::FreePort, edit)
+}
+
+fn on(kind: Kind, listen: Listen, edit: fn(&mut RespOptions)) -> Option<Subject> {
     let settings = StoreSettings { listen, ..StoreSettings::default() };
-    let server: StoreServer = store_with(product, "suite of the RESP tier", settings)?;
+    let server = running_with(kind, "suite of the RESP tier", settings)?;
     let tier = |namespace: &str| {
         let layout = layout(namespace, true);
         let mut options = RespOptions::new(server.address(), layout, BLOCK);
@@ -57,3 +65,10 @@ tier_suite!(valkey, || subject(Product::Valkey, Listen::FreePort, |_| ()));
 tier_suite!(valkey_unix, || subject(Product::Valkey, Listen::Unix, |_| ()));
 tier_suite!(valkey_pair, || subject(Product::Valkey, Listen::FreePort, pair));
 tier_suite!(kvrocks, || subject(Product::Kvrocks, Listen::FreePort, |_| ()));
+tier_suite!(kvrocks_pair, || subject(Product::Kvrocks, Listen::FreePort, pair));
+tier_suite!(kvrocks_2_10, || scripted(Release::V2_10, |_| ()));
+tier_suite!(kvrocks_2_10_pair, || scripted(Release::V2_10, pair));
+tier_suite!(kvrocks_2_10_single, || scripted(Release::V2_10, plain));
+tier_suite!(kvrocks_2_10_one, || scripted(Release::V2_10, one_connection));
+tier_suite!(kvrocks_2_11, || scripted(Release::V2_11, |_| ()));
+tier_suite!(kvrocks_2_12, || scripted(Release::V2_12, |_| ()));

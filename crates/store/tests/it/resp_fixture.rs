@@ -1,10 +1,10 @@
-//! Real stores for tests, or a visible word why there is none.
+//! Stores for tests: real ones, or a visible word why there is none, and Kvrocks' manners always.
 
 use std::time::{Duration, Instant};
 
 use weir_store::resp::RespTier;
 use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
-use weir_store::suite::{check, content};
+use weir_store::suite::{Release, ScriptedKvrocks, check, content};
 use weir_store::{
     Address, ChunkHash, Fetched, Get, Layout, Product, Put, RespOptions, Stored, Tier,
 };
@@ -32,6 +32,89 @@ pub(crate) fn store_with(
     }
     Some(StoreServer::start(product, settings).unwrap())
 }
+
+/// What a test is run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The program of this product, where it is on `PATH`.
+    Real(Product),
+    /// The server that behaves as this release of Kvrocks.
+    Scripted(Release),
+}
+
+impl Kind {
+    pub(crate) fn is_kvrocks(self) -> bool {
+        matches!(self, Self::Real(Product::Kvrocks) | Self::Scripted(_))
+    }
+}
+
+/// A running store of either kind.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Real(StoreServer),
+    Scripted(ScriptedKvrocks),
+}
+
+impl Running {
+    pub(crate) fn address(&self) -> Address {
+        match self {
+            Self::Real(server) => server.address(),
+            Self::Scripted(server) => server.address(),
+        }
+    }
+
+    pub(crate) fn pause(&self) {
+        match self {
+            Self::Real(server) => server.pause(),
+            Self::Scripted(server) => server.pause(),
+        }
+    }
+
+    pub(crate) fn resume(&self) {
+        match self {
+            Self::Real(server) => server.resume(),
+            Self::Scripted(server) => server.resume(),
+        }
+    }
+
+    pub(crate) fn restart(&mut self) {
+        match self {
+            Self::Real(server) => server.restart().unwrap(),
+            Self::Scripted(server) => server.restart().unwrap(),
+        }
+    }
+}
+
+pub(crate) fn running(kind: Kind, test: &str) -> Option<Running> {
+    running_with(kind, test, StoreSettings::default())
+}
+
+pub(crate) fn running_with(kind: Kind, test: &str, settings: StoreSettings) -> Option<Running> {
+    match kind {
+        Kind::Real(product) => store_with(product, test, settings).map(Running::Real),
+        Kind::Scripted(release) => {
+            Some(Running::Scripted(ScriptedKvrocks::start(release, settings).unwrap()))
+        }
+    }
+}
+
+/// Runs tests on every kind of store.
+macro_rules! on_every_store {
+    ($($test:ident),* $(,)?) => {
+        on_every_store! { @on redis, Real(weir_store::Product::Redis); $($test),* }
+        on_every_store! { @on valkey, Real(weir_store::Product::Valkey); $($test),* }
+        on_every_store! { @on kvrocks, Real(weir_store::Product::Kvrocks); $($test),* }
+        on_every_store! { @on kvrocks_2_10, Scripted(weir_store::suite::Release::V2_10); $($test),* }
+        on_every_store! { @on kvrocks_2_11, Scripted(weir_store::suite::Release::V2_11); $($test),* }
+        on_every_store! { @on kvrocks_2_12, Scripted(weir_store::suite::Release::V2_12); $($test),* }
+    };
+    (@on $name:ident, $kind:ident($of:expr); $($test:ident),*) => {
+        mod $name {
+            $(#[test] fn $test() { super::$test(crate::resp_fixture::Kind::$kind($of)); })*
+        }
+    };
+}
+pub(crate) use on_every_store;
 
 pub(crate) fn layout(namespace: &str, checksums: bool) -> Layout {
     Layout::Weir { namespace: namespace.to_owned(), checksums }

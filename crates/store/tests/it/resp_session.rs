@@ -8,23 +8,16 @@ use weir_http::TlsConfig;
 use weir_model::Bytes;
 use weir_store::resp::layout::Part;
 use weir_store::resp::{LmcacheDtype, LmcacheWorker, Secret, StoreClient};
-use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::server::StoreSettings;
 use weir_store::suite::{key, keys};
-use weir_store::{Address, Fault, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
 
 use crate::resp_fixture::{
-    BLOCK, get, later, layout, options, put, store, store_with, tier, within,
+    BLOCK, Kind, Running, get, later, layout, on_every_store, options, put, running, running_with,
+    tier, within,
 };
 
-macro_rules! both {
-    ($($test:ident),* $(,)?) => {
-        mod redis { $(#[test] fn $test() { super::$test(super::Product::Redis); })* }
-        mod valkey { $(#[test] fn $test() { super::$test(super::Product::Valkey); })* }
-        mod kvrocks { $(#[test] fn $test() { super::$test(super::Product::Kvrocks); })* }
-    };
-}
-
-both!(
+on_every_store!(
     users_and_databases,
     older_servers,
     a_look_makes_recent,
@@ -33,12 +26,12 @@ both!(
     waiting_has_an_end,
 );
 
-fn client(server: &StoreServer) -> StoreClient {
+fn client(server: &Running) -> StoreClient {
     StoreClient::new(&server.address(), &TlsConfig::default()).unwrap()
 }
 
-fn users_and_databases(product: Product) {
-    if product == Product::Kvrocks {
+fn users_and_databases(kind: Kind) {
+    if kind.is_kvrocks() {
         println!("SKIPPED users_and_databases: Kvrocks has namespaces instead of both");
         return;
     }
@@ -46,7 +39,7 @@ fn users_and_databases(product: Product) {
         lines: vec!["user weir on >pass@word ~weir:* ~other:* +@all -@dangerous".to_owned()],
         ..StoreSettings::default()
     };
-    let Some(server) = store_with(product, "users_and_databases", settings) else { return };
+    let Some(server) = running_with(kind, "users_and_databases", settings) else { return };
     let with = |database: u32| Address {
         user: Some("weir".to_owned()),
         password: Some(Secret::new("pass@word")),
@@ -80,14 +73,19 @@ fn users_and_databases(product: Product) {
 }
 
 /// A server without HELLO, UNLINK and TOUCH, as old ones and some proxies are.
-fn older_servers(product: Product) {
+fn older_servers(kind: Kind) {
     let without = |command: &str| format!("rename-command {command} \"\"");
+    let mut lacks = vec!["HELLO", "UNLINK", "CONFIG"];
+    // Kvrocks has none by itself, and refuses to rename what it does not have.
+    if !kind.is_kvrocks() {
+        lacks.push("TOUCH");
+    }
     let settings = StoreSettings {
         password: Some(Secret::new("old")),
-        lines: ["HELLO", "UNLINK", "TOUCH", "CONFIG"].map(without).to_vec(),
+        lines: lacks.into_iter().map(without).collect(),
         ..StoreSettings::default()
     };
-    let Some(server) = store_with(product, "older_servers", settings) else { return };
+    let Some(server) = running_with(kind, "older_servers", settings) else { return };
     let tier = tier(&server.address());
     assert_eq!(put(&tier, &keys(0..8), later()), [Stored::Stored; 8]);
     let mut present = [false; 9];
@@ -103,12 +101,12 @@ fn older_servers(product: Product) {
     assert_eq!(get(&wrong, &keys(0..1), later()), [Fetched::Failed(Fault::Refused)]);
 }
 
-fn a_look_makes_recent(product: Product) {
-    if product == Product::Kvrocks {
+fn a_look_makes_recent(kind: Kind) {
+    if kind.is_kvrocks() {
         println!("SKIPPED a_look_makes_recent: Kvrocks has no order of use");
         return;
     }
-    let Some(server) = store(product, "a_look_makes_recent") else { return };
+    let Some(server) = running(kind, "a_look_makes_recent") else { return };
     let client = client(&server);
     let worker = LmcacheWorker {
         model: "m".to_owned(),
@@ -136,8 +134,8 @@ fn a_look_makes_recent(product: Product) {
     }
 }
 
-fn present_blocks_are_not_sent(product: Product) {
-    let Some(server) = store(product, "present_blocks_are_not_sent") else { return };
+fn present_blocks_are_not_sent(kind: Kind) {
+    let Some(server) = running(kind, "present_blocks_are_not_sent") else { return };
     let mut asking = options(&server.address());
     asking.skip_present = true;
     let tier = RespTier::new(asking).unwrap();
@@ -153,8 +151,8 @@ fn present_blocks_are_not_sent(product: Product) {
 }
 
 /// More commands and more bytes than all buffers on the way hold.
-fn large_batches_of_small_things(product: Product) {
-    let Some(server) = store(product, "large_batches_of_small_things") else { return };
+fn large_batches_of_small_things(kind: Kind) {
+    let Some(server) = running(kind, "large_batches_of_small_things") else { return };
     let options = RespOptions::new(server.address(), layout("small", true), 1);
     let tier = RespTier::new(options).unwrap();
     let all = keys(0..50_000);
@@ -177,8 +175,8 @@ fn large_batches_of_small_things(product: Product) {
 }
 
 /// Callers wait for a connection no longer than they may, and no more of them than makes sense.
-fn waiting_has_an_end(product: Product) {
-    let Some(server) = store(product, "waiting_has_an_end") else { return };
+fn waiting_has_an_end(kind: Kind) {
+    let Some(server) = running(kind, "waiting_has_an_end") else { return };
     let mut one = options(&server.address());
     one.connections = 1;
     let tier = RespTier::new(one).unwrap();

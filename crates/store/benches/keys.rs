@@ -1,0 +1,85 @@
+//! Counting and removing the keys of a layout among a million: seconds, and what this process needs
+//! for it, on Redis, Valkey and a server with the manners of Kvrocks (in this process: its memory is
+//! there before).
+//!
+//! `cargo bench -p weir-store --bench keys`
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use weir_store::server::{StoreServer, StoreSettings, program};
+use weir_store::suite::{Release, ScriptedKvrocks, keys};
+use weir_store::{Address, Layout, Product, Put, RespOptions, RespTier, Stored, Tier};
+
+const KEYS: u64 = 1_000_000;
+const BATCH: usize = 50_000;
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn main() {
+    println!("store           keys  count s  clear s  memory MiB");
+    for product in [Product::Redis, Product::Valkey] {
+        if program(product).is_none() {
+            println!("{product}: not installed");
+            continue;
+        }
+        let server = StoreServer::start(product, StoreSettings::default()).unwrap();
+        measure(product.name(), &server.address());
+    }
+    for (name, release) in [("kvrocks 2.10", Release::V2_10), ("kvrocks 2.12", Release::V2_12)] {
+        let server = ScriptedKvrocks::start(release, StoreSettings::default()).unwrap();
+        measure(name, &server.address());
+    }
+}
+
+fn later() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn measure(name: &str, address: &Address) {
+    let layout = Layout::LmcacheServer {
+        model: "Qwen/Qwen3-0.6B".to_owned(),
+        kv_rank: 0x0100_0100,
+        object_group: 0,
+        salt: Some("weir-bench".to_owned()),
+    };
+    let tier = RespTier::new(RespOptions::new(address.clone(), layout, 1)).unwrap();
+    for (count, fresh) in [(KEYS / 10, 0..KEYS / 10), (KEYS, KEYS / 10..KEYS)] {
+        let all = keys(fresh);
+        for batch in all.chunks(BATCH) {
+            let puts: Vec<Put<'_>> =
+                batch.iter().map(|key| Put { key: *key, bytes: b"x" }).collect();
+            let mut outcomes = vec![Stored::Full; batch.len()];
+            tier.put(&puts, later(), &mut outcomes);
+            assert!(outcomes.iter().all(|outcome| *outcome == Stored::Stored));
+        }
+        drop(all);
+        let before = memory(true);
+        let began = Instant::now();
+        assert_eq!(tier.report(later()).unwrap().layout_chunks, Some(count));
+        let counted = began.elapsed().as_secs_f64();
+        let grown = memory(false).saturating_sub(before);
+        let cleared = (count == KEYS).then(|| {
+            let began = Instant::now();
+            tier.clear(later()).unwrap();
+            let cleared = began.elapsed().as_secs_f64();
+            assert_eq!(tier.report(later()).unwrap().layout_chunks, Some(0));
+            format!("{cleared:.2}")
+        });
+        let cleared = cleared.unwrap_or_default();
+        println!(
+            "{name:<12} {count:>8} {counted:>8.2} {cleared:>8} {:>11.1}",
+            grown as f64 / 1024.0
+        );
+    }
+}
+
+/// The most resident memory of this process, KiB, from now on where that is asked for.
+fn memory(anew: bool) -> u64 {
+    if anew {
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

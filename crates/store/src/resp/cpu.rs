@@ -1,0 +1,107 @@
+//! Processor time of a server: what it says of itself where that has a fraction, else what the
+//! kernel says of its process where that is one of this machine.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
+
+/// How far a server's own clock and the kernel's may be apart: both cut seconds, and one is read
+/// after the other.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// What `INFO` says that bears on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said<'a> {
+    /// `used_cpu_user` and `used_cpu_sys`, seconds.
+    pub(super) used: [Option<&'a str>; 2],
+    /// `process_id`.
+    pub(super) pid: Option<u32>,
+    /// `uptime_in_seconds`.
+    pub(super) uptime: Option<u64>,
+}
+
+/// User and system time of all threads, nanoseconds. Nothing where the server counts whole seconds
+/// (Kvrocks before its pull request 3379) and its process cannot be told.
+pub(super) fn of(said: &Said<'_>, is_local: bool) -> Option<u64> {
+    let [user, system] = said.used;
+    let (user, system) = (user?, system?);
+    let seconds = user.parse::<f64>().ok()? + system.parse::<f64>().ok()?;
+    if has_fraction(user) || has_fraction(system) {
+        return Some((seconds * 1e9) as u64);
+    }
+    let (pid, uptime) = (said.pid.filter(|_| is_local)?, said.uptime?);
+    let seen = Seen::of(pid)?;
+    // A number of another namespace of processes is somebody else's here.
+    let is_it = close(seen.age, Duration::from_secs(uptime))
+        && close(seen.used, Duration::try_from_secs_f64(seconds).ok()?);
+    is_it.then(|| seen.used.as_nanos() as u64)
+}
+
+/// Large numbers of whole seconds come as `1.23457e+06`.
+fn has_fraction(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(_, rest)| rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn close(one: Duration, other: Duration) -> bool {
+    one.abs_diff(other) <= SLACK
+}
+
+/// A process as the kernel sees it.
+struct Seen {
+    used: Duration,
+    age: Duration,
+}
+
+impl Seen {
+    /// Fields 14, 15 and 22 of `/proc/PID/stat` (proc(5)), which count behind the name in brackets.
+    fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = text.rsplit_once(')')?;
+        let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse().ok();
+        let ticks = clock_ticks_per_second().max(1);
+        let time = |count: u64| Duration::from_secs_f64(count as f64 / ticks as f64);
+        let (user, system, began): (u64, u64, u64) = (field(14)?, field(15)?, field(22)?);
+        let now = clock_gettime(ClockId::Boottime);
+        let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+        Some(Self { used: time(user + system), age: now.saturating_sub(time(began)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said<'a>(user: &'a str, system: &'a str, pid: u32, uptime: u64) -> Said<'a> {
+        Said { used: [Some(user), Some(system)], pid: Some(pid), uptime: Some(uptime) }
+    }
+
+    #[test]
+    fn a_fraction_is_taken_as_it_is_wherever_the_server_is() {
+        for is_local in [false, true] {
+            assert_eq!(of(&said("1.500000", "0.25", 1, 0), is_local), Some(1_750_000_000));
+        }
+        // One of both came out whole.
+        assert_eq!(of(&said("2", "0.5", 1, 0), false), Some(2_500_000_000));
+    }
+
+    #[test]
+    fn whole_seconds_are_unknown_unless_the_process_is_here() {
+        let pid = std::process::id();
+        let own = Seen::of(pid).unwrap();
+        let (age, used) = (own.age.as_secs(), own.used.as_secs().to_string());
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(50) {
+            std::hint::spin_loop();
+        }
+        let found = of(&said(&used, "0", pid, age), true).unwrap();
+        assert!(found > 0 && found >= own.used.as_nanos() as u64, "{found}");
+        // Elsewhere; another age; another time than the process has used; a number of nobody.
+        assert_eq!(of(&said(&used, "0", pid, age), false), None);
+        assert_eq!(of(&said(&used, "0", pid, age + 1000), true), None);
+        assert_eq!(of(&said("1.23457e+06", "0", pid, age), true), None);
+        assert_eq!(of(&said(&used, "0", u32::MAX, age), true), None);
+        assert_eq!(of(&Said { used: [None, Some("1.5")], pid: None, uptime: None }, true), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! A server that behaves as Apache Kvrocks does where it differs from Redis: no registry carries a
+//! program of it, so the suite meets its manners here. Real RESP over a real socket, and real bytes
+//! in an ordered map; what it does not have is a disk.
+//!
+//! Manners of 2.10.1, seen on a running server and read in its source (`src/commands/scan_base.h`,
+//! `src/commands/cmd_server.cc`, `src/storage/redis_db.cc`, `src/server/server.cc`).
+
+mod keyspace;
+mod session;
+
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use keyspace::Keyspace;
+use session::Session;
+
+use crate::resp::{Address, Endpoint};
+use crate::server::StoreSettings;
+
+/// How long it is gone when it is started again.
+const GONE: Duration = Duration::from_millis(20);
+/// Patience with a port that somebody else took meanwhile.
+const REBIND: Duration = Duration::from_secs(10);
+
+/// Which release it behaves as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    /// Up to 2.10: `MATCH` is a literal prefix.
+    V2_10,
+    /// `MATCH` is a glob, without its backslashes.
+    V2_11,
+    /// The processor time of `INFO` has a fraction.
+    V2_12,
+}
+
+impl Release {
+    const fn version(self) -> &'static str {
+        match self {
+            Self::V2_10 => "2.10.1",
+            Self::V2_11 => "2.11.0",
+            Self::V2_12 => "2.12.0",
+        }
+    }
+}
+
+/// The running server. It ends when this is dropped.
+#[derive(Debug)]
+pub struct ScriptedKvrocks {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    settings: StoreSettings,
+    threads: Option<Threads>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    release: Release,
+    password: Option<String>,
+    /// Commands that were renamed to nothing.
+    without: Vec<String>,
+    keyspace: Mutex<Keyspace>,
+    input_bytes: AtomicU64,
+    output_bytes: AtomicU64,
+    is_paused: Mutex<bool>,
+    goes_on: Condvar,
+}
+
+impl Shared {
+    fn keyspace(&self) -> MutexGuard<'_, Keyspace> {
+        self.keyspace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns while the server is not stopped in its tracks.
+    fn wait(&self) {
+        let mut paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        while *paused {
+            paused = self.goes_on.wait(paused).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn set_paused(&self, paused: bool) {
+        *self.is_paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+        self.goes_on.notify_all();
+    }
+}
+
+/// The thread that accepts, with what ends it and those that it started.
+#[derive(Debug)]
+struct Threads {
+    stops: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    acceptor: JoinHandle<()>,
+}
+
+impl ScriptedKvrocks {
+    /// Starts it on a free port of 127.0.0.1. Of the settings it takes the password, the capacity
+    /// (in bytes: a real one has whole GiB, too many for a test) and `rename-command X ""`.
+    pub fn start(release: Release, settings: StoreSettings) -> io::Result<Self> {
+        let renamed = |line: &String| {
+            let rest = line.strip_prefix("rename-command ")?;
+            Some(rest.strip_suffix(" \"\"")?.to_ascii_uppercase())
+        };
+        let without: Vec<String> = settings.lines.iter().filter_map(renamed).collect();
+        if let Some(unknown) = without.iter().find(|word| !session::KNOWN.contains(&word.as_str()))
+        {
+            return Err(io::Error::other(format!("{unknown}: no such command in rename-command")));
+        }
+        let shared = Arc::new(Shared {
+            release,
+            password: settings.password.as_ref().map(|secret| secret.reveal().to_owned()),
+            without,
+            keyspace: Mutex::new(Keyspace::new(settings.capacity.map(|bytes| bytes.0))),
+            input_bytes: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+            is_paused: Mutex::new(false),
+            goes_on: Condvar::new(),
+        });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let threads = Some(Threads::start(&shared, listener)?);
+        Ok(Self { shared, address, settings, threads })
+    }
+
+    /// Its address, with the password that it was given.
+    pub fn address(&self) -> Address {
+        Address {
+            endpoints: vec![Endpoint::Tcp {
+                host: self.address.ip().to_string(),
+                port: self.address.port(),
+            }],
+            cluster: false,
+            tls: false,
+            user: None,
+            password: self.settings.password.clone(),
+            database: 0,
+        }
+    }
+
+    /// Answers nothing until [`resume`](Self::resume), as a server that `kill -STOP` met.
+    pub fn pause(&self) {
+        self.shared.set_paused(true);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.shared.set_paused(false);
+    }
+
+    /// Ends it as `kill -9` does, and starts it again at the same place: what it acknowledged is
+    /// there, because a real one has a log of writes.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.stop();
+        std::thread::sleep(GONE);
+        let began = Instant::now();
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                Ok(listener) => break listener,
+                Err(error) if began.elapsed() > REBIND => return Err(error),
+                Err(_) => std::thread::sleep(GONE),
+            }
+        };
+        self.threads = Some(Threads::start(&self.shared, listener)?);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.resume();
+        if let Some(threads) = self.threads.take() {
+            threads.stop(self.address);
+        }
+    }
+}
+
+impl Drop for ScriptedKvrocks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Threads {
+    fn start(shared: &Arc<Shared>, listener: TcpListener) -> io::Result<Self> {
+        let (stops, open) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (shared, stopped, streams) =
+            (Arc::clone(shared), Arc::clone(&stops), Arc::clone(&open));
+        let accept = move || accept(&listener, &shared, &stopped, &streams);
+        let acceptor = std::thread::Builder::new().name("kvrocks".to_owned()).spawn(accept)?;
+        Ok(Self { stops, open, acceptor })
+    }
+
+    /// Ends all connections and waits for their threads.
+    fn stop(self, address: SocketAddr) {
+        self.stops.store(true, Ordering::Release);
+        // The thread that accepts wakes up.
+        let _ = TcpStream::connect(address);
+        for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        let _ = self.acceptor.join();
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    shared: &Shared,
+    stops: &AtomicBool,
+    open: &Mutex<Vec<TcpStream>>,
+) {
+    std::thread::scope(|scope| {
+        for stream in listener.incoming().flatten() {
+            let mut streams = open.lock().unwrap_or_else(PoisonError::into_inner);
+            if stops.load(Ordering::Acquire) {
+                // Those that came after the others were ended.
+                for stream in streams.iter() {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+                return;
+            }
+            let _ = stream.set_nodelay(true);
+            if let Ok(twin) = stream.try_clone() {
+                streams.push(twin);
+                scope.spawn(move || {
+                    // However it ends, the client sees it.
+                    let _ = Session::new(shared, &stream).serve();
+                    let _ = stream.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+}

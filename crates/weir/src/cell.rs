@@ -83,10 +83,9 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
             (CellFigures::default(), CellStatus::Failed(contradiction.to_string()))
         }
     };
-    let status = match (status, ran.contradiction.as_ref()) {
-        (CellStatus::Complete, Some(why)) => CellStatus::Failed(why.clone()),
-        (status, _) => status,
-    };
+    // What the run itself shows comes first: the rows of a cell that never came to its load
+    // contradict each other for want of them.
+    let status = ran.contradiction.clone().map_or(status, CellStatus::Failed);
     let status = match status {
         CellStatus::Complete => worth(plan, &figures),
         failed @ CellStatus::Failed(_) if figures.measured == 0 => failed,

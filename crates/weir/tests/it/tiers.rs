@@ -254,7 +254,8 @@ fn a_store_that_cannot_be_used_ends_its_cells_and_not_the_run() {
         arm("taken", "lmcache-redis", &taken.endpoint().to_string()),
     ];
     let file = experiment(folder.path(), &format!("[no-offload, {}]", arms.join(", ")));
-    let load = "load={users: [1], duration: 2s, warmup: 0.5s}";
+    // The end of such a window is that of its last request, and these cells come to none.
+    let load = "load={users: [1], duration: 4s, warmup: 0.5s, max_requests: 400}";
     let answer = weir(folder.path(), &["run", &file, "--out", "run", "--set", load]);
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     for (arm, words) in [

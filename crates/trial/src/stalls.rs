@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn prompts_that_are_computed_among_cached_ones_are_no_stall() {
         // One user: each sixth prompt is computed, the others are cached.
-        let waits = |at: u64| if at % 6 == 0 { vec![1_400, 20] } else { vec![100, 20] };
+        let waits = |at: u64| if at.is_multiple_of(6) { vec![1_400, 20] } else { vec![100, 20] };
         let mut rows: Vec<Asked> = Vec::new();
         for at in 0..60 {
             let end = rows.last().map_or(0, |(start, waits)| start + waits.iter().sum::<u64>());

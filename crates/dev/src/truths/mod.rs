@@ -69,6 +69,10 @@ impl Recording {
         let evidence = evidence.with_context(|| format!("{} has no evidence", cell.path))?;
         let journal = Journal::read(&folder.cell_folder(&cell.path)?)?;
         let deployment = &plan.deployments[cell.deployment];
+        let mut doubt = None;
+        if let Some(started) = &journal.started {
+            doubt = started.doubt();
+        }
         let mut recording = Self {
             truth: truth.to_owned(),
             verdict: Verdict::Unverified,
@@ -78,7 +82,7 @@ impl Recording {
             working_set: cell.prediction.working_set,
             regime: cell.prediction.regime,
             longest_offer: cell.prediction.longest_offer,
-            doubt: journal.started.as_ref().and_then(|started| started.doubt()),
+            doubt,
             arm: deployment.arms[cell.arm].clone(),
             signals: evidence.signals,
             same_prompts: plan.client.same_prompts,

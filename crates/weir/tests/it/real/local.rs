@@ -59,7 +59,7 @@ client: {{pin: 1, request_timeout: 15s}}
 
 /// Runs the experiment. A level that the load generator itself limited, because other tests had its
 /// processor, is no result: it is measured again.
-fn measured(folder: &Path) -> Answer {
+pub(super) fn measured(folder: &Path) -> Answer {
     let run = folder.join("run");
     let mut answer = weir(folder, &["run", "local.yaml", "--out", "run"]);
     for _ in 0..3 {
@@ -84,7 +84,7 @@ pub(super) const PRESSED: &str =
     "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
 
 /// The evidence of an arm.
-fn evidence(folder: &Path, arm: &str) -> Value {
+pub(super) fn evidence(folder: &Path, arm: &str) -> Value {
     json(&cell(folder, arm).join("evidence.json"))
 }
 
@@ -102,7 +102,12 @@ fn verdict(evidence: &Value) -> String {
 
 /// Checks the verdict of an arm and the first words of its reason.
 #[track_caller]
-fn assert_judged(folder: &Path, arm: &str, (wanted, words): (&str, &str), answer: &Answer) {
+pub(super) fn assert_judged(
+    folder: &Path,
+    arm: &str,
+    (wanted, words): (&str, &str),
+    answer: &Answer,
+) {
     let seen = evidence(folder, arm);
     let verdict = verdict(&seen);
     let why = seen["explanation"].as_str().unwrap();
@@ -130,12 +135,12 @@ fn corrupting_module() -> PathBuf {
 }
 
 /// The folder of Weir's own module, which the corrupting one builds on.
-fn own_module() -> PathBuf {
+pub(super) fn own_module() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/src/local/python")
 }
 
 /// `--kv-transfer-config` for vLLM's own connector with these keys, as a YAML list of arguments.
-fn connector(extra: &str) -> String {
+pub(super) fn connector(extra: &str) -> String {
     format!(
         "[--kv-transfer-config, '{{\"kv_connector\": \"OffloadingConnector\", \"kv_role\": \
          \"kv_both\", \"kv_connector_extra_config\": {{\"spec_module_path\": \

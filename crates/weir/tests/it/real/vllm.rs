@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use weir_store::resp::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
@@ -33,61 +34,91 @@ pub(super) fn installed() -> Option<PathBuf> {
     (vllm.join("complete").exists() && vllm.join("model/complete").exists()).then_some(vllm)
 }
 
-struct Vllm {
+/// A part that is brought up by hand; ended when dropped.
+pub(super) struct Part {
     child: Child,
-    url: String,
+    pub(super) url: String,
+    log: PathBuf,
 }
 
-impl Vllm {
-    fn start(home: &Path, folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = File::create(folder.join("vllm.log")).unwrap();
-        let child = Command::new(home.join("venv/bin/vllm"))
-            .arg("serve")
-            .arg(home.join("model"))
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--served-model-name", "tiny", "--distributed-executor-backend", "uni"])
-            .args(["--api-key", SECRET])
-            .args(["--enforce-eager", "--max-model-len", "4096", "--block-size", "32"])
-            .args(["--enable-prompt-tokens-details", "--max-num-seqs", "8"])
+impl Part {
+    /// Starts a program of the installation, with what all of them are told. `OMP_NUM_THREADS` is
+    /// one, so that several of them share a small machine.
+    pub(super) fn start(home: &Path, program: &str, log: PathBuf, args: &[&str]) -> Self {
+        let port = free_port();
+        let file = File::create(&log).unwrap();
+        let port_flag = if program == "lmcache" { "--http-port" } else { "--port" };
+        let child = Command::new(home.join("venv/bin").join(program))
+            .args(args)
+            .args([port_flag, &port.to_string()])
             .env("VLLM_CPU_KVCACHE_SPACE", "1")
+            .env("VLLM_CPU_OMP_THREADS_BIND", "nobind")
             // One process less to start.
             .env("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
             .env("OMP_NUM_THREADS", "1")
+            .env("CUDA_VISIBLE_DEVICES", "")
             .env("HF_HUB_OFFLINE", "1")
             .env("VLLM_NO_USAGE_STATS", "1")
+            .env("LMCACHE_TRACK_USAGE", "false")
             .env("VLLM_SERVER_DEV_MODE", "1")
             .env("PYTHONHASHSEED", "0")
+            .env("PYTHONPATH", super::local::own_module())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
             .spawn()
             .unwrap();
-        let mut vllm = Self { child, url: format!("http://127.0.0.1:{port}") };
+        Self { child, url: format!("http://127.0.0.1:{port}"), log }
+    }
+
+    /// Waits until a path of it answers.
+    pub(super) fn ready(mut self, path: &str) -> Self {
         let begin = Instant::now();
-        while !is_healthy(port) {
-            let ended = vllm.child.try_wait().unwrap();
-            let log = || fs::read_to_string(folder.join("vllm.log")).unwrap();
-            assert!(ended.is_none(), "vLLM ended: {}", log());
+        while !answers(&self.url, path) {
+            let ended = self.child.try_wait().unwrap();
+            let log = || fs::read_to_string(&self.log).unwrap();
+            assert!(ended.is_none(), "it ended: {}", log());
             assert!(begin.elapsed() < BOOT, "not ready within {BOOT:?}: {}", log());
             std::thread::sleep(Duration::from_millis(200));
         }
-        vllm
+        self
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
 
-impl Drop for Vllm {
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A vLLM with a key, whose model has another name than its folder.
+fn with_a_key(home: &Path, folder: &Path) -> Part {
+    let model = home.join("model");
+    let args = [
+        &["serve", model.to_str().unwrap(), "--host", "127.0.0.1"][..],
+        &["--served-model-name", "tiny", "--distributed-executor-backend", "uni"],
+        &["--api-key", SECRET, "--enforce-eager", "--max-model-len", "4096"],
+        &["--block-size", "32", "--enable-prompt-tokens-details", "--max-num-seqs", "8"],
+    ];
+    Part::start(home, "vllm", folder.join("vllm.log"), &args.concat()).ready("/health")
+}
+
+impl Drop for Part {
     fn drop(&mut self) {
+        // A stopped one hears nothing.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
         // SIGTERM lets vLLM end its engine process; killing the server alone would orphan it.
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
 }
 
-fn is_healthy(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let request = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+fn answers(url: &str, path: &str) -> bool {
+    let address = url.trim_start_matches("http://");
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
     stream.write_all(request.as_bytes()).is_ok()
         && stream.read_to_string(&mut answer).is_ok()
@@ -103,7 +134,7 @@ fn real_vllm_is_loaded_and_judged() {
     };
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let vllm = Vllm::start(&home, folder.path());
+    let vllm = with_a_key(&home, folder.path());
     fs::write(folder.path().join("token"), SECRET).unwrap();
     load(&vllm, folder.path());
     experiment(&vllm, folder.path());
@@ -118,7 +149,7 @@ fn real_vllm_is_loaded_and_judged() {
 
 /// An arm that claims a Redis behind, on a deployment that was never told of one: void, and the
 /// Redis says so itself.
-fn placebo(vllm: &Vllm, folder: &Path) {
+fn placebo(vllm: &Part, folder: &Path) {
     if !has("real_vllm_is_loaded_and_judged", Product::Redis) {
         return;
     }
@@ -138,7 +169,7 @@ fn placebo(vllm: &Vllm, folder: &Path) {
 }
 
 /// `weir load`: every request answered in full, and the reuse seen by generator and engine alike.
-fn load(vllm: &Vllm, folder: &Path) {
+fn load(vllm: &Part, folder: &Path) {
     let args = ["load", &vllm.url, "--users", "2", "--requests", "24", "--vocabulary", "4000"];
     let more = ["--prefixes", "2", "--prefix-tokens", "512", "--prompt-tokens", "32"];
     let last = ["--output-tokens", "8", "--out", "load", "--bearer-file", "token"];
@@ -160,7 +191,7 @@ fn load(vllm: &Vllm, folder: &Path) {
 }
 
 /// `weir run` on the endpoint: the control is a control, and a report is written.
-fn experiment(vllm: &Vllm, folder: &Path) {
+fn experiment(vllm: &Part, folder: &Path) {
     let file = format!(
         "name: endpoint\ntarget: {{endpoint: {{url: '{}', model: tiny, bearer_file: token}}}}\n\
          models: [Qwen/Qwen3-0.6B]\nhardware: 1x-l40s\narms: [no-offload, no-offload-aa]\n\

@@ -1,0 +1,152 @@
+//! Arms of real software that look like what they claim and are not: stores that take nothing, are
+//! full, or are of another product; a disk without room in memory; prompts that fill no chunk or do
+//! not come round.
+
+use std::fs;
+use std::process::Command;
+
+use weir_store::StoreClient;
+use weir_store::resp::Product;
+use weir_store::server::{StoreServer, StoreSettings};
+
+use super::local::{
+    PRESSED, assert_judged, evidence, experiment, measured, nothing_is_left, ready,
+};
+use crate::binary::WEIR;
+use crate::folder::json;
+use crate::long::is_asked_for;
+use crate::tiers::call;
+
+const REQUESTS: &str = "{users: [2], duration: 120s, warmup: 2s, max_requests: 40}";
+
+/// A Redis, and how to tell it something.
+fn redis() -> (StoreServer, StoreClient) {
+    let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let client = StoreClient::new(&store.address(), &weir_http::TlsConfig::default()).unwrap();
+    (store, client)
+}
+
+fn arm(preset: &str, name: &str, bytes: &str, store: &StoreServer) -> String {
+    format!(
+        "{{preset: {preset}, name: {name}, bytes: {bytes}, chunk_tokens: 64, store: {{bytes: 1GiB, \
+         address: 'redis://{}'}}}}",
+        store.endpoint()
+    )
+}
+
+#[test]
+fn stores_that_take_nothing_do_not_count_whatever_host_memory_serves() {
+    let test = "stores_that_take_nothing_do_not_count_whatever_host_memory_serves";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let ((main, _), (replica, of_replica), (full, of_full)) = (redis(), redis(), redis());
+    let endpoint = main.endpoint().to_string();
+    let (host, port) = endpoint.rsplit_once(':').unwrap();
+    call(&of_replica, &["REPLICAOF", host, port]);
+    call(&of_full, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    call(&of_full, &["CONFIG", "SET", "maxmemory", "3mb"]);
+    let read_only = arm("lmcache-redis", "read-only", "32MiB", &replica);
+    let full = arm("lmcache-redis", "full", "32MiB", &full);
+    experiment(path, &format!("[{read_only}, {full}]"), PRESSED, REQUESTS);
+    let answer = measured(path);
+    let void = ("{\"void\":\"no-operation\"}", "No key of it is in redis");
+    assert_judged(path, "read-only", void, &answer);
+    let refused = evidence(path, "full");
+    assert!(refused["verdict"] != "effective", "{refused:#}");
+    for arm in ["read-only", "full"] {
+        let seen = evidence(path, arm);
+        let failures = seen["signals"]["store-failures"].as_array().unwrap();
+        let remote = failures.iter().filter(|of| of["tier"] == "remote");
+        let count: f64 = remote.map(|of| of["value"].as_f64().unwrap()).sum();
+        assert!(count > 0.0, "{arm}: {seen:#}");
+    }
+    nothing_is_left();
+}
+
+#[test]
+fn a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms() {
+    let test = "a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[Product::Redis]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (store, _) = redis();
+    let other = arm("lmcache-valkey", "other", "32MiB", &store);
+    let near = "{preset: lmcache-redis, name: near, bytes: 256MiB, chunk_tokens: 64, store: {bytes: \
+                1GiB}}";
+    experiment(path, &format!("[{other}, {near}]"), PRESSED, REQUESTS);
+    let answer = measured(path);
+    let status = json(&super::local::cell(path, "other").join("cell.json"))["status"].clone();
+    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    assert!(why.contains("is redis") && why.contains("the arm says valkey"), "{why}");
+    let nearer = ("{\"overhead-only\":\"nearer-tier\"}", "The tiers served");
+    assert_judged(path, "near", nearer, &answer);
+    nothing_is_left();
+}
+
+/// A file system in memory of 64 KiB, which is there for one run of Weir alone.
+#[test]
+fn a_disk_that_is_memory_and_has_no_room_is_told_and_void() {
+    let test = "a_disk_that_is_memory_and_has_no_room_is_told_and_void";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let disk = path.join("disk");
+    fs::create_dir(&disk).unwrap();
+    let arms = "[{preset: native-fs, bytes: 64MiB, chunk_tokens: 64, disk: {bytes: 1GiB}}]";
+    experiment(path, arms, PRESSED, REQUESTS);
+    let text = fs::read_to_string(path.join("local.yaml")).unwrap();
+    let target = format!("{{weights: generated, disk: '{}', cores", disk.display());
+    fs::write(path.join("local.yaml"), text.replace("{weights: generated, cores", &target))
+        .unwrap();
+    let mount = "mount -t tmpfs -o size=64k none disk";
+    let of_own = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", command]);
+        unshare.current_dir(path).output()
+    };
+    if !of_own(mount).is_ok_and(|tried| tried.status.success()) {
+        println!("SKIPPED {test}: this user may not mount a file system of its own (unshare)");
+        return;
+    }
+    let run = of_own(&format!("{mount} && exec {WEIR} run local.yaml --out run")).unwrap();
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    let seen = evidence(path, "native-fs");
+    let notes = seen["notes"].to_string();
+    assert!(notes.contains("tmpfs"), "{notes}\n{said}");
+    assert_eq!(seen["verdict"]["void"], "no-operation", "{seen:#}\n{said}");
+    nothing_is_left();
+}
+
+#[test]
+fn prompts_that_fill_no_chunk_or_do_not_come_round_are_named() {
+    let test = "prompts_that_fill_no_chunk_or_do_not_come_round_are_named";
+    if !is_asked_for(test) {
+        return;
+    }
+    let Some(_alone) = ready(test, &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let long = "[{preset: native-offload, bytes: 200MiB, chunk_tokens: 1088}]";
+    experiment(folder.path(), long, PRESSED, REQUESTS);
+    let answer = measured(folder.path());
+    let void = ("{\"void\":\"no-operation\"}", "No request fills a chunk of 1088 tokens");
+    assert_judged(folder.path(), "native-offload", void, &answer);
+    // Far more prefixes than requests.
+    let folder = tempfile::tempdir().unwrap();
+    let many = "{prefixes: 4000, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
+    let arms = "[{preset: native-offload, bytes: 200MiB}]";
+    experiment(folder.path(), arms, many, REQUESTS);
+    let answer = measured(folder.path());
+    let none = ("{\"overhead-only\":\"no-reuse-in-window\"}", "The plan foresees");
+    assert_judged(folder.path(), "native-offload", none, &answer);
+    nothing_is_left();
+}

@@ -1,4 +1,4 @@
-//! The machine and processes on it: processor time, memory, throttling, pressure.
+//! The machine and processes on it: processor time, memory, reads of devices, throttling, pressure.
 //!
 //! Every file is opened once and read again in place, because opening costs more than reading and
 //! because an open `/proc/<pid>` file cannot come to mean another process. Every value is optional:
@@ -167,7 +167,9 @@ impl HostSample {
             let labels = format!("pid=\"{}\"", process.pid);
             push("process_cpu_seconds_total", labels.clone(), Some(seconds(process.cpu)));
             let resident = process.resident.map(|Bytes(bytes)| bytes as f64);
-            push("process_resident_memory_bytes", labels, resident);
+            push("process_resident_memory_bytes", labels.clone(), resident);
+            let read = process.device_read.map(|Bytes(bytes)| bytes as f64);
+            push("process_device_read_bytes_total", labels, read);
         }
         let plain = [
             ("cpu_busy_seconds_total", self.machine.map(|times| seconds(times.busy))),

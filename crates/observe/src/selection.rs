@@ -12,6 +12,7 @@ const RELEVANT: &[&str] = &[
     "process_start_time_seconds",
     "process_cpu_seconds",
     "process_resident_memory_bytes",
+    "process_device_read_bytes",
     "vllm:num_requests_*",
     "vllm:kv_cache_usage_perc",
     "vllm:gpu_cache_usage_perc",

@@ -10,6 +10,7 @@ pub mod checked;
 pub mod disk;
 pub mod faulty;
 pub mod held;
+mod held_in;
 pub mod memory;
 pub mod resp;
 pub mod server;
@@ -23,6 +24,7 @@ pub mod tier;
 pub use checked::Checked;
 pub use disk::{DiskError, DiskFolder, DiskOptions, DiskTier, EngineChoice};
 pub use faulty::{FaultOptions, Faulty, Injected};
+pub use held_in::{HeldIn, drop_page_cache};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{
     Address, Endpoint, Layout, Product, RespError, RespOptions, RespTier, StoreClient, StoreReport,

@@ -1,10 +1,10 @@
-//! Processor time and memory of one process.
+//! Processor time, memory and reads of one process.
 
 use std::path::Path;
 
 use weir_model::{Bytes, Nanos};
 
-use super::kernel_file::KernelFile;
+use super::kernel_file::{KernelFile, keyed};
 
 /// One process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct ProcessTimes {
     pub cpu: Nanos,
     /// Memory that is resident.
     pub resident: Option<Bytes>,
+    /// Bytes that it made the kernel fetch from a device (`read_bytes` of `/proc/<pid>/io`): what
+    /// the page cache answered is not among them. Nothing of a process of another user.
+    pub device_read: Option<Bytes>,
 }
 
 /// What one process used between two moments.
@@ -28,6 +31,8 @@ pub struct ProcessUse {
     pub cpu: Nanos,
     /// Memory that is resident at the end.
     pub resident: Option<Bytes>,
+    /// Bytes fetched from a device.
+    pub device_read: Option<Bytes>,
 }
 
 impl ProcessTimes {
@@ -35,7 +40,13 @@ impl ProcessTimes {
     pub(super) fn since(&self, earlier: &Self) -> Option<ProcessUse> {
         let same = (self.pid, self.began_ticks) == (earlier.pid, earlier.began_ticks);
         let cpu = self.cpu.0.checked_sub(earlier.cpu.0)?;
-        same.then_some(ProcessUse { pid: self.pid, cpu: Nanos(cpu), resident: self.resident })
+        let device_read = self.device_read.zip(earlier.device_read);
+        same.then_some(ProcessUse {
+            pid: self.pid,
+            cpu: Nanos(cpu),
+            resident: self.resident,
+            device_read: device_read.and_then(|(now, then)| now.0.checked_sub(then.0)).map(Bytes),
+        })
     }
 }
 
@@ -43,6 +54,7 @@ impl ProcessTimes {
 pub(super) struct ProcessFiles {
     stat: KernelFile,
     statm: KernelFile,
+    io: KernelFile,
     tick: Nanos,
     page: u64,
 }
@@ -53,6 +65,7 @@ impl ProcessFiles {
         Self {
             stat: KernelFile::open(&folder.join("stat")),
             statm: KernelFile::open(&folder.join("statm")),
+            io: KernelFile::open(&folder.join("io")),
             tick: tick(),
             page: rustix::param::page_size() as u64,
         }
@@ -61,7 +74,8 @@ impl ProcessFiles {
     pub(super) fn read(&mut self) -> Option<ProcessTimes> {
         let resident = self.statm.read().and_then(resident_pages).map(|n| Bytes(n * self.page));
         let (pid, began_ticks, ticks) = parse_stat(self.stat.read()?)?;
-        Some(ProcessTimes { pid, began_ticks, cpu: self.tick * ticks, resident })
+        let device_read = self.io.read().and_then(|text| keyed(text, "read_bytes:")).map(Bytes);
+        Some(ProcessTimes { pid, began_ticks, cpu: self.tick * ticks, resident, device_read })
     }
 }
 
@@ -110,8 +124,10 @@ mod tests {
             began_ticks,
             cpu: Nanos(cpu),
             resident: None,
+            device_read: Some(Bytes(cpu)),
         };
-        assert_eq!(at(5, 30).since(&at(5, 10)).unwrap().cpu, Nanos(20));
+        let used = at(5, 30).since(&at(5, 10)).unwrap();
+        assert_eq!((used.cpu, used.device_read), (Nanos(20), Some(Bytes(20))));
         assert_eq!(at(6, 30).since(&at(5, 10)), None);
     }
 }

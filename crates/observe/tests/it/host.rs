@@ -92,6 +92,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     let machine = Machine::new();
     machine.process("self", 100, 50, 7);
     machine.process("200", 200, 10, 8);
+    machine.write("proc/self/io", "rchar: 9000\nread_bytes: 8192\nwrite_bytes: 0\n");
     machine.write("proc/stat", "cpu  100 0 100 900 0 0 0 40 0 0\n");
     machine.write("proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\n");
     machine.write("proc/self/cgroup", "5:memory:/old\n0::/a/b\n");
@@ -107,6 +108,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     let mut first = probe.sample(&clock);
     machine.process("self", 100, 80, 7);
     machine.process("200", 200, 30, 8);
+    machine.write("proc/self/io", "rchar: 99000\nread_bytes: 12288\nwrite_bytes: 0\n");
     machine.write("proc/stat", "cpu  180 0 140 990 0 0 0 60 0 0\n");
     machine.write("proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=501000\n");
     machine.write(stat, "usage_usec 5\nnr_periods 9\nnr_throttled 2\nthrottled_usec 6000\n");
@@ -119,6 +121,9 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     let seen = second.since(&first);
     let cpu = |at: usize| seen.processes[at].unwrap().cpu.0 as f64;
     assert_eq!((cpu(0), cpu(1)), (30.0 * tick, 20.0 * tick));
+    // What the page cache answered (`rchar`) is not what a device did; the second one hides it.
+    let read = |at: usize| seen.processes[at].unwrap().device_read;
+    assert_eq!((read(0), read(1)), (Some(Bytes(4096)), None));
     // 120 ticks busy, 50 of them ours, in 100 ticks.
     assert_eq!((seen.busy_cpus, seen.foreign_cpus), (Some(1.2), Some(0.7)));
     assert_eq!(seen.stolen_cpus, Some(0.2));

@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use weir_model::Bytes;
 
+use crate::held_in::{HeldIn, OVERLAY};
 use crate::slab::{ALIGNMENT, Slab};
 
 use super::DiskOptions;
@@ -23,10 +24,6 @@ pub const BLOCKS_FILE: &str = "blocks.weir";
 pub const HEADERS_FILE: &str = "headers.weir";
 /// A process that was killed keeps its lock until the kernel has ended its last write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-/// File systems that are no disk, or another one below: magic numbers of `statfs(2)`.
-const TMPFS: u64 = 0x0102_1994;
-const RAMFS: u64 = 0x8584_58f6;
-const OVERLAY: u64 = 0x794c_7630;
 
 /// The opened files.
 #[derive(Debug)]
@@ -207,7 +204,7 @@ impl DiskFolder {
             .map_err(|errno| system(folder, "ask for free space", &errno.into()))?;
         Ok(Self {
             free: Bytes(room.f_bavail.saturating_mul(room.f_frsize)),
-            in_memory: file_system(&file).is_some_and(|kind| matches!(kind, TMPFS | RAMFS)),
+            in_memory: HeldIn::of(folder).is_ok_and(|held| held == HeldIn::Memory),
             warning: file_system_warning(&file, folder),
         })
     }
@@ -218,9 +215,11 @@ fn file_system(file: &File) -> Option<u64> {
 }
 
 fn file_system_warning(file: &File, folder: &Path) -> Option<String> {
-    let what = match file_system(file)? {
-        TMPFS | RAMFS => "is in memory (tmpfs): this measures no disk",
-        OVERLAY => "is an overlay file system (a container's own): use a volume on the disk",
+    let what = match HeldIn::of(folder).ok()? {
+        HeldIn::Memory => "is in memory (tmpfs): this measures no disk",
+        _ if file_system(file) == Some(OVERLAY) => {
+            "is an overlay file system (a container's own): use a volume on the disk"
+        }
         _ => return None,
     };
     Some(format!("{} {what}", folder.display()))

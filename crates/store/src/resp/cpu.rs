@@ -39,6 +39,13 @@ pub(super) fn of(said: &Said<'_>, is_local: bool) -> Option<u64> {
     is_it.then(|| seen.used.as_nanos() as u64)
 }
 
+/// The process of this machine that the server is, as far as its number and age say. A server in a
+/// container or behind a forwarded port has the number that it has there.
+pub(super) fn process(said: &Said<'_>, is_local: bool) -> Option<u32> {
+    let (pid, uptime) = (said.pid.filter(|_| is_local)?, said.uptime?);
+    close(Seen::of(pid)?.age, Duration::from_secs(uptime)).then_some(pid)
+}
+
 /// Large numbers of whole seconds come as `1.23457e+06`.
 fn has_fraction(text: &str) -> bool {
     text.split_once('.').is_some_and(|(_, rest)| rest.bytes().all(|byte| byte.is_ascii_digit()))
@@ -97,6 +104,11 @@ mod tests {
         }
         let found = of(&said(&used, "0", pid, age), true).unwrap();
         assert!(found > 0 && found >= own.used.as_nanos() as u64, "{found}");
+        assert_eq!(process(&said(&used, "0", pid, age), true), Some(pid));
+        for (other, is_local) in [(said(&used, "0", pid, age), false), (said("0", "0", pid, age + 1000), true)]
+        {
+            assert_eq!(process(&other, is_local), None);
+        }
         // Elsewhere; another age; another time than the process has used; a number of nobody.
         assert_eq!(of(&said(&used, "0", pid, age), false), None);
         assert_eq!(of(&said(&used, "0", pid, age + 1000), true), None);

@@ -34,6 +34,11 @@ impl Product {
         all.into_iter().find(|product| product.name() == word).unwrap_or(Self::Other)
     }
 
+    /// Whether it is known to keep all values in memory.
+    pub const fn keeps_in_memory(self) -> bool {
+        matches!(self, Self::Redis | Self::Valkey)
+    }
+
     /// The word in tables and files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,6 +69,8 @@ pub struct ServerReport {
     pub mode: String,
     /// Changes when it is started again; its counters begin anew then.
     pub run_id: String,
+    /// Its process, where that is one of this machine.
+    pub process: Option<u32>,
     /// Bytes it uses: memory, or for Kvrocks files and what is not flushed into them; nothing where
     /// it does not say.
     pub used: Option<Bytes>,
@@ -290,6 +297,7 @@ fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
         version: version.to_owned(),
         mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
         run_id: word("run_id").to_owned(),
+        process: cpu::process(&spent, is_local),
         used: used.map(Bytes),
         used_fields,
         limit: bytes(limit),

@@ -5,8 +5,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use weir_model::Bytes;
+use weir_store::HeldIn;
 
 use crate::config::Point;
+use crate::origin::LoadedFrom;
 use crate::run::Costs;
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Side, Tally};
@@ -86,6 +88,8 @@ pub struct Run {
     pub server_cpu_s_per_gb: Option<f64>,
     /// Processors that others kept busy meanwhile, on average.
     pub foreign_cpus: Option<f64>,
+    /// Bytes read from a device per byte loaded.
+    pub device_bytes_per_loaded_byte: Option<f64>,
 }
 
 impl Run {
@@ -100,6 +104,8 @@ impl Run {
             moved += tally.reads.moved + tally.writes.moved;
         }
         let gigabytes = (moved * block.0) as f64 / 1e9;
+        let loaded = tallies.iter().map(|tally| tally.reads.moved).sum::<u64>() * block.0;
+        let device = costs.device.filter(|_| loaded > 0);
         Self {
             read: side(|tally| &tally.reads),
             write: side(|tally| &tally.writes),
@@ -110,6 +116,7 @@ impl Run {
             client_cpu_s_per_gb: costs.client.as_secs_f64() / gigabytes,
             server_cpu_s_per_gb: costs.server.map(|cpu| cpu.as_secs_f64() / gigabytes),
             foreign_cpus: costs.foreign,
+            device_bytes_per_loaded_byte: device.map(|bytes| bytes as f64 / loaded as f64),
         }
     }
 
@@ -196,6 +203,10 @@ pub struct PointResult {
     pub client_cpu_s_per_gb: Option<Repeated>,
     /// Processor seconds of the server per GB.
     pub server_cpu_s_per_gb: Option<Repeated>,
+    /// Bytes read from a device per byte loaded; nothing where nobody counts them.
+    pub device_bytes_per_loaded_byte: Option<Repeated>,
+    /// Where loads came from; nothing where nothing was loaded.
+    pub loaded_from: Option<LoadedFrom>,
     /// How blocks ended in all repeats.
     pub outcomes: Outcomes,
     /// The repeats.
@@ -204,7 +215,7 @@ pub struct PointResult {
 
 impl PointResult {
     /// Of the repeats that were measured; nothing of none.
-    pub fn of(point: Point, repeats: Vec<Run>) -> Option<Self> {
+    pub fn of(point: Point, repeats: Vec<Run>, held: HeldIn) -> Option<Self> {
         if repeats.is_empty() {
             return None;
         }
@@ -213,8 +224,13 @@ impl PointResult {
             outcomes.add(&run.outcomes);
         }
         let over = |of: fn(&Run) -> Option<f64>| Repeated::of(repeats.iter().filter_map(of));
+        let device = over(|run| run.device_bytes_per_loaded_byte);
+        let has_loads = repeats.iter().any(|run| run.read.as_ref().is_some_and(|r| r.blocks > 0));
         Some(Self {
             point,
+            device_bytes_per_loaded_byte: device,
+            loaded_from: has_loads
+                .then(|| LoadedFrom::of(held, device.map(|device| device.median))),
             read: side_point(point, repeats.iter().filter_map(|run| run.read.as_ref())),
             write: side_point(point, repeats.iter().filter_map(|run| run.write.as_ref())),
             hit_share: over(|run| run.outcomes.hit_share()),
@@ -283,6 +299,7 @@ mod tests {
             client: Nanos::from_millis(30),
             server: Some(Nanos::from_millis(60)),
             foreign: None,
+            device: Some(15_000_000),
         };
         let run = Run::of(Bytes(1_000_000), &tallies, costs);
         let read = run.read.as_ref().unwrap();
@@ -294,11 +311,14 @@ mod tests {
         assert!((run.client_cpu_s_per_gb - 0.5).abs() < 1e-9);
         assert!((run.server_cpu_s_per_gb.unwrap() - 1.0).abs() < 1e-9);
         assert!((run.outside_share - 1.0 / 11.0).abs() < 1e-9);
+        // 15 of the 60 MB that were loaded.
+        assert_eq!(run.device_bytes_per_loaded_byte, Some(0.25));
         let block = BlockSize { bytes: Bytes(1_000_000), tokens: Some(256) };
         let point = Point { block, threads: 2, depth: 4, work: Work::Read };
         let mut slow = run.clone();
         slow.read.as_mut().unwrap().blocks_per_s = 300.0;
-        let result = PointResult::of(point, vec![run, slow]).unwrap();
+        let result = PointResult::of(point, vec![run, slow], HeldIn::Device).unwrap();
+        assert_eq!(result.loaded_from, Some(LoadedFrom::Device { percent: 25.0 }));
         let tokens = result.read.unwrap().tokens_per_s.unwrap();
         assert_eq!(tokens.low, 300.0 * 256.0);
         assert!((tokens.high - 60.0 / 0.11 * 256.0).abs() < 1e-6);

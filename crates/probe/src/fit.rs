@@ -58,6 +58,13 @@ pub struct LookupTime {
     pub keys: u32,
     /// Median time, seconds.
     pub seconds: f64,
+    /// Longest time, seconds.
+    pub longest_s: f64,
+    /// How often it was asked.
+    pub asked: u32,
+    /// Bytes read from a device per byte of the blocks that were asked for: a store that reads
+    /// values to say that they are there has some. Nothing where nobody counts them.
+    pub device_bytes_per_byte: Option<f64>,
 }
 
 /// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
@@ -247,11 +254,12 @@ mod tests {
         assert!((value / expected - 1.0).abs() < 0.01, "{value} is not {expected}");
     }
 
-    const LOOKUPS: [LookupTime; 3] = [
-        LookupTime { keys: 1, seconds: 62e-6 },
-        LookupTime { keys: 16, seconds: 92e-6 },
-        LookupTime { keys: 64, seconds: 188e-6 },
-    ];
+    const LOOKUPS: [LookupTime; 3] = [lookup(1, 62e-6), lookup(16, 92e-6), lookup(64, 188e-6)];
+
+    const fn lookup(keys: u32, seconds: f64) -> LookupTime {
+        let (longest_s, device_bytes_per_byte) = (seconds, None);
+        LookupTime { keys, seconds, longest_s, asked: 101, device_bytes_per_byte }
+    }
 
     #[test]
     fn the_figures_of_an_ideal_link_are_found() {

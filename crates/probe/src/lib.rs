@@ -1,5 +1,7 @@
 //! A benchmark of storage with KV-shaped transfers.
 
+pub mod against;
+pub mod claim;
 pub mod config;
 pub mod content;
 pub mod cpu;
@@ -8,6 +10,7 @@ pub mod error;
 pub mod figures;
 pub mod fit;
 pub mod keys;
+pub mod origin;
 pub mod report;
 pub mod run;
 pub mod session;
@@ -17,15 +20,17 @@ pub mod tally;
 pub mod target;
 pub mod trace;
 
+mod expected;
 mod least_squares;
 mod worker;
 
 pub use config::{BlockSize, Limits, Point, ProbeConfig, Verify, Work, WorkingSet};
 pub use error::ProbeError;
 pub use figures::PointResult;
+pub use origin::LoadedFrom;
 pub use report::Report;
 pub use run::Bench;
 pub use session::{Measured, Session};
-pub use subject::{Facts, SubjectOptions, subject};
+pub use subject::{ConfigLines, Facts, SubjectOptions, subject};
 pub use target::Target;
 pub use trace::Trace;

@@ -6,9 +6,11 @@ use weir_spec::catalogue::profile_file::{
     LinkProfileFile, PROFILE_FORMAT, ProfileFigures, ProfileFit,
 };
 
+use crate::config::Work;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
-use crate::fit;
+use crate::fit::{self, LookupTime};
+use crate::origin::LoadedFrom;
 use crate::session::Measured;
 use crate::statistics::Repeated;
 use crate::subject::Facts;
@@ -79,9 +81,16 @@ impl Report {
         Ok(())
     }
 
+    /// The size of blocks that lookups and profiles speak of.
+    pub fn largest_block(&self) -> Bytes {
+        let blocks = self.measured.points.iter().map(|result| result.point.block.bytes);
+        blocks.max().unwrap_or_default()
+    }
+
     /// The link profile; nothing before [`Report::fit_link`].
     pub fn profile(&self) -> Option<LinkProfileFile> {
-        let blocks = self.measured.points.iter().map(|result| result.point.block.bytes);
+        let loads = self.measured.points.iter().filter(|result| result.point.work == Work::Read);
+        let shares = loads.filter_map(|result| result.loaded_from?.device_percent());
         Some(LinkProfileFile {
             format: PROFILE_FORMAT,
             kind: self.tier.kind,
@@ -91,7 +100,8 @@ impl Report {
             measured: self.started.clone(),
             weir: self.weir.clone(),
             command: self.command.clone(),
-            block_bytes: blocks.max()?,
+            block_bytes: self.largest_block(),
+            device_percent: shares.min_by(f64::total_cmp).map(f64::round),
             settings: self.tier.settings.clone(),
             figures: self.link.clone()?,
             fit: self.fit.clone()?,
@@ -109,12 +119,34 @@ impl Report {
                 }
             }
         }
+        for time in &self.measured.lookups {
+            writer.write_record(lookup_row(time, self.largest_block()))?;
+        }
         writer.into_inner().map_err(|error| error.into_error().into())
     }
 }
 
+/// A question for keys, in the columns of a batch of so many blocks.
+fn lookup_row(time: &LookupTime, block: Bytes) -> Vec<String> {
+    let micros = |seconds: f64| (seconds * 1e6).to_string();
+    let value = |column: &str| match column {
+        "work" | "side" => "lookup".to_owned(),
+        "block_bytes" => block.0.to_string(),
+        "threads" => "1".to_owned(),
+        "depth" => time.keys.to_string(),
+        "repeats" => time.asked.to_string(),
+        "batch_p50_us" => micros(time.seconds),
+        "batch_max_us" => micros(time.longest_s),
+        "device_percent" => {
+            time.device_bytes_per_byte.map_or(String::new(), |share| (100.0 * share).to_string())
+        }
+        _ => String::new(),
+    };
+    COLUMNS.iter().map(|column| value(column)).collect()
+}
+
 /// Columns of the CSV file; units stand last.
-pub const COLUMNS: [&str; 28] = [
+pub const COLUMNS: [&str; 30] = [
     "work",
     "side",
     "block_bytes",
@@ -138,6 +170,8 @@ pub const COLUMNS: [&str; 28] = [
     "hit_percent",
     "client_cpu_s_per_gb",
     "server_cpu_s_per_gb",
+    "device_percent",
+    "loaded_from",
     "misses",
     "full",
     "corrupt",
@@ -151,6 +185,7 @@ fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
     let known = |value: Option<Repeated>| value.map_or(String::new(), |value| median(&value));
     let hits = result.hit_share.map(|share| share.map(|share| 100.0 * share));
     let outcomes = &result.outcomes;
+    let device = result.loaded_from.filter(|_| name == "read");
     vec![
         point.work.name(),
         name.to_owned(),
@@ -175,6 +210,8 @@ fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
         known(hits),
         known(result.client_cpu_s_per_gb),
         known(result.server_cpu_s_per_gb),
+        device.and_then(LoadedFrom::device_percent).map_or(String::new(), |p| p.to_string()),
+        device.map_or(String::new(), |from| from.name().to_owned()),
         outcomes.misses.to_string(),
         outcomes.full.to_string(),
         outcomes.corrupt.to_string(),

@@ -4,13 +4,13 @@
 //! blocks are removed outside the measured time, and the next lap begins with new keys. So a tier
 //! of any size is written to for as long as wished without holding more than a lap of it.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_model::{Bytes, Nanos};
-use weir_observe::{Clock, HostProbe};
+use weir_observe::{Clock, HostProbe, HostUse};
 use weir_store::{Slab, Tier, TierError};
 
 use crate::config::{BlockSize, DEFAULT_WORKING_SET, Limits, Point, ProbeConfig, WorkingSet};
@@ -20,6 +20,7 @@ use crate::error::ProbeError;
 use crate::figures::Run;
 use crate::fit::LookupTime;
 use crate::keys::KeySpace;
+use crate::origin::{Cold, Origin, Reader};
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Tally};
 use crate::trace::Trace;
@@ -29,11 +30,15 @@ use crate::worker::{Lap, Place, Task, Worker};
 const LAP_BATCHES: u64 = 8;
 /// Blocks that are removed at once.
 const REMOVED_AT_ONCE: usize = 256;
-/// Keys of the questions that are timed, and how often each is asked.
-const LOOKUP_KEYS: [u64; 3] = [1, 16, 64];
-const LOOKUPS: usize = 101;
+/// Keys of the questions that are timed, and how often each is asked: as often as the measured time
+/// of a point allows, but not more seldom than the fewest.
+pub(crate) const LOOKUP_KEYS: [u64; 3] = [1, 16, 64];
+pub(crate) const LOOKUPS: usize = 101;
+pub(crate) const FEWEST_LOOKUPS: usize = 5;
+/// Loads between two coolings: so small a part of the working set that few are asked for twice.
+pub(crate) const COOL_PART: u64 = 8;
 /// A lap without limit: a fill ends with its blocks.
-const NO_LIMIT: Duration = Duration::from_hours(24);
+pub(crate) const NO_LIMIT: Duration = Duration::from_hours(24);
 
 /// The server behind a tier: what it says of its processor time.
 pub struct Server {
@@ -71,6 +76,8 @@ pub struct Bench<'a> {
     working: u64,
     trace: Option<&'a Trace>,
     server: Option<Server>,
+    origin: Origin,
+    cold: Option<Cold>,
     stop: &'a (dyn Fn() -> bool + Sync),
     /// Whether the tier keeps blocks at all; a null server does not.
     keeps: bool,
@@ -93,6 +100,8 @@ struct Phase {
     server: Option<Nanos>,
     /// Processor seconds of others, in laps.
     foreign: Option<f64>,
+    /// Bytes that were read from a device.
+    device: Option<u64>,
     laps: u32,
 }
 
@@ -121,6 +130,8 @@ impl<'a> Bench<'a> {
             working,
             trace: None,
             server: None,
+            origin: Origin::UNKNOWN,
+            cold: None,
             stop,
             keeps: true,
             limits: config.limits,
@@ -160,6 +171,18 @@ impl<'a> Bench<'a> {
     pub fn with_server(mut self, server: Option<Server>) -> Self {
         self.server = server;
         self
+    }
+
+    /// Counts what is read from a device, and keeps the tier cold where there is a way.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin, cold: Option<Cold>) -> Self {
+        (self.origin, self.cold) = (origin, cold);
+        self
+    }
+
+    /// What is known of where the tier's bytes are.
+    pub const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The tier.
@@ -214,7 +237,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn remove(&self, keys: &[weir_store::ChunkHash]) -> Result<(), ProbeError> {
+    pub(crate) fn remove(&self, keys: &[weir_store::ChunkHash]) -> Result<(), ProbeError> {
         if !self.keeps {
             return Ok(());
         }
@@ -224,7 +247,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn workers(&self, point: &Point, repeat: u32) -> Result<Vec<Worker>, ProbeError> {
+    pub(crate) fn workers(&self, point: &Point, repeat: u32) -> Result<Vec<Worker>, ProbeError> {
         let worker = |thread| {
             let place = Place { blocks: self.working, thread, repeat };
             Worker::new(self.config, point, &self.pattern, &self.slab, place)
@@ -246,17 +269,76 @@ impl<'a> Bench<'a> {
                 break;
             }
             let keys = keys.keys(0..count);
-            let mut present = vec![false; keys.len()];
-            let mut seconds = Vec::with_capacity(LOOKUPS);
-            for _ in 0..LOOKUPS {
-                let began = Instant::now();
-                self.tier.contains(&keys, began + self.config.deadline, &mut present)?;
-                seconds.push(began.elapsed().as_secs_f64());
-            }
-            let median = Repeated::of(seconds).map_or(0.0, |seconds| seconds.median);
-            times.push(LookupTime { keys: count as u32, seconds: median });
+            times.extend(self.ask(&keys)?);
         }
         Ok(times)
+    }
+
+    /// Asks for the same keys again and again.
+    fn ask(&self, keys: &[weir_store::ChunkHash]) -> Result<Option<LookupTime>, ProbeError> {
+        let mut present = vec![false; keys.len()];
+        let mut seconds = Vec::with_capacity(LOOKUPS);
+        self.cool()?;
+        let (clock, mut host) = (Clock::anchored(), HostProbe::open(self.reader_pid()));
+        let before = host.sample(&clock);
+        let start = Instant::now();
+        while seconds.len() < LOOKUPS && !(self.stop)() {
+            if start.elapsed() > self.config.limits.duration && seconds.len() >= FEWEST_LOOKUPS {
+                break;
+            }
+            let began = Instant::now();
+            self.tier.contains(keys, began + self.config.deadline, &mut present)?;
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+        let device = self.device_read(&host.sample(&clock).since(&before));
+        let bytes = (seconds.len() * keys.len()) as f64 * self.block.bytes.0 as f64;
+        let asked = seconds.len() as u32;
+        Ok(Repeated::of(seconds).map(|seconds| LookupTime {
+            keys: keys.len() as u32,
+            seconds: seconds.median,
+            longest_s: seconds.high,
+            asked,
+            device_bytes_per_byte: device.map(|device| device as f64 / bytes),
+        }))
+    }
+
+    /// The process whose reads are counted, where it is not this one.
+    fn reader_pid(&self) -> &[u32] {
+        match &self.origin.reader {
+            Reader::Process(pid) => std::slice::from_ref(pid),
+            Reader::Unseen | Reader::Own => &[],
+        }
+    }
+
+    /// Bytes that the reader fetched from a device.
+    fn device_read(&self, during: &HostUse) -> Option<u64> {
+        let place = match self.origin.reader {
+            Reader::Unseen => return None,
+            Reader::Own => 0,
+            Reader::Process(_) => 1,
+        };
+        during.processes.get(place)?.as_ref()?.device_read.map(|bytes| bytes.0)
+    }
+
+    /// Makes what is cached go, where that was asked for.
+    pub(crate) fn cool(&self) -> Result<(), ProbeError> {
+        self.cold.as_ref().map_or(Ok(()), |cold| (cold.cool)())
+    }
+
+    pub(crate) const fn config(&self) -> &ProbeConfig {
+        self.config
+    }
+
+    pub(crate) const fn slab(&self) -> &Arc<Slab> {
+        &self.slab
+    }
+
+    pub(crate) fn server_at(&self) -> Option<ServerAt> {
+        self.server.as_ref().map(|server| server.at)
+    }
+
+    pub(crate) const fn is_cold(&self) -> bool {
+        self.cold.is_some()
     }
 
     /// Stores what is missing of the working set; an error when nothing of it can be stored.
@@ -286,7 +368,7 @@ impl<'a> Bench<'a> {
     }
 
     /// New blocks of a lap.
-    fn lap_blocks(&self, point: &Point) -> u64 {
+    pub(crate) fn lap_blocks(&self, point: &Point) -> u64 {
         let least = LAP_BATCHES * u64::from(point.threads) * u64::from(point.depth);
         let most = (DEFAULT_WORKING_SET / self.block.bytes.0.max(1)).max(least);
         self.working.clamp(least, most)
@@ -302,18 +384,23 @@ impl<'a> Bench<'a> {
     ) -> Result<Phase, ProbeError> {
         let mut phase = Phase::new();
         let clock = Clock::anchored();
-        let mut host = HostProbe::open(&[]);
+        let mut host = HostProbe::open(self.reader_pid());
         let at = self.server.as_ref().map(|server| server.at);
-        while phase.wall < time
-            && !(self.stop)()
-            && budget.load(std::sync::atomic::Ordering::Relaxed) > 0
-        {
+        while phase.wall < time && !(self.stop)() && budget.load(Ordering::Relaxed) > 0 {
             let fresh = KeySpace::fresh(self.config.seed, self.generation);
             let blocks = self.lap_blocks(&point);
             let task = self.trace.map_or(Task::Keys(fresh, blocks), Task::Trace);
+            let part = self.cold_part(&point);
+            if part.is_some() {
+                self.cool()?;
+            }
             let (began, before) = (host.sample(&clock), self.server_cpu());
             let cpu = cpu::of_process();
-            let wall = self.lap(workers, point, task, time.saturating_sub(phase.wall), budget)?;
+            let left = time.saturating_sub(phase.wall);
+            let wall = match part {
+                Some(part) => self.part(workers, point, task, left, (budget, part))?,
+                None => self.lap(workers, point, task, left, budget)?,
+            };
             phase.client += cpu::of_process() - cpu;
             phase.wall += wall;
             phase.laps += 1;
@@ -321,6 +408,8 @@ impl<'a> Bench<'a> {
             // A server that was started again counts from zero.
             let server = before.zip(self.server_cpu()).map(|(from, to)| to.saturating_sub(from));
             phase.server = phase.server.zip(server).map(|(sum, one)| sum + one);
+            let device = self.device_read(&during);
+            phase.device = phase.device.zip(device).map(|(sum, one)| sum + one);
             let ours = server.filter(|_| at == Some(ServerAt::Machine)).unwrap_or_default();
             phase.foreign = phase.foreign.zip(during.foreign_cpus).map(|(sum, cpus)| {
                 sum + (cpus * during.span.as_secs_f64() - ours.as_secs_f64()).max(0.0)
@@ -341,12 +430,35 @@ impl<'a> Bench<'a> {
         Ok(phase)
     }
 
+    /// Blocks after which the tier is cooled again; nothing where it is not.
+    pub(crate) fn cold_part(&self, point: &Point) -> Option<u64> {
+        let least = u64::from(point.threads) * u64::from(point.depth);
+        let is_cold = self.is_cold() && point.work.reads() && self.trace.is_none();
+        is_cold.then(|| (self.working / COOL_PART).max(least))
+    }
+
+    /// A lap over a part of what may be asked for.
+    fn part(
+        &self,
+        workers: &mut [Worker],
+        point: Point,
+        task: Task<'_>,
+        time: Duration,
+        (budget, part): (&AtomicU64, u64),
+    ) -> Result<Duration, ProbeError> {
+        let part = part.min(budget.load(Ordering::Relaxed));
+        let left = AtomicU64::new(part);
+        let wall = self.lap(workers, point, task, time, &left)?;
+        budget.fetch_sub(part - left.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(wall)
+    }
+
     fn server_cpu(&self) -> Option<Nanos> {
         self.server.as_ref().and_then(|server| (server.cpu)())
     }
 
     /// All workers from one start to the end of the lap; how long the slowest took.
-    fn lap(
+    pub(crate) fn lap(
         &self,
         workers: &mut [Worker],
         point: Point,
@@ -404,6 +516,7 @@ impl Phase {
             client: Nanos::ZERO,
             server: Some(Nanos::ZERO),
             foreign: Some(0.0),
+            device: Some(0),
             laps: 0,
         }
     }
@@ -417,6 +530,7 @@ impl Phase {
             laps: self.laps,
             client: self.client.saturating_sub(Nanos(outside)),
             server: self.server,
+            device: self.device,
             foreign: self.foreign.map(|seconds| seconds / self.wall.as_secs_f64().max(1e-9)),
         }
     }
@@ -431,6 +545,8 @@ pub(crate) struct Costs {
     pub(crate) client: Nanos,
     pub(crate) server: Option<Nanos>,
     pub(crate) foreign: Option<f64>,
+    /// Bytes that were read from a device.
+    pub(crate) device: Option<u64>,
 }
 
 /// Keeps the calling thread on one processor; a machine that refuses measures without.

@@ -16,8 +16,10 @@ use crate::differential::{
     Bounds, Device, DeviceWork, Layer, Layers, PlainRun, RawRun, bounds, copy_run, raw_run,
 };
 use crate::error::ProbeError;
+use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
+use crate::origin::{Cold, Origin};
 use crate::run::{Bench, Server, buffers};
 use crate::statistics::Repeated;
 use crate::trace::Trace;
@@ -29,6 +31,10 @@ pub struct Opened {
     pub tier: Arc<dyn Tier>,
     /// The server behind it, where there is one.
     pub server: Option<Server>,
+    /// What holds its bytes, and who reads them.
+    pub origin: Origin,
+    /// How it is kept cold, where that was asked for.
+    pub cold: Option<Cold>,
 }
 
 /// What the tier is compared with.
@@ -83,6 +89,9 @@ pub struct Step<'a> {
     pub total: usize,
     /// What comes next.
     pub next: &'a str,
+    /// With the first step: how long the session will take, by a few operations of the tier;
+    /// nothing where a trace is played, which ends with its requests.
+    pub expected: Option<Duration>,
 }
 
 /// The differential runs of a point.
@@ -121,6 +130,8 @@ pub struct Session<'a> {
     stop: &'a (dyn Fn() -> bool + Sync),
     progress: &'a mut dyn FnMut(Step<'_>),
     done: usize,
+    /// Until it is told.
+    expected: Option<Duration>,
     measured: Measured,
 }
 
@@ -141,14 +152,21 @@ impl<'a> Session<'a> {
         progress: &'a mut dyn FnMut(Step<'_>),
     ) -> Self {
         let measured = Measured::default();
-        Self { config, subject, traces, differential, stop, progress, done: 0, measured }
+        let (done, expected) = (0, None);
+        Self { config, subject, traces, differential, stop, progress, done, expected, measured }
+    }
+
+    /// Steps of the differential runs: one per repeat, size of blocks, and work.
+    pub fn compared(config: &ProbeConfig) -> usize {
+        differential_works(config).len() * config.blocks.len() * config.repeats as usize
     }
 
     /// Steps of a whole session.
     pub fn steps(config: &ProbeConfig, differential: bool) -> usize {
         let runs = config.points().len() * config.repeats as usize;
-        let compared = differential_works(config).len() * config.blocks.len();
-        runs + if differential { compared * config.repeats as usize } else { 0 }
+        let lookups =
+            config.blocks.iter().filter(|block| lookup_point(config, **block).is_some()).count();
+        runs + lookups + if differential { Self::compared(config) } else { 0 }
     }
 
     /// Makes all measurements. An error of the first ones is returned; later ones end the session
@@ -174,7 +192,8 @@ impl<'a> Session<'a> {
 
     fn step(&mut self, next: &str) {
         let total = Self::steps(self.config, self.differential);
-        (self.progress)(Step { done: self.done, total, next });
+        let expected = self.expected.take();
+        (self.progress)(Step { done: self.done, total, next, expected });
         self.done += 1;
     }
 
@@ -185,12 +204,16 @@ impl<'a> Session<'a> {
         let opened = self.subject.open(block.bytes, threads, depth, &slab)?;
         let trace = self.traces.iter().find(|(size, _)| *size == block).map(|(_, trace)| trace);
         let bench = Bench::new(self.config, opened.tier, block, slab, self.stop)?;
+        let bench = bench.with_origin(opened.origin, opened.cold);
         Ok(bench.with_trace(trace).with_server(opened.server))
     }
 
     /// All points with blocks of one size.
     fn block(&mut self, block: BlockSize) -> Result<(), ProbeError> {
         let mut bench = self.bench(block)?;
+        if self.done == 0 && self.traces.is_empty() {
+            self.expected = expected(&mut bench, block, self.differential)?;
+        }
         let done = self.points(block, &mut bench);
         let compared = match &done {
             Ok(()) if self.differential && !(self.stop)() => self.compare(block, &mut bench),
@@ -200,6 +223,7 @@ impl<'a> Session<'a> {
             && done.is_ok()
             && !(self.stop)()
         {
+            self.step(&format!("lookups of {}", block.bytes));
             self.measured.lookups = bench.lookups(point)?;
         }
         // Also after a failure nothing of ours is left in somebody's store, if it can be helped.
@@ -227,10 +251,10 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        let results = points.into_iter().zip(runs);
+        let (results, held) = (points.into_iter().zip(runs), bench.origin().held);
         self.measured
             .points
-            .extend(results.filter_map(|(point, runs)| PointResult::of(point, runs)));
+            .extend(results.filter_map(|(point, runs)| PointResult::of(point, runs, held)));
         failed
     }
 
@@ -333,13 +357,13 @@ fn without_tier(
 }
 
 /// Works that differential runs are made for: mixtures have no plain counterpart.
-fn differential_works(config: &ProbeConfig) -> Vec<Work> {
+pub(crate) fn differential_works(config: &ProbeConfig) -> Vec<Work> {
     let plain = config.works.iter().filter(|work| matches!(work, Work::Write | Work::Read));
     plain.copied().collect()
 }
 
 /// The point of the lookups: one thread, with the largest blocks.
-fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<Point> {
+pub(crate) fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<Point> {
     let largest = config.blocks.iter().map(|block| block.bytes).max()?;
     let work = *config.works.iter().find(|work| **work == Work::Read)?;
     let depth = config.depths.iter().copied().max()?;

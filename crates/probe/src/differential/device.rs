@@ -16,7 +16,7 @@ use crate::cpu;
 use crate::error::ProbeError;
 
 /// Bytes of the file: enough that a device does not answer from its own cache alone.
-const FILE_BYTES: u64 = 512 << 20;
+pub(crate) const FILE_BYTES: u64 = 512 << 20;
 /// Most reads or writes under way: each has a thread of its own.
 const MOST_AT_ONCE: u32 = 128;
 /// Direct access wants whole sectors.

@@ -7,6 +7,7 @@ mod raw;
 
 pub use bounds::{Bounds, Layer, Layers, Part, bounds};
 pub use copy::copy_run;
+pub(crate) use device::FILE_BYTES as DEVICE_FILE_BYTES;
 pub use device::{Device, DeviceWork};
 pub use raw::{RawRun, raw_run};
 

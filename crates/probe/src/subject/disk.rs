@@ -9,12 +9,13 @@ use std::sync::Arc;
 use weir_model::Bytes;
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::held::{HeldFolder, PROBE};
-use weir_store::{DiskOptions, DiskTier, Slab};
+use weir_store::{DiskOptions, DiskTier, HeldIn, Slab, drop_page_cache};
 
 use super::{Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
 use crate::differential::Device;
 use crate::error::ProbeError;
+use crate::origin::{Cold, Origin, Reader};
 use crate::session::{Baselines, Opened, Subject};
 
 /// Most calls at once, and deepest queue, of a disk tier.
@@ -111,10 +112,22 @@ impl Subject for Disk {
             lanes: threads.clamp(1, MOST_LANES) as u16,
             depth: depth.clamp(1, DEEPEST) as u16,
             slab: Some(Arc::clone(slab)),
+            page_cache: self.options.page_cache,
             start_empty: true,
             ..DiskOptions::new(folder, capacity, block.0 as usize)
         };
         let tier = DiskTier::open(&options)?;
+        let held = HeldIn::of(&options.folder).unwrap_or(HeldIn::Uncounted);
+        if held == HeldIn::Memory && self.options.cold {
+            return Err(ProbeError::value(
+                "cold",
+                format!(
+                    "{} is in memory, where nothing comes from a device",
+                    self.folder.display()
+                ),
+                "give a folder on a disk",
+            ));
+        }
         let made = self.scratch.as_ref().and_then(|scratch| scratch.around.as_ref());
         self.settings.insert("capacity".to_owned(), self.options.capacity.to_string());
         self.settings.insert("engine".to_owned(), tier.engine().to_string());
@@ -126,13 +139,33 @@ impl Subject for Disk {
                 folder.display()
             )
         }));
-        Ok(Opened { tier: Arc::new(tier), server: None })
+        let origin = Origin { held, reader: Reader::Own };
+        let cold = self.options.cold.then(|| cold(&tier, &options.folder));
+        if let Some(cold) = &cold {
+            self.settings.insert("cold".to_owned(), cold.how.clone());
+        }
+        Ok(Opened { tier: Arc::new(tier), server: None, origin, cold })
     }
 
     fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {
         let bytes = point.block.bytes.0;
         Ok(Baselines::Disk(Device::create(self.scratch()?, bytes)?))
     }
+}
+
+/// Direct access passes the page cache by; otherwise it is dropped.
+fn cold(tier: &DiskTier, folder: &Path) -> Cold {
+    if tier.engine().direct {
+        return Cold { how: "by O_DIRECT".to_owned(), cool: Box::new(|| Ok(())) };
+    }
+    let folder = folder.to_owned();
+    let cool = move || {
+        drop_page_cache(&folder).map(drop).map_err(|source| ProbeError::System {
+            what: format!("--cold: cannot drop the page cache of {}", folder.display()),
+            source,
+        })
+    };
+    Cold { how: "by posix_fadvise(DONTNEED) between laps".to_owned(), cool: Box::new(cool) }
 }
 
 impl ProbedSubject for Disk {

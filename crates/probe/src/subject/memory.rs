@@ -10,6 +10,7 @@ use weir_store::{MemoryOptions, MemoryTier, Slab};
 use super::{Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
 use crate::error::ProbeError;
+use crate::origin::Origin;
 use crate::session::{Baselines, Opened, Subject};
 
 /// Host memory.
@@ -44,7 +45,7 @@ impl Subject for Memory {
         self.settings
             .insert("eviction".to_owned(), format!("{:?}", self.options.eviction).to_lowercase());
         self.settings.insert("pages".to_owned(), tier.pages().to_string());
-        Ok(Opened { tier: Arc::new(tier), server: None })
+        Ok(Opened { tier: Arc::new(tier), server: None, origin: Origin::MEMORY, cold: None })
     }
 
     fn baselines(&mut self, _point: &Point) -> Result<Baselines, ProbeError> {

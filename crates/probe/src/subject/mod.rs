@@ -39,6 +39,15 @@ pub struct Facts {
     pub warnings: Vec<String>,
 }
 
+/// ConfigLines of a configuration, and the flag that they were given with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigLines {
+    /// As they were written.
+    pub text: Vec<String>,
+    /// For messages.
+    pub flag: &'static str,
+}
+
 /// How a tier is opened.
 #[derive(Debug, Clone)]
 pub struct SubjectOptions {
@@ -54,6 +63,12 @@ pub struct SubjectOptions {
     pub checksums: bool,
     /// Whom to trust where TLS is spoken.
     pub tls: TlsConfig,
+    /// ConfigLines for the configuration of a store that is started, after those of its recipe.
+    pub lines: ConfigLines,
+    /// Whether a tier on a disk goes through the page cache.
+    pub page_cache: bool,
+    /// Whether loads are kept from coming out of caches.
+    pub cold: bool,
 }
 
 impl SubjectOptions {

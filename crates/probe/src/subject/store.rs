@@ -1,20 +1,25 @@
 //! A store behind RESP: one that runs already, or one that is started for the probe.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_model::{Bytes, Nanos};
 use weir_spec::catalogue::profile_file::ProfileKind;
-use weir_store::Slab;
-use weir_store::resp::{Address, Endpoint, Layout, RespOptions, RespTier, ServerReport};
+use weir_store::resp::value::Value;
+use weir_store::resp::{
+    Address, Endpoint, Layout, RespOptions, RespTier, ServerReport, StoreClient,
+};
 use weir_store::server::null::NullServer;
 use weir_store::server::raw::RawServer;
-use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::server::{ServerError, StoreServer, StoreSettings};
+use weir_store::{HeldIn, Slab, drop_page_cache};
 
-use super::{Facts, ProbedSubject, SubjectOptions};
+use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
 use crate::error::ProbeError;
+use crate::origin::{Cold, Origin, Reader};
 use crate::run::{Server, ServerAt};
 use crate::session::{Baselines, Opened, Subject};
 use crate::target::Product;
@@ -23,6 +28,25 @@ use crate::target::Product;
 const MOST_CONNECTIONS: u32 = 1024;
 /// Longest wait for what a server says of itself between two laps.
 const INFO_TIME: Duration = Duration::from_secs(2);
+/// Settings that say where a server is, which Weir gives it.
+const OURS: [&str; 14] = [
+    "dir",
+    "port",
+    "bind",
+    "unixsocket",
+    "daemonize",
+    "requirepass",
+    "include",
+    "logfile",
+    "log-dir",
+    "pidfile",
+    "tls-port",
+    "cluster-enabled",
+    "replicaof",
+    "slaveof",
+];
+/// Longest wait for a server that writes what it has in memory to its files.
+const FLUSH_TIME: Duration = Duration::from_secs(60);
 
 /// A store.
 #[derive(Debug)]
@@ -35,29 +59,43 @@ pub struct Store {
     /// Why it says nothing of itself.
     silent: Option<String>,
     in_memory: bool,
+    origin: Origin,
+    /// Where a server of this machine keeps its files, as this process reaches them.
+    files: Option<PathBuf>,
 }
 
 impl Store {
     /// A store that runs already; nothing is connected before it is opened.
     pub fn at(address: &str, options: SubjectOptions) -> Result<Self, ProbeError> {
         let address = address.parse().map_err(weir_store::resp::RespError::from)?;
-        Ok(Self { address, options, started: None, facts: None, silent: None, in_memory: true })
+        Ok(Self::new(address, options, None))
     }
 
     /// Starts a store with the settings of its recipe.
     pub fn start(product: Product, options: SubjectOptions) -> Result<Self, ProbeError> {
-        let settings =
-            StoreSettings { capacity: Some(options.capacity), ..StoreSettings::default() };
-        let server = StoreServer::start(product.of_store(), settings)?;
+        check_lines(&options.lines)?;
+        let settings = StoreSettings {
+            capacity: Some(options.capacity),
+            lines: options.lines.text.clone(),
+            ..StoreSettings::default()
+        };
+        let server = StoreServer::start(product.of_store(), settings)
+            .map_err(|error| not_started(product, &options.lines, error))?;
         let address = server.address();
-        Ok(Self {
+        Ok(Self::new(address, options, Some(server)))
+    }
+
+    const fn new(address: Address, options: SubjectOptions, started: Option<StoreServer>) -> Self {
+        Self {
             address,
             options,
-            started: Some(server),
+            started,
             facts: None,
             silent: None,
             in_memory: true,
-        })
+            origin: Origin::UNKNOWN,
+            files: None,
+        }
     }
 
     fn tier(&self, block: Bytes, connections: u32) -> Result<RespTier, ProbeError> {
@@ -77,6 +115,76 @@ impl Store {
 
     fn is_local(&self) -> bool {
         self.address.endpoints.iter().all(is_here)
+    }
+
+    /// Finds the server's process and files, where they are on this machine.
+    fn look(&mut self, servers: &[ServerReport]) {
+        let [server] = servers else { return };
+        if !self.is_local() {
+            return;
+        }
+        let reader = server.process.map_or(Reader::Unseen, Reader::Process);
+        // A server in a container has a file system of its own.
+        let files = server.process.zip(self.folder_by_its_own_words()).map(|(process, folder)| {
+            Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/'))
+        });
+        let held = match (&files, server.product) {
+            (_, product) if product.keeps_in_memory() => HeldIn::Memory,
+            (Some(files), weir_store::Product::Kvrocks) => {
+                HeldIn::of(files).unwrap_or(HeldIn::Uncounted)
+            }
+            _ => HeldIn::Uncounted,
+        };
+        self.origin = Origin { held, reader };
+        self.files = files;
+    }
+
+    fn folder_by_its_own_words(&self) -> Option<String> {
+        let client = StoreClient::new(&self.address, &self.options.tls).ok()?;
+        let deadline = Instant::now() + INFO_TIME;
+        let reply = client.call(&[b"CONFIG", b"GET", b"dir"], deadline).ok()?;
+        reply.entry("dir").and_then(Value::text).map(str::to_owned)
+    }
+
+    /// How loads are kept from coming out of caches; an error where there is no way.
+    fn cold(&self) -> Result<Option<Cold>, ProbeError> {
+        if !self.options.cold {
+            return Ok(None);
+        }
+        let refused = |problem: &str, remedy: &str| {
+            Err(ProbeError::value("cold", format!("{} {problem}", self.address), remedy))
+        };
+        if !self.is_local() {
+            return refused(
+                "is another machine's, whose caches cannot be dropped from here",
+                "probe it on its own machine",
+            );
+        }
+        match (self.origin.held, self.files.clone()) {
+            (HeldIn::Memory, _) => refused(
+                "keeps its blocks in memory, where nothing comes from a device",
+                "leave --cold out, or probe a store or folder on a disk",
+            ),
+            (_, None) => refused(
+                "does not say where its files are, or they are another user's",
+                "run the probe as the user of the server, or as root",
+            ),
+            (_, Some(files)) => {
+                let client = StoreClient::new(&self.address, &self.options.tls)?;
+                let cool = move || {
+                    // What is not flushed is not in a file. A server without the command flushes
+                    // by its own rules, and the share that is read from the device shows that.
+                    let deadline = Instant::now() + FLUSH_TIME;
+                    let _ = client.call(&[b"FLUSHMEMTABLE"], deadline);
+                    drop_page_cache(&files).map(drop).map_err(|source| ProbeError::System {
+                        what: format!("--cold: cannot drop the page cache of {}", files.display()),
+                        source,
+                    })
+                };
+                let how = "by posix_fadvise(DONTNEED) on the server's files between laps";
+                Ok(Some(Cold { how: how.to_owned(), cool: Box::new(cool) }))
+            }
+        }
     }
 
     fn note(&mut self, servers: &[ServerReport], connections: u32) {
@@ -139,7 +247,10 @@ impl Subject for Store {
         // A connection of its own for questions, so that they disturb no measurement.
         let control = self.tier(block, 1)?;
         match control.servers(Instant::now() + self.options.deadline) {
-            Ok(servers) => self.note(&servers, connections),
+            Ok(servers) => {
+                self.look(&servers);
+                self.note(&servers, connections);
+            }
             // Blocks can be moved all the same.
             Err(error) if error.is_not_allowed() => {
                 self.silent = Some(format!(
@@ -147,6 +258,10 @@ impl Subject for Store {
                 ));
             }
             Err(error) => return Err(error.into()),
+        }
+        let cold = self.cold()?;
+        if let (Some(cold), Some(facts)) = (&cold, &mut self.facts) {
+            facts.settings.insert("cold".to_owned(), cold.how.clone());
         }
         let cpu = move || {
             let servers = control.servers(Instant::now() + INFO_TIME).ok()?;
@@ -158,6 +273,8 @@ impl Subject for Store {
                 cpu: Box::new(cpu),
                 at: if self.is_local() { ServerAt::Machine } else { ServerAt::Elsewhere },
             }),
+            origin: self.origin,
+            cold,
         })
     }
 
@@ -177,7 +294,8 @@ impl Subject for Store {
         let cpu = Box::new(move || Some(Nanos(null.cpu_ns())));
         let server = Some(Server { cpu, at: ServerAt::Process });
         let raw = Some(RawServer::start(is_unix)?);
-        Ok(Baselines::Store { raw, null: Some(Opened { tier, server }), in_memory })
+        let null = Some(Opened { tier, server, origin: Origin::MEMORY, cold: None });
+        Ok(Baselines::Store { raw, null, in_memory })
     }
 }
 
@@ -196,6 +314,46 @@ impl ProbedSubject for Store {
         }
         facts
     }
+}
+
+/// Refuses lines that would move the server away from where it is looked for.
+fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
+    for line in &lines.text {
+        let problem = if line.chars().any(char::is_control) {
+            "a line holds no control characters"
+        } else {
+            match line.split_whitespace().next().map(str::to_ascii_lowercase).as_deref() {
+                None | Some("#") => "a line has a setting and its value",
+                Some(key) if OURS.contains(&key) => {
+                    "where the server is and listens is set already"
+                }
+                Some(_) => continue,
+            }
+        };
+        return Err(ProbeError::value(
+            lines.flag,
+            format!("`{}`: {problem}", line.escape_debug()),
+            "write a line of its configuration, for example `io-threads 4`",
+        ));
+    }
+    Ok(())
+}
+
+/// A server that ended with lines of the user's: those that its log repeats, or all of them.
+fn not_started(product: Product, lines: &ConfigLines, error: ServerError) -> ProbeError {
+    let ServerError::Ended { log, .. } = &error else { return error.into() };
+    if lines.text.is_empty() {
+        return error.into();
+    }
+    let repeated: Vec<&String> = lines.text.iter().filter(|l| log.contains(l.trim())).collect();
+    let named = if repeated.is_empty() { lines.text.iter().collect() } else { repeated };
+    let named: Vec<String> = named.iter().map(|line| format!("`{line}`")).collect();
+    let last = log.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    ProbeError::value(
+        lines.flag,
+        format!("{}: {} does not start with it: {last}", named.join(", "), product.name()),
+        "correct the line, or leave it out",
+    )
 }
 
 /// Whether a server is on this machine.

@@ -11,8 +11,8 @@ use weir_probe::differential::Layers;
 use weir_probe::session::{Session, Step};
 use weir_probe::target::Product;
 use weir_probe::{
-    BlockSize, Limits, Measured, SubjectOptions, Target, Trace, Verify, Work, WorkingSet, fit,
-    subject,
+    BlockSize, ConfigLines, Limits, LoadedFrom, Measured, SubjectOptions, Target, Trace, Verify,
+    Work, WorkingSet, fit, subject,
 };
 use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
@@ -53,16 +53,29 @@ fn options(config: &ProbeConfig) -> SubjectOptions {
         connections: None,
         checksums: false,
         tls: TlsConfig::default(),
+        lines: ConfigLines::default(),
+        page_cache: false,
+        cold: false,
     }
 }
 
 fn measure(target: &Target, config: &ProbeConfig, traces: &[(BlockSize, Trace)]) -> Measured {
-    let options = options(config);
-    let mut subject = subject(target, &options).unwrap();
+    measure_with(target, config, traces, &options(config))
+}
+
+fn measure_with(
+    target: &Target,
+    config: &ProbeConfig,
+    traces: &[(BlockSize, Trace)],
+    options: &SubjectOptions,
+) -> Measured {
+    let mut subject = subject(target, options).unwrap();
     let mut steps = 0;
     let total = Session::steps(config, true);
     let mut step = |step: Step<'_>| {
         assert_eq!((step.done, step.total), (steps, total));
+        // What it will take is said once, before anything is measured; a trace ends by itself.
+        assert_eq!(step.expected.is_some(), steps == 0 && traces.is_empty());
         steps += 1;
     };
     let stop = || false;
@@ -171,6 +184,10 @@ fn is_measured(product: Product) {
     for result in &measured.points {
         // The store's own clock of its processor time.
         assert!(result.server_cpu_s_per_gb.unwrap().median > 0.0, "{:?}", result.point);
+        // It keeps values in memory, and its process is seen to read nothing from a device.
+        let from = result.read.as_ref().map(|_| LoadedFrom::Memory);
+        assert_eq!(result.loaded_from, from, "{:?}", result.point);
+        assert_eq!(result.device_bytes_per_loaded_byte.is_some(), from.is_some());
     }
     for found in &measured.whereabouts {
         let Layers::Store { raw: Some(raw), null: Some(null), tier, .. } = &found.layers else {

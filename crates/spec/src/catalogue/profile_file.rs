@@ -104,6 +104,10 @@ pub struct LinkProfileFile {
     pub command: String,
     /// Size of the blocks; with several, of the largest.
     pub block_bytes: Bytes,
+    /// Percent of the loaded bytes that came from a device, at the point where that was least;
+    /// nothing where it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_percent: Option<f64>,
     /// What else decides the figures: settings of the store, the disk's way of access.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
@@ -240,6 +244,7 @@ mod tests {
             weir: "0.1.0".to_owned(),
             command: "weir probe redis://127.0.0.1:6379 --profile my-redis.yaml".to_owned(),
             block_bytes: Bytes(2 << 20),
+            device_percent: Some(3.0),
             settings: BTreeMap::from([("maxmemory-policy".to_owned(), "allkeys-lru".to_owned())]),
             figures: ProfileFigures {
                 read_gb_per_s: 2.25,

@@ -105,7 +105,8 @@ mod tests {
         let found = of(&said(&used, "0", pid, age), true).unwrap();
         assert!(found > 0 && found >= own.used.as_nanos() as u64, "{found}");
         assert_eq!(process(&said(&used, "0", pid, age), true), Some(pid));
-        for (other, is_local) in [(said(&used, "0", pid, age), false), (said("0", "0", pid, age + 1000), true)]
+        for (other, is_local) in
+            [(said(&used, "0", pid, age), false), (said("0", "0", pid, age + 1000), true)]
         {
             assert_eq!(process(&other, is_local), None);
         }

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use weir_report::comparison::TOLERANCE_PERCENT;
 
 pub(crate) use load::{ApiArg, LoadArgs, TimeUnitArg, TraceFormatArg};
-pub(crate) use probe::{EvictionArg, OutputArgs, ProbeArgs, VerifyArg};
+pub(crate) use probe::{AgainstArgs, EvictionArg, OutputArgs, ProbeArgs, VerifyArg};
 pub(crate) use serve::{EventEncodingArg, MovementArg, ServeArgs};
 pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 

@@ -32,6 +32,10 @@ pub(crate) enum EvictionArg {
   weir probe redis://10.0.0.5:6379 --sweep chunk-tokens=64,256,1024 --sweep threads=1,2,4
   weir probe unix:///run/valkey.sock --block 64KiB,2MiB --mix write,read,70
   weir probe redis://:secret@host:6379 --working-set 2x --mix engine --zipf 1.1
+  weir probe redis --against valkey --claim 'read >= 1'
+  weir probe redis --against kvrocks --cold --claim 'read 2..3'
+  weir probe kvrocks --against kvrocks --set-b 'rocksdb.enable_blob_files no'
+  weir probe disk:/mnt/nvme/kv --page-cache --cold --threads 1 --depth 1,8
   weir probe disk:/mnt/nvme/kv --model Qwen/Qwen3-8B --trace conversation_trace.jsonl \\
              --capacity 20GiB
 
@@ -49,6 +53,8 @@ pub(crate) struct ProbeArgs {
     pub(crate) points: PointArgs,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) against: AgainstArgs,
     #[command(flatten)]
     pub(crate) outputs: OutputArgs,
     /// Print the points, the time and the bytes, and stop.
@@ -109,9 +115,9 @@ pub(crate) struct PointArgs {
     /// Most blocks of a point in one repeat.
     #[arg(long, value_name = "N")]
     pub(crate) operations: Option<u64>,
-    /// Repeats of each point; tables show medians and the spread.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) repeats: u32,
+    /// Repeats of each point; tables show medians and the spread [default: 3, with --against 6].
+    #[arg(long, value_name = "N")]
+    pub(crate) repeats: Option<u32>,
     /// Longest time of one batch.
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) deadline: String,
@@ -133,6 +139,14 @@ pub(crate) struct PointArgs {
     /// Accept any certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Keep loads from coming out of caches: a tier in a folder passes the page cache by, or it is
+    /// dropped between laps, as are the files of a store on this machine. A row is called cold where
+    /// at least 90 % of what was loaded was read from the device.
+    #[arg(long, conflicts_with = "trace")]
+    pub(crate) cold: bool,
+    /// Let a tier in a folder go through the page cache, as tiers without `O_DIRECT` do.
+    #[arg(long)]
+    pub(crate) page_cache: bool,
     /// Leave out the runs that say where the time goes.
     #[arg(long)]
     pub(crate) no_differential: bool,
@@ -169,6 +183,38 @@ pub(crate) struct KeyArgs {
     /// Seed of keys and draws.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// Two tiers side by side.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Two tiers in turns (A is TARGET, B is --against)")]
+pub(crate) struct AgainstArgs {
+    /// A second target: each repeat is measured on both in turns (A B, B A, ...), with the same keys
+    /// and draws, and the ratio A / B gets a 95 % interval.
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["trace", "profile", "plots", "csv", "hardware"])]
+    pub(crate) against: Option<String>,
+    /// A line for the configuration of A, where Weir starts it. May be repeated.
+    #[arg(long, value_name = "LINE", requires = "against")]
+    pub(crate) set_a: Vec<String>,
+    /// The same for B.
+    #[arg(long, value_name = "LINE", requires = "against")]
+    pub(crate) set_b: Vec<String>,
+    /// Tokens of B's blocks, as many sizes as A has [default: A's].
+    #[arg(long, value_name = "N,..", value_delimiter = ',', requires_all = ["against", "model"])]
+    pub(crate) chunk_tokens_b: Vec<u32>,
+    /// Sizes of B's blocks, as many as A has [default: A's].
+    #[arg(
+        long,
+        value_name = "SIZE,..",
+        value_delimiter = ',',
+        requires = "against",
+        conflicts_with = "chunk_tokens_b"
+    )]
+    pub(crate) block_b: Vec<String>,
+    /// What the ratio A / B should be, over all points: `read >= 2.5`, `write <= 0.8`, `read 2..3`
+    /// (GB/s). The verdict is borne out, not borne out, or undecided. May be repeated.
+    #[arg(long, value_name = "CLAIM", requires = "against")]
+    pub(crate) claim: Vec<String>,
 }
 
 /// What is written.

@@ -72,6 +72,24 @@ fn a_tier_larger_than_the_pool_is_effective() {
     assert!(verdicts(&rows, "llm-d-redis").contains("void (no-choice)"));
 }
 
+/// A prefix of 3,000 tokens has 11 whole chunks of 256 and 2 of 1,024: what is left over is computed
+/// again whatever the store is.
+#[test]
+fn larger_chunks_lower_the_hit_rate_of_the_hyper_converged_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = run(folder.path(), "hyper-converged.yaml", &["load.duration=40s"]);
+    assert_eq!(rows.len(), 5);
+    let cached = |arm: &str| -> f64 {
+        let row = rows.iter().find(|row| row["arm"] == arm).unwrap();
+        let part = |name: &str| row[name].parse::<f64>().unwrap();
+        part("gpu_hit_percent") + part("external_hit_percent")
+    };
+    let (small, large) = (cached("dram-256"), cached("dram-1024"));
+    assert!(small - large > 3.0, "{small} and {large}");
+    // Kvrocks at the assumed figures stores too little in so short a time to differ.
+    assert!(cached("kvrocks-256") >= cached("kvrocks-1024"));
+}
+
 /// The Mooncake trace, below `$WEIR_TRACES` or a `traces` folder in the repository.
 fn trace() -> Option<PathBuf> {
     let near = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../traces");

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use weir_store::HeldIn;
 use weir_store::resp::{Product, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
 
@@ -35,7 +36,7 @@ fn probe(folder: &Path, args: &[&str]) -> Answer {
 fn probed(folder: &Path, target: &str) -> Value {
     let outputs = ["--json", "p.json", "--csv", "p.csv", "--plots", "plots", "--profile", "p.yaml"];
     let answer = probe(folder, &[&[target], &outputs[..]].concat()).done();
-    for part in ["GB/s", "p99.9", "Where the time goes", "Link: "] {
+    for part in ["GB/s", "p99.9", "loads from", "lookup", "Where the time goes", "Link: "] {
         assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
     }
     assert!(answer.err.contains("profile: p.yaml"), "{}", answer.err);
@@ -57,8 +58,11 @@ fn probed(folder: &Path, target: &str) -> Value {
     let columns = rows.headers().unwrap().clone();
     let rate = columns.iter().position(|column| column == "gb_per_s").unwrap();
     let rows: Vec<csv::StringRecord> = rows.records().collect::<Result<_, _>>().unwrap();
-    assert_eq!(rows.len(), 16);
-    assert!(rows.iter().all(|row| row[rate].parse::<f64>().unwrap() > 0.0));
+    // Questions for 1, 16 and 64 keys stand behind the points.
+    let (points, lookups) = rows.split_at(16);
+    assert!(points.iter().all(|row| row[rate].parse::<f64>().unwrap() > 0.0));
+    let asked: Vec<(&str, &str)> = lookups.iter().map(|row| (&row[0], &row[5])).collect();
+    assert_eq!(asked, [("lookup", "1"), ("lookup", "16"), ("lookup", "64")]);
     for plot in
         ["probe_throughput_by_threads", "probe_latency_by_depth", "probe_throughput_by_block"]
     {
@@ -69,6 +73,91 @@ fn probed(folder: &Path, target: &str) -> Value {
     let profile = fs::read_to_string(folder.join("p.yaml")).unwrap();
     assert!(profile.contains("format: 1\n") && profile.contains("read_gb_per_s: "), "{profile}");
     json
+}
+
+/// A line of the CSV per load, as (`device_percent`, `loaded_from`).
+fn loaded_from(folder: &Path) -> Vec<(String, String)> {
+    let mut rows = csv::Reader::from_path(folder.join("p.csv")).unwrap();
+    let columns = rows.headers().unwrap().clone();
+    let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
+    let (percent, from) = (place("device_percent"), place("loaded_from"));
+    let rows = rows.records().map(Result::unwrap).filter(|row| &row[1] == "read");
+    rows.map(|row| (row[percent].to_owned(), row[from].to_owned())).collect()
+}
+
+#[test]
+fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
+    let folder = tempfile::tempdir().unwrap();
+    if HeldIn::of(folder.path()).unwrap() != HeldIn::Device {
+        println!(
+            "SKIPPED loads_out_of_the_page_cache: {} is on no device",
+            folder.path().display()
+        );
+        return;
+    }
+    let outputs = ["--csv", "p.csv", "--json", "p.json", "--profile", "p.yaml"];
+    let call = |args: &[&str]| {
+        probe(folder.path(), &[&["disk:kv", "--no-differential"], args, &outputs].concat()).done()
+    };
+    let answer = call(&["--page-cache"]);
+    assert!(answer.out.contains("page cache 100 %"), "{}", answer.out);
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("warning: loads came out of memory (page cache)"), "{words}");
+    let from = loaded_from(folder.path());
+    assert!(from.iter().all(|row| *row == ("0".to_owned(), "page-cache".to_owned())), "{from:?}");
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    let points = json["measured"]["points"].as_array().unwrap();
+    for point in points {
+        let expected = if point["read"].is_null() { Value::Null } else { "page-cache".into() };
+        assert_eq!(point["loaded_from"].get("from").cloned().unwrap_or_default(), expected);
+    }
+    let profile = fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    assert!(profile.contains("device_percent: 0"), "{profile}");
+
+    let answer = call(&["--cold"]);
+    assert!(answer.out.contains("cold                   by O_DIRECT"), "{}", answer.out);
+    assert!(!answer.out.contains("not cold"), "{}", answer.out);
+    let from = loaded_from(folder.path());
+    assert!(from.iter().all(|row| row.1 == "device"), "{from:?}");
+}
+
+/// Where a file system has no direct access, the page cache is dropped between laps of so few blocks
+/// that few are asked for twice.
+#[test]
+fn a_cold_probe_drops_the_page_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    if HeldIn::of(folder.path()).unwrap() != HeldIn::Device {
+        println!("SKIPPED a_cold_probe: {} is on no device", folder.path().display());
+        return;
+    }
+    let args = ["disk:kv", "--no-differential", "--page-cache", "--cold", "--csv", "p.csv"];
+    let answer = probe(folder.path(), &args).done();
+    assert!(answer.out.contains("by posix_fadvise(DONTNEED)"), "{}", answer.out);
+    for (percent, from) in loaded_from(folder.path()) {
+        assert!(from == "device" && percent.parse::<f64>().unwrap() > 50.0, "{from} {percent}");
+    }
+}
+
+#[test]
+fn a_folder_in_memory_is_no_disk_and_never_cold() {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED a_folder_in_memory: there is no /dev/shm");
+        return;
+    };
+    if HeldIn::of(folder.path()).unwrap() != HeldIn::Memory {
+        println!("SKIPPED a_folder_in_memory: /dev/shm is not in memory");
+        return;
+    }
+    let args = ["disk:kv", "--no-differential", "--csv", "p.csv"];
+    let answer = probe(folder.path(), &args).done();
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("kv is in memory: what it loads comes from no device"), "{words}");
+    for row in loaded_from(folder.path()) {
+        assert_eq!(row, ("0".to_owned(), "memory".to_owned()));
+    }
+    let refused = probe(folder.path(), &["disk:kv", "--cold"]).refusal(2, folder.path());
+    assert!(refused.contains("--cold: kv is in memory"), "{refused}");
 }
 
 #[test]
@@ -200,6 +289,24 @@ fn bad_input_is_one_line() {
         (&["memory", "--zipf=-1"][..], "--zipf -1"),
         (&["memory", "--working-set", "many"][..], "--working-set many"),
         (&["memory", "--model", "Qwen/Qwen3-8B", "--trace", "none"][..], "cannot open the trace"),
+        (&["memory", "--against", "nonsense"][..], "target `nonsense`: not known"),
+        (&["memory", "--against", "memory", "--set-a", "a b"][..], "--set-a: only a server that"),
+        (&["memory", "--against", "memory", "--claim", "fast"][..], "--claim: `fast` does not say"),
+        (
+            &["memory", "--against", "memory", "--cold"][..],
+            "--cold: memory as well as memory keeps",
+        ),
+        (
+            &["memory", "--against", "memory", "--block", "1MiB", "--block-b", "1MiB,2MiB"][..],
+            "--against: 1 sizes of blocks stand against 2",
+        ),
+        (
+            &["redis://h:1", "--against", "redis://h:1"][..],
+            "--against: both sides are the same store",
+        ),
+        (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
+        (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
+        (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
     ] {
         let message = call(args);
         assert!(message.contains(part), "{args:?}: {message}");
@@ -334,10 +441,79 @@ fn a_dry_run_says_what_it_would_take_and_does_nothing() {
     ];
     let answer = weir(folder.path(), &args).done();
     // 144 KiB per token: 9 and 36 MiB.
-    for part in ["9 MiB", "36 MiB", "16 points, 3 repeats, about", "different ones, "] {
+    for part in ["9 MiB", "36 MiB", "16 points, 3 repeats, ", " s of measured time", "different"] {
         assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Points short enough for a test, of both sides.
+const PAIRED: [&str; 9] = [
+    "--block",
+    "64KiB",
+    "--threads",
+    "1",
+    "--depth",
+    "4",
+    "--duration=40ms",
+    "--warmup=5ms",
+    "--working-set=8MiB",
+];
+
+#[test]
+fn two_tiers_are_measured_in_turns_and_claims_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let claims = ["--claim", "read >= 0.0001", "--claim", "write <= 0.0001", "--json", "p.json"];
+    let args = [&["probe", "memory", "--against", "memory"][..], &PAIRED, &claims].concat();
+    let answer = weir(folder.path(), &args).done();
+    for part in ["A against B in turns, 6 repeats", "borne out", "not borne out"] {
+        assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
+    }
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    let rulings: Vec<&Value> =
+        json["claims"].as_array().unwrap().iter().map(|one| &one["ruling"]).collect();
+    assert_eq!(rulings, ["borne-out", "not-borne-out"]);
+    for (point, facet) in json["points"].as_array().unwrap().iter().zip(["write", "read"]) {
+        assert_eq!((&point["facet"], &point["pairs"]), (&facet.into(), &6.into()));
+        let interval = point["interval"].as_array().unwrap();
+        let [low, high] = [0, 1].map(|end| interval[end].as_f64().unwrap());
+        // The ratio is that of the means of the repeats that are kept on both sides.
+        let mean = |side: &str| {
+            let repeats = json[side]["measured"]["points"].as_array().unwrap().iter();
+            let of_facet = repeats.filter(|one| !one[facet].is_null());
+            let rates = of_facet.flat_map(|one| one["repeats"].as_array().unwrap());
+            let rates: Vec<f64> = rates.map(|r| r[facet]["gb_per_s"].as_f64().unwrap()).collect();
+            rates.iter().sum::<f64>() / rates.len() as f64
+        };
+        let ratio = point["ratio"].as_f64().unwrap();
+        assert!((ratio / (mean("a") / mean("b")) - 1.0).abs() < 1e-9, "{point}");
+        assert!(low <= ratio && ratio <= high, "{point}");
+    }
+}
+
+#[test]
+fn a_server_of_either_side_takes_lines_of_its_configuration() {
+    if !has("a_server_of_either_side", Product::Redis) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["--set-b", "maxmemory-policy noeviction", "--repeats", "2", "--json", "p.json"];
+    let args = [&["probe", "redis", "--against", "redis"][..], &PAIRED, &sets].concat();
+    weir(folder.path(), &args).done();
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    let policy = |side: &str| json[side]["tier"]["settings"]["eviction"].clone();
+    assert_eq!((policy("a"), policy("b")), ("allkeys-lru".into(), "noeviction".into()));
+
+    let call = |args: &[&str]| {
+        let all = [&["probe", "redis", "--against", "redis"][..], &PAIRED, args].concat();
+        weir(folder.path(), &all).refusal(2, folder.path())
+    };
+    let mistaken = call(&["--set-a", "save \"\"", "--set-b", "no-such-setting 5"]);
+    assert!(mistaken.contains("--set-b: `no-such-setting 5`: redis does not start"), "{mistaken}");
+    let moved = call(&["--set-a", "port 1"]);
+    assert!(moved.contains("--set-a: `port 1`: where the server is and listens"), "{moved}");
 }
 
 #[test]

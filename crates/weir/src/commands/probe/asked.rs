@@ -7,10 +7,12 @@ use std::time::Duration;
 use weir_engine::timing::{Timing, TimingModel};
 use weir_http::TlsConfig;
 use weir_model::{Bytes, Nanos};
+use weir_probe::against::REPEATS;
 use weir_probe::config::DEFAULT_WORKING_SET;
 use weir_probe::report::{ModelFacts, Recompute};
 use weir_probe::{
-    BlockSize, Limits, ProbeConfig, SubjectOptions, Target, Trace, Verify, Work, WorkingSet,
+    BlockSize, ConfigLines, Limits, ProbeConfig, SubjectOptions, Target, Trace, Verify, Work,
+    WorkingSet,
 };
 use weir_spec::catalogue::{hugging_face, models};
 use weir_spec::size::break_even_gb_per_s;
@@ -20,7 +22,7 @@ use weir_workload::WorkloadConfig;
 use weir_workload::config::{Draw, OverContext, TraceFile, TraceFormat};
 use weir_workload::trace::reading::TraceReading;
 
-use crate::cli::{EvictionArg, ProbeArgs, VerifyArg};
+use crate::cli::{AgainstArgs, EvictionArg, ProbeArgs, VerifyArg};
 use crate::exit::Mistake;
 use crate::planned::minimal;
 
@@ -55,9 +57,13 @@ struct Lists {
     mix: Vec<String>,
 }
 
-pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
-    let target = Target::parse(&args.target)?;
-    let lists = lists(args)?;
+/// The probe, or with `against` the side that it is held against.
+pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<Asked> {
+    let target = Target::parse(against.unwrap_or(&args.target))?;
+    let mut lists = lists(args)?;
+    if against.is_some() {
+        lists.of_b(&args.against);
+    }
     let model = args.blocks.model.as_deref().map(model).transpose()?;
     let reading = reading(args)?;
     // With a trace: one of its hash ids per block.
@@ -83,7 +89,7 @@ pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
             warmup: time("--warmup", &args.points.warmup)?,
             operations: args.points.operations,
         },
-        repeats: args.points.repeats,
+        repeats: repeats(args),
         deadline: time("--deadline", &args.points.deadline)?,
         verify: match args.points.verify {
             VerifyArg::Sampled => Verify::Sampled,
@@ -107,10 +113,51 @@ pub(super) fn asked(args: &ProbeArgs) -> anyhow::Result<Asked> {
             EvictionArg::None => EvictionPolicy::None,
         },
         deadline: config.deadline,
+        lines: match against {
+            None => ConfigLines { text: args.against.set_a.clone(), flag: "set-a" },
+            Some(_) => ConfigLines { text: args.against.set_b.clone(), flag: "set-b" },
+        },
+        page_cache: args.points.page_cache && has_page_cache(&target),
+        cold: args.points.cold && memory(&target).is_none(),
     };
+    check_caches(args)?;
     let traces = traces(reading.as_ref(), args.keys.requests, &config)?;
     let recompute = recompute(args)?;
     Ok(Asked { target, config, options, traces, reading, model, recompute })
+}
+
+const fn has_page_cache(target: &Target) -> bool {
+    matches!(target, Target::Disk(_))
+}
+
+/// The word for a target that is known to keep its blocks in memory.
+fn memory(target: &Target) -> Option<&'static str> {
+    match target {
+        Target::Memory => Some("memory"),
+        Target::Started(product) if product.of_store().keeps_in_memory() => Some(product.name()),
+        _ => None,
+    }
+}
+
+/// What has no file has no page cache; of two sides, one has to have it.
+fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
+    let words = [Some(&args.target), args.against.against.as_ref()];
+    let targets = words.into_iter().flatten().map(|word| Target::parse(word));
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+    if args.points.page_cache && !targets.iter().any(has_page_cache) {
+        let why = "--page-cache: only a tier in a folder has one, such as disk:/mnt/nvme/kv";
+        return Err(Mistake(why.to_owned()).into());
+    }
+    let memories: Vec<&str> = targets.iter().filter_map(memory).collect();
+    if args.points.cold && memories.len() == targets.len() {
+        let why = format!(
+            "--cold: {} keeps blocks in memory, where nothing comes from a device; leave it out, \
+             or probe a folder or a store on a disk",
+            memories.join(" as well as ")
+        );
+        return Err(Mistake(why).into());
+    }
+    Ok(())
 }
 
 /// Stores need more room than their values take: their allocators round values of a few MiB up by
@@ -120,6 +167,24 @@ fn default_capacity(target: &Target, config: &ProbeConfig) -> Bytes {
     match target {
         Target::Started(_) => Bytes(bytes.0.saturating_add(bytes.0 / 2)),
         _ => bytes,
+    }
+}
+
+/// Repeats of a point, or of a point of either side.
+fn repeats(args: &ProbeArgs) -> u32 {
+    let default = if args.against.against.is_some() { REPEATS } else { 3 };
+    args.points.repeats.unwrap_or(default)
+}
+
+impl Lists {
+    /// The sizes of the second side, where it has its own.
+    fn of_b(&mut self, args: &AgainstArgs) {
+        if !args.block_b.is_empty() {
+            (self.block, self.chunk_tokens) = (args.block_b.clone(), Vec::new());
+        }
+        if !args.chunk_tokens_b.is_empty() {
+            (self.block, self.chunk_tokens) = (Vec::new(), args.chunk_tokens_b.clone());
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `weir probe`: what a tier reaches with KV-shaped transfers, and where its time goes.
 
+mod against;
 mod asked;
 mod outputs;
 mod plots;
@@ -19,7 +20,10 @@ use crate::printer::Printer;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let asked = asked::asked(args)?;
+    if let Some(second) = &args.against.against {
+        return against::run(args, second, printer);
+    }
+    let asked = asked::asked(args, None)?;
     let differential = !args.points.no_differential;
     if args.dry_run {
         printer.result(&summary::planned(&asked, differential))?;
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
             progress.cell_done(step.next, printer);
         } else {
             // The tier was opened: from here on it takes its time.
-            printer.note(&summary::estimate(&asked, differential));
+            printer.note(&summary::announced(&asked.config, step.expected));
             progress.now(step.next);
         }
     };

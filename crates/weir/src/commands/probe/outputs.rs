@@ -84,6 +84,6 @@ impl Outputs {
     }
 }
 
-fn unwritable(path: &Path) -> String {
+pub(super) fn unwritable(path: &Path) -> String {
     format!("cannot write {}; check the folder", path.display())
 }

@@ -1,17 +1,21 @@
 //! What `weir probe` prints.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use weir_model::Bytes;
 use weir_probe::config::Limits;
 use weir_probe::figures::PointResult;
+use weir_probe::fit::LookupTime;
+use weir_probe::origin::{COLD_SHARE, LoadedFrom};
 use weir_probe::report::Recompute;
 use weir_probe::run::buffer_bytes;
 use weir_probe::session::{Whereabouts, label};
 use weir_probe::{ProbeConfig, Report, Session, Target, Work};
 use weir_report::inputs::trace_sentence;
 use weir_report::numerals::whole;
-use weir_report::tables::{Table, text, wrapped};
+use weir_report::tables::{Table, TableCell, text, wrapped};
+use weir_spec::catalogue::profile_file::ProfileKind;
 
 use super::asked::Asked;
 
@@ -24,14 +28,17 @@ const LARGE_OUTSIDE: f64 = 0.2;
 
 /// The call, as a profile quotes it: without the passwords of addresses.
 pub(super) fn command() -> String {
-    let words = std::env::args().skip(1).map(|word| {
-        let Some((scheme, rest)) = word.split_once("://") else { return word };
-        match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://...@{host}"),
-            None => word,
-        }
-    });
+    let words = std::env::args().skip(1).map(|word| without_secrets(&word));
     format!("weir {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// An address without user and password; other words as they are.
+pub(super) fn without_secrets(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://...@{host}"),
+        None => word.to_owned(),
+    }
 }
 
 /// The points, the time and the bytes of a probe that was not made.
@@ -81,7 +88,7 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
         );
         out += &wrapped(&words, "  ");
     }
-    out += &wrapped(&estimate(asked, differential), "  ");
+    out += &wrapped(&unmeasured(&asked.config, differential), "  ");
     out
 }
 
@@ -93,30 +100,54 @@ fn capacity(asked: &Asked) -> Option<Bytes> {
     }
 }
 
-/// How long it will take.
-pub(super) fn estimate(asked: &Asked, differential: bool) -> String {
-    let config = &asked.config;
-    let Limits { duration, warmup, .. } = config.limits;
-    let points = config.points().len();
-    let runs = points as f64 * f64::from(config.repeats);
-    let own = runs * (duration + warmup).as_secs_f64();
-    let steps = Session::steps(config, differential) as f64;
-    // Four kinds of runs of half the time each.
-    let compared = (steps - runs) * 2.0 * duration.as_secs_f64();
-    // Filling, removing and opening: about as long as a repeat of all points.
-    let seconds = own + compared + points as f64 * duration.as_secs_f64();
-    let many = if points == 1 { "1 point".to_owned() } else { format!("{points} points") };
-    format!("{many}, {} repeats, about {:.0} s", config.repeats, seconds.ceil())
+/// The points and how long they will take, by a few operations of the tier.
+pub(super) fn announced(config: &ProbeConfig, expected: Option<Duration>) -> String {
+    let many = points_and_repeats(config);
+    match expected {
+        Some(expected) => format!("{many}, about {:.0} s", expected.as_secs_f64().max(1.0)),
+        None => format!("{many}, {} at most each", seconds(config.limits.duration)),
+    }
 }
 
-/// The whole result.
-pub(super) fn of(report: &Report) -> String {
+/// The same before a tier was opened: how fast it is filled and asked is not known then.
+fn unmeasured(config: &ProbeConfig, differential: bool) -> String {
+    let Limits { duration, warmup, .. } = config.limits;
+    let runs = config.points().len() as f64 * f64::from(config.repeats);
+    let own = runs * (duration + warmup).as_secs_f64();
+    let compared = if differential { Session::compared(config) } else { 0 };
+    // Four kinds of runs of half the time each.
+    let measured = own + compared as f64 * 2.0 * duration.as_secs_f64();
+    format!(
+        "{}, {measured:.0} s of measured time; filling, lookups and emptying come on top, and the \
+         probe announces them after a few operations of the tier",
+        points_and_repeats(config)
+    )
+}
+
+pub(super) fn points_and_repeats(config: &ProbeConfig) -> String {
+    let points = config.points().len();
+    let many = if points == 1 { "1 point".to_owned() } else { format!("{points} points") };
+    format!("{many}, {} repeats", config.repeats)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", figure(duration.as_secs_f64()))
+}
+
+/// What was probed, and with which settings.
+pub(super) fn facts(report: &Report) -> String {
     let tier = &report.tier;
     let version = tier.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
     let mut out = format!("{}{version}, {}\n", tier.product, tier.place);
     for (key, value) in &tier.settings {
         let _ = writeln!(out, "  {key:<22} {value}");
     }
+    out
+}
+
+/// The whole result.
+pub(super) fn of(report: &Report) -> String {
+    let mut out = facts(report);
     out.push('\n');
     out += &text(&points(report));
     for found in &report.measured.whereabouts {
@@ -177,6 +208,7 @@ fn points(report: &Report) -> Table {
     if has_server {
         heads.push(">server");
     }
+    heads.push("loads from");
     let mut table = Table::new(&title, &heads);
     for result in &report.measured.points {
         let both = result.read.is_some() && result.write.is_some();
@@ -188,7 +220,8 @@ fn points(report: &Report) -> Table {
             let known = |value: Option<weir_probe::statistics::Repeated>| {
                 value.map_or(String::new(), |value| figure(value.median))
             };
-            let hits = result.hit_share.filter(|_| name == "load");
+            let side_is_load = name == "load";
+            let hits = result.hit_share.filter(|_| side_is_load);
             let mut row = vec![
                 if both { format!("{work} {name}") } else { work }.into(),
                 point.block.bytes.to_string().into(),
@@ -206,10 +239,43 @@ fn points(report: &Report) -> Table {
             if has_server {
                 row.push(known(result.server_cpu_s_per_gb).into());
             }
+            let from = result.loaded_from.filter(|_| side_is_load);
+            row.push(from.map_or(String::new(), |from| from.to_string()).into());
             table.rows.push(row);
         }
     }
+    table.rows.extend(lookups(report, has_server));
     table
+}
+
+/// Questions for keys, each as a batch of so many blocks.
+fn lookups(report: &Report, has_server: bool) -> Vec<Vec<TableCell>> {
+    let row = |time: &LookupTime| {
+        let millis = |seconds: f64| figure(1e3 * seconds);
+        // Most tiers read no value to say that they have it.
+        let read = time.device_bytes_per_byte.filter(|share| *share >= 0.005);
+        let from = read.map_or(String::new(), |share| format!("device {:.0} %", 100.0 * share));
+        let mut row = vec![
+            "lookup".to_owned(),
+            report.largest_block().to_string(),
+            "1".to_owned(),
+            time.keys.to_string(),
+            String::new(),
+            String::new(),
+            millis(time.seconds),
+            String::new(),
+            String::new(),
+            millis(time.longest_s),
+            String::new(),
+            String::new(),
+        ];
+        if has_server {
+            row.push(String::new());
+        }
+        row.push(from);
+        row.into_iter().map(TableCell::from).collect()
+    };
+    report.measured.lookups.iter().map(row).collect()
 }
 
 fn whereabouts(found: &Whereabouts) -> String {
@@ -307,6 +373,7 @@ pub(super) fn warnings(report: &Report, config: &ProbeConfig) -> Vec<String> {
             ));
         }
     }
+    warnings.extend(origins(report, config));
     let runs = || points.iter().flat_map(|result| &result.repeats);
     let spreads = points.iter().filter_map(|result| Some(result.main()?.gb_per_s.spread_percent()));
     let wide = spreads.fold(0.0, f64::max);
@@ -336,8 +403,46 @@ pub(super) fn warnings(report: &Report, config: &ProbeConfig) -> Vec<String> {
     warnings
 }
 
+/// Whether figures of a disk are figures of a disk.
+fn origins(report: &Report, config: &ProbeConfig) -> Vec<String> {
+    let is_cold = report.tier.settings.contains_key("cold");
+    let loads = report
+        .measured
+        .points
+        .iter()
+        .filter_map(|result| Some((label(&result.point), result.loaded_from?)));
+    let mut warnings = Vec::new();
+    for (label, from) in loads.clone().filter(|(_, from)| is_cold && !from.is_cold()) {
+        let share = from
+            .device_percent()
+            .map_or("an unknown share".to_owned(), |percent| format!("{percent:.0} %"));
+        warnings.push(format!(
+            "{label}: not cold: {share} of the loaded bytes came from the device, below {:.0} %; \
+             this is no figure of the disk",
+            100.0 * COLD_SHARE
+        ));
+    }
+    let cached = |(_, from): &(String, LoadedFrom)| *from == LoadedFrom::PageCache;
+    if !is_cold && config.works.iter().any(|work| work.reads()) && loads.clone().any(|l| cached(&l))
+    {
+        warnings.push(
+            "loads came out of memory (page cache), not from the device: these are no figures of \
+             the disk; probe with --cold, or with a working set larger than the memory"
+                .to_owned(),
+        );
+    }
+    let is_disk = report.tier.kind == ProfileKind::Disk;
+    if is_disk && loads.clone().any(|(_, from)| from == LoadedFrom::Memory) {
+        warnings.push(format!(
+            "{} is in memory: what it loads comes from no device",
+            report.tier.place
+        ));
+    }
+    warnings
+}
+
 /// Three significant digits.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
     match () {
         () if !value.is_finite() => "-".to_owned(),

@@ -1,0 +1,245 @@
+//! How long a session will take: from a few operations of the tier that is about to be measured,
+//! because filling it, asking it and emptying it take its own time.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use weir_store::{Fetched, Get};
+
+use crate::config::{BlockSize, Point, ProbeConfig, Work};
+use crate::differential::DEVICE_FILE_BYTES;
+use crate::error::ProbeError;
+use crate::keys::KeySpace;
+use crate::origin::Reader;
+use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT, ServerAt};
+use crate::session::{differential_works, lookup_point};
+
+/// Seconds of single blocks, with the threads and batches of a point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pace {
+    store: f64,
+    load: f64,
+    /// A key of a question that many threads ask.
+    lookup: f64,
+    /// A key of a question that one thread asks.
+    lookup_alone: f64,
+    remove: f64,
+    /// Making the buffers of one block ready for one measurement.
+    prepare: f64,
+    /// Letting the whole cache go once.
+    cool: f64,
+    /// Blocks between two coolings.
+    cold_part: Option<u64>,
+    /// Runs of half a measured time that the differential of a point has.
+    layers: f64,
+    /// Whether the device alone is among them.
+    has_device: bool,
+    working: u64,
+    /// New blocks of a lap, all of which are removed behind it.
+    lap: u64,
+    /// Threads that it was found with.
+    threads: u32,
+}
+
+/// How long a session will take, by the operations of the point with the most threads.
+pub(crate) fn expected(
+    bench: &mut Bench<'_>,
+    block: BlockSize,
+    differential: bool,
+) -> Result<Option<Duration>, ProbeError> {
+    let points = bench.config().points().into_iter().filter(|point| point.block == block);
+    let widest = points.max_by_key(|point| u64::from(point.threads) * u64::from(point.depth));
+    let Some(point) = widest else { return Ok(None) };
+    let pace = bench.pace(point)?;
+    Ok(Some(pace.session(bench.config(), block, differential)))
+}
+
+impl Bench<'_> {
+    /// Tries the operations with blocks of the working set, which are removed again.
+    pub(crate) fn pace(&mut self, point: Point) -> Result<Pace, ProbeError> {
+        let working = self.working_blocks();
+        let blocks = (u64::from(point.threads) * u64::from(point.depth)).clamp(1, working);
+        let space = KeySpace::working(self.config().seed);
+        let keys = space.keys(0..blocks);
+        let per_block = |took: Duration| took.as_secs_f64() / blocks as f64;
+        let fill = |bench: &mut Self| -> Result<f64, ProbeError> {
+            let mut workers = bench.workers(&point, 0)?;
+            let budget = AtomicU64::new(u64::MAX);
+            let task = crate::worker::Task::Fill(space, blocks);
+            Ok(per_block(bench.lap(&mut workers, point, task, NO_LIMIT, &budget)?))
+        };
+        // The first time, connections are opened and memory is touched.
+        fill(self)?;
+        let began = Instant::now();
+        self.remove(&keys)?;
+        let remove = per_block(began.elapsed());
+        let stored = fill(self)?;
+        let lookup = fill(self)?;
+        let some = &keys[..keys.len().min(LOOKUP_KEYS[1] as usize)];
+        let mut present = vec![false; some.len()];
+        let began_buffers = Instant::now();
+        drop(self.workers(&point, 0)?);
+        let prepare = began_buffers.elapsed().as_secs_f64()
+            / (f64::from(point.threads) * f64::from(point.depth));
+        let began = Instant::now();
+        self.tier().contains(some, began + self.config().deadline, &mut present)?;
+        let lookup_alone = began.elapsed().as_secs_f64() / some.len() as f64;
+        let (mut cool, mut load) = (0.0, 0.0);
+        if self.is_cold() {
+            let began = Instant::now();
+            self.cool()?;
+            cool = began.elapsed().as_secs_f64();
+            load = self.load_pace(&keys, point);
+        }
+        self.remove(&keys)?;
+        let (layers, has_device) = match (self.server_at(), self.origin().reader) {
+            (Some(ServerAt::Machine), _) => (3.5, false),
+            (None, Reader::Own) => (2.5, true),
+            _ => (1.5, false),
+        };
+        Ok(Pace {
+            store: (stored - lookup).max(0.0),
+            load,
+            lookup,
+            lookup_alone,
+            remove,
+            prepare,
+            cool,
+            cold_part: self.cold_part(&Point { work: Work::Read, ..point }),
+            layers,
+            has_device,
+            working,
+            lap: self.lap_blocks(&point),
+            threads: point.threads,
+        })
+    }
+
+    /// Loads a batch alone.
+    fn load_pace(&self, keys: &[weir_store::ChunkHash], point: Point) -> f64 {
+        let mut blocks: Vec<_> = (0..point.depth).map_while(|_| self.slab().take()).collect();
+        let mut gets: Vec<Get<'_>> = keys
+            .iter()
+            .zip(&mut blocks)
+            .map(|(key, into)| Get { key: *key, into: &mut **into })
+            .collect();
+        let mut fetched = vec![Fetched::Miss; gets.len()];
+        let began = Instant::now();
+        self.tier().get(&mut gets, began + self.config().deadline, &mut fetched);
+        began.elapsed().as_secs_f64() / gets.len().max(1) as f64 / f64::from(point.threads)
+    }
+}
+
+impl Pace {
+    /// The same with blocks of another size.
+    fn scaled(self, times: f64) -> Self {
+        let blocks = |count: u64| ((count as f64 / times) as u64).max(1);
+        let working = blocks(self.working);
+        Self {
+            store: self.store * times,
+            load: self.load * times,
+            lookup: self.lookup * times,
+            lookup_alone: self.lookup_alone * times,
+            remove: self.remove * times,
+            prepare: self.prepare * times,
+            cold_part: self.cold_part.map(blocks),
+            lap: blocks(self.lap),
+            working,
+            ..self
+        }
+    }
+
+    /// A key of the questions of so many threads: between those of one and of all.
+    fn lookup_of(&self, threads: u32) -> f64 {
+        let (all, these) = (f64::from(self.threads), f64::from(threads));
+        if all <= 1.0 {
+            return self.lookup_alone;
+        }
+        let share = (1.0 / these - 1.0 / all) / (1.0 - 1.0 / all);
+        self.lookup + (self.lookup_alone - self.lookup) * share.clamp(0.0, 1.0)
+    }
+
+    /// One measurement of a point for so long after such a warm-up, with what goes before it and
+    /// what is removed behind it.
+    fn run(&self, point: &Point, duration: f64, warmup: f64) -> f64 {
+        let buffers = f64::from(point.threads) * f64::from(point.depth);
+        // A batch that has begun is ended.
+        let batch = f64::from(point.depth) * self.store * f64::from(self.threads);
+        let mut seconds = duration + warmup + 2.0 * batch + buffers * self.prepare;
+        if point.work.reads() {
+            seconds += self.working as f64 * self.lookup_of(point.threads) + buffers * self.prepare;
+            if let Some(part) = self.cold_part {
+                let lap = (part as f64 * self.load).max(1e-6);
+                seconds += ((duration + warmup) / lap).ceil() * self.cool;
+            }
+        }
+        if point.work.writes_new() {
+            let lap = self.lap as f64 * self.store;
+            let laps = |time: f64| if lap > 0.0 { (time / lap).ceil().max(1.0) } else { 1.0 };
+            seconds += (laps(duration) + laps(warmup)) * self.lap as f64 * self.remove;
+        }
+        seconds
+    }
+
+    /// Seconds of all that is done with blocks of one size.
+    fn seconds(&self, config: &ProbeConfig, block: BlockSize, differential: bool) -> f64 {
+        let repeats = f64::from(config.repeats);
+        let limits = &config.limits;
+        let (duration, warmup) = (limits.duration.as_secs_f64(), limits.warmup.as_secs_f64());
+        let measured = limits.operations.map_or(duration, |blocks| {
+            duration.min(blocks as f64 * self.store.max(self.load).max(1e-9))
+        });
+        let points = config.points().into_iter().filter(|point| point.block == block);
+        let points: Vec<Point> = points.collect();
+        let runs = points.iter().map(|point| self.run(point, measured, warmup));
+        let mut seconds = repeats * runs.sum::<f64>();
+        if differential {
+            let half = duration / 2.0;
+            for work in differential_works(config) {
+                // With how many threads is not known before: something between.
+                let middle = points[points.len() / 2];
+                let tier = self.run(&Point { work, ..middle }, half, warmup / 2.0);
+                seconds += repeats * (tier + (self.layers - 1.0) * half + warmup / 2.0);
+                if self.has_device {
+                    seconds += DEVICE_FILE_BYTES as f64 / block.bytes.0 as f64 * self.store;
+                }
+            }
+        }
+        if let Some(point) = lookup_point(config, block) {
+            seconds += self.working as f64 * self.lookup_of(point.threads) + self.lookups(duration);
+        }
+        if let Some(first) = points.iter().find(|point| point.work.reads()) {
+            // As much slower with fewer threads as questions are.
+            let slower = self.lookup_of(first.threads) / self.lookup.max(1e-9);
+            let slower = slower.clamp(1.0, f64::from(self.threads) / f64::from(first.threads));
+            seconds += self.working as f64 * (self.store * slower + self.remove);
+        }
+        seconds
+    }
+
+    fn lookups(&self, duration: f64) -> f64 {
+        let asked = LOOKUP_KEYS.iter().filter(|keys| **keys <= self.working);
+        let times = asked.map(|keys| {
+            let one = *keys as f64 * self.lookup_alone;
+            (LOOKUPS as f64 * one).min(duration).max(FEWEST_LOOKUPS as f64 * one)
+        });
+        times.sum()
+    }
+
+    /// The whole session, after the first tier was opened for blocks of `of` bytes.
+    pub(crate) fn session(
+        self,
+        config: &ProbeConfig,
+        of: BlockSize,
+        differential: bool,
+    ) -> Duration {
+        let seconds: f64 = config
+            .blocks
+            .iter()
+            .map(|block| {
+                let times = block.bytes.0 as f64 / of.bytes.0 as f64;
+                self.scaled(times).seconds(config, *block, differential)
+            })
+            .sum();
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}

@@ -5,6 +5,7 @@
 //! is worth its weaker half (`void` before `unverified` before `overhead-only` before
 //! `effective`), since its figures cannot be ascribed to one of them.
 
+mod contradiction;
 mod inaction;
 mod offload;
 mod routing;

@@ -78,10 +78,23 @@ pub(crate) fn warm_up(
     Ok(())
 }
 
-/// Empties every cache of the arm that can be emptied, and finds out whether they are.
+/// What a store behind endpoints holds, which nobody empties. Ask before the first request: what
+/// that leaves there serves no other.
+pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
+    let store = site.store().filter(|_| site.processes().is_none())?;
+    let known = match store.counts(Instant::now() + SCRAPE_BUDGET) {
+        Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(Count::Keys(keys)),
+        _ => Emptiness::Unknown,
+    };
+    Some(Emptied { place: store.product().to_owned(), known, before: None })
+}
+
+/// Empties every cache of the arm that can be emptied, and finds out whether they are. `store` is
+/// what [`found_in_store`] found.
 pub(crate) fn empty(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
+    store: Option<Emptied>,
 ) -> Result<Caches, TrialError> {
     let site = first.site;
     let mut caches = Caches::default();
@@ -94,14 +107,9 @@ pub(crate) fn empty(
             caches.notes.extend(note(&place, known));
             caches.emptied.push(Emptied { place, known, before: None });
         }
-        if let Some(store) = site.store() {
-            let place = store.product().to_owned();
-            let known = match store.counts(Instant::now() + SCRAPE_BUDGET) {
-                Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(Count::Keys(keys)),
-                _ => Emptiness::Unknown,
-            };
-            caches.notes.extend(of_store(&place, known));
-            caches.emptied.push(Emptied { place, known, before: None });
+        if let Some(store) = store {
+            caches.notes.extend(of_store(&store.place, store.known));
+            caches.emptied.push(store);
         }
     }
     caches.notes.extend(others(site));

@@ -41,6 +41,14 @@ pub enum Unfit {
         .0.counted, .0.sent, .0.most
     )]
     ForeignTokens(CountedTokens),
+    /// Prompts that no engine counted.
+    #[error(
+        "the load sent {} prompt tokens in the window, and the engines counted {}: something else \
+         answered, a cache in front of them or engines whose metrics are not asked; name the \
+         metrics of all engines, and measure behind what answers for them",
+        .0.sent, .0.counted
+    )]
+    UncountedTokens(CountedTokens),
     /// It stood still for too much of its window.
     #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
     Stalled(Stalled),
@@ -68,7 +76,11 @@ impl Checks {
     }
 
     fn foreign(&self) -> Option<Unfit> {
-        self.counted.filter(CountedTokens::are_foreign).map(Unfit::ForeignTokens)
+        let counted = self.counted?;
+        if counted.are_missing() {
+            return Some(Unfit::UncountedTokens(counted));
+        }
+        counted.are_foreign().then_some(Unfit::ForeignTokens(counted))
     }
 
     fn beyond(&self) -> Option<Unfit> {
@@ -81,7 +93,7 @@ mod tests {
     use super::*;
 
     const BEYOND: ServedTokens = ServedTokens { served: 11, allowed: 10 };
-    const FOREIGN: CountedTokens = CountedTokens { counted: 11, sent: 8, most: 10 };
+    const FOREIGN: CountedTokens = CountedTokens { counted: 11, sent: 8, most: 10, least: 7 };
 
     #[test]
     fn other_clients_are_told_before_what_they_left() {
@@ -89,6 +101,10 @@ mod tests {
         let unfit = checks.unfit(ArmRole::Treatment, false);
         assert_eq!(unfit, Some(Unfit::ForeignTokens(FOREIGN)));
         assert_eq!(checks.notes(ArmRole::Treatment, false), [""; 0]);
+        let missing = CountedTokens { counted: 6, ..FOREIGN };
+        let unfit = Checks { counted: Some(missing), ..checks.clone() };
+        let unfit = unfit.unfit(ArmRole::Control, false);
+        assert_eq!(unfit, Some(Unfit::UncountedTokens(missing)), "a control is of its engines too");
         let fit = CountedTokens { most: 11, ..FOREIGN };
         let checks = Checks { counted: Some(fit), ..checks };
         let unfit = checks.unfit(ArmRole::Treatment, true);

@@ -1,9 +1,11 @@
-//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic.
+//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic. And those
+//! that it sent and they did not count: something else answered.
 //!
 //! Engines count a prompt when its prefill ends, the generator where the first token came, a moment
 //! later. What both count over the window can differ by the requests at its edges, and the scrapes
 //! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
-//! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
+//! beyond them is of other clients, whose load and whose hits are in every figure of the cell. Where
+//! a tenth and more is missing, a cache or other engines answered, of which no metric speaks.
 
 use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, RequestRow, Window};
@@ -16,7 +18,8 @@ use crate::beyond::template_tokens;
 const REACH: Nanos = Nanos::from_secs(30);
 /// A counter may follow the answer so late: vLLM records what it did in the same turn of its loop.
 const SLACK: Nanos = Nanos::from_millis(250);
-/// Share of the tokens that counts may differ by where answers do not say how long prompts were.
+/// Share of the tokens that counts may differ by where answers do not say how long prompts were, and
+/// that may be missing in an engine's count.
 const UNCOUNTED_SHARE: f64 = 0.1;
 
 /// Prompt tokens that engines counted in the window, and what the load sent.
@@ -29,11 +32,18 @@ pub struct CountedTokens {
     pub sent: u64,
     /// The same with all that can have been counted besides.
     pub most: u64,
+    /// The same without what can have been counted before or after.
+    #[serde(default)]
+    pub least: u64,
 }
 
 impl CountedTokens {
     pub(crate) const fn are_foreign(&self) -> bool {
         self.counted > self.most
+    }
+
+    pub(crate) const fn are_missing(&self) -> bool {
+        self.counted < self.least
     }
 }
 
@@ -49,17 +59,24 @@ struct Outside {
 #[derive(Debug, Default)]
 pub(crate) struct EdgeRequests {
     outside: Vec<Outside>,
+    /// First tokens in the window and near its edges, and the prompt tokens of their requests.
+    inside: Vec<(Nanos, u64)>,
 }
 
 impl EdgeRequests {
     /// Adds a request, where its first token did not come in the window and yet may have been
-    /// counted there.
+    /// counted there, or the other way round.
     pub(crate) fn add(&mut self, row: &RequestRow, window: Window) {
         let tokens = u64::from(row.prompt_tokens.0);
         self.put(Outside { sent: row.start, first: row.first_token, tokens }, window);
     }
 
     fn put(&mut self, request: Outside, window: Window) {
+        let near = |first: &Nanos| {
+            window.contains(*first)
+                && (*first < after(window.start, REACH) || after(*first, REACH) >= window.end)
+        };
+        self.inside.extend(request.first.filter(near).map(|first| (first, request.tokens)));
         let is_near = match request.first {
             Some(first) if window.contains(first) => false,
             Some(first) if first < window.start => after(first, REACH) >= window.start,
@@ -81,6 +98,18 @@ impl EdgeRequests {
             None => true,
         };
         self.outside.iter().filter(may_count).map(|of| of.tokens).sum()
+    }
+
+    /// Tokens of the window that engines may have counted before it, if the scrape at its start was
+    /// so late, or after it.
+    fn counted_outside(&self, window: Window, late: Nanos) -> u64 {
+        let scraped = after(window.start, after(late, SLACK));
+        let may_not_count = |first: Nanos| first < scraped || after(first, SLACK) >= window.end;
+        self.inside
+            .iter()
+            .filter(|(first, _)| may_not_count(*first))
+            .map(|(_, tokens)| tokens)
+            .sum()
     }
 }
 
@@ -120,12 +149,15 @@ pub(crate) fn tokens(
         // Engines count a prompt once per answer.
         return None;
     }
+    let uncounted = (UNCOUNTED_SHARE * count.sent as f64) as u64;
     let mut most = count.sent + edges.most(window, late);
+    let mut least = count.sent - uncounted;
     if !count.has_usage {
-        most += (UNCOUNTED_SHARE * count.sent as f64) as u64;
-        most += count.requests * template_tokens(client);
+        most += uncounted + count.requests * template_tokens(client);
+        least -= uncounted;
     }
-    Some(CountedTokens { counted: count.counted as u64, sent: count.sent, most })
+    let least = least.saturating_sub(edges.counted_outside(window, late));
+    Some(CountedTokens { counted: count.counted as u64, sent: count.sent, most, least })
 }
 
 #[cfg(test)]
@@ -164,7 +196,7 @@ mod tests {
     #[test]
     fn requests_at_the_edges_explain_no_more_than_themselves() {
         let client = Client::default();
-        let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248 };
+        let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248, least: 1_916 };
         assert_eq!(judged(2_128.0 + 3.0 * 1_040.0, &client), Some(most));
         assert!(!most.are_foreign());
         let beyond = CountedTokens { counted: 5_249, ..most };
@@ -176,6 +208,23 @@ mod tests {
     fn a_late_scrape_has_more_requests_at_its_edge() {
         assert_eq!(edges().most(WINDOW, Nanos::ZERO), 3 * 1_040);
         assert_eq!(edges().most(WINDOW, Nanos::from_secs(2)), 3 * 1_040 + 2_000);
+    }
+
+    #[test]
+    fn prompts_that_no_engine_counted_were_answered_by_something_else() {
+        let mut edges = edges();
+        let judged = |edges: &EdgeRequests, counted, late| {
+            let count = PromptCount { counted, requests: 4, sent: 4_000, has_usage: true };
+            tokens(count, edges, (WINDOW, late), &Client::default()).unwrap()
+        };
+        assert!(judged(&edges, 3_599.0, Nanos::ZERO).are_missing());
+        assert!(!judged(&edges, 3_600.0, Nanos::ZERO).are_missing());
+        // A first token just after the start, and one just before the end.
+        edges.put(request(35, Some(41), 1_000), WINDOW);
+        edges.put(request(80, Some(119), 1_000), WINDOW);
+        assert_eq!(judged(&edges, 0.0, Nanos::ZERO).least, 1_600);
+        // That of the sixth second was counted before, if the scrape came in the seventh.
+        assert_eq!(judged(&edges, 0.0, Nanos::from_secs(3)).least, 560);
     }
 
     #[test]
@@ -191,9 +240,9 @@ mod tests {
         let none = EdgeRequests::default();
         let client = Client::default();
         let seen = |count| tokens(count, &none, (WINDOW, Nanos::ZERO), &client);
-        let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100 };
+        let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100, least: 800 };
         assert_eq!(seen(count), Some(most));
         let said = PromptCount { has_usage: true, ..count };
-        assert_eq!(seen(said), Some(CountedTokens { most: 1_000, ..most }));
+        assert_eq!(seen(said), Some(CountedTokens { most: 1_000, least: 900, ..most }));
     }
 }

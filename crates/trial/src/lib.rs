@@ -36,6 +36,7 @@ use weir_observe::{
     Scraper, Source, UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow, ShortWindow};
+use weir_spec::likeness::written_mechanism;
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
@@ -146,11 +147,12 @@ fn measured(
     let is_guess = arm.role == ArmRole::AsDeployed && plan.client.vocabulary.is_none();
     let vocabulary = if is_guess { Vocabulary::Guessed } else { Vocabulary::Known };
     let mut first = FirstRequests::new(config, vocabulary, site, &stopped);
+    let store = caches::found_in_store(site);
     first.ask_all()?;
     let prompts = FirstPrompts::of(deployment, &deployment.levels[cell.level], site);
     caches::warm_up(prompts, &mut first)?;
     phase(Phase::Flush);
-    let caches = caches::empty(prompts, &mut first)?;
+    let caches = caches::empty(prompts, &mut first, store)?;
     let (config, asked_otherwise) = first.into_config();
     notes.extend(asked_otherwise);
     notes.extend(caches.notes.iter().cloned());
@@ -382,11 +384,13 @@ impl Measurement<'_> {
         let (Some(local), Some(offload)) = (self.site.processes(), &self.arm().offload) else {
             return;
         };
-        let source = "the plan, as it was started";
-        let largest = offload.capacities().map(|(_, bytes)| bytes.0).max().unwrap_or(0);
-        signals.add(SignalKind::TierCapacityBytes, largest as f64, source);
-        for (tier, bytes) in offload.capacities() {
-            signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
+        if written_mechanism(self.arm()).is_empty() {
+            let source = "the plan, as it was started";
+            let largest = offload.capacities().map(|(_, bytes)| bytes.0).max().unwrap_or(0);
+            signals.add(SignalKind::TierCapacityBytes, largest as f64, source);
+            for (tier, bytes) in offload.capacities() {
+                signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
+            }
         }
         if let (Some(tier), Some(refused)) = (offload.farthest(), edges.refused)
             && refused > 0

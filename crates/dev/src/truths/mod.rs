@@ -139,6 +139,7 @@ const fn kind(unfit: &Unfit) -> &'static str {
     match unfit {
         Unfit::HitsBeyondAsked(_) => "hits beyond what was asked",
         Unfit::ForeignTokens(_) => "prompts of others",
+        Unfit::UncountedTokens(_) => "prompts that no engine counted",
         Unfit::Stalled(_) => "stood still",
     }
 }

@@ -6,10 +6,10 @@ use crate::charts::{Chart, deployment_charts};
 use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison};
 use crate::tables::{
     self, Table, answer_sentences, arms_table, definitions_table, equal_level_table, escaped,
-    generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
-    outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, scope_sentence, software_sentences, software_table, value_table,
-    verdict_matrix,
+    explanations_table, generator_notes, generator_sentence, generator_table, level_table,
+    origins_table, outputs_rule, outputs_sentence, outputs_table, overview_table, peak_table,
+    prediction_sentence, prediction_table, scope_sentence, software_sentences, software_table,
+    value_table, verdict_matrix,
 };
 
 /// The report as Markdown.
@@ -98,6 +98,7 @@ fn section(of: &DeploymentComparison) -> String {
     };
     add(&arms_table(of));
     add(&verdict_matrix(of));
+    add(&explanations_table(of));
     add(&level_table(of));
     add(&value_table(of));
     add(&peak_table(of));

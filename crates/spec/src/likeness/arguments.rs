@@ -37,6 +37,8 @@ const MECHANISM: [&str; 6] = [
     "--disable-hybrid-kv-cache-manager",
     "--no-disable-hybrid-kv-cache-manager",
 ];
+/// Those of them that size it.
+const SIZES: [&str; 2] = [CONNECTOR, "--kv-offloading-size"];
 /// Variables that belong to one: of LMCache, the seed of keys, where a connector's module is found.
 const MECHANISM_VARIABLES: [&str; 3] =
     ["PYTHONHASHSEED", "PYTHONPATH", "VLLM_USE_SIMPLE_KV_OFFLOAD"];
@@ -82,6 +84,16 @@ pub(super) fn is_mechanism(flag: &str) -> bool {
 /// Whether a variable of the environment belongs to one.
 pub(super) fn is_mechanism_variable(name: &str) -> bool {
     name.starts_with(LMCACHE_VARIABLES) || MECHANISM_VARIABLES.contains(&name)
+}
+
+/// Whether a flag gives a mechanism its sizes.
+pub(super) fn is_size(flag: &str) -> bool {
+    SIZES.contains(&flag)
+}
+
+/// Whether a variable gives a mechanism its settings, and with them its sizes.
+pub(super) fn is_setting(name: &str) -> bool {
+    name.starts_with(LMCACHE_VARIABLES)
 }
 
 #[cfg(test)]

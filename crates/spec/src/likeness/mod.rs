@@ -75,6 +75,18 @@ pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
 }
 
+/// Arguments and variables by which the file itself sets up an arm's mechanism. They take the place
+/// of what Weir writes: what the plan says of its tiers is not known of what runs.
+pub fn written_mechanism(arm: &Arm) -> Vec<String> {
+    if arm.offload.is_none() {
+        return Vec::new();
+    }
+    let flags = arguments::by_flag(&arm.processes.vllm_args);
+    let flags = flags.into_keys().filter(|flag| arguments::is_size(flag));
+    let names = arm.processes.env.keys().filter(|name| arguments::is_setting(name));
+    flags.chain(names.map(|name| format!("env.{name}"))).collect()
+}
+
 /// The keys of two maps that have another value, or none, in one of them.
 fn differing<'a>(
     one: &'a BTreeMap<String, String>,

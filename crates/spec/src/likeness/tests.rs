@@ -316,3 +316,20 @@ fn replicas_of_an_arm_are_alike() {
     assert_eq!(seen[0].than, ComparedWith::Part("vllm-0".to_owned()));
     assert_eq!((&seen[0].place, &seen[0].is), (&second.place, &Some(second.value)));
 }
+
+#[test]
+fn a_mechanism_that_the_file_sets_up_itself_is_warned_of() {
+    let plan = local(
+        "  - {preset: native-offload, bytes: 64MiB}\n  - {preset: native-offload, name: by-hand, \
+         bytes: 64MiB, vllm_args: ['--kv-transfer-config', '{}'], env: {PYTHONHASHSEED: '1'}}\n  \
+         - {preset: lmcache-local, bytes: 64MiB, env: {LMCACHE_CHUNK_SIZE: '64'}}\n",
+    );
+    let written: Vec<Vec<String>> =
+        plan.deployments[0].arms.iter().map(written_mechanism).collect();
+    let expected: [&[&str]; 3] = [&[], &["--kv-transfer-config"], &["env.LMCACHE_CHUNK_SIZE"]];
+    assert_eq!(written, expected);
+    for (name, warned) in [("native-offload", false), ("by-hand", true), ("lmcache-local", true)] {
+        let words = format!(" of {name} take the place");
+        assert_eq!(plan.warnings.iter().any(|of| of.contains(&words)), warned, "{name}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::catalogue::links;
 use crate::document::Spec;
 use crate::document::quantity::Version;
 use crate::document::written::NameOr;
-use crate::likeness::written_differences;
+use crate::likeness::{written_differences, written_mechanism};
 use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
 /// All warnings, without repetitions.
@@ -30,6 +30,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
         without_cache(deployment, &mut warnings);
         if matches!(spec.target, Target::Local(_)) {
             unlike(deployment, &mut warnings);
+            written_by_hand(deployment, &mut warnings);
         }
     }
     small_tiers(deployments, &mut warnings);
@@ -98,6 +99,21 @@ fn unlike(deployment: &Deployment, warnings: &mut Vec<String>) {
                 arm.name,
                 control.name,
                 written.join(", ")
+            ));
+        }
+    }
+}
+
+/// Arms whose mechanism the file sets up itself.
+fn written_by_hand(deployment: &Deployment, warnings: &mut Vec<String>) {
+    for arm in &deployment.arms {
+        let written = written_mechanism(arm);
+        if !written.is_empty() {
+            warnings.push(format!(
+                "{} of {} take the place of what Weir writes: bytes and chunk_tokens of the arm are \
+                 then those of the prediction alone, and no capacity is known of what runs.",
+                written.join(", "),
+                arm.name
             ));
         }
     }

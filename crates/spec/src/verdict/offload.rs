@@ -2,6 +2,7 @@
 
 use weir_model::{Bytes, OverheadReason, SignalKind, Signals, TierKind, Verdict};
 
+use super::contradiction::Contradiction;
 use super::inaction;
 use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, tokens, unverified};
 use crate::plan::{Arm, Regime};
@@ -20,6 +21,9 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     claims.push(acted("the mechanism was asked for blocks", asked, "tokens asked for"));
     if stored.is_none() && asked.is_none() {
         return unverified(claims, "stores or lookups of the offload mechanism");
+    }
+    if let Some(why) = Contradiction::of(arm, signals) {
+        return why.decided(claims);
     }
     if let Some(void) = inaction::void(arm, facts, signals, &claims) {
         return void;
@@ -236,21 +240,24 @@ impl Farthest {
             return unverified(claims, &format!("what {name} served"));
         }
         let refused = inaction::refusals(self.tier, signals);
-        let remedy = match &refused {
-            Some(_) => inaction::ROOM.to_owned(),
-            None => {
-                "smaller nearer tiers, or a larger working set, so that they do not hold it all"
-                    .to_owned()
-            }
+        let evicted = signals.get_of(self.tier, SignalKind::EvictedBytes).unwrap_or(0.0);
+        let remedy = if refused.is_some() || evicted > 0.0 {
+            inaction::ROOM.to_owned()
+        } else {
+            "smaller nearer tiers, or a larger working set, so that they do not hold it all"
+                .to_owned()
         };
+        let mut lost = refused.map_or_else(String::new, |of| format!(" It refused {of}."));
+        if evicted > 0.0 {
+            lost.push_str(&format!(" It evicted {}.", Bytes(evicted as u64)));
+        }
         Decision {
             verdict: Verdict::OverheadOnly(OverheadReason::NearerTier),
             claims,
             explanation: format!(
                 "The tiers served {:.1} % of the reuse that the GPU did not hold, and nearer tiers \
-                 than {name} nearly all of that: it says nothing about {name}.{}",
-                percent(seen.served, seen.eligible),
-                refused.map_or_else(String::new, |refused| format!(" It refused {refused}."))
+                 than {name} nearly all of that: it says nothing about {name}.{lost}",
+                percent(seen.served, seen.eligible)
             ),
             remedy: Some(remedy),
         }

@@ -268,6 +268,60 @@ fn an_arm_is_worth_what_its_farthest_tier_did() {
 }
 
 #[test]
+fn hits_that_the_answers_contradict_are_no_result() {
+    let of = |engines: f64, answers: f64| {
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, engines)]);
+        seen.add(SignalKind::ExternalHitTokens, engines, "test");
+        seen.add(SignalKind::ExternalHitTokens, answers, "the answers");
+        verdict(&offloading(), 1, &seen)
+    };
+    let failed = Verdict::Failed("hits that the answers contradict".to_owned());
+    assert_eq!(of(4_000.0, 0.0), failed);
+    assert_eq!(of(4_000.0, 1_999.0), failed);
+    assert_eq!(of(0.0, 4_000.0), failed);
+    assert_eq!(of(4_000.0, 2_000.0), Verdict::Effective);
+    // A request at the edge of a short window: 500 of 10,000 prompt tokens.
+    assert_eq!(of(501.0, 0.0), failed);
+    assert_eq!(of(500.0, 0.0), Verdict::Effective);
+}
+
+#[test]
+fn a_store_that_gave_nothing_away_is_not_the_one_that_served() {
+    let [(arm, hits, keys), (disk, disk_hits, _)] = farther();
+    let of = |arm: &Arm, kind, mechanism: f64, store: f64, held: f64| {
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (keys, held)]);
+        let lookups = SignalSource { at_lookup: true, ..SignalSource::of("mechanism") };
+        seen.add(kind, mechanism, lookups);
+        seen.add(kind, store, "store");
+        verdict(arm, 1, &seen)
+    };
+    let failed = Verdict::Failed("hits that the store contradicts".to_owned());
+    // 5,000 tokens were eligible. Keys of others do not make it the arm's store, nor their absence.
+    for held in [0.0, 3.0] {
+        assert_eq!(of(&arm, hits, 50.0, 49.0, held), failed);
+        assert_eq!(of(&arm, hits, 1_800.0, 1.0, held), failed);
+    }
+    assert_eq!(of(&arm, hits, 1_800.0, 50.0, 3.0), Verdict::Effective);
+    let nearer = Verdict::OverheadOnly(OverheadReason::NearerTier);
+    assert_eq!(of(&arm, hits, 49.0, 1.0, 3.0), nearer, "neither says that it served");
+    assert_eq!(of(&disk, disk_hits, 1_800.0, 1.0, 3.0), Verdict::Effective, "a disk says nothing");
+}
+
+#[test]
+fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
+    for (arm, hits, held) in farther() {
+        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 0.0), (held, 3.0)]);
+        seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 5e9, "host memory's");
+        seen.add_of(tier, SignalKind::EvictedBytes, 3e6, "the tier's own");
+        let decision = decide(&arm, &facts(1), &seen);
+        assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
+        assert!(decision.explanation.ends_with("It evicted 2.9 MiB."), "{}", decision.explanation);
+        assert!(decision.remedy.unwrap().contains("room"));
+    }
+}
+
+#[test]
 fn refusals_of_the_farthest_tier_are_named_with_their_count() {
     for (arm, hits, held) in farther() {
         let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
@@ -313,22 +367,6 @@ fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
     assert!(!of(16, &idle).explanation.contains("a chunk of"));
     let stored = busy(&[(SignalKind::ExternalHitTokens, 900.0)]);
     assert_eq!(of(15, &stored).verdict, Verdict::Effective, "what was seen decides");
-}
-
-#[test]
-fn a_control_with_a_connector_is_no_control() {
-    let of = |stored: f64, asked: f64| {
-        let seen = signals(&[
-            (SignalKind::StoredBytes, stored),
-            (SignalKind::ExternalQueryTokens, asked),
-            (SignalKind::ExternalHitTokens, 0.0),
-        ]);
-        verdict(&arm(ArmRole::Control), 1, &seen)
-    };
-    assert_eq!(of(0.0, 0.0), Verdict::Control);
-    let failed = Verdict::Failed("a control with an offload connector".to_owned());
-    assert_eq!(of(3e7, 0.0), failed);
-    assert_eq!(of(0.0, 4_256.0), failed);
 }
 
 /// Signals of a precise router: prompt tokens, hits of the chosen, of chance and of the best.

@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
 use weir_store::{Address, Layout, Product, Put, RespOptions, RespTier, Stored, Tier};
@@ -17,7 +18,7 @@ const BATCH: usize = 50_000;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn main() {
-    println!("store           keys  count s  clear s  memory MiB");
+    println!("store           keys  count s    CPU s  clear s  memory MiB");
     for product in [Product::Redis, Product::Valkey] {
         if program(product).is_none() {
             println!("{product}: not installed");
@@ -55,9 +56,9 @@ fn measure(name: &str, address: &Address) {
         }
         drop(all);
         let before = memory(true);
-        let began = Instant::now();
+        let (began, used) = (Instant::now(), cpu());
         assert_eq!(tier.report(later()).unwrap().layout_chunks, Some(count));
-        let counted = began.elapsed().as_secs_f64();
+        let (counted, used) = (began.elapsed().as_secs_f64(), cpu() - used);
         let grown = memory(false).saturating_sub(before);
         let cleared = (count == KEYS).then(|| {
             let began = Instant::now();
@@ -67,11 +68,15 @@ fn measure(name: &str, address: &Address) {
             format!("{cleared:.2}")
         });
         let cleared = cleared.unwrap_or_default();
-        println!(
-            "{name:<12} {count:>8} {counted:>8.2} {cleared:>8} {:>11.1}",
-            grown as f64 / 1024.0
-        );
+        let grown = grown as f64 / 1024.0;
+        println!("{name:<12} {count:>8} {counted:>8.2} {used:>8.2} {cleared:>8} {grown:>11.1}");
     }
+}
+
+/// Seconds of this thread, which is the one that asks.
+fn cpu() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// The most resident memory of this process, KiB, from now on where that is asked for.

@@ -310,9 +310,18 @@ impl Layout {
 
     /// Whose key it is, if it is one of this layout and of no other.
     pub fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
+        self.reader().parse(key)
+    }
+
+    /// Reads many keys.
+    pub(super) fn reader(&self) -> Reader<'_> {
         let mut prefix = Vec::new();
         self.prefix(&mut prefix);
-        let rest = key.strip_prefix(prefix.as_slice())?;
+        Reader { layout: self, prefix }
+    }
+
+    /// The same of what follows the beginning that all keys have.
+    fn parse_rest(&self, rest: &[u8]) -> Option<(ChunkHash, Part)> {
         match self {
             Self::Weir { .. } | Self::LmcacheServer { salt: None, .. } => {
                 Some((ChunkHash(from_hex(rest)?), Part::Value))
@@ -388,6 +397,19 @@ impl Layout {
     pub fn metadata_length(metadata: &[u8]) -> Option<usize> {
         let length = i32::from_ne_bytes(*metadata.first_chunk()?);
         usize::try_from(length).ok()
+    }
+}
+
+/// A layout with what all of its keys begin with.
+pub(super) struct Reader<'a> {
+    layout: &'a Layout,
+    prefix: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// See [`Layout::parse`].
+    pub(super) fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
+        self.layout.parse_rest(key.strip_prefix(self.prefix.as_slice())?)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn of(said: &Said<'_>, is_local: bool) -> Option<u64> {
     // A number of another namespace of processes is somebody else's here.
     let is_it = close(seen.age, Duration::from_secs(uptime))
         && close(seen.used, Duration::try_from_secs_f64(seconds).ok()?);
-    is_it.then(|| seen.used.as_nanos() as u64)
+    is_it.then_some(seen.used.as_nanos() as u64)
 }
 
 /// The process of this machine that the server is, as far as its number and age say. A server in a

@@ -26,7 +26,7 @@ const DISTINCT_MAX: usize = 1 << 20;
 /// of 16,384 each.
 const NAMES_MAX: u64 = 1 << 14;
 /// How much longer a key of a proof may live than the call that writes it, should nobody remove it.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_mins(1);
 
 /// What is done with a page of keys, on the connection that they came from.
 type Work<'a> = &'a mut dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<(), RespError>;
@@ -168,22 +168,20 @@ fn prove(
         key.clear();
         layout.key(&nobodys(attempt), telling(layout), &mut key);
         let command: [&[u8]; 5] = [b"SET", &key, b"", b"EX", life.as_bytes()];
-        match connection.call(&command, deadline)? {
-            Value::Error(words) => match Refusal::of(words.as_bytes()) {
+        if let Value::Error(words) = connection.call(&command, deadline)? {
+            match Refusal::of(words.as_bytes()) {
                 // Another server of the cluster has the slot of this name.
-                Refusal::Moved { .. } | Refusal::Ask { .. } => {}
+                Refusal::Moved { .. } | Refusal::Ask { .. } => continue,
                 _ => return Ok(false),
-            },
-            _ => {
-                let mut found = false;
-                scan(connection, layout, deadline, &mut |_, keys| {
-                    found |= keys.contains(&key);
-                    Ok(())
-                })?;
-                connection.call(&[b"DEL", &key], deadline)?;
-                return Ok(found);
             }
         }
+        let mut found = false;
+        scan(connection, layout, deadline, &mut |_, keys| {
+            found |= keys.contains(&key);
+            Ok(())
+        })?;
+        connection.call(&[b"DEL", &key], deadline)?;
+        return Ok(found);
     }
     Ok(false)
 }

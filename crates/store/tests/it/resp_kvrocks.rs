@@ -151,7 +151,7 @@ fn processor_time_has_parts_of_a_second() {
             Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
         };
         let (before, began) = (spent(), kernel());
-        while kernel() - began < Duration::from_millis(200) {
+        while kernel().saturating_sub(began) < Duration::from_millis(200) {
             std::hint::spin_loop();
         }
         let grown = spent() - before;

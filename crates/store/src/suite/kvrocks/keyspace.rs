@@ -1,4 +1,4 @@
-//! The keys, in the order in which RocksDB has them, and what their bytes count as.
+//! The keys, in the order in which `RocksDB` has them, and what their bytes count as.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,7 +7,7 @@ use std::time::Instant;
 /// Bytes of a memtable before it is flushed (`rocksdb.write_buffer_size`, 64 MiB by default); a
 /// server with a small limit has small ones, as it would have to.
 const MEMTABLE_BYTES: u64 = 64 << 20;
-/// What RocksDB keeps beside key and value, about.
+/// What `RocksDB` keeps beside key and value, about.
 const OVERHEAD: u64 = 64;
 
 #[derive(Debug)]
@@ -163,8 +163,9 @@ fn fits(glob: &[u8], text: &[u8]) -> bool {
         ([b'*'], _) | ([], []) => true,
         ([b'*', rest @ ..], _) => (0..=text.len()).any(|from| fits(rest, &text[from..])),
         ([b'?', rest @ ..], [_, tail @ ..]) => fits(rest, tail),
-        ([b'\\', byte, rest @ ..], [first, tail @ ..]) => byte == first && fits(rest, tail),
         ([b'[', ..], _) | ([_, ..], []) | ([], [_, ..]) => false,
-        ([byte, rest @ ..], [first, tail @ ..]) => byte == first && fits(rest, tail),
+        ([b'\\', byte, rest @ ..] | [byte, rest @ ..], [first, tail @ ..]) => {
+            byte == first && fits(rest, tail)
+        }
     }
 }

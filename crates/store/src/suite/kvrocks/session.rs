@@ -164,11 +164,15 @@ impl<'a> Session<'a> {
             Reply::Verbatim(said) => line(format!("${}\r\n{said}\r\n", said.len())),
             Reply::Map(parts) if self.is_resp3 => {
                 line(format!("%{}\r\n", parts.len() / 2));
-                parts.iter().for_each(|part| self.reply(part));
+                for part in parts {
+                    self.reply(part);
+                }
             }
             Reply::Map(parts) | Reply::Array(parts) => {
                 line(format!("*{}\r\n", parts.len()));
-                parts.iter().for_each(|part| self.reply(part));
+                for part in parts {
+                    self.reply(part);
+                }
             }
         }
     }

@@ -53,17 +53,16 @@ fn stores_that_take_nothing_do_not_count_whatever_host_memory_serves() {
     let full = arm("lmcache-redis", "full", "32MiB", &full);
     experiment(path, &format!("[{read_only}, {full}]"), PRESSED, REQUESTS);
     let answer = measured(path);
-    let void = ("{\"void\":\"no-operation\"}", "No key of it is in redis");
-    assert_judged(path, "read-only", void, &answer);
-    let refused = evidence(path, "full");
-    assert!(refused["verdict"] != "effective", "{refused:#}");
-    for arm in ["read-only", "full"] {
-        let seen = evidence(path, arm);
-        let failures = seen["signals"]["store-failures"].as_array().unwrap();
-        let remote = failures.iter().filter(|of| of["tier"] == "remote");
-        let count: f64 = remote.map(|of| of["value"].as_f64().unwrap()).sum();
-        assert!(count > 0.0, "{arm}: {seen:#}");
-    }
+    // What nobody can write to is found before there is a load.
+    let status = json(&super::local::cell(path, "read-only").join("cell.json"))["status"].clone();
+    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    assert!(why.contains("none may be written"), "{why}");
+    let seen = evidence(path, "full");
+    assert!(seen["verdict"]["overhead-only"] == "nearer-tier", "{seen:#}");
+    let failures = seen["signals"]["store-failures"].as_array().unwrap();
+    let remote = failures.iter().filter(|of| of["tier"] == "remote");
+    let count: f64 = remote.map(|of| of["value"].as_f64().unwrap()).sum();
+    assert!(count > 0.0, "{seen:#}");
     nothing_is_left();
 }
 
@@ -90,10 +89,10 @@ fn a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms() {
     nothing_is_left();
 }
 
-/// A file system in memory of 64 KiB, which is there for one run of Weir alone.
+/// File systems in memory, each of which is there for one run of Weir alone.
 #[test]
-fn a_disk_that_is_memory_and_has_no_room_is_told_and_void() {
-    let test = "a_disk_that_is_memory_and_has_no_room_is_told_and_void";
+fn a_disk_that_is_memory_and_has_no_room_is_told_and_does_not_count() {
+    let test = "a_disk_that_is_memory_and_has_no_room_is_told_and_does_not_count";
     if !is_asked_for(test) {
         return;
     }
@@ -106,24 +105,32 @@ fn a_disk_that_is_memory_and_has_no_room_is_told_and_void() {
     experiment(path, arms, PRESSED, REQUESTS);
     let text = fs::read_to_string(path.join("local.yaml")).unwrap();
     let target = format!("{{weights: generated, disk: '{}', cores", disk.display());
-    fs::write(path.join("local.yaml"), text.replace("{weights: generated, cores", &target))
-        .unwrap();
-    let mount = "mount -t tmpfs -o size=64k none disk";
-    let of_own = |command: &str| {
+    let text = text.replace("{weights: generated, cores", &target);
+    fs::write(path.join("local.yaml"), text).unwrap();
+    let of_size = |size: &str, command: &str| {
+        let command = format!("mount -t tmpfs -o size={size} none disk && exec {command}");
         let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", command]);
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &command]);
         unshare.current_dir(path).output()
     };
-    if !of_own(mount).is_ok_and(|tried| tried.status.success()) {
+    if !of_size("64k", "true").is_ok_and(|tried| tried.status.success()) {
         println!("SKIPPED {test}: this user may not mount a file system of its own (unshare)");
         return;
     }
-    let run = of_own(&format!("{mount} && exec {WEIR} run local.yaml --out run")).unwrap();
-    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    let run = format!("{WEIR} run local.yaml --out run");
+    let said = of_size("64k", &run).unwrap();
+    let cell = super::local::cell(path, "native-fs");
+    let status = json(&cell.join("cell.json"))["status"].clone();
+    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#} {said:?}"));
+    assert!(why.contains("64 KiB free"), "{why}");
+    fs::remove_dir_all(path.join("run")).unwrap();
+    // Room for one prompt of eight: host memory serves the others.
+    let said = of_size("8m", &run).unwrap();
     let seen = evidence(path, "native-fs");
     let notes = seen["notes"].to_string();
-    assert!(notes.contains("tmpfs"), "{notes}\n{said}");
-    assert_eq!(seen["verdict"]["void"], "no-operation", "{seen:#}\n{said}");
+    assert!(notes.contains("tmpfs") && notes.contains("8 MiB"), "{notes} {said:?}");
+    let reason = &seen["verdict"]["overhead-only"];
+    assert_eq!(reason, "nearer-tier", "{seen:#} {said:?}");
     nothing_is_left();
 }
 

@@ -117,11 +117,8 @@ impl Bench<'_> {
     /// Loads a batch alone.
     fn load_pace(&self, keys: &[weir_store::ChunkHash], point: Point) -> f64 {
         let mut blocks: Vec<_> = (0..point.depth).map_while(|_| self.slab().take()).collect();
-        let mut gets: Vec<Get<'_>> = keys
-            .iter()
-            .zip(&mut blocks)
-            .map(|(key, into)| Get { key: *key, into: &mut **into })
-            .collect();
+        let mut gets: Vec<Get<'_>> =
+            keys.iter().zip(&mut blocks).map(|(key, into)| Get { key: *key, into }).collect();
         let mut fetched = vec![Fetched::Miss; gets.len()];
         let began = Instant::now();
         self.tier().get(&mut gets, began + self.config().deadline, &mut fetched);

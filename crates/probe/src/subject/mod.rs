@@ -39,7 +39,7 @@ pub struct Facts {
     pub warnings: Vec<String>,
 }
 
-/// ConfigLines of a configuration, and the flag that they were given with.
+/// Lines of a configuration, and the flag that they were given with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigLines {
     /// As they were written.
@@ -63,7 +63,7 @@ pub struct SubjectOptions {
     pub checksums: bool,
     /// Whom to trust where TLS is spoken.
     pub tls: TlsConfig,
-    /// ConfigLines for the configuration of a store that is started, after those of its recipe.
+    /// Lines for the configuration of a store that is started, after those of its recipe.
     pub lines: ConfigLines,
     /// Whether a tier on a disk goes through the page cache.
     pub page_cache: bool,

@@ -46,7 +46,7 @@ const OURS: [&str; 14] = [
     "slaveof",
 ];
 /// Longest wait for a server that writes what it has in memory to its files.
-const FLUSH_TIME: Duration = Duration::from_secs(60);
+const FLUSH_TIME: Duration = Duration::from_mins(1);
 
 /// A store.
 #[derive(Debug)]

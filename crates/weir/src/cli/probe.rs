@@ -52,6 +52,8 @@ pub(crate) struct ProbeArgs {
     #[command(flatten)]
     pub(crate) points: PointArgs,
     #[command(flatten)]
+    pub(crate) caches: CacheArgs,
+    #[command(flatten)]
     pub(crate) keys: KeyArgs,
     #[command(flatten)]
     pub(crate) against: AgainstArgs,
@@ -139,17 +141,23 @@ pub(crate) struct PointArgs {
     /// Accept any certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Leave out the runs that say where the time goes.
+    #[arg(long)]
+    pub(crate) no_differential: bool,
+}
+
+/// Whether caches answer.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Caches")]
+pub(crate) struct CacheArgs {
     /// Keep loads from coming out of caches: a tier in a folder passes the page cache by, or it is
-    /// dropped between laps, as are the files of a store on this machine. A row is called cold where
-    /// at least 90 % of what was loaded was read from the device.
+    /// dropped between laps, as are the files of a store on this machine. A row is called cold
+    /// where at least 90 % of what was loaded was read from the device.
     #[arg(long, conflicts_with = "trace")]
     pub(crate) cold: bool,
     /// Let a tier in a folder go through the page cache, as tiers without `O_DIRECT` do.
     #[arg(long)]
     pub(crate) page_cache: bool,
-    /// Leave out the runs that say where the time goes.
-    #[arg(long)]
-    pub(crate) no_differential: bool,
 }
 
 /// What is asked for.
@@ -189,9 +197,13 @@ pub(crate) struct KeyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Two tiers in turns (A is TARGET, B is --against)")]
 pub(crate) struct AgainstArgs {
-    /// A second target: each repeat is measured on both in turns (A B, B A, ...), with the same keys
-    /// and draws, and the ratio A / B gets a 95 % interval.
-    #[arg(long, value_name = "TARGET", conflicts_with_all = ["trace", "profile", "plots", "csv", "hardware"])]
+    /// A second target: each repeat is measured on both in turns (A B, B A, ...), with the same
+    /// keys and draws, and the ratio A / B gets a 95 % interval.
+    #[arg(
+        long,
+        value_name = "TARGET",
+        conflicts_with_all = ["trace", "profile", "plots", "csv", "hardware"]
+    )]
     pub(crate) against: Option<String>,
     /// A line for the configuration of A, where Weir starts it. May be repeated.
     #[arg(long, value_name = "LINE", requires = "against")]

@@ -72,8 +72,8 @@ fn a_tier_larger_than_the_pool_is_effective() {
     assert!(verdicts(&rows, "llm-d-redis").contains("void (no-choice)"));
 }
 
-/// A prefix of 3,000 tokens has 11 whole chunks of 256 and 2 of 1,024: what is left over is computed
-/// again whatever the store is.
+/// A prefix of 3,000 tokens has 11 whole chunks of 256 and 2 of 1,024: what is left over is
+/// computed again whatever the store is.
 #[test]
 fn larger_chunks_lower_the_hit_rate_of_the_hyper_converged_node() {
     let folder = tempfile::tempdir().unwrap();

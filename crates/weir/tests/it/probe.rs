@@ -122,8 +122,8 @@ fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
     assert!(from.iter().all(|row| row.1 == "device"), "{from:?}");
 }
 
-/// Where a file system has no direct access, the page cache is dropped between laps of so few blocks
-/// that few are asked for twice.
+/// Where a file system has no direct access, the page cache is dropped between laps of so few
+/// blocks that few are asked for twice.
 #[test]
 fn a_cold_probe_drops_the_page_cache() {
     let folder = tempfile::tempdir().unwrap();
@@ -534,9 +534,9 @@ fn ctrl_c_keeps_what_was_measured() {
     ];
     let mut running = Running::start(folder.path(), &args);
     let err = folder.path().join("stderr");
-    // 40 of 400 runs: every point has had five repeats.
+    // 40 of 400 runs and the lookups: every point has had five repeats.
     running.wait_until("some repeats", || {
-        fs::read_to_string(&err).is_ok_and(|text| text.contains("40/400 runs"))
+        fs::read_to_string(&err).is_ok_and(|text| text.contains("40/401 runs"))
     });
     running.signal(rustix::process::Signal::INT);
     assert_eq!(running.end().code(), Some(1), "{}", running.words());

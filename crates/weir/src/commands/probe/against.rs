@@ -1,7 +1,8 @@
 //! `weir probe A --against B`: two tiers in turns, the ratio of their figures, and claims about it.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write;
+use std::io::Write as _;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -43,11 +44,10 @@ impl Times {
         Some(Self { ratio: times(change.percent), interval, pairs: change.pairs })
     }
 
-    fn words(&self) -> String {
-        let range = self.interval.map_or("-".to_owned(), |(low, high)| {
+    fn range(&self) -> String {
+        self.interval.map_or("-".to_owned(), |(low, high)| {
             format!("{} to {}", summary::figure(low), summary::figure(high))
-        });
-        format!("{} ({range})", summary::figure(self.ratio))
+        })
     }
 }
 
@@ -71,7 +71,10 @@ struct Judged {
 /// All of it.
 fn document(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> Value {
     let [a, b] = reports;
-    let times = |times: &Times| json!({"ratio": times.ratio, "interval": times.interval, "pairs": times.pairs});
+    let times = |of: &Times| {
+        let Times { ratio, interval, pairs } = of;
+        json!({"ratio": ratio, "interval": interval, "pairs": pairs})
+    };
     let points = points.iter().map(|point| {
         let Times { ratio, interval, pairs } = point.times;
         json!({
@@ -218,7 +221,7 @@ fn judge(claim: &Assertion, measured: &[Measured; 2]) -> Judged {
 fn written(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> String {
     let mut out = String::new();
     for (name, report) in ["A", "B"].iter().zip(reports) {
-        out += &format!("{name}: {}", summary::facts(report));
+        let _ = write!(out, "{name}: {}", summary::facts(report));
     }
     out.push('\n');
     let repeats = points.iter().map(|point| point.times.pairs).max().unwrap_or(0);
@@ -226,7 +229,8 @@ fn written(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> String
         "A against B in turns, {repeats} repeats; GB/s are medians, the ratio A / B is that of the \
          means with its 95 % interval"
     );
-    let heads = ["facet", "A", ">A GB/s", "A loads from", "B", ">B GB/s", "B loads from", "A / B"];
+    let heads =
+        ["side", "point", ">A GB/s", "A from", ">B GB/s", "B from", ">A / B", "95 % interval"];
     let mut table = Table::new(&title, &heads);
     let sides = reports[0].measured.points.iter().zip(&reports[1].measured.points);
     let mut rows = points.iter();
@@ -247,15 +251,17 @@ fn written(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> String
                 let from = result.loaded_from.filter(|_| facet == Facet::Read);
                 from.map_or(String::new(), |from| from.to_string())
             };
+            // With blocks of their own, both sides' points are named.
+            let both = format!("{} / {}", point.a, point.b);
             table.rows.push(vec![
                 point.facet.into(),
-                point.a.clone().into(),
+                if point.a == point.b { point.a.clone() } else { both }.into(),
                 rate(a).into(),
                 from(a).into(),
-                point.b.clone().into(),
                 rate(b).into(),
                 from(b).into(),
-                point.times.words().into(),
+                summary::figure(point.times.ratio).into(),
+                point.times.range().into(),
             ]);
         }
     }
@@ -274,12 +280,13 @@ fn rulings(judged: &[Judged]) -> String {
         return String::new();
     }
     let title = "Claims about A / B, over all points (the geometric mean of each repeat)";
-    let mut table = Table::new(title, &["claim", "A / B", "verdict"]);
+    let mut table = Table::new(title, &["claim", ">A / B", "95 % interval", "verdict"]);
     for one in judged {
-        let times = one.times.map_or("-".to_owned(), |times| times.words());
+        let figure = |of: fn(&Times) -> String| one.times.as_ref().map_or("-".to_owned(), of);
         table.rows.push(vec![
             one.claim.clone().into(),
-            times.into(),
+            figure(|times| summary::figure(times.ratio)).into(),
+            figure(Times::range).into(),
             one.ruling.to_string().into(),
         ]);
     }

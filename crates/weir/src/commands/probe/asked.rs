@@ -117,8 +117,8 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
             None => ConfigLines { text: args.against.set_a.clone(), flag: "set-a" },
             Some(_) => ConfigLines { text: args.against.set_b.clone(), flag: "set-b" },
         },
-        page_cache: args.points.page_cache && has_page_cache(&target),
-        cold: args.points.cold && memory(&target).is_none(),
+        page_cache: args.caches.page_cache && has_page_cache(&target),
+        cold: args.caches.cold && memory(&target).is_none(),
     };
     check_caches(args)?;
     let traces = traces(reading.as_ref(), args.keys.requests, &config)?;
@@ -144,12 +144,12 @@ fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
     let words = [Some(&args.target), args.against.against.as_ref()];
     let targets = words.into_iter().flatten().map(|word| Target::parse(word));
     let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
-    if args.points.page_cache && !targets.iter().any(has_page_cache) {
+    if args.caches.page_cache && !targets.iter().any(has_page_cache) {
         let why = "--page-cache: only a tier in a folder has one, such as disk:/mnt/nvme/kv";
         return Err(Mistake(why.to_owned()).into());
     }
     let memories: Vec<&str> = targets.iter().filter_map(memory).collect();
-    if args.points.cold && memories.len() == targets.len() {
+    if args.caches.cold && memories.len() == targets.len() {
         let why = format!(
             "--cold: {} keeps blocks in memory, where nothing comes from a device; leave it out, \
              or probe a folder or a store on a disk",

@@ -255,12 +255,13 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
         && store.link == profile.link()
     {
         warnings.push(format!(
-            "The {} figures of {} for {} are assumptions ({}): give `store.link` figures of your \
-             own.",
+            "The {} figures of {} for {} are assumptions ({}): measure your own with `weir probe {} \
+             --profile FILE.yaml` and name it as `store.profile`.",
             TierKind::Remote,
             arm.name,
             profile.name,
-            profile.source
+            profile.source,
+            profile.name
         ));
     }
 }

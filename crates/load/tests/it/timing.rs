@@ -140,7 +140,7 @@ fn bounds_hold_when_the_generator_is_late() {
     }
     // Its threads write their logs to the end.
     drop(server);
-    // Where no processor is free, the kernel itself sends late what was written, 25 ms at times: the
-    // stamp is that of the arrival, and the longest way that was tried at the start is shorter.
+    // Where no processor is free, the kernel itself sends late what was written, 25 ms at times:
+    // the stamp is that of the arrival, and the longest way tried at the start is shorter.
     check_times(&rows, &log.lock().unwrap(), report.started_unix_ns, 90);
 }

@@ -1,6 +1,6 @@
 //! Counting and removing the keys of a layout among a million: seconds, and what this process needs
-//! for it, on Redis, Valkey and a server with the manners of Kvrocks (in this process: its memory is
-//! there before).
+//! for it, on Redis, Valkey and a server with the manners of Kvrocks (in this process: its memory
+//! is there before).
 //!
 //! `cargo bench -p weir-store --bench keys`
 

@@ -1,11 +1,11 @@
-//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic. And those
-//! that it sent and they did not count: something else answered.
+//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic. And
+//! those that it sent and they did not count: something else answered.
 //!
 //! Engines count a prompt when its prefill ends, the generator where the first token came, a moment
 //! later. What both count over the window can differ by the requests at its edges, and the scrapes
 //! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
-//! beyond them is of other clients, whose load and whose hits are in every figure of the cell. Where
-//! a tenth and more is missing, a cache or other engines answered, of which no metric speaks.
+//! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
+//! Where a tenth and more is missing, a cache or other engines answered, of which no metric speaks.
 
 use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, RequestRow, Window};
@@ -18,8 +18,8 @@ use crate::beyond::template_tokens;
 const REACH: Nanos = Nanos::from_secs(30);
 /// A counter may follow the answer so late: vLLM records what it did in the same turn of its loop.
 const SLACK: Nanos = Nanos::from_millis(250);
-/// Share of the tokens that counts may differ by where answers do not say how long prompts were, and
-/// that may be missing in an engine's count.
+/// Share of the tokens that counts may differ by where answers do not say how long prompts were,
+/// and that may be missing in an engine's count.
 const UNCOUNTED_SHARE: f64 = 0.1;
 
 /// Prompt tokens that engines counted in the window, and what the load sent.

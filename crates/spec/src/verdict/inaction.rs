@@ -28,8 +28,17 @@ pub(super) fn void(
     signals: &Signals,
     claims: &[Claim],
 ) -> Option<Decision> {
-    let get = |kind| signals.get(kind);
-    let count = |kind| get(kind).unwrap_or(0.0);
+    unreached(arm, facts, signals, claims).or_else(|| empty_tier(arm, signals, claims))
+}
+
+/// A mechanism that nothing reached, or that said that it would not act.
+fn unreached(
+    arm: &Arm,
+    facts: &Facts<'_>,
+    signals: &Signals,
+    claims: &[Claim],
+) -> Option<Decision> {
+    let count = |kind| signals.get(kind).unwrap_or(0.0);
     let stored = count(SignalKind::StoredBytes);
     let chunk = arm.offload.as_ref().map_or(0, |offload| u64::from(offload.chunk_tokens));
     if let Some(longest) = facts.longest_offer.filter(|longest| *longest < chunk)
@@ -52,6 +61,14 @@ pub(super) fn void(
         let remedy = "use a mode of it that runs on this platform";
         return Some(decided(claims.to_vec(), words, remedy));
     }
+    None
+}
+
+/// A farthest tier that holds nothing.
+fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision> {
+    let get = |kind| signals.get(kind);
+    let stored = get(SignalKind::StoredBytes).unwrap_or(0.0);
+    let served = get(SignalKind::ExternalHitTokens).unwrap_or(0.0);
     let offload = arm.offload.as_ref()?;
     let tier = offload.farthest()?;
     let (held, nothing, role) = match (tier, &offload.store) {

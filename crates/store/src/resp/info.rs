@@ -148,7 +148,7 @@ impl StoreReport {
         used.sum::<Option<u64>>().map(Bytes)
     }
 
-    /// Keys in the database, whoever they belong to; nothing where any server is not known to count.
+    /// Keys in the database, whoever they belong to; nothing where a server is not known to count.
     pub fn keys(&self) -> Option<u64> {
         self.servers.iter().map(|server| server.keys).sum()
     }

@@ -22,8 +22,8 @@ const PAGE: &[u8] = b"4000";
 /// Keys that are told apart: eight bytes of memory each, 8 MiB in all. Above this, keys that `SCAN`
 /// gives twice (Redis, while its table grows or shrinks) are counted twice.
 const DISTINCT_MAX: usize = 1 << 20;
-/// Names that are tried for a key that a server of a cluster takes: a thousand masters have 16 slots
-/// of 16,384 each.
+/// Names that are tried for a key that a server of a cluster takes: a thousand masters have 16
+/// slots of 16,384 each.
 const NAMES_MAX: u64 = 1 << 14;
 /// How much longer a key of a proof may live than the call that writes it, should nobody remove it.
 const LIFE: Duration = Duration::from_mins(1);
@@ -154,8 +154,8 @@ fn count_on(
     Ok(seen.len() as u64 + beyond)
 }
 
-/// Writes a key of the layout that no chunk has, and looks whether `SCAN` finds it. False also where
-/// the server takes no key.
+/// Writes a key of the layout that no chunk has, and looks whether `SCAN` finds it. False also
+/// where the server takes no key.
 fn prove(
     connection: &mut Connection,
     layout: &Layout,
@@ -197,9 +197,9 @@ fn nobodys(attempt: u64) -> ChunkHash {
     ChunkHash(hash)
 }
 
-/// Removes all keys of this layout: passes go on until one removes none. Where the cursor is the last
-/// key of a page, a server that does not find it goes on behind the next one, so that each page which
-/// was removed hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
+/// Removes all keys of this layout: passes go on until one removes none. Where the cursor is the
+/// last key of a page, a server that does not find it goes on behind the next one, so that each
+/// page which was removed hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
 pub(super) fn clear(
     fleet: &Fleet,
     layout: &Layout,

@@ -104,9 +104,15 @@ macro_rules! on_every_store {
         on_every_store! { @on redis, Real(weir_store::Product::Redis); $($test),* }
         on_every_store! { @on valkey, Real(weir_store::Product::Valkey); $($test),* }
         on_every_store! { @on kvrocks, Real(weir_store::Product::Kvrocks); $($test),* }
-        on_every_store! { @on kvrocks_2_10, Scripted(weir_store::suite::Release::V2_10); $($test),* }
-        on_every_store! { @on kvrocks_2_11, Scripted(weir_store::suite::Release::V2_11); $($test),* }
-        on_every_store! { @on kvrocks_2_12, Scripted(weir_store::suite::Release::V2_12); $($test),* }
+        on_every_store! {
+            @on kvrocks_2_10, Scripted(weir_store::suite::Release::V2_10); $($test),*
+        }
+        on_every_store! {
+            @on kvrocks_2_11, Scripted(weir_store::suite::Release::V2_11); $($test),*
+        }
+        on_every_store! {
+            @on kvrocks_2_12, Scripted(weir_store::suite::Release::V2_12); $($test),*
+        }
     };
     (@on $name:ident, $kind:ident($of:expr); $($test:ident),*) => {
         mod $name {

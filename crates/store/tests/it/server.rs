@@ -213,8 +213,8 @@ fn recipes_are_those_of_the_documentation() {
     }
 }
 
-/// What Weir starts by itself are the documentation's lines, but for their figures of threads, which
-/// a small machine has fewer of, and of room.
+/// What Weir starts by itself are the documentation's lines, but for their figures of threads,
+/// which a small machine has fewer of, and of room.
 #[test]
 fn what_is_started_is_the_recipe() {
     for (name, product) in

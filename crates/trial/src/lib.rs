@@ -36,7 +36,6 @@ use weir_observe::{
     Scraper, Source, UnixNanos,
 };
 use weir_record::{CellWriter, SeriesRow, ShortWindow};
-use weir_spec::likeness::written_mechanism;
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
@@ -384,13 +383,11 @@ impl Measurement<'_> {
         let (Some(local), Some(offload)) = (self.site.processes(), &self.arm().offload) else {
             return;
         };
-        if written_mechanism(self.arm()).is_empty() {
-            let source = "the plan, as it was started";
-            let largest = offload.capacities().map(|(_, bytes)| bytes.0).max().unwrap_or(0);
-            signals.add(SignalKind::TierCapacityBytes, largest as f64, source);
-            for (tier, bytes) in offload.capacities() {
-                signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
-            }
+        let source = "the plan, as it was started";
+        let largest = offload.capacities().map(|(_, bytes)| bytes.0).max().unwrap_or(0);
+        signals.add(SignalKind::TierCapacityBytes, largest as f64, source);
+        for (tier, bytes) in offload.capacities() {
+            signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
         }
         if let (Some(tier), Some(refused)) = (offload.farthest(), edges.refused)
             && refused > 0

@@ -77,7 +77,7 @@ pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
 
 /// Arguments and variables by which the file itself sets up an arm's mechanism. They take the place
 /// of what Weir writes: what the plan says of its tiers is not known of what runs.
-pub fn written_mechanism(arm: &Arm) -> Vec<String> {
+pub(crate) fn written_mechanism(arm: &Arm) -> Vec<String> {
     if arm.offload.is_none() {
         return Vec::new();
     }

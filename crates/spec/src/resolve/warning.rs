@@ -110,8 +110,8 @@ fn written_by_hand(deployment: &Deployment, warnings: &mut Vec<String>) {
         let written = written_mechanism(arm);
         if !written.is_empty() {
             warnings.push(format!(
-                "{} of {} take the place of what Weir writes: bytes and chunk_tokens of the arm are \
-                 then those of the prediction alone, and no capacity is known of what runs.",
+                "{} of {} take the place of what Weir writes: give its bytes and chunk_tokens in the \
+                 arm too, for prediction and verdict go by those, and what runs is not asked.",
                 written.join(", "),
                 arm.name
             ));

@@ -247,16 +247,18 @@ impl Farthest {
             "smaller nearer tiers, or a larger working set, so that they do not hold it all"
                 .to_owned()
         };
-        let mut lost = refused.map_or_else(String::new, |of| format!(" It refused {of}."));
-        if evicted > 0.0 {
-            lost.push_str(&format!(" It evicted {}.", Bytes(evicted as u64)));
-        }
+        let refused = refused.map_or_else(String::new, |of| format!(" It refused {of}."));
+        let evicted = if evicted > 0.0 {
+            format!(" It evicted {}.", Bytes(evicted as u64))
+        } else {
+            String::new()
+        };
         Decision {
             verdict: Verdict::OverheadOnly(OverheadReason::NearerTier),
             claims,
             explanation: format!(
                 "The tiers served {:.1} % of the reuse that the GPU did not hold, and nearer tiers \
-                 than {name} nearly all of that: it says nothing about {name}.{lost}",
+                 than {name} nearly all of that: it says nothing about {name}.{refused}{evicted}",
                 percent(seen.served, seen.eligible)
             ),
             remedy: Some(remedy),

@@ -252,8 +252,8 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
     assert!(served <= 1.0, "{served}");
     assert_ne!(json(&path.join("again/plan.json"))["salt"], salt, "other prompts");
 
-    // Who wants the same prompts gets what is there, and is told. None is asked twice in a run: hits
-    // of an earlier one stand out where few can be of this one.
+    // Who wants the same prompts gets what is there, and is told. None is asked twice in a run:
+    // hits of an earlier one stand out where few can be of this one.
     write(path, named, REQUESTS, ", same_prompts: true");
     let text = fs::read_to_string(path.join("e.yaml")).unwrap();
     fs::write(path.join("e.yaml"), text.replace("prefixes: 8", "prefixes: 4000")).unwrap();

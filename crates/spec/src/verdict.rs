@@ -11,7 +11,7 @@ mod offload;
 mod routing;
 
 pub use weir_model::Claim;
-use weir_model::{Bytes, SignalKind, Signals, Verdict};
+use weir_model::{Bytes, Signal, SignalKind, Signals, Verdict};
 
 use crate::plan::{Arm, ArmRole, Regime};
 
@@ -152,6 +152,18 @@ fn connected(signals: &Signals) -> Option<Claim> {
         held: Some(nothing(stored) && nothing(asked)),
         seen: format!("{} bytes stored, {} tokens asked for", said(stored), said(asked)),
     })
+}
+
+/// Whether so many tokens are more of the eligible ones than a rounding: questions and answers
+/// about a store go over its sockets too.
+fn is_more_than_rounding(tokens: f64, eligible: f64) -> bool {
+    tokens > 0.0 && tokens >= NEGLIGIBLE_SHARE * eligible
+}
+
+/// Who speaks of a quantity of all tiers together.
+fn sources(signals: &Signals, kind: SignalKind) -> impl Iterator<Item = &Signal> {
+    let all = signals.0.get(&kind).map_or(&[][..], Vec::as_slice);
+    all.iter().filter(|signal| signal.tier.is_none())
 }
 
 /// The weaker of two halves, with the claims of both.

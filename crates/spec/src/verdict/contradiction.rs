@@ -2,7 +2,7 @@
 
 use weir_model::{Signal, SignalKind, Signals, TierKind, Verdict};
 
-use super::{Claim, Decision, NEGLIGIBLE_SHARE};
+use super::{Claim, Decision, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
 /// Two who counted the same tokens differ by less than this share of the larger count.
@@ -29,7 +29,7 @@ impl<'a> Contradiction<'a> {
     /// all. Answers that tell nothing of caches are no source.
     fn of_answers(signals: &'a Signals) -> Option<Self> {
         let prompt = signals.get(SignalKind::PromptTokens)?;
-        let mut sources = whole(signals, SignalKind::ExternalHitTokens);
+        let mut sources = sources(signals, SignalKind::ExternalHitTokens);
         let engines = sources.next()?;
         let answers = sources.find(|other| other.source.who != engines.source.who)?;
         let apart = (engines.value - answers.value).abs();
@@ -44,8 +44,8 @@ impl<'a> Contradiction<'a> {
             return None;
         }
         let eligible = signals.get(SignalKind::EligibleTokens)?;
-        let is_much = |of: &Signal| of.value > 0.0 && of.value >= NEGLIGIBLE_SHARE * eligible;
-        let mut sources = whole(signals, SignalKind::RemoteHitTokens);
+        let is_much = |of: &Signal| is_more_than_rounding(of.value, eligible);
+        let mut sources = sources(signals, SignalKind::RemoteHitTokens);
         let mechanism = sources.next().filter(|of| is_much(of))?;
         let store = sources.find(|of| of.source.who != mechanism.source.who && !is_much(of))?;
         Some(Self::Store { mechanism, store })
@@ -83,10 +83,4 @@ impl<'a> Contradiction<'a> {
             remedy: Some(remedy.to_owned()),
         }
     }
-}
-
-/// Sources of a quantity that speak of all tiers together.
-fn whole(signals: &Signals, kind: SignalKind) -> impl Iterator<Item = &Signal> {
-    let sources = signals.0.get(&kind).map_or(&[][..], Vec::as_slice);
-    sources.iter().filter(|signal| signal.tier.is_none())
 }

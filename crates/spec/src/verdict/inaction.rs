@@ -2,7 +2,7 @@
 
 use weir_model::{Bytes, Signal, SignalKind, Signals, TierKind, Verdict, VoidReason};
 
-use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE};
+use super::{Claim, Decision, Facts, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
 /// Two who counted the same tokens agree up to this: their windows end a request apart.
@@ -114,7 +114,7 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
 
 /// What was served out of a tier, as those say who counted it.
 enum Hits {
-    /// Nothing beyond a rounding: questions and answers about a store go over its sockets too.
+    /// Nothing beyond a rounding.
     None,
     /// One source says so, or several that differ.
     Alone(String),
@@ -124,17 +124,15 @@ enum Hits {
 
 fn hits(tier: TierKind, signals: &Signals) -> Hits {
     let eligible = signals.get(SignalKind::EligibleTokens).unwrap_or(0.0);
-    let is_more = |value: f64| value > 0.0 && value >= NEGLIGIBLE_SHARE * eligible;
-    let sources = signals.0.get(&SignalKind::hits_of(tier)).map_or(&[][..], Vec::as_slice);
-    let whole = |signal: &&Signal| signal.tier.is_none() && !signal.source.at_lookup;
-    let mut whole = sources.iter().filter(whole);
-    let Some(first) = whole.next() else { return Hits::None };
+    let served = |signal: &&Signal| !signal.source.at_lookup;
+    let mut sources = sources(signals, SignalKind::hits_of(tier)).filter(served);
+    let Some(first) = sources.next() else { return Hits::None };
     let told = || format!("{:.0} tokens were served out of it ({})", first.value, first.source.who);
     let near = |other: &Signal| {
         other.source.who != first.source.who
             && (other.value - first.value).abs() <= AGREE * other.value.max(first.value)
     };
-    match (is_more(first.value), whole.any(near)) {
+    match (is_more_than_rounding(first.value, eligible), sources.any(near)) {
         (false, _) => Hits::None,
         (true, false) => Hits::Alone(told()),
         (true, true) => Hits::Agreed(told()),

@@ -4,7 +4,9 @@ use weir_model::{Bytes, OverheadReason, SignalKind, Signals, TierKind, Verdict};
 
 use super::contradiction::Contradiction;
 use super::inaction;
-use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, tokens, unverified};
+use super::{
+    Claim, Decision, Facts, NEGLIGIBLE_SHARE, is_more_than_rounding, percent, tokens, unverified,
+};
 use crate::plan::{Arm, Regime};
 
 /// The figures that decide.
@@ -224,10 +226,9 @@ impl Farthest {
             TierKind::Host | TierKind::Gpu => return None,
         };
         let hits = signals.get(SignalKind::hits_of(tier));
-        let least = NEGLIGIBLE_SHARE * eligible;
         let claim = Claim {
             claim: format!("{name} served blocks"),
-            held: hits.map(|hits| hits > 0.0 && hits >= least),
+            held: hits.map(|hits| is_more_than_rounding(hits, eligible)),
             seen: hits.map_or_else(not_observable, |hits| tokens(hits, "hits")),
         };
         Some(Self { tier, name, claim })

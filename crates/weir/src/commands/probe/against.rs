@@ -44,6 +44,11 @@ impl Times {
         Some(Self { ratio: times(change.percent), interval, pairs: change.pairs })
     }
 
+    fn json(&self) -> Value {
+        let Self { ratio, interval, pairs } = self;
+        json!({"ratio": ratio, "interval": interval, "pairs": pairs})
+    }
+
     fn range(&self) -> String {
         self.interval.map_or("-".to_owned(), |(low, high)| {
             format!("{} to {}", summary::figure(low), summary::figure(high))
@@ -53,10 +58,10 @@ impl Times {
 
 /// A point of both sides.
 #[derive(Debug)]
-struct Faced {
-    facet: &'static str,
-    a: String,
-    b: String,
+struct Faced<'a> {
+    facet: Facet,
+    a: &'a PointResult,
+    b: &'a PointResult,
     times: Times,
 }
 
@@ -69,21 +74,18 @@ struct Judged {
 }
 
 /// All of it.
-fn document(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> Value {
+fn document(reports: &[Report; 2], points: &[Faced<'_>], judged: &[Judged]) -> Value {
     let [a, b] = reports;
-    let times = |of: &Times| {
-        let Times { ratio, interval, pairs } = of;
-        json!({"ratio": ratio, "interval": interval, "pairs": pairs})
-    };
     let points = points.iter().map(|point| {
-        let Times { ratio, interval, pairs } = point.times;
-        json!({
-            "facet": point.facet, "a": point.a, "b": point.b,
-            "ratio": ratio, "interval": interval, "pairs": pairs,
-        })
+        let mut fields = point.times.json();
+        fields["facet"] = point.facet.name().into();
+        fields["a"] = label(&point.a.point).into();
+        fields["b"] = label(&point.b.point).into();
+        fields
     });
     let claims = judged.iter().map(|one| {
-        json!({"claim": one.claim, "ruling": one.ruling, "times": one.times.as_ref().map(times)})
+        let times = one.times.as_ref().map(Times::json);
+        json!({"claim": one.claim, "ruling": one.ruling, "times": times})
     });
     let (points, claims): (Vec<Value>, Vec<Value>) = (points.collect(), claims.collect());
     json!({"a": a, "b": b, "points": points, "claims": claims})
@@ -124,7 +126,6 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     let measured = contest.run();
     progress.finish();
     let measured = measured?;
-    let points = faced(&measured);
     let judged: Vec<Judged> = claims.iter().map(|claim| judge(claim, &measured)).collect();
     let [a, b] = measured;
     let exits = [super::exit(&a, printer), super::exit(&b, printer)];
@@ -138,6 +139,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
         let found = summary::warnings(report, &side.config);
         report.warnings.extend(found);
     }
+    let points = faced(&reports);
     printer.result(&written(&reports, &points, &judged))?;
     if let Some((path, mut file)) = json {
         let document = document(&reports, &points, &judged);
@@ -198,17 +200,16 @@ fn described(side: &Asked) -> String {
     if lines.is_empty() { target } else { format!("{target}, with {}", lines.join("; ")) }
 }
 
-fn each(measured: &[Measured; 2]) -> impl Iterator<Item = (&PointResult, &PointResult)> {
-    measured[0].points.iter().zip(&measured[1].points)
-}
-
-fn faced(measured: &[Measured; 2]) -> Vec<Faced> {
-    let of = |a: &PointResult, b: &PointResult, facet: Facet| {
-        let times = Times::of(&pairs(a, b, facet))?;
-        Some(Faced { facet: facet.name(), a: label(&a.point), b: label(&b.point), times })
-    };
-    each(measured)
-        .flat_map(|(a, b)| Facet::ALL.into_iter().filter_map(move |facet| of(a, b, facet)))
+fn faced(reports: &[Report; 2]) -> Vec<Faced<'_>> {
+    let [first, second] = reports;
+    let points = first.measured.points.iter().zip(&second.measured.points);
+    points
+        .flat_map(|(a, b)| {
+            Facet::ALL.into_iter().filter_map(move |facet| {
+                let times = Times::of(&pairs(a, b, facet))?;
+                Some(Faced { facet, a, b, times })
+            })
+        })
         .collect()
 }
 
@@ -218,7 +219,7 @@ fn judge(claim: &Assertion, measured: &[Measured; 2]) -> Judged {
     Judged { claim: claim.to_string(), ruling, times }
 }
 
-fn written(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> String {
+fn written(reports: &[Report; 2], points: &[Faced<'_>], judged: &[Judged]) -> String {
     let mut out = String::new();
     for (name, report) in ["A", "B"].iter().zip(reports) {
         let _ = write!(out, "{name}: {}", summary::facts(report));
@@ -232,38 +233,31 @@ fn written(reports: &[Report; 2], points: &[Faced], judged: &[Judged]) -> String
     let heads =
         ["side", "point", ">A GB/s", "A from", ">B GB/s", "B from", ">A / B", "95 % interval"];
     let mut table = Table::new(&title, &heads);
-    let sides = reports[0].measured.points.iter().zip(&reports[1].measured.points);
-    let mut rows = points.iter();
-    for (a, b) in sides {
-        for facet in Facet::ALL {
-            if pairs(a, b, facet).is_empty() {
-                continue;
-            }
-            let Some(point) = rows.next() else { break };
-            let rate = |result: &PointResult| {
-                let side = match facet {
-                    Facet::Read => result.read.as_ref(),
-                    Facet::Write => result.write.as_ref(),
-                };
-                side.map_or("-".to_owned(), |side| summary::figure(side.gb_per_s.median))
+    for Faced { facet, a, b, times } in points {
+        let rate = |result: &PointResult| {
+            let side = match facet {
+                Facet::Read => result.read.as_ref(),
+                Facet::Write => result.write.as_ref(),
             };
-            let from = |result: &PointResult| {
-                let from = result.loaded_from.filter(|_| facet == Facet::Read);
-                from.map_or(String::new(), |from| from.to_string())
-            };
-            // With blocks of their own, both sides' points are named.
-            let both = format!("{} / {}", point.a, point.b);
-            table.rows.push(vec![
-                point.facet.into(),
-                if point.a == point.b { point.a.clone() } else { both }.into(),
-                rate(a).into(),
-                from(a).into(),
-                rate(b).into(),
-                from(b).into(),
-                summary::figure(point.times.ratio).into(),
-                point.times.range().into(),
-            ]);
-        }
+            side.map_or("-".to_owned(), |side| summary::figure(side.gb_per_s.median))
+        };
+        let from = |result: &PointResult| {
+            let from = result.loaded_from.filter(|_| *facet == Facet::Read);
+            from.map_or(String::new(), |from| from.to_string())
+        };
+        let (own, other) = (label(&a.point), label(&b.point));
+        // With blocks of their own, both sides' points are named.
+        let both = if own == other { own } else { format!("{own} / {other}") };
+        table.rows.push(vec![
+            facet.name().into(),
+            both.into(),
+            rate(a).into(),
+            from(a).into(),
+            rate(b).into(),
+            from(b).into(),
+            summary::figure(times.ratio).into(),
+            times.range().into(),
+        ]);
     }
     out += &text(&table);
     out += &rulings(judged);

@@ -242,9 +242,19 @@ fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["load", &served.url, "--working-set", "0,0.5,3", "--prefix-tokens", "512"];
     let more = ["--prompt-tokens", "16", "--output-tokens", "2", "--users", "2"];
-    let time = ["--duration", "5s", "--warmup", "2s", "--out", "run"];
-    let answer = weir(folder.path(), &[&args[..], &more, &time].concat());
-    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    let measured = || {
+        let time = ["--duration", "5s", "--warmup", "2s", "--out", "run"];
+        let answer = weir(folder.path(), &[&args[..], &more, &time].concat());
+        assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+        answer
+    };
+    let mut answer = measured();
+    // Engines count the tier of a hit when they admit a request, and where its prompt came from
+    // when it is computed: with a request between both at an edge of the window, no tier is told.
+    if answer.out.contains("GPU cache  tiers") {
+        fs::remove_dir_all(folder.path().join("run")).unwrap();
+        answer = measured();
+    }
     let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
     let sentence = "The GPU cache of one engine holds 8192 tokens. With working set 0: no prefix is \
                     shared; working set 0.5: 8 prefixes of 512 tokens; working set 3: 48 prefixes of \

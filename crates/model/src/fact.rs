@@ -52,6 +52,8 @@ pub enum FactKind {
     EngineVersion,
     /// The connectors that move blocks out of the GPU; empty without any.
     Connector,
+    /// Bytes of host memory that vLLM's own connector was told to use.
+    HostBytes,
     /// Version of `LMCache`.
     LmcacheVersion,
     /// Tokens of a chunk of `LMCache`.
@@ -64,7 +66,7 @@ pub enum FactKind {
 
 impl FactKind {
     /// All kinds, in the order of tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PrefixCaching,
         Self::Blocks,
         Self::BlockSize,
@@ -79,6 +81,7 @@ impl FactKind {
         Self::ServedModel,
         Self::EngineVersion,
         Self::Connector,
+        Self::HostBytes,
         Self::LmcacheVersion,
         Self::ChunkTokens,
         Self::StoreProduct,
@@ -91,6 +94,7 @@ impl FactKind {
         matches!(
             self,
             Self::Connector
+                | Self::HostBytes
                 | Self::LmcacheVersion
                 | Self::ChunkTokens
                 | Self::StoreProduct

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
 
 use super::line::plain;
-use super::start_up::{ARGUMENTS, BLOCK_SIZE, CONNECTOR, ENGINE, LMCACHE, number, version};
+use super::start_up::{ARGUMENTS, BLOCK_SIZE, CONNECTOR, ENGINE, LMCACHE, behind, number, version};
 
 /// The line of an engine's configuration, `key=value, key=value`.
 const CONFIG: &str = " with config: ";
@@ -29,6 +29,10 @@ const GIVEN: [(&str, FactKind); 3] = [
     ("'max_num_batched_tokens': ", FactKind::MaxBatchedTokens),
     (BLOCK_SIZE, FactKind::BlockSize),
 ];
+/// Host memory that a connector may use, in bytes, and the argument in GiB that goes before it.
+const HOST_BYTES: &str = "'cpu_bytes_to_use': ";
+const OFFLOADING_SIZE: &str = "'kv_offloading_size': ";
+const GIB: f64 = (1u64 << 30) as f64;
 /// Before the tokens of a chunk: of LMCache's server, and inside vLLM.
 const CHUNK: [&str; 2] = ["TokenHasher initialized: chunk_size=", "chunk_size: "];
 /// How types are printed.
@@ -53,6 +57,9 @@ pub fn running_facts(text: &str, place: &str) -> RunningFacts {
                     add(kind, FactValue::Count(given));
                 }
             }
+            if let Some(bytes) = host_bytes(&line) {
+                add(FactKind::HostBytes, FactValue::Count(bytes));
+            }
         }
         for (mark, kind) in [(ENGINE, FactKind::EngineVersion), (LMCACHE, FactKind::LmcacheVersion)]
         {
@@ -73,6 +80,12 @@ pub fn running_facts(text: &str, place: &str) -> RunningFacts {
         facts.add(FactKind::Connector, place, names, FactSource::StartUpLog);
     }
     facts
+}
+
+/// Host memory that a line of arguments gives vLLM's own connector.
+fn host_bytes(arguments: &str) -> Option<u64> {
+    let size = behind(arguments, OFFLOADING_SIZE).and_then(|text| text.parse::<f64>().ok());
+    size.map(|gib| (gib * GIB) as u64).or_else(|| number(arguments, HOST_BYTES))
 }
 
 /// The facts of an engine's configuration.
@@ -107,6 +120,15 @@ mod tests {
             (FactKind::KvDtype, FactValue::text("fp8")),
         ];
         assert_eq!(facts, expected);
+    }
+
+    #[test]
+    fn an_argument_in_gib_goes_before_the_bytes_of_the_connector() {
+        let bytes = "'kv_connector_extra_config': {'cpu_bytes_to_use': 104857600}";
+        assert_eq!(host_bytes(bytes), Some(100 << 20));
+        let both = format!("'kv_offloading_size': 0.5, {bytes}");
+        assert_eq!(host_bytes(&both), Some(512 << 20));
+        assert_eq!(host_bytes("'num_cpu_blocks': 4096"), None);
     }
 
     #[test]

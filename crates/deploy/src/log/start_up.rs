@@ -109,12 +109,16 @@ fn last<T>(fact: &mut Option<T>, read: Option<T>) {
     }
 }
 
-/// The version behind a mark.
-pub(super) fn version(line: &str, mark: &str) -> Option<String> {
+/// The letters, digits, points and signs behind a mark.
+pub(super) fn behind(line: &str, mark: &str) -> Option<String> {
     let (_, rest) = line.split_once(mark)?;
     let is_part = |c: &char| c.is_ascii_alphanumeric() || ".+".contains(*c);
-    let version: String = rest.chars().take_while(is_part).collect();
-    version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+    Some(rest.chars().take_while(is_part).collect())
+}
+
+/// The version behind a mark.
+pub(super) fn version(line: &str, mark: &str) -> Option<String> {
+    behind(line, mark).filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The number behind a mark, with or without commas.

@@ -227,6 +227,7 @@ fn a_start_says_what_its_engine_is() {
         (FactKind::MaxBatchedTokens, count(512)),
         (FactKind::BlockSize, count(32)),
         (FactKind::EngineVersion, text("0.32.0")),
+        (FactKind::HostBytes, count(104857600)),
         (FactKind::LmcacheVersion, None),
         (FactKind::ChunkTokens, None),
         (FactKind::Connector, Some(FactValue::Words(vec!["OffloadingConnector".to_owned()]))),

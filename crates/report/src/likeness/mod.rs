@@ -40,7 +40,13 @@ impl Unlike {
 /// Each difference, in one sentence.
 pub fn explanation(differences: &[FactDifference]) -> String {
     let all: Vec<String> = differences.iter().map(words::difference).collect();
-    format!("What ran differs in more than the mechanism: {}.", all.join("; "))
+    let is_planned_otherwise = differences.iter().any(|seen| seen.than == ComparedWith::Plan);
+    let begins = if is_planned_otherwise {
+        "What ran is not what the plan says"
+    } else {
+        "What ran differs in more than the mechanism"
+    };
+    format!("{begins}: {}.", all.join("; "))
 }
 
 /// What to do about differences.

@@ -24,6 +24,7 @@ pub(crate) const fn name(kind: FactKind) -> &'static str {
         FactKind::ServedModel => "served model",
         FactKind::EngineVersion => "engine version",
         FactKind::Connector => "connector",
+        FactKind::HostBytes => "connector's host memory in bytes",
         FactKind::LmcacheVersion => "LMCache version",
         FactKind::ChunkTokens => "LMCache chunk size",
         FactKind::StoreProduct => "store",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_engine::Mechanism;
-use weir_model::{FactKind, FactValue};
+use weir_model::{FactKind, FactValue, TierKind};
 
 use super::arguments;
 use crate::plan::{Arm, Deployment, PoolSize, Target};
@@ -81,6 +81,7 @@ pub(super) fn of(
         Target::Local(local) => {
             engine(deployment, &mut expected);
             mechanism(arm, &mut expected);
+            expected.extend(host_bytes(arm).map(|bytes| (FactKind::HostBytes, bytes)));
             let given = local.vllm_args.iter().chain(&arm.processes.vllm_args).cloned();
             let given = arguments::by_flag(&given.collect::<Vec<_>>());
             for flag in given.keys() {
@@ -143,6 +144,14 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
         }
     };
     expected.insert(FactKind::Connector, Expected::Connectors(connectors));
+}
+
+/// Host memory of vLLM's own connector, which is told the sum over its ranks. An arm that sets it up
+/// itself is judged by its `bytes` too.
+fn host_bytes(arm: &Arm) -> Option<Expected> {
+    let offload = arm.offload.as_ref().filter(|of| of.mechanism == Mechanism::Native)?;
+    let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host)?;
+    Some(Expected::is(FactValue::Count(host.capacity.0)))
 }
 
 /// The product of the arm's store. One that calls itself otherwise is another; what Weir does not

@@ -140,6 +140,25 @@ fn a_control_has_no_connector_and_an_arm_its_own() {
 }
 
 #[test]
+fn a_connector_that_was_told_another_size_is_not_what_was_planned() {
+    let given = "{\"kv_connector\": \"OffloadingConnector\"}";
+    let plan = local(&format!(
+        "  - no-offload\n  - {{preset: native-offload, bytes: 100MiB}}\n  - {{preset: \
+         native-offload, name: by-hand, bytes: 100MiB, vllm_args: [--kv-transfer-config, \
+         '{given}']}}\n"
+    ));
+    let told = |mib: u64| FactValue::Count(mib << 20);
+    let with = |mib| running(&[connector("OffloadingConnector"), (FactKind::HostBytes, told(mib))]);
+    for arm in ["native-offload", "by-hand"] {
+        let expected = (FactKind::HostBytes, told(1), told(100));
+        assert_eq!(from_plan(&plan, arm, &with(1)), [expected]);
+        assert_eq!(from_plan(&plan, arm, &with(100)), []);
+        // Of versions that are told blocks, their bytes are not seen.
+        assert_eq!(from_plan(&plan, arm, &running(&[connector("OffloadingConnector")])), []);
+    }
+}
+
+#[test]
 fn another_store_than_the_arm_says_is_another_arm() {
     let plan = local(
         "  - no-offload\n  - {preset: lmcache-valkey, bytes: 16MiB, chunk_tokens: 64, store: \

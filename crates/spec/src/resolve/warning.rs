@@ -111,7 +111,8 @@ fn written_by_hand(deployment: &Deployment, warnings: &mut Vec<String>) {
         if !written.is_empty() {
             warnings.push(format!(
                 "{} of {} take the place of what Weir writes: give its bytes and chunk_tokens in the \
-                 arm too, for prediction and verdict go by those, and what runs is not asked.",
+                 arm too, for prediction and verdict go by those. A cell fails where what runs says \
+                 that it has others.",
                 written.join(", "),
                 arm.name
             ));

@@ -24,7 +24,7 @@
 //! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped` |
 //! | answers are drawn by chance | `endpoints::endpoints_are_what_..` | |
 //! | what is loaded is corrupt | `local::real_arms_act_..` | |
-//! | a connector's key is ignored | `local::real_arms_act_..` | |
+//! | a connector was told another size than the plan has | `local::real_arms_act_..` | |
 //! | a connector that cannot act on the CPU | `local::further_tiers_act_..` | `lmcache-in-process-without-gpu` |
 //! | the GPU holds all; the tier is too small, evicts some, evicts all | `local::what_only_costs_..`, `local::further_tiers_act_..` | `native-fits-gpu`, `native-too-small`, `native-evicts-some`, `native-evicts-all` |
 //! | host memory before a store holds all | `placebos::a_store_of_another_product_..` | `redis-behind-enough-host-memory` |

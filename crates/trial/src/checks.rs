@@ -5,6 +5,7 @@ use weir_spec::plan::ArmRole;
 
 use crate::beyond::ServedTokens;
 use crate::foreign::CountedTokens;
+use crate::lost::LostKeys;
 use crate::stalls::{STALLED_SHARE, Stalled};
 
 /// What was compared. A comparison that could not be made is absent.
@@ -17,6 +18,9 @@ pub struct Checks {
     /// Prompt tokens that engines counted, and what the load sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<CountedTokens>,
+    /// What the arm's store lost in the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<LostKeys>,
     /// Time of the window in which nothing came.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<Stalled>,
@@ -49,6 +53,13 @@ pub enum Unfit {
         .0.sent, .0.counted
     )]
     UncountedTokens(CountedTokens),
+    /// Its store lost all that it had.
+    #[error(
+        "the store {} in the window: what it had is gone, and what was asked again after that was \
+         computed; keep others from it while a cell is measured",
+        if .0.restarted { "was started again" } else { "was emptied (FLUSHALL, FLUSHDB)" }
+    )]
+    StoreLost(LostKeys),
     /// It stood still for too much of its window.
     #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
     Stalled(Stalled),
@@ -62,17 +73,19 @@ impl Checks {
         let is_claimed = role != ArmRole::AsDeployed;
         let foreign = self.foreign().filter(|_| is_claimed);
         let beyond = self.beyond().filter(|_| is_claimed || !same_prompts);
+        let lost = self.lost().filter(|_| is_claimed);
         let stalled = || self.stalls.iter().find(|stalled| stalled.is_too_long());
-        foreign.or(beyond).or_else(|| stalled().cloned().map(Unfit::Stalled))
+        foreign.or(beyond).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
     }
 
     /// What a reader must know besides, one sentence each.
     pub(crate) fn notes(&self, role: ArmRole, same_prompts: bool) -> Vec<String> {
         let reason = self.unfit(role, same_prompts);
-        let others = [self.foreign(), self.beyond()].into_iter().flatten();
+        let others = [self.foreign(), self.beyond(), self.lost()].into_iter().flatten();
         let untold = others.filter(|of| role == ArmRole::AsDeployed && reason.as_ref() != Some(of));
         let stalls = self.stalls.iter().map(ToString::to_string);
-        stalls.chain(untold.map(|of| of.to_string())).collect()
+        let expired = self.lost.as_ref().and_then(LostKeys::note);
+        stalls.chain(expired).chain(untold.map(|of| of.to_string())).collect()
     }
 
     fn foreign(&self) -> Option<Unfit> {
@@ -81,6 +94,10 @@ impl Checks {
             return Some(Unfit::UncountedTokens(counted));
         }
         counted.are_foreign().then_some(Unfit::ForeignTokens(counted))
+    }
+
+    fn lost(&self) -> Option<Unfit> {
+        self.lost.filter(LostKeys::is_all).map(Unfit::StoreLost)
     }
 
     fn beyond(&self) -> Option<Unfit> {
@@ -97,7 +114,7 @@ mod tests {
 
     #[test]
     fn other_clients_are_told_before_what_they_left() {
-        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), stalls: Vec::new() };
+        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), ..Checks::default() };
         let unfit = checks.unfit(ArmRole::Treatment, false);
         assert_eq!(unfit, Some(Unfit::ForeignTokens(FOREIGN)));
         assert_eq!(checks.notes(ArmRole::Treatment, false), [""; 0]);
@@ -116,12 +133,27 @@ mod tests {
 
     #[test]
     fn of_an_arm_as_deployed_they_are_notes() {
-        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), stalls: Vec::new() };
+        let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), ..Checks::default() };
         assert_eq!(checks.unfit(ArmRole::AsDeployed, true), None);
         assert_eq!(checks.notes(ArmRole::AsDeployed, true).len(), 2);
         // What nobody wanted it to hold makes its figures those of another load.
         let unfit = checks.unfit(ArmRole::AsDeployed, false);
         assert_eq!(unfit, Some(Unfit::HitsBeyondAsked(BEYOND)));
         assert_eq!(checks.notes(ArmRole::AsDeployed, false).len(), 1);
+    }
+
+    #[test]
+    fn a_store_that_lost_all_shows_no_arm() {
+        let lost = LostKeys { flushes: 1, restarted: false, expired: 4 };
+        let checks = Checks { lost: Some(lost), ..Checks::default() };
+        let unfit = checks.unfit(ArmRole::Treatment, true).unwrap();
+        assert_eq!(unfit, Unfit::StoreLost(lost));
+        assert!(unfit.to_string().contains("was emptied (FLUSHALL, FLUSHDB)"), "{unfit}");
+        assert_eq!(checks.unfit(ArmRole::AsDeployed, true), None);
+        assert_eq!(checks.notes(ArmRole::AsDeployed, true).len(), 2);
+        let expired = LostKeys { flushes: 0, ..lost };
+        let checks = Checks { lost: Some(expired), ..checks };
+        assert_eq!(checks.unfit(ArmRole::Treatment, true), None);
+        assert_eq!(checks.notes(ArmRole::Treatment, true).len(), 1);
     }
 }

@@ -14,6 +14,7 @@ mod first;
 mod foreign;
 mod guard;
 mod journal;
+mod lost;
 mod neighbours;
 mod residence;
 mod sink;
@@ -49,6 +50,7 @@ use crate::first::{FirstRequests, Vocabulary};
 pub use crate::foreign::CountedTokens;
 use crate::foreign::{EdgeRequests, PromptCount};
 pub use crate::journal::{Journal, JournalError};
+pub use crate::lost::LostKeys;
 pub use crate::residence::Residence;
 use crate::sink::Rows;
 use crate::stalls::silent_parts;
@@ -250,7 +252,9 @@ impl Measurement<'_> {
         let counted = counted.and_then(|counted| {
             self.counted(counted, &asked, (&at_edges, window), (&edges, &report))
         });
-        let checks = Checks { served, counted, stalls };
+        let looks = edges.store.as_ref();
+        let lost = looks.and_then(|(before, after)| LostKeys::between(before, after));
+        let checks = Checks { served, counted, lost, stalls };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
         notes.extend(checks.notes(role, same_prompts));
         Ok(Trial {

@@ -22,6 +22,13 @@ pub struct StoreCounts {
     pub used_fields: &'static [&'static str],
     /// Keys that it evicted by itself since its start (`evicted_keys`).
     pub evicted_keys: u64,
+    /// Keys whose life was over since its start (`expired_keys`).
+    pub expired_keys: u64,
+    /// How often it was emptied since its start (`FLUSHALL`, `FLUSHDB`); nothing where it does not
+    /// count commands.
+    pub flushes: Option<u64>,
+    /// Its servers' runs, which change when they are started again.
+    pub runs: Vec<String>,
     /// Bytes received since its start (`total_net_input_bytes`); nothing where it does not say.
     pub input_bytes: Option<u64>,
     /// Bytes sent since its start (`total_net_output_bytes`).
@@ -68,7 +75,11 @@ pub fn add_store(
         hits = Some(tokens);
     }
     if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
-        add(SignalKind::EvictedBytes, keys as f64 * chunk.model_bytes as f64, "evicted_keys");
+        // What expired is not there either.
+        let expired = after.expired_keys.saturating_sub(before.expired_keys);
+        let fields = if expired > 0 { "evicted_keys + expired_keys" } else { "evicted_keys" };
+        let bytes = (keys + expired) as f64 * chunk.model_bytes as f64;
+        add(SignalKind::EvictedBytes, bytes, fields);
     }
     if let Some(bytes) = after.used_bytes {
         let fields = after.used_fields.join(" + ");
@@ -116,8 +127,7 @@ mod tests {
             evicted_keys,
             input_bytes,
             output_bytes,
-            refusals: BTreeMap::new(),
-            are_all_keys: false,
+            ..StoreCounts::default()
         }
     }
 
@@ -133,6 +143,16 @@ mod tests {
         assert_eq!(get(SignalKind::EvictedBytes), (96u64 << 20) as f64);
         assert_eq!(signals.get(SignalKind::StoreKeys), Some(9.0));
         assert_eq!(get(SignalKind::TierUsedBytes), (288u64 << 20) as f64);
+    }
+
+    #[test]
+    fn what_expired_is_gone_as_what_was_evicted() {
+        let mut signals = Signals::default();
+        let after = StoreCounts { expired_keys: 2, ..counts(9, 4, 0, 0) };
+        add_store("redis", (&counts(9, 1, 0, 0), &after), CHUNK, &mut signals);
+        let seen = &signals.0[&SignalKind::EvictedBytes][0];
+        assert_eq!(seen.value, (160u64 << 20) as f64);
+        assert_eq!(seen.source.to_string(), "redis INFO (evicted_keys + expired_keys)");
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct ServerReport {
     pub refusals: BTreeMap<String, u64>,
     /// Keys it removed because their life was over.
     pub expired_keys: u64,
+    /// Commands that emptied a database of it (`FLUSHALL`, `FLUSHDB`) since it was started; nothing
+    /// where it does not count commands.
+    pub flushes: Option<u64>,
     /// Reads that found their key.
     pub keyspace_hits: u64,
     /// Reads that did not.
@@ -164,6 +167,16 @@ impl StoreReport {
         self.servers.iter().map(|server| server.evicted_keys).sum()
     }
 
+    /// Keys removed because their life was over, since the servers were started.
+    pub fn expired_keys(&self) -> u64 {
+        self.servers.iter().map(|server| server.expired_keys).sum()
+    }
+
+    /// How often a server was emptied since it was started; nothing where one does not count it.
+    pub fn flushes(&self) -> Option<u64> {
+        self.servers.iter().map(|server| server.flushes).sum()
+    }
+
     /// Writes refused since the servers were started, by the error that was answered.
     pub fn refused_writes(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
@@ -208,6 +221,9 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
     };
     let mut report = read(text, connection.place(), connection.is_local());
     let has_scans = is_of_a_scan(text);
+    // It is not in what plain `INFO` says.
+    let commands = connection.call(&[b"INFO", b"commandstats"], deadline)?;
+    report.flushes = commands.text().and_then(flushes);
     let mut setting = |name: &str| -> Result<Option<String>, RespError> {
         // A managed store may not have CONFIG, and a user may not be allowed to ask.
         let reply = connection.call(&[b"CONFIG", b"GET", name.as_bytes()], deadline)?;
@@ -252,6 +268,19 @@ fn keys(connection: &mut Connection, deadline: Instant) -> Result<Option<u64>, R
         [Value::Text(cursor), Value::Array(keys)] if cursor == b"0" && keys.is_empty()
     );
     Ok(is_empty.then_some(0))
+}
+
+/// The calls of commands that empty a database; nothing where no calls are counted.
+fn flushes(commandstats: &str) -> Option<u64> {
+    let calls = |line: &str, command: &str| -> Option<u64> {
+        let counts =
+            line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")?;
+        counts.split(',').next()?.trim().parse().ok()
+    };
+    let of_line = |line| ["flushall", "flushdb"].iter().find_map(|command| calls(line, command));
+    let counts = || commandstats.lines().filter(|line| line.starts_with("cmdstat_"));
+    counts().next()?;
+    Some(counts().filter_map(of_line).sum())
 }
 
 /// `errorstat_OOM` and `count=24`.
@@ -305,6 +334,7 @@ fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
         evicted_keys: number("evicted_keys"),
         refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
         expired_keys: number("expired_keys"),
+        flushes: None,
         keyspace_hits: number("keyspace_hits"),
         keyspace_misses: number("keyspace_misses"),
         keys: None,
@@ -416,6 +446,16 @@ impl Evictions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_emptied_a_store_is_counted_where_commands_are() {
+        let said = "# Commandstats\r\ncmdstat_flushall:calls=2,usec=9\r\n\
+                    cmdstat_flushdb:calls=1,usec=4\r\ncmdstat_flushdbx:calls=7\r\n\
+                    cmdstat_get:calls=40,usec=80\r\n";
+        assert_eq!(flushes(said), Some(3));
+        assert_eq!(flushes("# Commandstats\r\ncmdstat_get:calls=40,usec=80\r\n"), Some(0));
+        assert_eq!(flushes("# Server\r\n"), None);
+    }
 
     #[test]
     fn evictions_go_on_over_restarts() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -275,6 +276,46 @@ fn a_store_that_cannot_be_used_ends_its_cells_and_not_the_run() {
     assert!(folder.path().join("run/report/report.html").exists());
     let told = weir(folder.path(), &["explain", "run", "--arm", "mute"]).done();
     assert!(told.out.contains("failed"), "{}", told.out);
+}
+
+#[test]
+fn a_store_that_somebody_empties_in_the_window_shows_no_arm() {
+    let test = "a_store_that_somebody_empties_in_the_window_shows_no_arm";
+    if !has(test, Product::Redis) {
+        return;
+    }
+    let server = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
+    let client = StoreClient::new(&server.address(), &weir_http::TlsConfig::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let arm = format!(
+        "{{preset: lmcache-redis, bytes: 1GiB, store: {{bytes: 1GiB, address: 'redis://{}'}}}}",
+        server.endpoint()
+    );
+    let file = experiment(folder.path(), &format!("[no-offload, {arm}]"));
+    let load = "load={users: [2], duration: 4s, warmup: 0.5s, max_requests: 400}";
+    let over = AtomicBool::new(false);
+    let answer = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let keys = call(&client, &["DBSIZE"]).integer().unwrap();
+                // The mark of the run, and blocks.
+                if keys > 20 {
+                    call(&client, &["FLUSHALL"]);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let answer = weir(folder.path(), &["run", &file, "--out", "run", "--set", load]);
+        over.store(true, Ordering::Relaxed);
+        answer
+    });
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/1x-l40s/lmcache-redis/c2/0");
+    let said = json(&cell.join("evidence.json"))["verdict"]["failed"].clone();
+    let said = said.as_str().unwrap_or_default();
+    assert!(said.starts_with("the store was emptied (FLUSHALL, FLUSHDB)"), "{said}");
+    let lost = &json(&cell.join("trial.json"))["checks"]["lost"];
+    assert!(lost["flushes"].as_u64() > Some(0), "{lost}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ impl ServedTokens {
 pub(crate) struct Allowance {
     /// Tokens per request.
     pub(crate) per_request: u64,
+    /// Of those, what a server puts around each prompt.
+    pub(crate) template: u64,
     /// Requests whose hits the engines may have counted in the window, and the generator not.
     pub(crate) uncounted: u64,
 }
@@ -71,21 +73,32 @@ impl Allowance {
         };
         // At either edge of the window.
         let uncounted = 2 * in_flight + came.lost;
-        Self { per_request: u64::from(chunk) + template_tokens(client), uncounted }
+        let template = template_tokens(client);
+        Self { per_request: u64::from(chunk) + template, template, uncounted }
     }
 }
 
 /// What was served, and what can have been there. What the answers say of their own requests is
-/// compared exactly; engines' counters have the requests at the edges of the window besides.
+/// compared exactly, in sum and each with what was asked before it: of requests in flight together
+/// the later one may be served first. Engines' counters have the requests at the edges of the
+/// window besides.
 pub(crate) fn hits(
     load: &AskedLoad,
     signals: &Signals,
     allowance: Allowance,
 ) -> Option<ServedTokens> {
     let known = |of: &Asked| of.servable_tokens + of.requests * allowance.per_request;
+    let at_edges = |of: &Asked| {
+        let longest = of.prompt_tokens.div_ceil(of.requests.max(1)) + allowance.per_request;
+        allowance.uncounted * longest
+    };
     if load.measured.cached_tokens > 0 {
-        let served = load.measured.cached_tokens;
-        return Some(ServedTokens { served, allowed: known(&load.measured) });
+        let asked = &load.measured;
+        let served = asked.cached_tokens;
+        let by_each = served - asked.unseen_tokens.min(served)
+            + asked.requests * allowance.template
+            + at_edges(asked);
+        return Some(ServedTokens { served, allowed: known(asked).min(by_each) });
     }
     let asked = &load.looked_up;
     if asked.requests == 0 {
@@ -93,15 +106,14 @@ pub(crate) fn hits(
     }
     let get = |kind| signals.get(kind).unwrap_or(0.0);
     let served = (get(SignalKind::GpuHitTokens) + get(SignalKind::ExternalHitTokens)) as u64;
-    let longest = asked.prompt_tokens.div_ceil(asked.requests) + allowance.per_request;
-    Some(ServedTokens { served, allowed: known(asked) + allowance.uncounted * longest })
+    Some(ServedTokens { served, allowed: known(asked) + at_edges(asked) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALLOWANCE: Allowance = Allowance { per_request: 16, uncounted: 4 };
+    const ALLOWANCE: Allowance = Allowance { per_request: 16, template: 0, uncounted: 4 };
 
     /// Ten requests of 1,000 tokens, of which 2,000 were asked before.
     fn asked(cached_tokens: u64) -> AskedLoad {
@@ -111,6 +123,7 @@ mod tests {
             seen_tokens: 2_000,
             servable_tokens: 2_000,
             cached_tokens,
+            unseen_tokens: 0,
         };
         AskedLoad { measured: asked, looked_up: asked }
     }
@@ -133,6 +146,18 @@ mod tests {
         let none = Signals::default();
         assert_eq!(judged(&asked(2_160), &none), Some((2_160, 2_160, false)));
         assert_eq!(judged(&asked(2_161), &none), Some((2_161, 2_160, true)));
+    }
+
+    #[test]
+    fn hits_that_no_earlier_request_explains_are_not_made_up_for_by_misses() {
+        let none = Signals::default();
+        let with = |unseen_tokens, servable_tokens| {
+            let asked = Asked { unseen_tokens, servable_tokens, ..asked(8_000).measured };
+            AskedLoad { measured: asked, looked_up: asked }
+        };
+        // Four prompts of 1,016 may have been served before those that were sent earlier.
+        assert_eq!(judged(&with(4_064, 9_000), &none), Some((8_000, 8_000, false)));
+        assert_eq!(judged(&with(4_065, 9_000), &none), Some((8_000, 7_999, true)));
     }
 
     #[test]

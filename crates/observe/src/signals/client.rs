@@ -58,6 +58,9 @@ pub struct Asked {
     pub servable_tokens: u64,
     /// Prompt tokens that the server said were cached, by any tier.
     pub cached_tokens: u64,
+    /// Of those, what no earlier request had, request by request: misses of one make no room for
+    /// hits of another.
+    pub unseen_tokens: u64,
 }
 
 impl Asked {
@@ -69,8 +72,9 @@ impl Asked {
         self.prompt_tokens += u64::from(prompt);
         self.seen_tokens += u64::from(row.seen_tokens.0);
         self.servable_tokens += u64::from(most / block * block);
-        self.cached_tokens +=
-            row.cached_tokens.iter().map(|tokens| u64::from(tokens.0)).sum::<u64>();
+        let cached: u64 = row.cached_tokens.iter().map(|tokens| u64::from(tokens.0)).sum();
+        self.cached_tokens += cached;
+        self.unseen_tokens += cached.saturating_sub(row.seen_tokens.0.into());
     }
 }
 

@@ -315,6 +315,15 @@ fn row(first_token: Option<u64>, prompt: u32, seen: u32, cached: u32) -> Request
 }
 
 #[test]
+fn what_was_cached_and_never_asked_is_not_made_up_for_by_misses() {
+    let window = Window { start: Nanos(10), end: Nanos(20) };
+    let mut asked = AskedLoad::default();
+    asked.add(&row(Some(12), 64, 16, 48), window, 16);
+    asked.add(&row(Some(13), 64, 64, 0), window, 16);
+    assert_eq!((asked.looked_up.cached_tokens, asked.looked_up.unseen_tokens), (48, 32));
+}
+
+#[test]
 fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     let window = Window { start: Nanos(10), end: Nanos(20) };
     let mut asked = AskedLoad::default();
@@ -332,6 +341,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
         seen_tokens: 72,
         servable_tokens: 48,
         cached_tokens: 16,
+        unseen_tokens: 0,
     };
     assert_eq!(asked, AskedLoad { measured: Asked::default(), looked_up });
     // Due in it, whenever it got its token.
@@ -343,6 +353,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
         seen_tokens: 48,
         servable_tokens: 48,
         cached_tokens: 32,
+        unseen_tokens: 0,
     };
     assert_eq!(asked, AskedLoad { measured, looked_up });
     let mut signals = Signals::default();

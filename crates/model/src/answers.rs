@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::request::RequestRow;
-use crate::units::Tokens;
+use crate::units::{Nanos, Tokens};
 
 /// A prompt counts as cut where the server read less than this share of it. Tokenizers and chat
 /// templates differ by less.
@@ -12,6 +12,10 @@ const PROMPT_SHARE_MIN: f64 = 0.9;
 /// template adds a few dozen.
 const PROMPT_SHARE_MAX: f64 = 1.1;
 const PROMPT_EXTRA_TOKENS: u32 = 64;
+/// An answer of so many tokens came in one piece where they took less than this each: no engine
+/// makes a token in that time.
+const PIECE_TOKENS: u32 = 8;
+const PIECE_TIME: Nanos = Nanos::from_micros(20);
 
 /// What counted the tokens of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,6 +88,9 @@ pub struct AnswerFacts {
     pub by_events: u64,
     /// Answers that came in more events than they have tokens.
     pub more_events: u64,
+    /// Answers whose tokens came all at once: the engine or something before it held them back.
+    #[serde(default)]
+    pub in_one_piece: u64,
     /// Answers with fewer tokens than asked.
     pub ended_early: OtherLength,
     /// Answers with more tokens than asked.
@@ -113,6 +120,9 @@ impl AnswerFacts {
                 self.went_on.add(note.asked_output, tokens);
             }
         }
+        let took: u64 = row.chunk_gaps.iter().map(|gap| gap.0).sum();
+        let is_piece = tokens.0 >= PIECE_TOKENS && took < PIECE_TIME.0 * u64::from(tokens.0);
+        self.in_one_piece += u64::from(is_piece);
         let (asked, read) = (note.asked_prompt, row.prompt_tokens);
         let share = f64::from(read.0) / f64::from(asked.0.max(1));
         if share < PROMPT_SHARE_MIN {
@@ -130,6 +140,7 @@ impl AnswerFacts {
         self.by_tokenizer += other.by_tokenizer;
         self.by_events += other.by_events;
         self.more_events += other.more_events;
+        self.in_one_piece += other.in_one_piece;
         self.ended_early.merge(&other.ended_early);
         self.went_on.merge(&other.went_on);
         self.prompts_cut.merge(&other.prompts_cut);

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_load::{Api, LoadConfig, PromptForm, TextError, TextMaker};
 use weir_model::{AnswerFacts, Nanos, Outcome, Prompt, RequestRow};
@@ -137,6 +138,31 @@ fn more_events_than_tokens_are_measured() {
     let (row, facts) =
         done(&[&role, &name, &part, &part, &part, &part, FINISH, &usage(8, 4), DONE]);
     assert_eq!((row.output_tokens.get(), row.chunk_gaps.len(), facts.more_events), (4, 4, 1));
+}
+
+/// A proxy that buffers: the gaps between tokens are its own.
+#[test]
+fn answers_that_come_in_one_piece_are_told_from_streams() {
+    let at_once = |gap: Duration| {
+        let server = Server::start(move |_, stream| {
+            let _ = stream.write_all(STREAM.as_bytes());
+            let tail = [FINISH, &usage(8, 8), DONE].concat();
+            let mut said = vec![token("x"); 8];
+            said.push(tail);
+            let pieces = if gap.is_zero() { vec![said.concat()] } else { said };
+            for piece in pieces {
+                std::thread::sleep(gap);
+                let _ = stream.write_all(chunk(&piece).as_bytes());
+            }
+            let _ = stream.write_all(LAST_CHUNK.as_bytes());
+            false
+        });
+        let (rows, report) = play(&config(server.address), single_turns(1, 8));
+        assert_eq!((rows[0].output_tokens.get(), report.answers.answers()), (8, 1));
+        report.answers.in_one_piece
+    };
+    assert_eq!(at_once(Duration::ZERO), 1);
+    assert_eq!(at_once(Duration::from_millis(2)), 0);
 }
 
 /// Every output is one, under whatever key, and every empty event is none, wherever it stands.

@@ -22,7 +22,7 @@ struct Remark {
     words: fn(&AnswerFacts) -> String,
 }
 
-const REMARKS: [Remark; 8] = [
+const REMARKS: [Remark; 9] = [
     Remark {
         of: |facts| facts.by_events,
         words: |_| {
@@ -47,6 +47,14 @@ const REMARKS: [Remark; 8] = [
         of: |facts| facts.more_events,
         words: |_| {
             "came in more events than usage counts tokens: gaps are between events.".to_owned()
+        },
+    },
+    Remark {
+        of: |facts| facts.in_one_piece,
+        words: |_| {
+            "came in one piece: something held the stream back. Its ITL and TPOT say nothing of \
+             the engine."
+                .to_owned()
         },
     },
     Remark {

@@ -16,6 +16,17 @@ struct Seen {
     served: f64,
 }
 
+impl Seen {
+    /// The part of the eligible reuse that was served, in words. Sources that end a request apart
+    /// can give more than the whole.
+    fn share(&self) -> String {
+        if self.served >= self.eligible {
+            return "all".to_owned();
+        }
+        format!("{:.1} %", percent(self.served, self.eligible))
+    }
+}
+
 pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let get = |kind| signals.get(kind);
     let (stored, asked) = (get(SignalKind::StoredBytes), get(SignalKind::ExternalQueryTokens));
@@ -72,8 +83,8 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
             verdict: Verdict::Effective,
             claims,
             explanation: format!(
-                "The tiers served {:.1} % of the reuse that the GPU did not hold.",
-                percent(served, eligible)
+                "The tiers served {} of the reuse that the GPU did not hold.",
+                seen.share()
             ),
             remedy: None,
         },
@@ -148,9 +159,36 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
         Verdict::Unverified
     };
     let share = percent(seen.served, seen.eligible);
+    if verdict == Verdict::Unverified {
+        return unexplained(claims, share, signals);
+    }
     let (explanation, remedy) =
         why_not_served(&verdict, (small, capacity, Bytes(evicted as u64)), share, facts);
     Decision { verdict, claims, explanation, remedy: Some(remedy) }
+}
+
+/// It served `share` percent of what it could have, and what was counted does not say why.
+fn unexplained(claims: Vec<Claim>, share: f64, signals: &Signals) -> Decision {
+    let stored = signals.get(SignalKind::StoredBytes).is_some_and(|bytes| bytes > 0.0);
+    let kept = signals.over_tiers(SignalKind::EvictedBytes).is_some_and(|bytes| bytes == 0.0);
+    let though = match (stored, kept) {
+        (true, true) => ", though it stored blocks and evicted none",
+        (true, false) => ", though it stored blocks",
+        (false, true) => ", though it evicted nothing",
+        (false, false) => "",
+    };
+    Decision {
+        verdict: Verdict::Unverified,
+        claims,
+        explanation: format!(
+            "It served only {share:.1} % of the reuse{though}: the signals do not say why."
+        ),
+        remedy: Some(
+            "run it longer, for what is asked again may still have been in flight; or check that \
+             stored and asked keys agree (hash seed, block size, model name)"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Reason and remedy of a tier that served `share` percent of what it could have.
@@ -183,7 +221,7 @@ fn why_not_served(
             format!("The tier could not store enough: it served {share:.1} % of the reuse."),
             needed,
         ),
-        (Verdict::OverheadOnly(_), _) => (
+        _ => (
             format!(
                 "The tier evicted {evicted} before they were asked for: it served {share:.1} % of \
                  the reuse."
@@ -194,15 +232,6 @@ fn why_not_served(
                  is asked again",
                 Bytes(capacity.map_or(0, |bytes| bytes.0) + evicted.0)
             ),
-        ),
-        _ => (
-            format!(
-                "It stored, evicted nothing, and yet served only {share:.1} % of the reuse: the \
-                 signals do not say why."
-            ),
-            "run it longer, for what is asked again may still have been in flight; or check that \
-             stored and asked keys agree (hash seed, block size, model name)"
-                .to_owned(),
         ),
     }
 }
@@ -258,9 +287,9 @@ impl Farthest {
             verdict: Verdict::OverheadOnly(OverheadReason::NearerTier),
             claims,
             explanation: format!(
-                "The tiers served {:.1} % of the reuse that the GPU did not hold, and nearer tiers \
-                 than {name} nearly all of that: it says nothing about {name}.{refused}{evicted}",
-                percent(seen.served, seen.eligible)
+                "The tiers served {} of the reuse that the GPU did not hold, and nearer tiers than \
+                 {name} nearly all of that: it says nothing about {name}.{refused}{evicted}",
+                seen.share()
             ),
             remedy: Some(remedy),
         }

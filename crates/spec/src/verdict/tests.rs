@@ -9,6 +9,8 @@ use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 
 use super::*;
 
+mod limits;
+
 fn arm(role: ArmRole) -> Arm {
     Arm {
         name: "arm".to_owned(),
@@ -224,6 +226,28 @@ fn a_large_tier_that_evicted_is_evicted() {
 fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
     let seen = busy(&[(SignalKind::ExternalHitTokens, 0.0), (SignalKind::TierCapacityBytes, 4e9)]);
     assert_eq!(verdict(&offloading(), 1, &seen), Verdict::Unverified);
+    // What was not counted is not claimed.
+    let why = |stored: Option<f64>, evicted: Option<f64>| {
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 0.0)]);
+        seen.0.remove(&SignalKind::StoredBytes);
+        let counted = [(SignalKind::StoredBytes, stored), (SignalKind::EvictedBytes, evicted)];
+        for (kind, value) in counted {
+            if let Some(value) = value {
+                seen.add(kind, value, "test");
+            }
+        }
+        decide(&offloading(), &facts(1), &seen).explanation
+    };
+    let said = "It served only 0.0 % of the reuse";
+    let ends = ": the signals do not say why.";
+    for (stored, evicted, though) in [
+        (Some(1e9), Some(0.0), ", though it stored blocks and evicted none"),
+        (Some(1e9), None, ", though it stored blocks"),
+        (None, Some(0.0), ", though it evicted nothing"),
+        (None, None, ""),
+    ] {
+        assert_eq!(why(stored, evicted), format!("{said}{though}{ends}"));
+    }
 }
 
 /// An offload with a store behind host memory, and one with a disk there.

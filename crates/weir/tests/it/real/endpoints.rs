@@ -241,9 +241,11 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
     let told = weir(path, &["explain", "second"]).out;
     assert!(!told.contains("all caches were seen empty"), "{told}");
 
-    // A cell that was interrupted asked what the store then holds.
+    // A cell that was interrupted asked what the store then holds. It is long enough to be.
+    let long = REQUESTS.replace("max_requests: 40", "max_requests: 160");
+    write(path, named, &long, "");
     let mut running = loading(path, "again");
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(5));
     running.signal(Signal::INT);
     running.end();
     let resumed = weir(path, &["run", "e.yaml", "--resume", "again"]);
@@ -271,9 +273,8 @@ fn parts_that_stand_still_are_told_and_too_long_ends_the_cell() {
     let test = "parts_that_stand_still_are_told_and_too_long_ends_the_cell";
     let Some((_alone, folder)) = ready_for(test) else { return };
     let path = folder.path();
-    let cached = Cached::start(path);
+    let mut cached = Cached::start(path);
     let load = "{users: [2], duration: 42s, warmup: 2s}";
-    write(path, (&cached.target, &cached.arm), load, "");
     let stopped = |run: &str, part: &Part, seconds: u64| {
         let mut running = loading(path, run);
         std::thread::sleep(Duration::from_secs(6));
@@ -290,6 +291,7 @@ fn parts_that_stand_still_are_told_and_too_long_ends_the_cell() {
         of_cell(path, cell, "cell.json")["status"].clone()
     };
     // A part of the window that leaves a result: a note with its length.
+    write(path, (&cached.target, &cached.arm), load, "");
     let status = stopped("short", &cached.lmcache, 6);
     assert_eq!(status, "complete");
     let notes = of_cell(path, ("short", "lmcache-redis"), "evidence.json")["notes"].to_string();
@@ -299,6 +301,11 @@ fn parts_that_stand_still_are_told_and_too_long_ends_the_cell() {
     assert_ne!(status, "complete");
     let seen = of_cell(path, ("store", "lmcache-redis"), "evidence.json");
     assert!(seen["verdict"]["failed"].is_string(), "{seen:#}");
+    // vLLM 0.32 may have died of that: its scheduler asserts that it knows each request that the
+    // connector has done with.
+    drop(cached);
+    cached = Cached::start(path);
+    write(path, (&cached.target, &cached.arm), load, "");
     let status = stopped("engine", &cached.vllm, 16);
     assert!(status["failed"].is_string(), "{status}");
 }

@@ -13,8 +13,8 @@
 //! | a store is warm of an earlier run, or of an interrupted cell | `endpoints::what_an_earlier_run_left_..` | `endpoint-warm-store`, `endpoint-warm-store-same-prompts` |
 //! | a store has keys of others | `local::other_peoples_keys_..` | |
 //! | two runs use one store | `tiers::a_store_that_cannot_be_used_..` (emulated) | |
-//! | the control has no cache, the pool is larger, the precision another | `local::arms_that_differ_..` | |
-//! | others use the endpoint | `endpoints::endpoints_are_what_..` | `endpoint-few-prompts-of-others` |
+//! | the control has no cache, the pool is larger, the precision another | `local::arms_that_differ_..` | `control-without-cache`, `native-larger-pool`, `native-other-dtype` |
+//! | others use the endpoint | `endpoints::endpoints_are_what_..` | `endpoint-few-prompts-of-others`, `endpoint-prompts-of-others` |
 //! | the store is another product | `placebos::a_store_of_another_product_..` | |
 //! | the disk is memory, and too small | `placebos::a_disk_that_is_memory_..` | |
 //! | an endpoint has another mechanism, or none; a control has one | `endpoints::endpoints_are_what_..`, `vllm::placebo` | `endpoint-other-mechanism`, `endpoint-without-connector`, `endpoint-control-with-connector` |
@@ -23,8 +23,8 @@
 //! | every request of a load is refused | `endpoints::endpoints_are_what_..`; all fail later: `failing.rs` | |
 //! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped` |
 //! | answers are drawn by chance | `endpoints::endpoints_are_what_..` | |
-//! | what is loaded is corrupt | `local::real_arms_act_..` | |
-//! | a connector was told another size than the plan has | `local::real_arms_act_..` | |
+//! | what is loaded is corrupt | `local::real_arms_act_..` | `native-corrupt` |
+//! | a connector was told another size than the plan has | `local::real_arms_act_..` | `native-told-less` |
 //! | a connector that cannot act on the CPU | `local::further_tiers_act_..` | `lmcache-in-process-without-gpu` |
 //! | the GPU holds all; the tier is too small, evicts some, evicts all | `local::what_only_costs_..`, `local::further_tiers_act_..` | `native-fits-gpu`, `native-too-small`, `native-evicts-some`, `native-evicts-all` |
 //! | host memory before a store holds all | `placebos::a_store_of_another_product_..` | `redis-behind-enough-host-memory` |

@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod fact;
 pub mod kv_event;
 pub mod kv_layers;
+pub mod loaded_from;
 pub mod prefix_tree;
 pub mod prompt;
 pub mod request;
@@ -30,6 +31,7 @@ pub use fact::{
 };
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};
+pub use loaded_from::{COLD_SHARE, HeldIn, LoadedFrom};
 pub use prompt::{ContentId, Piece, Prompt};
 pub use request::{Outcome, Request, RequestRow};
 pub use shape::ModelShape;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use weir_store::HeldIn;
+use weir_model::HeldIn;
 
 use crate::config::{BlockSize, Point, ProbeConfig};
 use crate::error::ProbeError;

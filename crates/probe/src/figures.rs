@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use weir_model::Bytes;
-use weir_store::HeldIn;
+use weir_model::{Bytes, HeldIn, LoadedFrom};
 
 use crate::config::Point;
-use crate::origin::LoadedFrom;
 use crate::run::Costs;
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Side, Tally};

@@ -27,7 +27,6 @@ mod worker;
 pub use config::{BlockSize, Limits, Point, ProbeConfig, Verify, Work, WorkingSet};
 pub use error::ProbeError;
 pub use figures::PointResult;
-pub use origin::LoadedFrom;
 pub use report::Report;
 pub use run::Bench;
 pub use session::{Measured, Session};

@@ -1,7 +1,7 @@
 //! What is kept of a probe: one JSON document, and one CSV row per point.
 
 use serde::Serialize;
-use weir_model::Bytes;
+use weir_model::{Bytes, LoadedFrom};
 use weir_spec::catalogue::profile_file::{
     LinkProfileFile, PROFILE_FORMAT, ProfileFigures, ProfileFit,
 };
@@ -10,7 +10,6 @@ use crate::config::Work;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
 use crate::fit::{self, LookupTime};
-use crate::origin::LoadedFrom;
 use crate::session::Measured;
 use crate::statistics::Repeated;
 use crate::subject::Facts;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Advice, FileType, major, minor};
-use weir_model::Bytes;
+use weir_model::{Bytes, HeldIn};
 
 /// Magic numbers of `statfs(2)`: `linux/magic.h` and each file system's own header.
 const TMPFS: u64 = 0x0102_1994;
@@ -25,40 +25,27 @@ const LOOPS: u32 = 4;
 const DEEPEST: u32 = 8;
 const MOST_FILES: usize = 100_000;
 
-/// What holds the bytes of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldIn {
-    /// Memory: no read of it reaches a device.
-    Memory,
-    /// A device, and the kernel counts who reads of it.
-    Device,
-    /// Something whose reads the kernel does not count.
-    Uncounted,
+/// What holds the bytes of the file system that a folder or file is on.
+pub fn held_in(path: &Path) -> io::Result<HeldIn> {
+    behind(path, LOOPS)
 }
 
-impl HeldIn {
-    /// Of the file system that a folder or file is on.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        Self::behind(path, LOOPS)
+fn behind(path: &Path, loops: u32) -> io::Result<HeldIn> {
+    let file = File::open(path)?;
+    let kind = rustix::fs::fstatfs(&file)?.f_type as u64;
+    let by_kind = of_kind(kind);
+    if by_kind != HeldIn::Device {
+        return Ok(by_kind);
     }
+    Ok(device_name(file.metadata()?.dev()).map_or(by_kind, |name| of_device(&name, loops)))
+}
 
-    fn behind(path: &Path, loops: u32) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let kind = rustix::fs::fstatfs(&file)?.f_type as u64;
-        let by_kind = Self::of_kind(kind);
-        if by_kind != Self::Device {
-            return Ok(by_kind);
-        }
-        Ok(device_name(file.metadata()?.dev()).map_or(by_kind, |name| of_device(&name, loops)))
-    }
-
-    /// By the magic number of a file system.
-    pub(crate) fn of_kind(kind: u64) -> Self {
-        match kind {
-            TMPFS | RAMFS | HUGETLBFS => Self::Memory,
-            kind if COUNTED.contains(&kind) => Self::Device,
-            _ => Self::Uncounted,
-        }
+/// By the magic number of a file system.
+pub(crate) fn of_kind(kind: u64) -> HeldIn {
+    match kind {
+        TMPFS | RAMFS | HUGETLBFS => HeldIn::Memory,
+        kind if COUNTED.contains(&kind) => HeldIn::Device,
+        _ => HeldIn::Uncounted,
     }
 }
 
@@ -83,7 +70,7 @@ fn of_device(name: &str, loops: u32) -> HeldIn {
         // A partition's name is that of its device, `p` and a number.
         let whole = name[4..].find('p').map_or(name, |at| &name[..4 + at]);
         let backing = fs::read_to_string(format!("/sys/block/{whole}/loop/backing_file"));
-        let backing = backing.ok().map(|path| HeldIn::behind(Path::new(path.trim()), loops - 1));
+        let backing = backing.ok().map(|path| behind(Path::new(path.trim()), loops - 1));
         return backing.and_then(Result::ok).unwrap_or(HeldIn::Uncounted);
     }
     HeldIn::Device
@@ -137,11 +124,11 @@ mod tests {
     #[test]
     fn memory_and_devices_are_told_apart() {
         let folder =
-            |path: &str| Path::new(path).is_dir().then(|| HeldIn::of(Path::new(path)).unwrap());
+            |path: &str| Path::new(path).is_dir().then(|| held_in(Path::new(path)).unwrap());
         // Where it is mounted, shared memory is a tmpfs.
         assert!(folder("/dev/shm").is_none_or(|held| held == HeldIn::Memory));
-        assert_eq!(HeldIn::of(Path::new("/proc")).unwrap(), HeldIn::Uncounted);
-        assert!(HeldIn::of(Path::new("/no/such/folder")).is_err());
+        assert_eq!(held_in(Path::new("/proc")).unwrap(), HeldIn::Uncounted);
+        assert!(held_in(Path::new("/no/such/folder")).is_err());
         for (name, held) in [
             ("nvme0n1p2", HeldIn::Device),
             ("md0", HeldIn::Device),
@@ -183,7 +170,7 @@ mod tests {
         let cold = read();
         let missing = drop_page_cache(&folder.path().join("none")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-        if HeldIn::of(folder.path()).unwrap() != HeldIn::Device || warm.is_none() {
+        if held_in(folder.path()).unwrap() != HeldIn::Device || warm.is_none() {
             println!("SKIPPED the counts: {} is on no device", folder.path().display());
             return;
         }

@@ -24,7 +24,7 @@ pub mod tier;
 pub use checked::Checked;
 pub use disk::{DiskError, DiskFolder, DiskOptions, DiskTier, EngineChoice};
 pub use faulty::{FaultOptions, Faulty, Injected};
-pub use held_in::{HeldIn, drop_page_cache};
+pub use held_in::{drop_page_cache, held_in};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{
     Address, Endpoint, Layout, Product, RespError, RespOptions, RespTier, StoreClient, StoreReport,

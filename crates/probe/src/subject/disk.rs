@@ -6,10 +6,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, HeldIn};
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::held::{HeldFolder, PROBE};
-use weir_store::{DiskOptions, DiskTier, HeldIn, Slab, drop_page_cache};
+use weir_store::{DiskOptions, DiskTier, Slab, drop_page_cache, held_in};
 
 use super::{Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
@@ -117,7 +117,7 @@ impl Subject for Disk {
             ..DiskOptions::new(folder, capacity, block.0 as usize)
         };
         let tier = DiskTier::open(&options)?;
-        let held = HeldIn::of(&options.folder).unwrap_or(HeldIn::Uncounted);
+        let held = held_in(&options.folder).unwrap_or(HeldIn::Uncounted);
         if held == HeldIn::Memory && self.options.cold {
             return Err(ProbeError::value(
                 "cold",

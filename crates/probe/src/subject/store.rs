@@ -1,20 +1,19 @@
 //! A store behind RESP: one that runs already, or one that is started for the probe.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::{Bytes, Nanos};
+use weir_model::{Bytes, HeldIn, Nanos};
 use weir_spec::catalogue::profile_file::ProfileKind;
-use weir_store::resp::value::Value;
 use weir_store::resp::{
     Address, Endpoint, Layout, RespOptions, RespTier, ServerReport, StoreClient,
 };
 use weir_store::server::null::NullServer;
 use weir_store::server::raw::RawServer;
 use weir_store::server::{ServerError, StoreServer, StoreSettings};
-use weir_store::{HeldIn, Slab, drop_page_cache};
+use weir_store::{Slab, drop_page_cache};
 
 use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
@@ -124,26 +123,8 @@ impl Store {
             return;
         }
         let reader = server.process.map_or(Reader::Unseen, Reader::Process);
-        // A server in a container has a file system of its own.
-        let files = server.process.zip(self.folder_by_its_own_words()).map(|(process, folder)| {
-            Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/'))
-        });
-        let held = match (&files, server.product) {
-            (_, product) if product.keeps_in_memory() => HeldIn::Memory,
-            (Some(files), weir_store::Product::Kvrocks) => {
-                HeldIn::of(files).unwrap_or(HeldIn::Uncounted)
-            }
-            _ => HeldIn::Uncounted,
-        };
-        self.origin = Origin { held, reader };
-        self.files = files;
-    }
-
-    fn folder_by_its_own_words(&self) -> Option<String> {
-        let client = StoreClient::new(&self.address, &self.options.tls).ok()?;
-        let deadline = Instant::now() + INFO_TIME;
-        let reply = client.call(&[b"CONFIG", b"GET", b"dir"], deadline).ok()?;
-        reply.entry("dir").and_then(Value::text).map(str::to_owned)
+        self.origin = Origin { held: server.values_in(), reader };
+        self.files = server.files();
     }
 
     /// How loads are kept from coming out of caches; an error where there is no way.

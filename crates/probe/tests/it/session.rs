@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
-use weir_model::Bytes;
+use weir_model::{Bytes, LoadedFrom};
 use weir_probe::config::ProbeConfig;
 use weir_probe::differential::Layers;
 use weir_probe::session::{Session, Step};
 use weir_probe::target::Product;
 use weir_probe::{
-    BlockSize, ConfigLines, Limits, LoadedFrom, Measured, SubjectOptions, Target, Trace, Verify,
-    Work, WorkingSet, fit, subject,
+    BlockSize, ConfigLines, Limits, Measured, SubjectOptions, Target, Trace, Verify, Work,
+    WorkingSet, fit, subject,
 };
 use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
 use weir_store::server::{StoreServer, StoreSettings};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
-use weir_model::Bytes;
+use weir_model::{Bytes, HeldIn};
 
-use crate::held_in::{HeldIn, OVERLAY};
+use crate::held_in::{OVERLAY, held_in};
 use crate::slab::{ALIGNMENT, Slab};
 
 use super::DiskOptions;
@@ -76,7 +76,9 @@ impl Place {
                 false
             }
         };
-        warnings.extend(file_system_warning(&blocks, folder));
+        warnings.extend(
+            held_in(folder).ok().and_then(|held| file_system_warning(held, &blocks, folder)),
+        );
         let blocks_len = if fresh { 0 } else { metadata.len() };
         let blocks = Arc::new(blocks);
         Ok(Self { blocks, blocks_path, headers, blocks_len, direct, warnings })
@@ -202,10 +204,11 @@ impl DiskFolder {
         let file = File::open(folder).map_err(|error| system(folder, "open the folder", &error))?;
         let room = rustix::fs::fstatvfs(&file)
             .map_err(|errno| system(folder, "ask for free space", &errno.into()))?;
+        let held = held_in(folder).ok();
         Ok(Self {
             free: Bytes(room.f_bavail.saturating_mul(room.f_frsize)),
-            in_memory: HeldIn::of(folder).is_ok_and(|held| held == HeldIn::Memory),
-            warning: file_system_warning(&file, folder),
+            in_memory: held == Some(HeldIn::Memory),
+            warning: held.and_then(|held| file_system_warning(held, &file, folder)),
         })
     }
 }
@@ -214,8 +217,8 @@ fn file_system(file: &File) -> Option<u64> {
     rustix::fs::fstatfs(file).ok().map(|about| about.f_type as u64)
 }
 
-fn file_system_warning(file: &File, folder: &Path) -> Option<String> {
-    let what = match HeldIn::of(folder).ok()? {
+fn file_system_warning(held: HeldIn, file: &File, folder: &Path) -> Option<String> {
+    let what = match held {
         HeldIn::Memory => "is in memory (tmpfs): this measures no disk",
         _ if file_system(file) == Some(OVERLAY) => {
             "is an overlay file system (a container's own): use a volume on the disk"

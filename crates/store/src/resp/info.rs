@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, HeldIn};
 
 use super::connection::Connection;
 use super::cpu;
@@ -13,6 +14,7 @@ use super::fleet::Fleet;
 use super::layout::Layout;
 use super::scan::{Counted, Proven};
 use super::value::Value;
+use crate::held_in::held_in;
 
 /// Who made the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +73,8 @@ pub struct ServerReport {
     pub run_id: String,
     /// Its process, where that is one of this machine.
     pub process: Option<u32>,
+    /// The folder of its files, as it calls it itself; nothing where it does not say.
+    pub folder: Option<String>,
     /// Bytes it uses: memory, or for Kvrocks files and what is not flushed into them; nothing where
     /// it does not say.
     pub used: Option<Bytes>,
@@ -195,6 +199,23 @@ impl StoreReport {
 }
 
 impl ServerReport {
+    /// The folder of its files as this machine sees it: a server in a container has a file system
+    /// of its own. Nothing of a server elsewhere.
+    pub fn files(&self) -> Option<PathBuf> {
+        let (process, folder) = self.process.zip(self.folder.as_deref())?;
+        Some(Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/')))
+    }
+
+    /// What holds its values.
+    pub fn values_in(&self) -> HeldIn {
+        if self.product.keeps_in_memory() {
+            return HeldIn::Memory;
+        }
+        // Of what others keep in their folder nothing is known.
+        let files = self.files().filter(|_| self.product == Product::Kvrocks);
+        files.and_then(|files| held_in(&files).ok()).unwrap_or(HeldIn::Uncounted)
+    }
+
     /// What speaks against its settings for blocks of a KV cache, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         warnings(self).into_iter().map(|text| format!("{}: {text}", self.place)).collect()
@@ -235,6 +256,7 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
         said => said,
     };
     report.io_threads = threads.and_then(|text| text.parse().ok());
+    report.folder = setting("dir")?;
     if report.product != Product::Kvrocks
         && let Some(save) = setting("save")?
     {
@@ -327,6 +349,7 @@ fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
         mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
         run_id: word("run_id").to_owned(),
         process: cpu::process(&spent, is_local),
+        folder: None,
         used: used.map(Bytes),
         used_fields,
         limit: bytes(limit),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weir_store::HeldIn;
+use weir_model::HeldIn;
 use weir_store::resp::{Product, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
 
@@ -90,7 +90,7 @@ fn loaded_from(folder: &Path) -> Vec<(String, String)> {
 #[test]
 fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
     let folder = tempfile::tempdir().unwrap();
-    if HeldIn::of(folder.path()).unwrap() != HeldIn::Device {
+    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Device {
         println!(
             "SKIPPED loads_out_of_the_page_cache: {} is on no device",
             folder.path().display()
@@ -129,7 +129,7 @@ fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
 #[test]
 fn a_cold_probe_drops_the_page_cache() {
     let folder = tempfile::tempdir().unwrap();
-    if HeldIn::of(folder.path()).unwrap() != HeldIn::Device {
+    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Device {
         println!("SKIPPED a_cold_probe: {} is on no device", folder.path().display());
         return;
     }
@@ -147,7 +147,7 @@ fn a_folder_in_memory_is_no_disk_and_never_cold() {
         println!("SKIPPED a_folder_in_memory: there is no /dev/shm");
         return;
     };
-    if HeldIn::of(folder.path()).unwrap() != HeldIn::Memory {
+    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Memory {
         println!("SKIPPED a_folder_in_memory: /dev/shm is not in memory");
         return;
     }

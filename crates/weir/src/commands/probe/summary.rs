@@ -3,11 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, COLD_SHARE, LoadedFrom};
 use weir_probe::config::Limits;
 use weir_probe::figures::PointResult;
 use weir_probe::fit::LookupTime;
-use weir_probe::origin::{COLD_SHARE, LoadedFrom};
 use weir_probe::report::Recompute;
 use weir_probe::run::buffer_bytes;
 use weir_probe::session::{Whereabouts, label};

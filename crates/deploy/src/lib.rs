@@ -14,6 +14,7 @@ pub mod log;
 mod mark;
 mod presence;
 pub mod process;
+mod readers;
 mod remote;
 pub mod setup;
 pub mod site;
@@ -25,6 +26,7 @@ pub use endpoint::{Access, CACHE_SALT, Endpoint, FirstRequestError, Flush, Serve
 pub use error::DeployError;
 pub use local::{Local, Place, Started};
 pub use presence::{Presence, other_runs};
+pub use readers::TierReaders;
 pub use remote::{RemoteStore, check_address};
 pub use site::Site;
 pub use tiers::Tiers;

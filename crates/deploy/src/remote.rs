@@ -11,7 +11,7 @@ use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
-    Address, Checked, Endpoint, Layout, Product, RespOptions, RespTier, SharingOptions,
+    Address, Checked, Endpoint, Layout, Product, RespError, RespOptions, RespTier, SharingOptions,
     SingleFlight, StoreReport, Tier,
 };
 use weir_tier::{EvictionPolicy, StoreConfig};
@@ -310,7 +310,7 @@ impl RemoteStore {
     /// What it says of itself, with the arm's keys counted where they can be told from others.
     fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
         let report = if self.whole {
-            self.resp.servers(deadline).map(|servers| StoreReport {
+            self.servers(deadline).map(|servers| StoreReport {
                 servers,
                 layout_chunks: None,
                 layout_example: None,
@@ -416,10 +416,15 @@ impl RemoteStore {
         Some(format!("{} was taken over by another weir run ({by})", self.resp.place()))
     }
 
+    /// What its servers say of themselves.
+    pub(crate) fn servers(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+        self.resp.servers(deadline)
+    }
+
     /// What its servers are; nothing where they do not say.
     pub(crate) fn facts(&self, deadline: Instant) -> RunningFacts {
         let mut facts = RunningFacts::default();
-        for server in self.resp.servers(deadline).unwrap_or_default() {
+        for server in self.servers(deadline).unwrap_or_default() {
             let mut add = |kind, text| facts.add(kind, &server.place, FactValue::Text(text), SAID);
             add(FactKind::StoreProduct, server.product.name().to_owned());
             add(FactKind::StoreVersion, server.version.clone());

@@ -3,6 +3,7 @@
 //! The engine's own books decide what a local tier holds; the real tier follows them, with some
 //! room more for what is on its way in while something else is on its way out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,11 @@ impl Tiers {
     /// The store behind them.
     pub const fn remote(&self) -> Option<&RemoteStore> {
         self.remote.as_ref()
+    }
+
+    /// The folder of its disk tiers.
+    pub(crate) fn disk_folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(HeldFolder::path)
     }
 
     /// What their figures would not say by themselves.

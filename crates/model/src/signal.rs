@@ -51,6 +51,8 @@ pub enum SignalKind {
     StoredBytes,
     /// Bytes loaded from tiers to the GPU.
     LoadedBytes,
+    /// Bytes of a tier's blocks that were read from a device, and not from memory before it.
+    DeviceReadBytes,
     /// Bytes evicted from tiers.
     EvictedBytes,
     /// Stores that a tier did not take: it was full, or refused to be written.
@@ -122,6 +124,7 @@ impl SignalKind {
             | Self::BestHitTokens => "tokens",
             Self::StoredBytes
             | Self::LoadedBytes
+            | Self::DeviceReadBytes
             | Self::EvictedBytes
             | Self::TierCapacityBytes
             | Self::TierUsedBytes

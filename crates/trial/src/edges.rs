@@ -6,11 +6,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_deploy::{Local, RemoteStore};
+use weir_deploy::{Local, RemoteStore, TierReaders};
 use weir_load::Live;
-use weir_model::{Nanos, Window};
+use weir_model::{Bytes, Nanos, Window};
 use weir_observe::signals::StoreCounts;
-use weir_observe::{Clock, Difference, KvEventCounts, KvEventWatch, Scraper, Snapshot, UnixNanos};
+use weir_observe::{
+    Clock, Difference, HostProbe, HostUse, KvEventCounts, KvEventWatch, Scraper, Snapshot,
+    UnixNanos,
+};
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
@@ -30,6 +33,9 @@ pub(crate) struct Edges {
     pub(crate) refused: Option<u64>,
     /// What the engines' KV events said.
     pub(crate) events: Option<(KvEventCounts, KvEventCounts)>,
+    /// Bytes that the readers of the farthest tier fetched from devices; nothing where one of them
+    /// is not known.
+    pub(crate) device_read: Option<Bytes>,
     /// What went wrong, one line each.
     pub(crate) notes: Vec<String>,
 }
@@ -41,6 +47,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) store: Option<&'a RemoteStore>,
     pub(crate) processes: Option<&'a Local>,
     pub(crate) events: Option<&'a KvEventWatch>,
+    pub(crate) readers: Option<&'a TierReaders>,
 }
 
 impl Edges {
@@ -55,7 +62,10 @@ impl Edges {
     ) -> Self {
         let mut notes = Vec::new();
         wait(live, over, Some(start));
-        let Observed { scrapers, store, processes, events } = observed;
+        let Observed { scrapers, store, processes, events, readers } = observed;
+        let mut reads = readers.map(|of| HostProbe::open(&of.processes));
+        let mut sample = || reads.as_mut().map(|probe| probe.sample(clock));
+        let reads_before = sample();
         let before = scrape(scrapers, clock, &mut notes);
         let store_before = ask(store, &mut notes);
         let events_before = events.map(KvEventWatch::counts);
@@ -63,12 +73,13 @@ impl Edges {
         let refused_before = processes.map(Local::refused_stores);
         wait(live, over, end);
         let after = scrape(scrapers, clock, &mut notes);
+        let device_read = reads_before.zip(sample()).and_then(|(a, b)| device_read(&b.since(&a)));
         let store = store_before.zip(ask(store, &mut notes));
         let events = events_before.zip(events.map(KvEventWatch::counts));
         let refused = processes.map(Local::refused_stores).zip(refused_before);
         let refused = refused.map(|(after, before)| after.saturating_sub(before));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
-        Self { pairs, store, refused, events, notes }
+        Self { pairs, store, refused, events, device_read, notes }
     }
 
     /// The most by which the counters at an edge of the window were read after it, of a load that
@@ -95,6 +106,14 @@ impl Edges {
         }
         differences
     }
+}
+
+/// What the named processes fetched from devices; the first is this one, which is named besides
+/// where it reads itself.
+fn device_read(used: &HostUse) -> Option<Bytes> {
+    let named = used.processes.get(1..).filter(|named| !named.is_empty())?;
+    let bytes = named.iter().map(|process| Some(process.as_ref()?.device_read?.0));
+    bytes.sum::<Option<u64>>().map(Bytes)
 }
 
 /// Waits until the load has come so far, or is over.

@@ -16,6 +16,7 @@ mod guard;
 mod journal;
 mod lost;
 mod neighbours;
+mod origin;
 mod residence;
 mod sink;
 mod stalls;
@@ -23,7 +24,7 @@ mod steady;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_deploy::{Place, Presence, RemoteStore, Site, Tiers};
+use weir_deploy::{Place, Presence, RemoteStore, Site, TierReaders, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{
     FactDifference, Nanos, RunningFacts, SignalKind, SignalSource, Signals, TierKind, Window,
@@ -158,7 +159,8 @@ fn measured(
     notes.extend(asked_otherwise);
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
-    let measurement = Measurement { plan, cell, deployment, site, events };
+    let readers = site.readers(arm);
+    let measurement = Measurement { plan, cell, deployment, site, events, readers };
     let before = site.facts();
     let mut trial = measurement.run(&config, writer, live, notes, phase)?;
     let after = site.facts();
@@ -186,6 +188,8 @@ struct Measurement<'a> {
     deployment: &'a Deployment,
     site: &'a Site,
     events: Option<KvEventWatch>,
+    /// Who reads the blocks of the farthest tier.
+    readers: Option<TierReaders>,
 }
 
 /// What an offered load left.
@@ -317,6 +321,7 @@ impl Measurement<'_> {
             store: site.store(),
             processes: site.processes(),
             events: self.events.as_ref(),
+            readers: self.readers.as_ref(),
         };
         let (stall, clock) = (self.plan.client.request_timeout, Clock::anchored());
         let window = (level.warmup, level.duration);
@@ -368,18 +373,23 @@ impl Measurement<'_> {
         edges: &Edges,
         signals: &mut Signals,
     ) -> Vec<GapError> {
-        let Some(offload) = &self.arm().offload else { return Vec::new() };
-        let model_bytes = offload.chunk_bytes.kept;
+        let Some(chunk) = self.stored_chunk() else { return Vec::new() };
         let gaps = match self.site.tiers() {
-            Some(_) => add_weir(windows, offload.chunk_tokens, model_bytes, signals),
+            Some(_) => add_weir(windows, chunk.tokens, chunk.model_bytes, signals),
             None => Vec::new(),
         };
         if let (Some((before, after)), Some(store)) = (&edges.store, self.site.store()) {
-            let moved_bytes = self.site.tiers().map_or(model_bytes, Tiers::block_bytes);
-            let chunk = StoredChunk { tokens: offload.chunk_tokens, model_bytes, moved_bytes };
             add_store(store.product(), (before, after), chunk, signals);
         }
         gaps
+    }
+
+    /// A chunk of the arm's mechanism, and what is moved for it.
+    fn stored_chunk(&self) -> Option<StoredChunk> {
+        let offload = self.arm().offload.as_ref()?;
+        let model_bytes = offload.chunk_bytes.kept;
+        let moved_bytes = self.site.tiers().map_or(model_bytes, Tiers::block_bytes);
+        Some(StoredChunk { tokens: offload.chunk_tokens, model_bytes, moved_bytes })
     }
 
     /// What the plan gave, and what is on the disk, where the arm's processes are ours.
@@ -441,6 +451,9 @@ impl Measurement<'_> {
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
         gaps.extend(self.add_tiers(&engines, edges, &mut signals));
+        if let (Some(readers), Some(chunk)) = (&self.readers, self.stored_chunk()) {
+            notes.extend(origin::add(readers, edges.device_read, chunk, &mut signals));
+        }
         self.add_local(edges, &mut signals);
         self.add_events(edges, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));

@@ -142,6 +142,13 @@ impl Local {
         replicas.chain(self.lmcache.iter().map(|(process, url)| (process.name(), url)))
     }
 
+    /// All processes of its servers.
+    pub(crate) fn families(&self) -> Vec<u32> {
+        let replicas = self.replicas.iter().map(|replica| &replica.process);
+        let parts = replicas.chain(self.lmcache.iter().map(|(process, _)| process));
+        parts.flat_map(Process::family).collect()
+    }
+
     /// The folder of the arm's disk tier.
     pub fn disk(&self) -> Option<&Path> {
         self.disk.as_deref()

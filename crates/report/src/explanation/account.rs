@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use weir_model::{Bytes, SignalKind, TierKind};
+use weir_model::{Bytes, HeldIn, LoadedFrom, SignalKind, TierKind};
 use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
 
 use super::sources::{Seen, tier_name};
@@ -225,6 +225,7 @@ impl Account<'_> {
                 lines.extend(told.map(|told| format!("Moved {way} {}: {told}", tier_name(tier))));
             }
         }
+        lines.extend(self.origins());
         for (tier, evicted) in self.seen.tiers(SignalKind::EvictedBytes) {
             if evicted > 0.0 {
                 let told = self.seen.told_of(tier, SignalKind::EvictedBytes, bytes);
@@ -232,6 +233,20 @@ impl Account<'_> {
             }
         }
         lines
+    }
+
+    /// Whether what a tier on a device served came from there, or from memory before it.
+    fn origins(&self) -> Vec<String> {
+        let Some(offload) = &self.arm.offload else { return Vec::new() };
+        let per_token = offload.chunk_bytes.kept as f64 / f64::from(offload.chunk_tokens.max(1));
+        let read = self.seen.tiers(SignalKind::DeviceReadBytes);
+        let told = read.filter_map(|(tier, read)| {
+            let tokens = self.seen.get(SignalKind::hits_of(tier)).filter(|tokens| *tokens > 0.0)?;
+            let from = LoadedFrom::of(HeldIn::Device, Some(read / (tokens * per_token)));
+            let told = self.seen.told_of(tier, SignalKind::DeviceReadBytes, bytes)?;
+            Some(format!("Served by {} from: {from}; read there: {told}", tier_name(tier)))
+        });
+        told.collect()
     }
 
     /// What the tiers held at the end.

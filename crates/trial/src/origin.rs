@@ -1,0 +1,94 @@
+//! Where the loads of an arm's farthest tier came from: its device, or memory before it.
+
+use weir_deploy::TierReaders;
+use weir_model::{
+    Bytes, COLD_SHARE, HeldIn, LoadedFrom, SignalKind, SignalSource, Signals, TierKind,
+};
+use weir_observe::signals::StoredChunk;
+
+/// What the kernel counted.
+const COUNTER: &str = "read_bytes of /proc/PID/io";
+
+/// Adds what was read from devices for a tier, in the model's bytes, where the kernel counts it.
+/// What a reader of it must know, in a sentence: an arm that names a disk and was served by memory
+/// shows memory.
+pub(crate) fn add(
+    readers: &TierReaders,
+    read: Option<Bytes>,
+    chunk: StoredChunk,
+    signals: &mut Signals,
+) -> Option<String> {
+    let counted = read.filter(|_| readers.held == HeldIn::Device);
+    let scale = chunk.model_bytes as f64 / chunk.moved_bytes.max(1) as f64;
+    if let Some(read) = counted {
+        let source = SignalSource::of(&readers.who).metric(COUNTER);
+        let kind = SignalKind::DeviceReadBytes;
+        signals.add_of(readers.tier, kind, read.0 as f64 * scale, source);
+    }
+    let tokens = signals.get(SignalKind::hits_of(readers.tier)).filter(|tokens| *tokens > 0.0)?;
+    let loaded = tokens / f64::from(chunk.tokens.max(1)) * chunk.moved_bytes as f64;
+    let from = LoadedFrom::of(readers.held, counted.map(|read| read.0 as f64 / loaded));
+    let name = match readers.tier {
+        TierKind::Remote => readers.who.as_str(),
+        _ => "the disk",
+    };
+    match from {
+        // Of a disk's folder it is said before the load.
+        LoadedFrom::Memory if readers.tier == TierKind::Remote => {
+            Some(format!("{name} keeps its files in memory: what it served came from no device"))
+        }
+        LoadedFrom::PageCache | LoadedFrom::Device { .. } if !from.is_cold() => Some(format!(
+            "what {name} served came from: {from}; a device has to give {:.0} % before figures are \
+             those of a disk (a larger working set, or less memory for the page cache)",
+            100.0 * COLD_SHARE
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk of 16 tokens, whose 1 MiB is moved as 64 KiB.
+    const CHUNK: StoredChunk =
+        StoredChunk { tokens: 16, model_bytes: 1 << 20, moved_bytes: 1 << 16 };
+
+    /// Ten chunks were served, and so many bytes were read from the device.
+    fn told(held: HeldIn, read: Option<u64>) -> (Option<f64>, Option<String>) {
+        let readers =
+            TierReaders { tier: TierKind::Disk, held, processes: vec![1], who: "weir".to_owned() };
+        let mut signals = Signals::default();
+        signals.add(SignalKind::DiskHitTokens, 160.0, "test");
+        let note = add(&readers, read.map(Bytes), CHUNK, &mut signals);
+        (signals.get_of(TierKind::Disk, SignalKind::DeviceReadBytes), note)
+    }
+
+    #[test]
+    fn a_disk_that_was_served_by_memory_is_told() {
+        let (read, note) = told(HeldIn::Device, Some(0));
+        assert_eq!(read, Some(0.0));
+        assert!(note.unwrap().starts_with("what the disk served came from: page cache 100 %"));
+        let (read, note) = told(HeldIn::Device, Some(5 << 16));
+        assert_eq!(read, Some((5u64 << 20) as f64), "in the model's bytes");
+        assert!(note.unwrap().contains("device 50 %"));
+        assert_eq!(told(HeldIn::Device, Some(9 << 16)), (Some((9u64 << 20) as f64), None));
+        assert_eq!(told(HeldIn::Memory, Some(0)), (None, None), "its folder was told to be so");
+        // What is not counted is not nothing.
+        assert_eq!(told(HeldIn::Uncounted, Some(0)), (None, None));
+        assert_eq!(told(HeldIn::Device, None), (None, None));
+    }
+
+    #[test]
+    fn of_a_tier_that_served_nothing_nothing_is_said() {
+        let readers = TierReaders {
+            tier: TierKind::Remote,
+            held: HeldIn::Device,
+            processes: vec![1],
+            who: "kvrocks".to_owned(),
+        };
+        let mut signals = Signals::default();
+        assert_eq!(add(&readers, Some(Bytes(7)), CHUNK, &mut signals), None);
+        assert_eq!(signals.get_of(TierKind::Remote, SignalKind::DeviceReadBytes), Some(112.0));
+    }
+}

@@ -11,6 +11,7 @@ use serde_json::Value;
 use weir_http::{Fetch, Url, fetch};
 use weir_store::resp::{Address, Product, StoreClient};
 use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+use weir_store::suite::{Release, ScriptedKvrocks};
 
 use crate::binary::{Running, weir};
 use crate::folder::json;
@@ -53,21 +54,28 @@ fn signal(evidence: &Value, kind: &str, source: &str) -> f64 {
 }
 
 #[test]
-fn seven_arms_move_real_bytes_and_the_stores_say_so() {
-    let test = "seven_arms_move_real_bytes_and_the_stores_say_so";
+fn eight_arms_move_real_bytes_and_the_stores_say_so() {
+    let test = "eight_arms_move_real_bytes_and_the_stores_say_so";
     if ![Product::Redis, Product::Valkey].into_iter().all(|product| has(test, product)) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let file = experiment(
-        folder.path(),
-        "\n  - no-offload\n  - {preset: native-offload, bytes: 10GiB}\n  \
-         - {preset: native-fs, bytes: 2GiB, disk: {bytes: 10GiB}}\n  \
-         - {preset: lmcache-local, bytes: 10GiB}\n  \
-         - {preset: lmcache-disk, bytes: 2GiB, disk: {bytes: 10GiB}}\n  \
-         - {preset: lmcache-redis, bytes: 2GiB, store: {bytes: 10GiB}}\n  \
-         - {preset: lmcache-valkey, bytes: 2GiB, store: {bytes: 10GiB}}",
+    // No registry carries a Kvrocks: this one has its manners, and real bytes, and no disk.
+    let kvrocks = ScriptedKvrocks::start(Release::V2_10, StoreSettings::default()).unwrap();
+    let arms = format!(
+        "
+  - no-offload
+  - {{preset: native-offload, bytes: 10GiB}}
+  - {{preset: native-fs, bytes: 2GiB, disk: {{bytes: 10GiB}}}}
+  - {{preset: lmcache-local, bytes: 10GiB}}
+  - {{preset: lmcache-disk, bytes: 2GiB, disk: {{bytes: 10GiB}}}}
+  - {{preset: lmcache-redis, bytes: 2GiB, store: {{bytes: 10GiB}}}}
+  - {{preset: lmcache-valkey, bytes: 2GiB, store: {{bytes: 10GiB}}}}
+  - {{preset: lmcache-kvrocks, bytes: 2GiB, store: {{bytes: 10GiB, address: 'redis://{}'}}}}
+",
+        kvrocks.address().endpoints[0]
     );
+    let file = experiment(folder.path(), &arms);
     let answer = weir(folder.path(), &["run", &file, "--out", "run"]);
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
     for (arm, tier, store) in [
@@ -77,6 +85,7 @@ fn seven_arms_move_real_bytes_and_the_stores_say_so() {
         ("lmcache-disk", "disk", None),
         ("lmcache-redis", "remote", Some("redis")),
         ("lmcache-valkey", "remote", Some("valkey")),
+        ("lmcache-kvrocks", "remote", Some("kvrocks")),
     ] {
         let cell = format!("run/cells/Qwen--Qwen3-0.6B/1x-l40s/{arm}/c4/0");
         let cell = folder.path().join(cell);

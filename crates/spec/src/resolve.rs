@@ -81,6 +81,7 @@ impl Plan {
         plan.cells = cells(&plan)?;
         // After the predictions, which say better what is wrong with a trace.
         plan.inputs = input::profiles(experiment)?;
+        plan.warnings.extend(warning::warm_profiles(plan.inputs.keys())?);
         input::digests(&mut plan)?;
         input::locate(&mut plan);
         Ok(plan)

@@ -1,14 +1,17 @@
 //! What the user should know before running, one sentence each.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use weir_engine::{EngineConfig, Mechanism};
-use weir_model::{Bytes, KvKind, TierKind};
+use weir_model::{Bytes, COLD_SHARE, KvKind, TierKind};
 
 use crate::catalogue::links;
+use crate::catalogue::profile_file::{LinkProfileFile, ProfileKind};
 use crate::document::Spec;
 use crate::document::quantity::Version;
 use crate::document::written::NameOr;
+use crate::error::SpecError;
 use crate::likeness::{written_differences, written_mechanism};
 use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
 
@@ -265,6 +268,28 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
             profile.name
         ));
     }
+}
+
+/// Link profiles of disks, and of stores on them, that were measured out of memory.
+pub(super) fn warm_profiles<'a>(
+    paths: impl Iterator<Item = &'a String>,
+) -> Result<Vec<String>, SpecError> {
+    let mut warnings = Vec::new();
+    for path in paths {
+        let profile = LinkProfileFile::read(Path::new(path))?;
+        // Of those that keep all in memory nobody expects it.
+        let is_on_disk = profile.kind == ProfileKind::Disk || profile.product == "kvrocks";
+        if let Some(percent) = profile.device_percent.filter(|_| is_on_disk)
+            && percent < 100.0 * COLD_SHARE
+        {
+            warnings.push(format!(
+                "{path} has figures of memory: {percent:.0} % of what was loaded for it came from \
+                 the device. Measure it with `weir probe --cold`, or with a working set larger \
+                 than the memory."
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Whether the target has a model in place of a remote store.

@@ -97,6 +97,31 @@ fn a_disk_takes_a_profile_of_a_disk_alone() {
 }
 
 #[test]
+fn a_disk_that_was_measured_out_of_memory_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let warned = |product: &str, kind: &str, percent: &str| {
+        let text = STORE
+            .replace("product: redis", &format!("product: {product}"))
+            .replace("kind: store", &format!("kind: {kind}"))
+            .replace("figures:", &format!("{percent}figures:"));
+        fs::write(folder.path().join("my.yaml"), text).unwrap();
+        let arm = match kind {
+            "disk" => "{preset: lmcache-disk, disk: {profile: my.yaml}}".to_owned(),
+            _ => format!("{{preset: lmcache-{product}, store: {{profile: my.yaml}}}}"),
+        };
+        let plan = plan(folder.path(), &arm).unwrap();
+        let of_memory = |warning: &&String| warning.contains("my.yaml has figures of memory");
+        plan.warnings.iter().find(of_memory).cloned()
+    };
+    let told = warned("kvrocks", "store", "device_percent: 3.2\n").unwrap();
+    assert!(told.contains("memory: 3 % of what was loaded"), "{told}");
+    assert!(warned("disk", "disk", "device_percent: 89.9\n").is_some());
+    assert_eq!(warned("disk", "disk", "device_percent: 90\n"), None);
+    assert_eq!(warned("disk", "disk", ""), None, "what is not known is not nothing");
+    assert_eq!(warned("redis", "store", "device_percent: 0\n"), None, "it keeps all in memory");
+}
+
+#[test]
 fn missing_malformed_and_later_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let arm = "{preset: lmcache-redis, store: {profile: my.yaml}}";

@@ -12,14 +12,15 @@
 //! | a store or a disk takes nothing, and host memory serves | `placebos::stores_that_take_nothing_..`, `placebos::a_disk_that_is_memory_..` | `redis-read-only`, `redis-full` |
 //! | a store is warm of an earlier run, or of an interrupted cell | `endpoints::what_an_earlier_run_left_..` | `endpoint-warm-store`, `endpoint-warm-store-same-prompts` |
 //! | a store has keys of others | `local::other_peoples_keys_..` | |
+//! | somebody empties the store in the window | `tiers::a_store_that_somebody_empties_..` (emulated) | |
 //! | two runs use one store | `tiers::a_store_that_cannot_be_used_..` (emulated) | |
 //! | the control has no cache, the pool is larger, the precision another | `local::arms_that_differ_..` | `control-without-cache`, `native-larger-pool`, `native-other-dtype` |
 //! | others use the endpoint | `endpoints::endpoints_are_what_..` | `endpoint-few-prompts-of-others`, `endpoint-prompts-of-others` |
 //! | the store is another product | `placebos::a_store_of_another_product_..` | |
-//! | the disk is memory, and too small | `placebos::a_disk_that_is_memory_..` | |
+//! | the disk is memory, and too small | `placebos::a_disk_that_is_memory_..` | `disk-is-memory` |
 //! | an endpoint has another mechanism, or none; a control has one | `endpoints::endpoints_are_what_..`, `vllm::placebo` | `endpoint-other-mechanism`, `endpoint-without-connector`, `endpoint-control-with-connector` |
 //! | chunks are longer than prompts | `placebos::prompts_that_fill_no_chunk_..` | `native-chunk-too-long`, `lmcache-chunk-too-long` |
-//! | nothing is asked twice in the window | `placebos::prompts_that_fill_no_chunk_..` | |
+//! | nothing is asked twice in the window | `placebos::prompts_that_fill_no_chunk_..` | `native-no-reuse` |
 //! | every request of a load is refused | `endpoints::endpoints_are_what_..`; all fail later: `failing.rs` | |
 //! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped` |
 //! | answers are drawn by chance | `endpoints::endpoints_are_what_..` | |

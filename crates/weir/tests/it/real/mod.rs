@@ -22,7 +22,7 @@
 //! | chunks are longer than prompts | `placebos::prompts_that_fill_no_chunk_..` | `native-chunk-too-long`, `lmcache-chunk-too-long` |
 //! | nothing is asked twice in the window | `placebos::prompts_that_fill_no_chunk_..` | `native-no-reuse` |
 //! | every request of a load is refused | `endpoints::endpoints_are_what_..`; all fail later: `failing.rs` | |
-//! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped` |
+//! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped`, `lmcache-stopped`, `lmcache-paused` |
 //! | answers are drawn by chance | `endpoints::endpoints_are_what_..` | |
 //! | what is loaded is corrupt | `local::real_arms_act_..` | `native-corrupt` |
 //! | a connector was told another size than the plan has | `local::real_arms_act_..` | `native-told-less` |

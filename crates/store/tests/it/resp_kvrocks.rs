@@ -9,9 +9,9 @@ use weir_store::resp::value::Value;
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Address, Fault, Layout, Product, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Fault, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier};
 
-use crate::resp_fixture::{BLOCK, later, layout, on_every_store, options, put, tier};
+use crate::resp_fixture::{BLOCK, get, later, layout, on_every_store, options, put, tier};
 use crate::resp_fixture::{Kind, running, running_with, store};
 
 on_every_store!(
@@ -21,6 +21,7 @@ on_every_store!(
     a_named_user_is_refused_with_a_remedy,
     used_bytes_are_all_bytes,
     nothing_is_left_of_a_proof,
+    more_than_memtables_hold_is_there_and_counted,
 );
 
 /// Names with what globs take for more than itself, as most on Hugging Face have.
@@ -110,6 +111,33 @@ fn used_bytes_are_all_bytes(kind: Kind) {
     let wanted: &[&str] =
         if kind.is_kvrocks() { &["used_db_size", "all_mem_tables"] } else { &["used_memory"] };
     assert_eq!(fields, wanted);
+}
+
+/// What is written farther than memory: to files, where there are any.
+fn more_than_memtables_hold_is_there_and_counted(kind: Kind) {
+    const BLOCKS: u64 = 160;
+    let lines = match kind {
+        Kind::Real(Product::Kvrocks) => vec!["rocksdb.write_buffer_size 16".to_owned()],
+        // Memtables of 64 MiB.
+        Kind::Real(_) | Kind::Scripted(_) => Vec::new(),
+    };
+    let settings = StoreSettings { lines, ..StoreSettings::default() };
+    let Some(server) = running_with(kind, "more_than_memtables_hold", settings) else { return };
+    let options = RespOptions::new(server.address(), layout("large", true), 1 << 20);
+    let tier = RespTier::new(options).unwrap();
+    let all: Vec<_> = keys(0..BLOCKS);
+    for part in all.chunks(16) {
+        assert_eq!(put(&tier, part, later()), [Stored::Stored; 16]);
+    }
+    let used = tier.report(later()).unwrap().used().unwrap();
+    assert!(used >= Bytes(BLOCKS << 20), "{used}");
+    for part in all.chunks(16) {
+        assert_eq!(get(&tier, part, later()), [Fetched::Hit; 16]);
+    }
+    assert_eq!(tier.usage(later()).unwrap().chunks, BLOCKS);
+    tier.clear(later()).unwrap();
+    assert_eq!(tier.usage(later()).unwrap().chunks, 0);
+    assert_eq!(get(&tier, &all[..1], later()), [Fetched::Miss]);
 }
 
 /// A store that was counted holds what it held.

@@ -12,6 +12,7 @@ use super::cpu;
 use super::error::RespError;
 use super::fleet::Fleet;
 use super::layout::Layout;
+use super::rocksdb::RocksDbFigures;
 use super::scan::{Counted, Proven};
 use super::value::Value;
 use crate::held_in::held_in;
@@ -116,6 +117,8 @@ pub struct ServerReport {
     pub cpu_ns: Option<u64>,
     /// Memory of its machine.
     pub machine_memory: Option<Bytes>,
+    /// What the `RocksDB` in it counts; nothing of other products.
+    pub rocksdb: Option<RocksDbFigures>,
 }
 
 /// Errors that a store answers to a write that it does not take: no memory left, a replica, a user
@@ -241,6 +244,11 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
         });
     };
     let mut report = read(text, connection.place(), connection.is_local());
+    if report.product == Product::Kvrocks {
+        // A renamed command is answered with an error, and what only it knows is absent.
+        let stats = connection.call(&[b"STATS"], deadline)?;
+        report.rocksdb = RocksDbFigures::read(&fields(text), stats.text());
+    }
     let has_scans = is_of_a_scan(text);
     // It is not in what plain `INFO` says.
     let commands = connection.call(&[b"INFO", b"commandstats"], deadline)?;
@@ -311,10 +319,15 @@ fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
     Some((error.to_owned(), value.strip_prefix("count=")?.parse().ok()?))
 }
 
+/// The fields of the text of `INFO`.
+fn fields(text: &str) -> BTreeMap<&str, &str> {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.map(|(key, value)| (key, value.trim())).collect()
+}
+
 /// Reads the text of `INFO`.
 fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    let fields: BTreeMap<&str, &str> = lines.map(|(key, value)| (key, value.trim())).collect();
+    let fields = fields(text);
     let word = |key: &str| fields.get(key).copied().unwrap_or_default();
     let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
     let said = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
@@ -372,6 +385,7 @@ fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
         output_bytes: number("total_net_output_bytes"),
         cpu_ns: cpu::of(&spent, is_local),
         machine_memory: bytes("total_system_memory"),
+        rocksdb: None,
     }
 }
 

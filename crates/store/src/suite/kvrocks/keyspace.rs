@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of a memtable before it is flushed (`rocksdb.write_buffer_size`, 64 MiB by default); a
 /// server with a small limit has small ones, as it would have to.
@@ -10,7 +10,7 @@ const MEMTABLE_BYTES: u64 = 64 << 20;
 /// What `RocksDB` keeps beside key and value, about.
 const OVERHEAD: u64 = 64;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Value {
     Text(Vec<u8>),
     List(Vec<Vec<u8>>),
@@ -20,6 +20,8 @@ pub(super) enum Value {
 struct Entry {
     value: Value,
     ends: Option<Instant>,
+    /// Flushes before it was written: where one came after it, it is in a file.
+    flushes_before: u64,
 }
 
 impl Entry {
@@ -48,6 +50,29 @@ pub(super) struct Keyspace {
     /// Keys that `DBSIZE SCAN` found last.
     scanned: u64,
     has_scanned: bool,
+    counters: Counters,
+}
+
+/// What its `RocksDB` counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    pub(super) flushes: u64,
+    pub(super) flushed_bytes: u64,
+    pub(super) compaction_read_bytes: u64,
+    pub(super) compaction_written_bytes: u64,
+    pub(super) memtable_hits: u64,
+    pub(super) memtable_misses: u64,
+    /// There is no block cache: each read of a file is one that it did not have.
+    pub(super) block_cache_misses: u64,
+    pub(super) read_bytes: u64,
+    pub(super) written_bytes: u64,
+    pub(super) gets: u64,
+    pub(super) writes: u64,
+    pub(super) get_time: Duration,
+    pub(super) write_time: Duration,
+    /// Copies of values out of what stands for files.
+    pub(super) file_reads: u64,
+    pub(super) file_read_time: Duration,
 }
 
 impl Keyspace {
@@ -61,7 +86,12 @@ impl Keyspace {
             flushed: 0,
             scanned: 0,
             has_scanned: false,
+            counters: Counters::default(),
         }
+    }
+
+    pub(super) const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(super) const fn levels(&self) -> (u64, u64) {
@@ -86,15 +116,43 @@ impl Keyspace {
         self.has_scanned = true;
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Value> {
-        let entry = self.entries.get(key).filter(|entry| !entry.is_over())?;
-        Some(&entry.value)
+    /// Reads a key as `Get` of `RocksDB` does, whole: an answer that needs no value has it read too.
+    pub(super) fn read(&mut self, key: &[u8]) -> Option<Value> {
+        let began = Instant::now();
+        let counters = &mut self.counters;
+        counters.gets += 1;
+        let entry = self.entries.get(key).filter(|entry| !entry.is_over());
+        let in_memtable = entry.is_some_and(|entry| entry.flushes_before == counters.flushes);
+        if in_memtable {
+            counters.memtable_hits += 1;
+        } else {
+            counters.memtable_misses += 1;
+        }
+        let value = entry.map(|entry| {
+            let copying = Instant::now();
+            let value = entry.value.clone();
+            if !in_memtable {
+                counters.block_cache_misses += 1;
+                counters.file_reads += 1;
+                counters.file_read_time += copying.elapsed();
+            }
+            counters.read_bytes += entry.bytes() - OVERHEAD;
+            value
+        });
+        counters.get_time += began.elapsed();
+        value
     }
 
     pub(super) fn set(&mut self, key: &[u8], value: Value, ends: Option<Instant>) {
-        let entry = Entry { value, ends };
-        self.unflushed += key.len() as u64 + entry.bytes();
+        let began = Instant::now();
+        let entry = Entry { value, ends, flushes_before: self.counters.flushes };
+        let bytes = key.len() as u64 + entry.bytes();
+        self.unflushed += bytes;
+        self.counters.writes += 1;
+        self.counters.written_bytes += bytes;
         self.entries.insert(key.to_owned(), entry);
+        // Flushes and compactions hold nobody up.
+        self.counters.write_time += began.elapsed();
         if self.unflushed >= self.memtable_bytes {
             self.flush();
         }
@@ -109,9 +167,13 @@ impl Keyspace {
     /// Flushes, and compacts at once.
     fn flush(&mut self) {
         self.entries.retain(|_, entry| !entry.is_over());
+        self.counters.flushes += 1;
+        self.counters.flushed_bytes += self.unflushed;
+        self.counters.compaction_read_bytes += self.flushed + self.unflushed;
         self.unflushed = 0;
         self.flushed =
             self.entries.iter().map(|(key, entry)| key.len() as u64 + entry.bytes()).sum();
+        self.counters.compaction_written_bytes += self.flushed;
     }
 
     /// A page: seeks to the cursor's key and goes one on, whether or not it found that very key.

@@ -11,7 +11,8 @@ use crate::differential::DEVICE_FILE_BYTES;
 use crate::error::ProbeError;
 use crate::keys::KeySpace;
 use crate::origin::Reader;
-use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT, ServerAt};
+use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT};
+use crate::server::ServerAt;
 use crate::session::{differential_works, lookup_point};
 
 /// Seconds of single blocks, with the threads and batches of a point.

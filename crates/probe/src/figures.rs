@@ -7,6 +7,7 @@ use serde::Serialize;
 use weir_model::{Bytes, HeldIn, LoadedFrom};
 
 use crate::config::Point;
+use crate::engine_work::EngineWork;
 use crate::run::Costs;
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Side, Tally};
@@ -88,6 +89,9 @@ pub struct Run {
     pub foreign_cpus: Option<f64>,
     /// Bytes read from a device per byte loaded.
     pub device_bytes_per_loaded_byte: Option<f64>,
+    /// What the store's `RocksDB` did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineWork>,
 }
 
 impl Run {
@@ -115,6 +119,7 @@ impl Run {
             server_cpu_s_per_gb: costs.server.map(|cpu| cpu.as_secs_f64() / gigabytes),
             foreign_cpus: costs.foreign,
             device_bytes_per_loaded_byte: device.map(|bytes| bytes as f64 / loaded as f64),
+            engine: costs.rocksdb.and_then(|counters| EngineWork::of(&counters, moved * block.0)),
         }
     }
 
@@ -205,6 +210,9 @@ pub struct PointResult {
     pub device_bytes_per_loaded_byte: Option<Repeated>,
     /// Where loads came from; nothing where nothing was loaded.
     pub loaded_from: Option<LoadedFrom>,
+    /// What the store's `RocksDB` did in all repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineWork>,
     /// How blocks ended in all repeats.
     pub outcomes: Outcomes,
     /// The repeats.
@@ -234,6 +242,7 @@ impl PointResult {
             hit_share: over(|run| run.outcomes.hit_share()),
             client_cpu_s_per_gb: over(|run| Some(run.client_cpu_s_per_gb)),
             server_cpu_s_per_gb: over(|run| run.server_cpu_s_per_gb),
+            engine: EngineWork::sum(repeats.iter().map(|run| run.engine.as_ref())),
             outcomes,
             repeats,
         })
@@ -298,6 +307,7 @@ mod tests {
             server: Some(Nanos::from_millis(60)),
             foreign: None,
             device: Some(15_000_000),
+            rocksdb: None,
         };
         let run = Run::of(Bytes(1_000_000), &tallies, costs);
         let read = run.read.as_ref().unwrap();

@@ -19,6 +19,7 @@ use weir_model::Nanos;
 use weir_spec::catalogue::profile_file::{ProfileFigures, ProfileFit};
 use weir_spec::document::quantity::Span;
 
+use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
 use crate::least_squares;
@@ -52,7 +53,7 @@ impl Observation {
 }
 
 /// Time of a question for some keys.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupTime {
     /// Keys of the question.
     pub keys: u32,
@@ -65,6 +66,9 @@ pub struct LookupTime {
     /// Bytes read from a device per byte of the blocks that were asked for: a store that reads
     /// values to say that they are there has some. Nothing where nobody counts them.
     pub device_bytes_per_byte: Option<f64>,
+    /// What the store's `RocksDB` did to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineWork>,
 }
 
 /// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
@@ -258,7 +262,7 @@ mod tests {
 
     const fn lookup(keys: u32, seconds: f64) -> LookupTime {
         let (longest_s, device_bytes_per_byte) = (seconds, None);
-        LookupTime { keys, seconds, longest_s, asked: 101, device_bytes_per_byte }
+        LookupTime { keys, seconds, longest_s, asked: 101, device_bytes_per_byte, engine: None }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use weir_spec::catalogue::profile_file::{
 };
 
 use crate::config::Work;
+use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
 use crate::fit::{self, LookupTime};
@@ -139,13 +140,13 @@ fn lookup_row(time: &LookupTime, block: Bytes) -> Vec<String> {
         "device_percent" => {
             time.device_bytes_per_byte.map_or(String::new(), |share| (100.0 * share).to_string())
         }
-        _ => String::new(),
+        other => of_engine(time.engine.as_ref(), other),
     };
     COLUMNS.iter().map(|column| value(column)).collect()
 }
 
 /// Columns of the CSV file; units stand last.
-pub const COLUMNS: [&str; 30] = [
+pub const COLUMNS: [&str; 42] = [
     "work",
     "side",
     "block_bytes",
@@ -176,7 +177,40 @@ pub const COLUMNS: [&str; 30] = [
     "corrupt",
     "wrong",
     "failed",
+    "rocksdb_memtable_percent",
+    "rocksdb_block_cache_percent",
+    "rocksdb_read_bytes_per_byte",
+    "rocksdb_blob_read_bytes_per_byte",
+    "rocksdb_log_bytes_per_byte",
+    "rocksdb_flushed_bytes_per_byte",
+    "rocksdb_compacted_bytes_per_byte",
+    "rocksdb_stalls",
+    "rocksdb_stall_s",
+    "rocksdb_get_s_per_gb",
+    "rocksdb_write_s_per_gb",
+    "rocksdb_file_read_s_per_gb",
 ];
+
+/// The columns of what a store's `RocksDB` did; empty where it does not say.
+fn of_engine(engine: Option<&EngineWork>, column: &str) -> String {
+    let Some(work) = engine else { return String::new() };
+    let value = match column {
+        "rocksdb_memtable_percent" => work.memtable_percent,
+        "rocksdb_block_cache_percent" => work.block_cache_percent,
+        "rocksdb_read_bytes_per_byte" => work.read_per_byte,
+        "rocksdb_blob_read_bytes_per_byte" => work.blob_read_per_byte,
+        "rocksdb_log_bytes_per_byte" => work.log_per_byte,
+        "rocksdb_flushed_bytes_per_byte" => work.flushed_per_byte,
+        "rocksdb_compacted_bytes_per_byte" => work.compacted_per_byte,
+        "rocksdb_stalls" => work.stalls.map(|stalls| stalls as f64),
+        "rocksdb_stall_s" => work.stall_s,
+        "rocksdb_get_s_per_gb" => work.get_s_per_gb,
+        "rocksdb_write_s_per_gb" => work.write_s_per_gb,
+        "rocksdb_file_read_s_per_gb" => work.file_read_s_per_gb,
+        _ => None,
+    };
+    value.map_or(String::new(), |value| value.to_string())
+}
 
 fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
     let point = &result.point;
@@ -185,7 +219,7 @@ fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
     let hits = result.hit_share.map(|share| share.map(|share| 100.0 * share));
     let outcomes = &result.outcomes;
     let device = result.loaded_from.filter(|_| name == "read");
-    vec![
+    let mut cells = vec![
         point.work.name(),
         name.to_owned(),
         point.block.bytes.0.to_string(),
@@ -216,5 +250,8 @@ fn row(result: &PointResult, name: &str, side: &SidePoint) -> Vec<String> {
         outcomes.corrupt.to_string(),
         outcomes.wrong.to_string(),
         outcomes.failed().to_string(),
-    ]
+    ];
+    let rest = COLUMNS.iter().skip(cells.len());
+    cells.extend(rest.map(|column| of_engine(result.engine.as_ref(), column)));
+    cells
 }

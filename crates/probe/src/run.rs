@@ -11,16 +11,19 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_model::{Bytes, Nanos};
 use weir_observe::{Clock, HostProbe, HostUse};
+use weir_store::resp::RocksDbFigures;
 use weir_store::{Slab, Tier, TierError};
 
 use crate::config::{BlockSize, DEFAULT_WORKING_SET, Limits, Point, ProbeConfig, WorkingSet};
 use crate::content::Pattern;
 use crate::cpu;
+use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::figures::Run;
 use crate::fit::LookupTime;
 use crate::keys::KeySpace;
 use crate::origin::{Cold, Origin, Reader};
+use crate::server::{Growth, Server, ServerAt, ServerWords};
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Tally};
 use crate::trace::Trace;
@@ -39,31 +42,6 @@ pub(crate) const FEWEST_LOOKUPS: usize = 5;
 pub(crate) const COOL_PART: u64 = 8;
 /// A lap without limit: a fill ends with its blocks.
 pub(crate) const NO_LIMIT: Duration = Duration::from_hours(24);
-
-/// The server behind a tier: what it says of its processor time.
-pub struct Server {
-    /// Processor time that it has used so far; nothing when it does not answer.
-    pub cpu: Box<dyn Fn() -> Option<Nanos> + Send + Sync>,
-    /// Where it runs.
-    pub at: ServerAt,
-}
-
-/// Where a server runs, and so whose processors it uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerAt {
-    /// In threads of this process.
-    Process,
-    /// On this machine.
-    Machine,
-    /// Elsewhere.
-    Elsewhere,
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("at", &self.at).finish_non_exhaustive()
-    }
-}
 
 /// A tier under measurement, for blocks of one size.
 pub struct Bench<'a> {
@@ -102,6 +80,8 @@ struct Phase {
     foreign: Option<f64>,
     /// Bytes that were read from a device.
     device: Option<u64>,
+    /// What the server's `RocksDB` counted; nothing where it has none.
+    rocksdb: Growth,
     laps: u32,
 }
 
@@ -280,7 +260,8 @@ impl<'a> Bench<'a> {
         let mut seconds = Vec::with_capacity(LOOKUPS);
         self.cool()?;
         let (clock, mut host) = (Clock::anchored(), HostProbe::open(self.reader_pid()));
-        let before = host.sample(&clock);
+        let (before, said) = (host.sample(&clock), self.ask_server());
+        let mut grown = Growth::default();
         let start = Instant::now();
         while seconds.len() < LOOKUPS && !(self.stop)() {
             if start.elapsed() > self.config.limits.duration && seconds.len() >= FEWEST_LOOKUPS {
@@ -291,14 +272,16 @@ impl<'a> Bench<'a> {
             seconds.push(began.elapsed().as_secs_f64());
         }
         let device = self.device_read(&host.sample(&clock).since(&before));
-        let bytes = (seconds.len() * keys.len()) as f64 * self.block.bytes.0 as f64;
+        grown.add(&said, &self.ask_server());
+        let bytes = (seconds.len() * keys.len()) as u64 * self.block.bytes.0;
         let asked = seconds.len() as u32;
         Ok(Repeated::of(seconds).map(|seconds| LookupTime {
             keys: keys.len() as u32,
             seconds: seconds.median,
             longest_s: seconds.high,
             asked,
-            device_bytes_per_byte: device.map(|device| device as f64 / bytes),
+            device_bytes_per_byte: device.map(|device| device as f64 / bytes as f64),
+            engine: grown.counters().and_then(|counters| EngineWork::of(&counters, bytes)),
         }))
     }
 
@@ -394,7 +377,7 @@ impl<'a> Bench<'a> {
             if part.is_some() {
                 self.cool()?;
             }
-            let (began, before) = (host.sample(&clock), self.server_cpu());
+            let (began, before) = (host.sample(&clock), self.ask_server());
             let cpu = cpu::of_process();
             let left = time.saturating_sub(phase.wall);
             let wall = match part {
@@ -405,8 +388,10 @@ impl<'a> Bench<'a> {
             phase.wall += wall;
             phase.laps += 1;
             let during = host.sample(&clock).since(&began);
+            let after = self.ask_server();
+            phase.rocksdb.add(&before, &after);
             // A server that was started again counts from zero.
-            let server = before.zip(self.server_cpu()).map(|(from, to)| to.saturating_sub(from));
+            let server = before.cpu.zip(after.cpu).map(|(from, to)| to.saturating_sub(from));
             phase.server = phase.server.zip(server).map(|(sum, one)| sum + one);
             let device = self.device_read(&during);
             phase.device = phase.device.zip(device).map(|(sum, one)| sum + one);
@@ -453,8 +438,8 @@ impl<'a> Bench<'a> {
         Ok(wall)
     }
 
-    fn server_cpu(&self) -> Option<Nanos> {
-        self.server.as_ref().and_then(|server| (server.cpu)())
+    fn ask_server(&self) -> ServerWords {
+        self.server.as_ref().map_or_else(ServerWords::default, |server| (server.ask)())
     }
 
     /// All workers from one start to the end of the lap; how long the slowest took.
@@ -517,6 +502,7 @@ impl Phase {
             server: Some(Nanos::ZERO),
             foreign: Some(0.0),
             device: Some(0),
+            rocksdb: Growth::default(),
             laps: 0,
         }
     }
@@ -531,13 +517,14 @@ impl Phase {
             client: self.client.saturating_sub(Nanos(outside)),
             server: self.server,
             device: self.device,
+            rocksdb: self.rocksdb.counters(),
             foreign: self.foreign.map(|seconds| seconds / self.wall.as_secs_f64().max(1e-9)),
         }
     }
 }
 
 /// What a measurement cost besides the threads' own times.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Costs {
     pub(crate) wall: Duration,
     pub(crate) laps: u32,
@@ -547,6 +534,7 @@ pub(crate) struct Costs {
     pub(crate) foreign: Option<f64>,
     /// Bytes that were read from a device.
     pub(crate) device: Option<u64>,
+    pub(crate) rocksdb: Option<RocksDbFigures>,
 }
 
 /// Keeps the calling thread on one processor; a machine that refuses measures without.

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use weir_model::Bytes;
+use weir_model::{Bytes, HeldIn, LoadedFrom};
+use weir_store::resp::RocksDbFigure;
 use weir_store::server::raw::RawServer;
 use weir_store::{Slab, Tier};
 
 use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
 use crate::differential::{
-    Bounds, Device, DeviceWork, Layer, Layers, PlainRun, RawRun, bounds, copy_run, raw_run,
+    Bounds, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun, RawRun, bounds,
+    copy_run, raw_run,
 };
+use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
 use crate::origin::{Cold, Origin};
-use crate::run::{Bench, Server, buffers};
+use crate::run::{Bench, buffers};
+use crate::server::Server;
 use crate::statistics::Repeated;
 use crate::trace::Trace;
 
@@ -319,6 +323,7 @@ impl<'a> Session<'a> {
             tiers.tier(bench.measure(point, repeat)?);
         }
         bench.set_limits(self.config.limits);
+        let inside = tiers.inside(point.work.reads(), bench.origin().held);
         let (Some(copy), Some(tier)) = (copy.layer(), tiers.layer()) else { return Ok(None) };
         Ok(Some(match baselines {
             Baselines::Memory => Layers::Memory { copy, tier },
@@ -329,6 +334,7 @@ impl<'a> Session<'a> {
                 null: nulls.layer(),
                 tier,
                 in_memory: *in_memory,
+                inside,
             },
         }))
     }
@@ -383,6 +389,10 @@ struct Runs {
     least: Vec<f64>,
     client: Vec<f64>,
     server: Vec<f64>,
+    /// What the store's engine did in each.
+    engine: Vec<EngineWork>,
+    /// Bytes read from a device per byte loaded.
+    device: Vec<f64>,
 }
 
 impl Runs {
@@ -408,7 +418,27 @@ impl Runs {
             self.least.push(1.0 / side.gb_per_s_in_calls);
             self.client.push(run.client_cpu_s_per_gb);
             self.server.extend(run.server_cpu_s_per_gb);
+            self.engine.extend(run.engine);
+            self.device.extend(run.device_bytes_per_loaded_byte);
         }
+    }
+
+    /// Times by the engine's own clock, where every repeat has them.
+    fn inside(&self, is_read: bool, held: HeldIn) -> Option<Inside> {
+        let over = |of: fn(&EngineWork) -> Option<f64>| -> Option<Repeated> {
+            let values: Vec<f64> = self.engine.iter().map(of).collect::<Option<_>>()?;
+            Repeated::of(values).filter(|_| self.engine.len() == self.seconds.len())
+        };
+        if !is_read {
+            return Some(Inside { engine: over(|work| work.write_s_per_gb)?, files: None });
+        }
+        let device = Repeated::of(self.device.iter().copied()).map(|device| device.median);
+        let from = LoadedFrom::of(held, device);
+        let s_per_gb = over(|work| work.file_read_s_per_gb)?;
+        let compacted = |work: &EngineWork| work.counters.get(RocksDbFigure::CompactionReadBytes);
+        let in_calls_alone = self.engine.iter().all(|work| compacted(work) == Some(0));
+        let files = Some(FileReads { s_per_gb, from, in_calls_alone });
+        Some(Inside { engine: over(|work| work.get_s_per_gb)?, files })
     }
 
     fn layer(self) -> Option<Layer> {

@@ -16,9 +16,15 @@
 //! costs, and that a null or raw server's sockets cost what the store's cost. Where the store
 //! handles its own sockets worse than they do, that is part of what is called its server.
 //!
+//! A server whose storage engine counts its own time (`STATS` of Kvrocks) is split further: the
+//! engine's calls, and its reads of files within them, are busy for at most what it says, and what
+//! they do not account for of `T(tier) - T(null)` is the rest of the server. That takes for granted
+//! that the rest waits for nothing but its clients.
+//!
 //! Bounds are of the part's contribution to the wall time, so they never exceed the run's own time.
 
 use serde::Serialize;
+use weir_model::LoadedFrom;
 
 use crate::statistics::Repeated;
 
@@ -81,7 +87,40 @@ pub enum Layers {
         tier: Layer,
         /// Whether the store keeps values in memory alone: then its work is computing.
         in_memory: bool,
+        /// What the store's engine says of its own time; nothing where it says nothing.
+        inside: Option<Inside>,
     },
+}
+
+/// Busy times of a store's storage engine by its own clock, seconds per GB summed over threads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Inside {
+    /// In its reads, or in its writes.
+    pub engine: Repeated,
+    /// Of the reads, in reads of files.
+    pub files: Option<FileReads>,
+}
+
+/// Time in reads of files.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FileReads {
+    /// Seconds per GB.
+    pub s_per_gb: Repeated,
+    /// Where the bytes came from.
+    pub from: LoadedFrom,
+    /// Whether nothing but the calls read files: compactions' reads are in the time too.
+    pub in_calls_alone: bool,
+}
+
+impl FileReads {
+    /// What the time was spent on: a read of the page cache is a copy, and one of a device waits.
+    const fn part(&self) -> &'static str {
+        match self.from {
+            LoadedFrom::Device { .. } => "device",
+            LoadedFrom::Memory | LoadedFrom::PageCache => "page cache",
+            LoadedFrom::Unknown => "device and page cache",
+        }
+    }
 }
 
 /// A part of the way and how much of the time it can have.
@@ -115,8 +154,9 @@ pub fn bounds(layers: &Layers) -> Bounds {
     let (total, parts) = match layers {
         Layers::Memory { copy, tier } => (tier.s_per_gb, memory(copy, tier)),
         Layers::Disk { copy, device, tier } => (tier.s_per_gb, disk(copy, device.as_ref(), tier)),
-        Layers::Store { copy, raw: Some(raw), null: Some(null), tier, in_memory } => {
-            (tier.s_per_gb, store(copy, raw, null, tier, *in_memory))
+        Layers::Store { copy, raw: Some(raw), null: Some(null), tier, in_memory, inside } => {
+            let server = server(null, tier, *in_memory, inside.as_ref());
+            (tier.s_per_gb, store(copy, raw, null, tier, server))
         }
         Layers::Store { copy, tier, .. } => (tier.s_per_gb, far_store(copy, tier)),
     };
@@ -174,7 +214,7 @@ fn disk(copy: &Layer, device: Option<&Layer>, tier: &Layer) -> Vec<Part> {
     ]
 }
 
-fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, in_memory: bool) -> Vec<Part> {
+fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, server: Vec<Part>) -> Vec<Part> {
     let total = tier.s_per_gb;
     let (c, r, n) = (copy.s_per_gb, raw.s_per_gb, null.s_per_gb);
     // A difference below zero says that the runs are not one in the other to within its size: then
@@ -182,13 +222,7 @@ fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, in_memory: bool)
     let protocol_cpu = null.cpu().zip(raw.cpu()).map(|(null, raw)| (null.high - raw.low).abs());
     let protocol_high = protocol_cpu
         .map_or((n.high, "T(null)"), |cpu| (cpu.min(n.high), "CPU(null) - CPU(raw), both sides"));
-    let server_cpu =
-        tier.server_cpu.zip(null.server_cpu).map(|(tier, null)| (tier.high - null.low).abs());
-    let server_high = match server_cpu {
-        Some(cpu) if in_memory => (cpu, "CPU(store) - CPU(null store)"),
-        _ => (total.high, "T(tier)"),
-    };
-    vec![
+    let mut parts = vec![
         part("client copy", total.high, (0.0, "0: may overlap the transfer"), (c.high, "T(copy)")),
         part(
             "network and sockets",
@@ -197,8 +231,48 @@ fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, in_memory: bool)
             (r.high, "T(raw)"),
         ),
         part("wire protocol", total.high, (n.low - r.high, "T(null) - T(raw)"), protocol_high),
-        part("server", total.high, (total.low - n.high, "T(tier) - T(null)"), server_high),
-    ]
+    ];
+    parts.extend(server);
+    parts
+}
+
+/// What a server adds to one that keeps nothing: one part, or where its engine tells its own time,
+/// the rest of the server, the engine, and its reads of files. Together they lengthen the run by
+/// at most the sum of their busy times, so each has at least what the others cannot have.
+fn server(null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) -> Vec<Part> {
+    let (total, null_total) = (tier.s_per_gb, null.s_per_gb);
+    let added = total.low - null_total.high;
+    let computed =
+        tier.server_cpu.zip(null.server_cpu).map(|(tier, null)| (tier.high - null.low).abs());
+    let Some(Inside { engine, files }) = inside else {
+        let high = match computed {
+            Some(cpu) if in_memory => (cpu, "CPU(store) - CPU(null store)"),
+            _ => (total.high, "T(tier)"),
+        };
+        return vec![part("server", total.high, (added, "T(tier) - T(null)"), high)];
+    };
+    // Outside of its engine a server computes, and waits for its clients alone.
+    let outside = computed.map_or((total.high, "T(tier)"), |cpu| {
+        (cpu.min(total.high), "CPU(store) - CPU(null store)")
+    });
+    let read = files.map_or(0.0, |files| files.s_per_gb.high);
+    let own = match files {
+        Some(files) if files.in_calls_alone => {
+            (engine.high - files.s_per_gb.low, "its clock: calls - file reads")
+        }
+        _ => (engine.high, "its clock: calls"),
+    };
+    let rest = "T(tier) - T(null) - others";
+    let mut parts = vec![
+        part("server without RocksDB", total.high, (added - engine.high, rest), outside),
+        part("RocksDB", total.high, (added - outside.0 - read, rest), own),
+    ];
+    if let Some(files) = files {
+        let low = (added - outside.0 - own.0.max(0.0), rest);
+        let high = (files.s_per_gb.high, "its clock: file reads");
+        parts.push(part(files.part(), total.high, low, high));
+    }
+    parts
 }
 
 /// Of a store on another machine: what is not this process's computing is the network's and the
@@ -280,6 +354,7 @@ mod tests {
             null: Some(layer(0.32, 0.17, 0.16)),
             tier: layer(2.0, 0.2, 1.9),
             in_memory: true,
+            inside: None,
         });
         // 2.0 * 0.98 - 0.32 * 1.02 = 1.6336; 1.9 * 1.02 - 0.16 * 0.98 = 1.7812.
         let server = found(&bounds, "server");
@@ -298,6 +373,7 @@ mod tests {
             null: Some(layer(0.3, 0.3, 0.3)),
             tier: layer(0.52, 0.3, 0.5),
             in_memory: true,
+            inside: None,
         });
         assert_eq!(found(&bounds, "wire protocol").low, 0.0);
         // 0.52 * 0.98 - 0.3 * 1.02 = 0.2036; 0.5 * 1.02 - 0.3 * 0.98 = 0.216: less than the 0.306
@@ -338,6 +414,7 @@ mod tests {
             null: None,
             tier: layer(1.0, 0.3, 0.0),
             in_memory: true,
+            inside: None,
         });
         assert_eq!(bounds.parts.len(), 3);
         assert!(bounds.sentence.starts_with("network and server dominates"), "{bounds:?}");
@@ -352,12 +429,60 @@ mod tests {
                 null: Some(layer(null, null, null)),
                 tier: layer(tier, tier, tier),
                 in_memory: true,
+                inside: None,
             });
             for part in &bounds.parts {
                 assert!(0.0 <= part.low && part.low <= part.high, "{part:?}");
                 assert!(part.high <= bounds.total.high, "{part:?}");
             }
         }
+    }
+
+    /// A Kvrocks whose run takes 2 s per GB of which a null server takes 0.3.
+    fn kvrocks(server_cpu: f64, engine: f64, files: Option<(f64, LoadedFrom)>) -> Bounds {
+        bounds(&Layers::Store {
+            copy: layer(0.1, 0.1, 0.0),
+            raw: Some(layer(0.25, 0.15, 0.1)),
+            null: Some(layer(0.3, 0.15, 0.1)),
+            tier: layer(2.0, 0.2, server_cpu),
+            in_memory: false,
+            inside: Some(Inside {
+                engine: Repeated::once(engine),
+                files: files.map(|(seconds, from)| FileReads {
+                    s_per_gb: Repeated::once(seconds),
+                    from,
+                    in_calls_alone: true,
+                }),
+            }),
+        })
+    }
+
+    #[test]
+    fn an_engine_that_tells_its_time_splits_the_server() {
+        // 2.0 * 0.98 - 0.3 * 1.02 = 1.654 is the server's. It waited for the device: its engine was
+        // in reads of files for 1.5 s of 1.6, and all of it computed for 0.2 * 1.02 - 0.1 * 0.98.
+        let device = LoadedFrom::Device { percent: 97.0 };
+        let waits = kvrocks(0.2, 1.6, Some((1.5, device)));
+        let part = found(&waits, "device");
+        assert!((part.low - (1.654 - 0.106 - 0.1)).abs() < 1e-9, "{part:?}");
+        assert_eq!(part.high, 1.5);
+        let rocksdb = found(&waits, "RocksDB");
+        assert!((rocksdb.low - (1.654_f64 - 0.106 - 1.5)).abs() < 1e-9, "{rocksdb:?}");
+        assert!((rocksdb.high - 0.1).abs() < 1e-9, "{rocksdb:?}");
+        assert!(waits.sentence.starts_with("device dominates: 72 to 75 %"), "{}", waits.sentence);
+        // It copied for its sockets: the engine had 0.3 s.
+        let copies = kvrocks(1.7, 0.3, Some((0.2, LoadedFrom::PageCache)));
+        let rest = found(&copies, "server without RocksDB");
+        assert!((rest.low - 1.354).abs() < 1e-9 && (rest.high - 1.636).abs() < 1e-9, "{rest:?}");
+        assert_eq!(
+            (found(&copies, "page cache").low, found(&copies, "page cache").high),
+            (0.0, 0.2)
+        );
+        assert!(copies.sentence.starts_with("server without RocksDB dominates"), "{copies:?}");
+        // Stores have no reads of files of their own.
+        let stores = kvrocks(0.2, 1.9, None);
+        assert_eq!(stores.parts.len(), 5);
+        assert!(stores.sentence.starts_with("RocksDB dominates"), "{}", stores.sentence);
     }
 
     #[test]

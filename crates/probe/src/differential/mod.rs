@@ -5,7 +5,7 @@ mod copy;
 mod device;
 mod raw;
 
-pub use bounds::{Bounds, Layer, Layers, Part, bounds};
+pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, Part, bounds};
 pub use copy::copy_run;
 pub(crate) use device::FILE_BYTES as DEVICE_FILE_BYTES;
 pub use device::{Device, DeviceWork};

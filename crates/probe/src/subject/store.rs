@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use weir_model::{Bytes, HeldIn, Nanos};
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::resp::{
-    Address, Endpoint, Layout, RespOptions, RespTier, ServerReport, StoreClient,
+    Address, Endpoint, Layout, RespOptions, RespTier, RocksDbFigures, ServerReport, StoreClient,
 };
 use weir_store::server::null::NullServer;
 use weir_store::server::raw::RawServer;
@@ -19,7 +19,7 @@ use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
 use crate::error::ProbeError;
 use crate::origin::{Cold, Origin, Reader};
-use crate::run::{Server, ServerAt};
+use crate::server::{Server, ServerAt, ServerWords};
 use crate::session::{Baselines, Opened, Subject};
 use crate::target::Product;
 
@@ -244,14 +244,15 @@ impl Subject for Store {
         if let (Some(cold), Some(facts)) = (&cold, &mut self.facts) {
             facts.settings.insert("cold".to_owned(), cold.how.clone());
         }
-        let cpu = move || {
-            let servers = control.servers(Instant::now() + INFO_TIME).ok()?;
-            servers.iter().map(|server| server.cpu_ns).sum::<Option<u64>>().map(Nanos)
+        let ask = move || {
+            control
+                .servers(Instant::now() + INFO_TIME)
+                .map_or_else(|_| ServerWords::default(), words)
         };
         Ok(Opened {
             tier: Arc::new(self.tier(block, connections)?),
             server: Some(Server {
-                cpu: Box::new(cpu),
+                ask: Box::new(ask),
                 at: if self.is_local() { ServerAt::Machine } else { ServerAt::Elsewhere },
             }),
             origin: self.origin,
@@ -272,8 +273,8 @@ impl Subject for Store {
         let mut options = RespOptions::new(null.address(), layout, block.0 as usize);
         options.connections = self.connections(point.threads) as usize;
         let tier = Arc::new(RespTier::new(options)?);
-        let cpu = Box::new(move || Some(Nanos(null.cpu_ns())));
-        let server = Some(Server { cpu, at: ServerAt::Process });
+        let ask = move || ServerWords { cpu: Some(Nanos(null.cpu_ns())), ..ServerWords::default() };
+        let server = Some(Server { ask: Box::new(ask), at: ServerAt::Process });
         let raw = Some(RawServer::start(is_unix)?);
         let null = Some(Opened { tier, server, origin: Origin::MEMORY, cold: None });
         Ok(Baselines::Store { raw, null, in_memory })
@@ -295,6 +296,15 @@ impl ProbedSubject for Store {
         }
         facts
     }
+}
+
+/// What all servers say together; nothing of a figure that one of them does not give.
+fn words(servers: Vec<ServerReport>) -> ServerWords {
+    let cpu = servers.iter().map(|server| server.cpu_ns).sum::<Option<u64>>().map(Nanos);
+    let figures: Option<Vec<RocksDbFigures>> =
+        servers.into_iter().map(|server| server.rocksdb).collect();
+    let sum = |all: Vec<RocksDbFigures>| all.into_iter().reduce(|sum, one| sum.plus(&one));
+    ServerWords { cpu, rocksdb: figures.and_then(sum) }
 }
 
 /// Refuses lines that would move the server away from where it is looked for.

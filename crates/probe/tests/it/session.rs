@@ -16,6 +16,7 @@ use weir_probe::{
 };
 use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::suite::{Release, ScriptedKvrocks};
 use weir_store::{ChunkHash, Put, Stored, Tier};
 use weir_tier::EvictionPolicy;
 use weir_workload::config::{Draw, TimeUnit};
@@ -212,6 +213,44 @@ fn redis_is_measured_with_what_its_time_is_made_of() {
 fn valkey_is_measured_too() {
     if has("valkey_is_measured", weir_store::resp::Product::Valkey) {
         is_measured(Product::Valkey);
+    }
+}
+
+/// A Kvrocks says what its `RocksDB` did in each row, and that splits the time of its server.
+#[test]
+fn a_kvrocks_tells_what_its_rocksdb_did() {
+    // A memtable is a quarter of this, and the working set twice that.
+    let limited = StoreSettings { capacity: Some(Bytes(64 << 20)), ..StoreSettings::default() };
+    let server = ScriptedKvrocks::start(Release::V2_10, limited).unwrap();
+    let mut config = config(&[256 << 10], vec![Work::Write, Work::Read]);
+    config.working_set = WorkingSet::Bytes(Bytes(32 << 20));
+    (config.threads, config.depths) = (vec![1], vec![4]);
+    let measured = measure(&Target::Store(server.address().to_string()), &config, &[]);
+    let [write, read] = &measured.points[..] else { panic!("{:?}", measured.points) };
+    let (write, read) = (write.engine.as_ref().unwrap(), read.engine.as_ref().unwrap());
+    // All blocks go to the log, and not all of them are flushed yet.
+    assert!((0.99..1.1).contains(&write.log_per_byte.unwrap()), "{write:?}");
+    assert!(write.write_s_per_gb.unwrap() > 0.0 && write.stalls == Some(0), "{write:?}");
+    assert!((0.99..1.01).contains(&read.read_per_byte.unwrap()), "{read:?}");
+    let memtable = read.memtable_percent.unwrap();
+    assert!((0.0..100.0).contains(&memtable), "{read:?}");
+    assert!(read.get_s_per_gb.unwrap() > read.file_read_s_per_gb.unwrap(), "{read:?}");
+    assert_eq!((read.block_cache_percent, read.log_per_byte), (Some(0.0), Some(0.0)));
+    // A question for keys reads their values.
+    for time in &measured.lookups {
+        let engine = time.engine.as_ref().unwrap();
+        assert!((0.99..1.01).contains(&engine.read_per_byte.unwrap()), "{engine:?}");
+    }
+    for found in &measured.whereabouts {
+        let names: Vec<&str> = found.bounds.parts.iter().map(|part| part.name).collect();
+        let expected = ["client copy", "network and sockets", "wire protocol"];
+        assert_eq!(names[..3], expected);
+        assert_eq!(names[3..5], ["server without RocksDB", "RocksDB"]);
+        // Nobody knows where its files are, because it has none.
+        let files: &[&str] =
+            if found.point.work.reads() { &["device and page cache"] } else { &[] };
+        assert_eq!(&names[5..], files);
+        assert!(found.bounds.parts.iter().all(|part| part.low <= part.high), "{:?}", found.bounds);
     }
 }
 

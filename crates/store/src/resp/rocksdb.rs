@@ -245,7 +245,7 @@ impl RocksDbFigures {
             let then = earlier.get(figure).filter(|_| figure.grows())?;
             Some((figure, now.checked_sub(then)?))
         };
-        Self(self.iter().filter_map(grown).collect())
+        self.iter().filter_map(grown).collect()
     }
 
     /// Sums of what both have.
@@ -254,7 +254,13 @@ impl RocksDbFigures {
         let sum = |(figure, value): (RocksDbFigure, u64)| {
             Some((figure, value.saturating_add(other.get(figure)?)))
         };
-        Self(self.iter().filter_map(sum).collect())
+        self.iter().filter_map(sum).collect()
+    }
+}
+
+impl FromIterator<(RocksDbFigure, u64)> for RocksDbFigures {
+    fn from_iter<I: IntoIterator<Item = (RocksDbFigure, u64)>>(figures: I) -> Self {
+        Self(figures.into_iter().collect())
     }
 }
 

@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weir_model::HeldIn;
+use weir_model::{Bytes, HeldIn};
 use weir_store::resp::{Product, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::suite::{Release, ScriptedKvrocks};
 
 use crate::binary::{Answer, Running, WEIR, weir};
 use crate::tiers::has;
@@ -232,6 +233,45 @@ fn redis_is_probed_and_its_profile_changes_what_the_simulator_says() {
     fs::write(folder.path().join("p.yaml"), later).unwrap();
     let refused = weir(folder.path(), &["plan", "e.yaml"]).refusal(2, folder.path());
     assert!(refused.contains("format 9 of link profiles is not known here"), "{refused}");
+}
+
+/// What a Kvrocks counts inside is in every output: table, CSV, JSON and where the time goes.
+#[test]
+fn a_kvrocks_is_probed_with_what_its_rocksdb_did() {
+    // Memtables of 32 MiB: some of the working set is flushed.
+    let small = StoreSettings { capacity: Some(Bytes(128 << 20)), ..StoreSettings::default() };
+    let server = ScriptedKvrocks::start(Release::V2_10, small).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let target = server.address().to_string();
+    let args = [&target, "--depth", "4", "--repeats", "2", "--csv", "p.csv", "--json", "p.json"];
+    let answer = probe(folder.path(), &args).done();
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["What its RocksDB counted meanwhile", "memtable %", "lookup of 64 keys"] {
+        assert!(words.contains(part), "no {part}:\n{}", answer.out);
+    }
+    for part in ["server without RocksDB", "its clock: calls"] {
+        assert!(words.contains(part), "no {part}:\n{}", answer.out);
+    }
+    // It has no blob files and holds nobody up: columns of nothing are not printed.
+    for part in ["of blobs", "stalled s"] {
+        assert!(!words.contains(part), "{part}:\n{}", answer.out);
+    }
+    let mut rows = csv::Reader::from_path(folder.path().join("p.csv")).unwrap();
+    let columns = rows.headers().unwrap().clone();
+    let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
+    let (log, read) = (place("rocksdb_log_bytes_per_byte"), place("rocksdb_read_bytes_per_byte"));
+    for row in rows.records().map(Result::unwrap) {
+        let value = |column: usize| row[column].parse::<f64>().unwrap();
+        let (written, asked) = if &row[0] == "write" { (1.0, 0.0) } else { (0.0, 1.0) };
+        assert!((value(log) - written).abs() < 0.05, "{row:?}");
+        assert!((value(read) - asked).abs() < 0.05, "{row:?}");
+        assert_eq!(value(place("rocksdb_stalls")), 0.0);
+    }
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    let point = &json["measured"]["points"][0];
+    assert!(point["engine"]["counters"]["log_bytes"].as_u64().unwrap() > 0, "{point}");
+    assert!(json["measured"]["whereabouts"][0]["layers"]["store"]["inside"].is_object());
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Keyspace {
         self.has_scanned = true;
     }
 
-    /// Reads a key as `Get` of `RocksDB` does, whole: an answer that needs no value has it read too.
+    /// Reads a key as `Get` of `RocksDB` does, whole, also for an answer that needs no value.
     pub(super) fn read(&mut self, key: &[u8]) -> Option<Value> {
         let began = Instant::now();
         let counters = &mut self.counters;

@@ -2,6 +2,7 @@
 
 mod against;
 mod asked;
+mod engine;
 mod outputs;
 mod plots;
 mod summary;

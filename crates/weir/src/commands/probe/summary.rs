@@ -17,6 +17,7 @@ use weir_report::tables::{Table, TableCell, text, wrapped};
 use weir_spec::catalogue::profile_file::ProfileKind;
 
 use super::asked::Asked;
+use super::engine;
 
 /// Repeats that lie further apart than this, in percent, are told.
 const WIDE_SPREAD: f64 = 20.0;
@@ -149,6 +150,7 @@ pub(super) fn of(report: &Report) -> String {
     let mut out = facts(report);
     out.push('\n');
     out += &text(&points(report));
+    out += &engine::table(report);
     for found in &report.measured.whereabouts {
         out.push('\n');
         out += &whereabouts(found);

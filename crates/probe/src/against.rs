@@ -10,6 +10,7 @@ use crate::config::{BlockSize, Point, ProbeConfig};
 use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
+use crate::fit::LookupTime;
 use crate::run::{Bench, buffers};
 use crate::session::{Measured, Step, Subject, label, lookup_point};
 
@@ -145,10 +146,8 @@ impl<'a> Contest<'a> {
     ) -> Result<(), ProbeError> {
         for repeat in 0..self.configs[0].repeats {
             for place in 0..lanes[0].len() {
-                // A B, then B A.
-                let order = if repeat % 2 == 0 { [0, 1] } else { [1, 0] };
                 let mut pair = [None, None];
-                for side in order {
+                for side in order(repeat) {
                     if (self.stop)() {
                         return Ok(());
                     }
@@ -171,15 +170,37 @@ impl<'a> Contest<'a> {
         blocks: [BlockSize; 2],
     ) -> Result<(), ProbeError> {
         for side in [0, 1] {
-            if let Some(point) = lookup_point(self.configs[side], blocks[side])
-                && !(self.stop)()
-            {
-                self.step(&format!("{}: lookups", ["A", "B"][side]));
-                self.measured[side].lookups = benches[side].lookups(point)?;
+            let Some(point) = lookup_point(self.configs[side], blocks[side]) else { return Ok(()) };
+            if (self.stop)() {
+                return Ok(());
             }
+            self.step(&format!("{}: lookups", ["A", "B"][side]));
+            benches[side].fill(point)?;
+        }
+        let turns = self.configs[0].repeats;
+        let mut times: [Vec<Vec<LookupTime>>; 2] = Default::default();
+        for turn in 0..turns {
+            for side in order(turn) {
+                if !(self.stop)() {
+                    times[side].push(benches[side].lookup_turn(turns)?);
+                }
+            }
+        }
+        for (side, times) in times.iter().enumerate() {
+            let of_count = |place: usize| {
+                let turns: Vec<&LookupTime> =
+                    times.iter().filter_map(|turn| turn.get(place)).collect();
+                LookupTime::over(&turns)
+            };
+            self.measured[side].lookups = (0..).map_while(of_count).collect();
         }
         Ok(())
     }
+}
+
+/// A B, then B A.
+const fn order(turn: u32) -> [usize; 2] {
+    if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
 /// What pairs are made of.
@@ -189,17 +210,20 @@ pub enum Facet {
     Read,
     /// GB/s of stores.
     Write,
+    /// Keys per second of questions whether they are there.
+    Lookup,
 }
 
 impl Facet {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Lookup];
 
     /// The word in claims and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Lookup => "lookup",
         }
     }
 
@@ -207,6 +231,8 @@ impl Facet {
         let side = match self {
             Self::Read => run.read.as_ref(),
             Self::Write => run.write.as_ref(),
+            // Questions are no part of a point's repeats.
+            Self::Lookup => None,
         };
         side.map(|side| side.gb_per_s).filter(|rate| *rate > 0.0)
     }
@@ -218,13 +244,20 @@ pub fn pairs(first: &PointResult, second: &PointResult, facet: Facet) -> Vec<(f6
     runs.filter_map(|(a, b)| Some((facet.of(a)?, facet.of(b)?))).collect()
 }
 
+/// The same of a question for so many keys, turn by turn.
+pub fn lookup_pairs(first: &LookupTime, second: &LookupTime) -> Vec<(f64, f64)> {
+    first.rates().zip(second.rates()).collect()
+}
+
 /// The same over all points: per repeat the geometric mean of either side, so that a fast point
 /// counts no more than a slow one.
-pub fn pairs_over_points(measured: &[Measured; 2], facet: Facet) -> Vec<(f64, f64)> {
+pub fn pairs_over_points(measured: &[&Measured; 2], facet: Facet) -> Vec<(f64, f64)> {
     let [first, second] = measured;
-    let points = first.points.iter().zip(&second.points);
+    let points = first.points.iter().zip(&second.points).map(|(a, b)| pairs(a, b, facet));
+    let lookups = first.lookups.iter().zip(&second.lookups);
+    let lookups = lookups.filter(|_| facet == Facet::Lookup).map(|(a, b)| lookup_pairs(a, b));
     let columns: Vec<Vec<(f64, f64)>> =
-        points.map(|(a, b)| pairs(a, b, facet)).filter(|pairs| !pairs.is_empty()).collect();
+        points.chain(lookups).filter(|pairs| !pairs.is_empty()).collect();
     let repeats = columns.iter().map(Vec::len).min().unwrap_or(0);
     let mean = |repeat: usize, of: fn(&(f64, f64)) -> f64| {
         let sum: f64 = columns.iter().map(|pairs| of(&pairs[repeat]).ln()).sum();

@@ -23,6 +23,7 @@ use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
 use crate::least_squares;
+use crate::statistics::Repeated;
 
 /// Most lanes that a fit gives.
 const MOST_LANES: f64 = 1024.0;
@@ -63,12 +64,40 @@ pub struct LookupTime {
     pub longest_s: f64,
     /// How often it was asked.
     pub asked: u32,
+    /// Median of each turn, seconds, where two tiers were asked in turns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<f64>,
     /// Bytes read from a device per byte of the blocks that were asked for: a store that reads
     /// values to say that they are there has some. Nothing where nobody counts them.
     pub device_bytes_per_byte: Option<f64>,
     /// What the store's `RocksDB` did to answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineWork>,
+}
+
+impl LookupTime {
+    /// Of several turns with the same keys: the median of their medians.
+    pub(crate) fn over(turns: &[&Self]) -> Option<Self> {
+        let first = turns.first()?;
+        let seconds: Vec<f64> = turns.iter().map(|turn| turn.seconds).collect();
+        let asked = turns.iter().map(|turn| turn.asked).sum();
+        let read = |turn: &&Self| Some(turn.device_bytes_per_byte? * f64::from(turn.asked));
+        let device = turns.iter().map(read).sum::<Option<f64>>();
+        Some(Self {
+            keys: first.keys,
+            seconds: Repeated::of(seconds.iter().copied())?.median,
+            longest_s: turns.iter().map(|turn| turn.longest_s).fold(0.0, f64::max),
+            asked,
+            turns: seconds,
+            device_bytes_per_byte: device.map(|bytes| bytes / f64::from(asked.max(1))),
+            engine: EngineWork::sum(turns.iter().map(|turn| turn.engine.as_ref())),
+        })
+    }
+
+    /// Keys per second of each turn.
+    pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
+        self.turns.iter().map(|seconds| f64::from(self.keys) / seconds)
+    }
 }
 
 /// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
@@ -262,7 +291,32 @@ mod tests {
 
     const fn lookup(keys: u32, seconds: f64) -> LookupTime {
         let (longest_s, device_bytes_per_byte) = (seconds, None);
-        LookupTime { keys, seconds, longest_s, asked: 101, device_bytes_per_byte, engine: None }
+        LookupTime {
+            keys,
+            seconds,
+            longest_s,
+            asked: 101,
+            turns: Vec::new(),
+            device_bytes_per_byte,
+            engine: None,
+        }
+    }
+
+    #[test]
+    fn turns_are_put_together_and_what_one_does_not_know_is_unknown() {
+        let turn = |seconds, asked, device_bytes_per_byte| LookupTime {
+            asked,
+            device_bytes_per_byte,
+            ..lookup(16, seconds)
+        };
+        let turns = [turn(4e-6, 10, Some(1.0)), turn(2e-6, 30, Some(0.0)), turn(9e-6, 10, None)];
+        let both = LookupTime::over(&[&turns[0], &turns[1]]).unwrap();
+        assert_eq!((both.seconds, both.longest_s, both.asked), (3e-6, 4e-6, 40));
+        assert_eq!(both.device_bytes_per_byte, Some(0.25));
+        assert_eq!(both.rates().collect::<Vec<_>>(), [16.0 / 4e-6, 16.0 / 2e-6]);
+        let all = LookupTime::over(&[&turns[0], &turns[1], &turns[2]]).unwrap();
+        assert_eq!((all.seconds, all.device_bytes_per_byte), (4e-6, None));
+        assert_eq!(LookupTime::over(&[]), None);
     }
 
     #[test]

@@ -242,6 +242,12 @@ impl<'a> Bench<'a> {
     /// Median times of questions for chunks that are there, by number of keys.
     pub fn lookups(&mut self, point: Point) -> Result<Vec<LookupTime>, ProbeError> {
         self.fill(point)?;
+        self.lookup_turn(1)
+    }
+
+    /// One of so many turns of these questions, each with its part of their time; the working set
+    /// is there.
+    pub(crate) fn lookup_turn(&self, turns: u32) -> Result<Vec<LookupTime>, ProbeError> {
         let keys = KeySpace::working(self.config.seed);
         let mut times = Vec::new();
         for count in LOOKUP_KEYS {
@@ -249,13 +255,20 @@ impl<'a> Bench<'a> {
                 break;
             }
             let keys = keys.keys(0..count);
-            times.extend(self.ask(&keys)?);
+            times.extend(self.ask(&keys, turns.max(1))?);
         }
         Ok(times)
     }
 
     /// Asks for the same keys again and again.
-    fn ask(&self, keys: &[weir_store::ChunkHash]) -> Result<Option<LookupTime>, ProbeError> {
+    fn ask(
+        &self,
+        keys: &[weir_store::ChunkHash],
+        turns: u32,
+    ) -> Result<Option<LookupTime>, ProbeError> {
+        // Questions that take little time are asked as often in each turn.
+        let fewest = FEWEST_LOOKUPS.div_ceil(turns as usize);
+        let time = self.config.limits.duration / turns;
         let mut present = vec![false; keys.len()];
         let mut seconds = Vec::with_capacity(LOOKUPS);
         self.cool()?;
@@ -264,7 +277,7 @@ impl<'a> Bench<'a> {
         let mut grown = Growth::default();
         let start = Instant::now();
         while seconds.len() < LOOKUPS && !(self.stop)() {
-            if start.elapsed() > self.config.limits.duration && seconds.len() >= FEWEST_LOOKUPS {
+            if start.elapsed() > time && seconds.len() >= fewest {
                 break;
             }
             let began = Instant::now();
@@ -280,6 +293,7 @@ impl<'a> Bench<'a> {
             seconds: seconds.median,
             longest_s: seconds.high,
             asked,
+            turns: Vec::new(),
             device_bytes_per_byte: device.map(|device| device as f64 / bytes as f64),
             engine: grown.counters().and_then(|counters| EngineWork::of(&counters, bytes)),
         }))
@@ -325,7 +339,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Stores what is missing of the working set; an error when nothing of it can be stored.
-    fn fill(&mut self, point: Point) -> Result<(), ProbeError> {
+    pub(crate) fn fill(&mut self, point: Point) -> Result<(), ProbeError> {
         let mut workers = self.workers(&point, 0)?;
         let task = Task::Fill(KeySpace::working(self.config.seed), self.working);
         let budget = AtomicU64::new(u64::MAX);

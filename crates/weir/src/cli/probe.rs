@@ -35,6 +35,7 @@ pub(crate) enum EvictionArg {
   weir probe redis --against valkey --claim 'read >= 1'
   weir probe redis --against kvrocks --cold --claim 'read 2..3'
   weir probe kvrocks --against kvrocks --set-b 'rocksdb.enable_blob_files no'
+  weir probe redis --against kvrocks --price-a '3 USD' --price-b '0.1 USD' --csv ab.csv
   weir probe disk:/mnt/nvme/kv --page-cache --cold --threads 1 --depth 1,8
   weir probe disk:/mnt/nvme/kv --model Qwen/Qwen3-8B --trace conversation_trace.jsonl \\
              --capacity 20GiB
@@ -194,7 +195,7 @@ pub(crate) struct KeyArgs {
 }
 
 /// Two tiers side by side.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Two tiers in turns (A is TARGET, B is --against)")]
 pub(crate) struct AgainstArgs {
     /// A second target: each repeat is measured on both in turns (A B, B A, ...), with the same
@@ -202,7 +203,7 @@ pub(crate) struct AgainstArgs {
     #[arg(
         long,
         value_name = "TARGET",
-        conflicts_with_all = ["trace", "profile", "plots", "csv", "hardware"]
+        conflicts_with_all = ["trace", "profile", "hardware"]
     )]
     pub(crate) against: Option<String>,
     /// A line for the configuration of A, where Weir starts it. May be repeated.
@@ -223,8 +224,16 @@ pub(crate) struct AgainstArgs {
         conflicts_with = "chunk_tokens_b"
     )]
     pub(crate) block_b: Vec<String>,
+    /// What one GiB of A costs for a month, for example `3 USD` (the form that `prices` of an
+    /// experiment has): ratios for the money stand beside those of the speed.
+    #[arg(long, value_name = "MONEY", requires_all = ["against", "price_b"])]
+    pub(crate) price_a: Option<String>,
+    /// The same for B, in the same currency.
+    #[arg(long, value_name = "MONEY", requires_all = ["against", "price_a"])]
+    pub(crate) price_b: Option<String>,
     /// What the ratio A / B should be, over all points: `read >= 2.5`, `write <= 0.8`, `read 2..3`
-    /// (GB/s). The verdict is borne out, not borne out, or undecided. May be repeated.
+    /// (GB/s), `lookup >= 1` (keys per second). The verdict is borne out, not borne out, or
+    /// undecided. May be repeated.
     #[arg(long, value_name = "CLAIM", requires = "against")]
     pub(crate) claim: Vec<String>,
 }

@@ -346,6 +346,14 @@ fn bad_input_is_one_line() {
             &["redis://h:1", "--against", "redis://h:1"][..],
             "--against: both sides are the same store",
         ),
+        (
+            &["memory", "--against", "memory", "--price-a", "3 USD", "--price-b", "1 EUR"][..],
+            "--price-b: `1 EUR` and `3 USD`; write both prices in one currency",
+        ),
+        (
+            &["memory", "--against", "memory", "--price-a", "0 USD", "--price-b", "1 USD"][..],
+            "--price-a: `0 USD` must be above 0",
+        ),
         (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
         (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
         (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
@@ -532,6 +540,55 @@ fn two_tiers_are_measured_in_turns_and_claims_judged() {
         assert!((ratio / (mean("a") / mean("b")) - 1.0).abs() < 1e-9, "{point}");
         assert!(low <= ratio && ratio <= high, "{point}");
     }
+}
+
+/// Speed, price, and what the money buys, with one interval; and lookups beside loads and stores.
+#[test]
+fn a_comparison_has_lookups_prices_a_table_and_charts() {
+    let folder = tempfile::tempdir().unwrap();
+    let money = ["--price-a", "3 USD", "--price-b", "0.5 USD", "--claim", "lookup >= 0.0001"];
+    let files = ["--json", "p.json", "--csv", "p.csv", "--plots", "plots"];
+    let args = [&["probe", "memory", "--against", "memory"][..], &PAIRED, &money, &files].concat();
+    let answer = weir(folder.path(), &args).done();
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "Lookups in turns",
+        "one GiB for a month costs 3.00 USD in A and 0.500 USD in B (B is 6.00 times cheaper than A)",
+        "times B's speed at 6.00 times B's price per GiB",
+    ] {
+        assert!(words.contains(part), "no {part}:\n{}", answer.out);
+    }
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
+    assert_eq!(json["claims"][0]["ruling"], "borne-out");
+    let mut rows = csv::Reader::from_path(folder.path().join("p.csv")).unwrap();
+    let columns = rows.headers().unwrap().clone();
+    let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    // A store, a load, and questions for 1, 16 and 64 keys, in six turns each.
+    let sides: Vec<(&str, &str)> =
+        rows.iter().map(|row| (&row[place("side")], &row[place("pairs")])).collect();
+    let lookup = ("lookup", "6");
+    assert_eq!(sides, [("write", "6"), ("read", "6"), lookup, lookup, lookup]);
+    let points = json["points"].as_array().unwrap();
+    assert_eq!(points.len(), rows.len());
+    for (row, point) in rows.iter().zip(points) {
+        let value = |name: &str| row[place(name)].parse::<f64>().unwrap();
+        for end in ["", "_low", "_high"] {
+            let (speed, money) = (format!("ratio{end}"), format!("ratio_per_money{end}"));
+            // A costs six times as much.
+            assert!((value(&money) * 6.0 - value(&speed)).abs() < 1e-9 * value(&speed), "{row:?}");
+        }
+        assert!(value("a_low") <= value("a") && value("a") <= value("a_high"), "{row:?}");
+        assert!((point["ratio"].as_f64().unwrap() - value("ratio")).abs() < 1e-9);
+        assert!(point["per_money"]["interval"].is_array(), "{point}");
+    }
+    for plot in ["read", "write", "lookup", "ratio"] {
+        let path = folder.path().join(format!("plots/probe_against_{plot}.svg"));
+        assert!(fs::read_to_string(&path).unwrap().contains("<svg"), "{plot}");
+    }
+    let turns = &json["a"]["measured"]["lookups"][0]["turns"];
+    assert_eq!(turns.as_array().unwrap().len(), 6);
 }
 
 #[test]

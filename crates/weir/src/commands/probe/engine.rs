@@ -24,8 +24,8 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// A row per point and lookup of a store that says what it did; columns in which nothing happened
-/// are left out. Empty where no store says anything.
-pub(super) fn table(report: &Report) -> String {
+/// are left out. `whose` stands before the title. Empty where no store says anything.
+pub(super) fn table(report: &Report, whose: &str) -> String {
     let points = report.measured.points.iter();
     let points = points.filter_map(|result| Some((label(&result.point), result.engine.as_ref()?)));
     let lookups =
@@ -40,11 +40,13 @@ pub(super) fn table(report: &Report) -> String {
     if columns.is_empty() {
         return String::new();
     }
-    let title = "What its RocksDB counted meanwhile: percent of reads; bytes per byte moved, or \
-                 asked for by a lookup";
+    let title = format!(
+        "{whose}What its RocksDB counted meanwhile: percent of reads; bytes per byte moved, or \
+         asked for by a lookup"
+    );
     let heads: Vec<&str> =
         std::iter::once("row").chain(columns.iter().map(|column| column.0)).collect();
-    let mut table = Table::new(title, &heads);
+    let mut table = Table::new(&title, &heads);
     for (name, work) in &rows {
         let cells = columns.iter().map(|column| (column.1)(work).map_or("-".to_owned(), figure));
         table.rows.push(std::iter::once(name.clone()).chain(cells).map(Into::into).collect());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use weir_probe::{ProbeError, Report};
+use weir_report::ReportError;
 
 use super::plots;
 use crate::cli::OutputArgs;
@@ -43,30 +44,57 @@ impl Outputs {
         })
     }
 
+    /// Writes a JSON document, where that is wanted.
+    pub(super) fn json(
+        &mut self,
+        document: serde_json::Result<Vec<u8>>,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
+        let Some((path, mut file)) = self.json.take() else { return Ok(()) };
+        let mut text = document.context("the results as JSON")?;
+        text.push(b'\n');
+        file.write_all(&text).with_context(|| unwritable(&path))?;
+        printer.note(&format!("results: {}", path.display()));
+        Ok(())
+    }
+
+    /// Writes a table as CSV, where that is wanted.
+    pub(super) fn csv(
+        &mut self,
+        bytes: impl FnOnce() -> csv::Result<Vec<u8>>,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
+        let Some((path, mut file)) = self.csv.take() else { return Ok(()) };
+        file.write_all(&bytes()?).with_context(|| unwritable(&path))?;
+        printer.note(&format!("table: {}", path.display()));
+        Ok(())
+    }
+
+    /// Writes charts by name, where they are wanted.
+    pub(super) fn plots(
+        &mut self,
+        charts: impl FnOnce() -> Result<Vec<(String, Vec<u8>)>, ReportError>,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
+        let Some(folder) = self.plots.take() else { return Ok(()) };
+        for (name, bytes) in charts()? {
+            let path = folder.join(name);
+            fs::write(&path, bytes).with_context(|| unwritable(&path))?;
+        }
+        printer.note(&format!("plots: {}", folder.display()));
+        Ok(())
+    }
+
     /// Writes all of them. `fitted` is why there is no link, where there is none.
     pub(super) fn write(
-        self,
+        mut self,
         report: &Report,
         fitted: Result<(), ProbeError>,
         printer: &mut Printer,
     ) -> anyhow::Result<()> {
-        if let Some((path, mut file)) = self.json {
-            let mut text = serde_json::to_vec_pretty(report).context("the results as JSON")?;
-            text.push(b'\n');
-            file.write_all(&text).with_context(|| unwritable(&path))?;
-            printer.note(&format!("results: {}", path.display()));
-        }
-        if let Some((path, mut file)) = self.csv {
-            file.write_all(&report.csv()?).with_context(|| unwritable(&path))?;
-            printer.note(&format!("table: {}", path.display()));
-        }
-        if let Some(folder) = self.plots {
-            for (name, bytes) in plots::files(report)? {
-                let path = folder.join(name);
-                fs::write(&path, bytes).with_context(|| unwritable(&path))?;
-            }
-            printer.note(&format!("plots: {}", folder.display()));
-        }
+        self.json(serde_json::to_vec_pretty(report), printer)?;
+        self.csv(|| report.csv(), printer)?;
+        self.plots(|| plots::files(report), printer)?;
         if let Some(path) = self.profile {
             let is_empty = fs::metadata(&path).is_ok_and(|data| data.len() == 0);
             if let Err(why) = fitted {
@@ -84,6 +112,6 @@ impl Outputs {
     }
 }
 
-pub(super) fn unwritable(path: &Path) -> String {
+fn unwritable(path: &Path) -> String {
     format!("cannot write {}; check the folder", path.display())
 }

@@ -150,7 +150,7 @@ pub(super) fn of(report: &Report) -> String {
     let mut out = facts(report);
     out.push('\n');
     out += &text(&points(report));
-    out += &engine::table(report);
+    out += &engine::table(report, "");
     for found in &report.measured.whereabouts {
         out.push('\n');
         out += &whereabouts(found);

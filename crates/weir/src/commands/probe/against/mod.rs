@@ -1,0 +1,115 @@
+//! `weir probe A --against B`: two tiers in turns, the ratio of their figures, and claims about it.
+
+mod files;
+mod prices;
+mod times;
+mod written;
+
+use weir_probe::against::Contest;
+use weir_probe::claim::{Assertion, Ruling};
+use weir_probe::session::Step;
+use weir_probe::{ConfigLines, Measured, Target};
+
+use self::prices::PricePair;
+use self::times::{Times, faced};
+use super::asked::{self, Asked};
+use super::outputs::Outputs;
+use super::summary;
+use crate::cli::ProbeArgs;
+use crate::exit::{Exit, Mistake};
+use crate::host;
+use crate::interrupt::{Interrupt, Waiting};
+use crate::printer::Printer;
+use crate::progress::Progress;
+
+/// A claim and what the figures say of it.
+#[derive(Debug)]
+struct Judged {
+    claim: String,
+    ruling: Ruling,
+    times: Option<Times>,
+}
+
+pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let claims: Vec<Assertion> =
+        args.against.claim.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let prices = PricePair::of(&args.against)?;
+    let sides = [asked::asked(args, None)?, asked::asked(args, Some(against))?];
+    check(&sides)?;
+    if args.dry_run {
+        printer.result(&written::planned(&sides, &claims))?;
+        return Ok(Exit::Done);
+    }
+    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    let mut outputs = Outputs::create(&args.outputs)?;
+    let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
+    let started = host::now();
+    let [mut first, mut second] = [
+        weir_probe::subject(&sides[0].target, &sides[0].options)?,
+        weir_probe::subject(&sides[1].target, &sides[1].options)?,
+    ];
+    let total = Contest::steps(&sides[0].config);
+    let progress = Progress::of("runs", total, printer, false);
+    let stop = || interrupt.is_set();
+    let mut step = |step: Step<'_>| {
+        if step.done > 0 {
+            progress.cell_done(step.next, printer);
+        } else {
+            printer.note(&summary::announced(&sides[0].config, step.expected));
+            progress.now(step.next);
+        }
+    };
+    let configs = [&sides[0].config, &sides[1].config];
+    let contest = Contest::new(configs, [&mut *first, &mut *second], &stop, &mut step)?;
+    let measured = contest.run();
+    progress.finish();
+    let [a, b] = measured?;
+    let judged: Vec<Judged> = claims.iter().map(|claim| judge(claim, &[&a, &b])).collect();
+    let exits = [super::exit(&a, printer), super::exit(&b, printer)];
+    let is_clean = exits.iter().all(|exit| *exit == Exit::Done);
+    let exit = if is_clean { Exit::Done } else { Exit::DoneWithFaults };
+    let mut reports = [
+        super::report(&sides[0], a, first.facts(), started.clone()),
+        super::report(&sides[1], b, second.facts(), started),
+    ];
+    for (report, side) in reports.iter_mut().zip(&sides) {
+        let found = summary::warnings(report, &side.config);
+        report.warnings.extend(found);
+    }
+    let (rows, prices) = (faced(&reports), prices.as_ref());
+    printer.result(&written::written(&reports, &rows, &judged, prices))?;
+    let names = [&*reports[0].tier.product, &*reports[1].tier.product];
+    let document = files::document(&reports, &rows, &judged, prices);
+    outputs.json(serde_json::to_vec_pretty(&document), printer)?;
+    outputs.csv(|| files::table(&rows, prices), printer)?;
+    outputs.plots(|| files::plots(&rows, names), printer)?;
+    Ok(exit)
+}
+
+/// What cannot be put side by side.
+fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
+    if let [Target::Store(first), Target::Store(second)] = [&sides[0].target, &sides[1].target]
+        && first == second
+    {
+        let why = "--against: both sides are the same store, and would find each other's blocks; \
+                   give another one, or `redis`, `valkey` or `kvrocks` to be started";
+        return Err(Mistake(why.to_owned()).into());
+    }
+    for side in sides {
+        let ConfigLines { text, flag } = &side.options.lines;
+        if !text.is_empty() && !matches!(side.target, Target::Started(_)) {
+            return Err(Mistake(format!(
+                "--{flag}: only a server that Weir starts takes lines of a configuration: `redis`, \
+                 `valkey` or `kvrocks`"
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+fn judge(claim: &Assertion, measured: &[&Measured; 2]) -> Judged {
+    let times = Times::over_points(measured, claim.facet);
+    let ruling = claim.judge(times.as_ref().and_then(|times| times.interval));
+    Judged { claim: claim.to_string(), ruling, times }
+}

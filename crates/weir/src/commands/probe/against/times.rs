@@ -1,0 +1,144 @@
+//! How many times A's figure is B's, and what stands on both sides of a row.
+
+use serde_json::{Value, json};
+use weir_probe::against::{Facet, lookup_pairs, pairs, pairs_over_points};
+use weir_probe::fit::LookupTime;
+use weir_probe::session::label;
+use weir_probe::statistics::Repeated;
+use weir_probe::{LoadedFrom, Measured, PointResult, Report};
+use weir_report::statistics::paired_change;
+
+use super::super::summary::figure;
+
+/// How many times A's figure is B's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Times {
+    /// The ratio of the means over the repeats.
+    pub(super) ratio: f64,
+    /// Its 95 % interval; nothing with one repeat.
+    pub(super) interval: Option<(f64, f64)>,
+    /// Repeats that it rests on.
+    pub(super) pairs: usize,
+}
+
+impl Times {
+    /// Of pairs (A, B): the ratio estimator that compares arms.
+    pub(super) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
+        let turned: Vec<(f64, f64)> = pairs.iter().map(|(a, b)| (*b, *a)).collect();
+        let change = paired_change(&turned)?;
+        let times = |percent: f64| 1.0 + percent / 100.0;
+        let interval = change.interval.map(|of| (times(of.low).max(0.0), times(of.high)));
+        Some(Self { ratio: times(change.percent), interval, pairs: change.pairs })
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let Self { ratio, interval, pairs } = self;
+        json!({"ratio": ratio, "interval": interval, "pairs": pairs})
+    }
+
+    pub(super) fn range(&self) -> String {
+        self.interval
+            .map_or("-".to_owned(), |(low, high)| format!("{} to {}", figure(low), figure(high)))
+    }
+
+    /// Over all points, by the geometric mean of each repeat.
+    pub(super) fn over_points(measured: &[&Measured; 2], facet: Facet) -> Option<Self> {
+        Self::of(&pairs_over_points(measured, facet))
+    }
+
+    /// The same of figures of A that are so many times as large.
+    #[must_use]
+    pub(super) fn scaled(&self, by: f64) -> Self {
+        let interval = self.interval.map(|(low, high)| (low * by, high * by));
+        Self { ratio: self.ratio * by, interval, pairs: self.pairs }
+    }
+}
+
+/// One side of a row.
+#[derive(Debug, Clone)]
+pub(super) struct Face {
+    /// The point, or the question.
+    pub(super) label: String,
+    /// GB/s, or keys per second of questions.
+    pub(super) rate: Repeated,
+    /// Where loads came from; nothing where nothing was loaded.
+    pub(super) from: Option<LoadedFrom>,
+}
+
+/// A row of the comparison.
+#[derive(Debug, Clone)]
+pub(super) struct Faced {
+    pub(super) facet: Facet,
+    pub(super) a: Face,
+    pub(super) b: Face,
+    pub(super) times: Times,
+}
+
+impl Faced {
+    /// What was measured, named once where both sides have the same.
+    pub(super) fn label(&self) -> String {
+        let (own, other) = (&self.a.label, &self.b.label);
+        if own == other { own.clone() } else { format!("{own} / {other}") }
+    }
+}
+
+/// The rows of both reports: points by loads and stores, then questions for keys.
+pub(super) fn faced(reports: &[Report; 2]) -> Vec<Faced> {
+    let [first, second] = reports;
+    let points = first.measured.points.iter().zip(&second.measured.points);
+    let of_points = points.flat_map(|(a, b)| {
+        Facet::ALL.into_iter().filter_map(move |facet| {
+            let times = Times::of(&pairs(a, b, facet))?;
+            Some(Faced { facet, a: of_point(a, facet)?, b: of_point(b, facet)?, times })
+        })
+    });
+    let lookups = first.measured.lookups.iter().zip(&second.measured.lookups);
+    let of_lookups = lookups.filter_map(|(a, b)| {
+        let times = Times::of(&lookup_pairs(a, b))?;
+        let face = |time, report: &Report| of_lookup(time, report);
+        Some(Faced { facet: Facet::Lookup, a: face(a, first)?, b: face(b, second)?, times })
+    });
+    of_points.chain(of_lookups).collect()
+}
+
+fn of_point(result: &PointResult, facet: Facet) -> Option<Face> {
+    let side = match facet {
+        Facet::Read => result.read.as_ref(),
+        Facet::Write => result.write.as_ref(),
+        Facet::Lookup => None,
+    };
+    Some(Face {
+        label: label(&result.point),
+        rate: side?.gb_per_s,
+        from: result.loaded_from.filter(|_| facet == Facet::Read),
+    })
+}
+
+fn of_lookup(time: &LookupTime, report: &Report) -> Option<Face> {
+    let keys = if time.keys == 1 { "1 key".to_owned() } else { format!("{} keys", time.keys) };
+    // Most tiers read no value to answer.
+    let read = time.device_bytes_per_byte.filter(|share| *share >= 0.005);
+    Some(Face {
+        label: format!("{keys} of {}", report.largest_block()),
+        rate: Repeated::of(time.rates())?,
+        from: read.map(|share| LoadedFrom::Device { percent: 100.0 * share.min(1.0) }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_that_of_the_means_with_the_interval_of_changes() {
+        // A is B and a half in every repeat, while repeats differ by a factor of 3.
+        let even = Times::of(&[(1.5, 1.0), (3.0, 2.0), (4.5, 3.0)]).unwrap();
+        let (low, high) = even.interval.unwrap();
+        assert!((even.ratio - 1.5).abs() < 1e-9 && (high - low).abs() < 1e-9, "{even:?}");
+        assert_eq!(Times::of(&[(3.0, 2.0)]).unwrap().interval, None);
+        assert_eq!(Times::of(&[]), None);
+        let noisy = Times::of(&[(1.0, 1.0), (3.0, 1.0), (0.1, 1.0)]).unwrap();
+        let (low, high) = noisy.interval.unwrap();
+        assert!(low >= 0.0 && low < noisy.ratio && noisy.ratio < high, "{noisy:?}");
+    }
+}

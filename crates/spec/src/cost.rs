@@ -13,17 +13,40 @@ use crate::plan::{Arm, Deployment, Prices};
 const MONTH_HOURS: f64 = 730.0;
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Price of so many bytes of a kind of tier for a month.
-pub(crate) fn month(prices: &Prices, kind: TierKind, capacity: Bytes) -> Option<f64> {
-    Some(prices.gib_month(kind)? * capacity.0 as f64 / GIB)
+/// Price of so many bytes of a kind of tier, or of a store by its product, for a month.
+pub(crate) fn month(
+    prices: &Prices,
+    kind: TierKind,
+    product: Option<&str>,
+    capacity: Bytes,
+) -> Option<f64> {
+    Some(prices.gib_month(kind, product)? * capacity.0 as f64 / GIB)
 }
 
-/// The tiers of an arm, with how many of each there are: a replica has its own, and all share the
-/// store.
-fn tiers(deployment: &Deployment, arm: &Arm) -> Vec<(TierKind, Bytes, u32)> {
+/// A tier of an arm.
+struct PricedTier<'a> {
+    kind: TierKind,
+    /// The store's product.
+    product: Option<&'a str>,
+    capacity: Bytes,
+    /// How many of them there are: a replica has its own, and all share the store.
+    count: u32,
+}
+
+fn tiers<'a>(deployment: &Deployment, arm: &'a Arm) -> Vec<PricedTier<'a>> {
     let Some(offload) = &arm.offload else { return Vec::new() };
-    let own = offload.tiers.iter().map(|tier| (tier.kind, tier.capacity, deployment.replicas));
-    let store = offload.store.iter().map(|store| (TierKind::Remote, store.capacity, 1));
+    let own = offload.tiers.iter().map(|tier| PricedTier {
+        kind: tier.kind,
+        product: None,
+        capacity: tier.capacity,
+        count: deployment.replicas,
+    });
+    let store = offload.store.iter().map(|store| PricedTier {
+        kind: TierKind::Remote,
+        product: Some(&store.product),
+        capacity: store.capacity,
+        count: 1,
+    });
     own.chain(store).collect()
 }
 
@@ -31,8 +54,9 @@ fn tiers(deployment: &Deployment, arm: &Arm) -> Vec<(TierKind, Bytes, u32)> {
 /// without a price of accelerators.
 pub fn hour_price(prices: &Prices, deployment: &Deployment, arm: &Arm) -> Option<f64> {
     let gpus = f64::from(deployment.hardware.count * deployment.replicas) * prices.gpu_hour?;
-    let of_tier = |(kind, capacity, count): (TierKind, Bytes, u32)| {
-        Some(f64::from(count) * month(prices, kind, capacity)? / MONTH_HOURS)
+    let of_tier = |tier: PricedTier<'_>| {
+        let month = month(prices, tier.kind, tier.product, tier.capacity)?;
+        Some(f64::from(tier.count) * month / MONTH_HOURS)
     };
     Some(gpus + tiers(deployment, arm).into_iter().filter_map(of_tier).sum::<f64>())
 }
@@ -50,9 +74,15 @@ impl CostBasis {
     /// Of all arms of a deployment.
     pub fn of(prices: &Prices, deployment: &Deployment) -> Self {
         let all = deployment.arms.iter().flat_map(|arm| tiers(deployment, arm));
-        let used: Vec<TierKind> = all.map(|(kind, ..)| kind).collect();
-        let kinds = TierKind::ALL.into_iter().filter(|kind| used.contains(kind));
-        let (priced, unpriced) = kinds.partition(|kind| prices.gib_month(*kind).is_some());
+        let used: Vec<PricedTier<'_>> = all.collect();
+        let has = |kind: TierKind, priced: bool| {
+            let of_kind = used.iter().filter(|tier| tier.kind == kind);
+            let mut prices = of_kind.map(|tier| prices.gib_month(kind, tier.product).is_some());
+            prices.any(|known| known == priced)
+        };
+        // A kind of which only some have a price is not in all costs.
+        let kinds = TierKind::ALL.into_iter().filter(|kind| has(*kind, true) || has(*kind, false));
+        let (unpriced, priced) = kinds.partition(|kind| has(*kind, false));
         Self { priced, unpriced }
     }
 }

@@ -68,6 +68,9 @@ pub struct PriceSection {
     /// One GiB of a remote store for a month.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_gib_month: Option<Money>,
+    /// The same of a store on disks (`lmcache-kvrocks`), where it differs from `store_gib_month`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kvrocks_gib_month: Option<Money>,
 }
 
 /// Thresholds of the verdicts.

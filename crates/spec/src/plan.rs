@@ -148,14 +148,21 @@ pub struct Prices {
     /// One GiB of a remote store for a month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_gib_month: Option<f64>,
+    /// The same of a Kvrocks, whose bytes are on disks; nothing where it is that of all stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kvrocks_gib_month: Option<f64>,
     /// Currency of all prices.
     pub currency: String,
 }
 
 impl Prices {
-    /// Price of one GiB of a kind of tier for a month; the GPU's memory has none of its own.
-    pub const fn gib_month(&self, kind: TierKind) -> Option<f64> {
+    /// Price of one GiB of a kind of tier, or of a store by its product, for a month; the GPU's
+    /// memory has none of its own.
+    pub fn gib_month(&self, kind: TierKind, product: Option<&str>) -> Option<f64> {
         match kind {
+            TierKind::Remote if product == Some("kvrocks") => {
+                self.kvrocks_gib_month.or(self.store_gib_month)
+            }
             TierKind::Gpu => None,
             TierKind::Host => self.host_gib_month,
             TierKind::Disk => self.disk_gib_month,

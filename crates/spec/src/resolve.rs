@@ -187,6 +187,7 @@ fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
         ("host_gib_month", &section.host_gib_month, &mut prices.host_gib_month),
         ("disk_gib_month", &section.disk_gib_month, &mut prices.disk_gib_month),
         ("store_gib_month", &section.store_gib_month, &mut prices.store_gib_month),
+        ("kvrocks_gib_month", &section.kvrocks_gib_month, &mut prices.kvrocks_gib_month),
     ] {
         let Some(money) = price else { continue };
         if !prices.currency.is_empty() && prices.currency != money.currency {

@@ -117,7 +117,8 @@ pub fn sizes(
                  capacity: Bytes,
                  load: Option<Nanos>| {
         let tokens = offload.tokens(capacity);
-        let month = month(prices, kind, capacity);
+        let product = (kind == TierKind::Remote).then_some(name);
+        let month = month(prices, kind, product, capacity);
         let cost = |per_month| TierCost { per_month, saved_per_load: load.and_then(saved) };
         TierSize {
             name: name.to_owned(),

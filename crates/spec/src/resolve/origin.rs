@@ -7,7 +7,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Deployment, Origin};
 
 /// Keys with a default, whether the file names them or not.
-const DEFAULTED: [&str; 38] = [
+const DEFAULTED: [&str; 39] = [
     "target",
     "replicas",
     "routing",
@@ -30,6 +30,7 @@ const DEFAULTED: [&str; 38] = [
     "prices.host_gib_month",
     "prices.disk_gib_month",
     "prices.store_gib_month",
+    "prices.kvrocks_gib_month",
     "engine.vllm",
     "engine.tensor_parallel",
     "engine.gpu_memory_utilization",

@@ -116,6 +116,33 @@ fn an_hour_of_an_arm_holds_its_tiers_where_they_have_a_price() {
     assert_eq!(none, [None; 3]);
 }
 
+/// A Kvrocks is on disks: its 100 GiB at 0.73 a month are 0.1 an hour beside a Redis' 1.
+#[test]
+fn a_store_on_disks_has_its_own_price() {
+    let arms = "arms=[no-offload, {preset: lmcache-redis, bytes: 1GiB, store: {bytes: 100GiB}}, \
+                {preset: lmcache-kvrocks, bytes: 1GiB, store: {bytes: 100GiB}}]";
+    let stores = |prices: &str| {
+        let plan = crate::plan(crate::SMALL, &[arms, prices]).unwrap();
+        let of = &plan.deployments[0];
+        let base = hour_price(&plan.prices, of, &of.arms[0]).unwrap();
+        let hours =
+            of.arms[1..].iter().map(|arm| hour_price(&plan.prices, of, arm).unwrap() - base);
+        (hours.collect::<Vec<f64>>(), CostBasis::of(&plan.prices, of))
+    };
+    let near = |seen: f64, wanted: f64| (seen - wanted).abs() < 1e-9;
+    let both = "prices={gpu_hour: 1 USD, store_gib_month: 7.3 USD, kvrocks_gib_month: 0.73 USD}";
+    let (hours, basis) = stores(both);
+    assert!(near(hours[0], 1.0) && near(hours[1], 0.1), "{hours:?}");
+    assert_eq!(basis.priced, [TierKind::Remote]);
+    // Without one of its own it has that of all stores.
+    let (hours, _) = stores("prices={gpu_hour: 1 USD, store_gib_month: 7.3 USD}");
+    assert!(near(hours[1], 1.0), "{hours:?}");
+    // A Redis without a price is told, though the Kvrocks has one.
+    let (hours, basis) = stores("prices={gpu_hour: 1 USD, kvrocks_gib_month: 0.73 USD}");
+    assert!(near(hours[0], 0.0) && near(hours[1], 0.1), "{hours:?}");
+    assert_eq!((basis.priced.len(), basis.unpriced), (0, vec![TierKind::Host, TierKind::Remote]));
+}
+
 /// LMCache's default is 5 GiB on each rank: at two ranks 10 GiB, which are 81,920 tokens of
 /// 131,072 bytes.
 #[test]

@@ -1,7 +1,7 @@
 //! The files of a comparison: one JSON document, one CSV row per row of its tables, and charts.
 
 use serde_json::{Value, json};
-use weir_probe::LoadedFrom;
+use weir_model::LoadedFrom;
 use weir_probe::Report;
 use weir_probe::against::Facet;
 use weir_probe::statistics::Repeated;

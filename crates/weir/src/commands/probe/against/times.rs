@@ -1,11 +1,12 @@
 //! How many times A's figure is B's, and what stands on both sides of a row.
 
 use serde_json::{Value, json};
+use weir_model::LoadedFrom;
 use weir_probe::against::{Facet, lookup_pairs, pairs, pairs_over_points};
 use weir_probe::fit::LookupTime;
 use weir_probe::session::label;
 use weir_probe::statistics::Repeated;
-use weir_probe::{LoadedFrom, Measured, PointResult, Report};
+use weir_probe::{Measured, PointResult, Report};
 use weir_report::statistics::paired_change;
 
 use super::super::summary::figure;

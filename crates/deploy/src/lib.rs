@@ -18,6 +18,7 @@ mod readers;
 mod remote;
 pub mod setup;
 pub mod site;
+mod store_probe;
 mod tiers;
 
 pub use emptied::{Count, Emptied, Emptiness};

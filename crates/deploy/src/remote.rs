@@ -12,7 +12,7 @@ use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
     Address, Checked, Endpoint, Layout, Product, RespError, RespOptions, RespTier, SharingOptions,
-    SingleFlight, StoreReport, Tier,
+    SingleFlight, StoreClient, StoreReport, Tier,
 };
 use weir_tier::{EvictionPolicy, StoreConfig};
 
@@ -20,6 +20,7 @@ use crate::error::DeployError;
 use crate::log;
 use crate::mark::{Marking, StoreMark, user_words};
 use crate::process::Owner;
+use crate::store_probe::StoreProbe;
 
 /// Keys of the emulated engine's blocks, for a run.
 pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> Layout {
@@ -430,6 +431,18 @@ impl RemoteStore {
             add(FactKind::StoreVersion, server.version.clone());
         }
         facts
+    }
+
+    /// Whose the samples of [`probe`](Self::probe) are.
+    pub fn source(&self) -> String {
+        format!("{} INFO", self.product.name())
+    }
+
+    /// Samples what the store counts.
+    pub fn probe(&self) -> Result<StoreProbe, DeployError> {
+        let client = StoreClient::new(&self.address, &self.resp.options().tls);
+        let client = client.map_err(|error| self.failed(&error.to_string()))?;
+        Ok(StoreProbe::new(client, self.source()))
     }
 
     /// The store's own counters, now.

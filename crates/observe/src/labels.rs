@@ -18,6 +18,11 @@ impl Labels {
         Self(labels)
     }
 
+    /// One label.
+    pub(crate) fn one(name: &str, value: &str) -> Self {
+        Self(vec![(name.to_owned(), value.to_owned())])
+    }
+
     /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())

@@ -19,6 +19,7 @@ pub mod selection;
 pub mod series;
 pub mod signals;
 pub mod snapshot;
+pub mod store_sample;
 
 pub use clock::{Clock, UnixNanos};
 pub use difference::{Difference, GapError};
@@ -32,3 +33,4 @@ pub use scrape::{ScrapeError, Scraper};
 pub use selection::Selection;
 pub use series::Row;
 pub use snapshot::{Snapshot, SnapshotError};
+pub use store_sample::{StoreFigure, StoreSample};

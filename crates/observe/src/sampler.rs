@@ -18,6 +18,7 @@ use crate::host::{HostProbe, HostSample, SOURCE};
 use crate::scrape::Scraper;
 use crate::series::{Row, rows};
 use crate::snapshot::Snapshot;
+use crate::store_sample::StoreSample;
 
 /// Something that can be sampled. It must return within the budget.
 pub trait Source: Send {
@@ -34,6 +35,8 @@ pub enum Sample {
     Metrics(Snapshot),
     /// The machine.
     Host(HostSample),
+    /// A store, as it says itself.
+    Store(StoreSample),
 }
 
 impl Sample {
@@ -42,6 +45,7 @@ impl Sample {
         match self {
             Self::Metrics(snapshot) => snapshot.at,
             Self::Host(sample) => sample.at,
+            Self::Store(sample) => sample.at,
         }
     }
 
@@ -50,6 +54,7 @@ impl Sample {
         match self {
             Self::Metrics(snapshot) => &snapshot.endpoint,
             Self::Host(_) => SOURCE,
+            Self::Store(sample) => &sample.source,
         }
     }
 
@@ -58,6 +63,7 @@ impl Sample {
         match self {
             Self::Metrics(snapshot) => rows(snapshot, start),
             Self::Host(sample) => sample.rows(start),
+            Self::Store(sample) => sample.rows(start),
         }
     }
 }
@@ -120,6 +126,16 @@ pub enum Observation {
     Sample(Sample),
     /// Samples that are missing.
     Gap(Gap),
+}
+
+impl Observation {
+    /// Whose it is.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Sample(sample) => sample.source(),
+            Self::Gap(gap) => &gap.source,
+        }
+    }
 }
 
 /// Why no sampler runs.

@@ -222,7 +222,7 @@ impl Measurement<'_> {
         let clock = Clock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
         let sampling = SamplerConfig::default();
-        let (sampler, samples) = Sampler::start(sources(&scrapers), sampling, clock)?;
+        let (sampler, samples) = Sampler::start(self.sources(&scrapers)?, sampling, clock)?;
         let window = self.window();
         let mut rows = Rows::new(writer, window, self.deployment.engine.block_size);
         let offered = self.offer(config, (&mut source, &mut rows), &scrapers, live);
@@ -241,7 +241,12 @@ impl Measurement<'_> {
         let observations: Vec<Observation> = samples.try_iter().collect();
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
-        stalls.extend(silent_parts(&observations, &sampling, unix_window(&report)));
+        // Whether a store that is slow to say what it counts serves is seen by its engines.
+        let store = self.site.store().map(RemoteStore::source);
+        let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());
+        let answering: Vec<Observation> =
+            observations.into_iter().filter(|seen| !is_store(seen)).collect();
+        stalls.extend(silent_parts(&answering, &sampling, unix_window(&report)));
         let (signals, counted) = self.signals(&edges, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
@@ -275,6 +280,17 @@ impl Measurement<'_> {
             facts: RunningFacts::default(),
             changed: Vec::new(),
         })
+    }
+
+    /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.
+    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn Source>>, TrialError> {
+        let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
+        let mut sources: Vec<Box<dyn Source>> = engines.collect();
+        if let Some(store) = self.site.store() {
+            sources.push(Box::new(store.probe()?));
+        }
+        sources.push(Box::new(HostProbe::open(&[])));
+        Ok(sources)
     }
 
     /// What was seen besides while the load ran, one sentence each.
@@ -465,12 +481,6 @@ impl Measurement<'_> {
         }
         (signals, counted)
     }
-}
-
-/// What is sampled beside a cell: the engines' metrics, and this machine.
-fn sources(scrapers: &[Scraper]) -> Vec<Box<dyn Source>> {
-    let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
-    engines.chain([Box::new(HostProbe::open(&[])) as Box<dyn Source>]).collect()
 }
 
 /// The measured window in the time of the samples.

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use weir_http::TlsConfig;
+use weir_observe::{Clock, Source};
 use weir_spec::{Experiment, Plan};
 use weir_store::StoreClient;
 use weir_store::resp::value::Value;
@@ -354,6 +355,40 @@ fn keys_of_a_kvrocks_are_counted_and_removed() {
         assert_eq!(used.used_fields, ["used_db_size", "all_mem_tables"]);
         assert!(used.used_bytes.unwrap() > 3000, "{used:?}");
     }
+}
+
+/// Once a second a store is asked for what it counts, and of a Kvrocks for what its `RocksDB` does.
+#[test]
+fn what_a_store_counts_is_sampled_without_its_password() {
+    let password = Some(Secret::new("sesame"));
+    let settings = StoreSettings { password, ..StoreSettings::default() };
+    let server = ScriptedKvrocks::start(Release::V2_10, settings).unwrap();
+    let arm = arm("lmcache-kvrocks", &format!("{{address: '{}'}}", server.address()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "sesame").unwrap();
+    let file = Some(file.display().to_string());
+    let access = arm.store_access.clone().map(|a| StoreAccess { password_file: file, ..a });
+    let arm = Arm { store_access: access, ..arm };
+    let store = open(&arm, None, Keys::of(&arm, &owner("mine"), false)).unwrap();
+    Client::at(&server.address()).set_all(&others());
+    let (clock, budget) = (Clock::anchored(), Duration::from_secs(5));
+    let start = clock.now();
+    let sample = store.probe().unwrap().sample(&clock, budget).unwrap();
+    let rows = sample.rows(start);
+    let value = |metric: &str| {
+        let row = rows.iter().find(|row| row.metric == metric)?;
+        assert_eq!(row.source, "kvrocks INFO");
+        Some(row.value)
+    };
+    assert!(value("store_input_bytes_total").unwrap() > 0.0);
+    assert!(value("store_rocksdb_memtable_bytes").unwrap() > 0.0);
+    assert!(value("store_rocksdb_written_bytes_total").unwrap() > 0.0);
+    assert_eq!(value("store_rocksdb_stall_micros_total"), Some(0.0));
+    // A release that gives no such figure has no row of it, and neither has a limit that is none.
+    assert_eq!(value("store_rocksdb_pending_compaction_bytes"), None);
+    assert_eq!(value("store_limit_bytes"), None);
+    assert!(rows.iter().all(|row| !format!("{row:?}").contains("sesame")), "{rows:?}");
 }
 
 /// A DBSIZE of 0 that nobody asked to be counted is no count.

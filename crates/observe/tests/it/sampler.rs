@@ -48,6 +48,7 @@ fn endpoints_and_the_machine_are_sampled_beside_each_other() {
         match next(&receiver) {
             Observation::Sample(Sample::Metrics(taken)) => metrics.push(taken),
             Observation::Sample(Sample::Host(_)) => host += 1,
+            Observation::Sample(Sample::Store(_)) => panic!("no store is sampled"),
             // A loaded machine may miss one; it says so.
             Observation::Gap(gap) => assert!(gap.missed > 0),
         }

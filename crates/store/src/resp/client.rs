@@ -8,7 +8,7 @@ use weir_http::{TlsClient, TlsConfig};
 use super::address::Address;
 use super::error::RespError;
 use super::fleet::Fleet;
-use super::info::StoreReport;
+use super::info::{ServerReport, StoreReport};
 use super::layout::Layout;
 use super::pool::Dial;
 use super::scan::Proven;
@@ -41,6 +41,11 @@ impl StoreClient {
             place: "store".to_owned(),
             why: "it has no server".to_owned(),
         })
+    }
+
+    /// What each server counts, and no more: cheap enough to be asked once a second.
+    pub fn counters(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+        super::info::counters(&self.fleet, deadline)
     }
 
     /// What the store says; with a layout, its chunks are counted key by key.

@@ -95,6 +95,8 @@ pub struct ServerReport {
     /// Commands that emptied a database of it (`FLUSHALL`, `FLUSHDB`) since it was started; nothing
     /// where it does not count commands.
     pub flushes: Option<u64>,
+    /// Commands that it answered; nothing where it does not say.
+    pub commands: Option<u64>,
     /// Reads that found their key.
     pub keyspace_hits: u64,
     /// Reads that did not.
@@ -235,7 +237,21 @@ pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerRepo
     Ok(servers)
 }
 
-fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, RespError> {
+/// Asks every server for its counters alone: `INFO`, and of a Kvrocks `STATS`.
+pub(super) fn counters(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+    let mut servers = Vec::new();
+    fleet.visit(deadline, |connection| {
+        servers.push(counted(connection, deadline)?.0);
+        Ok(())
+    })?;
+    Ok(servers)
+}
+
+/// What a server counts, and whether its number of keys is that of a scan.
+fn counted(
+    connection: &mut Connection,
+    deadline: Instant,
+) -> Result<(ServerReport, bool), RespError> {
     let info = connection.demand(&[b"INFO"], deadline)?;
     let Some(text) = info.text() else {
         return Err(RespError::Protocol {
@@ -249,7 +265,11 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
         let stats = connection.call(&[b"STATS"], deadline)?;
         report.rocksdb = RocksDbFigures::read(&fields(text), stats.text());
     }
-    let has_scans = is_of_a_scan(text);
+    Ok((report, is_of_a_scan(text)))
+}
+
+fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, RespError> {
+    let (mut report, has_scans) = counted(connection, deadline)?;
     // It is not in what plain `INFO` says.
     let commands = connection.call(&[b"INFO", b"commandstats"], deadline)?;
     report.flushes = commands.text().and_then(flushes);
@@ -371,6 +391,7 @@ fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
         refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
         expired_keys: number("expired_keys"),
         flushes: None,
+        commands: said("total_commands_processed"),
         keyspace_hits: number("keyspace_hits"),
         keyspace_misses: number("keyspace_misses"),
         keys: None,

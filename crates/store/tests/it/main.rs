@@ -18,6 +18,7 @@ mod resp_kvrocks;
 mod resp_layout;
 mod resp_protocol;
 mod resp_proxy;
+mod resp_rocksdb;
 mod resp_secure;
 mod resp_session;
 mod server;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use weir_http::{Fetch, Url, fetch};
+use weir_record::RunFolder;
 use weir_store::resp::{Address, Product, StoreClient};
 use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
 use weir_store::suite::{Release, ScriptedKvrocks};
@@ -104,6 +105,20 @@ fn eight_arms_move_real_bytes_and_the_stores_say_so() {
         let sent = signal(&evidence, "remote-hit-tokens", &format!("{product} INFO"));
         assert!((sent - hits).abs() < 0.1 * hits, "{arm}: {sent} tokens sent, {hits} got");
         assert!(signal(&evidence, "store-keys", product) > 100.0);
+        // It was asked once a second, and its counters grew.
+        let run = RunFolder::open_read_only(&folder.path().join("run")).unwrap();
+        let path = format!("Qwen--Qwen3-0.6B/1x-l40s/{arm}/c4/0");
+        let series = run.open_cell(&path).unwrap().series().unwrap();
+        let of = |metric: &str| -> Vec<f64> {
+            let source = format!("{product} INFO");
+            let is = |at: &usize| series.source[*at] == source && series.metric[*at] == metric;
+            (0..series.len()).filter(is).map(|at| series.value[at]).collect()
+        };
+        let sent = of("store_output_bytes_total");
+        assert!(sent.len() > 1 && sent.last() > sent.first(), "{arm}: {sent:?}");
+        assert!(of("store_used_bytes").iter().all(|bytes| *bytes > 0.0), "{arm}");
+        let rocksdb = of("store_rocksdb_read_bytes_total");
+        assert_eq!(rocksdb.len() > 1, product == "kvrocks", "{arm}: {rocksdb:?}");
     }
 }
 

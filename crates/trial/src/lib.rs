@@ -241,11 +241,7 @@ impl Measurement<'_> {
         let observations: Vec<Observation> = samples.try_iter().collect();
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
-        // Whether a store that is slow to say what it counts serves is seen by its engines.
-        let store = self.site.store().map(RemoteStore::source);
-        let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());
-        let answering: Vec<Observation> =
-            observations.into_iter().filter(|seen| !is_store(seen)).collect();
+        let answering = self.without_store(observations);
         stalls.extend(silent_parts(&answering, &sampling, unix_window(&report)));
         let (signals, counted) = self.signals(&edges, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
@@ -280,6 +276,13 @@ impl Measurement<'_> {
             facts: RunningFacts::default(),
             changed: Vec::new(),
         })
+    }
+
+    /// Whether a store that is slow to say what it counts serves is seen by its engines.
+    fn without_store(&self, observations: Vec<Observation>) -> Vec<Observation> {
+        let store = self.site.store().map(RemoteStore::source);
+        let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());
+        observations.into_iter().filter(|seen| !is_store(seen)).collect()
     }
 
     /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.

@@ -1,5 +1,5 @@
-//! What a store lost in the window by nobody of the arm: it was emptied or started again, or its keys
-//! have a life that ended.
+//! What a store lost in the window by nobody of the arm: it was emptied or started again, or its
+//! keys have a life that ended.
 
 use serde::{Deserialize, Serialize};
 use weir_observe::signals::StoreCounts;

@@ -146,8 +146,8 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
     expected.insert(FactKind::Connector, Expected::Connectors(connectors));
 }
 
-/// Host memory of vLLM's own connector, which is told the sum over its ranks. An arm that sets it up
-/// itself is judged by its `bytes` too.
+/// Host memory of vLLM's own connector, which is told the sum over its ranks. An arm that sets it
+/// up itself is judged by its `bytes` too.
 fn host_bytes(arm: &Arm) -> Option<Expected> {
     let offload = arm.offload.as_ref().filter(|of| of.mechanism == Mechanism::Native)?;
     let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host)?;

@@ -174,7 +174,8 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
     let folder = folder.path();
     let told_less = "{\"failed\":\"not comparable: connector's host memory in bytes 1 at vllm-0, \
                      but 209,715,200 in the plan\"}";
-    // One arm is not what it says and one is corrupt: that is a fault of the run, and was not planned.
+    // One arm is not what it says and one is corrupt: that is a fault of the run, and was not
+    // planned.
     let expected = [
         ("no-offload", "control", "A baseline"),
         ("native-offload", "effective", "The tiers served"),

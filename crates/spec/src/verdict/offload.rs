@@ -169,7 +169,8 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
 
 /// It served `share` percent of what it could have, and what was counted does not say why.
 fn unexplained(claims: Vec<Claim>, share: f64, signals: &Signals) -> Decision {
-    let stored = signals.get(SignalKind::StoredBytes).is_some_and(|bytes| bytes > 0.0);
+    // One that stored nothing is told otherwise.
+    let stored = signals.get(SignalKind::StoredBytes).is_some();
     let kept = signals.over_tiers(SignalKind::EvictedBytes).is_some_and(|bytes| bytes == 0.0);
     let though = match (stored, kept) {
         (true, true) => ", though it stored blocks and evicted none",

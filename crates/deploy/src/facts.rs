@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_http::Url;
 use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
 use weir_observe::Clock;
-use weir_observe::facts::{add_connector, add_engine_facts};
+use weir_observe::facts::{add_connector, add_engine_facts, add_second_level};
 use weir_spec::likeness::arguments;
 
 use crate::local::{Command, Local};
@@ -71,6 +71,7 @@ impl Site {
             let Ok(snapshot) = self.scraper(url).scrape(&clock, PATIENCE) else { continue };
             let place = self.place(&base(url));
             add_engine_facts(&snapshot, &place, facts);
+            add_second_level(&snapshot, &place, facts);
             if self.processes().is_none() {
                 // Processes of ours have the log, which also says that there is none.
                 add_connector(&snapshot, &place, facts);

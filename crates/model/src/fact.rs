@@ -56,6 +56,8 @@ pub enum FactKind {
     HostBytes,
     /// Version of `LMCache`.
     LmcacheVersion,
+    /// The adapters of what `LMCache`'s server keeps behind host memory.
+    SecondLevel,
     /// Tokens of a chunk of `LMCache`.
     ChunkTokens,
     /// Product of the remote store.
@@ -66,7 +68,7 @@ pub enum FactKind {
 
 impl FactKind {
     /// All kinds, in the order of tables.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PrefixCaching,
         Self::Blocks,
         Self::BlockSize,
@@ -83,6 +85,7 @@ impl FactKind {
         Self::Connector,
         Self::HostBytes,
         Self::LmcacheVersion,
+        Self::SecondLevel,
         Self::ChunkTokens,
         Self::StoreProduct,
         Self::StoreVersion,
@@ -96,6 +99,7 @@ impl FactKind {
             Self::Connector
                 | Self::HostBytes
                 | Self::LmcacheVersion
+                | Self::SecondLevel
                 | Self::ChunkTokens
                 | Self::StoreProduct
                 | Self::StoreVersion

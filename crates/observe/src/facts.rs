@@ -23,6 +23,8 @@ const CACHE_DTYPE: &str = "cache_dtype";
 const AUTO: &str = "auto";
 /// What has no value yet.
 const NONE: &str = "None";
+/// Bytes behind the host memory of an `LMCache` server, by adapter.
+const SECOND_LEVEL: &str = "lmcache_mp_l2_usage_bytes";
 /// How the families of connectors begin.
 const CONNECTORS: [(&str, &str); 5] = [
     ("vllm:kv_offload_", "OffloadingConnector"),
@@ -50,6 +52,18 @@ pub fn add_engine_facts(snapshot: &Snapshot, place: &str, facts: &mut RunningFac
         if let Some(dtype) = labels.get(CACHE_DTYPE).filter(|text| *text != AUTO) {
             add(FactKind::KvDtype, dtype);
         }
+    }
+}
+
+/// Adds what an `LMCache` server keeps behind host memory, by the adapters that its families name;
+/// nothing where it names none, for a server without one has no such family.
+pub fn add_second_level(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
+    let series = snapshot.series(SECOND_LEVEL).into_iter().flatten();
+    let names: BTreeSet<String> =
+        series.filter_map(|(labels, _)| labels.get("l2_name").map(str::to_owned)).collect();
+    if !names.is_empty() {
+        let names = FactValue::Words(names.into_iter().collect());
+        facts.add(FactKind::SecondLevel, place, names, FactSource::Metrics);
     }
 }
 

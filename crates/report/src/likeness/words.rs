@@ -26,6 +26,7 @@ pub(crate) const fn name(kind: FactKind) -> &'static str {
         FactKind::Connector => "connector",
         FactKind::HostBytes => "connector's host memory in bytes",
         FactKind::LmcacheVersion => "LMCache version",
+        FactKind::SecondLevel => "LMCache's second level",
         FactKind::ChunkTokens => "LMCache chunk size",
         FactKind::StoreProduct => "store",
         FactKind::StoreVersion => "store version",

@@ -15,6 +15,8 @@ pub(super) enum Expected {
     OneOf(Vec<FactValue>),
     /// A type of so many bytes.
     Bytes(u32),
+    /// An adapter of `LMCache` to this tier, or none behind host memory.
+    SecondLevel(Option<TierKind>),
     /// Only these connectors, or any of them where there are several.
     Connectors(&'static [&'static str]),
 }
@@ -24,6 +26,10 @@ const NATIVE: &[&str] = &["OffloadingConnector", "SimpleCPUOffloadConnector"];
 const LMCACHE: &[&str] = &["LMCacheMPConnector", "LMCacheConnectorV1", "LMCacheConnector"];
 /// What Weir knows of stores; others are what their owners say.
 const PRODUCTS: [&str; 3] = ["redis", "valkey", "kvrocks"];
+
+/// `LMCache`'s adapters to stores and to files.
+const STORE_ADAPTER: &str = "resp";
+const DISK_ADAPTER: &str = "fs";
 
 impl Expected {
     fn is(value: FactValue) -> Self {
@@ -36,6 +42,14 @@ impl Expected {
             (Self::OneOf(values), value) => values.contains(value),
             (Self::Bytes(bytes), FactValue::Text(dtype)) => {
                 width(dtype).is_none_or(|width| width == *bytes)
+            }
+            (Self::SecondLevel(tier), FactValue::Words(names)) => {
+                let is_store = names.iter().any(|name| name == STORE_ADAPTER);
+                match tier {
+                    Some(TierKind::Remote) => is_store,
+                    Some(_) => !is_store,
+                    None => names.is_empty(),
+                }
             }
             (Self::Connectors([]), FactValue::Words(names)) => names.is_empty(),
             (Self::Connectors(known), FactValue::Words(names)) => {
@@ -52,6 +66,11 @@ impl Expected {
             Self::Bytes(1) => FactValue::text("fp8"),
             Self::Bytes(2) => FactValue::text("bfloat16 or float16"),
             Self::Bytes(_) => FactValue::text("float32"),
+            Self::SecondLevel(tier) => FactValue::Words(match tier {
+                Some(TierKind::Remote) => vec![STORE_ADAPTER.to_owned()],
+                Some(_) => vec![DISK_ADAPTER.to_owned()],
+                None => Vec::new(),
+            }),
             Self::Connectors(known) => {
                 FactValue::Words(known.first().iter().map(|name| (**name).to_owned()).collect())
             }
@@ -140,6 +159,8 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
         Mechanism::Lmcache | Mechanism::LmcacheServer => {
             let chunk = FactValue::Count(u64::from(offload.chunk_tokens));
             expected.insert(FactKind::ChunkTokens, Expected::is(chunk));
+            let behind = offload.farthest().filter(|tier| *tier != TierKind::Host);
+            expected.insert(FactKind::SecondLevel, Expected::SecondLevel(behind));
             LMCACHE
         }
     };

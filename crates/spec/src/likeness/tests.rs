@@ -159,6 +159,42 @@ fn a_connector_that_was_told_another_size_is_not_what_was_planned() {
 }
 
 #[test]
+fn a_tier_behind_host_memory_that_the_arm_has_not_is_another_arm() {
+    let plan = local(
+        "  - no-offload\n  - {preset: lmcache-local, bytes: 100MiB, chunk_tokens: 64}\n  - \
+         {preset: lmcache-disk, bytes: 100MiB, chunk_tokens: 64, disk: {bytes: 1GiB}}\n  - \
+         {preset: lmcache-redis, bytes: 100MiB, chunk_tokens: 64, store: {bytes: 1GiB}}\n",
+    );
+    let differs = |arm: &str, name: &str| {
+        let behind = FactValue::Words(vec![name.to_owned()]);
+        let facts = running(&[connector("LMCacheMPConnector"), (FactKind::SecondLevel, behind)]);
+        from_plan(&plan, arm, &facts).iter().any(|(kind, ..)| *kind == FactKind::SecondLevel)
+    };
+    for (arm, store, files) in [
+        ("lmcache-local", true, true),
+        ("lmcache-disk", true, false),
+        ("lmcache-redis", false, true),
+    ] {
+        assert_eq!((differs(arm, "resp"), differs(arm, "fs")), (store, files), "{arm}");
+    }
+}
+
+#[test]
+fn a_variable_of_a_mechanism_on_a_control_is_a_difference() {
+    let plan = local(
+        "  - {preset: no-offload, env: {PYTHONPATH: /slow}}\n  - {preset: native-offload, bytes: \
+         100MiB, env: {PYTHONHASHSEED: '1'}}\n",
+    );
+    let [control, arm] = &plan.deployments[0].arms[..] else { panic!("two arms") };
+    assert_eq!(written_differences(arm, control), ["env.PYTHONPATH"]);
+    let native = running(&[connector("OffloadingConnector")]);
+    let pair = ArmPair { plan: &plan, deployment: &plan.deployments[0], arm, reference: control };
+    let differences = pair.differences(&native, &running(&[]));
+    let differs: Vec<&Differing> = differences.iter().map(|of| &of.differs).collect();
+    assert_eq!(differs, [&Differing::Variable("PYTHONPATH".to_owned())]);
+}
+
+#[test]
 fn another_store_than_the_arm_says_is_another_arm() {
     let plan = local(
         "  - no-offload\n  - {preset: lmcache-valkey, bytes: 16MiB, chunk_tokens: 64, store: \

@@ -2,7 +2,7 @@
 
 use weir_model::{Signal, SignalKind, Signals, TierKind, Verdict};
 
-use super::{Claim, Decision, is_more_than_rounding, sources};
+use super::{Claim, Decision, Facts, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
 /// Two who counted the same tokens differ by less than this share of the larger count.
@@ -10,6 +10,18 @@ const APART: f64 = 0.5;
 /// And by less than this share of the prompt tokens: requests at the edges of a window are of the
 /// one count and not of the other.
 const EDGES: f64 = 0.05;
+/// Of the longest sequences, so many.
+const EDGE_REQUESTS: f64 = 2.0;
+/// What is served exceeds what could have been by less than this share of it: templates of chats
+/// and blocks of other lengths are not known.
+const BEYOND: f64 = 0.25;
+
+/// Tokens that two counts of a window may differ by.
+fn edges(facts: &Facts<'_>, signals: &Signals) -> Option<f64> {
+    let prompt = signals.get(SignalKind::PromptTokens)?;
+    let longest = facts.longest_offer.unwrap_or(0) as f64;
+    Some((EDGES * prompt).max(EDGE_REQUESTS * longest))
+}
 
 /// Who said what of one quantity.
 #[derive(Debug, Clone, Copy)]
@@ -18,22 +30,36 @@ pub(super) enum Contradiction<'a> {
     Answers { engines: &'a Signal, answers: &'a Signal },
     /// A mechanism says that its store served, and the store that it gave nothing away.
     Store { mechanism: &'a Signal, store: &'a Signal },
+    /// Tiers served more than what had been asked before and was not in the GPU.
+    Eligible { engines: &'a Signal, eligible: f64 },
 }
 
 impl<'a> Contradiction<'a> {
-    pub(super) fn of(arm: &Arm, signals: &'a Signals) -> Option<Self> {
-        Self::of_answers(signals).or_else(|| Self::of_store(arm, signals))
+    pub(super) fn of(arm: &Arm, facts: &Facts<'_>, signals: &'a Signals) -> Option<Self> {
+        let edges = edges(facts, signals)?;
+        let of_answers = Self::of_answers(edges, signals);
+        of_answers
+            .or_else(|| Self::of_store(arm, signals))
+            .or_else(|| Self::of_eligible(edges, signals))
+    }
+
+    /// More than could have been served cannot have been.
+    fn of_eligible(edges: f64, signals: &'a Signals) -> Option<Self> {
+        let eligible = signals.get(SignalKind::EligibleTokens)?;
+        let engines = sources(signals, SignalKind::ExternalHitTokens).next()?;
+        let beyond = engines.value - eligible;
+        (beyond > BEYOND * eligible && beyond > edges)
+            .then_some(Self::Eligible { engines, eligible })
     }
 
     /// Engines count requests at the edges of the window otherwise than answers do, never half of
     /// all. Answers that tell nothing of caches are no source.
-    fn of_answers(signals: &'a Signals) -> Option<Self> {
-        let prompt = signals.get(SignalKind::PromptTokens)?;
+    fn of_answers(edges: f64, signals: &'a Signals) -> Option<Self> {
         let mut sources = sources(signals, SignalKind::ExternalHitTokens);
         let engines = sources.next()?;
         let answers = sources.find(|other| other.source.who != engines.source.who)?;
         let apart = (engines.value - answers.value).abs();
-        let is_so = apart > APART * engines.value.max(answers.value) && apart > EDGES * prompt;
+        let is_so = apart > APART * engines.value.max(answers.value) && apart > edges;
         is_so.then_some(Self::Answers { engines, answers })
     }
 
@@ -73,6 +99,15 @@ impl<'a> Contradiction<'a> {
                     mechanism.source.who, store.source.who
                 ),
                 "check that store.address is the store that the mechanism was told",
+            ),
+            Self::Eligible { engines, eligible } => (
+                "the tiers served no more than was asked before",
+                format!("{}, of {eligible:.0} that could be served", said(engines)),
+                "hits beyond what could be served",
+                "The tiers served more than the load had asked before and the GPU did not hold: \
+                 they hold what an earlier load left, or the metrics are of other engines."
+                    .to_owned(),
+                "empty the tiers, ask new prompts, and name the metrics of the engines that answer",
             ),
         };
         claims.push(Claim { claim: claim.to_owned(), held: Some(false), seen });

@@ -46,8 +46,8 @@ fn unreached(
     {
         let words =
             format!("No request fills a chunk of {chunk} tokens: the longest has {longest}.");
-        let remedy = format!("longer prompts, or chunk_tokens of {longest} at most");
-        return Some(decided(claims.to_vec(), words, &remedy));
+        let remedy = "longer prompts, or chunk_tokens no longer than what prompts have in common";
+        return Some(decided(claims.to_vec(), words, remedy));
     }
     if stored == 0.0 && count(SignalKind::ExternalQueryTokens) == 0.0 {
         let words = "No store and no lookup reached the offload mechanism.".to_owned();
@@ -170,7 +170,8 @@ fn one_against_one(claims: &[Claim], role: &str, served: &str) -> Decision {
 }
 
 /// What helps where a tier refused to be written.
-pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the right to be written";
+pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the right to be written, \
+                               and its keys no life that ends";
 
 /// What helps where host memory let go of blocks before they were written farther.
 const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \

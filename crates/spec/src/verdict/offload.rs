@@ -35,7 +35,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     if stored.is_none() && asked.is_none() {
         return unverified(claims, "stores or lookups of the offload mechanism");
     }
-    if let Some(why) = Contradiction::of(arm, signals) {
+    if let Some(why) = Contradiction::of(arm, facts, signals) {
         return why.decided(claims);
     }
     if let Some(void) = inaction::void(arm, facts, signals, &claims) {
@@ -280,7 +280,7 @@ impl Farthest {
         };
         let refused = refused.map_or_else(String::new, |of| format!(" It refused {of}."));
         let evicted = if evicted > 0.0 {
-            format!(" It evicted {}.", Bytes(evicted as u64))
+            format!(" It let go of {}.", Bytes(evicted as u64))
         } else {
             String::new()
         };

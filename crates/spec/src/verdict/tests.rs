@@ -307,6 +307,31 @@ fn hits_that_the_answers_contradict_are_no_result() {
     // A request at the edge of a short window: 500 of 10,000 prompt tokens.
     assert_eq!(of(501.0, 0.0), failed);
     assert_eq!(of(500.0, 0.0), Verdict::Effective);
+    // Two of the longest, where there are few.
+    let of = |engines: f64| {
+        let facts = Facts { longest_offer: Some(300), ..facts(1) };
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, engines)]);
+        seen.add(SignalKind::ExternalHitTokens, 0.0, "the answers");
+        decide(&offloading(), &facts, &seen).verdict
+    };
+    assert_eq!(of(600.0), Verdict::Effective);
+    assert_eq!(of(601.0), failed);
+}
+
+#[test]
+fn more_than_could_be_served_is_no_result() {
+    let of = |served: f64, eligible: f64| {
+        let seen =
+            [(SignalKind::ExternalHitTokens, served), (SignalKind::EligibleTokens, eligible)];
+        verdict(&offloading(), 1, &busy(&seen))
+    };
+    let failed = Verdict::Failed("hits beyond what could be served".to_owned());
+    // A quarter more of 5,000, whose templates are not known.
+    assert_eq!(of(6_250.0, 5_000.0), Verdict::Effective);
+    assert_eq!(of(6_251.0, 5_000.0), failed);
+    // Requests at the edges: 500 of 10,000 prompt tokens.
+    assert_eq!(of(700.0, 200.0), Verdict::Effective);
+    assert_eq!(of(701.0, 200.0), failed);
 }
 
 #[test]
@@ -340,7 +365,11 @@ fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
         seen.add_of(tier, SignalKind::EvictedBytes, 3e6, "the tier's own");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(decision.explanation.ends_with("It evicted 2.9 MiB."), "{}", decision.explanation);
+        assert!(
+            decision.explanation.ends_with("It let go of 2.9 MiB."),
+            "{}",
+            decision.explanation
+        );
         assert!(decision.remedy.unwrap().contains("room"));
     }
 }

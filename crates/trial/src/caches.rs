@@ -89,6 +89,15 @@ pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
     Some(Emptied { place: store.product().to_owned(), known, before: None })
 }
 
+/// Keys that were in a store before the load, where there were any.
+pub(crate) fn warm_keys(emptied: &[Emptied]) -> Option<u64> {
+    let keys = emptied.iter().filter_map(|of| match of.known {
+        Emptiness::Counted(Count::Keys(keys)) => Some(keys),
+        _ => None,
+    });
+    keys.max().filter(|keys| *keys > 0)
+}
+
 /// Empties every cache of the arm that can be emptied, and finds out whether they are. `store` is
 /// what [`found_in_store`] found.
 pub(crate) fn empty(

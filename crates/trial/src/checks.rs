@@ -18,6 +18,10 @@ pub struct Checks {
     /// Prompt tokens that engines counted, and what the load sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<CountedTokens>,
+    /// Keys that a store held before the load, where prompts are asked again that earlier loads
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_keys: Option<u64>,
     /// What the arm's store lost in the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostKeys>,
@@ -53,6 +57,13 @@ pub enum Unfit {
         .0.sent, .0.counted
     )]
     UncountedTokens(CountedTokens),
+    /// Hits that nobody can tell from those of an earlier load.
+    #[error(
+        "the store held {0} keys before the load, and the prompts are those of earlier loads \
+         (same_prompts): hits of the arm cannot be told from theirs; ask new prompts, or empty the \
+         store"
+    )]
+    WarmStore(u64),
     /// Its store lost all that it had.
     #[error(
         "the store {} in the window: what it had is gone, and what was asked again after that was \
@@ -73,9 +84,10 @@ impl Checks {
         let is_claimed = role != ArmRole::AsDeployed;
         let foreign = self.foreign().filter(|_| is_claimed);
         let beyond = self.beyond().filter(|_| is_claimed || !same_prompts);
+        let warm = self.warm_keys.filter(|_| is_claimed && same_prompts).map(Unfit::WarmStore);
         let lost = self.lost().filter(|_| is_claimed);
         let stalled = || self.stalls.iter().find(|stalled| stalled.is_too_long());
-        foreign.or(beyond).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
+        foreign.or(beyond).or(warm).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
     }
 
     /// What a reader must know besides, one sentence each.
@@ -155,5 +167,14 @@ mod tests {
         let checks = Checks { lost: Some(expired), ..checks };
         assert_eq!(checks.unfit(ArmRole::Treatment, true), None);
         assert_eq!(checks.notes(ArmRole::Treatment, true).len(), 1);
+    }
+
+    #[test]
+    fn the_same_prompts_on_a_store_that_held_keys_show_no_arm() {
+        let checks = Checks { warm_keys: Some(39), ..Checks::default() };
+        let unfit = checks.unfit(ArmRole::Treatment, true);
+        assert_eq!(unfit, Some(Unfit::WarmStore(39)));
+        assert_eq!(checks.unfit(ArmRole::Treatment, false), None, "nobody asked for these");
+        assert_eq!(checks.unfit(ArmRole::AsDeployed, true), None);
     }
 }

@@ -5,7 +5,8 @@
 //! later. What both count over the window can differ by the requests at its edges, and the scrapes
 //! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
 //! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
-//! Where a tenth and more is missing, a cache or other engines answered, of which no metric speaks.
+//! Where a twentieth and more is missing, a cache or other engines answered, of which no metric
+//! speaks.
 
 use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, RequestRow, Window};
@@ -18,9 +19,10 @@ use crate::beyond::template_tokens;
 const REACH: Nanos = Nanos::from_secs(30);
 /// A counter may follow the answer so late: vLLM records what it did in the same turn of its loop.
 const SLACK: Nanos = Nanos::from_millis(250);
-/// Share of the tokens that counts may differ by where answers do not say how long prompts were,
-/// and that may be missing in an engine's count.
-const UNCOUNTED_SHARE: f64 = 0.1;
+/// Share of the tokens that may be missing in an engine's count.
+const UNCOUNTED_SHARE: f64 = 0.05;
+/// Share that counts may differ by where answers do not say how long prompts were.
+const UNKNOWN_SHARE: f64 = 0.1;
 
 /// Prompt tokens that engines counted in the window, and what the load sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +155,9 @@ pub(crate) fn tokens(
     let mut most = count.sent + edges.most(window, late);
     let mut least = count.sent - uncounted;
     if !count.has_usage {
-        most += uncounted + count.requests * template_tokens(client);
-        least -= uncounted;
+        let unknown = (UNKNOWN_SHARE * count.sent as f64) as u64;
+        most += unknown + count.requests * template_tokens(client);
+        least -= unknown;
     }
     let least = least.saturating_sub(edges.counted_outside(window, late));
     Some(CountedTokens { counted: count.counted as u64, sent: count.sent, most, least })
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn requests_at_the_edges_explain_no_more_than_themselves() {
         let client = Client::default();
-        let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248, least: 1_916 };
+        let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248, least: 2_022 };
         assert_eq!(judged(2_128.0 + 3.0 * 1_040.0, &client), Some(most));
         assert!(!most.are_foreign());
         let beyond = CountedTokens { counted: 5_249, ..most };
@@ -217,14 +220,14 @@ mod tests {
             let count = PromptCount { counted, requests: 4, sent: 4_000, has_usage: true };
             tokens(count, edges, (WINDOW, late), &Client::default()).unwrap()
         };
-        assert!(judged(&edges, 3_599.0, Nanos::ZERO).are_missing());
-        assert!(!judged(&edges, 3_600.0, Nanos::ZERO).are_missing());
+        assert!(judged(&edges, 3_799.0, Nanos::ZERO).are_missing());
+        assert!(!judged(&edges, 3_800.0, Nanos::ZERO).are_missing());
         // A first token just after the start, and one just before the end.
         edges.put(request(35, Some(41), 1_000), WINDOW);
         edges.put(request(80, Some(119), 1_000), WINDOW);
-        assert_eq!(judged(&edges, 0.0, Nanos::ZERO).least, 1_600);
+        assert_eq!(judged(&edges, 0.0, Nanos::ZERO).least, 1_800);
         // That of the sixth second was counted before, if the scrape came in the seventh.
-        assert_eq!(judged(&edges, 0.0, Nanos::from_secs(3)).least, 560);
+        assert_eq!(judged(&edges, 0.0, Nanos::from_secs(3)).least, 760);
     }
 
     #[test]
@@ -240,9 +243,9 @@ mod tests {
         let none = EdgeRequests::default();
         let client = Client::default();
         let seen = |count| tokens(count, &none, (WINDOW, Nanos::ZERO), &client);
-        let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100, least: 800 };
+        let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100, least: 850 };
         assert_eq!(seen(count), Some(most));
         let said = PromptCount { has_usage: true, ..count };
-        assert_eq!(seen(said), Some(CountedTokens { most: 1_000, least: 900, ..most }));
+        assert_eq!(seen(said), Some(CountedTokens { most: 1_000, least: 950, ..most }));
     }
 }

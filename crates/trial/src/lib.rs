@@ -160,7 +160,8 @@ fn measured(
     notes.extend(caches.notes.iter().cloned());
     phase(Phase::Load);
     let readers = site.readers(arm);
-    let measurement = Measurement { plan, cell, deployment, site, events, readers };
+    let warm_keys = caches::warm_keys(&caches.emptied);
+    let measurement = Measurement { plan, cell, deployment, site, events, readers, warm_keys };
     let before = site.facts();
     let mut trial = measurement.run(&config, writer, live, notes, phase)?;
     let after = site.facts();
@@ -190,6 +191,8 @@ struct Measurement<'a> {
     events: Option<KvEventWatch>,
     /// Who reads the blocks of the farthest tier.
     readers: Option<TierReaders>,
+    /// Keys that the store held before.
+    warm_keys: Option<u64>,
 }
 
 /// What an offered load left.
@@ -259,7 +262,8 @@ impl Measurement<'_> {
         });
         let looks = edges.store.as_ref();
         let lost = looks.and_then(|(before, after)| LostKeys::between(before, after));
-        let checks = Checks { served, counted, lost, stalls };
+        let warm_keys = self.warm_keys;
+        let checks = Checks { served, counted, warm_keys, lost, stalls };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
         notes.extend(checks.notes(role, same_prompts));
         Ok(Trial {

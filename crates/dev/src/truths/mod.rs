@@ -140,6 +140,7 @@ const fn kind(unfit: &Unfit) -> &'static str {
         Unfit::HitsBeyondAsked(_) => "hits beyond what was asked",
         Unfit::ForeignTokens(_) => "prompts of others",
         Unfit::UncountedTokens(_) => "prompts that no engine counted",
+        Unfit::WarmStore(_) => "the same prompts on a warm store",
         Unfit::StoreLost(_) => "store emptied or started again",
         Unfit::Stalled(_) => "stood still",
     }

@@ -52,8 +52,8 @@ const REMARKS: [Remark; 9] = [
     Remark {
         of: |facts| facts.in_one_piece,
         words: |_| {
-            "came in one piece: something held the stream back. Its ITL and TPOT say nothing of \
-             the engine."
+            "came in one piece: the stream was held back, or not asked for. Their TTFT is the time \
+             of the whole answer, and ITL and TPOT say nothing of the engine."
                 .to_owned()
         },
     },

@@ -84,6 +84,12 @@ impl Part {
         self
     }
 
+    /// Whether it still answers for itself, a moment later.
+    pub(super) fn is_up(&self) -> bool {
+        std::thread::sleep(Duration::from_secs(3));
+        answers(&self.url, "/health")
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -71,12 +71,7 @@ pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
     let flags = differing(&args[0], &args[1]);
     let names = differing(&own.env, &other.env);
     let flags = flags.filter(|flag| !arguments::is_mechanism(flag)).cloned();
-    // A variable of a mechanism on an arm that has none is a difference like any other.
-    let without =
-        |arm: &Arm, name: &String| arm.offload.is_none() && arm.processes.env.contains_key(name);
-    let names = names.filter(|name| {
-        !arguments::is_mechanism_variable(name) || without(arm, name) || without(reference, name)
-    });
+    let names = names.filter(|name| !is_of_mechanism(name, [arm, reference]));
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
 }
 
@@ -90,6 +85,13 @@ pub(crate) fn written_mechanism(arm: &Arm) -> Vec<String> {
     let flags = flags.into_keys().filter(|flag| arguments::is_size(flag));
     let names = arm.processes.env.keys().filter(|name| arguments::is_setting(name));
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
+}
+
+/// Whether arms may differ in a variable because it belongs to a mechanism: on an arm that has none,
+/// it belongs to nothing.
+fn is_of_mechanism(name: &String, arms: [&Arm; 2]) -> bool {
+    let is_stray = |arm: &&Arm| arm.offload.is_none() && arm.processes.env.contains_key(name);
+    arguments::is_mechanism_variable(name) && !arms.iter().any(is_stray)
 }
 
 /// The keys of two maps that have another value, or none, in one of them.
@@ -211,14 +213,8 @@ impl ArmPair<'_> {
     /// Variables of the environment that are not the same.
     fn variables(&self, differences: &mut Vec<FactDifference>) {
         let (own, other) = (&self.arm.processes.env, &self.reference.processes.env);
-        // What belongs to a mechanism is of no arm without one.
-        let is_of_mechanism = |name: &String| {
-            let sets = |arm: &Arm| arm.processes.env.contains_key(name);
-            let without = |arm: &Arm| arm.offload.is_none() && sets(arm);
-            arguments::is_mechanism_variable(name) && !without(self.arm) && !without(self.reference)
-        };
         for name in differing(own, other) {
-            if !self.is_same() && is_of_mechanism(name) {
+            if !self.is_same() && is_of_mechanism(name, [self.arm, self.reference]) {
                 continue;
             }
             differences.push(self.written(Differing::Variable(name.clone()), None, None));

@@ -36,11 +36,11 @@ pub(super) enum Contradiction<'a> {
 
 impl<'a> Contradiction<'a> {
     pub(super) fn of(arm: &Arm, facts: &Facts<'_>, signals: &'a Signals) -> Option<Self> {
-        let edges = edges(facts, signals)?;
-        let of_answers = Self::of_answers(edges, signals);
+        let edges = edges(facts, signals);
+        let of_answers = edges.and_then(|edges| Self::of_answers(edges, signals));
         of_answers
             .or_else(|| Self::of_store(arm, signals))
-            .or_else(|| Self::of_eligible(edges, signals))
+            .or_else(|| Self::of_eligible(edges?, signals))
     }
 
     /// More than could have been served cannot have been.

@@ -282,7 +282,7 @@ impl Measurement<'_> {
         })
     }
 
-    /// Whether a store that is slow to say what it counts serves is seen by its engines.
+    /// Without the store's samples: one that is slow to say what it counts may serve all the while.
     fn without_store(&self, observations: Vec<Observation>) -> Vec<Observation> {
         let store = self.site.store().map(RemoteStore::source);
         let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());

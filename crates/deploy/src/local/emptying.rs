@@ -93,9 +93,7 @@ impl Local {
 impl Local {
     /// Batches of blocks that the farthest tier did not take, as the logs say, since the start.
     pub fn refused_stores(&self) -> u64 {
-        let logs = self.replicas.iter().map(|replica| &replica.process);
-        let logs = logs.chain(self.lmcache.as_ref().map(|(process, _)| process));
-        logs.map(|process| log::refused_stores(&process.said())).sum()
+        self.servers().map(|process| log::refused_stores(&process.said())).sum()
     }
 }
 

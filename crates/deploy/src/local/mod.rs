@@ -144,9 +144,13 @@ impl Local {
 
     /// All processes of its servers.
     pub(crate) fn families(&self) -> Vec<u32> {
+        self.servers().flat_map(Process::family).collect()
+    }
+
+    /// Its replicas and their LMCache server.
+    fn servers(&self) -> impl Iterator<Item = &Process> {
         let replicas = self.replicas.iter().map(|replica| &replica.process);
-        let parts = replicas.chain(self.lmcache.iter().map(|(process, _)| process));
-        parts.flat_map(Process::family).collect()
+        replicas.chain(self.lmcache.iter().map(|(process, _)| process))
     }
 
     /// The folder of the arm's disk tier.
@@ -163,10 +167,7 @@ impl Local {
     /// Refuses where a part has died, or was started anew behind our back, with the cause that its
     /// log gives.
     pub fn check(&self) -> Result<(), DeployError> {
-        for replica in &self.replicas {
-            replica.process.check()?;
-        }
-        if let Some((process, _)) = &self.lmcache {
+        for process in self.servers() {
             process.check()?;
         }
         match &self.store {

@@ -229,19 +229,22 @@ impl ServerReport {
 
 /// Asks every server.
 pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
-    let mut servers = Vec::new();
-    fleet.visit(deadline, |connection| {
-        servers.push(ask(connection, deadline)?);
-        Ok(())
-    })?;
-    Ok(servers)
+    each(fleet, deadline, |connection| ask(connection, deadline))
 }
 
 /// Asks every server for its counters alone: `INFO`, and of a Kvrocks `STATS`.
 pub(super) fn counters(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
+    each(fleet, deadline, |connection| Ok(counted(connection, deadline)?.0))
+}
+
+fn each(
+    fleet: &Fleet,
+    deadline: Instant,
+    asked: impl Fn(&mut Connection) -> Result<ServerReport, RespError>,
+) -> Result<Vec<ServerReport>, RespError> {
     let mut servers = Vec::new();
     fleet.visit(deadline, |connection| {
-        servers.push(counted(connection, deadline)?.0);
+        servers.push(asked(connection)?);
         Ok(())
     })?;
     Ok(servers)

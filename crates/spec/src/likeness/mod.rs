@@ -87,8 +87,8 @@ pub(crate) fn written_mechanism(arm: &Arm) -> Vec<String> {
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
 }
 
-/// Whether arms may differ in a variable because it belongs to a mechanism: on an arm that has none,
-/// it belongs to nothing.
+/// Whether arms may differ in a variable because it belongs to a mechanism: on an arm that has
+/// none, it belongs to nothing.
 fn is_of_mechanism(name: &String, arms: [&Arm; 2]) -> bool {
     let is_stray = |arm: &&Arm| arm.offload.is_none() && arm.processes.env.contains_key(name);
     arguments::is_mechanism_variable(name) && !arms.iter().any(is_stray)

@@ -18,6 +18,8 @@ pub enum OverheadReason {
     NoReuseInWindow,
     /// Nearer tiers served, and the farthest one, which the arm is about, hardly anything.
     NearerTier,
+    /// No request had a whole chunk of the mechanism in common with an earlier one.
+    ChunkTooLong,
     /// The tier is smaller than what it would have to hold.
     TierTooSmall,
     /// The tier evicted blocks before they were asked for.
@@ -26,7 +28,8 @@ pub enum OverheadReason {
 
 impl OverheadReason {
     /// True where the cost of the arm's mechanism was measured, if nothing else. It was not where
-    /// the window was too short for it, or where other tiers than the arm's own did the work.
+    /// the window was too short for it, where other tiers than the arm's own did the work, or where
+    /// its chunks could not serve the workload.
     pub const fn counts(self) -> bool {
         matches!(self, Self::FitsGpu | Self::TierTooSmall | Self::Evicted)
     }
@@ -37,6 +40,7 @@ impl OverheadReason {
             Self::FitsGpu => "fits-gpu",
             Self::NoReuseInWindow => "no-reuse-in-window",
             Self::NearerTier => "nearer-tier",
+            Self::ChunkTooLong => "chunk-too-long",
             Self::TierTooSmall => "tier-too-small",
             Self::Evicted => "evicted",
         }

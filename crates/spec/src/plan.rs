@@ -464,6 +464,10 @@ pub struct Prediction {
     /// where there is none, or nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_offer: Option<u64>,
+    /// Leading tokens that a request had in common with an earlier one, of the request with most;
+    /// nothing where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_reuse: Option<u64>,
     /// The verdict to expect.
     pub verdict: Verdict,
     /// For verdicts that show nothing: what to change to see an effect.

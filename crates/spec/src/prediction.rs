@@ -10,7 +10,7 @@ mod replay;
 mod stream;
 
 use weir_engine::timing::Timing;
-use weir_model::{Bytes, SignalKind, Signals};
+use weir_model::{Bytes, SignalKind, Signals, TierKind};
 
 use self::replay::{Caches, Counts};
 use self::stream::Stream;
@@ -120,11 +120,19 @@ fn judge(
         working_set,
         regime,
         longest_offer,
+        longest_reuse: Some(counts.longest_reuse),
         doubt: None,
     };
     let decision = verdict::decide(arm, &facts, &signals);
     let Decision { verdict, remedy, .. } = decision;
-    Prediction { working_set, regime, longest_offer, verdict, remedy }
+    Prediction {
+        working_set,
+        regime,
+        longest_offer,
+        longest_reuse: facts.longest_reuse,
+        verdict,
+        remedy,
+    }
 }
 
 /// Hardly anything that is asked again is gone from the GPU's pool.
@@ -169,12 +177,13 @@ fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Signals {
     add(SignalKind::RoutingMaxSharePercent, counts.largest_share_percent());
     if let (Some(capacity), Some(offload)) = (largest_tier(arm), &arm.offload) {
         let bytes = |tokens: u64| offload.kept(tokens).0 as f64;
-        let external = counts.host_hits + counts.disk_hits + counts.remote_hits;
+        let external = counts.hits.iter().sum();
+        let hits = |tier: TierKind| tokens(counts.hits[tier.index()]);
         add(SignalKind::ExternalQueryTokens, tokens(counts.prompt - counts.gpu_hits));
         add(SignalKind::ExternalHitTokens, tokens(external));
-        add(SignalKind::HostHitTokens, tokens(counts.host_hits));
-        add(SignalKind::DiskHitTokens, tokens(counts.disk_hits));
-        add(SignalKind::RemoteHitTokens, tokens(counts.remote_hits));
+        add(SignalKind::HostHitTokens, hits(TierKind::Host));
+        add(SignalKind::DiskHitTokens, hits(TierKind::Disk));
+        add(SignalKind::RemoteHitTokens, hits(TierKind::Remote));
         add(SignalKind::StoredBytes, bytes(counts.stored));
         add(SignalKind::LoadedBytes, offload.loaded(external).0 as f64);
         add(SignalKind::TierCapacityBytes, capacity.0 as f64);

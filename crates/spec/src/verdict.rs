@@ -33,6 +33,9 @@ pub struct Facts<'a> {
     /// Tokens of the longest sequence that a request offers to the offload mechanism, where that
     /// is known.
     pub longest_offer: Option<u64>,
+    /// Leading tokens that a request had in common with an earlier one, of the request with most,
+    /// where that is known.
+    pub longest_reuse: Option<u64>,
     /// A line of a start-up log that says that the mechanism will not do what it was configured
     /// for.
     pub doubt: Option<&'a str>,

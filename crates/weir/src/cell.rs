@@ -170,6 +170,7 @@ fn evidence(
         working_set: cell.prediction.working_set,
         regime: cell.prediction.regime,
         longest_offer: cell.prediction.longest_offer,
+        longest_reuse: cell.prediction.longest_reuse,
         doubt: ran.doubt.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);

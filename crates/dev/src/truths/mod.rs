@@ -40,6 +40,8 @@ pub(crate) struct Recording {
     working_set: Option<Bytes>,
     regime: Regime,
     longest_offer: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    longest_reuse: Option<u64>,
     doubt: Option<String>,
     pub(crate) arm: Arm,
     signals: Signals,
@@ -82,6 +84,7 @@ impl Recording {
             working_set: cell.prediction.working_set,
             regime: cell.prediction.regime,
             longest_offer: cell.prediction.longest_offer,
+            longest_reuse: cell.prediction.longest_reuse,
             doubt,
             arm: deployment.arms[cell.arm].clone(),
             signals: evidence.signals,
@@ -128,6 +131,7 @@ impl Recording {
             working_set: self.working_set,
             regime: self.regime,
             longest_offer: self.longest_offer,
+            longest_reuse: self.longest_reuse,
             doubt: self.doubt.as_deref(),
         };
         decide(&self.arm, &facts, &self.signals)

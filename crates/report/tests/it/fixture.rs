@@ -184,6 +184,7 @@ fn prediction(arm: &str, level: usize) -> Prediction {
         working_set: Some(Bytes::from_gib(40)),
         regime,
         longest_offer: None,
+        longest_reuse: None,
         verdict: verdict(arm, level),
         remedy,
     }

@@ -24,9 +24,8 @@ pub(super) struct Counts {
     pub(super) prompt: u64,
     pub(super) seen: u64,
     pub(super) gpu_hits: u64,
-    pub(super) host_hits: u64,
-    pub(super) disk_hits: u64,
-    pub(super) remote_hits: u64,
+    /// What a tier served, by the tier.
+    pub(super) hits: [u64; 4],
     pub(super) stored: u64,
     /// By the tier that evicted.
     pub(super) evicted: [u64; 4],
@@ -40,6 +39,8 @@ pub(super) struct Counts {
     pub(super) working_set_tokens: u64,
     /// Tokens of the longest sequence that a request offered to the tiers.
     pub(super) longest_offer: u64,
+    /// Leading tokens that a request had in common with an earlier one, of the request with most.
+    pub(super) longest_reuse: u64,
     per_replica: Vec<u64>,
     eligible: u64,
 }
@@ -197,7 +198,7 @@ struct Served {
 fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
     let Caches { replicas, store, prompt_only, chunk_tokens, .. } = caches;
     let replica = &mut replicas[chosen];
-    let (mut gpu, mut loaded) = (0, 0);
+    let (mut gpu, mut hits) = (0, [0; 4]);
     let mut on_gpu = true;
     for unit in asked.prompt() {
         let tokens = u64::from(unit.tokens);
@@ -207,16 +208,16 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
             continue;
         }
         let tier = replica.tiers.iter().find(|(_, cache)| cache.holds(*unit));
-        let hits = match tier {
-            Some((TierKind::Disk, _)) => &mut counts.disk_hits,
-            Some(_) => &mut counts.host_hits,
-            None if store.as_ref().is_some_and(|store| store.holds(*unit)) => {
-                &mut counts.remote_hits
-            }
+        let tier = match tier {
+            Some((tier, _)) => *tier,
+            None if store.as_ref().is_some_and(|store| store.holds(*unit)) => TierKind::Remote,
             None => break,
         };
-        *hits += tokens;
-        loaded += tokens;
+        hits[tier.index()] += tokens;
+    }
+    let loaded = in_chunks(&mut hits, gpu, *chunk_tokens);
+    for (all, hits) in counts.hits.iter_mut().zip(hits) {
+        *all += hits;
     }
     counts.requests += 1;
     counts.prompt += asked.prompt_tokens;
@@ -227,6 +228,7 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     let answer = if *prompt_only { 0 } else { u64::from(asked.output_tokens) };
     let offered = asked.prompt_tokens + answer;
     counts.longest_offer = counts.longest_offer.max(offered);
+    counts.longest_reuse = counts.longest_reuse.max(asked.seen_tokens);
     // Mechanisms store whole chunks.
     let stored = match *prompt_only {
         _ if offered < *chunk_tokens => &[],
@@ -241,6 +243,20 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
         counts.refused[tier.index()] += done.refused;
     }
     Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
+}
+
+/// Takes from a request's hits behind the GPU's what fills no chunk, for mechanisms load whole
+/// ones, and gives their sum.
+fn in_chunks(hits: &mut [u64; 4], gpu: u64, chunk_tokens: u64) -> u64 {
+    let loaded: u64 = hits.iter().sum();
+    let rest = (gpu + loaded) % chunk_tokens.max(1);
+    let mut excess = rest.min(loaded);
+    for hits in hits.iter_mut().rev() {
+        let less = excess.min(*hits);
+        *hits -= less;
+        excess -= less;
+    }
+    loaded - rest.min(loaded)
 }
 
 /// Placement: chance for all policies that do not look at caches, since replicas are alike.

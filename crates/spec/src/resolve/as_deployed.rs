@@ -132,6 +132,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
                     working_set: None,
                     regime,
                     longest_offer: None,
+                    longest_reuse: None,
                     verdict: Verdict::Control,
                     remedy: None,
                 },

@@ -77,7 +77,13 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
         };
     }
     match farthest {
-        _ if !enough => not_served(claims, &seen, signals, facts),
+        _ if !enough => {
+            let chunk = arm.offload.as_ref().map_or(0, |offload| offload.chunk_tokens.into());
+            match facts.longest_reuse.filter(|longest| *longest < chunk) {
+                Some(longest) => fills_no_chunk(claims, chunk, longest),
+                None => not_served(claims, &seen, signals, facts),
+            }
+        }
         Some(tier) if tier.claim.held != Some(true) => tier.behind_others(claims, signals, &seen),
         _ => Decision {
             verdict: Verdict::Effective,
@@ -134,6 +140,19 @@ fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_
         claims,
         explanation,
         remedy: Some(remedy),
+    }
+}
+
+/// What is asked again is shorter than what the mechanism loads at once.
+fn fills_no_chunk(claims: Vec<Claim>, chunk: u64, longest: u64) -> Decision {
+    Decision {
+        verdict: Verdict::OverheadOnly(OverheadReason::ChunkTooLong),
+        claims,
+        explanation: format!(
+            "A chunk of {chunk} tokens is longer than what requests have in common with earlier \
+             ones, {longest} tokens at most."
+        ),
+        remedy: Some(format!("chunk_tokens of at most {longest}, or longer common prefixes")),
     }
 }
 

@@ -74,6 +74,7 @@ fn facts(replicas: u32) -> Facts<'static> {
         working_set: Some(Bytes::from_gib(2)),
         regime: Regime::FitsTier,
         longest_offer: None,
+        longest_reuse: None,
         doubt: None,
     }
 }
@@ -420,6 +421,23 @@ fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
     assert!(!of(16, &idle).explanation.contains("a chunk of"));
     let stored = busy(&[(SignalKind::ExternalHitTokens, 900.0)]);
     assert_eq!(of(15, &stored).verdict, Verdict::Effective, "what was seen decides");
+}
+
+#[test]
+fn a_chunk_longer_than_what_requests_share_is_the_reason_that_nothing_was_served() {
+    let of = |longest, hits| {
+        let fits = Some(Bytes::from_gib(1));
+        let facts = Facts { longest_reuse: Some(longest), working_set: fits, ..facts(1) };
+        let evicted = (SignalKind::EvictedBytes, 1e6);
+        let seen = busy(&[(SignalKind::ExternalHitTokens, hits), evicted]);
+        decide(&offloading(), &facts, &seen).verdict
+    };
+    // Chunks of 16 tokens.
+    let long = Verdict::OverheadOnly(OverheadReason::ChunkTooLong);
+    assert_eq!(of(15, 0.0), long);
+    assert!(!long.counts());
+    assert_eq!(of(16, 0.0), Verdict::OverheadOnly(OverheadReason::Evicted));
+    assert_eq!(of(15, 900.0), Verdict::Effective, "what was seen decides");
 }
 
 /// Signals of a precise router: prompt tokens, hits of the chosen, of chance and of the best.

@@ -67,14 +67,18 @@ fn a_window_that_ends_before_reuse_is_not_held_by_the_gpu() {
 }
 
 #[test]
-fn a_chunk_longer_than_every_request_is_foreseen_to_be_void() {
+fn a_chunk_longer_than_what_requests_have_is_foreseen_to_serve_nothing() {
     let of_chunk = |tokens: u32| {
         let arm = format!("arms=[no-offload, {{preset: native-offload, chunk_tokens: {tokens}}}]");
         let long = "load={users: 8, duration: 600s}";
         let plan = plan(&[POOL, "workload.shared-prefix.prefixes=100", long, &arm]);
         of(&plan, "native-offload").clone()
     };
-    assert_eq!(of_chunk(1024).verdict, Verdict::Effective);
+    assert_eq!(of_chunk(512).verdict, Verdict::Effective);
+    // Prefixes have 1,000 tokens.
+    let shared = of_chunk(1024);
+    assert_eq!(shared.verdict, Verdict::OverheadOnly(OverheadReason::ChunkTooLong));
+    assert_eq!(shared.remedy.unwrap(), "chunk_tokens of at most 1000, or longer common prefixes");
     let long = of_chunk(2048);
     assert_eq!(long.verdict, Verdict::Void(VoidReason::NoOperation));
     let longest = long.longest_offer.unwrap();

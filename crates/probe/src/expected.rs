@@ -95,7 +95,7 @@ impl Bench<'_> {
         self.remove(&keys)?;
         let (layers, has_device) = match (self.server_at(), self.origin().reader) {
             (Some(ServerAt::Machine), _) => (3.5, false),
-            (None, Reader::Own) => (2.5, true),
+            (None, Reader::Own) if self.origin().has_device() => (2.5, true),
             _ => (1.5, false),
         };
         Ok(Pace {

@@ -248,6 +248,18 @@ impl PointResult {
         })
     }
 
+    /// Blocks that a batch of loads, or of stores, moved on average over the repeats: fewer than
+    /// the depth where the working set has fewer, or where blocks were missing.
+    pub fn batch_blocks(&self, is_read: bool) -> Option<f64> {
+        let sides = self
+            .repeats
+            .iter()
+            .filter_map(|run| if is_read { run.read.as_ref() } else { run.write.as_ref() });
+        let (blocks, batches) =
+            sides.fold((0, 0), |sum, side| (sum.0 + side.blocks, sum.1 + side.batches));
+        (batches > 0).then(|| blocks as f64 / batches as f64)
+    }
+
     /// The side that the work is about: loads where there are any.
     pub fn main(&self) -> Option<&SidePoint> {
         self.read.as_ref().or(self.write.as_ref())

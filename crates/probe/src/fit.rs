@@ -35,8 +35,9 @@ pub struct Observation {
     pub is_read: bool,
     /// Threads.
     pub threads: u32,
-    /// Blocks of a batch.
-    pub depth: u32,
+    /// Blocks of a batch, on average: where the working set or a lap ends, a batch has fewer than
+    /// the depth.
+    pub batch_blocks: f64,
     /// Bytes of a block.
     pub block_bytes: u64,
     /// Mean time of a batch, seconds.
@@ -49,7 +50,7 @@ pub struct Observation {
 
 impl Observation {
     fn bytes(&self) -> f64 {
-        f64::from(self.depth) * self.block_bytes as f64
+        self.batch_blocks * self.block_bytes as f64
     }
 }
 
@@ -106,10 +107,11 @@ pub fn observations(points: &[PointResult]) -> Vec<Observation> {
     for result in points {
         let mut push = |is_read: bool, side: &Option<SidePoint>| {
             let Some(side) = side else { return };
+            let Some(batch_blocks) = result.batch_blocks(is_read) else { return };
             found.push(Observation {
                 is_read,
                 threads: result.point.threads,
-                depth: result.point.depth,
+                batch_blocks,
                 block_bytes: result.point.block.bytes.0,
                 batch_s: side.batch_us.mean.median / 1e6,
                 gb_per_s: side.gb_per_s.median,
@@ -154,7 +156,7 @@ pub fn fit(
         .iter()
         .map(|one| {
             let (read, write) = if one.is_read { (one.bytes(), 0.0) } else { (0.0, one.bytes()) };
-            ([1.0, f64::from(one.depth), read, write], one.batch_s)
+            ([1.0, one.batch_blocks, read, write], one.batch_s)
         })
         .collect();
     let [latency, per_block, read_s, write_s] = least_squares::fit(&rows, &[1, 0])
@@ -175,7 +177,7 @@ pub fn fit(
         }
         // All lanes are busy: each moves a batch in `lanes * bytes / rate of all`.
         let busy = lanes * best.bytes() / (best.gb_per_s * 1e9);
-        let moving = busy - f64::from(best.depth) * per_block;
+        let moving = busy - best.batch_blocks * per_block;
         if moving > 0.0 { lanes * best.bytes() / moving / 1e9 } else { best.gb_per_s }
     };
     let (lookup_latency, lookup_per_key) = lookup(lookups);
@@ -225,7 +227,7 @@ fn rms_error(figures: &ProfileFigures, alone: &[&Observation]) -> f64 {
         let rate = if one.is_read { figures.read_gb_per_s } else { figures.write_gb_per_s };
         let moving = one.bytes() * f64::from(figures.lanes) / (rate * 1e9);
         let fixed = figures.latency.0.as_secs_f64();
-        let blocks = f64::from(one.depth) * figures.per_block.0.as_secs_f64();
+        let blocks = one.batch_blocks * figures.per_block.0.as_secs_f64();
         ((fixed + blocks + moving) / one.batch_s - 1.0).powi(2)
     };
     (alone.iter().map(square).sum::<f64>() / alone.len().max(1) as f64).sqrt()
@@ -255,24 +257,32 @@ mod tests {
             &self,
             is_read: bool,
             threads: u32,
-            depth: u32,
+            batch_blocks: f64,
             block_bytes: u64,
         ) -> Observation {
             let rate = if is_read { self.read } else { self.write } * 1e9;
-            let bytes = f64::from(depth) * block_bytes as f64;
-            let busy = f64::from(depth) * self.per_block + bytes * self.lanes / rate;
+            let bytes = batch_blocks * block_bytes as f64;
+            let busy = batch_blocks * self.per_block + bytes * self.lanes / rate;
             let n = f64::from(threads);
             // Either every thread goes round without waiting, or the lanes are always busy.
             let batch_s = (self.latency + busy).max(busy * n / self.lanes);
             let gb_per_s = n * bytes / batch_s / 1e9;
             let spread_percent = 0.0;
-            Observation { is_read, threads, depth, block_bytes, batch_s, gb_per_s, spread_percent }
+            Observation {
+                is_read,
+                threads,
+                batch_blocks,
+                block_bytes,
+                batch_s,
+                gb_per_s,
+                spread_percent,
+            }
         }
 
         fn all(&self, threads: &[u32], blocks: &[u64]) -> Vec<Observation> {
             let mut all = Vec::new();
             for &threads in threads {
-                for depth in [1, 4, 16] {
+                for depth in [1.0, 4.0, 16.0] {
                     for &block in blocks {
                         all.push(self.observe(true, threads, depth, block));
                         all.push(self.observe(false, threads, depth, block));

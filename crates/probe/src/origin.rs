@@ -25,13 +25,21 @@ pub struct Origin {
     pub held: HeldIn,
     /// Who reads them.
     pub reader: Reader,
+    /// Whether the page cache is passed by.
+    pub direct: bool,
 }
 
 impl Origin {
     /// Memory of this process.
-    pub const MEMORY: Self = Self { held: HeldIn::Memory, reader: Reader::Unseen };
+    pub const MEMORY: Self = Self { held: HeldIn::Memory, reader: Reader::Unseen, direct: false };
     /// A tier of which nothing is known.
-    pub const UNKNOWN: Self = Self { held: HeldIn::Uncounted, reader: Reader::Unseen };
+    pub const UNKNOWN: Self =
+        Self { held: HeldIn::Uncounted, reader: Reader::Unseen, direct: false };
+
+    /// Whether the tier waits for the same as direct accesses to its device do.
+    pub(crate) fn has_device(self) -> bool {
+        self.direct && self.reader == Reader::Own && self.held != HeldIn::Memory
+    }
 }
 
 /// How a tier is kept from answering out of the page cache.

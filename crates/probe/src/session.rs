@@ -14,7 +14,7 @@ use weir_store::{Slab, Tier};
 
 use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
 use crate::differential::{
-    Bounds, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun, RawRun, bounds,
+    Behind, Bounds, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun, RawRun, bounds,
     copy_run, raw_run,
 };
 use crate::engine_work::EngineWork;
@@ -316,18 +316,22 @@ impl<'a> Session<'a> {
             }
             self.step(&format!("where the time goes: {}", label(&point)));
             copy.plain(copy_run(point.threads, point.depth, bytes, time / 2)?);
-            without_tier(baselines, point, time, &mut raws)?;
+            without_tier(baselines, (point, bench.working_blocks()), time, &mut raws)?;
             if let Some(null) = &mut null {
                 nulls.tier(null.measure(point, repeat)?);
             }
             tiers.tier(bench.measure(point, repeat)?);
         }
         bench.set_limits(self.config.limits);
+        let behind = Behind::of_folder(
+            bench.origin(),
+            point.work.reads().then(|| tiers.loaded_from(bench.origin().held)),
+        );
         let inside = tiers.inside(point.work.reads(), bench.origin().held);
         let (Some(copy), Some(tier)) = (copy.layer(), tiers.layer()) else { return Ok(None) };
         Ok(Some(match baselines {
             Baselines::Memory => Layers::Memory { copy, tier },
-            Baselines::Disk(_) => Layers::Disk { copy, device: raws.layer(), tier },
+            Baselines::Disk(_) => Layers::Disk { copy, device: raws.layer(), tier, behind },
             Baselines::Store { in_memory, .. } => Layers::Store {
                 copy,
                 raw: raws.layer(),
@@ -343,11 +347,13 @@ impl<'a> Session<'a> {
 /// The way to the device or the server without the tier, once.
 fn without_tier(
     baselines: &Baselines,
-    point: Point,
+    (point, working): (Point, u64),
     time: Duration,
     runs: &mut Runs,
 ) -> Result<(), ProbeError> {
     let Point { block, threads, depth, work } = point;
+    // As many at once as the tier has: a batch of loads has no key twice.
+    let depth = if work.reads() { u64::from(depth).min(working) as u32 } else { depth };
     match baselines {
         Baselines::Disk(Some(device)) => {
             let work = if work.reads() { DeviceWork::Read } else { DeviceWork::Write };
@@ -423,6 +429,11 @@ impl Runs {
         }
     }
 
+    fn loaded_from(&self, held: HeldIn) -> LoadedFrom {
+        let device = Repeated::of(self.device.iter().copied()).map(|device| device.median);
+        LoadedFrom::of(held, device)
+    }
+
     /// Times by the engine's own clock, where every repeat has them.
     fn inside(&self, is_read: bool, held: HeldIn) -> Option<Inside> {
         let over = |of: fn(&EngineWork) -> Option<f64>| -> Option<Repeated> {
@@ -432,8 +443,7 @@ impl Runs {
         if !is_read {
             return Some(Inside { engine: over(|work| work.write_s_per_gb)?, files: None });
         }
-        let device = Repeated::of(self.device.iter().copied()).map(|device| device.median);
-        let from = LoadedFrom::of(held, device);
+        let from = self.loaded_from(held);
         let s_per_gb = over(|work| work.file_read_s_per_gb)?;
         let compacted = |work: &EngineWork| work.counters.get(RocksDbFigure::CompactionReadBytes);
         let in_calls_alone = self.engine.iter().all(|work| compacted(work) == Some(0));

@@ -22,11 +22,21 @@
 //! that the rest waits for nothing but its clients.
 //!
 //! Bounds are of the part's contribution to the wall time, so they never exceed the run's own time.
+//!
+//! Where runs contradict each other (one that does less took longer), or a lower bound lies above
+//! its upper one, something that is taken for granted does not hold: the part is unknown then, and
+//! the contradiction is told. So it is where the parts of a server do not add up to what it added.
 
 use serde::Serialize;
 use weir_model::LoadedFrom;
 
+use super::behind::Behind;
+use super::clash::{Clash, RunKind};
 use crate::statistics::Repeated;
+
+/// Share of the run's time by which bounds may lie on the wrong side of each other, and still be
+/// taken for noise that the few repeats did not show.
+const NOISE: f64 = 0.05;
 
 /// One kind of run at one point.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -72,6 +82,8 @@ pub enum Layers {
         device: Option<Layer>,
         /// The tier.
         tier: Layer,
+        /// What it waits for where it does not compute.
+        behind: Behind,
     },
     /// A store behind a connection.
     #[serde(rename = "store")]
@@ -112,15 +124,13 @@ pub struct FileReads {
     pub in_calls_alone: bool,
 }
 
-impl FileReads {
-    /// What the time was spent on: a read of the page cache is a copy, and one of a device waits.
-    const fn part(&self) -> &'static str {
-        match self.from {
-            LoadedFrom::Device { .. } => "device",
-            LoadedFrom::Memory | LoadedFrom::PageCache => "page cache",
-            LoadedFrom::Unknown => "device and page cache",
-        }
-    }
+/// Seconds per GB that a part can have.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PartTime {
+    /// At least.
+    pub low: f64,
+    /// At most.
+    pub high: f64,
 }
 
 /// A part of the way and how much of the time it can have.
@@ -128,10 +138,9 @@ impl FileReads {
 pub struct Part {
     /// Its name in tables.
     pub name: &'static str,
-    /// Seconds per GB at least.
-    pub low: f64,
-    /// Seconds per GB at most.
-    pub high: f64,
+    /// Its time; nothing where runs contradict each other about it.
+    #[serde(flatten)]
+    pub time: Option<PartTime>,
     /// How the lower bound was made.
     pub low_formula: String,
     /// How the upper bound was made.
@@ -145,102 +154,140 @@ pub struct Bounds {
     pub total: Repeated,
     /// The parts, from the client on.
     pub parts: Vec<Part>,
+    /// What cannot be true together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clashes: Vec<Clash>,
     /// What dominates, or that the runs do not say.
     pub sentence: String,
 }
 
 /// Bounds from the runs.
 pub fn bounds(layers: &Layers) -> Bounds {
-    let (total, parts) = match layers {
-        Layers::Memory { copy, tier } => (tier.s_per_gb, memory(copy, tier)),
-        Layers::Disk { copy, device, tier } => (tier.s_per_gb, disk(copy, device.as_ref(), tier)),
+    let split = match layers {
+        Layers::Memory { copy, tier } => memory(copy, tier),
+        Layers::Disk { copy, device, tier, behind } => disk(copy, device.as_ref(), tier, *behind),
         Layers::Store { copy, raw: Some(raw), null: Some(null), tier, in_memory, inside } => {
-            let server = server(null, tier, *in_memory, inside.as_ref());
-            (tier.s_per_gb, store(copy, raw, null, tier, server))
+            let mut split = store(copy, raw, null, tier);
+            server(&mut split, null, tier, *in_memory, inside.as_ref());
+            split
         }
-        Layers::Store { copy, tier, .. } => (tier.s_per_gb, far_store(copy, tier)),
+        Layers::Store { copy, tier, .. } => far_store(copy, tier),
     };
-    let sentence = sentence(total.median, &parts);
-    Bounds { total, parts, sentence }
+    let sentence = sentence(split.total.median, &split.parts);
+    let Split { total, parts, clashes } = split;
+    Bounds { total, parts, clashes, sentence }
 }
 
-/// A part between bounds that are brought into order and into the run's time.
-fn part(name: &'static str, total: f64, low: (f64, &str), high: (f64, &str)) -> Part {
-    let high_value = high.0.clamp(0.0, total);
-    // Noise can put the lower bound above the upper one: then both are the upper one.
-    let low_value = low.0.clamp(0.0, high_value);
-    let formula = |bound: (f64, &str)| bound.1.to_owned();
-    Part {
-        name,
-        low: low_value,
-        high: high_value,
-        low_formula: formula(low),
-        high_formula: formula(high),
+/// Parts as they are found.
+struct Split {
+    total: Repeated,
+    parts: Vec<Part>,
+    clashes: Vec<Clash>,
+}
+
+impl Split {
+    const fn of(tier: &Layer) -> Self {
+        Self { total: tier.s_per_gb, parts: Vec::new(), clashes: Vec::new() }
+    }
+
+    /// Less than this is noise, seconds per GB.
+    fn noise(&self) -> f64 {
+        NOISE * self.total.median
+    }
+
+    /// Whether a run fits one that does the same and more; if not, that is told.
+    fn fits(&mut self, less: (RunKind, Repeated), more: (RunKind, Repeated)) -> bool {
+        let fits = less.1.low <= more.1.high + self.noise();
+        if !fits {
+            self.clashes.push(Clash::Runs {
+                less: less.0,
+                less_s_per_gb: less.1.median,
+                more: more.0,
+                more_s_per_gb: more.1.median,
+            });
+        }
+        fits
+    }
+
+    /// A part between bounds that are brought into the run's time. Bounds that are further on the
+    /// wrong sides of each other than noise puts them are no bounds, and so are those of runs that
+    /// do not fit.
+    fn part(&mut self, name: &'static str, low: (f64, &str), high: (f64, &str), fits: bool) {
+        let (least, most) = (low.0.max(0.0), high.0.min(self.total.high));
+        let apart = least - most;
+        if fits && apart > self.noise() {
+            let (low, high) = (least, most.max(0.0));
+            self.clashes.push(Clash::Bounds { part: name, low, high });
+        }
+        let within = |value: f64| value.clamp(0.0, self.total.high);
+        let time = (fits && apart <= self.noise())
+            .then(|| PartTime { low: within(least.min(most)), high: within(most.max(least)) });
+        let (low_formula, high_formula) = (low.1.to_owned(), high.1.to_owned());
+        self.parts.push(Part { name, time, low_formula, high_formula });
     }
 }
 
 /// A thread's copy and its bookkeeping come one after the other.
-fn memory(copy: &Layer, tier: &Layer) -> Vec<Part> {
+fn memory(copy: &Layer, tier: &Layer) -> Split {
+    let mut split = Split::of(tier);
     let (copy, tier) = (copy.s_per_gb, tier.s_per_gb);
-    vec![
-        // Where noise made the copy slower than the tier, no more than the tier's time is proven.
-        part("client copy", tier.high, (copy.low.min(tier.low), "T(copy)"), (copy.high, "T(copy)")),
-        part(
-            "tier's own work",
-            tier.high,
-            (tier.low - copy.high, "T(tier) - T(copy)"),
-            (tier.high - copy.low, "T(tier) - T(copy)"),
-        ),
-    ]
+    let fits = split.fits((RunKind::Copy, copy), (RunKind::Tier, tier));
+    // Where noise made the copy slower than the tier, no more than the tier's time is proven.
+    split.part("client copy", (copy.low.min(tier.low), "T(copy)"), (copy.high, "T(copy)"), fits);
+    split.part(
+        "tier's own work",
+        (tier.low - copy.high, "T(tier) - T(copy)"),
+        (tier.high - copy.low, "T(tier) - T(copy)"),
+        fits,
+    );
+    split
 }
 
-fn disk(copy: &Layer, device: Option<&Layer>, tier: &Layer) -> Vec<Part> {
+fn disk(copy: &Layer, device: Option<&Layer>, tier: &Layer, behind: Behind) -> Split {
+    let mut split = Split::of(tier);
     let total = tier.s_per_gb;
     let cpu = tier.client_cpu.unwrap_or(total);
+    // A device alone that is slower than the tier on it bounds nothing.
+    let device = device
+        .filter(|device| split.fits((RunKind::Device, device.s_per_gb), (RunKind::Tier, total)));
     let at_most =
         device.map_or((total.high, "T(tier)"), |device| (device.s_per_gb.high, "T(device)"));
     let by_difference = device.map_or((0.0, "0: no run of the device alone"), |device| {
         (total.low - device.s_per_gb.high, "T(tier) - T(device)")
     });
-    vec![
-        part(
-            "client copy",
-            total.high,
-            (0.0, "0: may overlap, or be none"),
-            (copy.s_per_gb.high, "T(copy)"),
-        ),
-        part("client software", total.high, by_difference, (cpu.high, "CPU(client)")),
-        part("device", total.high, (total.low - cpu.high, "T(tier) - CPU(client)"), at_most),
-    ]
+    let copied = (copy.s_per_gb.high, "T(copy)");
+    split.part("client copy", (0.0, "0: may overlap, or be none"), copied, true);
+    split.part("client software", by_difference, (cpu.high, "CPU(client)"), true);
+    split.part(behind.name(), (total.low - cpu.high, "T(tier) - CPU(client)"), at_most, true);
+    split
 }
 
-fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer, server: Vec<Part>) -> Vec<Part> {
-    let total = tier.s_per_gb;
-    let (c, r, n) = (copy.s_per_gb, raw.s_per_gb, null.s_per_gb);
+fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer) -> Split {
+    let mut split = Split::of(tier);
+    let (c, r, n, t) = (copy.s_per_gb, raw.s_per_gb, null.s_per_gb, tier.s_per_gb);
+    let copy_fits = split.fits((RunKind::Copy, c), (RunKind::Tier, t));
+    let null_fits = split.fits((RunKind::Null, n), (RunKind::Tier, t));
+    let raw_fits = split.fits((RunKind::Raw, r), (RunKind::Null, n));
     // A difference below zero says that the runs are not one in the other to within its size: then
     // no more is proven than that.
     let protocol_cpu = null.cpu().zip(raw.cpu()).map(|(null, raw)| (null.high - raw.low).abs());
     let protocol_high = protocol_cpu
         .map_or((n.high, "T(null)"), |cpu| (cpu.min(n.high), "CPU(null) - CPU(raw), both sides"));
-    let mut parts = vec![
-        part("client copy", total.high, (0.0, "0: may overlap the transfer"), (c.high, "T(copy)")),
-        part(
-            "network and sockets",
-            total.high,
-            (r.low - c.high, "T(raw) - T(copy)"),
-            (r.high, "T(raw)"),
-        ),
-        part("wire protocol", total.high, (n.low - r.high, "T(null) - T(raw)"), protocol_high),
-    ];
-    parts.extend(server);
-    parts
+    let copied = (c.high, "T(copy)");
+    split.part("client copy", (0.0, "0: may overlap the transfer"), copied, copy_fits);
+    let (low, high) = ((r.low - c.high, "T(raw) - T(copy)"), (r.high, "T(raw)"));
+    split.part("network and sockets", low, high, raw_fits && null_fits);
+    let low = (n.low - r.high, "T(null) - T(raw)");
+    split.part("wire protocol", low, protocol_high, raw_fits && null_fits);
+    split
 }
 
 /// What a server adds to one that keeps nothing: one part, or where its engine tells its own time,
 /// the rest of the server, the engine, and its reads of files. Together they lengthen the run by
 /// at most the sum of their busy times, so each has at least what the others cannot have.
-fn server(null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) -> Vec<Part> {
+fn server(split: &mut Split, null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) {
     let (total, null_total) = (tier.s_per_gb, null.s_per_gb);
+    let fits = null_total.low <= total.high + split.noise();
     let added = total.low - null_total.high;
     let computed =
         tier.server_cpu.zip(null.server_cpu).map(|(tier, null)| (tier.high - null.low).abs());
@@ -249,7 +296,8 @@ fn server(null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) 
             Some(cpu) if in_memory => (cpu, "CPU(store) - CPU(null store)"),
             _ => (total.high, "T(tier)"),
         };
-        return vec![part("server", total.high, (added, "T(tier) - T(null)"), high)];
+        split.part("server", (added, "T(tier) - T(null)"), high, fits);
+        return;
     };
     // Outside of its engine a server computes, and waits for its clients alone.
     let outside = computed.map_or((total.high, "T(tier)"), |cpu| {
@@ -262,67 +310,63 @@ fn server(null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) 
         }
         _ => (engine.high, "its clock: calls"),
     };
-    let rest = "T(tier) - T(null) - others";
-    let mut parts = vec![
-        part("server without RocksDB", total.high, (added - engine.high, rest), outside),
-        part("RocksDB", total.high, (added - outside.0 - read, rest), own),
-    ];
+    let at_most = outside.0 + own.0.max(0.0) + read;
+    let adds_up = added - at_most <= split.noise();
+    if fits && !adds_up {
+        split.clashes.push(Clash::Unexplained { at_most, added });
+    }
+    let (fits, rest) = (fits && adds_up, "T(tier) - T(null) - others");
+    split.part("server without RocksDB", (added - engine.high, rest), outside, fits);
+    split.part("RocksDB", (added - outside.0 - read, rest), own, fits);
     if let Some(files) = files {
         let low = (added - outside.0 - own.0.max(0.0), rest);
         let high = (files.s_per_gb.high, "its clock: file reads");
-        parts.push(part(files.part(), total.high, low, high));
+        split.part(Behind::of_loads(files.from).name(), low, high, fits);
     }
-    parts
 }
 
 /// Of a store on another machine: what is not this process's computing is the network's and the
 /// server's together.
-fn far_store(copy: &Layer, tier: &Layer) -> Vec<Part> {
+fn far_store(copy: &Layer, tier: &Layer) -> Split {
+    let mut split = Split::of(tier);
     let total = tier.s_per_gb;
     let cpu = tier.client_cpu.unwrap_or(total);
-    vec![
-        part(
-            "client copy",
-            total.high,
-            (0.0, "0: may overlap the transfer"),
-            (copy.s_per_gb.high, "T(copy)"),
-        ),
-        part(
-            "client in all",
-            total.high,
-            (0.0, "0: may overlap the transfer"),
-            (cpu.high, "CPU(client)"),
-        ),
-        part(
-            "network and server",
-            total.high,
-            (total.low - cpu.high, "T(tier) - CPU(client)"),
-            (total.high, "T(tier)"),
-        ),
-    ]
+    let overlapped = (0.0, "0: may overlap the transfer");
+    let fits = split.fits((RunKind::Copy, copy.s_per_gb), (RunKind::Tier, total));
+    split.part("client copy", overlapped, (copy.s_per_gb.high, "T(copy)"), fits);
+    split.part("client in all", overlapped, (cpu.high, "CPU(client)"), true);
+    let (low, high) = ((total.low - cpu.high, "T(tier) - CPU(client)"), (total.high, "T(tier)"));
+    split.part("network and server", low, high, true);
+    split
 }
 
-/// What the intervals prove about the largest part.
+/// What the intervals prove about the largest part. A part of which nothing is known may have all.
 fn sentence(total: f64, parts: &[Part]) -> String {
     let percent = |seconds: f64| (100.0 * seconds / total.max(f64::MIN_POSITIVE)).min(100.0);
-    let Some(most) = parts.iter().max_by(|a, b| a.low.total_cmp(&b.low)) else {
+    let at_least = |part: &Part| part.time.map_or(0.0, |time| time.low);
+    let at_most = |part: &Part| part.time.map_or(total, |time| time.high);
+    let Some(most) = parts.iter().max_by(|a, b| at_least(a).total_cmp(&at_least(b))) else {
         return "No part was measured.".to_owned();
     };
     let rest = parts.iter().filter(|part| part.name != most.name);
-    let next = rest.max_by(|a, b| a.high.total_cmp(&b.high));
-    let range = |part: &Part| {
-        format!("{:.0} to {:.0} % of the time", percent(part.low), percent(part.high))
+    let next = rest.max_by(|a, b| at_most(a).total_cmp(&at_most(b)));
+    let range = |part: &Part| match part.time {
+        Some(PartTime { low, high }) => {
+            format!("{:.0} to {:.0} % of the time", percent(low), percent(high))
+        }
+        None => "an unknown share".to_owned(),
     };
+    let low = at_least(most);
     match next {
-        Some(next) if most.low > next.high => {
+        Some(next) if low > at_most(next) => {
             let (most_name, next_name) = (most.name, next.name);
-            let is = if most.low > total / 2.0 { "dominates" } else { "is the largest part" };
+            let is = if low > total / 2.0 { "dominates" } else { "is the largest part" };
             format!("{most_name} {is}: {}; {next_name} has {}.", range(most), range(next))
         }
-        _ if most.low > total / 2.0 => {
-            format!("{} dominates: at least {:.0} % of the time.", most.name, percent(most.low))
+        _ if low > total / 2.0 => {
+            format!("{} dominates: at least {:.0} % of the time.", most.name, percent(low))
         }
-        Some(next) if most.low > 0.0 => format!(
+        Some(next) if low > 0.0 => format!(
             "The runs do not say what is largest: {} has {}, {} {}.",
             most.name,
             range(most),
@@ -342,8 +386,8 @@ mod tests {
         Layer { s_per_gb: of(s_per_gb), client_cpu: Some(of(client)), server_cpu: Some(of(server)) }
     }
 
-    fn found<'b>(bounds: &'b Bounds, name: &str) -> &'b Part {
-        bounds.parts.iter().find(|part| part.name == name).unwrap()
+    fn found(bounds: &Bounds, name: &str) -> PartTime {
+        bounds.parts.iter().find(|part| part.name == name).unwrap().time.unwrap()
     }
 
     #[test]
@@ -389,18 +433,21 @@ mod tests {
             copy: layer(0.1, 0.1, 0.0),
             device: Some(layer(0.95, 0.05, 0.0)),
             tier: layer(1.0, 0.12, 0.0),
+            behind: Behind::Device,
         });
         assert!(waits.sentence.starts_with("device dominates"), "{}", waits.sentence);
         let computes = bounds(&Layers::Disk {
             copy: layer(0.1, 0.1, 0.0),
             device: Some(layer(0.2, 0.05, 0.0)),
             tier: layer(1.0, 0.9, 0.0),
+            behind: Behind::Device,
         });
         assert!(computes.sentence.starts_with("client software dominates"), "{computes:?}");
         let unknown = bounds(&Layers::Disk {
             copy: layer(0.1, 0.1, 0.0),
             device: None,
             tier: layer(1.0, 0.4, 0.0),
+            behind: Behind::Device,
         });
         let device = found(&unknown, "device");
         assert!((device.low - 0.572).abs() < 1e-9 && (device.high - 1.02).abs() < 1e-9);
@@ -431,11 +478,65 @@ mod tests {
                 in_memory: true,
                 inside: None,
             });
-            for part in &bounds.parts {
-                assert!(0.0 <= part.low && part.low <= part.high, "{part:?}");
-                assert!(part.high <= bounds.total.high, "{part:?}");
+            for time in bounds.parts.iter().filter_map(|part| part.time) {
+                assert!(0.0 <= time.low && time.low <= time.high, "{time:?}");
+                assert!(time.high <= bounds.total.high, "{time:?}");
             }
         }
+    }
+
+    fn unknown(bounds: &Bounds) -> Vec<&str> {
+        let parts = bounds.parts.iter().filter(|part| part.time.is_none());
+        parts.map(|part| part.name).collect()
+    }
+
+    #[test]
+    fn runs_that_contradict_each_other_give_no_figure_and_are_told() {
+        // It waited for 0.88 s of what the device alone does in 0.07.
+        let disk = bounds(&Layers::Disk {
+            copy: layer(0.05, 0.05, 0.0),
+            device: Some(layer(0.07, 0.01, 0.0)),
+            tier: layer(1.0, 0.1, 0.0),
+            behind: Behind::Device,
+        });
+        assert_eq!(unknown(&disk), ["client software", "device"]);
+        let of_device = disk.clashes.iter().find_map(|clash| match clash {
+            Clash::Bounds { part: "device", low, high } => Some((*low, *high)),
+            _ => None,
+        });
+        let (low, high) = of_device.unwrap();
+        assert!((low - 0.878).abs() < 1e-9 && (high - 0.0714).abs() < 1e-9, "{disk:?}");
+        // A server without a keyspace that takes twice as long as the store.
+        let store = bounds(&Layers::Store {
+            copy: layer(0.1, 0.1, 0.0),
+            raw: Some(layer(0.3, 0.15, 0.15)),
+            null: Some(layer(2.0, 0.17, 0.16)),
+            tier: layer(1.0, 0.2, 0.9),
+            in_memory: true,
+            inside: None,
+        });
+        assert_eq!(unknown(&store), ["network and sockets", "wire protocol", "server"]);
+        let Clash::Runs { less: RunKind::Null, more: RunKind::Tier, .. } = store.clashes[0] else {
+            panic!("{store:?}")
+        };
+        assert!(store.sentence.starts_with("The runs do not say"), "{store:?}");
+        // A copy that is slower than the tier says nothing of it.
+        let memory =
+            bounds(&Layers::Memory { copy: layer(0.3, 0.3, 0.0), tier: layer(0.1, 0.1, 0.0) });
+        assert_eq!(unknown(&memory), ["client copy", "tier's own work"]);
+        assert_eq!(memory.clashes.len(), 1);
+    }
+
+    #[test]
+    fn parts_of_a_server_that_do_not_add_up_are_unknown() {
+        // It computed for 0.3 s and its engine took 0.5 of the 1.65 s that it added.
+        let bounds = kvrocks(0.3, 0.5, Some((0.4, LoadedFrom::PageCache)));
+        assert_eq!(unknown(&bounds), ["server without RocksDB", "RocksDB", "page cache"]);
+        let [Clash::Unexplained { at_most, added }] = bounds.clashes[..] else {
+            panic!("{bounds:?}")
+        };
+        // 0.3 * 1.02 - 0.1 * 0.98 of computing, 0.1 of the engine's own, and 0.4 of reads.
+        assert!((at_most - 0.708).abs() < 1e-9 && (added - 1.654).abs() < 1e-9, "{bounds:?}");
     }
 
     /// A Kvrocks whose run takes 2 s per GB of which a null server takes 0.3.

@@ -1,11 +1,15 @@
 //! Runs that differ by one part each, and the bounds that follow from their differences.
 
+mod behind;
 mod bounds;
+mod clash;
 mod copy;
 mod device;
 mod raw;
 
-pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, Part, bounds};
+pub use behind::Behind;
+pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, Part, PartTime, bounds};
+pub use clash::{Clash, RunKind};
 pub use copy::copy_run;
 pub(crate) use device::FILE_BYTES as DEVICE_FILE_BYTES;
 pub use device::{Device, DeviceWork};

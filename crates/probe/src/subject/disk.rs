@@ -28,6 +28,8 @@ pub struct Disk {
     folder: PathBuf,
     options: SubjectOptions,
     scratch: Option<Scratch>,
+    /// Whether the device alone bounds what the tier waits for.
+    has_device: bool,
     settings: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Disk {
             folder: folder.to_owned(),
             options,
             scratch: None,
+            has_device: false,
             settings: BTreeMap::new(),
             warnings: Vec::new(),
         }
@@ -139,7 +142,9 @@ impl Subject for Disk {
                 folder.display()
             )
         }));
-        let origin = Origin { held, reader: Reader::Own };
+        let direct = tier.engine().direct;
+        let origin = Origin { held, reader: Reader::Own, direct };
+        self.has_device = origin.has_device();
         let cold = self.options.cold.then(|| cold(&tier, &options.folder));
         if let Some(cold) = &cold {
             self.settings.insert("cold".to_owned(), cold.how.clone());
@@ -149,7 +154,9 @@ impl Subject for Disk {
 
     fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {
         let bytes = point.block.bytes.0;
-        Ok(Baselines::Disk(Device::create(self.scratch()?, bytes)?))
+        // Direct access to a device says nothing of reads through the page cache, or of memory.
+        let device = if self.has_device { Device::create(self.scratch()?, bytes)? } else { None };
+        Ok(Baselines::Disk(device))
     }
 }
 

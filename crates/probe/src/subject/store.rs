@@ -123,7 +123,7 @@ impl Store {
             return;
         }
         let reader = server.process.map_or(Reader::Unseen, Reader::Process);
-        self.origin = Origin { held: server.values_in(), reader };
+        self.origin = Origin { held: server.values_in(), reader, direct: false };
         self.files = server.files();
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_model::{Bytes, TierKind};
+use weir_model::{Bytes, HeldIn, TierKind};
+use weir_probe::fit::observations;
 use weir_probe::run::buffers;
 use weir_probe::{
-    Bench, BlockSize, Limits, Point, ProbeConfig, ProbeError, Verify, Work, WorkingSet,
+    Bench, BlockSize, Limits, Point, PointResult, ProbeConfig, ProbeError, Verify, Work, WorkingSet,
 };
 use weir_store::{
     ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
@@ -121,6 +122,26 @@ fn a_stopped_measurement_ends_soon() {
     let run = bench.measure(point, 0).unwrap();
     assert!(run.is_none_or(|run| run.main().is_some()));
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// A working set of two blocks makes batches of two, whatever the depth.
+#[test]
+fn a_fit_reckons_with_the_blocks_that_batches_had() {
+    let config = ProbeConfig { threads: vec![1], depths: vec![8], ..config(WorkingSet::Blocks(2)) };
+    let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &never).unwrap();
+    let mut results = Vec::new();
+    for work in [Work::Read, Work::Write] {
+        let point = Point { block: BLOCK, threads: 1, depth: 8, work };
+        let run = bench.measure(point, 0).unwrap().unwrap();
+        results.push(PointResult::of(point, vec![run], HeldIn::Memory).unwrap());
+    }
+    assert_eq!(results[0].batch_blocks(true), Some(2.0));
+    assert_eq!(results[0].batch_blocks(false), None);
+    for one in observations(&results) {
+        // Of one thread, the rate is that of its batches.
+        let rate = one.batch_blocks * one.block_bytes as f64 / one.batch_s / 1e9;
+        assert!((rate / one.gb_per_s - 1.0).abs() < 0.02, "{one:?}");
+    }
 }
 
 /// A tier that does something wrong with each block it gives out, or takes none.

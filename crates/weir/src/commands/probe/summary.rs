@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weir_model::{Bytes, COLD_SHARE, LoadedFrom};
 use weir_probe::config::Limits;
+use weir_probe::differential::PartTime;
 use weir_probe::figures::PointResult;
 use weir_probe::fit::LookupTime;
 use weir_probe::report::Recompute;
@@ -290,16 +291,21 @@ fn whereabouts(found: &Whereabouts) -> String {
     let mut table = Table::new(&title, &heads);
     for part in &found.bounds.parts {
         let percent = |seconds: f64| (100.0 * seconds / total).min(100.0);
+        let known =
+            |of: &dyn Fn(&PartTime) -> String| part.time.as_ref().map_or("-".to_owned(), of);
         table.rows.push(vec![
             part.name.into(),
-            figure(1e3 * part.low).into(),
-            figure(1e3 * part.high).into(),
-            format!("{:.0} to {:.0}", percent(part.low), percent(part.high)).into(),
+            known(&|time| figure(1e3 * time.low)).into(),
+            known(&|time| figure(1e3 * time.high)).into(),
+            known(&|time| format!("{:.0} to {:.0}", percent(time.low), percent(time.high))).into(),
             format!("{} ... {}", part.low_formula, part.high_formula).into(),
         ]);
     }
     let mut out = text(&table);
     out += &wrapped(&capitalised(&found.bounds.sentence), "  ");
+    for clash in &found.bounds.clashes {
+        out += &wrapped(&format!("{clash}."), "  ");
+    }
     out
 }
 
@@ -364,6 +370,17 @@ pub(super) fn warnings(report: &Report, config: &ProbeConfig) -> Vec<String> {
         let trouble = result.outcomes.trouble();
         if !trouble.is_empty() {
             warnings.push(format!("{}: blocks that {trouble}", label(&result.point)));
+        }
+        let all_there = result.hit_share.is_some_and(|share| share.median >= 0.99);
+        let loaded = result.batch_blocks(true).filter(|_| all_there);
+        if let Some(blocks) = loaded.filter(|blocks| *blocks < 0.99 * f64::from(result.point.depth))
+        {
+            warnings.push(format!(
+                "{}: batches had {} blocks: the working set has fewer than the depth; enlarge \
+                 --working-set",
+                label(&result.point),
+                figure(blocks)
+            ));
         }
         let missed = result.hit_share.filter(|share| share.median < 0.99);
         if let (Work::Read, Some(share)) = (result.point.work, missed) {

@@ -1,0 +1,94 @@
+//! What differential runs say that cannot be true together.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A kind of run, by what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunKind {
+    /// Memory to memory.
+    Copy,
+    /// A device alone.
+    Device,
+    /// Bytes over a connection.
+    Raw,
+    /// A server that keeps nothing.
+    Null,
+    /// The tier.
+    Tier,
+}
+
+impl fmt::Display for RunKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Copy => "T(copy)",
+            Self::Device => "T(device)",
+            Self::Raw => "T(raw)",
+            Self::Null => "T(null)",
+            Self::Tier => "T(tier)",
+        })
+    }
+}
+
+/// Figures of which one must be wrong; all times are seconds per GB.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clash {
+    /// A run took longer than one that does the same and more.
+    Runs {
+        /// What does less.
+        less: RunKind,
+        /// Its time.
+        less_s_per_gb: f64,
+        /// What does more.
+        more: RunKind,
+        /// Its time.
+        more_s_per_gb: f64,
+    },
+    /// A part would have at least more than it has at most.
+    Bounds {
+        /// The part.
+        part: &'static str,
+        /// At least.
+        low: f64,
+        /// At most.
+        high: f64,
+    },
+    /// The parts of a server do not add up to what it added.
+    Unexplained {
+        /// Most that they have together.
+        at_most: f64,
+        /// What it added to a server that keeps nothing.
+        added: f64,
+    },
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |seconds: &f64| format!("{:.1}", 1e3 * seconds);
+        match self {
+            Self::Runs { less, less_s_per_gb, more, more_s_per_gb } => write!(
+                f,
+                "Runs contradict each other: {less} of {} is longer than {more} of {}, which does \
+                 more",
+                millis(less_s_per_gb),
+                millis(more_s_per_gb)
+            ),
+            Self::Bounds { part, low, high } => write!(
+                f,
+                "Runs contradict each other: {part} would have at least {} and at most {}",
+                millis(low),
+                millis(high)
+            ),
+            Self::Unexplained { at_most, added } => write!(
+                f,
+                "The server added {}, and its parts have at most {} together: what took the rest \
+                 is unknown",
+                millis(added),
+                millis(at_most)
+            ),
+        }
+    }
+}

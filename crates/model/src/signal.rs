@@ -67,6 +67,8 @@ pub enum SignalKind {
     TierUsedBytes,
     /// Gauge: keys in the remote store at the end.
     StoreKeys,
+    /// Keys that the remote store gained, of everybody, with those that it let go of by itself.
+    StoreKeysAdded,
     /// Gauge: files of the disk tier at the end.
     DiskFiles,
     /// Bytes evicted from the GPU pool.
@@ -134,6 +136,7 @@ impl SignalKind {
             | Self::LoadFailures
             | Self::WrongBlocks
             | Self::StoreKeys
+            | Self::StoreKeysAdded
             | Self::DiskFiles
             | Self::Preemptions
             | Self::Replicas

@@ -24,8 +24,9 @@ const START_TIME: &str = "process_start_time_seconds";
 pub enum GapError {
     /// The process began anew.
     #[error(
-        "{endpoint}: {evidence}: the process restarted inside the window, so what it counted is \
-         not known; look for the cause in its log and run the cell again"
+        "{endpoint}: {evidence}: the process restarted inside the window, or several answer there \
+         in turns, so what was counted is not known; name the metrics of each process, look for the \
+         cause in their logs and run the cell again"
     )]
     Restarted {
         /// Whose counters they are.

@@ -110,6 +110,22 @@ macro_rules! figure {
     };
 }
 
+/// A time between the tokens of a stream; nothing where most answers came in one piece.
+macro_rules! between {
+    ($($field:ident).+ of $part:ident) => {
+        |cell| {
+            let times = &cell.record.figures.$($field).+;
+            seen(times, times.$part).filter(|_| streams(cell))
+        }
+    };
+}
+
+/// Whether the tokens of most answers came one after another.
+fn streams(result: &CellResult) -> bool {
+    let answers = result.record.figures.answers.as_ref();
+    answers.is_none_or(|facts| 2 * facts.in_one_piece <= facts.answers())
+}
+
 macro_rules! count {
     ($field:ident) => {
         |cell| Some(cell.record.figures.$field as f64)
@@ -174,21 +190,22 @@ metrics! {
     "Time to first token, 99th percentile.", figure!(ttft_ms of p99);
     "tpot_mean_ms", "TPOT mean", "ms", Lower, true,
     "Time per output token after the first, mean over the completed requests of the measured set \
-     with at least two tokens: (end - first token) / (output tokens - 1).",
-    figure!(tpot_ms of mean);
+     with at least two tokens: (end - first token) / (output tokens - 1). Empty where most answers \
+     came in one piece.",
+    between!(tpot_ms of mean);
     "tpot_p50_ms", "TPOT p50", "ms", Lower, false,
-    "Time per output token after the first, median.", figure!(tpot_ms of p50);
+    "Time per output token after the first, median.", between!(tpot_ms of p50);
     "tpot_p99_ms", "TPOT p99", "ms", Lower, false,
-    "Time per output token after the first, 99th percentile.", figure!(tpot_ms of p99);
+    "Time per output token after the first, 99th percentile.", between!(tpot_ms of p99);
     "itl_mean_ms", "ITL mean", "ms", Lower, true,
     "Inter-token latency: gaps between consecutive tokens, over all gaps of the completed requests \
      of the measured set (not averaged per request first). On live targets, between stream events \
      that brought output; one can bring several tokens.",
-    figure!(itl_ms of mean);
+    between!(itl_ms of mean);
     "itl_p50_ms", "ITL p50", "ms", Lower, false,
-    "Inter-token latency, median.", figure!(itl_ms of p50);
+    "Inter-token latency, median.", between!(itl_ms of p50);
     "itl_p99_ms", "ITL p99", "ms", Lower, false,
-    "Inter-token latency, 99th percentile.", figure!(itl_ms of p99);
+    "Inter-token latency, 99th percentile.", between!(itl_ms of p99);
     "e2e_mean_ms", "End-to-end mean", "ms", Lower, true,
     "Time of the whole request, mean over the completed requests of the measured set: end - due.",
     figure!(e2e_ms of mean);

@@ -52,8 +52,8 @@ pub enum Unfit {
     /// Prompts that no engine counted.
     #[error(
         "the load sent {} prompt tokens in the window, and the engines counted {}: something else \
-         answered, a cache in front of them or engines whose metrics are not asked; name the \
-         metrics of all engines, and measure behind what answers for them",
+         answered, a cache in front of them or engines whose metrics are not asked, or the metrics \
+         are old ones; name the metrics of all engines, and measure behind what answers for them",
         .0.sent, .0.counted
     )]
     UncountedTokens(CountedTokens),

@@ -103,6 +103,15 @@ pub fn add_store(
     if let Some(tokens) = hits {
         signals.add(SignalKind::RemoteHitTokens, tokens, info(SENT));
     }
+    let gone = |of: &StoreCounts| of.evicted_keys + of.expired_keys;
+    if let (Some(first), Some(last)) = (before.keys, after.keys)
+        && gone(after) >= gone(before)
+        && before.runs == after.runs
+    {
+        let added = (last + gone(after)).saturating_sub(first + gone(before));
+        let source = SignalSource::of(product).metric("keys, evicted_keys + expired_keys");
+        signals.add(SignalKind::StoreKeysAdded, added as f64, source);
+    }
     // Keys of everybody say nothing of the arm's, unless there are none.
     if let Some(keys) = after.keys.filter(|keys| !after.are_all_keys || *keys == 0) {
         let source = SignalSource::of(product).metric("SCAN over the arm's keys");
@@ -192,6 +201,22 @@ mod tests {
             add_store("redis", (&all, &all), CHUNK, &mut signals);
             assert_eq!(signals.get(SignalKind::StoreKeys), told);
         }
+    }
+
+    #[test]
+    fn keys_that_a_store_let_go_of_were_added_to_it() {
+        let added = |before: &StoreCounts, after: &StoreCounts| {
+            let mut signals = Signals::default();
+            add_store("redis", (before, after), CHUNK, &mut signals);
+            signals.get(SignalKind::StoreKeysAdded)
+        };
+        let after = StoreCounts { expired_keys: 2, ..counts(9, 4, 0, 0) };
+        assert_eq!(added(&counts(9, 1, 0, 0), &after), Some(5.0));
+        assert_eq!(added(&counts(20, 0, 0, 0), &counts(9, 0, 0, 0)), Some(0.0), "others removed");
+        let again = StoreCounts { runs: vec!["other".to_owned()], ..counts(9, 4, 0, 0) };
+        assert_eq!(added(&counts(9, 1, 0, 0), &again), None);
+        let uncounted = StoreCounts { keys: None, ..after };
+        assert_eq!(added(&counts(9, 1, 0, 0), &uncounted), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
 use crate::metric::metric;
 use crate::numerals;
 use crate::results::{CellResult, Grid, Group, Results, ResultsError};
-use crate::tables::{software_sentences, wrapped};
+use crate::tables::{group_sentences, software_sentences, wrapped};
 
 use account::Account;
 use sources::Seen;
@@ -177,6 +177,7 @@ impl Story<'_> {
         }
         lines.extend(doubted_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
+        lines.extend(group_sentences(note));
         let effect = self.effect(note);
         let could = seen.get(SignalKind::EligibleTokens).is_some_and(|tokens| tokens > 0.0);
         let served = seen.get(SignalKind::ExternalHitTokens);

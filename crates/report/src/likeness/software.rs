@@ -88,7 +88,12 @@ impl SoftwareNote {
 
     /// Whether some arm said what it is.
     pub fn has_facts(&self) -> bool {
-        self.arms.iter().any(|arm| !arm.facts.is_empty())
+        self.that_ran().next().is_some()
+    }
+
+    /// Arms that said what they are.
+    pub(crate) fn that_ran(&self) -> impl Iterator<Item = &ArmSoftware> {
+        self.arms.iter().filter(|arm| !arm.facts.is_empty())
     }
 
     /// Facts that some arms show and that are not the same in all arms that ran.
@@ -114,8 +119,7 @@ impl SoftwareNote {
 
     /// The different values of the arms that ran; nothing where one does not show it.
     fn shown(&self, kind: FactKind) -> BTreeSet<Option<String>> {
-        let ran = self.arms.iter().filter(|arm| !arm.facts.is_empty());
-        ran.map(|arm| arm.shown(kind)).collect()
+        self.that_ran().map(|arm| arm.shown(kind)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use weir_model::AnswerFacts;
 use weir_model::answers::OtherLength;
 
-use crate::comparison::DeploymentComparison;
+use crate::comparison::{DeploymentComparison, GroupNote};
 
 /// Goes before a figure of tokens that is one of stream events.
 const MARK: &str = "~";
@@ -53,7 +53,7 @@ const REMARKS: [Remark; 9] = [
         of: |facts| facts.in_one_piece,
         words: |_| {
             "came in one piece: the stream was held back, or not asked for. Their TTFT is the time \
-             of the whole answer, and ITL and TPOT say nothing of the engine."
+             of the whole answer. Where most are such, there is no ITL and no TPOT."
                 .to_owned()
         },
     },
@@ -96,8 +96,18 @@ pub fn answer_sentences(of: &DeploymentComparison) -> Vec<String> {
     let groups = of.groups.iter();
     let groups: Vec<(&str, AnswerFacts)> =
         groups.filter_map(|group| Some((group.level.as_str(), group.answers?))).collect();
+    sentences(&groups)
+}
+
+/// What is to be known of the answers of an arm at a level, one sentence each.
+pub(crate) fn group_sentences(of: &GroupNote) -> Vec<String> {
+    let answers = of.answers.map(|facts| (of.level.as_str(), facts));
+    sentences(answers.as_slice())
+}
+
+fn sentences(groups: &[(&str, AnswerFacts)]) -> Vec<String> {
     let mut all = AnswerFacts::default();
-    for (_, facts) in &groups {
+    for (_, facts) in groups {
         all.merge(facts);
     }
     let sentence = |remark: &Remark| {

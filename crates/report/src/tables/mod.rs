@@ -13,6 +13,7 @@ mod tokens;
 
 use serde::Serialize;
 
+pub(crate) use answers::group_sentences;
 pub use answers::{answer_sentences, marked_tokens};
 pub use deployment::{
     arms_table, compact_table, equal_level_table, explanations_table, figure_text, level_table,

@@ -51,10 +51,15 @@ pub fn software_sentences(of: &DeploymentComparison) -> Vec<String> {
         let common = note.common();
         let common: Vec<String> =
             common.iter().map(|(kind, value)| format!("{} ({value})", name(*kind))).collect();
-        let (who, verb) =
-            if note.arms.len() == 1 { ("The arm", "shows") } else { ("All arms are alike", "in") };
+        let ran: Vec<&str> = note.that_ran().map(|arm| arm.arm.as_str()).collect();
+        let who = match ran.as_slice() {
+            [_] if note.arms.len() == 1 => "The arm shows".to_owned(),
+            [arm] => format!("Of the arms, only {arm} ran, and shows"),
+            all if all.len() < note.arms.len() => "All arms that ran are alike in".to_owned(),
+            _ => "All arms are alike in".to_owned(),
+        };
         if !common.is_empty() {
-            sentences.push(format!("{who} {verb}: {}.", common.join(", ")));
+            sentences.push(format!("{who}: {}.", common.join(", ")));
         }
         let unseen: Vec<&str> = note.unseen().into_iter().map(name).collect();
         if !unseen.is_empty() {

@@ -10,7 +10,8 @@ use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, explain};
 use weir_report::likeness::judge;
 use weir_report::oracle::{self, AnswerCount};
-use weir_report::results::{Provenance, Results};
+use weir_report::results::{CellResult, Provenance, Results};
+use weir_report::tables::software_sentences;
 use weir_spec::Experiment;
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::Plan;
@@ -174,4 +175,20 @@ fn endpoints_are_what_they_show() {
             assert_eq!(difference.is.as_ref(), Some(&connector), "{arm}");
         }
     }
+}
+
+#[test]
+fn an_arm_that_did_not_run_is_alike_in_nothing() {
+    let plan = plan(false);
+    let mut results = results(&plan, false);
+    let sentence = |results: &Results<'_>| {
+        let seen = Comparison::of(results).unwrap();
+        software_sentences(&seen.deployments[0]).remove(0)
+    };
+    assert!(sentence(&results).starts_with("All arms are alike in: "));
+    let arm = |result: &CellResult| plan.cells[result.cell].arm;
+    results.cells.retain(|result| arm(result) != 1);
+    assert!(sentence(&results).starts_with("All arms that ran are alike in: "));
+    results.cells.retain(|result| arm(result) == 0);
+    assert!(sentence(&results).starts_with("Of the arms, only no-offload ran, and shows: "));
 }

@@ -1,9 +1,9 @@
 //! Errors of the load generator against what is compared.
 
-use weir_model::{Lateness, Nanos, Refusal};
+use weir_model::{AnswerFacts, Lateness, Nanos, Refusal};
 use weir_report::comparison::Comparison;
 use weir_report::precision::{Bound, judge};
-use weir_report::results::Results;
+use weir_report::results::{CellResult, Results};
 use weir_report::terminal;
 use weir_spec::plan::{Plan, Target, Tolerance};
 
@@ -67,6 +67,28 @@ fn an_error_is_held_against_what_is_compared() {
             assert_eq!(group.bounds["ttft_mean_ms"], Bound::AtMost { value: 60.0 });
         }
     }
+}
+
+/// Gaps of an answer that something held back are not those of its engine.
+#[test]
+fn answers_in_one_piece_have_no_time_between_tokens() {
+    let plan = live_plan();
+    let change = |in_one_piece, key| {
+        let mut results = inexact(&plan, 0.1, 0.05);
+        let arm = |result: &CellResult| plan.cells[result.cell].arm;
+        for result in results.cells.iter_mut().filter(|result| arm(result) == 2) {
+            let answers = AnswerFacts { by_usage: 20, in_one_piece, ..AnswerFacts::default() };
+            result.record.figures.answers = Some(answers);
+        }
+        let seen = judged(results);
+        let change = seen.deployments[0].change("native-offload", key, "c50");
+        change.and_then(|delta| delta.change.clone())
+    };
+    for key in ["tpot_mean_ms", "itl_mean_ms"] {
+        assert!(change(10, key).is_some(), "{key}");
+        assert!(change(11, key).is_none(), "{key}");
+    }
+    assert!(change(20, "e2e_mean_ms").is_some());
 }
 
 #[test]

@@ -7,6 +7,11 @@ use crate::plan::Arm;
 
 /// Two who counted the same tokens agree up to this: their windows end a request apart.
 const AGREE: f64 = 0.25;
+/// A store that took a mechanism's chunks gained at least this share of them as keys: a chunk may be
+/// written twice.
+const GAINED: f64 = 0.5;
+/// Of fewer chunks than this nothing is said: those on their way are not there yet.
+const CHUNKS_MIN: f64 = 8.0;
 /// What every arm is told whose keys may not have been understood.
 const CHECK_KEYS: &str = "check that the connector is loaded and that its keys are those of its \
                           version";
@@ -28,7 +33,9 @@ pub(super) fn void(
     signals: &Signals,
     claims: &[Claim],
 ) -> Option<Decision> {
-    unreached(arm, facts, signals, claims).or_else(|| empty_tier(arm, signals, claims))
+    unreached(arm, facts, signals, claims)
+        .or_else(|| empty_tier(arm, signals, claims))
+        .or_else(|| store_of_others(arm, signals, claims))
 }
 
 /// A mechanism that nothing reached, or that said that it would not act.
@@ -112,6 +119,36 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
     Some(decided(claims.to_vec(), words, &remedy))
 }
 
+/// A store that gained hardly a key of all that the mechanism says that it put there. Others who
+/// read and write it can make its bytes look like the arm's.
+fn store_of_others(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision> {
+    let offload = arm.offload.as_ref()?;
+    let store = offload.store.as_ref()?;
+    let added = signals.get(SignalKind::StoreKeysAdded)?;
+    // Keys with the arm's own names say where they are.
+    if signals.get(SignalKind::StoreKeys).is_some() {
+        return None;
+    }
+    let mut stores = signals.0.get(&SignalKind::StoredBytes)?.iter();
+    let stored = stores.find(|signal| signal.tier == Some(TierKind::Remote))?;
+    let chunks = stored.value / offload.kept(offload.chunk_tokens.into()).0.max(1) as f64;
+    let is_so = chunks >= CHUNKS_MIN && added < GAINED * chunks;
+    is_so.then(|| Decision {
+        verdict: Verdict::Unverified,
+        claims: claims.to_vec(),
+        explanation: format!(
+            "{} put {chunks:.0} chunks into a store, and the {} that the arm names gained {added:.0} \
+             keys: nothing shows that they are one store.",
+            stored.source.who, store.product
+        ),
+        remedy: Some(
+            "check that store.address is the store that the mechanism was told, and keep others \
+             from it"
+                .to_owned(),
+        ),
+    })
+}
+
 /// What was served out of a tier, as those say who counted it.
 enum Hits {
     /// Nothing beyond a rounding.
@@ -174,7 +211,7 @@ pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the righ
                                and its keys no life that ends";
 
 /// What helps where host memory let go of blocks before they were written farther.
-const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \
+pub(super) const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \
                            there stands in the nearest";
 
 /// How many stores a tier refused, and who says so; nothing where it did not.

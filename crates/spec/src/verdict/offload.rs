@@ -290,14 +290,23 @@ impl Farthest {
             return unverified(claims, &format!("what {name} served"));
         }
         let refused = inaction::refusals(self.tier, signals);
+        let before = inaction::refusals(TierKind::Host, signals);
         let evicted = signals.get_of(self.tier, SignalKind::EvictedBytes).unwrap_or(0.0);
         let remedy = if refused.is_some() || evicted > 0.0 {
             inaction::ROOM.to_owned()
+        } else if before.is_some() {
+            inaction::NEARER_ROOM.to_owned()
         } else {
             "smaller nearer tiers, or a larger working set, so that they do not hold it all"
                 .to_owned()
         };
-        let refused = refused.map_or_else(String::new, |of| format!(" It refused {of}."));
+        let refused = match (refused, before) {
+            (Some(refused), _) => format!(" It refused {refused}."),
+            (None, Some(before)) => {
+                format!(" Host memory, which leads there, refused {before}.")
+            }
+            (None, None) => String::new(),
+        };
         let evicted = if evicted > 0.0 {
             format!(" It let go of {}.", Bytes(evicted as u64))
         } else {

@@ -358,6 +358,26 @@ fn a_store_that_gave_nothing_away_is_not_the_one_that_served() {
 }
 
 #[test]
+fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
+    let [(arm, hits, keys), _] = farther();
+    let of = |chunks: f64, added: f64, counted: Option<f64>| {
+        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 3_000.0)]);
+        // Others read and write as much as the mechanism.
+        for who in ["mechanism", "store INFO"] {
+            let bytes = chunks * f64::from(1 << 20);
+            seen.add_of(TierKind::Remote, SignalKind::StoredBytes, bytes, who);
+        }
+        seen.add(SignalKind::StoreKeysAdded, added, "store");
+        counted.iter().for_each(|count| seen.add(keys, *count, "store"));
+        verdict(&arm, 1, &seen)
+    };
+    assert_eq!(of(24.0, 11.0, None), Verdict::Unverified);
+    assert_eq!(of(24.0, 12.0, None), Verdict::Effective);
+    assert_eq!(of(7.0, 0.0, None), Verdict::Effective, "they may be on their way");
+    assert_eq!(of(24.0, 0.0, Some(24.0)), Verdict::Effective, "its own keys were counted there");
+}
+
+#[test]
 fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
     for (arm, hits, held) in farther() {
         let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
@@ -383,6 +403,10 @@ fn refusals_of_the_farthest_tier_are_named_with_their_count() {
         let silent = decide(&arm, &facts(1), &seen);
         assert!(!silent.explanation.contains("refused"), "{}", silent.explanation);
         seen.add_of(TierKind::Host, SignalKind::StoreFailures, 7.0, "host memory's");
+        let before = decide(&arm, &facts(1), &seen);
+        let refused = "Host memory, which leads there, refused 7 stores (host memory's).";
+        assert!(before.explanation.ends_with(refused), "{}", before.explanation);
+        assert!(before.remedy.unwrap().starts_with("a larger nearest tier"));
         seen.add_of(tier, SignalKind::StoreFailures, 24.0, "the tier's own");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));

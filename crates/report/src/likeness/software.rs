@@ -36,6 +36,9 @@ pub struct SoftwareNote {
     /// Names of variables that all arms have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// Endpoints: arms whose `bytes` nothing showed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sizes_unseen: Vec<String>,
 }
 
 impl SoftwareNote {
@@ -74,6 +77,15 @@ impl SoftwareNote {
                     known.extend(values.into_iter().cloned());
                 }
             }
+        }
+        if matches!(plan.target, Target::Endpoint(_)) {
+            let arms = plan.deployments[deployment].arms.iter().zip(&note.arms);
+            let unseen = arms.filter(|(arm, seen)| {
+                arm.offload.is_some()
+                    && !seen.facts.is_empty()
+                    && !seen.facts.contains_key(&FactKind::HostBytes)
+            });
+            note.sizes_unseen = unseen.map(|(arm, _)| arm.name.clone()).collect();
         }
         note
     }

@@ -66,6 +66,10 @@ pub fn software_sentences(of: &DeploymentComparison) -> Vec<String> {
             sentences.push(format!("Unverified, because no arm shows it: {}.", unseen.join(", ")));
         }
     }
+    if !note.sizes_unseen.is_empty() {
+        let arms = note.sizes_unseen.join(", ");
+        sentences.push(format!("Unverified, because nothing shows it: the bytes of {arms}."));
+    }
     let mut given = Vec::new();
     if !note.vllm_args.is_empty() {
         given.push(format!("vllm_args {}", note.vllm_args.join(" ")));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_model::{Differing, FactKind, FactValue, Verdict};
+use weir_model::{Differing, FactKind, FactSource, FactValue, Verdict};
 use weir_record::{CellStatus, Evidence};
 use weir_report::artifacts::report;
 use weir_report::comparison::Comparison;
@@ -14,7 +14,7 @@ use weir_report::results::{CellResult, Provenance, Results};
 use weir_report::tables::software_sentences;
 use weir_spec::Experiment;
 use weir_spec::likeness::against_plan;
-use weir_spec::plan::Plan;
+use weir_spec::plan::{EndpointTarget, Plan, Target};
 
 use crate::fixture;
 
@@ -191,4 +191,23 @@ fn an_arm_that_did_not_run_is_alike_in_nothing() {
     assert!(sentence(&results).starts_with("All arms that ran are alike in: "));
     results.cells.retain(|result| arm(result) == 0);
     assert!(sentence(&results).starts_with("Of the arms, only no-offload ran, and shows: "));
+}
+
+#[test]
+fn what_an_endpoint_does_not_show_of_its_tiers_is_unverified() {
+    let unseen = |plan: &Plan, has_bytes: bool| {
+        let mut results = results(plan, true);
+        let evidence = results.cells.iter_mut().filter_map(|result| result.evidence.as_mut());
+        for evidence in evidence.filter(|_| has_bytes) {
+            evidence.facts.add(FactKind::HostBytes, "vllm-0", FactValue::Count(1), FactSource::Metrics);
+        }
+        let seen = Comparison::of(&results).unwrap();
+        let is_of_bytes = |sentence: &String| sentence.contains("the bytes of native-offload");
+        software_sentences(&seen.deployments[0]).iter().any(is_of_bytes)
+    };
+    let local = plan(true);
+    let endpoint = Plan { target: Target::Endpoint(EndpointTarget::default()), ..local.clone() };
+    assert!(!unseen(&local, false));
+    assert!(unseen(&endpoint, false));
+    assert!(!unseen(&endpoint, true));
 }

@@ -137,8 +137,8 @@ fn store_of_others(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Dec
         verdict: Verdict::Unverified,
         claims: claims.to_vec(),
         explanation: format!(
-            "{} put {chunks:.0} chunks into a store, and the {} that the arm names gained {added:.0} \
-             keys: nothing shows that they are one store.",
+            "{} tells of {chunks:.0} chunks put into a store, and the {} that the arm names gained \
+             {added:.0} keys: nothing shows that they are one store.",
             stored.source.who, store.product
         ),
         remedy: Some(

@@ -20,6 +20,8 @@
 //! | the disk is memory, and too small | `placebos::a_disk_that_is_memory_..` | `disk-is-memory` |
 //! | an endpoint has another mechanism, or none; a control has one | `endpoints::endpoints_are_what_..`, `vllm::placebo` | `endpoint-other-mechanism`, `endpoint-without-connector`, `endpoint-control-with-connector` |
 //! | chunks are longer than prompts | `placebos::prompts_that_fill_no_chunk_..` | `native-chunk-too-long`, `lmcache-chunk-too-long` |
+//! | chunks are longer than what prompts share | `placebos::prompts_that_fill_no_chunk_..` | `native-chunk-beyond-prefix` |
+//! | a store of others stands for the arm's | | `endpoint-store-of-others` |
 //! | nothing is asked twice in the window | `placebos::prompts_that_fill_no_chunk_..` | `native-no-reuse` |
 //! | every request of a load is refused | `endpoints::endpoints_are_what_..`; all fail later: `failing.rs` | |
 //! | a part stands still | `endpoints::parts_that_stand_still_..`, `deaths::a_part_that_dies_..` | `engine-stopped`, `lmcache-stopped`, `lmcache-paused` |

@@ -142,11 +142,15 @@ fn prompts_that_fill_no_chunk_or_do_not_come_round_are_named() {
     }
     let Some(_alone) = ready(test, &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let long = "[{preset: native-offload, bytes: 200MiB, chunk_tokens: 1088}]";
+    // Prompts of 1,040 tokens have 1,000 in common.
+    let long = "[{preset: native-offload, bytes: 200MiB, chunk_tokens: 1088}, \
+                {preset: native-offload, name: shared, bytes: 200MiB, chunk_tokens: 1024}]";
     experiment(folder.path(), long, PRESSED, REQUESTS);
     let answer = measured(folder.path());
     let void = ("{\"void\":\"no-operation\"}", "No request fills a chunk of 1088 tokens");
     assert_judged(folder.path(), "native-offload", void, &answer);
+    let shared = ("{\"overhead-only\":\"chunk-too-long\"}", "A chunk of 1024 tokens is longer");
+    assert_judged(folder.path(), "shared", shared, &answer);
     // Far more prefixes than requests.
     let folder = tempfile::tempdir().unwrap();
     let many = "{prefixes: 4000, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";

@@ -116,7 +116,7 @@ impl<'a> Contest<'a> {
         if self.done == 0 {
             let mut sum = Duration::ZERO;
             for (bench, block) in benches.iter_mut().zip(blocks) {
-                sum += expected(bench, block, false)?.unwrap_or_default();
+                sum += expected(bench, block, None)?.unwrap_or_default();
             }
             self.expected = Some(sum);
         }

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use weir_store::{Fetched, Get};
 
 use crate::config::{BlockSize, Point, ProbeConfig, Work};
-use crate::differential::DEVICE_FILE_BYTES;
 use crate::error::ProbeError;
 use crate::keys::KeySpace;
-use crate::origin::Reader;
 use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT};
 use crate::server::ServerAt;
 use crate::session::{differential_works, lookup_point};
@@ -27,14 +25,16 @@ pub(crate) struct Pace {
     remove: f64,
     /// Making the buffers of one block ready for one measurement.
     prepare: f64,
+    /// What is around a warm-up or a measurement.
+    around: f64,
     /// Letting the whole cache go once.
     cool: f64,
     /// Blocks between two coolings.
     cold_part: Option<u64>,
     /// Runs of half a measured time that the differential of a point has.
     layers: f64,
-    /// Whether the device alone is among them.
-    has_device: bool,
+    /// What making them ready takes for each kind of work; nothing where there are none.
+    baselines: Option<f64>,
     working: u64,
     /// New blocks of a lap, all of which are removed behind it.
     lap: u64,
@@ -42,17 +42,19 @@ pub(crate) struct Pace {
     threads: u32,
 }
 
-/// How long a session will take, by the operations of the point with the most threads.
+/// How long a session will take, by the operations of the point with the most threads. `baselines`
+/// is what making them took, where differential runs are made.
 pub(crate) fn expected(
     bench: &mut Bench<'_>,
     block: BlockSize,
-    differential: bool,
+    baselines: Option<Duration>,
 ) -> Result<Option<Duration>, ProbeError> {
     let points = bench.config().points().into_iter().filter(|point| point.block == block);
     let widest = points.max_by_key(|point| u64::from(point.threads) * u64::from(point.depth));
     let Some(point) = widest else { return Ok(None) };
-    let pace = bench.pace(point)?;
-    Ok(Some(pace.session(bench.config(), block, differential)))
+    let mut pace = bench.pace(point)?;
+    pace.baselines = baselines.map(|baselines| baselines.as_secs_f64());
+    Ok(Some(pace.session(bench.config(), block)))
 }
 
 impl Bench<'_> {
@@ -85,6 +87,12 @@ impl Bench<'_> {
         let began = Instant::now();
         self.tier().contains(some, began + self.config().deadline, &mut present)?;
         let lookup_alone = began.elapsed().as_secs_f64() / some.len() as f64;
+        let reads = Point { work: Work::Read, ..point };
+        // The least of some: what disturbs the first is not there each time.
+        let mut around = f64::INFINITY;
+        for _ in 0..3 {
+            around = around.min(self.around_phase(reads)?.as_secs_f64());
+        }
         let (mut cool, mut load) = (0.0, 0.0);
         if self.is_cold() {
             let began = Instant::now();
@@ -93,10 +101,10 @@ impl Bench<'_> {
             load = self.load_pace(&keys, point);
         }
         self.remove(&keys)?;
-        let (layers, has_device) = match (self.server_at(), self.origin().reader) {
-            (Some(ServerAt::Machine), _) => (3.5, false),
-            (None, Reader::Own) if self.origin().has_device() => (2.5, true),
-            _ => (1.5, false),
+        let layers = match self.server_at() {
+            Some(ServerAt::Machine) => 3.5,
+            None if self.origin().has_device() => 2.5,
+            _ => 1.5,
         };
         Ok(Pace {
             store: (stored - lookup).max(0.0),
@@ -105,10 +113,11 @@ impl Bench<'_> {
             lookup_alone,
             remove,
             prepare,
+            around,
             cool,
             cold_part: self.cold_part(&Point { work: Work::Read, ..point }),
             layers,
-            has_device,
+            baselines: None,
             working,
             lap: self.lap_blocks(&point),
             threads: point.threads,
@@ -162,7 +171,7 @@ impl Pace {
         let buffers = f64::from(point.threads) * f64::from(point.depth);
         // A batch that has begun is ended.
         let batch = f64::from(point.depth) * self.store * f64::from(self.threads);
-        let mut seconds = duration + warmup + 2.0 * batch + buffers * self.prepare;
+        let mut seconds = duration + warmup + 2.0 * (batch + self.around) + buffers * self.prepare;
         if point.work.reads() {
             seconds += self.working as f64 * self.lookup_of(point.threads) + buffers * self.prepare;
             if let Some(part) = self.cold_part {
@@ -173,13 +182,14 @@ impl Pace {
         if point.work.writes_new() {
             let lap = self.lap as f64 * self.store;
             let laps = |time: f64| if lap > 0.0 { (time / lap).ceil().max(1.0) } else { 1.0 };
-            seconds += (laps(duration) + laps(warmup)) * self.lap as f64 * self.remove;
+            let laps = laps(duration) + laps(warmup);
+            seconds += laps * self.lap as f64 * self.remove + (laps - 2.0) * self.around;
         }
         seconds
     }
 
     /// Seconds of all that is done with blocks of one size.
-    fn seconds(&self, config: &ProbeConfig, block: BlockSize, differential: bool) -> f64 {
+    fn seconds(&self, config: &ProbeConfig, block: BlockSize) -> f64 {
         let repeats = f64::from(config.repeats);
         let limits = &config.limits;
         let (duration, warmup) = (limits.duration.as_secs_f64(), limits.warmup.as_secs_f64());
@@ -190,16 +200,14 @@ impl Pace {
         let points: Vec<Point> = points.collect();
         let runs = points.iter().map(|point| self.run(point, measured, warmup));
         let mut seconds = repeats * runs.sum::<f64>();
-        if differential {
+        if let Some(baselines) = self.baselines {
             let half = duration / 2.0;
             for work in differential_works(config) {
                 // With how many threads is not known before: something between.
                 let middle = points[points.len() / 2];
                 let tier = self.run(&Point { work, ..middle }, half, warmup / 2.0);
                 seconds += repeats * (tier + (self.layers - 1.0) * half + warmup / 2.0);
-                if self.has_device {
-                    seconds += DEVICE_FILE_BYTES as f64 / block.bytes.0 as f64 * self.store;
-                }
+                seconds += baselines;
             }
         }
         if let Some(point) = lookup_point(config, block) {
@@ -224,18 +232,13 @@ impl Pace {
     }
 
     /// The whole session, after the first tier was opened for blocks of `of` bytes.
-    pub(crate) fn session(
-        self,
-        config: &ProbeConfig,
-        of: BlockSize,
-        differential: bool,
-    ) -> Duration {
+    pub(crate) fn session(self, config: &ProbeConfig, of: BlockSize) -> Duration {
         let seconds: f64 = config
             .blocks
             .iter()
             .map(|block| {
                 let times = block.bytes.0 as f64 / of.bytes.0 as f64;
-                self.scaled(times).seconds(config, *block, differential)
+                self.scaled(times).seconds(config, *block)
             })
             .sum();
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)

@@ -429,6 +429,14 @@ impl<'a> Bench<'a> {
         Ok(phase)
     }
 
+    /// What starting threads, asking the server and adding up take around a phase of one batch.
+    pub(crate) fn around_phase(&mut self, point: Point) -> Result<Duration, ProbeError> {
+        let mut workers = self.workers(&point, 0)?;
+        let began = Instant::now();
+        let phase = self.phase(&mut workers, point, NO_LIMIT, &AtomicU64::new(1))?;
+        Ok(began.elapsed().saturating_sub(phase.wall))
+    }
+
     /// Blocks after which the tier is cooled again; nothing where it is not.
     pub(crate) fn cold_part(&self, point: &Point) -> Option<u64> {
         let least = u64::from(point.threads) * u64::from(point.depth);

@@ -4,7 +4,7 @@
 //! meantime makes all points' spread larger and not one point's figure smaller.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use weir_model::{Bytes, HeldIn, LoadedFrom};
@@ -14,8 +14,8 @@ use weir_store::{Slab, Tier};
 
 use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
 use crate::differential::{
-    Behind, Bounds, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun, RawRun, bounds,
-    copy_run, raw_run,
+    Behind, Bounds, CopySource, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun,
+    RawRun, bounds, copy_run, raw_run,
 };
 use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
@@ -131,6 +131,8 @@ pub struct Session<'a> {
     traces: &'a [(BlockSize, Trace)],
     /// Whether differential runs are made.
     differential: bool,
+    /// What they copy from, once it was made.
+    source: Option<Arc<CopySource>>,
     stop: &'a (dyn Fn() -> bool + Sync),
     progress: &'a mut dyn FnMut(Step<'_>),
     done: usize,
@@ -155,9 +157,18 @@ impl<'a> Session<'a> {
         stop: &'a (dyn Fn() -> bool + Sync),
         progress: &'a mut dyn FnMut(Step<'_>),
     ) -> Self {
-        let measured = Measured::default();
-        let (done, expected) = (0, None);
-        Self { config, subject, traces, differential, stop, progress, done, expected, measured }
+        Self {
+            config,
+            subject,
+            traces,
+            differential,
+            source: None,
+            stop,
+            progress,
+            done: 0,
+            expected: None,
+            measured: Measured::default(),
+        }
     }
 
     /// Steps of the differential runs: one per repeat, size of blocks, and work.
@@ -216,7 +227,8 @@ impl<'a> Session<'a> {
     fn block(&mut self, block: BlockSize) -> Result<(), ProbeError> {
         let mut bench = self.bench(block)?;
         if self.done == 0 && self.traces.is_empty() {
-            self.expected = expected(&mut bench, block, self.differential)?;
+            let baselines = self.baselines_time(block)?;
+            self.expected = expected(&mut bench, block, baselines)?;
         }
         let done = self.points(block, &mut bench);
         let compared = match &done {
@@ -233,6 +245,30 @@ impl<'a> Session<'a> {
         // Also after a failure nothing of ours is left in somebody's store, if it can be helped.
         let tidied = bench.tidy();
         done.and(compared).and(tidied)
+    }
+
+    /// What is copied from: made once, and before the time is announced.
+    fn source(&mut self) -> Result<Option<Arc<CopySource>>, ProbeError> {
+        if self.source.is_none() {
+            let largest = self.config.blocks.iter().map(|block| block.bytes.0).max();
+            self.source = CopySource::new(largest.unwrap_or(1) as usize)?.map(Arc::new);
+        }
+        Ok(self.source.clone())
+    }
+
+    /// How long what the tier is compared with takes to be made; nothing where it is not.
+    fn baselines_time(&mut self, block: BlockSize) -> Result<Option<Duration>, ProbeError> {
+        let points = self.config.points();
+        let compared = |point: &&Point| {
+            self.differential
+                && point.block == block
+                && differential_works(self.config).contains(&point.work)
+        };
+        let Some(point) = points.iter().find(compared) else { return Ok(None) };
+        self.source()?;
+        let began = Instant::now();
+        drop(self.subject.baselines(point)?);
+        Ok(Some(began.elapsed()))
     }
 
     fn points(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
@@ -264,14 +300,19 @@ impl<'a> Session<'a> {
 
     /// The differential runs, at the point with the largest rate.
     fn compare(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
-        for work in differential_works(self.config) {
+        let works = differential_works(self.config);
+        if works.is_empty() {
+            return Ok(());
+        }
+        let Some(source) = self.source()? else { return Ok(()) };
+        for work in works {
             let measured = self.measured.points.iter();
             let rates = measured
                 .filter(|result| result.point.block == block && result.point.work == work)
                 .filter_map(|result| Some((result.main()?.gb_per_s.median, result.point)));
             let Some((_, point)) = rates.max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
             let mut baselines = self.subject.baselines(&point)?;
-            if let Some(layers) = self.layers(point, bench, &mut baselines)? {
+            if let Some(layers) = self.layers(point, bench, (&source, &mut baselines))? {
                 let bounds = bounds(&layers);
                 self.measured.whereabouts.push(Whereabouts { point, layers, bounds });
             }
@@ -284,7 +325,7 @@ impl<'a> Session<'a> {
         &mut self,
         point: Point,
         bench: &mut Bench<'_>,
-        baselines: &mut Baselines,
+        (source, baselines): (&CopySource, &mut Baselines),
     ) -> Result<Option<Layers>, ProbeError> {
         let time = self.config.limits.duration / 2;
         let limits = Limits {
@@ -302,21 +343,21 @@ impl<'a> Session<'a> {
         let config = ProbeConfig { working_set, ..self.config.clone() };
         let mut null = match null {
             Some(opened) => {
-                let slab = buffers(self.config, point.block.bytes)?;
+                // Its blocks are free between two measurements.
+                let slab = Arc::clone(bench.slab());
                 let bench = Bench::new(&config, opened.tier, point.block, slab, self.stop)?;
                 Some(bench.with_server(opened.server).with_limits(limits).without_keyspace())
             }
             None => None,
         };
         let [mut copy, mut raws, mut nulls, mut tiers] = [(); 4].map(|()| Runs::default());
-        let bytes = point.block.bytes.0 as usize;
         for repeat in 0..self.config.repeats {
             if (self.stop)() {
                 break;
             }
             self.step(&format!("where the time goes: {}", label(&point)));
-            copy.plain(copy_run(point.threads, point.depth, bytes, time / 2)?);
-            without_tier(baselines, (point, bench.working_blocks()), time, &mut raws)?;
+            copy.plain(copy_run(source, bench.slab(), point.threads, point.depth, time / 2));
+            without_tier(baselines, point, bench, time, &mut raws)?;
             if let Some(null) = &mut null {
                 nulls.tier(null.measure(point, repeat)?);
             }
@@ -347,21 +388,22 @@ impl<'a> Session<'a> {
 /// The way to the device or the server without the tier, once.
 fn without_tier(
     baselines: &Baselines,
-    (point, working): (Point, u64),
+    point: Point,
+    bench: &Bench<'_>,
     time: Duration,
     runs: &mut Runs,
 ) -> Result<(), ProbeError> {
-    let Point { block, threads, depth, work } = point;
+    let Point { threads, depth, work, .. } = point;
     // As many at once as the tier has: a batch of loads has no key twice.
-    let depth = if work.reads() { u64::from(depth).min(working) as u32 } else { depth };
+    let depth =
+        if work.reads() { u64::from(depth).min(bench.working_blocks()) as u32 } else { depth };
     match baselines {
         Baselines::Disk(Some(device)) => {
             let work = if work.reads() { DeviceWork::Read } else { DeviceWork::Write };
             runs.plain(device.run(work, threads * depth, time)?);
         }
         Baselines::Store { raw: Some(server), .. } => {
-            let bytes = block.bytes.0 as usize;
-            runs.raw(raw_run(server, work.reads(), threads, depth, bytes, time)?);
+            runs.raw(raw_run(server, work.reads(), threads, depth, bench.slab(), time)?);
         }
         _ => {}
     }

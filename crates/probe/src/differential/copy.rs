@@ -16,21 +16,31 @@ const SOURCE_BYTES: usize = 256 << 20;
 /// Blocks copied between two looks at the clock.
 const UNTIMED: usize = 8;
 
-/// Copies blocks with so many threads, each into `depth` buffers of its own, for some time.
+/// What is copied from. Large pages for it may take the kernel a second, so it is made once.
+#[derive(Debug)]
+pub struct CopySource(Block);
+
+impl CopySource {
+    /// For blocks of at most this size. Nothing where there is no memory for it.
+    pub fn new(largest: usize) -> Result<Option<Self>, ProbeError> {
+        let slab = Slab::new(1, SOURCE_BYTES.max(2 * largest))?;
+        Ok(slab.take().map(Self))
+    }
+}
+
+/// Copies blocks with so many threads, each into `depth` blocks of the slab, for some time. Nothing
+/// where the slab has too few.
 pub fn copy_run(
+    CopySource(from): &CopySource,
+    slab: &Arc<Slab>,
     threads: u32,
     depth: u32,
-    block_bytes: usize,
     time: Duration,
-) -> Result<Option<PlainRun>, ProbeError> {
-    let sources = (SOURCE_BYTES / block_bytes).max(2);
-    let slab = Slab::new(sources as u32 + threads * depth, block_bytes)?;
-    let take = |count: usize| take(&slab, count);
-    let Some(from) = take(sources) else { return Ok(None) };
-    let into: Option<Vec<Vec<Block>>> = (0..threads).map(|_| take(depth as usize)).collect();
-    let Some(into) = into else { return Ok(None) };
+) -> Option<PlainRun> {
+    let into: Option<Vec<Vec<Block>>> = (0..threads).map(|_| take(slab, depth as usize)).collect();
+    let into = into?;
     let start = Barrier::new(threads as usize);
-    let (from, start) = (&from, &start);
+    let start = &start;
     let moved: Vec<Moved> = std::thread::scope(|scope| {
         let copies: Vec<_> = into
             .into_iter()
@@ -42,7 +52,7 @@ pub fn copy_run(
             .map(|copy| copy.join().unwrap_or_else(|why| std::panic::resume_unwind(why)))
             .collect()
     });
-    Ok(PlainRun::of(&moved))
+    PlainRun::of(&moved)
 }
 
 fn take(slab: &Arc<Slab>, count: usize) -> Option<Vec<Block>> {
@@ -51,20 +61,23 @@ fn take(slab: &Arc<Slab>, count: usize) -> Option<Vec<Block>> {
 
 /// One thread's copies.
 fn copies(
-    from: &[Block],
+    from: &[u8],
     mut into: Vec<Block>,
     thread: usize,
     start: &Barrier,
     time: Duration,
 ) -> Moved {
-    let mut place = thread * from.len() / 7;
+    let block_bytes = into.first().map_or(1, |block| block.len());
+    let sources = from.len() / block_bytes;
+    let mut place = thread * sources / 7;
     let mut bytes = 0;
     start.wait();
     let (began, used) = (Instant::now(), cpu::of_thread());
     while began.elapsed() < time {
         for _ in 0..UNTIMED {
             let count = into.len();
-            let source = &from[place % from.len()];
+            let offset = place % sources * block_bytes;
+            let source = &from[offset..offset + block_bytes];
             let block = &mut into[place % count];
             block.copy_from_slice(source);
             bytes += black_box(&**block).len() as u64;
@@ -80,7 +93,9 @@ mod tests {
 
     #[test]
     fn copies_take_processor_time_for_all_of_their_time() {
-        let run = copy_run(1, 2, 1 << 20, Duration::from_millis(50)).unwrap().unwrap();
+        let (source, slab) =
+            (CopySource::new(1 << 20).unwrap().unwrap(), Slab::new(2, 1 << 20).unwrap());
+        let run = copy_run(&source, &slab, 1, 2, Duration::from_millis(50)).unwrap();
         assert!(run.s_per_gb > 0.001 && run.s_per_gb < 10.0, "{run:?}");
         // Copying is computing: as much processor time as time, but for what others take.
         let share = run.client_cpu_s_per_gb / run.s_per_gb;

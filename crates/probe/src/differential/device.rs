@@ -16,7 +16,9 @@ use crate::cpu;
 use crate::error::ProbeError;
 
 /// Bytes of the file: enough that a device does not answer from its own cache alone.
-pub(crate) const FILE_BYTES: u64 = 512 << 20;
+const FILE_BYTES: u64 = 512 << 20;
+/// Bytes that are written at once when the file is made, which is not measured.
+const PIECE_BYTES: u64 = 8 << 20;
 /// Most reads or writes under way: each has a thread of its own.
 const MOST_AT_ONCE: u32 = 128;
 /// Direct access wants whole sectors.
@@ -61,7 +63,9 @@ impl Device {
         let stride = block_bytes.next_multiple_of(SECTOR);
         let blocks = (FILE_BYTES / stride).max(2);
         let device = Self { file, path: path.clone(), blocks, stride };
-        let slab = Slab::new(1, stride as usize)?;
+        let bytes = blocks * stride;
+        let piece = PIECE_BYTES.next_multiple_of(stride).min(bytes);
+        let slab = Slab::new(1, piece as usize)?;
         let Some(mut block) = slab.take() else { return Ok(None) };
         // Bytes that no device compresses away.
         let mut stream = Stream::new(0, "probe device", 0);
@@ -69,9 +73,12 @@ impl Device {
             let value = (stream.below(1 << 32) as u32).to_le_bytes();
             word.copy_from_slice(&value[..word.len()]);
         }
-        for number in 0..blocks {
-            write_block(&device.file, &block, number * stride)
+        let mut offset = 0;
+        while offset < bytes {
+            let part = piece.min(bytes - offset);
+            write_block(&device.file, &block[..part as usize], offset)
                 .map_err(|errno| failed("cannot write", errno))?;
+            offset += part;
         }
         rustix::fs::fsync(&device.file).map_err(|errno| failed("cannot write", errno))?;
         Ok(Some(device))

@@ -10,8 +10,7 @@ mod raw;
 pub use behind::Behind;
 pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, Part, PartTime, bounds};
 pub use clash::{Clash, RunKind};
-pub use copy::copy_run;
-pub(crate) use device::FILE_BYTES as DEVICE_FILE_BYTES;
+pub use copy::{CopySource, copy_run};
 pub use device::{Device, DeviceWork};
 pub use raw::{RawRun, raw_run};
 

@@ -1,6 +1,6 @@
 //! The same bytes over the same kind of connection, and no protocol but their number.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use weir_model::Nanos;
@@ -23,17 +23,16 @@ pub struct RawRun {
     pub server_cpu_s_per_gb: f64,
 }
 
-/// Moves batches of `depth` blocks with so many threads, each over a connection of its own, for
-/// some time.
+/// Moves batches of `depth` blocks of the slab with so many threads, each over a connection of its
+/// own, for some time.
 pub fn raw_run(
     server: &RawServer,
     is_read: bool,
     threads: u32,
     depth: u32,
-    block_bytes: usize,
+    slab: &Arc<Slab>,
     time: Duration,
 ) -> Result<Option<RawRun>, ProbeError> {
-    let slab = Slab::new(threads * depth, block_bytes)?;
     let mut workers = Vec::new();
     for _ in 0..threads {
         let client = RawClient::connect(server.endpoint(), PATIENCE).map_err(failed)?;
@@ -106,7 +105,8 @@ mod tests {
             let server = RawServer::start(unix).unwrap();
             for is_read in [false, true] {
                 let time = Duration::from_millis(100);
-                let run = raw_run(&server, is_read, 2, 4, 256 << 10, time).unwrap().unwrap();
+                let slab = Slab::new(8, 256 << 10).unwrap();
+                let run = raw_run(&server, is_read, 2, 4, &slab, time).unwrap().unwrap();
                 assert!(run.plain.s_per_gb > 0.0 && run.plain.client_cpu_s_per_gb > 0.0, "{run:?}");
                 assert!(run.server_cpu_s_per_gb > 0.0, "{run:?}");
             }

@@ -105,7 +105,11 @@ fn capacity(asked: &Asked) -> Option<Bytes> {
 pub(super) fn announced(config: &ProbeConfig, expected: Option<Duration>) -> String {
     let many = points_and_repeats(config);
     match expected {
-        Some(expected) => format!("{many}, about {:.0} s", expected.as_secs_f64().max(1.0)),
+        Some(expected) => {
+            let seconds = expected.as_secs_f64();
+            let digits = usize::from(seconds < 9.95);
+            format!("{many}, about {seconds:.digits$} s")
+        }
         None => format!("{many}, {} at most each", seconds(config.limits.duration)),
     }
 }

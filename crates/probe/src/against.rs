@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_model::HeldIn;
 
-use crate::config::{BlockSize, Point, ProbeConfig};
+use crate::config::{BlockSize, Point, ProbeConfig, Work};
 use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
@@ -225,6 +225,17 @@ impl Facet {
             Self::Write => "write",
             Self::Lookup => "lookup",
         }
+    }
+
+    /// Whether works measure it.
+    pub fn is_measured_by(self, works: &[Work]) -> bool {
+        works.iter().any(|work| match self {
+            Self::Read => work.reads(),
+            // An engine stores what it misses.
+            Self::Write => *work != Work::Read,
+            // Only the working set of plain loads is sure to be there.
+            Self::Lookup => *work == Work::Read,
+        })
     }
 
     fn of(self, run: &Run) -> Option<f64> {

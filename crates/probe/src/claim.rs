@@ -61,21 +61,25 @@ impl FromStr for Assertion {
     type Err = ProbeError;
 
     fn from_str(text: &str) -> Result<Self, ProbeError> {
-        let refused = || {
-            ProbeError::value(
-                "claim",
-                format!("`{text}` does not say what ratio is expected"),
-                "write `read >= 2.5`, `write <= 0.8` or `read 2..3`, of A over B",
-            )
-        };
         let trimmed = text.trim();
-        let found = Facet::ALL
-            .into_iter()
-            .find_map(|facet| Some((facet, trimmed.strip_prefix(facet.name())?.trim())));
-        let (facet, rest) = found.ok_or_else(refused)?;
+        let refused = |problem: String| {
+            let remedy = "write for example `read >= 2.5`, `write <= 0.8` or `lookup 2..3`";
+            ProbeError::value("claim", format!("`{trimmed}`: {problem}"), remedy)
+        };
+        let end = trimmed.find(|letter: char| !letter.is_alphabetic()).unwrap_or(trimmed.len());
+        let (word, rest) = trimmed.split_at(end);
+        let rest = rest.trim();
+        let facet = Facet::ALL.into_iter().find(|facet| facet.name() == word).ok_or_else(|| {
+            let found =
+                if word.is_empty() { "its beginning".to_owned() } else { format!("`{word}`") };
+            refused(format!("{found} must be `read`, `write` or `lookup`"))
+        })?;
         let number = |text: &str| {
-            let value: f64 = text.trim().parse().map_err(|_| refused())?;
-            if value > 0.0 && value <= MOST { Ok(value) } else { Err(refused()) }
+            let text = text.trim();
+            let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value <= MOST);
+            value.ok_or_else(|| {
+                refused(format!("`{text}` must be a number above 0 and at most {MOST}"))
+            })
         };
         let (low, high) = if let Some(least) = rest.strip_prefix(">=") {
             (number(least)?, f64::INFINITY)
@@ -84,10 +88,12 @@ impl FromStr for Assertion {
         } else if let Some((low, high)) = rest.split_once("..") {
             (number(low)?, number(high)?)
         } else {
-            return Err(refused());
+            let problem = format!("`{word}` must be followed by `>=`, `<=` or `LOW..HIGH`");
+            let found = if rest.is_empty() { String::new() } else { format!(", not by `{rest}`") };
+            return Err(refused(problem + &found));
         };
         if low > high {
-            return Err(refused());
+            return Err(refused(format!("the lower end {low} must not be above {high}")));
         }
         Ok(Self { facet, low, high, text: trimmed.to_owned() })
     }
@@ -124,12 +130,25 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_ratio_is_refused_with_examples() {
-        for text in
-            ["", "read", "read 2.5", "speed >= 2", "read >= fast", "read 3..2", "read >= -1"]
-        {
+    fn what_names_no_ratio_is_refused_with_what_is_expected() {
+        for (text, part) in [
+            ("", "`: its beginning must be `read`, `write` or `lookup`"),
+            ("< 0.5", "`< 0.5`: its beginning must be `read`"),
+            ("reed >= 2", "`reed >= 2`: `reed` must be `read`, `write` or `lookup`"),
+            ("READ >= 2", "`READ` must be `read`"),
+            ("readwrite >= 2", "`readwrite` must be `read`"),
+            ("read", "`read` must be followed by `>=`, `<=` or `LOW..HIGH`;"),
+            ("read 2.5", "`LOW..HIGH`, not by `2.5`"),
+            ("read < 0.5", "`LOW..HIGH`, not by `< 0.5`"),
+            ("read >= fast", "`fast` must be a number above 0"),
+            ("read >= -1", "`-1` must be a number above 0"),
+            ("read 1..nan", "`nan` must be a number above 0"),
+            ("lookup 3..2", "the lower end 3 must not be above 2"),
+        ] {
             let error = text.parse::<Assertion>().unwrap_err();
-            assert!(error.is_mistake() && error.to_string().contains("read 2..3"), "{error}");
+            let words = error.to_string();
+            assert!(error.is_mistake() && words.contains(part), "{words}");
+            assert!(words.starts_with("--claim: `") && words.contains("`lookup 2..3`"), "{words}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use weir_model::Bytes;
 use weir_store::resp::RespError;
 use weir_store::server::ServerError;
 use weir_store::{DiskError, Fault, SlabError, TierError};
@@ -53,6 +54,21 @@ pub enum ProbeError {
     /// A store cannot be started.
     #[error("{0}")]
     Server(#[from] ServerError),
+    /// A store that would be started has no room for what would be stored.
+    #[error(
+        "{product}: {wanted} would be stored, and there are {free} ({of}): shrink --working-set, \
+         or give --capacity"
+    )]
+    NoRoom {
+        /// The product.
+        product: &'static str,
+        /// Bytes of the working set and of a lap of new blocks.
+        wanted: Bytes,
+        /// Bytes that it may take.
+        free: Bytes,
+        /// Who says so.
+        of: String,
+    },
     /// There is no memory for the buffers.
     #[error("{0}")]
     Slab(#[from] SlabError),

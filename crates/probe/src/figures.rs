@@ -248,6 +248,11 @@ impl PointResult {
         })
     }
 
+    /// How far the repeats of one of its sides lie apart, percent; nothing of one.
+    pub fn spread_percent(&self, side: &SidePoint) -> Option<f64> {
+        (self.repeats.len() > 1).then(|| side.gb_per_s.spread_percent())
+    }
+
     /// Blocks that a batch of loads, or of stores, moved on average over the repeats: fewer than
     /// the depth where the working set has fewer, or where blocks were missing.
     pub fn batch_blocks(&self, is_read: bool) -> Option<f64> {

@@ -44,8 +44,8 @@ pub struct Observation {
     pub batch_s: f64,
     /// GB/s of all threads.
     pub gb_per_s: f64,
-    /// Spread of that over the repeats, percent.
-    pub spread_percent: f64,
+    /// Spread of that over the repeats, percent; nothing of one.
+    pub spread_percent: Option<f64>,
 }
 
 impl Observation {
@@ -115,7 +115,7 @@ pub fn observations(points: &[PointResult]) -> Vec<Observation> {
                 block_bytes: result.point.block.bytes.0,
                 batch_s: side.batch_us.mean.median / 1e6,
                 gb_per_s: side.gb_per_s.median,
-                spread_percent: side.gb_per_s.spread_percent(),
+                spread_percent: result.spread_percent(side),
             });
         };
         match result.point.work {
@@ -194,7 +194,11 @@ pub fn fit(
     let quality = ProfileFit {
         points: observed.len() as u32,
         rms_error_percent: rounded(100.0 * rms_error(&figures, &alone)),
-        spread_percent: rounded(observed.iter().map(|o| o.spread_percent).fold(0.0, f64::max)),
+        spread_percent: observed
+            .iter()
+            .filter_map(|one| one.spread_percent)
+            .max_by(f64::total_cmp)
+            .map(rounded),
     };
     Ok((figures, quality))
 }
@@ -267,7 +271,7 @@ mod tests {
             // Either every thread goes round without waiting, or the lanes are always busy.
             let batch_s = (self.latency + busy).max(busy * n / self.lanes);
             let gb_per_s = n * bytes / batch_s / 1e9;
-            let spread_percent = 0.0;
+            let spread_percent = None;
             Observation {
                 is_read,
                 threads,

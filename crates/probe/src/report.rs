@@ -3,7 +3,7 @@
 use serde::Serialize;
 use weir_model::{Bytes, LoadedFrom};
 use weir_spec::catalogue::profile_file::{
-    LinkProfileFile, PROFILE_FORMAT, ProfileFigures, ProfileFit,
+    LinkProfileFile, PROFILE_FORMAT, ProfileFigures, ProfileFit, ProfileKind,
 };
 
 use crate::config::Work;
@@ -74,6 +74,10 @@ pub struct Report {
 impl Report {
     /// Fits the link; the refusal when the points do not determine it.
     pub fn fit_link(&mut self) -> Result<(), ProbeError> {
+        if self.measured.interrupted || self.measured.failed.is_some() {
+            let problem = "the probe ended before all was measured".to_owned();
+            return Err(ProbeError::Fit { problem, remedy: "let it end".to_owned() });
+        }
         let observed = fit::observations(&self.measured.points);
         let (figures, quality) = fit::fit(&observed, &self.measured.lookups)?;
         self.link = Some(figures);
@@ -89,8 +93,12 @@ impl Report {
 
     /// The link profile; nothing before [`Report::fit_link`].
     pub fn profile(&self) -> Option<LinkProfileFile> {
-        let loads = self.measured.points.iter().filter(|result| result.point.work == Work::Read);
-        let shares = loads.filter_map(|result| result.loaded_from?.device_percent());
+        let loads = || {
+            let points = self.measured.points.iter();
+            let reads = points.filter(|result| result.point.work == Work::Read);
+            reads.filter_map(|result| result.loaded_from)
+        };
+        let shares = loads().filter_map(LoadedFrom::device_percent);
         Some(LinkProfileFile {
             format: PROFILE_FORMAT,
             kind: self.tier.kind,
@@ -102,6 +110,8 @@ impl Report {
             command: self.command.clone(),
             block_bytes: self.largest_block(),
             device_percent: shares.min_by(f64::total_cmp).map(f64::round),
+            in_memory: loads().any(|from| from == LoadedFrom::Memory)
+                && self.tier.kind == ProfileKind::Disk,
             settings: self.tier.settings.clone(),
             figures: self.link.clone()?,
             fit: self.fit.clone()?,

@@ -90,6 +90,8 @@ pub struct DiskOptions {
     pub engine: EngineChoice,
     /// Go through the page cache on purpose, as tiers without `O_DIRECT` do.
     pub page_cache: bool,
+    /// Whether somebody drops the page cache between loads, so that it answers none.
+    pub cooled: bool,
     /// Memory of the caller's blocks, to be registered with the kernel.
     pub slab: Option<Arc<Slab>>,
     /// Drop what the folder holds, whatever it was made for.
@@ -109,6 +111,7 @@ impl DiskOptions {
             waiting_max: 256,
             engine: EngineChoice::Auto,
             page_cache: false,
+            cooled: false,
             slab: None,
             start_empty: false,
         }

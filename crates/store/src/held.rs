@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
@@ -13,11 +14,46 @@ use tempfile::TempDir;
 /// The file that is locked.
 const FILE: &str = "held";
 
-/// Marks a folder as used until the file is closed, which the system does however its owner ends.
-pub fn hold(folder: &Path) -> io::Result<File> {
+/// Folders that this process holds.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// How often a folder is removed into which somebody still writes.
+const ATTEMPTS: u32 = 3;
+
+/// The mark of a folder that is used.
+#[derive(Debug)]
+pub struct Held {
+    folder: PathBuf,
+    _file: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = folders.iter().position(|folder| *folder == self.folder) {
+            folders.swap_remove(place);
+        }
+    }
+}
+
+/// Marks a folder as used until the mark is dropped; the system does that however its owner ends.
+pub fn hold(folder: &Path) -> io::Result<Held> {
     let file = File::create(folder.join(FILE))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    let folder = folder.to_owned();
+    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+    Ok(Held { folder, _file: file })
+}
+
+/// Removes all folders that this process holds, for an end at which nothing is dropped.
+pub fn remove_held() {
+    let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for folder in folders {
+        for _ in 0..ATTEMPTS {
+            if fs::remove_dir_all(&folder).is_ok() || !folder.exists() {
+                break;
+            }
+        }
+    }
 }
 
 /// Whether a living process holds a folder; nothing where it was never marked.
@@ -55,7 +91,7 @@ pub fn beside(near: &Path) -> Option<PathBuf> {
 pub struct HeldFolder {
     path: PathBuf,
     /// Marks them as used.
-    _held: [File; 2],
+    _held: Vec<Held>,
     /// Below the system's folder for temporary files: it says where the other one is.
     _near: TempDir,
 }
@@ -68,13 +104,12 @@ impl HeldFolder {
         let parent = std::path::absolute(parent)?;
         let path = parent.join(near.path().file_name().unwrap_or_default());
         if path == near.path() {
-            let twin = held.try_clone()?;
-            return Ok(Self { path, _held: [held, twin], _near: near });
+            return Ok(Self { path, _held: vec![held], _near: near });
         }
         point_to(near.path(), &path)?;
         DirBuilder::new().mode(0o700).create(&path)?;
         let twin = hold(&path)?;
-        Ok(Self { path, _held: [held, twin], _near: near })
+        Ok(Self { path, _held: vec![held, twin], _near: near })
     }
 
     /// Where it is.
@@ -100,8 +135,10 @@ mod tests {
         assert_eq!(is_held(folder.path()), None);
         let file = hold(folder.path()).unwrap();
         assert_eq!(is_held(folder.path()), Some(true));
+        assert!(FOLDERS.lock().unwrap().contains(&folder.path().to_owned()));
         drop(file);
         assert_eq!(is_held(folder.path()), Some(false));
+        assert!(!FOLDERS.lock().unwrap().contains(&folder.path().to_owned()));
     }
 
     #[test]

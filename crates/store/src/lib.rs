@@ -30,5 +30,5 @@ pub use resp::{
     Address, Endpoint, Layout, Product, RespError, RespOptions, RespTier, StoreClient, StoreReport,
 };
 pub use single_flight::{SharingOptions, SingleFlight};
-pub use slab::{Block, Pages, Slab, SlabError};
+pub use slab::{Block, Pages, Slab, SlabError, available_memory};
 pub use tier::{ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage};

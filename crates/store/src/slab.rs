@@ -338,7 +338,7 @@ pub fn machine_memory() -> Option<Bytes> {
 }
 
 /// Bytes that the machine or the control group can still give, and who says so.
-fn available_memory() -> Option<(u64, &'static str)> {
+pub fn available_memory() -> Option<(u64, &'static str)> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let machine = machine_memory().map(|bytes| (bytes.0, "MemAvailable of /proc/meminfo"));
     // The file caches of the group count as used here though they could go; its limit alone is

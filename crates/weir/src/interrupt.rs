@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use weir_deploy::leftovers::{Whose, clear};
+use weir_deploy::leftovers::{Whose, clear, remove_held};
 use weir_model::Nanos;
 use weir_trial::Phase;
 
@@ -81,6 +81,7 @@ impl Interrupt {
                     // Nothing that was brought up stays, not even after this.
                     let _ = clear(&Whose::Run(run.clone()), PATIENCE);
                 }
+                remove_held();
                 // Cells in flight have no `cell.json` yet: a resume runs them again.
                 exit(ENDED_BY_CTRL_C);
             }

@@ -23,6 +23,7 @@ use crate::process::table::Seen;
 use crate::process::{self, ProcessError};
 
 pub use scratch::Scratch;
+pub use weir_store::held::remove_held;
 
 /// Longest command line that is shown.
 const LINE: usize = 60;

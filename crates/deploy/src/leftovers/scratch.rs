@@ -1,11 +1,11 @@
 //! Folders that go with their owner, or are found by their names when it is gone.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use weir_store::held::{hold, point_to};
+use weir_store::held::{Held, hold, point_to};
 
 use crate::error::DeployError;
 use crate::process::Owner;
@@ -18,7 +18,7 @@ pub struct Scratch {
     beside: Option<PathBuf>,
     name: String,
     /// Its lock goes with this process, however that ends.
-    _held: File,
+    _held: Held,
 }
 
 impl Scratch {

@@ -116,6 +116,7 @@ impl Subject for Disk {
             depth: depth.clamp(1, DEEPEST) as u16,
             slab: Some(Arc::clone(slab)),
             page_cache: self.options.page_cache,
+            cooled: self.options.cold,
             start_empty: true,
             ..DiskOptions::new(folder, capacity, block.0 as usize)
         };

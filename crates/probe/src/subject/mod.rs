@@ -39,13 +39,15 @@ pub struct Facts {
     pub warnings: Vec<String>,
 }
 
-/// Lines of a configuration, and the flag that they were given with.
+/// Lines of a configuration, the flag that they were given with, and the side that it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigLines {
     /// As they were written.
     pub text: Vec<String>,
     /// For messages.
     pub flag: &'static str,
+    /// `A` or `B`.
+    pub side: &'static str,
 }
 
 /// How a tier is opened.
@@ -53,6 +55,8 @@ pub struct ConfigLines {
 pub struct SubjectOptions {
     /// Bytes it may hold, where that is ours to say.
     pub capacity: Bytes,
+    /// Bytes that are stored in it at most.
+    pub stored: Bytes,
     /// What it evicts.
     pub eviction: EvictionPolicy,
     /// Longest wait for a call.

@@ -13,7 +13,7 @@ use weir_store::resp::{
 use weir_store::server::null::NullServer;
 use weir_store::server::raw::RawServer;
 use weir_store::server::{ServerError, StoreServer, StoreSettings};
-use weir_store::{Slab, drop_page_cache};
+use weir_store::{DiskFolder, Slab, available_memory, drop_page_cache};
 
 use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
 use crate::config::Point;
@@ -73,6 +73,7 @@ impl Store {
     /// Starts a store with the settings of its recipe.
     pub fn start(product: Product, options: SubjectOptions) -> Result<Self, ProbeError> {
         check_lines(&options.lines)?;
+        check_room(product, &options)?;
         let settings = StoreSettings {
             capacity: Some(options.capacity),
             lines: options.lines.text.clone(),
@@ -307,6 +308,23 @@ fn words(servers: Vec<ServerReport>) -> ServerWords {
     ServerWords { cpu, rocksdb: figures.and_then(sum) }
 }
 
+/// Refuses more bytes than there is room for where a server that is started keeps them.
+fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeError> {
+    let wanted = options.stored.min(options.capacity);
+    let (free, of) = if product.of_store().keeps_in_memory() {
+        let Some((free, of)) = available_memory() else { return Ok(()) };
+        (Bytes(free), of.to_owned())
+    } else {
+        let folder = std::env::temp_dir();
+        let of = format!("free in {}, where it keeps its files", folder.display());
+        (DiskFolder::look(&folder)?.free, of)
+    };
+    if wanted <= free {
+        return Ok(());
+    }
+    Err(ProbeError::NoRoom { product: product.name(), wanted, free, of })
+}
+
 /// Refuses lines that would move the server away from where it is looked for.
 fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
     for line in &lines.text {
@@ -323,7 +341,7 @@ fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
         };
         return Err(ProbeError::value(
             lines.flag,
-            format!("`{}`: {problem}", line.escape_debug()),
+            format!("`{}` for {}: {problem}", line.escape_debug(), lines.side),
             "write a line of its configuration, for example `io-threads 4`",
         ));
     }
@@ -342,7 +360,12 @@ fn not_started(product: Product, lines: &ConfigLines, error: ServerError) -> Pro
     let last = log.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     ProbeError::value(
         lines.flag,
-        format!("{}: {} does not start with it: {last}", named.join(", "), product.name()),
+        format!(
+            "{}: {} of {} does not start with it: {last}",
+            named.join(", "),
+            product.name(),
+            lines.side
+        ),
         "correct the line, or leave it out",
     )
 }

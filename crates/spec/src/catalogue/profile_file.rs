@@ -77,8 +77,10 @@ pub struct ProfileFit {
     pub points: u32,
     /// Root mean square of the relative errors, percent.
     pub rms_error_percent: f64,
-    /// Largest spread of a point's repeats, percent of its median.
-    pub spread_percent: f64,
+    /// Largest spread of a point's repeats, percent of its median; nothing where nothing was
+    /// repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_percent: Option<f64>,
 }
 
 /// A profile as it stands in its file.
@@ -108,6 +110,9 @@ pub struct LinkProfileFile {
     /// nothing where it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_percent: Option<f64>,
+    /// Whether the folder that was measured lies in memory, so that there is no device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_memory: bool,
     /// What else decides the figures: settings of the store, the disk's way of access.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
@@ -245,6 +250,7 @@ mod tests {
             command: "weir probe redis://127.0.0.1:6379 --profile my-redis.yaml".to_owned(),
             block_bytes: Bytes(2 << 20),
             device_percent: Some(3.0),
+            in_memory: false,
             settings: BTreeMap::from([("maxmemory-policy".to_owned(), "allkeys-lru".to_owned())]),
             figures: ProfileFigures {
                 read_gb_per_s: 2.25,
@@ -255,7 +261,7 @@ mod tests {
                 lookup_latency: Span(Nanos::from_micros(60)),
                 lookup_per_key: Span(Nanos(1_500)),
             },
-            fit: ProfileFit { points: 12, rms_error_percent: 3.25, spread_percent: 4.5 },
+            fit: ProfileFit { points: 12, rms_error_percent: 3.25, spread_percent: Some(4.5) },
         }
     }
 

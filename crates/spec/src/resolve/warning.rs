@@ -282,10 +282,14 @@ pub(super) fn warm_profiles<'a>(
         if let Some(percent) = profile.device_percent.filter(|_| is_on_disk)
             && percent < 100.0 * COLD_SHARE
         {
+            let remedy = if profile.in_memory {
+                "Measure a folder on a disk."
+            } else {
+                "Measure it with `weir probe --cold`, or with a working set larger than the memory."
+            };
             warnings.push(format!(
                 "{path} has figures of memory: {percent:.0} % of what was loaded for it came from \
-                 the device. Measure it with `weir probe --cold`, or with a working set larger \
-                 than the memory."
+                 the device. {remedy}"
             ));
         }
     }

@@ -69,10 +69,12 @@ impl Place {
         let direct = match make_direct(&blocks, options.page_cache) {
             Ok(()) => true,
             Err(why) => {
-                warnings.push(format!(
-                    "{}: {why}: the page cache is measured, not the disk",
-                    blocks_path.display()
-                ));
+                if !options.cooled {
+                    warnings.push(format!(
+                        "{}: {why}: the page cache is measured, not the disk",
+                        blocks_path.display()
+                    ));
+                }
                 false
             }
         };

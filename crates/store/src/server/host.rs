@@ -1,7 +1,6 @@
 //! Threads that serve connections of this machine until the host is dropped: what the null store
 //! and the raw path have in common.
 
-use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -16,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 use super::ServerError;
-use crate::held::hold;
+use crate::held::{Held, hold};
 use crate::resp::Endpoint;
 
 /// Connections at a time; a measurement has fewer.
@@ -175,7 +174,7 @@ pub(super) struct Host {
     endpoint: Endpoint,
     meter: Arc<Meter>,
     acceptor: Option<JoinHandle<()>>,
-    _folder: Option<(TempDir, File)>,
+    _folder: Option<(TempDir, Held)>,
 }
 
 impl Host {
@@ -213,7 +212,7 @@ impl Drop for Host {
 }
 
 /// A listener, where it listens, and the folder of its socket with the file that holds it.
-type Listening = (Listener, Endpoint, Option<(TempDir, File)>);
+type Listening = (Listener, Endpoint, Option<(TempDir, Held)>);
 
 fn listen_tcp() -> Result<Listening, ServerError> {
     let refuse = |error| ServerError::Listen { place: "127.0.0.1".to_owned(), error };

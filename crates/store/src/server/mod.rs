@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weir_http::{TlsClient, TlsConfig};
 
-use crate::held::hold;
+use crate::held::{Held, hold};
 use crate::resp::connection::Connection;
 use crate::resp::{Address, Endpoint, Product, RespError};
 
@@ -80,7 +80,7 @@ pub struct StoreServer {
     plain: Option<u16>,
     process: Process,
     /// Says of the folder that its owner lives.
-    _held: File,
+    _held: Held,
 }
 
 impl StoreServer {

@@ -3,23 +3,21 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use weir_model::{Bytes, HeldIn};
-use weir_store::resp::{Product, Secret};
-use weir_store::server::{StoreServer, StoreSettings};
+use weir_model::Bytes;
+use weir_store::resp::Product;
+use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks};
 
-use crate::binary::{Answer, Running, WEIR, weir};
+use crate::binary::{Answer, weir};
 use crate::tiers::has;
 
 /// Short points of small blocks.
 const SHORT: [&str; 8] =
     ["--block", "64KiB,256KiB", "--threads", "1,2", "--warmup", "5ms", "--working-set", "16MiB"];
 
-fn probe(folder: &Path, args: &[&str]) -> Answer {
+pub(crate) fn probe(folder: &Path, args: &[&str]) -> Answer {
     probe_for("60ms", folder, args)
 }
 
@@ -28,7 +26,7 @@ fn probe_for(duration: &str, folder: &Path, args: &[&str]) -> Answer {
 }
 
 /// Probes as [`probe`] does, and longer where a busy machine let no link be fitted.
-fn fitted(folder: &Path, args: &[&str]) -> Answer {
+pub(crate) fn fitted(folder: &Path, args: &[&str]) -> Answer {
     let answer = probe(folder, args);
     let is_noise = answer.err.contains("no link profile") && answer.err.contains("measure longer");
     let answer = if is_noise { probe_for("600ms", folder, args) } else { answer };
@@ -76,91 +74,6 @@ fn probed(folder: &Path, target: &str) -> Value {
     let profile = fs::read_to_string(folder.join("p.yaml")).unwrap();
     assert!(profile.contains("format: 1\n") && profile.contains("read_gb_per_s: "), "{profile}");
     json
-}
-
-/// A line of the CSV per load, as (`device_percent`, `loaded_from`).
-fn loaded_from(folder: &Path) -> Vec<(String, String)> {
-    let mut rows = csv::Reader::from_path(folder.join("p.csv")).unwrap();
-    let columns = rows.headers().unwrap().clone();
-    let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
-    let (percent, from) = (place("device_percent"), place("loaded_from"));
-    let rows = rows.records().map(Result::unwrap).filter(|row| &row[1] == "read");
-    rows.map(|row| (row[percent].to_owned(), row[from].to_owned())).collect()
-}
-
-#[test]
-fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
-    let folder = tempfile::tempdir().unwrap();
-    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Device {
-        println!(
-            "SKIPPED loads_out_of_the_page_cache: {} is on no device",
-            folder.path().display()
-        );
-        return;
-    }
-    let outputs = ["--csv", "p.csv", "--json", "p.json", "--profile", "p.yaml"];
-    let call = |args: &[&str]| {
-        fitted(folder.path(), &[&["disk:kv", "--no-differential"], args, &outputs].concat())
-    };
-    let answer = call(&["--page-cache"]);
-    assert!(answer.out.contains("page cache 100 %"), "{}", answer.out);
-    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("warning: loads came out of memory (page cache)"), "{words}");
-    let from = loaded_from(folder.path());
-    assert!(from.iter().all(|row| *row == ("0".to_owned(), "page-cache".to_owned())), "{from:?}");
-    let json: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
-    let points = json["measured"]["points"].as_array().unwrap();
-    for point in points {
-        let expected = if point["read"].is_null() { Value::Null } else { "page-cache".into() };
-        assert_eq!(point["loaded_from"].get("from").cloned().unwrap_or_default(), expected);
-    }
-    let profile = fs::read_to_string(folder.path().join("p.yaml")).unwrap();
-    assert!(profile.contains("device_percent: 0"), "{profile}");
-
-    let answer = call(&["--cold"]);
-    assert!(answer.out.contains("cold                   by O_DIRECT"), "{}", answer.out);
-    assert!(!answer.out.contains("not cold"), "{}", answer.out);
-    let from = loaded_from(folder.path());
-    assert!(from.iter().all(|row| row.1 == "device"), "{from:?}");
-}
-
-/// Where a file system has no direct access, the page cache is dropped between laps of so few
-/// blocks that few are asked for twice.
-#[test]
-fn a_cold_probe_drops_the_page_cache() {
-    let folder = tempfile::tempdir().unwrap();
-    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Device {
-        println!("SKIPPED a_cold_probe: {} is on no device", folder.path().display());
-        return;
-    }
-    let args = ["disk:kv", "--no-differential", "--page-cache", "--cold", "--csv", "p.csv"];
-    let answer = probe(folder.path(), &args).done();
-    assert!(answer.out.contains("by posix_fadvise(DONTNEED)"), "{}", answer.out);
-    for (percent, from) in loaded_from(folder.path()) {
-        assert!(from == "device" && percent.parse::<f64>().unwrap() > 50.0, "{from} {percent}");
-    }
-}
-
-#[test]
-fn a_folder_in_memory_is_no_disk_and_never_cold() {
-    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
-        println!("SKIPPED a_folder_in_memory: there is no /dev/shm");
-        return;
-    };
-    if weir_store::held_in(folder.path()).unwrap() != HeldIn::Memory {
-        println!("SKIPPED a_folder_in_memory: /dev/shm is not in memory");
-        return;
-    }
-    let args = ["disk:kv", "--no-differential", "--csv", "p.csv"];
-    let answer = probe(folder.path(), &args).done();
-    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("kv is in memory: what it loads comes from no device"), "{words}");
-    for row in loaded_from(folder.path()) {
-        assert_eq!(row, ("0".to_owned(), "memory".to_owned()));
-    }
-    let refused = probe(folder.path(), &["disk:kv", "--cold"]).refusal(2, folder.path());
-    assert!(refused.contains("--cold: kv is in memory"), "{refused}");
 }
 
 #[test]
@@ -275,207 +188,6 @@ fn a_kvrocks_is_probed_with_what_its_rocksdb_did() {
 }
 
 #[test]
-fn a_store_that_refuses_the_password_is_named_without_it() {
-    if !has("a_store_that_refuses_the_password", Product::Redis) {
-        return;
-    }
-    let settings = StoreSettings { password: Some(Secret::new("right")), ..Default::default() };
-    let server = StoreServer::start(Product::Redis, settings).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let call = |password: &str| {
-        let target = format!("redis://:{password}@{}", server.endpoint());
-        probe(folder.path(), &[&target, "--no-differential", "--repeats", "1", "--json", "p.json"])
-    };
-    let refused = call("sesame").refusal(2, folder.path());
-    assert!(refused.contains("refuses") && !refused.contains("sesame"), "{refused}");
-    call("right").done();
-    let text = fs::read_to_string(folder.path().join("p.json")).unwrap();
-    assert!(!text.contains(":right@"), "a result holds no password");
-}
-
-/// A managed store's reading address, as it is often given by mistake.
-#[test]
-fn a_store_that_cannot_be_written_is_told_in_its_own_words() {
-    if !has("a_store_that_cannot_be_written", Product::Redis) {
-        return;
-    }
-    // A replica of a primary that is not even there.
-    let settings =
-        StoreSettings { lines: vec!["replicaof 127.0.0.1 1".to_owned()], ..Default::default() };
-    let server = StoreServer::start(Product::Redis, settings).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let target = format!("redis://{}", server.endpoint());
-    let told = probe(folder.path(), &[&target, "--no-differential", "--repeats", "1"]);
-    let said =
-        "READONLY You can't write against a read only replica; give the address of its primary";
-    assert!(told.code == Some(2) && told.err.contains(said), "{}\n{}", told.out, told.err);
-}
-
-#[test]
-fn bad_input_is_one_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let call =
-        |args: &[&str]| weir(folder.path(), &[&["probe"], args].concat()).refusal(2, folder.path());
-    for (args, part) in [
-        (&["nonsense"][..], "target `nonsense`: not known; write `memory`"),
-        (&["http://host"][..], "`http://` is no kind of store"),
-        (&["memory", "--block", "12"][..], "--block: `12` is not a size"),
-        (&["memory", "--block", "1KiB"][..], "--block: 1024 bytes; take a multiple of 8"),
-        (&["memory", "--threads", "0"][..], "--threads: 0; give a number from 1 to 256"),
-        (&["memory", "--mix", "both"][..], "--mix both: write `write`"),
-        (&["memory", "--sweep", "size=1"][..], "`size` is not swept"),
-        (&["memory", "--sweep", "threads=1,x"][..], "`x` is no such value"),
-        (&["memory", "--threads", "1", "--sweep", "threads=2"][..], "given twice"),
-        (&["memory", "--model", "nobody/none"][..], "--model nobody/none: not known"),
-        (&["memory", "--sweep", "chunk-tokens=64"][..], "only with --model"),
-        (&["memory", "--zipf=-1"][..], "--zipf -1"),
-        (&["memory", "--working-set", "many"][..], "--working-set many"),
-        (&["memory", "--model", "Qwen/Qwen3-8B", "--trace", "none"][..], "cannot open the trace"),
-        (&["memory", "--against", "nonsense"][..], "target `nonsense`: not known"),
-        (&["memory", "--against", "memory", "--set-a", "a b"][..], "--set-a: only a server that"),
-        (&["memory", "--against", "memory", "--claim", "fast"][..], "--claim: `fast` does not say"),
-        (
-            &["memory", "--against", "memory", "--cold"][..],
-            "--cold: memory as well as memory keeps",
-        ),
-        (
-            &["memory", "--against", "memory", "--block", "1MiB", "--block-b", "1MiB,2MiB"][..],
-            "--against: 1 sizes of blocks stand against 2",
-        ),
-        (
-            &["redis://h:1", "--against", "redis://h:1"][..],
-            "--against: both sides are the same store",
-        ),
-        (
-            &["memory", "--against", "memory", "--price-a", "3 USD", "--price-b", "1 EUR"][..],
-            "--price-b: `1 EUR` and `3 USD`; write both prices in one currency",
-        ),
-        (
-            &["memory", "--against", "memory", "--price-a", "0 USD", "--price-b", "1 USD"][..],
-            "--price-a: `0 USD` must be above 0",
-        ),
-        (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
-        (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
-        (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
-    ] {
-        let message = call(args);
-        assert!(message.contains(part), "{args:?}: {message}");
-    }
-}
-
-#[test]
-fn an_environment_that_refuses_is_told_before_anything_is_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), "").unwrap();
-    let call =
-        |args: &[&str]| weir(folder.path(), &[&["probe"], args].concat()).refusal(3, folder.path());
-    let folder_is_a_file = call(&["disk:file/kv"]);
-    assert!(folder_is_a_file.contains("cannot write to file/kv"), "{folder_is_a_file}");
-    let nowhere = call(&["memory", "--json", "no/such/p.json"]);
-    assert!(nowhere.contains("cannot write no/such/p.json; check the folder"), "{nowhere}");
-    let nobody = call(&["redis://127.0.0.1:1", "--deadline", "2s"]);
-    assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
-}
-
-#[test]
-fn teardown_removes_the_folder_of_a_store_whose_probe_was_killed_and_no_other() {
-    if !has("teardown_removes_the_folder_of_a_store", Product::Redis) {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    // A folder for temporary files of its own: other tests tear down as well.
-    let call = |args: &[&str]| {
-        let mut command = Command::new(WEIR);
-        command.args(args).current_dir(folder.path()).env("TMPDIR", folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command
-    };
-    let stores = || {
-        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.join("held").exists()).collect::<Vec<_>>()
-    };
-    let teardown = || {
-        let output = call(&["teardown"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let mut probe = call(&["probe", "redis", "--duration", "60s"]).spawn().unwrap();
-    let begin = Instant::now();
-    while stores().is_empty() {
-        assert!(begin.elapsed() < Duration::from_mins(1), "no store was started");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let [store] = &stores()[..] else { panic!("one store is started") };
-    assert_eq!(teardown(), "", "a store that is used stays");
-    assert!(store.exists());
-    probe.kill().unwrap();
-    probe.wait().unwrap();
-    let words = format!("removed folder {} of a process that is gone\n", store.display());
-    assert_eq!(teardown(), words);
-    assert!(!store.exists());
-}
-
-#[test]
-fn teardown_removes_disk_tiers_of_killed_runs_wherever_they_lie() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("disk");
-    let temporary = folder.path().join("tmp");
-    for path in [&disk, &temporary] {
-        fs::create_dir(path).unwrap();
-    }
-    let call = |args: &[&str]| {
-        let mut command = Command::new(WEIR);
-        command.args(args).current_dir(folder.path()).env("TMPDIR", &temporary);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command
-    };
-    let teardown = || {
-        let output = call(&["teardown"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let content = |path: &Path| -> Vec<_> {
-        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
-    let arms = "arms=[{preset: lmcache-disk, bytes: 64MiB, disk: {bytes: 64MiB}}]";
-    let serve = ["serve", "--model", "Qwen/Qwen3-0.6B", "--hardware", "1x-l40s", "--port", "0"];
-    let serve = [&serve[..], &["--arm", "lmcache-disk", "--set", arms, "--disk", "disk"]].concat();
-    let probe = ["probe", "disk:disk", "--duration", "60s", "--working-set", "8MiB"];
-    for args in [&serve[..], &probe] {
-        let mut killed = call(args).spawn().unwrap();
-        let begin = Instant::now();
-        while !content(&disk).iter().any(|path| content(path).len() > 1) {
-            assert!(begin.elapsed() < Duration::from_mins(1), "{args:?}: no tier was made");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(teardown(), "", "a tier that is used stays");
-        killed.kill().unwrap();
-        killed.wait().unwrap();
-        let [tier] = &content(&disk)[..] else { panic!("{args:?} makes one folder") };
-        let said = teardown();
-        assert!(said.contains(&tier.display().to_string()), "{said}");
-        assert_eq!((content(&disk), content(&temporary)), (Vec::new(), Vec::new()));
-    }
-}
-
-#[test]
-fn no_more_than_the_last_folder_is_made_and_that_is_said() {
-    let folder = tempfile::tempdir().unwrap();
-    let call = |target: &str| {
-        let args = ["probe", target, "--block", "64KiB", "--threads", "1", "--depth", "1"];
-        let short = ["--repeats", "1", "--duration", "50ms", "--working-set", "8MiB"];
-        weir(folder.path(), &[&args[..], &short, &["--no-differential"]].concat())
-    };
-    let refused = call("disk:typo/kv").refusal(2, folder.path());
-    assert!(refused.starts_with("weir: typo/kv: typo does not exist; check the path, mount"));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
-    let answer = call("disk:kv").done();
-    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("kv did not exist: it was made for the probe"), "{}", answer.out);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "what was made is gone");
-}
-
-#[test]
 fn a_dry_run_says_what_it_would_take_and_does_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let args = [
@@ -495,158 +207,6 @@ fn a_dry_run_says_what_it_would_take_and_does_nothing() {
         assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-/// Points short enough for a test, of both sides.
-const PAIRED: [&str; 9] = [
-    "--block",
-    "64KiB",
-    "--threads",
-    "1",
-    "--depth",
-    "4",
-    "--duration=40ms",
-    "--warmup=5ms",
-    "--working-set=8MiB",
-];
-
-#[test]
-fn two_tiers_are_measured_in_turns_and_claims_judged() {
-    let folder = tempfile::tempdir().unwrap();
-    let claims = ["--claim", "read <= 100000", "--claim", "write >= 100000", "--json", "p.json"];
-    let args = [&["probe", "memory", "--against", "memory"][..], &PAIRED, &claims].concat();
-    let answer = weir(folder.path(), &args).done();
-    for part in ["A against B in turns, 6 repeats", "borne out", "not borne out"] {
-        assert!(answer.out.contains(part), "no {part}:\n{}", answer.out);
-    }
-    let json: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
-    let rulings: Vec<&Value> =
-        json["claims"].as_array().unwrap().iter().map(|one| &one["ruling"]).collect();
-    assert_eq!(rulings, ["borne-out", "not-borne-out"]);
-    for (point, facet) in json["points"].as_array().unwrap().iter().zip(["write", "read"]) {
-        assert_eq!((&point["facet"], &point["pairs"]), (&facet.into(), &6.into()));
-        let interval = point["interval"].as_array().unwrap();
-        let [low, high] = [0, 1].map(|end| interval[end].as_f64().unwrap());
-        // The ratio is that of the means of the repeats that are kept on both sides.
-        let mean = |side: &str| {
-            let repeats = json[side]["measured"]["points"].as_array().unwrap().iter();
-            let of_facet = repeats.filter(|one| !one[facet].is_null());
-            let rates = of_facet.flat_map(|one| one["repeats"].as_array().unwrap());
-            let rates: Vec<f64> = rates.map(|r| r[facet]["gb_per_s"].as_f64().unwrap()).collect();
-            rates.iter().sum::<f64>() / rates.len() as f64
-        };
-        let ratio = point["ratio"].as_f64().unwrap();
-        assert!((ratio / (mean("a") / mean("b")) - 1.0).abs() < 1e-9, "{point}");
-        assert!(low <= ratio && ratio <= high, "{point}");
-    }
-}
-
-/// Speed, price, and what the money buys, with one interval; and lookups beside loads and stores.
-#[test]
-fn a_comparison_has_lookups_prices_a_table_and_charts() {
-    let folder = tempfile::tempdir().unwrap();
-    let money = ["--price-a", "3 USD", "--price-b", "0.5 USD", "--claim", "lookup <= 100000"];
-    let files = ["--json", "p.json", "--csv", "p.csv", "--plots", "plots"];
-    let args = [&["probe", "memory", "--against", "memory"][..], &PAIRED, &money, &files].concat();
-    let answer = weir(folder.path(), &args).done();
-    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in [
-        "Lookups in turns",
-        "one GiB for a month costs 3.00 USD in A and 0.500 USD in B (B is 6.00 times cheaper than A)",
-        "times B's speed at 6.00 times B's price per GiB",
-    ] {
-        assert!(words.contains(part), "no {part}:\n{}", answer.out);
-    }
-    let json: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
-    assert_eq!(json["claims"][0]["ruling"], "borne-out");
-    let mut rows = csv::Reader::from_path(folder.path().join("p.csv")).unwrap();
-    let columns = rows.headers().unwrap().clone();
-    let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
-    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
-    // A store, a load, and questions for 1, 16 and 64 keys, in six turns each.
-    let sides: Vec<(&str, &str)> =
-        rows.iter().map(|row| (&row[place("side")], &row[place("pairs")])).collect();
-    let lookup = ("lookup", "6");
-    assert_eq!(sides, [("write", "6"), ("read", "6"), lookup, lookup, lookup]);
-    let points = json["points"].as_array().unwrap();
-    assert_eq!(points.len(), rows.len());
-    for (row, point) in rows.iter().zip(points) {
-        let value = |name: &str| row[place(name)].parse::<f64>().unwrap();
-        for end in ["", "_low", "_high"] {
-            let (speed, money) = (format!("ratio{end}"), format!("ratio_per_money{end}"));
-            // A costs six times as much.
-            assert!((value(&money) * 6.0 - value(&speed)).abs() <= 1e-9 * value(&speed), "{row:?}");
-        }
-        assert!(value("a_low") <= value("a") && value("a") <= value("a_high"), "{row:?}");
-        assert!((point["ratio"].as_f64().unwrap() - value("ratio")).abs() < 1e-9);
-        assert!(point["per_money"]["interval"].is_array(), "{point}");
-    }
-    for plot in ["read", "write", "lookup", "ratio"] {
-        let path = folder.path().join(format!("plots/probe_against_{plot}.svg"));
-        assert!(fs::read_to_string(&path).unwrap().contains("<svg"), "{plot}");
-    }
-    let turns = &json["a"]["measured"]["lookups"][0]["turns"];
-    assert_eq!(turns.as_array().unwrap().len(), 6);
-}
-
-#[test]
-fn a_server_of_either_side_takes_lines_of_its_configuration() {
-    if !has("a_server_of_either_side", Product::Redis) {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let sets = ["--set-b", "maxmemory-policy noeviction", "--repeats", "2", "--json", "p.json"];
-    let args = [&["probe", "redis", "--against", "redis"][..], &PAIRED, &sets].concat();
-    weir(folder.path(), &args).done();
-    let json: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
-    let policy = |side: &str| json[side]["tier"]["settings"]["eviction"].clone();
-    assert_eq!((policy("a"), policy("b")), ("allkeys-lru".into(), "noeviction".into()));
-
-    let call = |args: &[&str]| {
-        let all = [&["probe", "redis", "--against", "redis"][..], &PAIRED, args].concat();
-        weir(folder.path(), &all).refusal(2, folder.path())
-    };
-    let mistaken = call(&["--set-a", "save \"\"", "--set-b", "no-such-setting 5"]);
-    assert!(mistaken.contains("--set-b: `no-such-setting 5`: redis does not start"), "{mistaken}");
-    let moved = call(&["--set-a", "port 1"]);
-    assert!(moved.contains("--set-a: `port 1`: where the server is and listens"), "{moved}");
-}
-
-#[test]
-fn ctrl_c_keeps_what_was_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let args = [
-        "probe",
-        "memory",
-        "--duration",
-        "100ms",
-        "--warmup",
-        "5ms",
-        "--repeats",
-        "50",
-        "--no-differential",
-        "--json",
-        "p.json",
-    ];
-    let mut running = Running::start(folder.path(), &args);
-    let err = folder.path().join("stderr");
-    // 40 of 400 runs and the lookups: every point has had five repeats.
-    running.wait_until("some repeats", || {
-        fs::read_to_string(&err).is_ok_and(|text| text.contains("40/401 runs"))
-    });
-    running.signal(rustix::process::Signal::INT);
-    assert_eq!(running.end().code(), Some(1), "{}", running.words());
-    assert!(running.words().contains("interrupted"), "{}", running.words());
-    assert!(running.results().contains("Median of 5 repeats"), "{}", running.results());
-    let json: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("p.json")).unwrap()).unwrap();
-    assert_eq!(json["measured"]["interrupted"], true);
-    let points = json["measured"]["points"].as_array().unwrap();
-    assert_eq!(points.len(), 8);
-    assert!(points.iter().all(|point| point["repeats"].as_array().unwrap().len() >= 5));
 }
 
 #[test]

@@ -104,6 +104,7 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
             Some(text) => number("--capacity", text)?,
             None => default_capacity(&target, &config),
         },
+        stored: SubjectOptions::default_capacity(&config),
         connections: args.points.connections,
         checksums: args.points.checksums,
         tls: TlsConfig { ca_file: args.points.ca_file.clone(), insecure: args.points.insecure },
@@ -114,8 +115,8 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
         },
         deadline: config.deadline,
         lines: match against {
-            None => ConfigLines { text: args.against.set_a.clone(), flag: "set-a" },
-            Some(_) => ConfigLines { text: args.against.set_b.clone(), flag: "set-b" },
+            None => ConfigLines { text: args.against.set_a.clone(), flag: "set-a", side: "A" },
+            Some(_) => ConfigLines { text: args.against.set_b.clone(), flag: "set-b", side: "B" },
         },
         page_cache: args.caches.page_cache && has_page_cache(&target),
         cold: args.caches.cold && memory(&target).is_none(),

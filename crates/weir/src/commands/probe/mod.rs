@@ -6,10 +6,11 @@ mod engine;
 mod outputs;
 mod plots;
 mod summary;
+mod warnings;
 
 use weir_probe::report::{REPORT_FORMAT, Report};
 use weir_probe::session::Step;
-use weir_probe::{Measured, Session};
+use weir_probe::{Measured, ProbeConfig, Session};
 
 use self::asked::Asked;
 use self::outputs::Outputs;
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
         return against::run(args, second, printer);
     }
     let asked = asked::asked(args, None)?;
+    outputs::check(args, &asked.config)?;
     let differential = !args.points.no_differential;
     if args.dry_run {
         printer.result(&summary::planned(&asked, differential))?;
@@ -32,31 +34,35 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     }
     // Before anything is measured, so that no measurement ends in a file that cannot be written.
     let outputs = Outputs::create(&args.outputs)?;
-    let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
+    // Before a server is started, so that it is stopped and its folder removed.
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
+    let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
     let started = host::now();
     let total = Session::steps(&asked.config, differential);
     let progress = Progress::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
-    let mut step = |step: Step<'_>| {
-        if step.done > 0 {
-            progress.cell_done(step.next, printer);
-        } else {
-            // The tier was opened: from here on it takes its time.
-            printer.note(&summary::announced(&asked.config, step.expected));
-            progress.now(step.next);
-        }
-    };
+    let mut step = |step: Step<'_>| tell(step, &asked.config, &progress, printer);
     let session =
         Session::new(&asked.config, &mut *subject, &asked.traces, differential, &stop, &mut step);
     let measured = session.run();
     progress.finish();
     let mut report = report(&asked, measured?, subject.facts(), started);
     let fitted = report.fit_link();
-    report.warnings.extend(summary::warnings(&report, &asked.config));
+    report.warnings.extend(warnings::of(&report, &asked.config));
     printer.result(&summary::of(&report))?;
     outputs.write(&report, fitted, printer)?;
     Ok(exit(&report.measured, printer))
+}
+
+/// Announces the time with the first step, and counts the others.
+fn tell(step: Step<'_>, config: &ProbeConfig, progress: &Progress, printer: &mut Printer) {
+    if step.done > 0 {
+        progress.cell_done(step.next, printer);
+    } else {
+        // The tier was opened: from here on it takes its time.
+        printer.note(&summary::announced(config, step.expected));
+        progress.now(step.next);
+    }
 }
 
 fn report(asked: &Asked, measured: Measured, tier: weir_probe::Facts, started: String) -> Report {
@@ -83,7 +89,11 @@ fn exit(measured: &Measured, printer: &mut Printer) -> Exit {
         return Exit::DoneWithFaults;
     }
     if measured.interrupted {
-        printer.note("interrupted; points that had ended are kept");
+        printer.note(if measured.points.is_empty() {
+            "interrupted before a point had ended"
+        } else {
+            "interrupted; points that had ended are kept"
+        });
         return Exit::DoneWithFaults;
     }
     let is_faulty = measured.points.iter().any(|result| {

@@ -5,12 +5,57 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use weir_probe::{ProbeError, Report};
+use weir_probe::{ProbeConfig, ProbeError, Report, Work};
 use weir_report::ReportError;
 
 use super::plots;
-use crate::cli::OutputArgs;
+use crate::cli::{OutputArgs, ProbeArgs};
+use crate::exit::Mistake;
 use crate::printer::Printer;
+
+/// Refuses files that would take each other's place or that of an input, and a profile that the
+/// points cannot give.
+pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()> {
+    let OutputArgs { json, csv, profile, .. } = &args.outputs;
+    let outputs = [("json", json), ("csv", csv), ("profile", profile)];
+    let model = args.blocks.model.as_ref().map(PathBuf::from);
+    let inputs =
+        [("model", &model), ("trace", &args.keys.trace), ("ca-file", &args.points.ca_file)];
+    let known =
+        |(flag, path): (&'static str, &Option<PathBuf>)| Some((flag, place(path.as_ref()?)?));
+    let mut seen: Vec<(&str, PathBuf)> = inputs.into_iter().filter_map(known).collect();
+    for (flag, place) in outputs.into_iter().filter_map(known) {
+        if let Some((other, _)) = seen.iter().find(|(_, of_other)| *of_other == place) {
+            let why = format!(
+                "--{flag}: {} is the file of --{other} too; give each a file of its own",
+                place.display()
+            );
+            return Err(Mistake(why).into());
+        }
+        seen.push((flag, place));
+    }
+    let lacks = |work| !config.works.contains(&work);
+    if profile.is_some() && (lacks(Work::Read) || lacks(Work::Write)) {
+        let names: Vec<String> = config.works.iter().map(|work| work.name()).collect();
+        let why = format!(
+            "--profile: a link is fitted to plain loads and stores, and the points are {}; give \
+             --mix write,read without a trace, or leave --profile out",
+            names.join(",")
+        );
+        return Err(Mistake(why).into());
+    }
+    Ok(())
+}
+
+/// Where a file is or will be, whatever it is called; nothing of devices and pipes, which many may
+/// share, and of what cannot be.
+fn place(path: &Path) -> Option<PathBuf> {
+    if let Ok(found) = fs::canonicalize(path) {
+        return found.is_file().then_some(found);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Some(fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?.join(path.file_name()?))
+}
 
 /// Files that are wanted, each open already.
 pub(super) struct Outputs {
@@ -97,13 +142,19 @@ impl Outputs {
         self.plots(|| plots::files(report), printer)?;
         if let Some(path) = self.profile {
             let is_empty = fs::metadata(&path).is_ok_and(|data| data.len() == 0);
-            if let Err(why) = fitted {
-                if is_empty {
-                    // The file that `create` made; one that was there before stays.
-                    let _ = fs::remove_file(&path);
-                }
-                return Err(why.into());
+            let is_whole = !report.measured.interrupted && report.measured.failed.is_none();
+            if is_empty && (fitted.is_err() || !is_whole) {
+                // The file that `create` made; one that was there before stays.
+                let _ = fs::remove_file(&path);
             }
+            if !is_whole {
+                printer.note(&format!(
+                    "profile: {} was not written: the probe ended before all was measured",
+                    path.display()
+                ));
+                return Ok(());
+            }
+            fitted?;
             let profile = report.profile().context("a fitted link has a profile")?;
             fs::write(&path, profile.to_yaml()?).with_context(|| unwritable(&path))?;
             printer.note(&format!("profile: {}", path.display()));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use weir_model::{Bytes, COLD_SHARE, LoadedFrom};
+use weir_model::Bytes;
 use weir_probe::config::Limits;
 use weir_probe::differential::PartTime;
 use weir_probe::figures::PointResult;
@@ -20,12 +20,10 @@ use weir_spec::catalogue::profile_file::ProfileKind;
 use super::asked::Asked;
 use super::engine;
 
-/// Repeats that lie further apart than this, in percent, are told.
-const WIDE_SPREAD: f64 = 20.0;
-/// Processors that others may keep busy untold.
-const QUIET_CPUS: f64 = 0.5;
-/// Share of the time outside the tier's calls that is told.
-const LARGE_OUTSIDE: f64 = 0.2;
+/// Smaller figures are written with an exponent.
+const SMALLEST_PLAIN: f64 = 1e-6;
+/// Where a tier in a folder looks for keys.
+pub(super) const INDEX: &str = "index in memory";
 
 /// The call, as a profile quotes it: without the passwords of addresses.
 pub(super) fn command() -> String {
@@ -59,6 +57,27 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
     }
     let mut out = text(&table);
     out.push('\n');
+    out += &bytes(asked, "  ");
+    if let Some(reading) = &asked.reading {
+        out += &wrapped(&trace_sentence(reading), "  ");
+    }
+    for (_, trace) in &asked.traces {
+        let words = format!(
+            "trace: {} requests for {} chunks; a tier without limits would hit {:.1} %",
+            trace.requests(),
+            trace.asked(),
+            100.0 * trace.best_hit_share()
+        );
+        out += &wrapped(&words, "  ");
+    }
+    let compared = if differential { Session::compared(config) } else { 0 };
+    out += &wrapped(&unmeasured(config, 1, compared), "  ");
+    out
+}
+
+/// The bytes that a probe stores and takes.
+pub(super) fn bytes(asked: &Asked, indent: &str) -> String {
+    let (config, mut out) = (&asked.config, String::new());
     for block in &config.blocks {
         let working = match asked.traces.iter().find(|(size, _)| size == block) {
             Some((_, trace)) => Ok(trace.distinct().len() as u64),
@@ -75,21 +94,8 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
                 )
             },
         );
-        out += &wrapped(&words, "  ");
+        out += &wrapped(&words, indent);
     }
-    if let Some(reading) = &asked.reading {
-        out += &wrapped(&trace_sentence(reading), "  ");
-    }
-    for (_, trace) in &asked.traces {
-        let words = format!(
-            "trace: {} requests for {} chunks; a tier without limits would hit {:.1} %",
-            trace.requests(),
-            trace.asked(),
-            100.0 * trace.best_hit_share()
-        );
-        out += &wrapped(&words, "  ");
-    }
-    out += &wrapped(&unmeasured(&asked.config, differential), "  ");
     out
 }
 
@@ -114,12 +120,12 @@ pub(super) fn announced(config: &ProbeConfig, expected: Option<Duration>) -> Str
     }
 }
 
-/// The same before a tier was opened: how fast it is filled and asked is not known then.
-fn unmeasured(config: &ProbeConfig, differential: bool) -> String {
+/// The same before so many tiers were opened: how fast they are filled and asked is not known then.
+/// `compared`: differential runs.
+pub(super) fn unmeasured(config: &ProbeConfig, tiers: u32, compared: usize) -> String {
     let Limits { duration, warmup, .. } = config.limits;
     let runs = config.points().len() as f64 * f64::from(config.repeats);
-    let own = runs * (duration + warmup).as_secs_f64();
-    let compared = if differential { Session::compared(config) } else { 0 };
+    let own = f64::from(tiers) * runs * (duration + warmup).as_secs_f64();
     // Four kinds of runs of half the time each.
     let measured = own + compared as f64 * 2.0 * duration.as_secs_f64();
     format!(
@@ -130,9 +136,13 @@ fn unmeasured(config: &ProbeConfig, differential: bool) -> String {
 }
 
 pub(super) fn points_and_repeats(config: &ProbeConfig) -> String {
-    let points = config.points().len();
-    let many = if points == 1 { "1 point".to_owned() } else { format!("{points} points") };
-    format!("{many}, {} repeats", config.repeats)
+    let (points, repeats) = (config.points().len(), config.repeats as usize);
+    format!("{}, {}", many(points, "point"), many(repeats, "repeat"))
+}
+
+/// So many of something.
+pub(super) fn many(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn seconds(duration: Duration) -> String {
@@ -154,6 +164,9 @@ pub(super) fn facts(report: &Report) -> String {
 pub(super) fn of(report: &Report) -> String {
     let mut out = facts(report);
     out.push('\n');
+    if report.measured.points.is_empty() {
+        return out + "  No point was measured.\n";
+    }
     out += &text(&points(report));
     out += &engine::table(report, "");
     for found in &report.measured.whereabouts {
@@ -163,13 +176,13 @@ pub(super) fn of(report: &Report) -> String {
     if let Some(link) = &report.link {
         let fit = report.fit.as_ref().map_or(0.0, |fit| fit.rms_error_percent);
         let words = format!(
-            "Link: {} GB/s read, {} GB/s write, latency {}, {} per block, {} lanes; lookup {} and \
-             {} per key; it describes the batch times to {} %.",
+            "Link: {} GB/s read, {} GB/s write, latency {}, {} per block, {}; lookup {} and {} per key; it \
+             describes the batch times to {} %.",
             figure(link.read_gb_per_s),
             figure(link.write_gb_per_s),
             link.latency.0,
             link.per_block.0,
-            link.lanes,
+            many(link.lanes as usize, "lane"),
             link.lookup_latency.0,
             link.lookup_per_key.0,
             figure(fit),
@@ -193,8 +206,8 @@ pub(super) fn of(report: &Report) -> String {
 fn points(report: &Report) -> Table {
     let repeats = report.measured.points.iter().map(|point| point.repeats.len()).max();
     let title = format!(
-        "Median of {} repeats; times of batches in ms; client and server: CPU seconds per GB",
-        repeats.unwrap_or(0)
+        "Median of {}; times of batches in ms; client and server: CPU seconds per GB",
+        many(repeats.unwrap_or(0), "repeat"),
     );
     let has_server = report.measured.points.iter().any(|point| point.server_cpu_s_per_gb.is_some());
     let mut heads = vec![
@@ -234,7 +247,10 @@ fn points(report: &Report) -> Table {
                 point.threads.to_string().into(),
                 point.depth.to_string().into(),
                 figure(side.gb_per_s.median).into(),
-                format!("{:.0}", side.gb_per_s.spread_percent()).into(),
+                result
+                    .spread_percent(side)
+                    .map_or("-".to_owned(), |percent| format!("{percent:.0}"))
+                    .into(),
                 millis(side.batch_us.p50).into(),
                 millis(side.batch_us.p99).into(),
                 millis(side.batch_us.p999).into(),
@@ -260,7 +276,11 @@ fn lookups(report: &Report, has_server: bool) -> Vec<Vec<TableCell>> {
         let millis = |seconds: f64| figure(1e3 * seconds);
         // Most tiers read no value to say that they have it.
         let read = time.device_bytes_per_byte.filter(|share| *share >= 0.005);
-        let from = read.map_or(String::new(), |share| format!("device {:.0} %", 100.0 * share));
+        let from = match read {
+            Some(share) => format!("device {:.0} %", 100.0 * share),
+            None if report.tier.kind == ProfileKind::Disk => INDEX.to_owned(),
+            None => String::new(),
+        };
         let mut row = vec![
             "lookup".to_owned(),
             report.largest_block().to_string(),
@@ -366,103 +386,6 @@ fn rate(result: &PointResult) -> f64 {
     result.main().map_or(0.0, |side| side.gb_per_s.median)
 }
 
-/// What should be known before the figures are used.
-pub(super) fn warnings(report: &Report, config: &ProbeConfig) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let points = &report.measured.points;
-    for result in points {
-        let trouble = result.outcomes.trouble();
-        if !trouble.is_empty() {
-            warnings.push(format!("{}: blocks that {trouble}", label(&result.point)));
-        }
-        let all_there = result.hit_share.is_some_and(|share| share.median >= 0.99);
-        let loaded = result.batch_blocks(true).filter(|_| all_there);
-        if let Some(blocks) = loaded.filter(|blocks| *blocks < 0.99 * f64::from(result.point.depth))
-        {
-            warnings.push(format!(
-                "{}: batches had {} blocks: the working set has fewer than the depth; enlarge \
-                 --working-set",
-                label(&result.point),
-                figure(blocks)
-            ));
-        }
-        let missed = result.hit_share.filter(|share| share.median < 0.99);
-        if let (Work::Read, Some(share)) = (result.point.work, missed) {
-            warnings.push(format!(
-                "{}: only {:.0} % were there; rates count what was moved",
-                label(&result.point),
-                100.0 * share.median
-            ));
-        }
-    }
-    warnings.extend(origins(report, config));
-    let runs = || points.iter().flat_map(|result| &result.repeats);
-    let spreads = points.iter().filter_map(|result| Some(result.main()?.gb_per_s.spread_percent()));
-    let wide = spreads.fold(0.0, f64::max);
-    if wide > WIDE_SPREAD {
-        warnings.push(format!(
-            "repeats of a point lie up to {wide:.0} % apart: measure longer or on a quieter machine"
-        ));
-    }
-    let foreign = runs().filter_map(|run| run.foreign_cpus).fold(0.0, f64::max);
-    if foreign > QUIET_CPUS {
-        warnings.push(format!(
-            "others kept up to {foreign:.1} processors busy meanwhile: on a loaded machine figures \
-             are lower bounds"
-        ));
-    }
-    let outside = runs().map(|run| run.outside_share).fold(0.0, f64::max);
-    if outside > LARGE_OUTSIDE {
-        warnings.push(format!(
-            "up to {:.0} % of the threads' time went into stamping and comparing blocks, outside \
-             the measured time: with several threads the tier was that much less busy",
-            100.0 * outside
-        ));
-    }
-    if config.repeats < 3 {
-        warnings.push("fewer than three repeats say little about the spread".to_owned());
-    }
-    warnings
-}
-
-/// Whether figures of a disk are figures of a disk.
-fn origins(report: &Report, config: &ProbeConfig) -> Vec<String> {
-    let is_cold = report.tier.settings.contains_key("cold");
-    let loads = report
-        .measured
-        .points
-        .iter()
-        .filter_map(|result| Some((label(&result.point), result.loaded_from?)));
-    let mut warnings = Vec::new();
-    for (label, from) in loads.clone().filter(|(_, from)| is_cold && !from.is_cold()) {
-        let share = from
-            .device_percent()
-            .map_or("an unknown share".to_owned(), |percent| format!("{percent:.0} %"));
-        warnings.push(format!(
-            "{label}: not cold: {share} of the loaded bytes came from the device, below {:.0} %; \
-             this is no figure of the disk",
-            100.0 * COLD_SHARE
-        ));
-    }
-    let cached = |(_, from): &(String, LoadedFrom)| *from == LoadedFrom::PageCache;
-    if !is_cold && config.works.iter().any(|work| work.reads()) && loads.clone().any(|l| cached(&l))
-    {
-        warnings.push(
-            "loads came out of memory (page cache), not from the device: these are no figures of \
-             the disk; probe with --cold, or with a working set larger than the memory"
-                .to_owned(),
-        );
-    }
-    let is_disk = report.tier.kind == ProfileKind::Disk;
-    if is_disk && loads.clone().any(|(_, from)| from == LoadedFrom::Memory) {
-        warnings.push(format!(
-            "{} is in memory: what it loads comes from no device",
-            report.tier.place
-        ));
-    }
-    warnings
-}
-
 /// Three significant digits.
 pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
@@ -471,11 +394,41 @@ pub(super) fn figure(value: f64) -> String {
         () if size >= 99.95 => format!("{value:.0}"),
         () if size >= 9.995 => format!("{value:.1}"),
         () if size >= 0.9995 || size == 0.0 => format!("{value:.2}"),
-        () => format!("{value:.3}"),
+        () if size >= 0.09995 => format!("{value:.3}"),
+        () if size >= SMALLEST_PLAIN => {
+            // As many zeros as stand before the first digit, and three digits.
+            let digits = 2 + (-size.log10()).ceil() as usize;
+            format!("{value:.digits$}")
+        }
+        () => format!("{value:.2e}"),
     }
 }
 
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_has_three_digits_however_small() {
+        for (value, text) in [
+            (1234.5, "1234"),
+            (12.34, "12.3"),
+            (1.234, "1.23"),
+            (0.0, "0.00"),
+            (0.1234, "0.123"),
+            (0.09999, "0.100"),
+            (0.012_34, "0.0123"),
+            (0.000_321, "0.000321"),
+            (-0.001, "-0.00100"),
+            (1.234e-7, "1.23e-7"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(figure(value), text);
+        }
+    }
 }

@@ -5,16 +5,15 @@ mod prices;
 mod times;
 mod written;
 
-use weir_probe::against::Contest;
+use weir_probe::against::{Contest, Facet};
 use weir_probe::claim::{Assertion, Ruling};
 use weir_probe::session::Step;
-use weir_probe::{ConfigLines, Measured, Target};
+use weir_probe::{ConfigLines, Measured, Target, Work};
 
 use self::prices::PricePair;
 use self::times::{Times, faced};
 use super::asked::{self, Asked};
 use super::outputs::Outputs;
-use super::summary;
 use crate::cli::ProbeArgs;
 use crate::exit::{Exit, Mistake};
 use crate::host;
@@ -36,6 +35,8 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     let prices = PricePair::of(&args.against)?;
     let sides = [asked::asked(args, None)?, asked::asked(args, Some(against))?];
     check(&sides)?;
+    check_claims(&claims, &sides[0].config.works)?;
+    super::outputs::check(args, &sides[0].config)?;
     if args.dry_run {
         printer.result(&written::planned(&sides, &claims))?;
         return Ok(Exit::Done);
@@ -51,14 +52,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     let total = Contest::steps(&sides[0].config);
     let progress = Progress::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
-    let mut step = |step: Step<'_>| {
-        if step.done > 0 {
-            progress.cell_done(step.next, printer);
-        } else {
-            printer.note(&summary::announced(&sides[0].config, step.expected));
-            progress.now(step.next);
-        }
-    };
+    let mut step = |step: Step<'_>| super::tell(step, &sides[0].config, &progress, printer);
     let configs = [&sides[0].config, &sides[1].config];
     let contest = Contest::new(configs, [&mut *first, &mut *second], &stop, &mut step)?;
     let measured = contest.run();
@@ -73,7 +67,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
         super::report(&sides[1], b, second.facts(), started),
     ];
     for (report, side) in reports.iter_mut().zip(&sides) {
-        let found = summary::warnings(report, &side.config);
+        let found = super::warnings::of(report, &side.config);
         report.warnings.extend(found);
     }
     let (rows, prices) = (faced(&reports), prices.as_ref());
@@ -96,16 +90,37 @@ fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
         return Err(Mistake(why.to_owned()).into());
     }
     for side in sides {
-        let ConfigLines { text, flag } = &side.options.lines;
-        if !text.is_empty() && !matches!(side.target, Target::Started(_)) {
+        let ConfigLines { text, flag, side: name } = &side.options.lines;
+        if let Some(line) = text.first()
+            && !matches!(side.target, Target::Started(_))
+        {
             return Err(Mistake(format!(
-                "--{flag}: only a server that Weir starts takes lines of a configuration: `redis`, \
-                 `valkey` or `kvrocks`"
+                "--{flag}: `{line}` is for {name}, {}: only a server that Weir starts takes lines \
+                 of a configuration; name `redis`, `valkey` or `kvrocks`, or leave it out",
+                written::target(&side.target)
             ))
             .into());
         }
     }
     Ok(())
+}
+
+/// Claims about what is not measured.
+fn check_claims(claims: &[Assertion], works: &[Work]) -> anyhow::Result<()> {
+    let Some(claim) = claims.iter().find(|claim| !claim.facet.is_measured_by(works)) else {
+        return Ok(());
+    };
+    let names: Vec<String> = works.iter().map(|work| work.name()).collect();
+    let (names, facet) = (names.join(","), claim.facet.name());
+    let remedy = match claim.facet {
+        Facet::Read | Facet::Lookup => "add `read` to --mix",
+        Facet::Write => "add `write` to --mix",
+    };
+    let why = format!(
+        "--claim: `{claim}`: {facet} is not measured with --mix {names}; {remedy}, or leave the \
+         claim out"
+    );
+    Err(Mistake(why).into())
 }
 
 fn judge(claim: &Assertion, measured: &[&Measured; 2]) -> Judged {

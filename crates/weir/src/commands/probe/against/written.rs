@@ -9,9 +9,10 @@ use weir_report::tables::{Table, text, wrapped};
 use super::super::asked::Asked;
 use super::super::{engine, summary};
 use super::prices::PricePair;
-use super::times::{Faced, Times};
+use super::times::{Face, Faced, Times};
 use super::{Assertion, Judged};
 use weir_probe::session::label;
+use weir_spec::catalogue::profile_file::ProfileKind;
 
 pub(super) fn planned(sides: &[Asked; 2], claims: &[Assertion]) -> String {
     let mut out = String::new();
@@ -20,24 +21,29 @@ pub(super) fn planned(sides: &[Asked; 2], claims: &[Assertion]) -> String {
         for point in side.config.points() {
             out += &wrapped(&label(&point), "    ");
         }
+        out += &summary::bytes(side, "    ");
     }
     for claim in claims {
         out += &wrapped(&format!("claim: {claim} times B"), "  ");
     }
     let config = &sides[0].config;
-    let words = format!("{}, each on both sides in turn", summary::points_and_repeats(config));
+    let words = format!("each on both sides in turn: {}", summary::unmeasured(config, 2, 0));
     out + &wrapped(&words, "  ")
 }
 
 fn described(side: &Asked) -> String {
-    let target = match &side.target {
+    let (target, lines) = (target(&side.target), &side.options.lines.text);
+    if lines.is_empty() { target } else { format!("{target}, with {}", lines.join("; ")) }
+}
+
+/// A target without secrets.
+pub(super) fn target(target: &Target) -> String {
+    match target {
         Target::Memory => "memory".to_owned(),
         Target::Disk(folder) => format!("disk:{}", folder.display()),
         Target::Store(address) => summary::without_secrets(address),
         Target::Started(product) => format!("{}, started by Weir", product.name()),
-    };
-    let lines = &side.options.lines.text;
-    if lines.is_empty() { target } else { format!("{target}, with {}", lines.join("; ")) }
+    }
 }
 
 pub(super) fn written(
@@ -51,8 +57,12 @@ pub(super) fn written(
         let _ = write!(out, "{name}: {}", summary::facts(report));
     }
     out.push('\n');
-    out += &points(rows);
-    out += &lookups(rows);
+    if rows.is_empty() {
+        out += "  No point was measured on both sides.\n";
+    } else {
+        out += &points(rows);
+        out += &lookups(rows, reports);
+    }
     if let Some(prices) = prices {
         out += &prices.written(rows, &[&reports[0].measured, &reports[1].measured]);
     }
@@ -71,8 +81,9 @@ pub(super) fn written(
 fn points(rows: &[Faced]) -> String {
     let repeats = rows.iter().map(|row| row.times.pairs).max().unwrap_or(0);
     let title = format!(
-        "A against B in turns, {repeats} repeats; GB/s are medians, the ratio A / B is that of the \
-         means with its 95 % interval"
+        "A against B in turns, {}; GB/s are medians, the ratio A / B is that of the means with its \
+         95 % interval",
+        summary::many(repeats, "repeat")
     );
     let heads =
         ["side", "point", ">A GB/s", "A from", ">B GB/s", "B from", ">A / B", "95 % interval"];
@@ -95,7 +106,7 @@ fn points(rows: &[Faced]) -> String {
 }
 
 /// Questions for keys, which an engine asks before it loads.
-fn lookups(rows: &[Faced]) -> String {
+fn lookups(rows: &[Faced], [a, b]: &[Report; 2]) -> String {
     let mut rows = rows.iter().filter(|row| row.facet == Facet::Lookup).peekable();
     if rows.peek().is_none() {
         return String::new();
@@ -104,13 +115,17 @@ fn lookups(rows: &[Faced]) -> String {
     let heads = ["lookup", ">A keys/s", "A from", ">B keys/s", "B from", ">A / B", "95 % interval"];
     let mut table = Table::new(title, &heads);
     for row in rows {
-        let from = |from: Option<_>| from.map_or(String::new(), |from| format!("{from}"));
+        let from = |face: &Face, report: &Report| match face.from {
+            Some(from) => from.to_string(),
+            None if report.tier.kind == ProfileKind::Disk => summary::INDEX.to_owned(),
+            None => String::new(),
+        };
         table.rows.push(vec![
             row.label().into(),
             summary::figure(row.a.rate.median).into(),
-            from(row.a.from).into(),
+            from(&row.a, a).into(),
             summary::figure(row.b.rate.median).into(),
-            from(row.b.from).into(),
+            from(&row.b, b).into(),
             summary::figure(row.times.ratio).into(),
             row.times.range().into(),
         ]);

@@ -15,6 +15,7 @@ use weir_workload::trace::reading::TraceReading;
 use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadError, open};
 
 use crate::catalogue::accelerators;
+use crate::catalogue::links::{self, LinkProfile};
 
 /// Version of the plan's own format; a reader refuses another.
 pub const PLAN_FORMAT: u32 = 1;
@@ -223,6 +224,10 @@ pub struct Arm {
     /// Where its remote store listens, for live targets; nothing: it is brought up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_access: Option<StoreAccess>,
+    /// The product that the figures of its store were measured on; nothing where they are those of
+    /// the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_measured_on: Option<String>,
     /// How its processes are started where they really run.
     #[serde(default, skip_serializing_if = "Processes::is_default")]
     pub processes: Processes,
@@ -236,6 +241,14 @@ pub struct Arm {
 }
 
 impl Arm {
+    /// The catalogue's profile of its store, where that is an assumption and nothing else was named.
+    pub fn assumed_store(&self) -> Option<&'static LinkProfile> {
+        let store = self.offload.as_ref()?.store.as_ref()?;
+        let profile = links::find(&links::STORES, &store.product)?;
+        let is_assumed = self.store_measured_on.is_none() && !profile.measured;
+        (is_assumed && store.link == profile.link()).then_some(profile)
+    }
+
     /// True where it is known that nothing lies behind the GPU. Of a deployment of which nothing is
     /// claimed, it is not known.
     pub fn is_gpu_only(&self) -> bool {

@@ -49,6 +49,7 @@ fn config(blocks: &[u64], works: Vec<Work>) -> ProbeConfig {
 fn options(config: &ProbeConfig) -> SubjectOptions {
     SubjectOptions {
         capacity: Bytes(64 << 20),
+        stored: SubjectOptions::default_capacity(config),
         eviction: EvictionPolicy::Lru,
         deadline: config.deadline,
         connections: None,

@@ -3,6 +3,7 @@
 //!
 //! A recommendation needs a run of levels without a gap at which the arm gains ([`Standing`]).
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -101,6 +102,7 @@ pub(super) fn decide(
     }
     sentences.extend(case.unrun());
     sentences.push(case.basis());
+    sentences.extend(case.assumed());
     decision.sentence = sentences.join(" ");
     decision
 }
@@ -505,6 +507,22 @@ impl<'a> Case<'a> {
     fn unrun(&self) -> Option<String> {
         let (run, planned) = self.judge.comparison.cells_run;
         (run < planned).then(|| words::interrupted(planned - run, planned))
+    }
+
+    /// Stores whose figures nobody measured.
+    fn assumed(&self) -> Option<String> {
+        if !self.judge.context.simulated {
+            return None;
+        }
+        let arms = &self.judge.context.results.plan.deployments[self.judge.deployment].arms;
+        let stores: BTreeSet<&str> =
+            arms.iter().filter_map(|arm| Some(arm.assumed_store()?.name)).collect();
+        let stores: Vec<&str> = stores.into_iter().collect();
+        (!stores.is_empty()).then(|| {
+            let (stores, are) =
+                (stores.join(" and "), "are assumed: no profile of it was measured");
+            format!("The figures of {stores} {are} (`weir probe`).")
+        })
     }
 
     /// What the sentence rests on.

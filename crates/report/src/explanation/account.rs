@@ -14,6 +14,8 @@ pub(super) struct Account<'a> {
     pub(super) deployment: &'a Deployment,
     pub(super) arm: &'a Arm,
     pub(super) seen: &'a Seen,
+    /// Bytes that were moved per byte of the model's, where they are not the same.
+    pub(super) byte_scale: Option<f64>,
 }
 
 fn bytes(value: f64) -> String {
@@ -244,7 +246,10 @@ impl Account<'_> {
             let tokens = self.seen.get(SignalKind::hits_of(tier)).filter(|tokens| *tokens > 0.0)?;
             let from = LoadedFrom::of(HeldIn::Device, Some(read / (tokens * per_token)));
             let told = self.seen.told_of(tier, SignalKind::DeviceReadBytes, bytes)?;
-            Some(format!("Served by {} from: {from}; read there: {told}", tier_name(tier)))
+            let scale = self.byte_scale.map_or(String::new(), |scale| {
+                format!(" (the model's bytes; {scale} of them were moved)")
+            });
+            Some(format!("Served by {} from: {from}; read there: {told}{scale}", tier_name(tier)))
         });
         told.collect()
     }

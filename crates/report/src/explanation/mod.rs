@@ -15,7 +15,7 @@ use std::fmt::Write;
 
 use weir_model::{SignalKind, Verdict};
 use weir_record::CellStatus;
-use weir_spec::plan::{ArmRole, Deployment};
+use weir_spec::plan::{ArmRole, Deployment, Target};
 
 use crate::comparison::words::{remedy_words, short_window};
 use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
@@ -72,6 +72,10 @@ pub fn explain(
         );
     }
     let plan = results.plan;
+    let byte_scale = match &plan.target {
+        Target::Emulated(target) => Some(target.byte_scale).filter(|scale| *scale < 1.0),
+        _ => None,
+    };
     for (index, (deployment, of)) in
         plan.deployments.iter().zip(&comparison.deployments).enumerate()
     {
@@ -80,7 +84,7 @@ pub fn explain(
         for sentence in software_sentences(of) {
             out += &wrapped(&sentence, "  ");
         }
-        let story = Story { grid: &grid, told, index, deployment, of };
+        let story = Story { grid: &grid, told, index, deployment, of, byte_scale };
         for arm in 0..of.arms.len() {
             if scope.arm.is_none_or(|name| of.arms[arm].name == name) {
                 out += &story.arm(arm, scope.level);
@@ -89,6 +93,12 @@ pub fn explain(
         if scope.arm.is_none() && scope.level.is_none() {
             out += "\nDecision\n";
             out += &wrapped(&of.decision.sentence, "  ");
+        }
+    }
+    if scope.arm.is_none() && scope.level.is_none() && !plan.warnings.is_empty() {
+        out += "\nWarnings before the run\n";
+        for warning in &plan.warnings {
+            out += &wrapped(warning, "  ");
         }
     }
     Ok(out)
@@ -101,6 +111,8 @@ struct Story<'a> {
     index: usize,
     deployment: &'a Deployment,
     of: &'a DeploymentComparison,
+    /// Bytes that were moved per byte of the model's, where they are not the same.
+    byte_scale: Option<f64>,
 }
 
 impl Story<'_> {
@@ -159,7 +171,12 @@ impl Story<'_> {
         let of = &self.deployment.arms[arm];
         let told = told_results(group);
         let seen = Seen::of(&told);
-        let account = Account { deployment: self.deployment, arm: of, seen: &seen };
+        let account = Account {
+            deployment: self.deployment,
+            arm: of,
+            seen: &seen,
+            byte_scale: self.byte_scale,
+        };
         let mut lines = Vec::new();
         if let Some(entry) = group.entries.first()
             && of.offload.is_some()

@@ -10,7 +10,8 @@ use weir_report::explanation::{Scope, Told, explain};
 use weir_report::oracle::{AnswerCount, judge};
 use weir_report::results::Results;
 use weir_spec::Experiment;
-use weir_spec::plan::{Plan, Target};
+
+use weir_spec::plan::{EmulatedTarget, Plan, Target};
 
 use crate::fixture;
 
@@ -153,6 +154,32 @@ fn one_arm_and_one_level_are_told_alone() {
     for absent in ["lmcache-redis", "c300", "no-offload (the control)", "Decision"] {
         assert!(!text.contains(absent), "{absent} is in\n{text}");
     }
+}
+
+/// Bytes of a scaled emulated run are the model's: what was read of a device is fewer.
+#[test]
+fn scaled_bytes_are_told_as_the_models() {
+    let scaled = |byte_scale: f64| {
+        let target = EmulatedTarget { byte_scale, ..EmulatedTarget::default() };
+        let plan = Plan { target: Target::Emulated(target), ..plan() };
+        let mut results = results(&plan);
+        for result in &mut results.cells {
+            let Some(evidence) = &mut result.evidence else { continue };
+            for (kind, value) in
+                [(SignalKind::RemoteHitTokens, 1e5), (SignalKind::DeviceReadBytes, 1e10)]
+            {
+                let source = SignalSource::of("kernel").metric("read_bytes");
+                evidence.signals.add_of(TierKind::Remote, kind, value, source);
+            }
+        }
+        let comparison = Comparison::of(&results).unwrap();
+        let text = explain(&results, &comparison, &BTreeMap::new(), Scope::default()).unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let told = scaled(0.01);
+    assert!(told.contains("read there: 9.3 GiB"), "{told}");
+    assert!(told.contains("(the model's bytes; 0.01 of them were moved)"), "{told}");
+    assert!(!scaled(1.0).contains("of them were moved"));
 }
 
 #[test]

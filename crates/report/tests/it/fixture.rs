@@ -30,6 +30,7 @@ pub(crate) fn arm(name: &str, role: ArmRole) -> Arm {
         role,
         description: format!("{name} of the fixture"),
         store_access: None,
+        store_measured_on: None,
         processes: weir_spec::plan::Processes::default(),
         offload: None,
         engine: None,

@@ -119,6 +119,10 @@ fn one(
         role,
         description,
         store_access: store_access(spec, name, section, place)?,
+        store_measured_on: match &offload {
+            Some(offload) if offload.store.is_some() => offload::measured_on(section, place)?,
+            _ => None,
+        },
         processes: local::processes(name, preset, section, offload.as_ref())?,
         offload,
         engine: own.map(|engine| engine.config),

@@ -176,6 +176,7 @@ fn deployment(of: &AsDeployed, max_model_len: u32, levels: Vec<Level>) -> Deploy
             description: "Whatever the endpoint has".to_owned(),
             offload: None,
             store_access: None,
+            store_measured_on: None,
             processes: Processes::default(),
             engine: None,
             routing: RouterConfig { policy: PolicyConfig::RoundRobin, seed: of.seed },

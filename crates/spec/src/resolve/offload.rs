@@ -343,6 +343,16 @@ impl Measured {
     }
 }
 
+/// The product that the file measured which an arm takes its store's figures from.
+pub(super) fn measured_on(
+    section: &ArmSection,
+    place: &Place<'_>,
+) -> Result<Option<String>, SpecError> {
+    let named = section.store.as_ref().and_then(|store| store.profile.as_deref());
+    let Some(named) = named else { return Ok(None) };
+    Ok(file(named, ProfileKind::Store, place)?.map(|profile| profile.product))
+}
+
 /// The link profile of a file; nothing where the name is one of the catalogue.
 fn file(
     name: &str,

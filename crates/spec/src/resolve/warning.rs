@@ -6,7 +6,6 @@ use std::path::Path;
 use weir_engine::{EngineConfig, Mechanism};
 use weir_model::{Bytes, COLD_SHARE, KvKind, TierKind};
 
-use crate::catalogue::links;
 use crate::catalogue::profile_file::{LinkProfileFile, ProfileKind};
 use crate::document::Spec;
 use crate::document::quantity::Version;
@@ -254,10 +253,17 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
     let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
         return;
     };
-    if let Some(profile) = links::find(&links::STORES, &store.product)
-        && !profile.measured
-        && store.link == profile.link()
-    {
+    if let Some(measured) = arm.store_measured_on.as_ref().filter(|on| **on != store.product) {
+        warnings.push(format!(
+            "The {} figures of {} were measured on {measured}, and its store is {}: measure that with \
+             `weir probe {} --profile FILE.yaml` and name it as `store.profile`.",
+            TierKind::Remote,
+            arm.name,
+            store.product,
+            store.product
+        ));
+    }
+    if let Some(profile) = arm.assumed_store() {
         warnings.push(format!(
             "The {} figures of {} for {} are assumptions ({}): measure your own with `weir probe {} \
              --profile FILE.yaml` and name it as `store.profile`.",

@@ -19,6 +19,7 @@ fn arm(role: ArmRole) -> Arm {
         description: String::new(),
         offload: None,
         store_access: None,
+        store_measured_on: None,
         processes: crate::plan::Processes::default(),
         engine: None,
         routing: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 0 },

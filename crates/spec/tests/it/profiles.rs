@@ -119,6 +119,32 @@ fn a_disk_that_was_measured_out_of_memory_is_warned_of() {
     assert_eq!(warned("disk", "disk", "device_percent: 90\n"), None);
     assert_eq!(warned("disk", "disk", ""), None, "what is not known is not nothing");
     assert_eq!(warned("redis", "store", "device_percent: 0\n"), None, "it keeps all in memory");
+    // Nothing makes a file system in memory cold.
+    let in_memory = warned("disk", "disk", "device_percent: 0\nin_memory: true\n").unwrap();
+    assert!(in_memory.contains("Measure a folder on a disk"), "{in_memory}");
+    assert!(!in_memory.contains("--cold"), "{in_memory}");
+}
+
+#[test]
+fn figures_of_another_product_are_told_and_those_of_none_are_assumed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("my.yaml"), STORE).unwrap();
+    let of = |product: &str, store: &str| {
+        let arm = format!("{{preset: lmcache-{product}, name: one{store}}}");
+        let plan = plan(folder.path(), &arm).unwrap();
+        let told = plan
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("measured on redis") && warning.contains(product));
+        let arms = &plan.deployments[0].arms;
+        let arm = arms.iter().find(|arm| arm.name == "one").unwrap();
+        (told, arm.assumed_store().map(|profile| profile.name))
+    };
+    let mine = ", store: {profile: my.yaml}";
+    assert_eq!(of("kvrocks", mine), (true, None));
+    assert_eq!(of("valkey", mine), (true, None));
+    assert_eq!(of("redis", mine), (false, None));
+    assert_eq!(of("kvrocks", ""), (false, Some("kvrocks")));
 }
 
 #[test]

@@ -78,3 +78,34 @@ fn an_arm_without_a_control_is_not_called_one() {
     assert!(told.contains("native-offload (this run has no control for it)"), "{told}");
     assert!(!told.contains("(the control)"), "{told}");
 }
+
+/// What a profile is not measured on is told by the plan, the run, and the run told in words.
+#[test]
+fn figures_of_another_store_are_warned_of_and_assumed_ones_are_in_the_decision() {
+    let folder = with_small();
+    let path = folder.path().join("my.yaml");
+    let profile = "format: 1\nkind: store\nproduct: redis\nplace: here\nmeasured: 2026-11-20\n\
+                   weir: 0.1.0\ncommand: weir probe redis\nblock_bytes: 2097152\n\
+                   figures: {read_gb_per_s: 2.5, write_gb_per_s: 1.25, latency: 90us, \
+                   per_block: 30us, lanes: 2, lookup_latency: 70us, lookup_per_key: 3us}\n\
+                   fit: {points: 16, rms_error_percent: 3.0}\n";
+    fs::write(path, profile).unwrap();
+    let arm = |store: &str| format!("arms=[no-offload, {{preset: lmcache-kvrocks{store}}}]");
+    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = "were measured on redis, and its store is kvrocks";
+    let measured = arm(", store: {profile: my.yaml}");
+    let plan = weir(folder.path(), &["plan", "small.yaml", "--set", &measured]).done();
+    assert!(joined(&(plan.out + &plan.err)).contains(words));
+    let run =
+        weir(folder.path(), &["run", "small.yaml", "--out", "run", "--set", &measured]).done();
+    assert!(joined(&(run.out + &run.err)).contains(words));
+    let told = joined(&weir(folder.path(), &["explain", "run"]).done().out);
+    assert!(told.contains(words) && !told.contains("are assumed"), "{told}");
+    let args = ["run", "small.yaml", "--out", "assumed", "--set", &arm("")];
+    weir(folder.path(), &args).done();
+    let told = joined(&weir(folder.path(), &["explain", "assumed"]).done().out);
+    assert!(
+        told.contains("The figures of kvrocks are assumed: no profile of it was measured"),
+        "{told}"
+    );
+}

@@ -241,7 +241,7 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// The catalogue's profile of its store, where that is an assumption and nothing else was named.
+    /// The catalogue's profile of its store, where that is assumed and nothing else was named.
     pub fn assumed_store(&self) -> Option<&'static LinkProfile> {
         let store = self.offload.as_ref()?.store.as_ref()?;
         let profile = links::find(&links::STORES, &store.product)?;

@@ -165,12 +165,9 @@ fn scaled_bytes_are_told_as_the_models() {
         let mut results = results(&plan);
         for result in &mut results.cells {
             let Some(evidence) = &mut result.evidence else { continue };
-            for (kind, value) in
-                [(SignalKind::RemoteHitTokens, 1e5), (SignalKind::DeviceReadBytes, 1e10)]
-            {
-                let source = SignalSource::of("kernel").metric("read_bytes");
-                evidence.signals.add_of(TierKind::Remote, kind, value, source);
-            }
+            let read = SignalSource::of("kernel").metric("read_bytes");
+            evidence.signals.add(SignalKind::RemoteHitTokens, 1e5, ENGINE);
+            evidence.signals.add_of(TierKind::Remote, SignalKind::DeviceReadBytes, 5e9, read);
         }
         let comparison = Comparison::of(&results).unwrap();
         let text = explain(&results, &comparison, &BTreeMap::new(), Scope::default()).unwrap();

@@ -71,6 +71,31 @@ fn bad_input_is_one_line() {
         (&["memory", "--zipf=-1"][..], "--zipf -1"),
         (&["memory", "--working-set", "many"][..], "--working-set many"),
         (&["memory", "--model", "Qwen/Qwen3-8B", "--trace", "none"][..], "cannot open the trace"),
+        (&["memory", "--mix", "read", "--profile", "p.yaml"][..], "--profile: a link is fitted to"),
+        (
+            &["memory", "--mix", "write,50", "--profile", "p.yaml"][..],
+            "the points are write,50%-read",
+        ),
+        (&["memory", "--json", "p", "--csv", "./p"][..], "/p is the file of --json too"),
+        (
+            &["memory", "--model", "Qwen/Qwen3-0.6B", "--trace", "t.jsonl", "--csv", "t.jsonl"][..],
+            "t.jsonl is the file of --trace too",
+        ),
+        (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
+        (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
+        (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
+    ] {
+        let message = call(args);
+        assert!(message.contains(part), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn bad_input_about_two_tiers_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let call =
+        |args: &[&str]| weir(folder.path(), &[&["probe"], args].concat()).refusal(2, folder.path());
+    for (args, part) in [
         (&["memory", "--against", "nonsense"][..], "target `nonsense`: not known"),
         (
             &["memory", "--against", "memory", "--set-a", "a b"][..],
@@ -101,16 +126,6 @@ fn bad_input_is_one_line() {
             ][..],
             "write is not measured with --mix read",
         ),
-        (&["memory", "--mix", "read", "--profile", "p.yaml"][..], "--profile: a link is fitted to"),
-        (
-            &["memory", "--mix", "write,50", "--profile", "p.yaml"][..],
-            "the points are write,50%-read",
-        ),
-        (&["memory", "--json", "p", "--csv", "./p"][..], "/p is the file of --json too"),
-        (
-            &["memory", "--model", "Qwen/Qwen3-0.6B", "--trace", "t.jsonl", "--csv", "t.jsonl"][..],
-            "t.jsonl is the file of --trace too",
-        ),
         (&["memory", "--against", "memory", "--claim", "fast"][..], "`fast` must be `read`"),
         (
             &["memory", "--against", "memory", "--cold"][..],
@@ -132,9 +147,6 @@ fn bad_input_is_one_line() {
             &["memory", "--against", "memory", "--price-a", "0 USD", "--price-b", "1 USD"][..],
             "--price-a: `0 USD` must be above 0",
         ),
-        (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
-        (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
-        (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
     ] {
         let message = call(args);
         assert!(message.contains(part), "{args:?}: {message}");

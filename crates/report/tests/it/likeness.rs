@@ -199,7 +199,12 @@ fn what_an_endpoint_does_not_show_of_its_tiers_is_unverified() {
         let mut results = results(plan, true);
         let evidence = results.cells.iter_mut().filter_map(|result| result.evidence.as_mut());
         for evidence in evidence.filter(|_| has_bytes) {
-            evidence.facts.add(FactKind::HostBytes, "vllm-0", FactValue::Count(1), FactSource::Metrics);
+            evidence.facts.add(
+                FactKind::HostBytes,
+                "vllm-0",
+                FactValue::Count(1),
+                FactSource::Metrics,
+            );
         }
         let seen = Comparison::of(&results).unwrap();
         let is_of_bytes = |sentence: &String| sentence.contains("the bytes of native-offload");

@@ -109,6 +109,12 @@ pub(super) fn table(rows: &[Faced], prices: Option<&PricePair>) -> csv::Result<V
     writer.into_inner().map_err(|error| error.into_error().into())
 }
 
+/// How far a side stands aside so that bars do not overlap: a small part of the chart's width, and
+/// less than the way to the next point.
+fn aside(rows: usize) -> f64 {
+    (0.015 * rows as f64).min(0.1)
+}
+
 /// Rates of both sides per facet, and the ratios of all rows.
 pub(super) fn plots(
     rows: &[Faced],
@@ -126,7 +132,8 @@ pub(super) fn plots(
 
 fn rates(rows: &[Faced], facet: Facet, subject: &str) -> Option<LineChart> {
     let rows: Vec<&Faced> = rows.iter().filter(|row| row.facet == facet).collect();
-    let side = |name: &str, place: usize, pick: fn(&Faced) -> &Face| Series {
+    let aside = aside(rows.len());
+    let side = |name: &str, place: usize, pick: fn(&Faced) -> &Face, by: f64| Series {
         name: name.to_owned(),
         place,
         stroke: Stroke::Solid,
@@ -136,7 +143,7 @@ fn rates(rows: &[Faced], facet: Facet, subject: &str) -> Option<LineChart> {
             .map(|(place, row)| {
                 let rate = pick(row).rate;
                 let interval = Some((rate.low, rate.high));
-                Point { x: place as f64, y: rate.median, interval, level: row.label() }
+                Point { x: place as f64 + by, y: rate.median, interval, level: row.label() }
             })
             .collect(),
     };
@@ -149,7 +156,7 @@ fn rates(rows: &[Faced], facet: Facet, subject: &str) -> Option<LineChart> {
         ticks: ticks(&rows),
         by_arm: false,
         log_y: false,
-        series: vec![side("A", 0, |row| &row.a), side("B", 2, |row| &row.b)],
+        series: vec![side("A", 0, |row| &row.a, -aside), side("B", 2, |row| &row.b, aside)],
         left_out: Vec::new(),
     })
 }
@@ -171,6 +178,13 @@ fn ratios(rows: &[Faced], subject: &str) -> Option<LineChart> {
         let (name, stroke) = (facet.name().to_owned(), Stroke::Solid);
         (!points.is_empty()).then_some(Series { name, place: place + 2, stroke, points })
     };
+    let at = |x: f64| Point { x, y: 1.0, interval: None, level: "A = B".to_owned() };
+    let equal = Series {
+        name: "A = B".to_owned(),
+        place: 0,
+        stroke: Stroke::Dashed,
+        points: vec![at(-aside(all.len())), at(all.len() as f64 - 1.0 + aside(all.len()))],
+    };
     (!all.is_empty()).then(|| LineChart {
         id: "probe_against_ratio".to_owned(),
         what: "A / B".to_owned(),
@@ -180,7 +194,9 @@ fn ratios(rows: &[Faced], subject: &str) -> Option<LineChart> {
         ticks: ticks(&all),
         by_arm: false,
         log_y: false,
-        series: Facet::ALL.into_iter().enumerate().filter_map(of_facet).collect(),
+        series: std::iter::once(equal)
+            .chain(Facet::ALL.into_iter().enumerate().filter_map(of_facet))
+            .collect(),
         left_out: Vec::new(),
     })
 }
@@ -192,6 +208,23 @@ fn ticks(rows: &[&Faced]) -> Vec<(f64, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sides_stand_beside_each_other_and_ratios_beside_one() {
+        let rate = Repeated { median: 2.0, low: 1.0, high: 3.0 };
+        let face = || Face { label: "read 2 MiB, 1 x 8".to_owned(), rate, from: None };
+        let times = Times { ratio: 1.5, interval: Some((1.2, 1.8)), pairs: 6 };
+        let rows = [Faced { facet: Facet::Read, a: face(), b: face(), times }];
+        let of_rates = rates(&rows, Facet::Read, "A: redis, B: kvrocks").unwrap();
+        let places: Vec<f64> = of_rates.series.iter().map(|side| side.points[0].x).collect();
+        assert!(places[0] < 0.0 && places[1] > 0.0, "{places:?}");
+        let of_ratios = ratios(&rows, "A: redis, B: kvrocks").unwrap();
+        let equal = &of_ratios.series[0];
+        assert_eq!(equal.name, "A = B");
+        assert!(equal.points.iter().all(|point| point.y == 1.0 && point.interval.is_none()));
+        assert!(equal.points[0].x < equal.points[1].x);
+        assert_eq!(of_ratios.series[1].points[0].y, 1.5);
+    }
 
     #[test]
     fn each_column_is_explained() {

@@ -7,8 +7,8 @@ use crate::plan::Arm;
 
 /// Two who counted the same tokens agree up to this: their windows end a request apart.
 const AGREE: f64 = 0.25;
-/// A store that took a mechanism's chunks gained at least this share of them as keys: a chunk may be
-/// written twice.
+/// A store that took a mechanism's chunks gained at least this share of them as keys: a chunk may
+/// be written twice.
 const GAINED: f64 = 0.5;
 /// Of fewer chunks than this nothing is said: those on their way are not there yet.
 const CHUNKS_MIN: f64 = 8.0;

@@ -369,7 +369,9 @@ fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
             seen.add_of(TierKind::Remote, SignalKind::StoredBytes, bytes, who);
         }
         seen.add(SignalKind::StoreKeysAdded, added, "store");
-        counted.iter().for_each(|count| seen.add(keys, *count, "store"));
+        if let Some(count) = counted {
+            seen.add(keys, count, "store");
+        }
         verdict(&arm, 1, &seen)
     };
     assert_eq!(of(24.0, 11.0, None), Verdict::Unverified);

@@ -11,8 +11,9 @@ use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
-use crate::run::{Bench, buffers};
+use crate::run::Bench;
 use crate::session::{Measured, Step, Subject, label, lookup_point};
+use crate::volume::buffers;
 
 /// Repeats of either side where nothing is said: an interval over fewer says little, and an even
 /// number lets each side begin as often as the other.
@@ -106,6 +107,10 @@ impl<'a> Contest<'a> {
         let slab = buffers(config, block.bytes)?;
         let opened = self.subjects[side].open(block.bytes, threads, depth, &slab)?;
         let bench = Bench::new(config, opened.tier, block, slab, self.stop)?;
+        // Later, a store may still be freeing what was removed.
+        if let Some(others) = opened.at_stake.filter(|_| self.done == 0) {
+            others.check(bench.stored())?;
+        }
         Ok(bench.with_origin(opened.origin, opened.cold).with_server(opened.server))
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use weir_model::Bytes;
 use weir_workload::config::Draw;
 
+use crate::cpu::processors;
 use crate::error::ProbeError;
 
 /// Smallest block: a page. KV blocks are far larger, and direct access to disks needs whole pages.
@@ -216,6 +217,9 @@ impl ProbeConfig {
         if self.limits.operations == Some(0) {
             return Err(ProbeError::value("operations", "0 blocks", "give 1 or more"));
         }
+        if let Some(first) = self.pin {
+            check_pin(first, &processors())?;
+        }
         self.check_sizes()
     }
 
@@ -257,6 +261,19 @@ impl ProbeConfig {
     }
 }
 
+fn check_pin(first: u32, processors: &[u32]) -> Result<(), ProbeError> {
+    if processors.is_empty() || processors.contains(&first) {
+        return Ok(());
+    }
+    let names: Vec<String> = processors.iter().map(u32::to_string).collect();
+    let names = names.join(", ");
+    Err(ProbeError::value(
+        "pin",
+        format!("this process may not use processor {first}"),
+        format!("give one of {names}"),
+    ))
+}
+
 fn check_each(key: &'static str, list: &[u32], most: u32) -> Result<(), ProbeError> {
     if list.is_empty() {
         return Err(ProbeError::value(key, "the list is empty", "give one value"));
@@ -274,6 +291,14 @@ fn check_each(key: &'static str, list: &[u32], most: u32) -> Result<(), ProbeErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_that_is_not_there_is_refused_with_those_that_are() {
+        check_pin(3, &[1, 3]).unwrap();
+        let refused = check_pin(2, &[1, 3]).unwrap_err().to_string();
+        assert!(refused.contains("processor 2; give one of 1, 3"), "{refused}");
+        assert!(!processors().is_empty());
+    }
 
     #[test]
     fn a_working_set_is_counted_in_blocks() {

@@ -1,5 +1,6 @@
 //! Processor time of this process and of this thread, to the nanosecond.
 
+use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use weir_model::Nanos;
 
@@ -11,6 +12,12 @@ pub fn of_process() -> Nanos {
 /// Processor time of the calling thread so far.
 pub fn of_thread() -> Nanos {
     read(ClockId::ThreadCPUTime)
+}
+
+/// Processors that the calling thread may use; none where the system does not say.
+pub(crate) fn processors() -> Vec<u32> {
+    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
 }
 
 fn read(clock: ClockId) -> Nanos {

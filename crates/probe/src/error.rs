@@ -69,6 +69,24 @@ pub enum ProbeError {
         /// Who says so.
         of: String,
     },
+    /// What would be stored would take the place of others' keys.
+    #[error(
+        "{place} has {keys} of others and room for {room}: the probe would store up to {wanted}, \
+         and {policy} would evict them; give a smaller --working-set, a larger maxmemory, or a \
+         store of its own"
+    )]
+    AtStake {
+        /// The store.
+        place: String,
+        /// Those of others.
+        keys: String,
+        /// Bytes that it takes before it evicts.
+        room: Bytes,
+        /// Bytes of its memory that the probe would fill.
+        wanted: Bytes,
+        /// What it evicts.
+        policy: String,
+    },
     /// There is no memory for the buffers.
     #[error("{0}")]
     Slab(#[from] SlabError),

@@ -9,6 +9,7 @@ use weir_model::{Bytes, HeldIn, LoadedFrom};
 use crate::config::Point;
 use crate::engine_work::EngineWork;
 use crate::run::Costs;
+use crate::server::Shared;
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Side, Tally};
 
@@ -92,6 +93,9 @@ pub struct Run {
     /// What the store's `RocksDB` did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineWork>,
+    /// What the server moved for all its clients; nothing where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
 }
 
 impl Run {
@@ -108,6 +112,10 @@ impl Run {
         let gigabytes = (moved * block.0) as f64 / 1e9;
         let loaded = tallies.iter().map(|tally| tally.reads.moved).sum::<u64>() * block.0;
         let device = costs.device.filter(|_| loaded > 0);
+        let asked =
+            tallies.iter().map(|tally| tally.reads.blocks.len() + tally.writes.blocks.len());
+        let asked: u64 = asked.sum();
+        let laps = u64::from(costs.laps);
         Self {
             read: side(|tally| &tally.reads),
             write: side(|tally| &tally.writes),
@@ -120,6 +128,7 @@ impl Run {
             foreign_cpus: costs.foreign,
             device_bytes_per_loaded_byte: device.map(|bytes| bytes as f64 / loaded as f64),
             engine: costs.rocksdb.and_then(|counters| EngineWork::of(&counters, moved * block.0)),
+            shared: costs.traffic.map(|traffic| Shared::of(traffic, asked, block, laps)),
         }
     }
 
@@ -325,6 +334,7 @@ mod tests {
             foreign: None,
             device: Some(15_000_000),
             rocksdb: None,
+            traffic: None,
         };
         let run = Run::of(Bytes(1_000_000), &tallies, costs);
         let read = run.read.as_ref().unwrap();

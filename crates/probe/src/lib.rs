@@ -1,6 +1,7 @@
 //! A benchmark of storage with KV-shaped transfers.
 
 pub mod against;
+pub mod at_stake;
 pub mod claim;
 pub mod config;
 pub mod content;
@@ -21,6 +22,7 @@ pub mod subject;
 pub mod tally;
 pub mod target;
 pub mod trace;
+pub mod volume;
 
 mod expected;
 mod least_squares;

@@ -14,7 +14,7 @@ use weir_observe::{Clock, HostProbe, HostUse};
 use weir_store::resp::RocksDbFigures;
 use weir_store::{Slab, Tier, TierError};
 
-use crate::config::{BlockSize, DEFAULT_WORKING_SET, Limits, Point, ProbeConfig, WorkingSet};
+use crate::config::{BlockSize, Limits, Point, ProbeConfig, WorkingSet};
 use crate::content::Pattern;
 use crate::cpu;
 use crate::engine_work::EngineWork;
@@ -23,14 +23,13 @@ use crate::figures::Run;
 use crate::fit::LookupTime;
 use crate::keys::KeySpace;
 use crate::origin::{Cold, Origin, Reader};
-use crate::server::{Growth, Server, ServerAt, ServerWords};
+use crate::server::{Growth, Server, ServerAt, ServerWords, Traffic};
 use crate::statistics::Repeated;
 use crate::tally::{Outcomes, Tally};
 use crate::trace::Trace;
+use crate::volume::{lap_blocks, stored};
 use crate::worker::{Lap, Place, Task, Worker};
 
-/// Batches per thread that a lap of new blocks has at least.
-const LAP_BATCHES: u64 = 8;
 /// Blocks that are removed at once.
 const REMOVED_AT_ONCE: usize = 256;
 /// Keys of the questions that are timed, and how often each is asked: as often as the measured time
@@ -80,8 +79,8 @@ struct Phase {
     foreign: Option<f64>,
     /// Bytes that were read from a device.
     device: Option<u64>,
-    /// What the server's `RocksDB` counted; nothing where it has none.
-    rocksdb: Growth,
+    /// What the server counted.
+    grown: Growth,
     laps: u32,
 }
 
@@ -366,9 +365,15 @@ impl<'a> Bench<'a> {
 
     /// New blocks of a lap.
     pub(crate) fn lap_blocks(&self, point: &Point) -> u64 {
-        let least = LAP_BATCHES * u64::from(point.threads) * u64::from(point.depth);
-        let most = (DEFAULT_WORKING_SET / self.block.bytes.0.max(1)).max(least);
-        self.working.clamp(least, most)
+        lap_blocks(self.working, point)
+    }
+
+    /// Bytes that are stored at once at most, with blocks of any size.
+    pub(crate) fn stored(&self) -> Bytes {
+        match self.trace {
+            Some(trace) => self.block.bytes * trace.distinct().len() as u64,
+            None => stored(self.config, self.block.bytes, self.working),
+        }
     }
 
     /// Laps until the time or the budget is used up.
@@ -403,7 +408,7 @@ impl<'a> Bench<'a> {
             phase.laps += 1;
             let during = host.sample(&clock).since(&began);
             let after = self.ask_server();
-            phase.rocksdb.add(&before, &after);
+            phase.grown.add(&before, &after);
             // A server that was started again counts from zero.
             let server = before.cpu.zip(after.cpu).map(|(from, to)| to.saturating_sub(from));
             phase.server = phase.server.zip(server).map(|(sum, one)| sum + one);
@@ -524,7 +529,7 @@ impl Phase {
             server: Some(Nanos::ZERO),
             foreign: Some(0.0),
             device: Some(0),
-            rocksdb: Growth::default(),
+            grown: Growth::default(),
             laps: 0,
         }
     }
@@ -539,7 +544,8 @@ impl Phase {
             client: self.client.saturating_sub(Nanos(outside)),
             server: self.server,
             device: self.device,
-            rocksdb: self.rocksdb.counters(),
+            rocksdb: self.grown.counters(),
+            traffic: self.grown.traffic(),
             foreign: self.foreign.map(|seconds| seconds / self.wall.as_secs_f64().max(1e-9)),
         }
     }
@@ -557,27 +563,16 @@ pub(crate) struct Costs {
     /// Bytes that were read from a device.
     pub(crate) device: Option<u64>,
     pub(crate) rocksdb: Option<RocksDbFigures>,
+    /// What the server moved, for whomever.
+    pub(crate) traffic: Option<Traffic>,
 }
 
-/// Keeps the calling thread on one processor; a machine that refuses measures without.
+/// Keeps the calling thread on one of the processors, round and round; a machine that refuses
+/// measures without.
 fn pin(first: u32, thread: usize) {
+    let processors = cpu::processors();
+    let Some(place) = processors.iter().position(|one| *one == first) else { return };
     let mut set = CpuSet::new();
-    set.set((first as usize + thread) % CpuSet::MAX_CPU);
+    set.set(processors[(place + thread) % processors.len()] as usize);
     let _ = sched_setaffinity(None, &set);
-}
-
-/// Buffers for all points with blocks of this size: each thread loads into one batch of them and
-/// stores from another.
-pub fn buffers(config: &ProbeConfig, block: Bytes) -> Result<Arc<Slab>, ProbeError> {
-    Ok(Slab::new(buffer_count(config), block.0 as usize)?)
-}
-
-/// Bytes of these buffers.
-pub fn buffer_bytes(config: &ProbeConfig, block: Bytes) -> Bytes {
-    block * u64::from(buffer_count(config))
-}
-
-fn buffer_count(config: &ProbeConfig) -> u32 {
-    let most = |list: &[u32]| list.iter().copied().max().unwrap_or(1);
-    2 * most(&config.threads) * most(&config.depths)
 }

@@ -1,15 +1,78 @@
 //! The server behind a tier, and what it says of itself before and after a measurement.
 
-use weir_model::Nanos;
+use serde::Serialize;
+use weir_model::{Bytes, Nanos};
 use weir_store::resp::RocksDbFigures;
+
+/// Bytes of a command and its answer beside the block: key, lengths, checksum.
+const AROUND_BLOCK: u64 = 512;
+/// Commands that a block takes at most: whether it is there, and its bytes.
+const COMMANDS_OF_BLOCK: u64 = 2;
+/// What asking a server for its counters takes at most, per lap.
+const QUESTIONS: Traffic = Traffic { bytes: 256 << 10, commands: 64 };
 
 /// What a server says of itself at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct ServerWords {
     /// Processor time that it has used so far.
     pub cpu: Option<Nanos>,
+    /// Bytes that it has received and sent so far, and commands that it has answered, of all its
+    /// clients.
+    pub traffic: Option<Traffic>,
     /// What its `RocksDB` has counted so far.
     pub rocksdb: Option<RocksDbFigures>,
+}
+
+/// Bytes over a server's connections, in both directions, and its commands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Bytes.
+    pub bytes: u64,
+    /// Commands.
+    pub commands: u64,
+}
+
+impl Traffic {
+    /// What came on top; nothing where the server was started again and counts anew.
+    fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            bytes: self.bytes.checked_sub(before.bytes)?,
+            commands: self.commands.checked_sub(before.commands)?,
+        })
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, commands: self.commands + other.commands }
+    }
+}
+
+/// What a server moved while it was measured, and the most of it that was the measurement's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Shared {
+    /// By the server's counters.
+    pub server: Traffic,
+    /// Blocks with what is around them, questions, and what was asked of the server itself.
+    pub own: Traffic,
+}
+
+impl Shared {
+    /// Of so many blocks that were asked for in so many laps.
+    pub(crate) const fn of(server: Traffic, asked: u64, block: Bytes, laps: u64) -> Self {
+        let own = Traffic {
+            bytes: asked * (block.0 + AROUND_BLOCK) + laps * QUESTIONS.bytes,
+            commands: asked * COMMANDS_OF_BLOCK + laps * QUESTIONS.commands,
+        };
+        Self { server, own }
+    }
+
+    /// Whether others must have used the server too: it moved a tenth more bytes, or answered a
+    /// tenth more commands.
+    pub fn has_others(&self) -> bool {
+        let beyond = |all: u64, own: u64| all > own + own / 10;
+        beyond(self.server.bytes, self.own.bytes) || beyond(self.server.commands, self.own.commands)
+    }
 }
 
 /// The server behind a tier.
@@ -39,19 +102,34 @@ impl std::fmt::Debug for Server {
 
 /// The growth of counters over several stretches of time.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Growth(Option<RocksDbFigures>);
+pub(crate) struct Growth {
+    rocksdb: Option<RocksDbFigures>,
+    /// Nothing where one of the stretches does not say.
+    traffic: Option<Traffic>,
+    stretches: u64,
+}
 
 impl Growth {
     /// Adds what was counted between two moments.
     pub(crate) fn add(&mut self, before: &ServerWords, after: &ServerWords) {
+        let moved = after.traffic.zip(before.traffic).and_then(|(to, from)| to.since(from));
+        let sum = if self.stretches == 0 { Some(Traffic::default()) } else { self.traffic };
+        self.traffic = sum.zip(moved).map(|(sum, moved)| sum.plus(moved));
+        self.stretches += 1;
         let (Some(before), Some(after)) = (&before.rocksdb, &after.rocksdb) else { return };
         let grown = after.since(before);
-        self.0 = Some(self.0.take().map_or_else(|| grown.clone(), |sum| sum.plus(&grown)));
+        let sum = self.rocksdb.take();
+        self.rocksdb = Some(sum.map_or_else(|| grown.clone(), |sum| sum.plus(&grown)));
     }
 
     /// Of all stretches; nothing where no counters were given.
     pub(crate) fn counters(&self) -> Option<RocksDbFigures> {
-        self.0.clone()
+        self.rocksdb.clone()
+    }
+
+    /// What was moved in all stretches; nothing where one does not say.
+    pub(crate) const fn traffic(&self) -> Option<Traffic> {
+        self.traffic
     }
 }
 
@@ -62,9 +140,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn others_are_seen_where_the_server_moved_a_tenth_more_than_the_probe_did() {
+        let said = |bytes, commands| Traffic { bytes, commands };
+        assert_eq!(said(5, 9).since(said(2, 8)), Some(said(3, 1)));
+        assert_eq!(said(5, 9).since(said(6, 8)), None);
+        // 1000 blocks of 1 MB in 2 laps.
+        let shared = |bytes, commands| {
+            Shared::of(said(bytes, commands), 1000, Bytes(1_000_000), 2).has_others()
+        };
+        assert!(!shared(1_000_400_000, 1100));
+        assert!(shared(1_110_000_000, 1100));
+        assert!(shared(1_000_400_000, 2400));
+        // What it says of itself is no other's.
+        assert!(!Shared::of(said(60_000, 30), 0, Bytes(1), 1).has_others());
+    }
+
+    #[test]
     fn growth_is_summed_over_stretches_and_silence_adds_nothing() {
         let said = |flushes, level| ServerWords {
             cpu: None,
+            traffic: None,
             rocksdb: Some([(Flushes, flushes), (MemtableBytes, level)].into_iter().collect()),
         };
         let mut growth = Growth::default();

@@ -12,6 +12,7 @@ use weir_store::resp::RocksDbFigure;
 use weir_store::server::raw::RawServer;
 use weir_store::{Slab, Tier};
 
+use crate::at_stake::AtStake;
 use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
 use crate::differential::{
     Behind, Bounds, CopySource, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun,
@@ -23,10 +24,11 @@ use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
 use crate::origin::{Cold, Origin};
-use crate::run::{Bench, buffers};
+use crate::run::Bench;
 use crate::server::Server;
 use crate::statistics::Repeated;
 use crate::trace::Trace;
+use crate::volume::buffers;
 
 /// A tier, opened for blocks of one size.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Opened {
     pub origin: Origin,
     /// How it is kept cold, where that was asked for.
     pub cold: Option<Cold>,
+    /// Keys of others that it would evict once it is full.
+    pub at_stake: Option<Box<AtStake>>,
 }
 
 /// What the tier is compared with.
@@ -219,8 +223,12 @@ impl<'a> Session<'a> {
         let opened = self.subject.open(block.bytes, threads, depth, &slab)?;
         let trace = self.traces.iter().find(|(size, _)| *size == block).map(|(_, trace)| trace);
         let bench = Bench::new(self.config, opened.tier, block, slab, self.stop)?;
-        let bench = bench.with_origin(opened.origin, opened.cold);
-        Ok(bench.with_trace(trace).with_server(opened.server))
+        let bench = bench.with_origin(opened.origin, opened.cold).with_trace(trace);
+        // Later, a store may still be freeing what was removed.
+        if let Some(others) = opened.at_stake.filter(|_| self.done == 0) {
+            others.check(bench.stored())?;
+        }
+        Ok(bench.with_server(opened.server))
     }
 
     /// All points with blocks of one size.

@@ -150,7 +150,7 @@ impl Subject for Disk {
         if let Some(cold) = &cold {
             self.settings.insert("cold".to_owned(), cold.how.clone());
         }
-        Ok(Opened { tier: Arc::new(tier), server: None, origin, cold })
+        Ok(Opened { tier: Arc::new(tier), server: None, origin, cold, at_stake: None })
     }
 
     fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {

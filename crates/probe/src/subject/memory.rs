@@ -45,7 +45,13 @@ impl Subject for Memory {
         self.settings
             .insert("eviction".to_owned(), format!("{:?}", self.options.eviction).to_lowercase());
         self.settings.insert("pages".to_owned(), tier.pages().to_string());
-        Ok(Opened { tier: Arc::new(tier), server: None, origin: Origin::MEMORY, cold: None })
+        Ok(Opened {
+            tier: Arc::new(tier),
+            server: None,
+            origin: Origin::MEMORY,
+            cold: None,
+            at_stake: None,
+        })
     }
 
     fn baselines(&mut self, _point: &Point) -> Result<Baselines, ProbeError> {

@@ -16,10 +16,11 @@ use weir_store::server::{ServerError, StoreServer, StoreSettings};
 use weir_store::{DiskFolder, Slab, available_memory, drop_page_cache};
 
 use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
+use crate::at_stake::AtStake;
 use crate::config::Point;
 use crate::error::ProbeError;
 use crate::origin::{Cold, Origin, Reader};
-use crate::server::{Server, ServerAt, ServerWords};
+use crate::server::{Server, ServerAt, ServerWords, Traffic};
 use crate::session::{Baselines, Opened, Subject};
 use crate::target::Product;
 
@@ -226,17 +227,22 @@ impl Subject for Store {
         _slab: &Arc<Slab>,
     ) -> Result<Opened, ProbeError> {
         let connections = self.connections(threads);
+        let mut at_stake = None;
         // A connection of its own for questions, so that they disturb no measurement.
         let control = self.tier(block, 1)?;
         match control.servers(Instant::now() + self.options.deadline) {
             Ok(servers) => {
                 self.look(&servers);
                 self.note(&servers, connections);
+                if self.started.is_none() {
+                    at_stake = AtStake::of(&self.address.to_string(), &servers).map(Box::new);
+                }
             }
             // Blocks can be moved all the same.
             Err(error) if error.is_not_allowed() => {
                 self.silent = Some(format!(
-                    "it does not say its version, limits and CPU time, which are unknown: {error}"
+                    "it does not say its version, limits and CPU time, which are unknown, and \
+                     neither does it say whether it evicts others' keys for the probe's: {error}"
                 ));
             }
             Err(error) => return Err(error.into()),
@@ -258,6 +264,7 @@ impl Subject for Store {
             }),
             origin: self.origin,
             cold,
+            at_stake,
         })
     }
 
@@ -277,7 +284,8 @@ impl Subject for Store {
         let ask = move || ServerWords { cpu: Some(Nanos(null.cpu_ns())), ..ServerWords::default() };
         let server = Some(Server { ask: Box::new(ask), at: ServerAt::Process });
         let raw = Some(RawServer::start(is_unix)?);
-        let null = Some(Opened { tier, server, origin: Origin::MEMORY, cold: None });
+        let null =
+            Some(Opened { tier, server, origin: Origin::MEMORY, cold: None, at_stake: None });
         Ok(Baselines::Store { raw, null, in_memory })
     }
 }
@@ -302,10 +310,19 @@ impl ProbedSubject for Store {
 /// What all servers say together; nothing of a figure that one of them does not give.
 fn words(servers: Vec<ServerReport>) -> ServerWords {
     let cpu = servers.iter().map(|server| server.cpu_ns).sum::<Option<u64>>().map(Nanos);
+    let traffic =
+        servers.iter().map(traffic).try_fold(Traffic::default(), |sum, one| Some(sum.plus(one?)));
     let figures: Option<Vec<RocksDbFigures>> =
         servers.into_iter().map(|server| server.rocksdb).collect();
     let sum = |all: Vec<RocksDbFigures>| all.into_iter().reduce(|sum, one| sum.plus(&one));
-    ServerWords { cpu, rocksdb: figures.and_then(sum) }
+    ServerWords { cpu, traffic, rocksdb: figures.and_then(sum) }
+}
+
+/// What a server counts of its clients; one that has answered has sent something.
+fn traffic(server: &ServerReport) -> Option<Traffic> {
+    let bytes = server.input_bytes + server.output_bytes;
+    let commands = server.commands?;
+    (bytes > 0).then_some(Traffic { bytes, commands })
 }
 
 /// Refuses more bytes than there is room for where a server that is started keeps them.

@@ -79,7 +79,7 @@ impl Subject for SlowSubject {
         let eviction = EvictionPolicy::Lru;
         let options = MemoryOptions { capacity: 512, block_bytes: block.0 as usize, eviction };
         let tier = Arc::new(Slow(MemoryTier::new(options)?));
-        Ok(Opened { tier, server: None, origin: Origin::MEMORY, cold: None })
+        Ok(Opened { tier, server: None, origin: Origin::MEMORY, cold: None, at_stake: None })
     }
 
     fn baselines(&mut self, _point: &Point) -> Result<Baselines, ProbeError> {

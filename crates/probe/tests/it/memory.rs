@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir_model::{Bytes, HeldIn, TierKind};
 use weir_probe::fit::observations;
-use weir_probe::run::buffers;
+use weir_probe::volume::buffers;
 use weir_probe::{
     Bench, BlockSize, Limits, Point, PointResult, ProbeConfig, ProbeError, Verify, Work, WorkingSet,
 };

@@ -59,6 +59,37 @@ impl fmt::Display for Product {
     }
 }
 
+/// Keys of all databases of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyspace {
+    /// All of them.
+    pub keys: u64,
+    /// Those that have a life.
+    pub with_life: u64,
+}
+
+impl Keyspace {
+    /// Sums `db0:keys=40,expires=0,...`; nothing where `INFO` has no such section.
+    fn read(info: &str) -> Option<Self> {
+        let lines = info.lines().skip_while(|line| !line.starts_with("# Keyspace"));
+        let mut lines = lines.peekable();
+        lines.peek()?;
+        let mut sum = Self { keys: 0, with_life: 0 };
+        let databases = lines.filter_map(|line| line.strip_prefix("db")?.split_once(':'));
+        for (_, counts) in databases {
+            for (name, count) in counts.split(',').filter_map(|one| one.split_once('=')) {
+                let count: u64 = count.trim().parse().ok()?;
+                match name {
+                    "keys" => sum.keys += count,
+                    "expires" => sum.with_life += count,
+                    _ => {}
+                }
+            }
+        }
+        Some(sum)
+    }
+}
+
 /// What one server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
@@ -104,6 +135,8 @@ pub struct ServerReport {
     /// Keys in the database, whoever they belong to; nothing where `DBSIZE` is of an earlier scan,
     /// or says 0 and `SCAN` gives keys.
     pub keys: Option<u64>,
+    /// Keys of all its databases; nothing where it does not say.
+    pub keyspace: Option<Keyspace>,
     /// Whether what it has outlives it on a disk; nothing where it does not say.
     pub persistence: Option<bool>,
     /// Threads that read and write sockets; nothing where it does not say.
@@ -204,6 +237,73 @@ impl StoreReport {
 }
 
 impl ServerReport {
+    /// Reads the text of `INFO`.
+    pub fn read(text: &str, place: &str, is_local: bool) -> Self {
+        let fields = fields(text);
+        let word = |key: &str| fields.get(key).copied().unwrap_or_default();
+        let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
+        let said = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
+        let (product, version) = if fields.contains_key("kvrocks_version") {
+            (Product::Kvrocks, word("kvrocks_version"))
+        } else if fields.contains_key("valkey_version") {
+            (Product::Valkey, word("valkey_version"))
+        } else if fields.contains_key("redis_version") && !fields.contains_key("dragonfly_version")
+        {
+            (Product::Redis, word("redis_version"))
+        } else {
+            (Product::Other, word("redis_version"))
+        };
+        let mode = [word("redis_mode"), word("server_mode")];
+        let kvrocks = product == Product::Kvrocks;
+        // Those that are in `INFO` say what kind of store it is.
+        let (used_fields, limit): (&[&str], _) = if fields.contains_key("used_db_size") {
+            (&["used_db_size", "all_mem_tables"], "max_db_size")
+        } else {
+            (&["used_memory"], "maxmemory")
+        };
+        let used: Option<u64> = used_fields.iter().map(|field| said(field)).sum();
+        let spent = cpu::Said {
+            used: ["used_cpu_user", "used_cpu_sys"].map(|key| fields.get(key).copied()),
+            pid: fields.get("process_id").and_then(|value| value.parse().ok()),
+            uptime: said("uptime_in_seconds"),
+        };
+        let bytes = |key: &str| Some(Bytes(number(key))).filter(|bytes| bytes.0 > 0);
+        Self {
+            place: place.to_owned(),
+            product,
+            version: version.to_owned(),
+            mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
+            run_id: word("run_id").to_owned(),
+            process: cpu::process(&spent, is_local),
+            folder: None,
+            used: used.map(Bytes),
+            used_fields,
+            limit: bytes(limit),
+            policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
+            evicted_keys: number("evicted_keys"),
+            refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
+            expired_keys: number("expired_keys"),
+            flushes: None,
+            commands: said("total_commands_processed"),
+            keyspace_hits: number("keyspace_hits"),
+            keyspace_misses: number("keyspace_misses"),
+            keys: None,
+            keyspace: Keyspace::read(text),
+            persistence: if kvrocks {
+                Some(true)
+            } else {
+                fields.get("aof_enabled").map(|value| *value == "1")
+            },
+            io_threads: None,
+            clients: number("connected_clients"),
+            input_bytes: number("total_net_input_bytes"),
+            output_bytes: number("total_net_output_bytes"),
+            cpu_ns: cpu::of(&spent, is_local),
+            machine_memory: bytes("total_system_memory"),
+            rocksdb: None,
+        }
+    }
+
     /// The folder of its files as this machine sees it: a server in a container has a file system
     /// of its own. Nothing of a server elsewhere.
     pub fn files(&self) -> Option<PathBuf> {
@@ -262,7 +362,7 @@ fn counted(
             why: "the answer to INFO is no text".to_owned(),
         });
     };
-    let mut report = read(text, connection.place(), connection.is_local());
+    let mut report = ServerReport::read(text, connection.place(), connection.is_local());
     if report.product == Product::Kvrocks {
         // A renamed command is answered with an error, and what only it knows is absent.
         let stats = connection.call(&[b"STATS"], deadline)?;
@@ -346,71 +446,6 @@ fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
 fn fields(text: &str) -> BTreeMap<&str, &str> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(key, value)| (key, value.trim())).collect()
-}
-
-/// Reads the text of `INFO`.
-fn read(text: &str, place: &str, is_local: bool) -> ServerReport {
-    let fields = fields(text);
-    let word = |key: &str| fields.get(key).copied().unwrap_or_default();
-    let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
-    let said = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
-    let (product, version) = if fields.contains_key("kvrocks_version") {
-        (Product::Kvrocks, word("kvrocks_version"))
-    } else if fields.contains_key("valkey_version") {
-        (Product::Valkey, word("valkey_version"))
-    } else if fields.contains_key("redis_version") && !fields.contains_key("dragonfly_version") {
-        (Product::Redis, word("redis_version"))
-    } else {
-        (Product::Other, word("redis_version"))
-    };
-    let mode = [word("redis_mode"), word("server_mode")];
-    let kvrocks = product == Product::Kvrocks;
-    // Those that are in `INFO` say what kind of store it is.
-    let (used_fields, limit): (&[&str], _) = if fields.contains_key("used_db_size") {
-        (&["used_db_size", "all_mem_tables"], "max_db_size")
-    } else {
-        (&["used_memory"], "maxmemory")
-    };
-    let used: Option<u64> = used_fields.iter().map(|field| said(field)).sum();
-    let spent = cpu::Said {
-        used: ["used_cpu_user", "used_cpu_sys"].map(|key| fields.get(key).copied()),
-        pid: fields.get("process_id").and_then(|value| value.parse().ok()),
-        uptime: said("uptime_in_seconds"),
-    };
-    let bytes = |key: &str| Some(Bytes(number(key))).filter(|bytes| bytes.0 > 0);
-    ServerReport {
-        place: place.to_owned(),
-        product,
-        version: version.to_owned(),
-        mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
-        run_id: word("run_id").to_owned(),
-        process: cpu::process(&spent, is_local),
-        folder: None,
-        used: used.map(Bytes),
-        used_fields,
-        limit: bytes(limit),
-        policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
-        evicted_keys: number("evicted_keys"),
-        refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
-        expired_keys: number("expired_keys"),
-        flushes: None,
-        commands: said("total_commands_processed"),
-        keyspace_hits: number("keyspace_hits"),
-        keyspace_misses: number("keyspace_misses"),
-        keys: None,
-        persistence: if kvrocks {
-            Some(true)
-        } else {
-            fields.get("aof_enabled").map(|value| *value == "1")
-        },
-        io_threads: None,
-        clients: number("connected_clients"),
-        input_bytes: number("total_net_input_bytes"),
-        output_bytes: number("total_net_output_bytes"),
-        cpu_ns: cpu::of(&spent, is_local),
-        machine_memory: bytes("total_system_memory"),
-        rocksdb: None,
-    }
 }
 
 fn warnings(server: &ServerReport) -> Vec<String> {
@@ -521,7 +556,7 @@ mod tests {
     #[test]
     fn evictions_go_on_over_restarts() {
         let mut evictions = Evictions::default();
-        let mut server = read("run_id:a\r\nevicted_keys:5\r\n", "h:1", false);
+        let mut server = ServerReport::read("run_id:a\r\nevicted_keys:5\r\n", "h:1", false);
         let mut at = |run: &str, evicted| {
             server.run_id = run.to_owned();
             server.evicted_keys = evicted;
@@ -537,12 +572,15 @@ mod tests {
 
     #[test]
     fn products_are_told_apart() {
-        let read = |text: &str| read(text, "h", false);
+        let read = |text: &str| ServerReport::read(text, "h", false);
         let redis = read("redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory:0");
         assert_eq!((redis.product, redis.version.as_str()), (Product::Redis, "7.0.15"));
         assert_eq!((redis.limit, redis.used, redis.cpu_ns), (None, None, None));
         let valkey = read("redis_version:7.2.4\nvalkey_version:8.0.1\nserver_mode:cluster");
         assert_eq!((valkey.product, valkey.mode.as_str()), (Product::Valkey, "cluster"));
+        let keys = "# Keyspace\r\ndb0:keys=30,expires=1,avg_ttl=0\r\ndb3:keys=10,expires=2\r\n";
+        let keyspace = Some(Keyspace { keys: 40, with_life: 3 });
+        assert_eq!((read(keys).keyspace, redis.keyspace), (keyspace, None));
         let text = "redis_version:4.0.0\nkvrocks_version:2.10.1\nused_db_size:7\nmax_db_size:9";
         let kvrocks = read(&format!("{text}\nall_mem_tables:5"));
         assert_eq!((kvrocks.product, kvrocks.used), (Product::Kvrocks, Some(Bytes(12))));

@@ -29,7 +29,7 @@ mod wire;
 pub use address::{Address, AddressError, Endpoint, Secret};
 pub use client::StoreClient;
 pub use error::RespError;
-pub use info::{Product, ServerReport, StoreReport};
+pub use info::{Keyspace, Product, ServerReport, StoreReport};
 pub use layout::{Layout, LayoutError, LmcacheDtype, LmcacheWorker};
 pub use mark::{MARK_KEY, Marked};
 pub use rocksdb::{RocksDbFigure, RocksDbFigures};

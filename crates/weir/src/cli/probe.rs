@@ -127,7 +127,8 @@ pub(crate) struct PointArgs {
     /// How loads are checked, outside the measured time.
     #[arg(long, value_enum, default_value_t = VerifyArg::Sampled)]
     pub(crate) verify: VerifyArg,
-    /// Pin the first thread to this processor, and the next ones to those after it.
+    /// Pin the first thread to this processor, and the next ones to those after it, from the last
+    /// on to the first.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,
     /// Connections to a store [default: as many as threads].

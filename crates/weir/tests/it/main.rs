@@ -22,6 +22,7 @@ mod probe_against;
 mod probe_ended;
 mod probe_origin;
 mod probe_refusals;
+mod probe_shared;
 mod real;
 mod refusals;
 mod runs;

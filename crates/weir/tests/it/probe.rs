@@ -210,6 +210,14 @@ fn a_dry_run_says_what_it_would_take_and_does_nothing() {
 }
 
 #[test]
+fn a_point_that_is_asked_for_twice_is_measured_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists = ["--threads=2,1,2", "--depth=4,4", "--block=1MiB,1024KiB", "--mix=read,read"];
+    let answer = weir(folder.path(), &[&["probe", "memory", "--dry-run"], &lists[..]].concat());
+    assert!(answer.done().out.contains("2 points, 3 repeats"));
+}
+
+#[test]
 fn a_trace_says_how_much_of_it_a_tier_can_hit() {
     let folder = tempfile::tempdir().unwrap();
     let request = |ids: &str, tokens: u32| {

@@ -136,6 +136,9 @@ fn ctrl_c_keeps_what_was_measured() {
 /// working set that takes long to be stored.
 fn filling(folder: &Path) -> Child {
     let args = ["probe", "redis", "--working-set", "40GiB", "--capacity", "64MiB", "--mix", "read"];
+    let outputs = ["--csv", "old.csv", "--json", "new.json", "--plots", "plots"];
+    let args = [&args[..], &outputs].concat();
+    fs::write(folder.join("old.csv"), "of before").unwrap();
     let mut command = Command::new(WEIR);
     command.args(args).current_dir(folder).env("TMPDIR", folder);
     let stdout = fs::File::create(folder.join("stdout")).unwrap();
@@ -184,5 +187,11 @@ fn a_probe_that_is_ended_while_it_fills_leaves_nothing_and_claims_nothing() {
         let out = said(folder.path(), "stdout");
         assert!(!out.contains("Median of 0"), "{out}");
         assert_eq!(out.contains("No point was measured"), signals == 1, "{out}");
+        // Nothing was measured that could take the place of another probe's table.
+        assert_eq!(said(folder.path(), "old.csv"), "of before");
+        assert!(!folder.path().join("new.json").exists());
+        let err = said(folder.path(), "stderr");
+        let told = err.contains("table: old.csv was not written: no point was measured");
+        assert_eq!(told, signals == 1, "{err}");
     }
 }

@@ -81,6 +81,19 @@ fn bad_input_is_one_line() {
             &["memory", "--model", "Qwen/Qwen3-0.6B", "--trace", "t.jsonl", "--csv", "t.jsonl"][..],
             "t.jsonl is the file of --trace too",
         ),
+        (
+            &["memory", "--plots", "charts", "--csv", "charts/probe_latency_by_depth.svg"][..],
+            "probe_latency_by_depth.svg of --csv would be in the way of the charts",
+        ),
+        (
+            &["memory", "--plots", "charts/", "--json", "charts"][..],
+            "charts of --json would be in the way",
+        ),
+        (
+            &["memory", "--capacity", "1MiB", "--block", "64KiB,2MiB"][..],
+            "--capacity: 1 MiB is less than one block of 2 MiB",
+        ),
+        (&["memory", "--pin", "1000"][..], "may not use processor 1000; give one of 0"),
         (&["memory", "--cold"][..], "--cold: memory keeps blocks in memory"),
         (&["redis", "--cold"][..], "--cold: redis keeps blocks in memory"),
         (&["redis", "--page-cache"][..], "--page-cache: only a tier in a folder"),
@@ -167,8 +180,15 @@ fn an_environment_that_refuses_is_told_before_anything_is_measured() {
     }
     let nowhere = call(&["memory", "--json", "no/such/p.json"]);
     assert!(nowhere.contains("cannot write no/such/p.json; check the folder"), "{nowhere}");
-    let nobody = call(&["redis://127.0.0.1:1", "--deadline", "2s"]);
-    assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+    fs::write(folder.path().join("old"), "of before").unwrap();
+    for flag in ["--json", "--csv", "--profile"] {
+        let nobody = call(&["redis://127.0.0.1:1", "--deadline", "2s", flag, "old"]);
+        assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+        assert_eq!(fs::read_to_string(folder.path().join("old")).unwrap(), "of before", "{flag}");
+    }
+    call(&["redis://127.0.0.1:1", "--deadline", "2s", "--json", "new", "--plots", "plots"]);
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2, "no file and no folder was made");
 }
 
 #[test]

@@ -68,27 +68,22 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
     let reading = reading(args)?;
     // With a trace: one of its hash ids per block.
     let chunk = reading.as_ref().map_or(CHUNK_TOKENS, |reading| reading.block_tokens);
-    let blocks = blocks(&lists, model.as_ref(), chunk)?;
+    let mut blocks = blocks(&lists, model.as_ref(), chunk)?;
+    if args.against.against.is_none() {
+        // Those of two sides are pairs, in which one may stand against several.
+        blocks = each_once(blocks);
+    }
     let working_set = args.keys.working_set.as_deref().map(working_set).transpose()?;
     let overflows = matches!(working_set, Some(WorkingSet::Capacities(times)) if times > 1.0);
     let is_trace = args.keys.trace.is_some();
-    let default = if is_trace { TRACE_DURATION } else { DURATION };
     let config = ProbeConfig {
         blocks,
-        threads: or_default(lists.threads, &[1, 4]),
-        depths: or_default(lists.depth, &[1, 8]),
-        works: works(&lists.mix, is_trace, overflows)?,
+        threads: each_once(or_default(lists.threads, &[1, 4])),
+        depths: each_once(or_default(lists.depth, &[1, 8])),
+        works: each_once(works(&lists.mix, is_trace, overflows)?),
         working_set: working_set.unwrap_or(WorkingSet::Bytes(Bytes(DEFAULT_WORKING_SET))),
         draw: draw(args)?,
-        limits: Limits {
-            duration: args
-                .points
-                .duration
-                .as_deref()
-                .map_or(Ok(default), |text| time("--duration", text))?,
-            warmup: time("--warmup", &args.points.warmup)?,
-            operations: args.points.operations,
-        },
+        limits: limits(args, if is_trace { TRACE_DURATION } else { DURATION })?,
         repeats: repeats(args),
         deadline: time("--deadline", &args.points.deadline)?,
         verify: match args.points.verify {
@@ -101,7 +96,7 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
     config.check()?;
     let options = SubjectOptions {
         capacity: match &args.keys.capacity {
-            Some(text) => number("--capacity", text)?,
+            Some(text) => capacity(text, &config.blocks)?,
             None => default_capacity(&target, &config),
         },
         stored: SubjectOptions::default_capacity(&config),
@@ -191,6 +186,40 @@ impl Lists {
 
 fn or_default(list: Vec<u32>, default: &[u32]) -> Vec<u32> {
     if list.is_empty() { default.to_vec() } else { list }
+}
+
+fn limits(args: &ProbeArgs, default: Duration) -> anyhow::Result<Limits> {
+    let given = args.points.duration.as_deref();
+    Ok(Limits {
+        duration: given.map_or(Ok(default), |text| time("--duration", text))?,
+        warmup: time("--warmup", &args.points.warmup)?,
+        operations: args.points.operations,
+    })
+}
+
+/// A point that is asked for twice is measured once.
+fn each_once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+    let mut kept = Vec::with_capacity(list.len());
+    for value in list {
+        if !kept.contains(&value) {
+            kept.push(value);
+        }
+    }
+    kept
+}
+
+/// Room for one block of each size at least: a tier without it takes nothing.
+fn capacity(text: &str, blocks: &[BlockSize]) -> anyhow::Result<Bytes> {
+    let capacity: Bytes = number("--capacity", text)?;
+    let largest = blocks.iter().map(|block| block.bytes).max().unwrap_or_default();
+    if capacity < largest {
+        let why = format!(
+            "--capacity: {capacity} is less than one block of {largest}; give at least that, or \
+             take smaller blocks"
+        );
+        return Err(Mistake(why).into());
+    }
+    Ok(capacity)
 }
 
 /// The flags' lists with those of `--sweep`; a key that is given twice is a slip.

@@ -28,12 +28,12 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let asked = asked::asked(args, None)?;
     outputs::check(args, &asked.config)?;
     let differential = !args.points.no_differential;
+    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
         printer.result(&summary::planned(&asked, differential))?;
         return Ok(Exit::Done);
     }
-    // Before anything is measured, so that no measurement ends in a file that cannot be written.
-    let outputs = Outputs::create(&args.outputs)?;
     // Before a server is started, so that it is stopped and its folder removed.
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let mut subject = weir_probe::subject(&asked.target, &asked.options)?;

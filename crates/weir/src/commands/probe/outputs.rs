@@ -1,10 +1,12 @@
-//! The files of `weir probe`: opened before anything is measured, written at the end.
+//! The files of `weir probe`: tried before anything is measured, written whole at the end.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::{Access, access};
 use weir_probe::{ProbeConfig, ProbeError, Report, Work};
 use weir_report::ReportError;
 
@@ -12,6 +14,9 @@ use super::plots;
 use crate::cli::{OutputArgs, ProbeArgs};
 use crate::exit::Mistake;
 use crate::printer::Printer;
+
+/// What the names of all charts begin with.
+const CHARTS: &str = "probe_";
 
 /// Refuses files that would take each other's place or that of an input, and a profile that the
 /// points cannot give.
@@ -34,6 +39,9 @@ pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()
         }
         seen.push((flag, place));
     }
+    if let Some(folder) = &args.outputs.plots {
+        check_plots(folder, &seen)?;
+    }
     let lacks = |work| !config.works.contains(&work);
     if profile.is_some() && (lacks(Work::Read) || lacks(Work::Write)) {
         let names: Vec<String> = config.works.iter().map(|work| work.name()).collect();
@@ -47,6 +55,26 @@ pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()
     Ok(())
 }
 
+/// Refuses a folder of plots that is another flag's file, and a file in it that may be a chart's.
+fn check_plots(folder: &Path, files: &[(&str, PathBuf)]) -> anyhow::Result<()> {
+    let folder = fs::canonicalize(folder).ok().or_else(|| place(folder));
+    let Some(folder) = folder else { return Ok(()) };
+    let is_chart = |file: &Path| {
+        let is_picture = file.extension().is_some_and(|end| end == "png" || end == "svg");
+        let is_named = |name: &str| name.starts_with(CHARTS);
+        is_picture && file.file_name().and_then(|name| name.to_str()).is_some_and(is_named)
+    };
+    let clashes = |file: &Path| {
+        folder.starts_with(file) || (file.parent() == Some(&folder) && is_chart(file))
+    };
+    let Some((flag, file)) = files.iter().find(|(_, file)| clashes(file)) else { return Ok(()) };
+    let why = format!(
+        "--plots: {} of --{flag} would be in the way of the charts; give the file another place",
+        file.display()
+    );
+    Err(Mistake(why).into())
+}
+
 /// Where a file is or will be, whatever it is called; nothing of devices and pipes, which many may
 /// share, and of what cannot be.
 fn place(path: &Path) -> Option<PathBuf> {
@@ -54,115 +82,243 @@ fn place(path: &Path) -> Option<PathBuf> {
         return found.is_file().then_some(found);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Some(fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?.join(path.file_name()?))
+    let folder = folder.unwrap_or(Path::new("."));
+    // A folder that is yet to be made.
+    let folder = fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
-/// Files that are wanted, each open already.
+/// Files that are wanted, each of which can be written.
 pub(super) struct Outputs {
-    json: Option<(PathBuf, File)>,
-    csv: Option<(PathBuf, File)>,
+    json: Option<PathBuf>,
+    csv: Option<PathBuf>,
     profile: Option<PathBuf>,
     plots: Option<PathBuf>,
 }
 
 impl Outputs {
-    /// Creates the files and the folder.
-    pub(super) fn create(args: &OutputArgs) -> anyhow::Result<Self> {
-        let open = |path: &Option<PathBuf>| -> anyhow::Result<Option<(PathBuf, File)>> {
-            let Some(path) = path else { return Ok(None) };
-            let file = File::create(path).with_context(|| unwritable(path))?;
-            Ok(Some((path.clone(), file)))
-        };
-        if let Some(folder) = &args.plots {
-            fs::create_dir_all(folder).with_context(|| unwritable(folder))?;
+    /// Refuses what cannot be written. Nothing is made or emptied: a probe that is refused or
+    /// killed must not cost the files of the one before.
+    pub(super) fn tried(args: &OutputArgs) -> anyhow::Result<Self> {
+        let OutputArgs { json, csv, profile, plots } = args;
+        let in_plots = |path: &&PathBuf| is_in(plots.as_ref(), path);
+        for path in [json, csv, profile].into_iter().flatten().filter(|path| !in_plots(path)) {
+            try_file(path).with_context(|| unwritable(path))?;
         }
-        if let Some(path) = &args.profile {
-            // Not emptied: a probe that fails must not cost the profile of the one before.
-            let mut options = File::options();
-            options.create(true).append(true).open(path).with_context(|| unwritable(path))?;
+        if let Some(folder) = plots {
+            // It is made at the end, with the folders above it.
+            let there = folder.ancestors().find(|one| one.exists());
+            let there = there.filter(|one| !one.as_os_str().is_empty());
+            try_folder(there.unwrap_or(Path::new("."))).with_context(|| unwritable(folder))?;
         }
-        Ok(Self {
-            json: open(&args.json)?,
-            csv: open(&args.csv)?,
-            profile: args.profile.clone(),
-            plots: args.plots.clone(),
-        })
+        let [json, csv, profile, plots] = [json, csv, profile, plots].map(Clone::clone);
+        Ok(Self { json, csv, profile, plots })
+    }
+
+    /// Says that no file is written for want of points.
+    pub(super) fn leave(&self, printer: &mut Printer) {
+        let Self { json, csv, profile, plots } = self;
+        let wanted = [("results", json), ("table", csv), ("profile", profile), ("plots", plots)];
+        for (what, path) in wanted {
+            if let Some(path) = path {
+                let path = path.display();
+                printer.note(&format!("{what}: {path} was not written: no point was measured"));
+            }
+        }
     }
 
     /// Writes a JSON document, where that is wanted.
     pub(super) fn json(
-        &mut self,
+        &self,
         document: serde_json::Result<Vec<u8>>,
         printer: &mut Printer,
     ) -> anyhow::Result<()> {
-        let Some((path, mut file)) = self.json.take() else { return Ok(()) };
+        let Some(path) = &self.json else { return Ok(()) };
         let mut text = document.context("the results as JSON")?;
         text.push(b'\n');
-        file.write_all(&text).with_context(|| unwritable(&path))?;
+        self.put(path, &text).with_context(|| unwritable(path))?;
         printer.note(&format!("results: {}", path.display()));
         Ok(())
     }
 
     /// Writes a table as CSV, where that is wanted.
     pub(super) fn csv(
-        &mut self,
+        &self,
         bytes: impl FnOnce() -> csv::Result<Vec<u8>>,
         printer: &mut Printer,
     ) -> anyhow::Result<()> {
-        let Some((path, mut file)) = self.csv.take() else { return Ok(()) };
-        file.write_all(&bytes()?).with_context(|| unwritable(&path))?;
+        let Some(path) = &self.csv else { return Ok(()) };
+        self.put(path, &bytes()?).with_context(|| unwritable(path))?;
         printer.note(&format!("table: {}", path.display()));
         Ok(())
     }
 
     /// Writes charts by name, where they are wanted.
     pub(super) fn plots(
-        &mut self,
+        &self,
         charts: impl FnOnce() -> Result<Vec<(String, Vec<u8>)>, ReportError>,
         printer: &mut Printer,
     ) -> anyhow::Result<()> {
-        let Some(folder) = self.plots.take() else { return Ok(()) };
-        for (name, bytes) in charts()? {
+        let Some(folder) = &self.plots else { return Ok(()) };
+        let charts = charts()?;
+        if charts.is_empty() {
+            printer.note(&format!("plots: {}: there is nothing to draw", folder.display()));
+            return Ok(());
+        }
+        fs::create_dir_all(folder).with_context(|| unwritable(folder))?;
+        for (name, bytes) in charts {
             let path = folder.join(name);
-            fs::write(&path, bytes).with_context(|| unwritable(&path))?;
+            write_whole(&path, &bytes).with_context(|| unwritable(&path))?;
         }
         printer.note(&format!("plots: {}", folder.display()));
         Ok(())
     }
 
+    /// Writes a file, in the folder of the plots where that is its place.
+    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(folder) = self.plots.as_ref().filter(|_| is_in(self.plots.as_ref(), path)) {
+            fs::create_dir_all(folder)?;
+        }
+        write_whole(path, bytes)
+    }
+
     /// Writes all of them. `fitted` is why there is no link, where there is none.
     pub(super) fn write(
-        mut self,
+        &self,
         report: &Report,
         fitted: Result<(), ProbeError>,
         printer: &mut Printer,
     ) -> anyhow::Result<()> {
+        if report.measured.points.is_empty() {
+            self.leave(printer);
+            return Ok(());
+        }
         self.json(serde_json::to_vec_pretty(report), printer)?;
         self.csv(|| report.csv(), printer)?;
         self.plots(|| plots::files(report), printer)?;
-        if let Some(path) = self.profile {
-            let is_empty = fs::metadata(&path).is_ok_and(|data| data.len() == 0);
-            let is_whole = !report.measured.interrupted && report.measured.failed.is_none();
-            if is_empty && (fitted.is_err() || !is_whole) {
-                // The file that `create` made; one that was there before stays.
-                let _ = fs::remove_file(&path);
-            }
-            if !is_whole {
-                printer.note(&format!(
-                    "profile: {} was not written: the probe ended before all was measured",
-                    path.display()
-                ));
-                return Ok(());
-            }
-            fitted?;
-            let profile = report.profile().context("a fitted link has a profile")?;
-            fs::write(&path, profile.to_yaml()?).with_context(|| unwritable(&path))?;
-            printer.note(&format!("profile: {}", path.display()));
+        let Some(path) = &self.profile else { return Ok(()) };
+        if report.measured.interrupted || report.measured.failed.is_some() {
+            printer.note(&format!(
+                "profile: {} was not written: the probe ended before all was measured",
+                path.display()
+            ));
+            return Ok(());
         }
+        fitted?;
+        let profile = report.profile().context("a fitted link has a profile")?;
+        self.put(path, profile.to_yaml()?.as_bytes()).with_context(|| unwritable(path))?;
+        printer.note(&format!("profile: {}", path.display()));
         Ok(())
     }
 }
 
 fn unwritable(path: &Path) -> String {
     format!("cannot write {}; check the folder", path.display())
+}
+
+/// Whether a file would be in a folder that the plots are yet to have.
+fn is_in(plots: Option<&PathBuf>, path: &Path) -> bool {
+    plots.is_some_and(|folder| folder_of(path) == folder && !folder.exists())
+}
+
+/// Whether a file could be written, which stays as it is; where there is none, none is made.
+fn try_file(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => File::options().write(true).open(path).map(drop),
+        // Not opened: that of a pipe waits for its reader.
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            try_folder(folder_of(path))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether files could be made in a folder: with one that has no name, and goes by itself.
+fn try_folder(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// Puts a file in the place of the one before at once, so that there is always a whole one.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays, and leads to the new file.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let before = fs::metadata(&place).ok();
+    let is_stream = before.as_ref().is_some_and(|before| !before.is_file())
+        || ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    if is_stream {
+        // What a shell gave as `/dev/stdout` may hold our own lines.
+        return File::options().append(true).open(path)?.write_all(bytes);
+    }
+    let mut beside = tempfile::Builder::new();
+    beside.prefix(".weir-").permissions(Permissions::from_mode(0o666));
+    match (beside.tempfile_in(folder_of(&place)), before) {
+        (Ok(mut beside), before) => {
+            beside.write_all(bytes)?;
+            if let Some(before) = before {
+                beside.as_file().set_permissions(before.permissions())?;
+            }
+            beside.persist(&place).map(drop).map_err(|failed| failed.error)
+        }
+        // The file may be written in a folder that takes no others.
+        (Err(_), Some(_)) => fs::write(&place, bytes),
+        (Err(error), None) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trying_leaves_every_file_and_folder_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| Some(folder.path().join(name));
+        fs::write(folder.path().join("old.json"), "old").unwrap();
+        let args = |json, plots| OutputArgs { json, csv: at("new.csv"), profile: None, plots };
+        Outputs::tried(&args(at("old.json"), at("a/b"))).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("old.json")).unwrap(), "old");
+        // Where the plots will be there is a place for another file.
+        let outputs = Outputs::tried(&args(at("plots/p.json"), at("plots"))).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        outputs.put(&folder.path().join("plots/p.json"), b"{}").unwrap();
+        for (json, plots, named) in [
+            (at("none/p.json"), None, "none/p.json"),
+            (at("p.json/"), None, "p.json/"),
+            (Some(folder.path().to_owned()), None, "cannot write"),
+            (at("old.json/p.json"), None, "old.json/p.json"),
+            (None, at("old.json"), "old.json"),
+            (None, at("old.json/plots"), "old.json/plots"),
+        ] {
+            let Err(refused) = Outputs::tried(&args(json, plots)) else { panic!("{named}") };
+            assert!(refused.to_string().contains(named), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_where_its_link_leads_and_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut reader = File::open(&file).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        let mut before = String::new();
+        io::Read::read_to_string(&mut reader, &mut before).unwrap();
+        assert_eq!(before, "old", "it was never empty");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

@@ -1,6 +1,8 @@
 //! What should be known before figures of a probe are used.
 
-use weir_model::{COLD_SHARE, LoadedFrom};
+use weir_model::{Bytes, COLD_SHARE, LoadedFrom};
+use weir_probe::figures::PointResult;
+use weir_probe::server::{Shared, Traffic};
 use weir_probe::session::label;
 use weir_probe::{ProbeConfig, Report, Work};
 use weir_spec::catalogue::profile_file::ProfileKind;
@@ -61,6 +63,7 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
              are lower bounds"
         ));
     }
+    warnings.extend(other_clients(points));
     let outside = runs().map(|run| run.outside_share).fold(0.0, f64::max);
     if outside > LARGE_OUTSIDE {
         warnings.push(format!(
@@ -73,6 +76,26 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
         warnings.push("fewer than three repeats say little about the spread".to_owned());
     }
     warnings
+}
+
+/// Whether somebody else used the store while it was measured.
+fn other_clients(points: &[PointResult]) -> Option<String> {
+    let runs = points.iter().flat_map(|result| &result.repeats);
+    let shared = runs.filter_map(|run| run.shared).filter(Shared::has_others);
+    let (server, own) = shared.fold(<(Traffic, Traffic)>::default(), |(server, own), one| {
+        (server.plus(one.server), own.plus(one.own))
+    });
+    (server != Traffic::default()).then(|| {
+        format!(
+            "other clients used the store meanwhile: it moved {} in {} commands, of which at most \
+             {} in {} commands were the probe's; the server's CPU and its share of the time are of \
+             all clients",
+            Bytes(server.bytes),
+            server.commands,
+            Bytes(own.bytes),
+            own.commands
+        )
+    })
 }
 
 /// Whether figures of a disk are figures of a disk.

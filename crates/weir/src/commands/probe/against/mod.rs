@@ -37,12 +37,12 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     check(&sides)?;
     check_claims(&claims, &sides[0].config.works)?;
     super::outputs::check(args, &sides[0].config)?;
+    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
         printer.result(&written::planned(&sides, &claims))?;
         return Ok(Exit::Done);
     }
-    // Before anything is measured, so that no measurement ends in a file that cannot be written.
-    let mut outputs = Outputs::create(&args.outputs)?;
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let started = host::now();
     let [mut first, mut second] = [
@@ -72,6 +72,10 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     }
     let (rows, prices) = (faced(&reports), prices.as_ref());
     printer.result(&written::written(&reports, &rows, &judged, prices))?;
+    if reports.iter().all(|report| report.measured.points.is_empty()) {
+        outputs.leave(printer);
+        return Ok(exit);
+    }
     let names = [&*reports[0].tier.product, &*reports[1].tier.product];
     let document = files::document(&reports, &rows, &judged, prices);
     outputs.json(serde_json::to_vec_pretty(&document), printer)?;

@@ -20,26 +20,27 @@ pub struct Quantiles {
     pub mean: f64,
     /// Median.
     pub p50: f64,
-    /// 90th percentile.
-    pub p90: f64,
-    /// 99th percentile.
-    pub p99: f64,
-    /// 99.9th percentile.
-    pub p999: f64,
+    /// 90th percentile; nothing of fewer than 10 batches, where it would be the longest.
+    pub p90: Option<f64>,
+    /// 99th percentile; nothing of fewer than 100.
+    pub p99: Option<f64>,
+    /// 99.9th percentile; nothing of fewer than 1000.
+    pub p999: Option<f64>,
     /// Longest.
     pub max: f64,
 }
 
 impl Quantiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    /// Of times that so many batches had.
+    fn of(histogram: &Histogram<u64>, batches: u64) -> Self {
         let micros = |nanos: u64| nanos as f64 / 1e3;
         let at = |quantile: f64| micros(histogram.value_at_quantile(quantile));
         Self {
             mean: histogram.mean() / 1e3,
             p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
+            p90: (batches >= 10).then(|| at(0.9)),
+            p99: (batches >= 100).then(|| at(0.99)),
+            p999: (batches >= 1000).then(|| at(0.999)),
             max: micros(histogram.max()),
         }
     }
@@ -163,8 +164,8 @@ fn side_run(
         blocks_per_s,
         blocks: sum.moved,
         batches: sum.batches.len(),
-        batch_us: Quantiles::of(&sum.batches),
-        block_us: Quantiles::of(&sum.blocks),
+        batch_us: Quantiles::of(&sum.batches, sum.batches.len()),
+        block_us: Quantiles::of(&sum.blocks, sum.batches.len()),
     })
 }
 
@@ -175,12 +176,12 @@ pub struct RepeatedQuantiles {
     pub mean: Repeated,
     /// Median.
     pub p50: Repeated,
-    /// 90th percentile.
-    pub p90: Repeated,
+    /// 90th percentile; this and the next ones only where every repeat has them.
+    pub p90: Option<Repeated>,
     /// 99th percentile.
-    pub p99: Repeated,
+    pub p99: Option<Repeated>,
     /// 99.9th percentile.
-    pub p999: Repeated,
+    pub p999: Option<Repeated>,
     /// Longest.
     pub max: Repeated,
 }
@@ -284,12 +285,16 @@ fn side_point<'r>(point: Point, runs: impl Iterator<Item = &'r SideRun>) -> Opti
     let runs: Vec<&SideRun> = runs.collect();
     let over = |of: &dyn Fn(&SideRun) -> f64| Repeated::of(runs.iter().map(|run| of(run)));
     let quantiles = |of: fn(&SideRun) -> &Quantiles| {
+        let known = |pick: fn(&Quantiles) -> Option<f64>| {
+            let values: Option<Vec<f64>> = runs.iter().map(|run| pick(of(run))).collect();
+            Repeated::of(values?)
+        };
         Some(RepeatedQuantiles {
             mean: over(&|run| of(run).mean)?,
             p50: over(&|run| of(run).p50)?,
-            p90: over(&|run| of(run).p90)?,
-            p99: over(&|run| of(run).p99)?,
-            p999: over(&|run| of(run).p999)?,
+            p90: known(|quantiles| quantiles.p90),
+            p99: known(|quantiles| quantiles.p99),
+            p999: known(|quantiles| quantiles.p999),
             max: over(&|run| of(run).max)?,
         })
     };
@@ -320,6 +325,26 @@ mod tests {
             }
         }
         tally
+    }
+
+    #[test]
+    fn a_quantile_that_too_few_batches_have_is_unknown() {
+        let quantiles = |batches: u64| {
+            let mut side = Side::default();
+            (1..=batches).for_each(|number| side.batch(8, 8, Duration::from_micros(number)));
+            Quantiles::of(&side.blocks, side.batches.len())
+        };
+        for (batches, known) in [
+            (9, [false, false, false]),
+            (10, [true, false, false]),
+            (99, [true, false, false]),
+            (100, [true, true, false]),
+            (1000, [true, true, true]),
+        ] {
+            let Quantiles { p50, p90, p99, p999, .. } = quantiles(batches);
+            assert_eq!([p90, p99, p999].map(|one| one.is_some()), known, "{batches}");
+            assert!(p50 > 0.0);
+        }
     }
 
     #[test]

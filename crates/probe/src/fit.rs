@@ -167,6 +167,8 @@ pub fn fit(
                 "measure longer, or on a quieter machine",
             )
         })?;
+    // What is not determined is exactly zero.
+    let free = [latency, per_block, read_s, write_s].iter().filter(|value| **value > 0.0).count();
     // With several threads already in step 1, these are rates per thread.
     let per_lane = 1.0 / read_s;
     let best_read = best(observed, true);
@@ -193,7 +195,8 @@ pub fn fit(
     };
     let quality = ProfileFit {
         points: observed.len() as u32,
-        rms_error_percent: rounded(100.0 * rms_error(&figures, &alone)),
+        rms_error_percent: (alone.len() > free)
+            .then(|| rounded(100.0 * rms_error(&figures, &alone))),
         spread_percent: observed
             .iter()
             .filter_map(|one| one.spread_percent)
@@ -346,9 +349,28 @@ mod tests {
             assert_eq!(f64::from(figures.lanes), lanes);
             near(figures.lookup_latency.0.as_secs_f64(), 60e-6);
             near(figures.lookup_per_key.0.as_secs_f64(), 2e-6);
-            assert!(quality.rms_error_percent < 0.5, "{quality:?}");
+            assert!(quality.rms_error_percent.unwrap() < 0.5, "{quality:?}");
             assert_eq!(quality.points as usize, observed.len());
         }
+    }
+
+    #[test]
+    fn a_fit_through_as_many_points_as_figures_is_not_judged() {
+        let ideal = Ideal { latency: 80e-6, per_block: 20e-6, read: 4.0, write: 2.0, lanes: 1.0 };
+        let of = |depths: &[f64]| {
+            let sides =
+                |depth: &f64| [true, false].map(|load| ideal.observe(load, 1, *depth, 1 << 20));
+            fit(&depths.iter().flat_map(sides).collect::<Vec<_>>(), &[]).unwrap().1
+        };
+        // A rate of either kind; with a second depth the latency, and one point is left over.
+        assert_eq!(of(&[1.0]).rms_error_percent, None);
+        assert!(of(&[1.0, 8.0]).rms_error_percent.is_some());
+        let noisy = [(true, 1.0, 1.0), (true, 8.0, 7.0), (false, 1.0, 2.0)];
+        let noisy = noisy.map(|(load, depth, times)| {
+            let one = ideal.observe(load, 1, depth, 1 << 20);
+            Observation { batch_s: 1e-3 * times, ..one }
+        });
+        assert_eq!(fit(&noisy, &[]).unwrap().1.rms_error_percent, None);
     }
 
     #[test]
@@ -374,7 +396,7 @@ mod tests {
         assert!((figures.read_gb_per_s / 4.0 - 1.0).abs() < 0.08, "{figures:?}");
         assert!((figures.write_gb_per_s / 2.0 - 1.0).abs() < 0.08, "{figures:?}");
         assert_eq!(figures.lanes, 2);
-        assert!(quality.rms_error_percent < 6.0, "{quality:?}");
+        assert!(quality.rms_error_percent.unwrap() < 6.0, "{quality:?}");
     }
 
     #[test]

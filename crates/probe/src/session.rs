@@ -109,6 +109,8 @@ pub struct Whereabouts {
     pub point: Point,
     /// The runs.
     pub layers: Layers,
+    /// Seconds per GB in the point's row of the table.
+    pub row_s_per_gb: Repeated,
     /// What they prove.
     pub bounds: Bounds,
 }
@@ -317,12 +319,15 @@ impl<'a> Session<'a> {
             let measured = self.measured.points.iter();
             let rates = measured
                 .filter(|result| result.point.block == block && result.point.work == work)
-                .filter_map(|result| Some((result.main()?.gb_per_s.median, result.point)));
-            let Some((_, point)) = rates.max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
+                .filter_map(|result| Some((result.main()?.gb_per_s, result.point)));
+            let best = rates.max_by(|a, b| a.0.median.total_cmp(&b.0.median));
+            let Some((rate, point)) = best else { continue };
             let mut baselines = self.subject.baselines(&point)?;
             if let Some(layers) = self.layers(point, bench, (&source, &mut baselines))? {
-                let bounds = bounds(&layers);
-                self.measured.whereabouts.push(Whereabouts { point, layers, bounds });
+                let row_s_per_gb = rate.map(|rate| 1.0 / rate);
+                let bounds = bounds(&layers).beside(row_s_per_gb);
+                let found = Whereabouts { point, layers, row_s_per_gb, bounds };
+                self.measured.whereabouts.push(found);
             }
         }
         Ok(())

@@ -38,6 +38,9 @@ use crate::statistics::Repeated;
 /// taken for noise that the few repeats did not show.
 const NOISE: f64 = 0.05;
 
+/// Share by which the runs may differ from the row that they explain.
+const APART: f64 = 0.25;
+
 /// One kind of run at one point.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Layer {
@@ -176,6 +179,23 @@ pub fn bounds(layers: &Layers) -> Bounds {
     let sentence = sentence(split.total.median, &split.parts);
     let Split { total, parts, clashes } = split;
     Bounds { total, parts, clashes, sentence }
+}
+
+impl Bounds {
+    /// Holds the runs against the tier's row, which was measured before them: where both lie apart
+    /// by more than their spreads and a quarter, no part of the row is known to be the largest.
+    #[must_use]
+    pub(crate) fn beside(mut self, row: Repeated) -> Self {
+        let runs = self.total;
+        let spread = runs.low > row.high || row.low > runs.high;
+        let larger = runs.median.max(row.median);
+        if spread && larger > (1.0 + APART) * runs.median.min(row.median) {
+            let (runs_s_per_gb, row_s_per_gb) = (runs.median, row.median);
+            self.clashes.push(Clash::Row { runs_s_per_gb, row_s_per_gb });
+            "The runs do not say what is largest in the row.".clone_into(&mut self.sentence);
+        }
+        self
+    }
 }
 
 /// Parts as they are found.
@@ -407,6 +427,25 @@ mod tests {
         // 0.3 * 0.98 - 0.1 * 1.02 = 0.192; 0.3 * 1.02 = 0.306.
         assert!((network.low - 0.192).abs() < 1e-9 && (network.high - 0.306).abs() < 1e-9);
         assert!(bounds.sentence.starts_with("server dominates: 82 to 89 %"), "{}", bounds.sentence);
+    }
+
+    #[test]
+    fn runs_that_differ_from_their_row_say_nothing_of_it() {
+        let of = |low, median, high| Repeated { median, low, high };
+        let found = |row| {
+            let (copy, tier) = (layer(0.1, 0.1, 0.0), layer(0.3, 0.11, 0.0));
+            bounds(&Layers::Memory { copy, tier }).beside(row)
+        };
+        let apart = found(of(1.4, 1.479, 1.5));
+        let clash = Clash::Row { runs_s_per_gb: 0.3, row_s_per_gb: 1.479 };
+        assert_eq!(apart.clashes, [clash]);
+        assert!(apart.sentence.starts_with("The runs do not say"), "{}", apart.sentence);
+        assert_eq!(found(of(0.1, 0.15, 0.2)).clashes.len(), 1);
+        // Within a quarter, and within the spread.
+        for row in [of(0.35, 0.36, 0.37), of(0.25, 0.6, 0.9)] {
+            let near = found(row);
+            assert!(near.clashes.is_empty() && near.sentence.contains("dominates"), "{near:?}");
+        }
     }
 
     #[test]

@@ -56,6 +56,13 @@ pub enum Clash {
         /// At most.
         high: f64,
     },
+    /// The tier took another time in the runs than in its row of the table.
+    Row {
+        /// In the runs.
+        runs_s_per_gb: f64,
+        /// In the row.
+        row_s_per_gb: f64,
+    },
     /// The parts of a server do not add up to what it added.
     Unexplained {
         /// Most that they have together.
@@ -81,6 +88,13 @@ impl fmt::Display for Clash {
                 "Runs contradict each other: {part} would have at least {} and at most {}",
                 millis(low),
                 millis(high)
+            ),
+            Self::Row { runs_s_per_gb, row_s_per_gb } => write!(
+                f,
+                "The differential runs of the tier took {}, and its row {}: what they say is not \
+                 said of the row",
+                millis(runs_s_per_gb),
+                millis(row_s_per_gb)
             ),
             Self::Unexplained { at_most, added } => write!(
                 f,

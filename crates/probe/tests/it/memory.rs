@@ -71,7 +71,8 @@ fn all_works_move_bytes_and_leave_nothing() {
         assert_eq!(writes, point.work.writes_new(), "{point:?}");
         let main = run.main().unwrap();
         assert!(main.blocks > 0 && main.gb_per_s > 0.0, "{run:?}");
-        assert!(main.batch_us.p50 <= main.batch_us.p99 && main.batch_us.p99 <= main.batch_us.max);
+        let ordered = |p99| main.batch_us.p50 <= p99 && p99 <= main.batch_us.max;
+        assert!(main.batch_us.p99.is_none_or(ordered));
         assert!(run.client_cpu_s_per_gb > 0.0, "{run:?}");
         assert!(run.outside_share < 1.0 && run.server_cpu_s_per_gb.is_none(), "{run:?}");
         if point.work.reads() {

@@ -75,8 +75,10 @@ pub struct ProfileFigures {
 pub struct ProfileFit {
     /// Measured points, reads and writes.
     pub points: u32,
-    /// Root mean square of the relative errors, percent.
-    pub rms_error_percent: f64,
+    /// Root mean square of the relative errors, percent; nothing where there are no more points
+    /// than figures, which then go through all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rms_error_percent: Option<f64>,
     /// Largest spread of a point's repeats, percent of its median; nothing where nothing was
     /// repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,7 +263,11 @@ mod tests {
                 lookup_latency: Span(Nanos::from_micros(60)),
                 lookup_per_key: Span(Nanos(1_500)),
             },
-            fit: ProfileFit { points: 12, rms_error_percent: 3.25, spread_percent: Some(4.5) },
+            fit: ProfileFit {
+                points: 12,
+                rms_error_percent: Some(3.25),
+                spread_percent: Some(4.5),
+            },
         }
     }
 

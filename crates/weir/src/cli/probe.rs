@@ -41,8 +41,8 @@ pub(crate) enum EvictionArg {
              --capacity 20GiB
 
 A profile is used by an experiment as `{preset: lmcache-redis, store: {profile: my-redis.yaml}}`.
-Exit codes: 0 all points measured; 1 some blocks failed, were wrong, or it was stopped; 2 a mistake
-in the input; 3 a fault of the environment.")]
+Exit codes: 0 all points measured; 1 some blocks failed, found no room or were wrong, or it was
+stopped; 2 a mistake in the input; 3 a fault of the environment.")]
 pub(crate) struct ProbeArgs {
     /// `memory`, a folder (`disk:/mnt/nvme/kv`), a store's address (`redis://host:6379`,
     /// `unix:///run/redis.sock`), or a server to be started: `redis`, `valkey`, `kvrocks`.

@@ -217,6 +217,30 @@ fn a_point_that_is_asked_for_twice_is_measured_once() {
     assert!(answer.done().out.contains("2 points, 3 repeats"));
 }
 
+/// Blocks that find no room are told and no success; and of so few batches no quantile is given.
+#[test]
+fn blocks_that_find_no_room_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = ["--capacity=1MiB", "--eviction=none", "--block=256KiB", "--mix=write"];
+    let short = ["--threads=1", "--depth=8", "--operations=80", "--csv=p.csv", "--repeats=3"];
+    let args = [&["probe", "memory", "--no-differential"], &full[..], &short].concat();
+    let answer = weir(folder.path(), &args);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let words = answer.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = "warning: write 256 KiB, 1 x 8: not all blocks ended well: ";
+    assert!(words.contains(told) && words.contains(" found no room"), "{words}");
+    let mut rows = csv::Reader::from_path(folder.path().join("p.csv")).unwrap();
+    let columns = rows.headers().unwrap().clone();
+    let row = rows.records().next().unwrap().unwrap();
+    let value = |name: &str| &row[columns.iter().position(|column| column == name).unwrap()];
+    assert!(value("full").parse::<u64>().unwrap() > 0);
+    assert!(!value("batch_p50_us").is_empty());
+    assert_eq!(
+        (value("batch_p99_us"), value("batch_p999_us"), value("block_p99_us")),
+        ("", "", "")
+    );
+}
+
 #[test]
 fn a_trace_says_how_much_of_it_a_tier_can_hit() {
     let folder = tempfile::tempdir().unwrap();

@@ -98,7 +98,7 @@ fn exit(measured: &Measured, printer: &mut Printer) -> Exit {
     }
     let is_faulty = measured.points.iter().any(|result| {
         let outcomes = &result.outcomes;
-        outcomes.failed() + outcomes.corrupt + outcomes.wrong > 0
+        outcomes.failed() + outcomes.full + outcomes.corrupt + outcomes.wrong > 0
     });
     if is_faulty { Exit::DoneWithFaults } else { Exit::Done }
 }

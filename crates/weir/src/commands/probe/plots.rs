@@ -70,7 +70,7 @@ const FIGURES: [Figure; 3] = [
         id: "latency",
         title: "Batch latency, 99th percentile",
         unit: "ms",
-        of: |result| Some(side(result)?.batch_us.p99.map(|micros| micros / 1e3)),
+        of: |result| Some(side(result)?.batch_us.p99?.map(|micros| micros / 1e3)),
         log: true,
     },
     Figure {

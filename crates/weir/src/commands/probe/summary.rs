@@ -174,10 +174,18 @@ pub(super) fn of(report: &Report) -> String {
         out += &whereabouts(found);
     }
     if let Some(link) = &report.link {
-        let fit = report.fit.as_ref().map_or(0.0, |fit| fit.rms_error_percent);
+        let error = report.fit.as_ref().and_then(|fit| fit.rms_error_percent);
+        let fit = error.map_or_else(
+            || {
+                "how well it describes the batch times is unknown (-): it has as many figures as \
+                 there are points"
+                    .to_owned()
+            },
+            |percent| format!("it describes the batch times to {} %", figure(percent)),
+        );
         let words = format!(
-            "Link: {} GB/s read, {} GB/s write, latency {}, {} per block, {}; lookup {} and {} per key; it \
-             describes the batch times to {} %.",
+            "Link: {} GB/s read, {} GB/s write, latency {}, {} per block, {}; lookup {} and {} per key; \
+             {fit}.",
             figure(link.read_gb_per_s),
             figure(link.write_gb_per_s),
             link.latency.0,
@@ -185,7 +193,6 @@ pub(super) fn of(report: &Report) -> String {
             many(link.lanes as usize, "lane"),
             link.lookup_latency.0,
             link.lookup_per_key.0,
-            figure(fit),
         );
         out.push('\n');
         out += &wrapped(&words, "  ");
@@ -236,6 +243,9 @@ fn points(report: &Report) -> Table {
             let point = &result.point;
             let work = point.work.name();
             let millis = |value: weir_probe::statistics::Repeated| figure(value.median / 1e3);
+            let enough = |value: Option<weir_probe::statistics::Repeated>| {
+                value.map_or_else(|| "-".to_owned(), millis)
+            };
             let known = |value: Option<weir_probe::statistics::Repeated>| {
                 value.map_or(String::new(), |value| figure(value.median))
             };
@@ -252,8 +262,8 @@ fn points(report: &Report) -> Table {
                     .map_or("-".to_owned(), |percent| format!("{percent:.0}"))
                     .into(),
                 millis(side.batch_us.p50).into(),
-                millis(side.batch_us.p99).into(),
-                millis(side.batch_us.p999).into(),
+                enough(side.batch_us.p99).into(),
+                enough(side.batch_us.p999).into(),
                 millis(side.batch_us.max).into(),
                 hits.map_or(String::new(), |share| format!("{:.1}", 100.0 * share.median)).into(),
                 known(result.client_cpu_s_per_gb).into(),
@@ -307,9 +317,10 @@ fn lookups(report: &Report, has_server: bool) -> Vec<Vec<TableCell>> {
 fn whereabouts(found: &Whereabouts) -> String {
     let total = found.bounds.total.median;
     let title = format!(
-        "Where the time goes, ms per GB: {} (in all {})",
+        "Where the time goes, ms per GB: {} (differential runs: {} in all; the row: {})",
         label(&found.point),
-        figure(1e3 * total)
+        figure(1e3 * total),
+        figure(1e3 * found.row_s_per_gb.median)
     );
     let heads = ["part", ">at least", ">at most", ">% of time", "from"];
     let mut table = Table::new(&title, &heads);

@@ -15,6 +15,9 @@ const LARGE_OUTSIDE: f64 = 0.2;
 const QUIET_CPUS: f64 = 0.5;
 /// Repeats that lie further apart than this, in percent, are told.
 const WIDE_SPREAD: f64 = 20.0;
+/// A link that describes the batch times worse, in percent, is told.
+const POOR_FIT: f64 = 25.0;
+
 /// All of them.
 pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -22,7 +25,8 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
     for result in points {
         let trouble = result.outcomes.trouble();
         if !trouble.is_empty() {
-            warnings.push(format!("{}: blocks that {trouble}", label(&result.point)));
+            let point = label(&result.point);
+            warnings.push(format!("{point}: not all blocks ended well: {trouble}"));
         }
         let all_there = result.hit_share.is_some_and(|share| share.median >= 0.99);
         let loaded = result.batch_blocks(true).filter(|_| all_there);
@@ -70,6 +74,13 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
             "up to {:.0} % of the threads' time went into stamping and comparing blocks, outside \
              the measured time: with several threads the tier was that much less busy",
             100.0 * outside
+        ));
+    }
+    let error = report.fit.as_ref().and_then(|fit| fit.rms_error_percent);
+    if let Some(percent) = error.filter(|percent| *percent > POOR_FIT) {
+        warnings.push(format!(
+            "the link describes the batch times only to {percent:.0} %: what a simulation makes of \
+             it may be as far off"
         ));
     }
     if config.repeats < 3 {

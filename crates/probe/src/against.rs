@@ -2,7 +2,7 @@
 //! the other, and the next repeat begins with the other one. What changes on the machine meanwhile
 //! then meets both alike, and what is left are pairs that can be compared.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_model::HeldIn;
 
@@ -117,11 +117,14 @@ impl<'a> Contest<'a> {
     /// All points with the blocks at a place of the lists.
     fn blocks(&mut self, place: usize) -> Result<(), ProbeError> {
         let blocks = self.configs.map(|config| config.blocks[place]);
+        let began = Instant::now();
         let mut benches = [self.bench(0, blocks[0])?, self.bench(1, blocks[1])?];
+        // Of one side on average.
+        let opening = began.elapsed() / 2;
         if self.done == 0 {
             let mut sum = Duration::ZERO;
             for (bench, block) in benches.iter_mut().zip(blocks) {
-                sum += expected(bench, block, None)?.unwrap_or_default();
+                sum += expected(bench, block, (opening, None))?.unwrap_or_default();
             }
             self.expected = Some(sum);
         }

@@ -87,6 +87,19 @@ pub enum ProbeError {
         /// What it evicts.
         policy: String,
     },
+    /// More memory than there is.
+    #[error(
+        "{wanted} of memory would be taken, and there are {free} ({of}): shrink --working-set, \
+         --capacity, --threads or --depth"
+    )]
+    NoMemory {
+        /// For the blocks, and for the buffers.
+        wanted: Bytes,
+        /// What may be taken.
+        free: Bytes,
+        /// Who says so.
+        of: &'static str,
+    },
     /// There is no memory for the buffers.
     #[error("{0}")]
     Slab(#[from] SlabError),

@@ -42,19 +42,21 @@ pub(crate) struct Pace {
     threads: u32,
 }
 
-/// How long a session will take, by the operations of the point with the most threads. `baselines`
-/// is what making them took, where differential runs are made.
+/// How long a session will take, by the operations of the point with the most threads. `opening` is
+/// what opening the tier took, which comes again with each other size of blocks, and `baselines`
+/// what making those took, where differential runs are made.
 pub(crate) fn expected(
     bench: &mut Bench<'_>,
     block: BlockSize,
-    baselines: Option<Duration>,
+    (opening, baselines): (Duration, Option<Duration>),
 ) -> Result<Option<Duration>, ProbeError> {
     let points = bench.config().points().into_iter().filter(|point| point.block == block);
     let widest = points.max_by_key(|point| u64::from(point.threads) * u64::from(point.depth));
     let Some(point) = widest else { return Ok(None) };
     let mut pace = bench.pace(point)?;
     pace.baselines = baselines.map(|baselines| baselines.as_secs_f64());
-    Ok(Some(pace.session(bench.config(), block)))
+    let others = bench.config().blocks.len().saturating_sub(1) as u32;
+    Ok(Some(pace.session(bench.config(), block).saturating_add(opening * others)))
 }
 
 impl Bench<'_> {

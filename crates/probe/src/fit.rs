@@ -169,10 +169,9 @@ pub fn fit(
         })?;
     // What is not determined is exactly zero.
     let free = [latency, per_block, read_s, write_s].iter().filter(|value| **value > 0.0).count();
-    // With several threads already in step 1, these are rates per thread.
-    let per_lane = 1.0 / read_s;
     let best_read = best(observed, true);
-    let lanes = (best_read.gb_per_s * 1e9 / per_lane).round().clamp(1.0, MOST_LANES);
+    // With several threads already in step 1, these are rates per thread.
+    let lanes = (best_read.gb_per_s * 1e9 * read_s).round().clamp(1.0, MOST_LANES);
     let rate = |best: &Observation, seconds_per_byte: f64| {
         if lanes <= 1.0 {
             return 1.0 / seconds_per_byte / 1e9;

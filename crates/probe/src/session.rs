@@ -235,10 +235,12 @@ impl<'a> Session<'a> {
 
     /// All points with blocks of one size.
     fn block(&mut self, block: BlockSize) -> Result<(), ProbeError> {
+        let began = Instant::now();
         let mut bench = self.bench(block)?;
         if self.done == 0 && self.traces.is_empty() {
+            let opening = began.elapsed();
             let baselines = self.baselines_time(block)?;
-            self.expected = expected(&mut bench, block, baselines)?;
+            self.expected = expected(&mut bench, block, (opening, baselines))?;
         }
         let done = self.points(block, &mut bench);
         let compared = match &done {

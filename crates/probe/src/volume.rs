@@ -20,7 +20,7 @@ pub(crate) fn lap_blocks(working: u64, point: &Point) -> u64 {
 
 /// Bytes that are stored at once at most, with blocks of any size; blocks of `of` bytes are so many
 /// in the working set.
-pub(crate) fn stored(config: &ProbeConfig, of: Bytes, working: u64) -> Bytes {
+pub fn stored(config: &ProbeConfig, of: Bytes, working: u64) -> Bytes {
     let of_size = |block: &BlockSize| {
         let bytes = block.bytes.0.max(1);
         let working = match config.working_set {

@@ -1,7 +1,8 @@
 //! Progress of long work: a bar on a terminal, a line now and then elsewhere.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -18,6 +19,8 @@ pub(crate) struct Progress {
     every: u64,
     total: u64,
     what: &'static str,
+    /// How long all of it takes, as it was announced, and when.
+    expected: Cell<Option<(Instant, Duration)>>,
 }
 
 impl Progress {
@@ -44,7 +47,7 @@ impl Progress {
             () if lines => 1,
             () => (total as u64 / 10).max(1),
         };
-        Self { bar, every, total: total as u64, what }
+        Self { bar, every, total: total as u64, what, expected: Cell::new(None) }
     }
 
     /// A cell is done.
@@ -58,10 +61,16 @@ impl Progress {
         }
     }
 
-    /// The time that the rest takes, at the pace until now; nothing where it is hardly any.
+    /// The work begins now, and is expected to take so long.
+    pub(crate) fn begins(&self, expected: Option<Duration>) {
+        self.bar.reset_elapsed();
+        self.expected.set(expected.map(|expected| (Instant::now(), expected)));
+    }
+
+    /// The time that the rest takes; nothing where it is hardly any.
     fn left(&self, done: u64) -> Option<String> {
-        let each = self.bar.elapsed().as_secs_f64() / done.max(1) as f64;
-        let seconds = each * self.total.saturating_sub(done) as f64;
+        let announced = self.expected.get().map(|(began, expected)| (began.elapsed(), expected));
+        let seconds = left(announced, self.bar.elapsed(), done, self.total);
         (seconds >= WORTH_TELLING).then(|| format!(", {} left", duration_words(seconds)))
     }
 
@@ -73,5 +82,30 @@ impl Progress {
     /// The bar goes away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Seconds of the rest: what was announced without what has passed of it, and where nothing was, or
+/// that time is over, at the pace until now.
+fn left(announced: Option<(Duration, Duration)>, elapsed: Duration, done: u64, total: u64) -> f64 {
+    let rest = announced.map(|(passed, expected)| expected.saturating_sub(passed));
+    match rest {
+        Some(rest) if !rest.is_zero() && done < total => rest.as_secs_f64(),
+        _ => elapsed.as_secs_f64() / done.max(1) as f64 * total.saturating_sub(done) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_announced_is_counted_down_and_the_pace_stands_in_for_it() {
+        let seconds = Duration::from_secs;
+        // One of five steps took twelve seconds of twenty.
+        assert_eq!(left(Some((seconds(12), seconds(20))), seconds(12), 1, 5), 8.0);
+        assert_eq!(left(None, seconds(12), 1, 5), 48.0);
+        assert_eq!(left(Some((seconds(24), seconds(20))), seconds(24), 3, 5), 16.0);
+        assert_eq!(left(Some((seconds(12), seconds(20))), seconds(12), 5, 5), 0.0);
     }
 }

@@ -1,6 +1,7 @@
 //! What can be probed: how it is opened, and what it is compared with.
 
 mod disk;
+mod foreseen;
 mod memory;
 mod store;
 
@@ -19,6 +20,7 @@ use crate::session::Subject;
 use crate::target::Target;
 
 pub use disk::Disk;
+pub use foreseen::check;
 pub use memory::Memory;
 pub use store::Store;
 

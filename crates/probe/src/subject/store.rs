@@ -326,7 +326,7 @@ fn traffic(server: &ServerReport) -> Option<Traffic> {
 }
 
 /// Refuses more bytes than there is room for where a server that is started keeps them.
-fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeError> {
+pub(super) fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeError> {
     let wanted = options.stored.min(options.capacity);
     let (free, of) = if product.of_store().keeps_in_memory() {
         let Some((free, of)) = available_memory() else { return Ok(()) };
@@ -343,7 +343,7 @@ fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeErr
 }
 
 /// Refuses lines that would move the server away from where it is looked for.
-fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
+pub(super) fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
     for line in &lines.text {
         let problem = if line.chars().any(char::is_control) {
             "a line holds no control characters"

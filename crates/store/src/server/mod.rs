@@ -43,6 +43,14 @@ pub fn program(product: Product) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// The same; an error with the remedy where it is not there.
+pub fn installed(product: Product) -> Result<PathBuf, ServerError> {
+    program(product).ok_or_else(|| ServerError::Absent {
+        program: program_name(product).unwrap_or("this"),
+        install: how_to_install(product),
+    })
+}
+
 const fn program_name(product: Product) -> Option<&'static str> {
     match product {
         Product::Redis => Some("redis-server"),
@@ -86,10 +94,7 @@ pub struct StoreServer {
 impl StoreServer {
     /// Starts a store, and waits until it answers.
     pub fn start(product: Product, settings: StoreSettings) -> Result<Self, ServerError> {
-        let program = program(product).ok_or_else(|| ServerError::Absent {
-            program: program_name(product).unwrap_or("this"),
-            install: how_to_install(product),
-        })?;
+        let program = installed(product)?;
         let below = settings.below.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
             .prefix(FOLDER_PREFIX)

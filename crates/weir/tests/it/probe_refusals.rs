@@ -178,6 +178,18 @@ fn an_environment_that_refuses_is_told_before_anything_is_measured() {
         let large = call(&["redis", "--working-set", "900TiB", "--block", "128MiB"]);
         assert!(large.contains("redis: 900.0 TiB would be stored, and there are"), "{large}");
     }
+    let vast = ["--working-set", "900TiB", "--block", "128MiB"];
+    for (args, said) in [
+        (&["disk:file/kv", "--dry-run"][..], "cannot write to file/kv"),
+        (&[&["memory", "--dry-run"][..], &vast].concat(), "of memory would be taken"),
+    ] {
+        let refused = call(args);
+        assert!(refused.contains(said), "{refused}");
+    }
+    if weir_store::server::program(Product::Kvrocks).is_none() {
+        let refused = call(&["kvrocks", "--dry-run"]);
+        assert!(refused.contains("kvrocks is not on PATH"), "{refused}");
+    }
     let nowhere = call(&["memory", "--json", "no/such/p.json"]);
     assert!(nowhere.contains("cannot write no/such/p.json; check the folder"), "{nowhere}");
     fs::write(folder.path().join("old"), "of before").unwrap();

@@ -8,6 +8,8 @@ mod plots;
 mod summary;
 mod warnings;
 
+use std::time::Instant;
+
 use weir_probe::report::{REPORT_FORMAT, Report};
 use weir_probe::session::Step;
 use weir_probe::{Measured, ProbeConfig, Session};
@@ -31,6 +33,7 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     // Before anything is measured, so that no measurement ends in a file that cannot be written.
     let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
+        weir_probe::subject::check(&asked.target, &asked.options, &asked.config)?;
         printer.result(&summary::planned(&asked, differential))?;
         return Ok(Exit::Done);
     }
@@ -41,7 +44,8 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let total = Session::steps(&asked.config, differential);
     let progress = Progress::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
-    let mut step = |step: Step<'_>| tell(step, &asked.config, &progress, printer);
+    let began = Instant::now();
+    let mut step = |step: Step<'_>| tell(step, (&asked.config, began), &progress, printer);
     let session =
         Session::new(&asked.config, &mut *subject, &asked.traces, differential, &stop, &mut step);
     let measured = session.run();
@@ -55,12 +59,18 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 }
 
 /// Announces the time with the first step, and counts the others.
-fn tell(step: Step<'_>, config: &ProbeConfig, progress: &Progress, printer: &mut Printer) {
+fn tell(
+    step: Step<'_>,
+    (config, began): (&ProbeConfig, Instant),
+    progress: &Progress,
+    printer: &mut Printer,
+) {
     if step.done > 0 {
         progress.cell_done(step.next, printer);
     } else {
         // The tier was opened: from here on it takes its time.
-        printer.note(&summary::announced(config, step.expected));
+        printer.note(&summary::announced(config, step.expected, began.elapsed()));
+        progress.begins(step.expected);
         progress.now(step.next);
     }
 }

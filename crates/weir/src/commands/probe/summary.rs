@@ -10,7 +10,7 @@ use weir_probe::figures::PointResult;
 use weir_probe::fit::LookupTime;
 use weir_probe::report::Recompute;
 use weir_probe::session::{Whereabouts, label};
-use weir_probe::volume::buffer_bytes;
+use weir_probe::volume::{buffer_bytes, stored};
 use weir_probe::{ProbeConfig, Report, Session, Target, Work};
 use weir_report::inputs::trace_sentence;
 use weir_report::numerals::whole;
@@ -96,6 +96,17 @@ pub(super) fn bytes(asked: &Asked, indent: &str) -> String {
         );
         out += &wrapped(&words, indent);
     }
+    let first = config.blocks.first().filter(|_| asked.traces.is_empty());
+    if let Some(block) = first
+        && let Ok(working) = config.working_set.blocks(block.bytes, capacity(asked))
+    {
+        let words = format!(
+            "stored: up to {} at once, the working set and a lap of new blocks; how many laps \
+             depends on the speed of the tier",
+            stored(config, block.bytes, working)
+        );
+        out += &wrapped(&words, indent);
+    }
     out
 }
 
@@ -107,16 +118,26 @@ fn capacity(asked: &Asked) -> Option<Bytes> {
     }
 }
 
-/// The points and how long they will take, by a few operations of the tier.
-pub(super) fn announced(config: &ProbeConfig, expected: Option<Duration>) -> String {
+/// The points and how long they will take, by a few operations of the tier, which took a while to
+/// be opened and tried.
+pub(super) fn announced(
+    config: &ProbeConfig,
+    expected: Option<Duration>,
+    opening: Duration,
+) -> String {
     let many = points_and_repeats(config);
+    let opened = if opening >= Duration::from_secs(1) {
+        format!(", after {:.0} s in which it was opened and tried", opening.as_secs_f64())
+    } else {
+        String::new()
+    };
     match expected {
         Some(expected) => {
             let seconds = expected.as_secs_f64();
             let digits = usize::from(seconds < 9.95);
-            format!("{many}, about {seconds:.digits$} s")
+            format!("{many}, about {seconds:.digits$} s{opened}")
         }
-        None => format!("{many}, {} at most each", seconds(config.limits.duration)),
+        None => format!("{many}, {} at most each{opened}", seconds(config.limits.duration)),
     }
 }
 
@@ -129,8 +150,8 @@ pub(super) fn unmeasured(config: &ProbeConfig, tiers: u32, compared: usize) -> S
     // Four kinds of runs of half the time each.
     let measured = own + compared as f64 * 2.0 * duration.as_secs_f64();
     format!(
-        "{}, {measured:.0} s of measured time; filling, lookups and emptying come on top, and the \
-         probe announces them after a few operations of the tier",
+        "{}, at least {measured:.0} s in all: {measured:.0} s of measured time; filling, lookups \
+         and emptying come on top, and the probe announces them after a few operations of the tier",
         points_and_repeats(config)
     )
 }

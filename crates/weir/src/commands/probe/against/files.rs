@@ -214,7 +214,7 @@ mod tests {
         let rate = Repeated { median: 2.0, low: 1.0, high: 3.0 };
         let face = || Face { label: "read 2 MiB, 1 x 8".to_owned(), rate, from: None };
         let times = Times { ratio: 1.5, interval: Some((1.2, 1.8)), pairs: 6 };
-        let rows = [Faced { facet: Facet::Read, a: face(), b: face(), times }];
+        let rows = [Faced { facet: Facet::Read, a: face(), b: face(), means: (1.5, 1.0), times }];
         let of_rates = rates(&rows, Facet::Read, "A: redis, B: kvrocks").unwrap();
         let places: Vec<f64> = of_rates.series.iter().map(|side| side.points[0].x).collect();
         assert!(places[0] < 0.0 && places[1] > 0.0, "{places:?}");

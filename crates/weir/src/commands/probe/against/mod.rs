@@ -5,6 +5,8 @@ mod prices;
 mod times;
 mod written;
 
+use std::time::Instant;
+
 use weir_probe::against::{Contest, Facet};
 use weir_probe::claim::{Assertion, Ruling};
 use weir_probe::session::Step;
@@ -40,6 +42,9 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     // Before anything is measured, so that no measurement ends in a file that cannot be written.
     let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
+        for side in &sides {
+            weir_probe::subject::check(&side.target, &side.options, &side.config)?;
+        }
         printer.result(&written::planned(&sides, &claims))?;
         return Ok(Exit::Done);
     }
@@ -52,7 +57,9 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     let total = Contest::steps(&sides[0].config);
     let progress = Progress::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
-    let mut step = |step: Step<'_>| super::tell(step, &sides[0].config, &progress, printer);
+    let began = Instant::now();
+    let mut step =
+        |step: Step<'_>| super::tell(step, (&sides[0].config, began), &progress, printer);
     let configs = [&sides[0].config, &sides[1].config];
     let contest = Contest::new(configs, [&mut *first, &mut *second], &stop, &mut step)?;
     let measured = contest.run();

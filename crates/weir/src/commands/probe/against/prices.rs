@@ -84,8 +84,8 @@ impl PricePair {
             table.rows.push(vec![
                 row.facet.name().into(),
                 row.label().into(),
-                format!("{} {}", figure(row.a.rate.median / a), unit(row.facet)).into(),
-                format!("{} {}", figure(row.b.rate.median / b), unit(row.facet)).into(),
+                format!("{} {}", figure(row.means.0 / a), unit(row.facet)).into(),
+                format!("{} {}", figure(row.means.1 / b), unit(row.facet)).into(),
                 figure(times.ratio).into(),
                 times.range().into(),
             ]);
@@ -127,6 +127,20 @@ pub(super) const fn unit(facet: Facet) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ratio_is_that_of_the_figures_beside_it() {
+        let rate = weir_probe::statistics::Repeated { median: 9.0, low: 1.0, high: 10.0 };
+        let face = || super::super::times::Face { label: "read".to_owned(), rate, from: None };
+        let times = Times { ratio: 1.5, interval: None, pairs: 2 };
+        let row = Faced { facet: Facet::Read, a: face(), b: face(), means: (6.0, 4.0), times };
+        let prices = PricePair { a: 3.0, b: 0.5, currency: "USD".to_owned() };
+        let none = Measured::default();
+        let written = prices.written(&[row], &[&none, &none]);
+        for part in ["2.00 GB/s", "8.00 GB/s", "0.250"] {
+            assert!(written.contains(part), "no {part}: {written}");
+        }
+    }
 
     fn pair(a: &str, b: &str) -> anyhow::Result<Option<PricePair>> {
         let args = AgainstArgs {

@@ -72,6 +72,8 @@ pub(super) struct Faced {
     pub(super) facet: Facet,
     pub(super) a: Face,
     pub(super) b: Face,
+    /// Means over the repeats that both have, of which `times` is the ratio.
+    pub(super) means: (f64, f64),
     pub(super) times: Times,
 }
 
@@ -89,17 +91,25 @@ pub(super) fn faced(reports: &[Report; 2]) -> Vec<Faced> {
     let points = first.measured.points.iter().zip(&second.measured.points);
     let of_points = points.flat_map(|(a, b)| {
         Facet::ALL.into_iter().filter_map(move |facet| {
-            let times = Times::of(&pairs(a, b, facet))?;
-            Some(Faced { facet, a: of_point(a, facet)?, b: of_point(b, facet)?, times })
+            let pairs = pairs(a, b, facet);
+            let (times, means) = (Times::of(&pairs)?, means(&pairs));
+            Some(Faced { facet, a: of_point(a, facet)?, b: of_point(b, facet)?, means, times })
         })
     });
     let lookups = first.measured.lookups.iter().zip(&second.measured.lookups);
     let of_lookups = lookups.filter_map(|(a, b)| {
-        let times = Times::of(&lookup_pairs(a, b))?;
+        let pairs = lookup_pairs(a, b);
+        let (times, means) = (Times::of(&pairs)?, means(&pairs));
         let face = |time, report: &Report| of_lookup(time, report);
-        Some(Faced { facet: Facet::Lookup, a: face(a, first)?, b: face(b, second)?, times })
+        Some(Faced { facet: Facet::Lookup, a: face(a, first)?, b: face(b, second)?, means, times })
     });
     of_points.chain(of_lookups).collect()
+}
+
+fn means(pairs: &[(f64, f64)]) -> (f64, f64) {
+    let (a, b) = pairs.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let count = pairs.len().max(1) as f64;
+    (a / count, b / count)
 }
 
 fn of_point(result: &PointResult, facet: Facet) -> Option<Face> {

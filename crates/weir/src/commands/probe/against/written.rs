@@ -89,7 +89,7 @@ fn points(rows: &[Faced]) -> String {
         ["side", "point", ">A GB/s", "A from", ">B GB/s", "B from", ">A / B", "95 % interval"];
     let mut table = Table::new(&title, &heads);
     for row in rows.iter().filter(|row| row.facet != Facet::Lookup) {
-        let Faced { facet, a, b, times } = row;
+        let Faced { facet, a, b, times, means: _ } = row;
         let from = |from: Option<_>| from.map_or(String::new(), |from| format!("{from}"));
         table.rows.push(vec![
             facet.name().into(),

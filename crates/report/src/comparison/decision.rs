@@ -3,7 +3,7 @@
 //!
 //! A recommendation needs a run of levels without a gap at which the arm gains ([`Standing`]).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -509,20 +509,32 @@ impl<'a> Case<'a> {
         (run < planned).then(|| words::interrupted(planned - run, planned))
     }
 
-    /// Stores whose figures nobody measured.
-    fn assumed(&self) -> Option<String> {
+    /// Arms whose store's figures nobody measured, and those whose figures are another product's.
+    fn assumed(&self) -> Vec<String> {
         if !self.judge.context.simulated {
-            return None;
+            return Vec::new();
         }
         let arms = &self.judge.context.results.plan.deployments[self.judge.deployment].arms;
-        let stores: BTreeSet<&str> =
-            arms.iter().filter_map(|arm| Some(arm.assumed_store()?.name)).collect();
-        let stores: Vec<&str> = stores.into_iter().collect();
-        (!stores.is_empty()).then(|| {
-            let (stores, are) =
-                (stores.join(" and "), "are assumed: no profile of it was measured");
-            format!("The figures of {stores} {are} (`weir probe`).")
-        })
+        let mut stores: BTreeMap<(&str, Option<&str>), Vec<&str>> = BTreeMap::new();
+        for arm in arms {
+            if let Some(profile) = arm.assumed_store() {
+                stores.entry((profile.name, None)).or_default().push(&arm.name);
+            }
+            let store = arm.offload.as_ref().and_then(|offload| offload.store.as_ref());
+            if let (Some(store), Some(on)) = (store, arm.store_measured_on.as_deref())
+                && store.product != on
+            {
+                stores.entry((&store.product, Some(on))).or_default().push(&arm.name);
+            }
+        }
+        let sentence = |((store, on), arms): ((&str, Option<&str>), Vec<&str>)| {
+            let why = on.map_or_else(
+                || "assumed: no profile of it was measured".to_owned(),
+                |on| format!("those of {on}"),
+            );
+            format!("The figures of {store} ({}) are {why} (`weir probe`).", arms.join(", "))
+        };
+        stores.into_iter().map(sentence).collect()
     }
 
     /// What the sentence rests on.

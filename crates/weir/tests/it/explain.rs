@@ -101,11 +101,13 @@ fn figures_of_another_store_are_warned_of_and_assumed_ones_are_in_the_decision()
     assert!(joined(&(run.out + &run.err)).contains(words));
     let told = joined(&weir(folder.path(), &["explain", "run"]).done().out);
     assert!(told.contains(words) && !told.contains("are assumed"), "{told}");
+    let decided = "The figures of kvrocks (lmcache-kvrocks) are those of redis";
+    assert!(told.contains(decided), "{told}");
     let args = ["run", "small.yaml", "--out", "assumed", "--set", &arm("")];
     weir(folder.path(), &args).done();
     let told = joined(&weir(folder.path(), &["explain", "assumed"]).done().out);
     assert!(
-        told.contains("The figures of kvrocks are assumed: no profile of it was measured"),
+        told.contains("The figures of kvrocks (lmcache-kvrocks) are assumed: no profile"),
         "{told}"
     );
 }

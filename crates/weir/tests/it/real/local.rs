@@ -392,7 +392,7 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     for (arm, tier) in [
         ("native-offload", "hit_tokens_host"),
         ("native-fs", "hit_tokens_disk"),
-        ("lmcache-local", "hit_tokens_host_lookups"),
+        ("lmcache-local", "hit_tokens_host"),
     ] {
         // A level that the load generator had to refuse is not compared.
         let counted = !is_refused(&cell(path, arm));

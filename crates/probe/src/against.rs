@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use weir_model::HeldIn;
 
 use crate::config::{BlockSize, Point, ProbeConfig, Work};
+use crate::cpu;
 use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
@@ -188,6 +189,7 @@ impl<'a> Contest<'a> {
         let turns = self.configs[0].repeats;
         let mut times: [Vec<Vec<LookupTime>>; 2] = Default::default();
         for turn in 0..turns {
+            let _placed = cpu::Place::of_turn(turn);
             for side in order(turn) {
                 if !(self.stop)() {
                     times[side].push(benches[side].lookup_turn(turns)?);

@@ -1,6 +1,6 @@
 //! Processor time of this process and of this thread, to the nanosecond.
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use weir_model::Nanos;
 
@@ -20,6 +20,32 @@ pub(crate) fn processors() -> Vec<u32> {
     (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
 }
 
+/// Keeps the calling thread on one of its processors until it is dropped. A server that sleeps on
+/// another processor than its client takes longer to wake than one on the same, and each of two
+/// servers stays where it is: who asks both has to move.
+#[derive(Debug)]
+pub(crate) struct Place(Option<CpuSet>);
+
+impl Place {
+    /// Each turn on the next processor. A machine that refuses measures without.
+    pub(crate) fn of_turn(turn: u32) -> Self {
+        let processors = processors();
+        let Ok(before) = sched_getaffinity(None) else { return Self(None) };
+        let Some(turns) = turn.checked_rem(processors.len() as u32) else { return Self(None) };
+        let mut one = CpuSet::new();
+        one.set(processors[turns as usize] as usize);
+        Self(sched_setaffinity(None, &one).ok().map(|()| before))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            let _ = sched_setaffinity(None, &before);
+        }
+    }
+}
+
 fn read(clock: ClockId) -> Nanos {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -29,6 +55,17 @@ fn read(clock: ClockId) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_go_round_the_processors_and_end_where_they_began() {
+        let all = processors();
+        for turn in 0..5 {
+            let place = Place::of_turn(turn);
+            assert_eq!(processors(), [all[turn as usize % all.len()]]);
+            drop(place);
+            assert_eq!(processors(), all);
+        }
+    }
 
     #[test]
     fn work_takes_processor_time_and_a_process_has_all_its_threads() {

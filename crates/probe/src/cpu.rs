@@ -20,6 +20,14 @@ pub(crate) fn processors() -> Vec<u32> {
     (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
 }
 
+/// Processors that a client asks from, at most: its own and others are two kinds.
+const MOST_PLACES: usize = 4;
+
+/// How many processors a client asks from in turn.
+pub(crate) fn places() -> u32 {
+    processors().len().clamp(1, MOST_PLACES) as u32
+}
+
 /// Keeps the calling thread on one of its processors until it is dropped. A server that sleeps on
 /// another processor than its client takes longer to wake than one on the same, and each of two
 /// servers stays where it is: who asks both has to move.
@@ -27,13 +35,13 @@ pub(crate) fn processors() -> Vec<u32> {
 pub(crate) struct Place(Option<CpuSet>);
 
 impl Place {
-    /// Each turn on the next processor. A machine that refuses measures without.
-    pub(crate) fn of_turn(turn: u32) -> Self {
+    /// The processor with a number, round and round. A machine that refuses measures without.
+    pub(crate) fn at(number: u32) -> Self {
         let processors = processors();
         let Ok(before) = sched_getaffinity(None) else { return Self(None) };
-        let Some(turns) = turn.checked_rem(processors.len() as u32) else { return Self(None) };
+        let Some(at) = number.checked_rem(processors.len() as u32) else { return Self(None) };
         let mut one = CpuSet::new();
-        one.set(processors[turns as usize] as usize);
+        one.set(processors[at as usize] as usize);
         Self(sched_setaffinity(None, &one).ok().map(|()| before))
     }
 }
@@ -57,11 +65,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_go_round_the_processors_and_end_where_they_began() {
+    fn places_go_round_the_processors_and_end_where_they_began() {
         let all = processors();
-        for turn in 0..5 {
-            let place = Place::of_turn(turn);
-            assert_eq!(processors(), [all[turn as usize % all.len()]]);
+        for number in 0..5 {
+            let place = Place::at(number);
+            assert_eq!(processors(), [all[number as usize % all.len()]]);
             drop(place);
             assert_eq!(processors(), all);
         }

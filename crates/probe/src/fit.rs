@@ -77,10 +77,13 @@ pub struct LookupTime {
 }
 
 impl LookupTime {
-    /// Of several turns with the same keys: the median of their medians.
-    pub(crate) fn over(turns: &[&Self]) -> Option<Self> {
+    /// Of several turns with the same keys, each with a median from so many places: the median of
+    /// the turns' means. A turn that did not end is left out.
+    pub(crate) fn over(turns: &[&Self], places: usize) -> Option<Self> {
         let first = turns.first()?;
-        let seconds: Vec<f64> = turns.iter().map(|turn| turn.seconds).collect();
+        let whole = turns.chunks_exact(places.max(1));
+        let mean = |turn: &[&Self]| turn.iter().map(|of| of.seconds).sum::<f64>();
+        let seconds: Vec<f64> = whole.map(|turn| mean(turn) / turn.len() as f64).collect();
         let asked = turns.iter().map(|turn| turn.asked).sum();
         let read = |turn: &&Self| Some(turn.device_bytes_per_byte? * f64::from(turn.asked));
         let device = turns.iter().map(read).sum::<Option<f64>>();
@@ -326,13 +329,17 @@ mod tests {
             ..lookup(16, seconds)
         };
         let turns = [turn(4e-6, 10, Some(1.0)), turn(2e-6, 30, Some(0.0)), turn(9e-6, 10, None)];
-        let both = LookupTime::over(&[&turns[0], &turns[1]]).unwrap();
+        let both = LookupTime::over(&[&turns[0], &turns[1]], 1).unwrap();
         assert_eq!((both.seconds, both.longest_s, both.asked), (3e-6, 4e-6, 40));
         assert_eq!(both.device_bytes_per_byte, Some(0.25));
         assert_eq!(both.rates().collect::<Vec<_>>(), [16.0 / 4e-6, 16.0 / 2e-6]);
-        let all = LookupTime::over(&[&turns[0], &turns[1], &turns[2]]).unwrap();
+        let all = LookupTime::over(&[&turns[0], &turns[1], &turns[2]], 1).unwrap();
         assert_eq!((all.seconds, all.device_bytes_per_byte), (4e-6, None));
-        assert_eq!(LookupTime::over(&[]), None);
+        assert_eq!(LookupTime::over(&[], 1), None);
+        // Two places make a turn, and half of one is none.
+        let one = LookupTime::over(&[&turns[0], &turns[1], &turns[2]], 2).unwrap();
+        assert_eq!((one.seconds, one.turns), (3e-6, vec![3e-6]));
+        assert_eq!(LookupTime::over(&[&turns[0]], 2), None);
     }
 
     #[test]

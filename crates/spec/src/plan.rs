@@ -249,6 +249,12 @@ impl Arm {
         (is_assumed && store.link == profile.link()).then_some(profile)
     }
 
+    /// Its store's product and the one that its figures were measured on, where they differ.
+    pub fn foreign_figures(&self) -> Option<(&str, &str)> {
+        let product = self.offload.as_ref()?.store.as_ref()?.product.as_str();
+        Some(product).zip(self.store_measured_on.as_deref()).filter(|(of, on)| of != on)
+    }
+
     /// True where it is known that nothing lies behind the GPU. Of a deployment of which nothing is
     /// claimed, it is not known.
     pub fn is_gpu_only(&self) -> bool {

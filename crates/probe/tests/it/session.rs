@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use weir_http::TlsConfig;
 use weir_model::{Bytes, LoadedFrom};
 use weir_probe::config::ProbeConfig;
-use weir_probe::differential::Layers;
+use weir_probe::differential::{Bounds, Layers};
 use weir_probe::session::{Session, Step};
 use weir_probe::target::Product;
 use weir_probe::{
@@ -61,6 +61,11 @@ fn options(config: &ProbeConfig) -> SubjectOptions {
     }
 }
 
+/// Whether no part has at least more than at most.
+fn are_in_order(bounds: &Bounds) -> bool {
+    bounds.parts.iter().filter_map(|part| part.time).all(|time| time.low <= time.high)
+}
+
 fn measure(target: &Target, config: &ProbeConfig, traces: &[(BlockSize, Trace)]) -> Measured {
     measure_with(target, config, traces, &options(config))
 }
@@ -98,14 +103,7 @@ fn check(measured: &Measured, config: &ProbeConfig) {
     // Loads and stores of each size of blocks.
     assert_eq!(measured.whereabouts.len(), 2 * config.blocks.len());
     for found in &measured.whereabouts {
-        assert!(
-            found
-                .bounds
-                .parts
-                .iter()
-                .filter_map(|part| part.time)
-                .all(|time| time.low <= time.high)
-        );
+        assert!(are_in_order(&found.bounds), "{:?}", found.bounds);
         assert!(found.bounds.total.median > 0.0 && !found.bounds.sentence.is_empty());
     }
     assert_eq!(measured.lookups.iter().map(|time| time.keys).collect::<Vec<_>>(), [1, 16, 64]);
@@ -261,16 +259,7 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
             _ => &["device and page cache"],
         };
         assert_eq!(&names[5..], if found.point.work.reads() { may_be } else { &[] });
-        assert!(
-            found
-                .bounds
-                .parts
-                .iter()
-                .filter_map(|part| part.time)
-                .all(|time| time.low <= time.high),
-            "{:?}",
-            found.bounds
-        );
+        assert!(are_in_order(&found.bounds), "{:?}", found.bounds);
     }
 }
 

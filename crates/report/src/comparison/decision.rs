@@ -520,11 +520,8 @@ impl<'a> Case<'a> {
             if let Some(profile) = arm.assumed_store() {
                 stores.entry((profile.name, None)).or_default().push(&arm.name);
             }
-            let store = arm.offload.as_ref().and_then(|offload| offload.store.as_ref());
-            if let (Some(store), Some(on)) = (store, arm.store_measured_on.as_deref())
-                && store.product != on
-            {
-                stores.entry((&store.product, Some(on))).or_default().push(&arm.name);
+            if let Some((product, measured)) = arm.foreign_figures() {
+                stores.entry((product, Some(measured))).or_default().push(&arm.name);
             }
         }
         let sentence = |((store, on), arms): ((&str, Option<&str>), Vec<&str>)| {

@@ -250,17 +250,12 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
             arm.name
         ));
     }
-    let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
-        return;
-    };
-    if let Some(measured) = arm.store_measured_on.as_ref().filter(|on| **on != store.product) {
+    if let Some((product, measured)) = arm.foreign_figures() {
         warnings.push(format!(
-            "The {} figures of {} were measured on {measured}, and its store is {}: measure that with \
-             `weir probe {} --profile FILE.yaml` and name it as `store.profile`.",
+            "The {} figures of {} were measured on {measured}, and its store is {product}: measure that \
+             with `weir probe {product} --profile FILE.yaml` and name it as `store.profile`.",
             TierKind::Remote,
             arm.name,
-            store.product,
-            store.product
         ));
     }
     if let Some(profile) = arm.assumed_store() {

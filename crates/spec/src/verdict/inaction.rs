@@ -100,23 +100,27 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
         Hits::Agreed(_) => return None,
     }
     let nearer = if served > 0.0 { ": what was served came from nearer tiers" } else { "" };
-    let refused = refusals(tier, signals);
-    let before = refusals(TierKind::Host, signals);
-    let remedy = match (&refused, &before) {
-        (Some(_), _) => ROOM.to_owned(),
-        (None, Some(_)) => NEARER_ROOM.to_owned(),
-        (None, None) => format!(
-            "check that the mechanism is told where its {role} is, by the keys of its version"
+    let (refused, remedy) = match refusal(tier, signals) {
+        Some((words, remedy)) => (words, remedy.to_owned()),
+        None => (
+            String::new(),
+            format!(
+                "check that the mechanism is told where its {role} is, by the keys of its version"
+            ),
         ),
     };
-    let words = match (refused, before) {
-        (Some(refused), _) => format!("{nothing}{nearer}. It refused {refused}."),
-        (None, Some(before)) => {
-            format!("{nothing}{nearer}. Host memory, which leads there, refused {before}.")
-        }
-        (None, None) => format!("{nothing}{nearer}."),
-    };
-    Some(decided(claims.to_vec(), words, &remedy))
+    Some(decided(claims.to_vec(), format!("{nothing}{nearer}.{refused}"), &remedy))
+}
+
+/// Who refused stores on their way to the farthest tier, as a sentence after another, and what
+/// helps there; nothing where nobody did.
+pub(super) fn refusal(tier: TierKind, signals: &Signals) -> Option<(String, &'static str)> {
+    if let Some(refused) = refusals(tier, signals) {
+        return Some((format!(" It refused {refused}."), ROOM));
+    }
+    let before = refusals(TierKind::Host, signals)?;
+    let words = format!(" Host memory, which leads there, refused {before}.");
+    Some((words, NEARER_ROOM))
 }
 
 /// A store that gained hardly a key of all that the mechanism says that it put there. Others who
@@ -211,11 +215,11 @@ pub(super) const ROOM: &str = "give it room (maxmemory, free space) and the righ
                                and its keys no life that ends";
 
 /// What helps where host memory let go of blocks before they were written farther.
-pub(super) const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \
+const NEARER_ROOM: &str = "a larger nearest tier, or a faster farthest one: what is on its way \
                            there stands in the nearest";
 
 /// How many stores a tier refused, and who says so; nothing where it did not.
-pub(super) fn refusals(tier: TierKind, signals: &Signals) -> Option<String> {
+fn refusals(tier: TierKind, signals: &Signals) -> Option<String> {
     let mut seen = signals.0.get(&SignalKind::StoreFailures)?.iter();
     let refused = seen.find(|signal| signal.tier == Some(tier) && signal.value > 0.0)?;
     Some(format!("{:.0} stores ({})", refused.value, refused.source))

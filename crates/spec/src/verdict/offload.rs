@@ -256,6 +256,10 @@ fn why_not_served(
     }
 }
 
+/// What helps where nearer tiers hold all that is asked again.
+const LESS_BEFORE: &str =
+    "smaller nearer tiers, or a larger working set, so that they do not hold it all";
+
 /// The tier that an arm with a disk or a store is about.
 struct Farthest {
     tier: TierKind,
@@ -289,28 +293,13 @@ impl Farthest {
         if self.claim.held.is_none() {
             return unverified(claims, &format!("what {name} served"));
         }
-        let refused = inaction::refusals(self.tier, signals);
-        let before = inaction::refusals(TierKind::Host, signals);
-        let evicted = signals.get_of(self.tier, SignalKind::EvictedBytes).unwrap_or(0.0);
-        let remedy = if refused.is_some() || evicted > 0.0 {
-            inaction::ROOM.to_owned()
-        } else if before.is_some() {
-            inaction::NEARER_ROOM.to_owned()
+        let (refused, remedy) =
+            inaction::refusal(self.tier, signals).unwrap_or((String::new(), LESS_BEFORE));
+        let bytes = signals.get_of(self.tier, SignalKind::EvictedBytes).unwrap_or(0.0);
+        let (evicted, remedy) = if bytes > 0.0 {
+            (format!(" It let go of {}.", Bytes(bytes as u64)), inaction::ROOM)
         } else {
-            "smaller nearer tiers, or a larger working set, so that they do not hold it all"
-                .to_owned()
-        };
-        let refused = match (refused, before) {
-            (Some(refused), _) => format!(" It refused {refused}."),
-            (None, Some(before)) => {
-                format!(" Host memory, which leads there, refused {before}.")
-            }
-            (None, None) => String::new(),
-        };
-        let evicted = if evicted > 0.0 {
-            format!(" It let go of {}.", Bytes(evicted as u64))
-        } else {
-            String::new()
+            (String::new(), remedy)
         };
         Decision {
             verdict: Verdict::OverheadOnly(OverheadReason::NearerTier),
@@ -320,7 +309,7 @@ impl Farthest {
                  {name} nearly all of that: it says nothing about {name}.{refused}{evicted}",
                 seen.share()
             ),
-            remedy: Some(remedy),
+            remedy: Some(remedy.to_owned()),
         }
     }
 }

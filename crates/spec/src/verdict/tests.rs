@@ -9,6 +9,7 @@ use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 
 use super::*;
 
+mod farthest;
 mod limits;
 
 fn arm(role: ArmRole) -> Arm {
@@ -252,47 +253,6 @@ fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
     }
 }
 
-/// An offload with a store behind host memory, and one with a disk there.
-fn farther() -> [(Arm, SignalKind, SignalKind); 2] {
-    let (mut stored, mut disk) = (offloading(), offloading());
-    if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
-        store.store = Some(StoreConfig {
-            product: "redis".to_owned(),
-            capacity: Bytes::from_gib(4),
-            policy: EvictionPolicy::Lru,
-            link: link(),
-            client_bytes_per_s: 1e9,
-            lookup_latency: Nanos::ZERO,
-            lookup_per_key: Nanos::ZERO,
-        });
-        let farther = TierConfig { kind: TierKind::Disk, ..tiered.tiers[0].clone() };
-        tiered.tiers.push(farther);
-    }
-    [
-        (stored, SignalKind::RemoteHitTokens, SignalKind::StoreKeys),
-        (disk, SignalKind::DiskHitTokens, SignalKind::DiskFiles),
-    ]
-}
-
-#[test]
-fn an_arm_is_worth_what_its_farthest_tier_did() {
-    let served = (SignalKind::ExternalHitTokens, 4_000.0);
-    let nearer = Verdict::OverheadOnly(OverheadReason::NearerTier);
-    for (arm, hits, _) in farther() {
-        // 5,000 tokens were eligible: less than 50 of them are a rounding.
-        for (tokens, expected) in [(0.0, &nearer), (49.0, &nearer), (50.0, &Verdict::Effective)] {
-            let decision = decide(&arm, &facts(1), &busy(&[served, (hits, tokens)]));
-            assert_eq!(&decision.verdict, expected, "{hits:?} {tokens}");
-            let claim = decision.claims.iter().find(|claim| claim.claim.ends_with("served blocks"));
-            assert_eq!(claim.unwrap().held, Some(tokens >= 50.0));
-        }
-        assert!(!nearer.counts());
-        // Nobody says what it served: that is not the same as nothing.
-        let unseen = decide(&arm, &facts(1), &busy(&[served]));
-        assert_eq!(unseen.verdict, Verdict::Unverified);
-    }
-}
-
 #[test]
 fn hits_that_the_answers_contradict_are_no_result() {
     let of = |engines: f64, answers: f64| {
@@ -334,88 +294,6 @@ fn more_than_could_be_served_is_no_result() {
     // Requests at the edges: 500 of 10,000 prompt tokens.
     assert_eq!(of(700.0, 200.0), Verdict::Effective);
     assert_eq!(of(701.0, 200.0), failed);
-}
-
-#[test]
-fn a_store_that_gave_nothing_away_is_not_the_one_that_served() {
-    let [(arm, hits, keys), (disk, disk_hits, _)] = farther();
-    let of = |arm: &Arm, kind, mechanism: f64, store: f64, held: f64| {
-        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (keys, held)]);
-        let lookups = SignalSource { at_lookup: true, ..SignalSource::of("mechanism") };
-        seen.add(kind, mechanism, lookups);
-        seen.add(kind, store, "store");
-        verdict(arm, 1, &seen)
-    };
-    let failed = Verdict::Failed("hits that the store contradicts".to_owned());
-    // 5,000 tokens were eligible. Keys of others do not make it the arm's store, nor their absence.
-    for held in [0.0, 3.0] {
-        assert_eq!(of(&arm, hits, 50.0, 49.0, held), failed);
-        assert_eq!(of(&arm, hits, 1_800.0, 1.0, held), failed);
-    }
-    assert_eq!(of(&arm, hits, 1_800.0, 50.0, 3.0), Verdict::Effective);
-    let nearer = Verdict::OverheadOnly(OverheadReason::NearerTier);
-    assert_eq!(of(&arm, hits, 49.0, 1.0, 3.0), nearer, "neither says that it served");
-    assert_eq!(of(&disk, disk_hits, 1_800.0, 1.0, 3.0), Verdict::Effective, "a disk says nothing");
-}
-
-#[test]
-fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
-    let [(arm, hits, keys), _] = farther();
-    let of = |chunks: f64, added: f64, counted: Option<f64>| {
-        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 3_000.0)]);
-        // Others read and write as much as the mechanism.
-        for who in ["mechanism", "store INFO"] {
-            let bytes = chunks * f64::from(1 << 20);
-            seen.add_of(TierKind::Remote, SignalKind::StoredBytes, bytes, who);
-        }
-        seen.add(SignalKind::StoreKeysAdded, added, "store");
-        if let Some(count) = counted {
-            seen.add(keys, count, "store");
-        }
-        verdict(&arm, 1, &seen)
-    };
-    assert_eq!(of(24.0, 11.0, None), Verdict::Unverified);
-    assert_eq!(of(24.0, 12.0, None), Verdict::Effective);
-    assert_eq!(of(7.0, 0.0, None), Verdict::Effective, "they may be on their way");
-    assert_eq!(of(24.0, 0.0, Some(24.0)), Verdict::Effective, "its own keys were counted there");
-}
-
-#[test]
-fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
-    for (arm, hits, held) in farther() {
-        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
-        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 0.0), (held, 3.0)]);
-        seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 5e9, "host memory's");
-        seen.add_of(tier, SignalKind::EvictedBytes, 3e6, "the tier's own");
-        let decision = decide(&arm, &facts(1), &seen);
-        assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(
-            decision.explanation.ends_with("It let go of 2.9 MiB."),
-            "{}",
-            decision.explanation
-        );
-        assert!(decision.remedy.unwrap().contains("room"));
-    }
-}
-
-#[test]
-fn refusals_of_the_farthest_tier_are_named_with_their_count() {
-    for (arm, hits, held) in farther() {
-        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
-        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 0.0), (held, 3.0)]);
-        let silent = decide(&arm, &facts(1), &seen);
-        assert!(!silent.explanation.contains("refused"), "{}", silent.explanation);
-        seen.add_of(TierKind::Host, SignalKind::StoreFailures, 7.0, "host memory's");
-        let before = decide(&arm, &facts(1), &seen);
-        let refused = "Host memory, which leads there, refused 7 stores (host memory's).";
-        assert!(before.explanation.ends_with(refused), "{}", before.explanation);
-        assert!(before.remedy.unwrap().starts_with("a larger nearest tier"));
-        seen.add_of(tier, SignalKind::StoreFailures, 24.0, "the tier's own");
-        let decision = decide(&arm, &facts(1), &seen);
-        assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(decision.explanation.ends_with("It refused 24 stores (the tier's own)."));
-        assert!(decision.remedy.unwrap().contains("room"));
-    }
 }
 
 #[test]
@@ -544,77 +422,6 @@ fn a_mechanism_that_said_that_it_would_recompute_is_void_unless_it_served() {
     assert_ne!(told(&offloading(), &facts(1), &nothing).0, void);
     let served = [(SignalKind::ExternalHitTokens, 4_000.0)];
     assert_eq!(told(&offloading(), &doubted, &served).0, Verdict::Effective);
-}
-
-#[test]
-fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
-    let void = Verdict::Void(VoidReason::NoOperation);
-    let words = ["No key of it is in redis", "No file of it is on the disk"];
-    for ((arm, hits, held), words) in farther().into_iter().zip(words) {
-        // Questions about a store go over its sockets too: 49 of 5,000 tokens are none of its hits.
-        let nearer = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 49.0), (held, 0.0)];
-        let mut seen = busy(&nearer);
-        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
-        // What host memory evicts says nothing of what is behind it.
-        seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 3e7, "test");
-        let decision = decide(&arm, &facts(1), &seen);
-        assert_eq!(decision.verdict, void);
-        assert!(decision.explanation.starts_with(words), "{}", decision.explanation);
-        assert!(decision.explanation.ends_with("what was served came from nearer tiers."));
-        // Why it is empty, where it says so.
-        let mut refused = seen.clone();
-        let source = SignalSource::of("redis INFO").metric("errorstat_READONLY 12");
-        refused.add_of(tier, SignalKind::StoreFailures, 12.0, source);
-        let decision = decide(&arm, &facts(1), &refused);
-        let words = "It refused 12 stores (redis INFO (errorstat_READONLY 12)).";
-        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
-        // Or why nothing came there.
-        let mut before = seen.clone();
-        before.add_of(TierKind::Host, SignalKind::StoreFailures, 9.0, "simulator");
-        let decision = decide(&arm, &facts(1), &before);
-        assert!(decision.explanation.contains("refused 9 stores"), "{}", decision.explanation);
-        assert!(decision.remedy.unwrap().contains("larger nearest tier"));
-        // It holds something, or all of what it held may have been evicted by itself.
-        let behind = Verdict::OverheadOnly(OverheadReason::NearerTier);
-        let filled = busy(&[&nearer[..2], &[(held, 3.0)]].concat());
-        assert_eq!(verdict(&arm, 1, &filled), behind);
-        seen.add_of(tier, SignalKind::EvictedBytes, 1e6, "test");
-        assert_eq!(verdict(&arm, 1, &seen), behind);
-    }
-}
-
-/// Who found no key where bytes came from did not look well; one against one is open.
-#[test]
-fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
-    for (arm, hits, held) in farther() {
-        let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (held, 0.0)]);
-        seen.add(hits, 4_000.0, SignalSource::of("the mechanism"));
-        let decision = decide(&arm, &facts(1), &seen);
-        assert_eq!(decision.verdict, Verdict::Unverified);
-        let words =
-            "4000 tokens were served out of it (the mechanism): they contradict each other.";
-        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
-        // The same part says it again, by another of its counters.
-        seen.add(hits, 4_000.0, SignalSource::of("the mechanism").metric("the same"));
-        assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
-        // Another part says something else.
-        seen.add(hits, 100.0, SignalSource::of("the engine"));
-        assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
-        // Another part says the same.
-        seen.add(hits, 3_980.0, SignalSource::of("the store's INFO"));
-        let decision = decide(&arm, &facts(1), &seen);
-        assert_eq!(decision.verdict, Verdict::Effective);
-        let claim = decision.claims.iter().find(|claim| claim.claim == "what it held was counted");
-        let claim = claim.unwrap();
-        assert_eq!(claim.held, Some(false));
-        assert!(claim.seen.starts_with("0 at the end, and 4000 tokens"), "{}", claim.seen);
-        // A count of nothing that was not made is none.
-        let mut uncounted = busy(&[(SignalKind::ExternalHitTokens, 4_000.0)]);
-        uncounted.add(hits, 4_000.0, SignalSource::of("the mechanism"));
-        let decision = decide(&arm, &facts(1), &uncounted);
-        assert_eq!(decision.verdict, Verdict::Effective);
-        assert!(decision.claims.iter().all(|claim| claim.held != Some(false)));
-    }
 }
 
 #[test]

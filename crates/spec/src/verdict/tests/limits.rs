@@ -1,5 +1,6 @@
 //! The limits of each condition, from both sides, and the words that go with them.
 
+use super::farthest::farther;
 use super::*;
 
 /// The claim about the share that was served.

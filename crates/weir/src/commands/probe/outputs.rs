@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 use weir_probe::{ProbeConfig, ProbeError, Report, Work};
 use weir_report::ReportError;
 
-use super::plots;
+use super::{plots, summary};
 use crate::cli::{OutputArgs, ProbeArgs};
 use crate::exit::Mistake;
 use crate::printer::Printer;
@@ -44,11 +44,10 @@ pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()
     }
     let lacks = |work| !config.works.contains(&work);
     if profile.is_some() && (lacks(Work::Read) || lacks(Work::Write)) {
-        let names: Vec<String> = config.works.iter().map(|work| work.name()).collect();
         let why = format!(
             "--profile: a link is fitted to plain loads and stores, and the points are {}; give \
              --mix write,read without a trace, or leave --profile out",
-            names.join(",")
+            summary::works(&config.works)
         );
         return Err(Mistake(why).into());
     }
@@ -81,8 +80,7 @@ fn place(path: &Path) -> Option<PathBuf> {
     if let Ok(found) = fs::canonicalize(path) {
         return found.is_file().then_some(found);
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     // A folder that is yet to be made.
     let folder = fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).ok()?;
     Some(folder.join(path.file_name()?))

@@ -162,6 +162,11 @@ pub(super) fn points_and_repeats(config: &ProbeConfig) -> String {
 }
 
 /// So many of something.
+/// Works as `--mix` names them.
+pub(super) fn works(works: &[Work]) -> String {
+    works.iter().map(|work| work.name()).collect::<Vec<_>>().join(",")
+}
+
 pub(super) fn many(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -16,6 +16,7 @@ use self::prices::PricePair;
 use self::times::{Times, faced};
 use super::asked::{self, Asked};
 use super::outputs::Outputs;
+use super::summary;
 use crate::cli::ProbeArgs;
 use crate::exit::{Exit, Mistake};
 use crate::host;
@@ -121,8 +122,7 @@ fn check_claims(claims: &[Assertion], works: &[Work]) -> anyhow::Result<()> {
     let Some(claim) = claims.iter().find(|claim| !claim.facet.is_measured_by(works)) else {
         return Ok(());
     };
-    let names: Vec<String> = works.iter().map(|work| work.name()).collect();
-    let (names, facet) = (names.join(","), claim.facet.name());
+    let (names, facet) = (summary::works(works), claim.facet.name());
     let remedy = match claim.facet {
         Facet::Read | Facet::Lookup => "add `read` to --mix",
         Facet::Write => "add `write` to --mix",

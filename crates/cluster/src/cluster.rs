@@ -20,7 +20,6 @@ use crate::view::{InFlight, ReplicaView};
 /// choice, and the hits are zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Placement {
-    /// The replica.
     pub replica: u16,
     /// Prompt tokens that the chosen replica's GPU held at the decision.
     pub routed_hit: u32,
@@ -209,7 +208,6 @@ impl Cluster {
         self.replicas.iter().all(rests)
     }
 
-    /// What it was made of.
     pub const fn config(&self) -> &ClusterConfig {
         &self.config
     }
@@ -224,7 +222,6 @@ impl Cluster {
         self.store.as_ref()
     }
 
-    /// The router's counters.
     pub fn router_stats(&self) -> RouterStats {
         self.router.stats()
     }

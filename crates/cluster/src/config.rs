@@ -8,13 +8,10 @@ use weir_router::RouterConfig;
 pub struct ClusterConfig {
     /// Scheduler and pool of each replica.
     pub engine: EngineConfig,
-    /// Pass durations.
     pub timing: TimingConfig,
     /// Offload mechanism of each replica.
     pub offload: Option<OffloadConfig>,
-    /// Routing.
     pub router: RouterConfig,
-    /// Replicas, at least one.
     pub replicas: u16,
     /// Hand the engines' KV events to the observer too, undelayed.
     pub kv_events: bool,

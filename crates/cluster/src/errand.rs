@@ -9,27 +9,10 @@ use weir_model::TierKind;
 pub enum Errand {
     /// Move chunks between the engine and a tier; answered with
     /// [`Cluster::transfer_done`](crate::Cluster::transfer_done).
-    Transfer {
-        /// The engine's replica.
-        replica: u16,
-        /// What to move.
-        transfer: Transfer,
-    },
+    Transfer { replica: u16, transfer: Transfer },
     /// Ask the remote store which chunks it has; answered with
     /// [`Cluster::lookup_done`](crate::Cluster::lookup_done).
-    Lookup {
-        /// The engine's replica.
-        replica: u16,
-        /// What to ask for.
-        lookup: Lookup,
-    },
+    Lookup { replica: u16, lookup: Lookup },
     /// Let go of chunks that a local tier evicted. Needs no answer.
-    Drop {
-        /// The engine's replica.
-        replica: u16,
-        /// The tier.
-        tier: TierKind,
-        /// The chunks.
-        gone: Eviction,
-    },
+    Drop { replica: u16, tier: TierKind, gone: Eviction },
 }

@@ -34,7 +34,6 @@ pub trait Observer {
     /// A request has all its tokens: it is over.
     fn finished(&mut self, _at: Nanos, _tag: u64, _finished: &Finished) {}
 
-    /// A pass has ended.
     fn pass(&mut self, _step: &StepRow) {}
 
     /// A transfer between GPU and tier has ended, `took` after it was asked for.
@@ -44,5 +43,4 @@ pub trait Observer {
     fn kv_event(&mut self, _at: Nanos, _replica: u16, _event: &KvEvent) {}
 }
 
-/// Sees nothing.
 impl Observer for () {}

@@ -20,9 +20,7 @@ use crate::view::{InFlight, LinkTotals};
 pub(crate) enum Event {
     /// The oldest request in the front end is past it.
     Submit(u16),
-    /// The pass ends.
     PassEnd(u16),
-    /// A transfer ends, well or not.
     TransferEnd(u16, TransferId, TransferOutcome),
     /// A remote lookup is answered: from which chunk on it asked, and how many were found.
     LookupEnd(u16, Slot, u32, u32),
@@ -44,12 +42,10 @@ struct Arriving {
     request: Request,
 }
 
-/// A replica.
 pub(crate) struct Replica {
     pub(crate) engine: Engine,
     timing: Timing,
     pub(crate) number: u16,
-    /// Links of the local tiers.
     links: Vec<(TierKind, Link)>,
     pub(crate) totals: Vec<LinkTotals>,
     /// Transfers under way, by id, and when each was asked for.

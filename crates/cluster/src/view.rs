@@ -8,11 +8,8 @@ use crate::replica::Replica;
 /// What went over one replica's way to one tier, in one direction, transfers that have ended only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkTotals {
-    /// The tier.
     pub tier: TierKind,
-    /// To the tier or from it.
     pub kind: TransferKind,
-    /// Transfers.
     pub transfers: u64,
     /// Bytes over all ranks.
     pub bytes: Bytes,
@@ -25,7 +22,6 @@ pub struct LinkTotals {
 pub struct InFlight {
     /// The caller's name for it.
     pub tag: u64,
-    /// Where it is.
     pub replica: u16,
     /// Tokens it has been given so far.
     pub generated: u32,
@@ -53,7 +49,6 @@ impl<'a> ReplicaView<'a> {
         self.0.engine.counters()
     }
 
-    /// Requests that run.
     pub const fn running(self) -> u32 {
         self.0.engine.running()
     }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct Emptied {
     /// The part of the arm: a process's name, a store's product, an endpoint's URL.
     pub place: String,
-    /// What is known.
     pub known: Emptiness,
     /// What was counted in it before it was emptied, in the same unit; nothing where that was not
     /// counted.
@@ -20,7 +19,6 @@ pub struct Emptied {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Emptiness {
-    /// What was left in it was counted.
     Counted(Count),
     /// It answered that it emptied itself, and nothing could be counted.
     Answered,
@@ -34,16 +32,13 @@ pub enum Emptiness {
 pub enum Count {
     /// Objects of LMCache's first level.
     Objects(u64),
-    /// Files of chunks.
     Files(u64),
     /// Keys of the arm in a store.
     Keys(u64),
     /// Prompt tokens that were served of those asked again, in prompts that the caches had held.
     /// That the server tells of hits was seen just before.
     Served {
-        /// Tokens asked for.
         asked: u64,
-        /// Tokens served.
         served: u64,
     },
 }

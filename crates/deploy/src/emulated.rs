@@ -41,7 +41,6 @@ impl Emulated {
         self.tiers.as_ref()
     }
 
-    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.addr)
     }

@@ -27,11 +27,8 @@ pub const CACHE_SALT: &str = "cache_salt";
 /// What every request to an endpoint carries.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// The bearer token.
     pub bearer: Option<String>,
-    /// Further headers.
     pub headers: Vec<(String, String)>,
-    /// Certificates.
     pub tls: TlsConfig,
     /// The same, loaded once; nothing where no URL is `https`.
     pub client: Option<TlsClient>,
@@ -97,7 +94,6 @@ impl Access {
 /// A model that an endpoint serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
-    /// Its name there.
     pub id: String,
     /// The longest sequence, where the endpoint says.
     pub max_model_len: Option<u32>,
@@ -106,7 +102,6 @@ pub struct Served {
 /// What came of asking a server to empty its caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// It did.
     Done,
     /// It knows no such request (vLLM outside of its development mode).
     Unknown,
@@ -114,7 +109,6 @@ pub enum Flush {
     Refused,
 }
 
-/// One endpoint.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     url: Url,
@@ -132,7 +126,6 @@ impl Endpoint {
         Ok(Self { url, access })
     }
 
-    /// Its base URL.
     pub const fn url(&self) -> &Url {
         &self.url
     }
@@ -142,7 +135,6 @@ impl Endpoint {
         &self.access
     }
 
-    /// The models it serves.
     fn models(&self, stopped: &dyn Fn() -> bool) -> Result<Vec<Served>, ModelsError> {
         let wrong = |problem: String| {
             let url = format!("{}/v1/models", self.url);
@@ -214,7 +206,6 @@ impl Endpoint {
         said["version"].as_str().map(str::to_owned)
     }
 
-    /// A model as its list has it.
     pub(crate) fn listed(&self, model: &str) -> Option<Served> {
         self.models(&|| false).ok()?.into_iter().find(|served| served.id == model)
     }
@@ -224,7 +215,6 @@ impl Endpoint {
         Self { url: url.clone(), access: self.access.clone() }
     }
 
-    /// The text at a path; nothing where there is none.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let mut request = Fetch::get(&self.url, path);
         request.timeout = SCRAPE_TIMEOUT;
@@ -355,7 +345,6 @@ fn cached_tokens(body: &[u8]) -> Option<u64> {
 enum ModelsError {
     /// The server has none, or keeps it from this user.
     NoList(DeployError),
-    /// There is no answer to go by.
     NoAnswer(DeployError),
 }
 
@@ -377,7 +366,6 @@ pub enum FirstRequestError {
         /// Why, in its words.
         said: String,
     },
-    /// Anything else.
     Other(DeployError),
 }
 

@@ -8,112 +8,40 @@ pub enum DeployError {
     /// The text is no URL. It is not repeated beyond what the error says: it may hold a secret.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// A header that cannot be sent.
     #[error("header `{name}`: {source}")]
-    Header {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        source: RequestError,
-    },
-    /// A file that could not be read.
+    Header { name: String, source: RequestError },
     #[error("cannot read {what} {path}: {source}; check the path")]
-    File {
-        /// What it was wanted as.
-        what: &'static str,
-        /// Where it was looked for.
-        path: String,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// Certificates that cannot be used.
+    File { what: &'static str, path: String, source: std::io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server could not be asked.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The server answered with something else than it should.
     #[error("{url}: {problem}; {remedy}")]
-    Answer {
-        /// What was asked.
-        url: String,
-        /// What is wrong with the answer.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The model is not served there.
+    Answer { url: String, problem: String, remedy: String },
     #[error("{url} serves {served}, not `{model}`; write one of those as the model's name")]
-    Model {
-        /// The endpoint.
-        url: String,
-        /// What was asked for.
-        model: String,
-        /// What it serves.
-        served: String,
-    },
-    /// A tier of an arm cannot hold what it should.
+    Model { url: String, model: String, served: String },
     #[error("arm `{arm}`: {problem}; {remedy}")]
-    Tier {
-        /// The arm.
-        arm: String,
-        /// What is in the way.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The remote store of an arm cannot be used.
+    Tier { arm: String, problem: String, remedy: String },
     #[error("the store of arm `{arm}`: {problem}")]
-    Store {
-        /// The arm.
-        arm: String,
-        /// What is in the way, with the remedy.
-        problem: String,
-    },
+    Store { arm: String, problem: String },
     /// A value of the experiment that only this place can check.
     #[error("{key}: {problem}")]
-    Setting {
-        /// The key.
-        key: String,
-        /// What is wrong with it, with the remedy.
-        problem: String,
-    },
-    /// A tier does not do what it is asked.
+    Setting { key: String, problem: String },
     #[error(transparent)]
     TierCall(#[from] weir_store::TierError),
     /// What an arm asks for cannot be had with the software that is installed.
     #[error("arm `{arm}`: {problem}; {remedy}")]
-    Unsupported {
-        /// The arm.
-        arm: String,
-        /// What is in the way.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// A process does not do what it should.
+    Unsupported { arm: String, problem: String, remedy: String },
     #[error(transparent)]
     Process(#[from] crate::process::ProcessError),
-    /// A model's folder lacks something.
     #[error("{path}: {problem}; {remedy}")]
-    Weights {
-        /// The folder.
-        path: String,
-        /// What it lacks.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// No checkpoint could be made.
+    Weights { path: String, problem: String, remedy: String },
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
-    /// No port is free.
     #[error("no free port on this machine: {0}; end what holds them")]
     Port(std::io::Error),
-    /// The user wants to stop.
     #[error("interrupted")]
     Interrupted,
-    /// Weir's own engine could not be brought up.
     #[error("the emulated engine: {0}")]
     Emulated(String),
 }

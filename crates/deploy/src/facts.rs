@@ -18,7 +18,6 @@ use crate::site::Site;
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Where metrics are read.
 const METRICS: &str = "/metrics";
 /// How the families of LMCache's server begin.
 const LMCACHE_SERVER: &str = "lmcache_mp_";

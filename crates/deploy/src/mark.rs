@@ -20,7 +20,6 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// Longest wait for the store to take it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who uses a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoreUser {
     #[serde(flatten)]

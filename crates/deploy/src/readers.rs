@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The processes that read a tier's blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierReaders {
-    /// Which tier.
     pub tier: TierKind,
     /// What holds its bytes.
     pub held: HeldIn,

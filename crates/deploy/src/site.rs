@@ -24,7 +24,6 @@ pub struct Site {
     stands: Stands,
 }
 
-/// What was brought up.
 #[derive(Debug)]
 enum Stands {
     /// Nothing: it was there, with the store that the arm names.
@@ -124,7 +123,6 @@ impl Site {
         })
     }
 
-    /// Where requests go.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
@@ -139,7 +137,6 @@ impl Site {
         self.endpoints[0].access().scraper(url, "", Selection::relevant())
     }
 
-    /// The model's name there.
     pub fn model(&self) -> &str {
         &self.model
     }

@@ -152,12 +152,10 @@ impl Tiers {
         self.carrier.block_bytes as u64
     }
 
-    /// The store behind them.
     pub const fn remote(&self) -> Option<&RemoteStore> {
         self.remote.as_ref()
     }
 
-    /// The folder of its disk tiers.
     pub(crate) fn disk_folder(&self) -> Option<&Path> {
         self.folder.as_ref().map(HeldFolder::path)
     }

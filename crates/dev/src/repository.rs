@@ -10,12 +10,9 @@ use anyhow::Context;
 /// Most bytes of a file that is looked at: beyond this it is data, whatever its name says.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// A text file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceFile {
-    /// Path from the root, with `/`.
     pub(crate) path: String,
-    /// Its text.
     pub(crate) text: String,
 }
 

@@ -8,7 +8,6 @@ use weir_tier::{StoreConfig, TierConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
-    /// Tokens per block.
     pub block_size: u32,
     /// Blocks that can be allocated (vLLM's `num_gpu_blocks` less the null block).
     pub blocks: u32,
@@ -16,7 +15,6 @@ pub struct EngineConfig {
     pub max_num_seqs: u32,
     /// Most tokens in one pass.
     pub max_num_batched_tokens: u32,
-    /// Longest sequence.
     pub max_model_len: u32,
     /// Whether finished blocks can be hit again.
     pub prefix_caching: bool,
@@ -62,7 +60,6 @@ pub enum LoadMode {
 pub struct ChunkBytes {
     /// Of a chunk in a tier, and of one that is stored.
     pub kept: u64,
-    /// Of each chunk of a load.
     pub loaded: u64,
     /// Of a load besides, however long: the windows and states where it ends.
     pub loaded_once: u64,
@@ -79,7 +76,6 @@ impl ChunkBytes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OffloadConfig {
-    /// Which software.
     pub mechanism: Mechanism,
     /// Tokens per chunk, a multiple of the block size.
     pub chunk_tokens: u32,
@@ -88,7 +84,6 @@ pub struct OffloadConfig {
     pub chunk_bytes: ChunkBytes,
     /// Only prompt chunks are stored, not generated ones.
     pub prompt_only: bool,
-    /// When loads happen.
     pub load: LoadMode,
     /// Time by which storing a chunk lengthens the pass after the one that filled it: work of the
     /// connector that does not overlap.
@@ -126,7 +121,6 @@ impl OffloadConfig {
         Bytes(u64::try_from(bytes / u128::from(self.chunk_tokens.max(1))).unwrap_or(u64::MAX))
     }
 
-    /// Bytes that a load of so many tokens moves.
     pub fn loaded(&self, tokens: u64) -> Bytes {
         let of = self.chunk_bytes;
         let bytes =
@@ -155,17 +149,13 @@ pub enum TimingConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnalyticConfig {
-    /// The model's shape.
     pub model: ModelShape,
-    /// The accelerator, with its constants.
     pub accelerator: Accelerator,
-    /// Tensor-parallel ranks.
     pub tensor_parallel: u32,
     /// The scheduler overlaps its CPU work with the GPU (`max` instead of sum).
     pub async_scheduling: bool,
     /// One long prefix shared by all running sequences is read once (cascade attention).
     pub cascade_attention: bool,
-    /// CPU time of a pass.
     pub cpu_per_pass: Nanos,
     /// CPU time per sequence in a pass.
     pub cpu_per_sequence: Nanos,

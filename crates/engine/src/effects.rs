@@ -22,17 +22,12 @@ pub enum TransferKind {
 /// Chunks to move. The driver starts it at once and reports its end with `transfer_done`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
-    /// Its name.
     pub id: TransferId,
-    /// Store or load.
     pub kind: TransferKind,
-    /// The tier.
     pub tier: TierKind,
     /// Pieces whose chunks `from_chunk..to_chunk` move.
     pub tokens: Prompt,
-    /// First chunk.
     pub from_chunk: u32,
-    /// End.
     pub to_chunk: u32,
     /// Bytes over all ranks.
     pub bytes: Bytes,
@@ -47,22 +42,18 @@ pub struct Transfer {
 /// A question to a remote store, answered with `lookup_done`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// Who asks.
     pub slot: Slot,
     /// Pieces whose chunks are meant.
     pub tokens: Prompt,
     /// First chunk that is asked for.
     pub from_chunk: u32,
-    /// End.
     pub to_chunk: u32,
 }
 
-/// How a transfer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferOutcome {
     /// The bytes are there.
     Ok,
-    /// They are not.
     Failed,
 }
 
@@ -71,15 +62,12 @@ pub enum TransferOutcome {
 pub struct Finished {
     /// Its place, free from now on.
     pub slot: Slot,
-    /// The request.
     pub request: u64,
     /// Prompt tokens served per tier, indexed by [`TierKind::index`].
     pub cached: [Tokens; 4],
-    /// Times it was preempted.
     pub preemptions: u16,
     /// The pass that gave its first token.
     pub first_step: u64,
-    /// Tokens generated.
     pub output_tokens: Tokens,
 }
 
@@ -95,7 +83,6 @@ pub struct Effects {
     pub tokens: u32,
     /// Requests whose first token came.
     pub first_tokens: Vec<Slot>,
-    /// Requests that ended.
     pub finished: Vec<Finished>,
 }
 
@@ -115,12 +102,9 @@ pub struct Counters {
     pub lookup_hit_tokens: [u64; 4],
     /// Bytes stored, GPU to the first tier that takes them.
     pub stored_bytes: u64,
-    /// Bytes loaded.
     pub loaded_bytes: u64,
     /// Chunks that found no room in a tier.
     pub refused_chunks: u64,
-    /// Preemptions.
     pub preemptions: u64,
-    /// Passes.
     pub passes: u64,
 }

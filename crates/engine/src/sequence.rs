@@ -62,9 +62,7 @@ pub(crate) struct Sequence {
     pub(crate) preemptions: u16,
     /// Answer of the remote lookup: from which chunk on it asked, and how many it found.
     pub(crate) remote: Option<(u32, u32)>,
-    /// Chunks being loaded.
     pub(crate) loading: Vec<Segment>,
-    /// Loads that have not ended.
     pub(crate) loads_open: u32,
     /// A load failed: what it brought cannot be used.
     pub(crate) load_failed: bool,
@@ -111,7 +109,6 @@ impl Sequence {
         self.decode_base = pass - 1;
     }
 
-    /// Tokens generated.
     pub(crate) const fn generated(&self) -> u32 {
         self.known - self.prompt_tokens
     }

@@ -10,12 +10,8 @@ use thiserror::Error;
 /// Why a stream of events cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EventError {
-    /// An event, or a line that belongs to none, is longer than allowed.
     #[error("malformed event stream: a line or event is longer than {limit} bytes without an end")]
-    TooLong {
-        /// The limit.
-        limit: usize,
-    },
+    TooLong { limit: usize },
 }
 
 /// The byte order mark that a stream may begin with.
@@ -192,7 +188,6 @@ impl EventSplitter {
         Ok(self.behind_line(bytes, end))
     }
 
-    /// What follows the line end at `end`.
     fn behind_line<'a>(&mut self, bytes: &'a [u8], end: usize) -> &'a [u8] {
         let rest = &bytes[end + 1..];
         if bytes[end] == b'\n' {

@@ -9,7 +9,6 @@ use crate::url::Url;
 /// What is asked of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Method {
-    /// Its representation.
     #[default]
     Get,
     /// Its head alone: the response has no body.
@@ -35,19 +34,15 @@ pub enum RequestError {
     /// Not a token of RFC 9110.
     #[error("{0} is no header name: use letters, digits and hyphens")]
     Name(Quoted),
-    /// A control character in a value.
     #[error("the header {name} has {character:?} in its value: it would end the line; remove it")]
     Value {
-        /// The header.
         name: String,
         /// The first character that has no place there. The value is not repeated because it may
         /// be a secret.
         character: char,
     },
-    /// A header that decides where the message ends.
     #[error("the header {0} is set from the body itself: leave it out")]
     Framing(String),
-    /// White space or a control character in the request target.
     #[error("the path {0} has a character that must be percent-encoded, or no slash at its start")]
     Target(Quoted),
 }

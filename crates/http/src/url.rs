@@ -23,26 +23,16 @@ pub struct Url {
 /// Why a text is not the address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
-    /// Nothing but white space.
     #[error("the URL is empty: write e.g. http://localhost:8000")]
     Empty,
-    /// No `://`.
     #[error("{url:?} has no scheme: write {corrected}")]
     NoScheme {
-        /// What was given.
         url: String,
         /// The same with a scheme.
         corrected: String,
     },
-    /// A scheme other than the two.
     #[error("{url:?} has the scheme {scheme:?}: only http and https are spoken")]
-    Scheme {
-        /// What was given.
-        url: String,
-        /// Its scheme.
-        scheme: String,
-    },
-    /// `user:password@`.
+    Scheme { url: String, scheme: String },
     #[error(
         "the URL holds user information before {host:?}: leave it out and give a bearer token or \
          an Authorization header instead"
@@ -51,40 +41,20 @@ pub enum UrlError {
         /// What follows the `@`; the rest is not repeated because it may be a secret.
         host: String,
     },
-    /// `?` or `#`.
     #[error("{url:?} is followed by a {part} ({mark}): give scheme, host, port and path only")]
     Extra {
-        /// What was given, up to it.
         url: String,
-        /// `query` or `fragment`.
         part: &'static str,
         /// The character that begins it.
         mark: char,
     },
-    /// The host is missing or malformed.
     #[error("{url:?} has no usable host: {why}")]
-    Host {
-        /// What was given.
-        url: String,
-        /// What is wrong.
-        why: String,
-    },
+    Host { url: String, why: String },
     /// The port is not a number from 1 to 65535.
     #[error("{url:?} has the port {port:?}: a port is a number from 1 to 65535")]
-    Port {
-        /// What was given.
-        url: String,
-        /// Its port.
-        port: String,
-    },
-    /// A byte that has no place in a path.
+    Port { url: String, port: String },
     #[error("{url:?} has {character:?} in its path: percent-encode it")]
-    Path {
-        /// What was given.
-        url: String,
-        /// The character.
-        character: char,
-    },
+    Path { url: String, character: char },
 }
 
 impl Url {

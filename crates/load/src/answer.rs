@@ -29,7 +29,6 @@ pub(crate) struct Sighting {
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is asked of a request by itself")]
 pub(crate) struct Asked {
-    /// Tokens of the prompt.
     pub(crate) prompt_tokens: Tokens,
     /// Most tokens of the answer.
     pub(crate) output_tokens: Tokens,
@@ -45,7 +44,6 @@ pub(crate) struct Asked {
     pub(crate) kernel_path: Nanos,
 }
 
-/// A complete answer.
 #[derive(Debug, Default)]
 pub(crate) struct Complete {
     pub(crate) end: Nanos,
@@ -61,7 +59,6 @@ pub(crate) struct Complete {
     pub(crate) digest: Option<u64>,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "what was seen so far, each by itself")]
 pub(crate) struct Answer {
@@ -86,7 +83,6 @@ pub(crate) struct Answer {
     /// Reads that brought events.
     pub(crate) reads: u32,
     usage: Usage,
-    /// The event that the usage came with.
     usage_event: u32,
     finish: Option<Finish>,
     done: bool,
@@ -130,7 +126,6 @@ impl Answer {
         self.output_is_last = false;
     }
 
-    /// Takes the data of one event.
     pub(crate) fn event(&mut self, data: &[u8]) -> Result<(), Failure> {
         self.events_in_read += 1;
         self.output_is_last = false;
@@ -246,7 +241,6 @@ impl Answer {
         self.output_bound = last_output;
     }
 
-    /// Output events so far.
     pub(crate) fn output_events(&self) -> u32 {
         if self.first_token.is_some() { 1 + self.gaps.len() as u32 } else { 0 }
     }

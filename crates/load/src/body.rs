@@ -25,15 +25,12 @@ const PIECE_TOKENS_MIN: u32 = 128;
 /// Bytes of a body that belong together. Of token ids, each id has a comma before it.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
-    /// All of the bytes.
     Bytes(Arc<[u8]>),
     /// The same without the comma at their start: the first token ids of a prompt.
     Headless(Arc<[u8]>),
     /// Token ids of the answer to an earlier turn, known only once it came.
     Answer {
-        /// The turn that was answered.
         turn: u32,
-        /// Its piece of the prompt.
         piece: Piece,
         /// The prompt begins here.
         first: bool,
@@ -51,7 +48,6 @@ impl Part {
     }
 }
 
-/// A request body.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Body {
     pub(crate) parts: Vec<Part>,
@@ -137,7 +133,6 @@ pub fn unmeasured_body(
     Ok(bodies.iter().flat_map(|body| &body.parts).flat_map(Part::bytes).copied().collect())
 }
 
-/// Makes the bodies of a cell.
 #[derive(Debug)]
 pub(crate) struct BodyMaker {
     api: Api,

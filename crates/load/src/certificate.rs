@@ -24,7 +24,6 @@ const ARRIVALS_SHARE_MIN: f64 = 0.99;
 pub(crate) struct Task {
     /// Users were kept in flight; else sessions arrived.
     pub(crate) closed: bool,
-    /// Prompts are token ids.
     pub(crate) token_ids: bool,
 }
 
@@ -37,7 +36,6 @@ pub(crate) struct Tally {
     pub(crate) gap_bound: SpreadTally,
     /// Wherever bounds of gaps outside the window go.
     pub(crate) outside: SpreadTally,
-    /// Length of the window.
     pub(crate) window: Nanos,
     /// CPU time in it.
     pub(crate) processor: Nanos,
@@ -45,7 +43,6 @@ pub(crate) struct Tally {
     pub(crate) cpu_wait: Option<Nanos>,
     /// The most requests that were due within a millisecond.
     pub(crate) due_at_once: u64,
-    /// Users of this worker.
     pub(crate) users: u32,
     /// Closed loop: time that users lost because their request was due and not sent.
     pub(crate) lost: Nanos,
@@ -67,7 +64,6 @@ impl Tally {
     }
 }
 
-/// The certificate of a cell.
 pub(crate) fn certify(tallies: &[Tally], task: Task) -> Certificate {
     let merged = |pick: fn(&Tally) -> &SpreadTally| {
         let mut all = SpreadTally::default();

@@ -30,7 +30,6 @@ impl Clock {
         (clock, nanos(clock_gettime(ClockId::Realtime)))
     }
 
-    /// Now.
     pub(crate) fn now(self) -> Nanos {
         Nanos(nanos(clock_gettime(ClockId::Monotonic)).saturating_sub(self.origin_ns))
     }

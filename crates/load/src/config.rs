@@ -31,7 +31,6 @@ impl Api {
 /// The field of a request that bounds its answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitField {
-    /// `max_tokens`.
     #[default]
     MaxTokens,
     /// `max_completion_tokens`, by which newer servers of `/v1/chat/completions` replace it.
@@ -39,10 +38,8 @@ pub enum LimitField {
 }
 
 impl LimitField {
-    /// The two.
     pub const ALL: [Self; 2] = [Self::MaxTokens, Self::MaxCompletionTokens];
 
-    /// The field's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MaxTokens => "max_tokens",
@@ -73,12 +70,10 @@ pub enum Answers {
     Own,
 }
 
-/// How sessions arrive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LoadShape {
     /// Closed loop: so many users, each with one session at a time, started evenly over `ramp`.
     Users {
-        /// Users.
         users: u32,
         /// Time until all have started.
         ramp: Nanos,
@@ -95,13 +90,11 @@ pub enum LoadShape {
 pub struct LoadConfig {
     /// Sessions are dealt to them in turn; a session stays with one.
     pub endpoints: Vec<Url>,
-    /// The interface.
     pub api: Api,
     /// The model's name in requests.
     pub model: String,
     /// Answers as streams of events (else as one body, whose first byte counts as first token).
     pub stream: bool,
-    /// Prompts.
     pub prompts: PromptForm,
     /// Earlier answers in later prompts.
     pub answers: Answers,
@@ -114,13 +107,10 @@ pub struct LoadConfig {
     pub limit_field: LimitField,
     /// Keep each streamed answer until it ends and record a digest of its text or token ids.
     pub digest_output: bool,
-    /// `Authorization: Bearer ...`.
     pub bearer: Option<String>,
-    /// More headers.
     pub headers: Vec<(String, String)>,
     /// More fields of the request body; they override ours, and `null` leaves a field out.
     pub body: serde_json::Map<String, serde_json::Value>,
-    /// Certificates.
     pub tls: TlsConfig,
     /// Most time to connect, TLS included.
     pub connect_timeout: Nanos,
@@ -130,7 +120,6 @@ pub struct LoadConfig {
     pub reuse_connections: bool,
     /// One per worker: the core to pin it to.
     pub workers: Vec<Option<usize>>,
-    /// Arrivals.
     pub load: LoadShape,
     /// Of the arrival process.
     pub seed: u64,

@@ -99,7 +99,6 @@ pub(crate) enum State {
     Idle,
 }
 
-/// One connection to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
@@ -129,7 +128,6 @@ pub(crate) struct Received {
 }
 
 impl Connection {
-    /// Begins to connect.
     pub(crate) fn open(address: SocketAddr, endpoint: usize) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

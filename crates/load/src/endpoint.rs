@@ -14,7 +14,6 @@ use crate::error::LoadError;
 /// Most time to find out which of several addresses of a name answers.
 const TRY_ADDRESS: Duration = Duration::from_secs(1);
 
-/// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
@@ -74,7 +73,6 @@ impl Endpoint {
         })
     }
 
-    /// The head of one request.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, request: u64, session: u64, body: usize) {
         use std::io::Write;
         out.clear();

@@ -23,7 +23,6 @@ const WHOLE_BYTES_MAX: usize = 256 << 20;
 /// How the body of the answer is read, known from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// The head is not there.
     Head,
     Events,
     Whole,
@@ -39,7 +38,6 @@ pub(crate) struct Ledger<'a> {
     pub(crate) gap_bound: &'a mut SpreadTally,
 }
 
-/// A request that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) row: RequestRow,
@@ -74,7 +72,6 @@ pub(crate) struct Exchange {
     /// How much earlier the connection can have been there than it was noticed.
     pub(crate) noticed_late: Nanos,
     pub(crate) start: Option<Nanos>,
-    /// When the kernel had all of it.
     pub(crate) sent_at: Nanos,
     reading: Reading,
     pub(crate) answer: Answer,
@@ -309,7 +306,6 @@ impl Exchange {
         event + late + self.send_time() + self.asked.kernel_path
     }
 
-    /// The bound of the time to first token.
     pub(crate) fn first_token_bound(&self) -> Nanos {
         self.bound(self.answer.first_token_bound)
     }
@@ -362,7 +358,6 @@ impl Exchange {
         row
     }
 
-    /// The row of a failure at a moment.
     pub(crate) fn failed_row(&self, failure: &Failure, at: Nanos) -> RequestRow {
         RequestRow { error: Some(failure.to_string()), ..self.row(Outcome::Failed, at) }
     }

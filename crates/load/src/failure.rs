@@ -24,7 +24,6 @@ pub(crate) enum Failure {
     Tokens(String),
     /// Not HTTP as it should be.
     Protocol(String),
-    /// TLS failed.
     Tls(String),
     /// A later turn of a session whose earlier answer is missing.
     Session(String),

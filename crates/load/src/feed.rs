@@ -40,7 +40,6 @@ struct Waiting {
     is_over: bool,
     /// Workers that still take.
     takers: usize,
-    /// The feeder waits for room.
     feeder_waits: bool,
 }
 
@@ -174,7 +173,6 @@ impl Feed {
         Self { queues }
     }
 
-    /// Where a worker takes from.
     pub(crate) fn queue(&self, worker: usize) -> Arc<Queue> {
         self.queues[worker].clone()
     }

@@ -36,7 +36,6 @@ pub struct Live {
     /// are any the load goes on.
     followed: AtomicU64,
     events: AtomicU64,
-    /// Thousandths, per worker.
     busy: Mutex<Vec<u32>>,
     seen: Mutex<Seen>,
 }
@@ -50,9 +49,7 @@ pub struct LiveSnapshot {
     pub issued: u64,
     /// Of them, without an end.
     pub in_flight: u32,
-    /// Answered.
     pub done: u64,
-    /// Failed.
     pub failed: u64,
     /// Given up at the end.
     pub unfinished: u64,
@@ -68,7 +65,6 @@ pub struct LiveSnapshot {
     pub gap: Spread,
     /// Processor time / wall time of each worker, lately.
     pub busy: Vec<f64>,
-    /// The last failure.
     pub last_error: Option<String>,
 }
 
@@ -78,7 +74,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// Nothing has happened.
     pub fn new() -> Self {
         Self::default()
     }
@@ -173,7 +168,6 @@ impl Live {
         lock(&self.clock).map(Clock::now)
     }
 
-    /// The state now.
     pub fn snapshot(&self) -> LiveSnapshot {
         let elapsed = lock(&self.clock).map_or(Nanos::ZERO, Clock::now);
         let busy = lock(&self.busy).iter().map(|share| f64::from(*share) / 1000.0).collect();

@@ -35,7 +35,6 @@ fn kernel_path(measured: Nanos) -> Nanos {
     LEAST_KERNEL_PATH.max(Nanos(2 * measured.get()))
 }
 
-/// Takes the rows.
 pub trait Sink: Send {
     /// One row, in order of end (over several workers: of their arrival here).
     fn row(&mut self, row: RequestRow) -> Result<(), String>;

@@ -84,7 +84,6 @@ impl Wait {
     }
 }
 
-/// The current turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
     previous: Wait,
@@ -102,7 +101,6 @@ impl Turn {
         Self { previous: wait, current: wait, day, run_delay, asked: now }
     }
 
-    /// A poll begins.
     pub(crate) fn begin_wait(&mut self, now: Nanos) {
         if now.saturating_sub(self.asked) >= ASK_INTERVAL {
             self.current_delay();
@@ -112,7 +110,6 @@ impl Turn {
         self.current = Wait { began: now, ended: now, delay: None };
     }
 
-    /// It returned.
     pub(crate) fn end_wait(&mut self, now: Nanos, day: DayOffset) {
         self.current.ended = now;
         self.day = day;

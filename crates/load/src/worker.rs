@@ -75,7 +75,6 @@ pub(crate) struct WorkerReport {
     pub(crate) gave_up: Option<String>,
 }
 
-/// See the module.
 #[expect(clippy::struct_excessive_bools, reason = "settings of the load, each by itself")]
 pub(crate) struct Worker<'a> {
     config: &'a LoadConfig,
@@ -136,7 +135,6 @@ pub(crate) struct Worker<'a> {
     busy_seen: (Nanos, Nanos),
 }
 
-/// A worker's share of the load.
 fn share(config: &LoadConfig, index: usize, workers: usize) -> Result<(Load, u32), LoadError> {
     Ok(match config.load {
         LoadShape::Users { users, ramp } => {

@@ -17,17 +17,13 @@ const PROMPT_EXTRA_TOKENS: u32 = 64;
 const PIECE_TOKENS: u32 = 8;
 const PIECE_TIME: Nanos = Nanos::from_micros(20);
 
-/// What counted the tokens of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenCount {
-    /// The server's `usage`.
     #[default]
     Usage,
-    /// The token ids that it sent.
     TokenIds,
     /// Nothing: the answer ended by its limit (`finish_reason` is `length`), which is taken.
     Asked,
-    /// A tokenizer, from the text.
     Tokenizer,
     /// The events of the stream, of which each may carry part of a token, or several.
     Events,
@@ -36,11 +32,9 @@ pub enum TokenCount {
 /// How one answer was counted, beside what was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswerNote {
-    /// What counted its tokens.
     pub counted: TokenCount,
     /// Tokens of the prompt as it was sent.
     pub asked_prompt: Tokens,
-    /// Tokens that the answer should have had.
     pub asked_output: Tokens,
     /// Events that brought output.
     pub events: u32,
@@ -50,11 +44,8 @@ pub struct AnswerNote {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OtherLength {
-    /// Requests.
     pub requests: u64,
-    /// Tokens that were asked in them.
     pub asked: u64,
-    /// Tokens that it came to.
     pub came: u64,
 }
 
@@ -78,7 +69,6 @@ impl OtherLength {
 pub struct AnswerFacts {
     /// Answers whose tokens the server's `usage` counts.
     pub by_usage: u64,
-    /// Answers whose tokens are their token ids.
     pub by_token_ids: u64,
     /// Answers that ended by their limit, whose tokens are taken to be as many.
     pub by_limit: u64,
@@ -102,7 +92,6 @@ pub struct AnswerFacts {
 }
 
 impl AnswerFacts {
-    /// Adds the answer to a completed request.
     pub fn add(&mut self, row: &RequestRow, note: &AnswerNote) {
         let tokens = row.output_tokens;
         *match note.counted {
@@ -147,7 +136,6 @@ impl AnswerFacts {
         self.prompts_longer.merge(&other.prompts_longer);
     }
 
-    /// Completed requests.
     pub const fn answers(&self) -> u64 {
         self.by_usage + self.by_token_ids + self.by_limit + self.by_tokenizer + self.by_events
     }

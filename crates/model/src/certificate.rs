@@ -14,15 +14,12 @@ use crate::units::Nanos;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
-    /// Values.
     pub count: u64,
-    /// Mean.
     pub mean: Nanos,
     /// 50th percentile.
     pub p50: Nanos,
     /// 99th percentile.
     pub p99: Nanos,
-    /// Largest.
     pub max: Nanos,
 }
 
@@ -47,7 +44,6 @@ pub struct Certificate {
     pub cpu_wait_share: Option<f64>,
     /// The most requests of one worker that were due within a millisecond of each other.
     pub due_at_once: u64,
-    /// Worker threads.
     pub workers: u32,
     /// True when arrivals were stamped by the kernel; else by the worker after each read.
     pub kernel_stamps: bool,
@@ -87,14 +83,12 @@ pub enum Refusal {
     TooFewRequests {
         /// Requests that were sent in the window.
         requests: u64,
-        /// Users.
         users: f64,
     },
     /// Closed loop: users waited for the generator.
     UsersIdle {
         /// Users that were kept busy, on average.
         busy: f64,
-        /// Users.
         users: f64,
         /// Why requests were late.
         why: Lateness,
@@ -120,7 +114,6 @@ pub enum Lateness {
     NoCpu,
     /// Many requests were due at the same moment.
     AtOnce,
-    /// None of these.
     Unknown,
 }
 

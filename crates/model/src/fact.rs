@@ -107,13 +107,10 @@ impl FactKind {
     }
 }
 
-/// The value of a fact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum FactValue {
-    /// On or off.
     Flag(bool),
-    /// A number.
     Count(u64),
     /// A word of the software itself.
     Text(String),
@@ -122,7 +119,6 @@ pub enum FactValue {
 }
 
 impl FactValue {
-    /// A text.
     pub fn text(of: &str) -> Self {
         Self::Text(of.to_owned())
     }
@@ -137,23 +133,19 @@ impl FactValue {
     }
 }
 
-/// Who says a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FactSource {
     /// `/metrics`: labels of `vllm:cache_config_info`, or which families there are.
     Metrics,
-    /// `/version`.
     VersionAnswer,
     /// `/v1/models`.
     ModelList,
-    /// The log of a start.
     StartUpLog,
     /// `/status` of `LMCache`'s server.
     StatusAnswer,
     /// The command line with which it was started: asked for, and not contradicted.
     CommandLine,
-    /// `INFO` of the store.
     StoreInfo,
 }
 
@@ -163,14 +155,11 @@ pub enum FactSource {
 pub struct RunningFact {
     /// Which part: `vllm-0`, a URL, `redis`.
     pub place: String,
-    /// What it is.
     pub value: FactValue,
-    /// Who says so.
     pub source: FactSource,
 }
 
 impl RunningFact {
-    /// That it is not what it is compared with, of which `was` is the value.
     pub fn differs(&self, kind: FactKind, than: ComparedWith, was: FactValue) -> FactDifference {
         FactDifference {
             differs: Differing::Fact(kind),
@@ -206,7 +195,6 @@ impl RunningFacts {
         }
     }
 
-    /// Whether nothing was seen.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -249,11 +237,9 @@ pub enum Differing {
     Variable(String),
 }
 
-/// What something is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ComparedWith {
-    /// The plan.
     Plan,
     /// The arm that it is compared with, by name.
     Arm(String),
@@ -267,13 +253,11 @@ pub enum ComparedWith {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactDifference {
-    /// What differs.
     pub differs: Differing,
     /// Which part of the arm says so; empty for arguments and variables.
     pub place: String,
     /// What it is there; nothing where it is not set, and for variables.
     pub is: Option<FactValue>,
-    /// What it is compared with.
     pub than: ComparedWith,
     /// What it is there; nothing where it is not set, and for variables.
     pub was: Option<FactValue>,
@@ -286,7 +270,6 @@ pub struct FactDifference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmArgument {
-    /// The arm.
     pub arm: String,
     /// The argument with its value: `--num-gpu-blocks-override 257`.
     pub argument: String,

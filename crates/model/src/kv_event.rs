@@ -19,12 +19,10 @@ pub enum KvChange {
     Cleared,
 }
 
-/// One event of one engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvEvent {
     /// Stored, removed or cleared.
     pub change: KvChange,
-    /// The tier it happened in.
     pub tier: TierKind,
     /// The pieces from the first token of the prompt to the end of the span.
     pub path: Arc<[Piece]>,

@@ -100,7 +100,6 @@ pub struct KvLayers {
 }
 
 impl KvLayers {
-    /// Bytes of one layer's entry on one rank.
     pub fn entry_bytes(&self, bytes_per_element: u32, ranks: u32) -> u64 {
         if self.kind == KvKind::State {
             return self.bytes.div_ceil(u64::from(ranks.max(1)));

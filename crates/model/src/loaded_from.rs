@@ -32,12 +32,10 @@ pub enum LoadedFrom {
     Memory,
     /// Memory in front of a device: the page cache, or what a store caches itself.
     PageCache,
-    /// A device.
     Device {
         /// Percent of the loaded bytes, at most 100.
         percent: f64,
     },
-    /// Nobody counts it.
     Unknown,
 }
 

@@ -26,7 +26,6 @@ impl NodeId {
         self.0 as usize
     }
 
-    /// The node with this index.
     pub const fn from_index(index: u32) -> Self {
         Self(index)
     }
@@ -166,17 +165,14 @@ impl<P: Default> PrefixTree<P> {
 }
 
 impl<P> PrefixTree<P> {
-    /// Tokens per unit.
     pub const fn unit_tokens(&self) -> u32 {
         self.unit_tokens
     }
 
-    /// What the node carries.
     pub fn payload(&self, node: NodeId) -> &P {
         &self.nodes[node.index()].payload
     }
 
-    /// What the node carries.
     pub fn payload_mut(&mut self, node: NodeId) -> &mut P {
         &mut self.nodes[node.index()].payload
     }
@@ -191,7 +187,6 @@ impl<P> PrefixTree<P> {
         self.nodes[node.index()].start
     }
 
-    /// Units from the root to the node's end.
     pub fn end_units(&self, node: NodeId) -> u32 {
         let node = &self.nodes[node.index()];
         node.start + node.units
@@ -202,12 +197,10 @@ impl<P> PrefixTree<P> {
         self.nodes[node.index()].parent
     }
 
-    /// Number of children.
     pub fn children(&self, node: NodeId) -> u32 {
         self.nodes[node.index()].children
     }
 
-    /// The child of a node that has exactly one.
     pub fn only_child(&self, node: NodeId) -> Option<NodeId> {
         let node = &self.nodes[node.index()];
         (node.children == 1).then_some(NodeId(node.child_ids))
@@ -472,7 +465,6 @@ fn rest(piece: Piece, len: u32) -> Option<Piece> {
     })
 }
 
-/// The pieces of the next `tokens` tokens.
 fn cut(pieces: &[Piece], at: Position, tokens: u32) -> Label {
     let mut label = Label::new();
     let mut left = tokens;

@@ -31,11 +31,9 @@ impl ContentId {
 /// `len` tokens of one content, from its token `start` on. Never empty inside a [`Prompt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Piece {
-    /// Which content.
     pub content: ContentId,
     /// First token of the content that is meant.
     pub start: u32,
-    /// Number of tokens.
     pub len: u32,
 }
 
@@ -71,17 +69,14 @@ impl Prompt {
         Self { pieces: canonical.into(), tokens }
     }
 
-    /// The pieces, in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// Length in tokens.
     pub const fn tokens(&self) -> Tokens {
         Tokens(self.tokens)
     }
 
-    /// This prompt followed by more pieces.
     #[must_use]
     pub fn followed_by(&self, more: impl IntoIterator<Item = Piece>) -> Self {
         Self::new(self.pieces.iter().copied().chain(more))

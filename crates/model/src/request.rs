@@ -11,11 +11,9 @@ use crate::units::{Nanos, Tokens};
 pub struct Request {
     /// Unique in the cell, in order of issue.
     pub id: u64,
-    /// The session it belongs to.
     pub session: u64,
     /// Its place in the session, from 0.
     pub turn: u32,
-    /// What is asked.
     pub prompt: Prompt,
     /// Tokens to generate (EOS is ignored, as load generators do).
     pub output_tokens: Tokens,
@@ -30,7 +28,6 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// All tokens arrived.
     Done,
     /// The cell ended before it did.
     Unfinished,
@@ -55,29 +52,23 @@ impl Outcome {
 pub struct RequestRow {
     /// Unique in the cell, in order of issue.
     pub request: u64,
-    /// The session it belongs to.
     pub session: u64,
     /// Its place in the session, from 0.
     pub turn: u32,
     /// A digest of the prompt: equal prompts have equal ids.
     pub prompt_id: u64,
-    /// The replica that served it.
     pub replica: u16,
     /// When it should have been sent (open loop) or was allowed to be (closed loop).
     pub due: Nanos,
-    /// When it was sent.
     pub start: Nanos,
     /// When the connection was there (live targets).
     pub connected: Option<Nanos>,
     /// When the first byte of the body came (live targets).
     pub first_byte: Option<Nanos>,
-    /// When the first token came.
     pub first_token: Option<Nanos>,
     /// When the last token came, or the request was given up.
     pub end: Nanos,
-    /// Prompt length.
     pub prompt_tokens: Tokens,
-    /// Tokens that came.
     pub output_tokens: Tokens,
     /// Leading prompt tokens that a cache without limits would hold.
     pub seen_tokens: Tokens,
@@ -93,7 +84,6 @@ pub struct RequestRow {
     pub chunk_gaps: Vec<Nanos>,
     /// Live: events per read, on average.
     pub events_per_read: Option<f32>,
-    /// How it ended.
     pub outcome: Outcome,
     /// Cause, for failed requests.
     pub error: Option<String>,

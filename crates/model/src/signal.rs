@@ -163,12 +163,10 @@ impl SignalKind {
     }
 }
 
-/// One observed quantity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// Value in [`SignalKind::unit`].
     pub value: f64,
-    /// Where it was seen.
     #[serde(flatten)]
     pub source: SignalSource,
     /// The tier it speaks of; nothing where it speaks of the mechanism as a whole.
@@ -199,13 +197,11 @@ impl SignalSource {
         Self { who: who.into(), metric: None, at_lookup: false }
     }
 
-    /// Replaces [`SignalSource::metric`].
     #[must_use]
     pub fn metric(self, metric: impl Into<String>) -> Self {
         Self { metric: Some(metric.into()), ..self }
     }
 
-    /// Sets [`SignalSource::at_lookup`].
     #[must_use]
     pub fn at_lookup(self) -> Self {
         Self { at_lookup: true, ..self }

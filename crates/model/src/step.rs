@@ -6,11 +6,9 @@ use crate::units::Nanos;
 /// these and each request's `first_step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepRow {
-    /// Which replica.
     pub replica: u16,
     /// Number of the pass in its replica, from 0.
     pub step: u64,
-    /// When it ended.
     pub end: Nanos,
     /// Time since the previous pass of the replica ended: the token gap of every sequence that
     /// decoded in both.
@@ -19,9 +17,7 @@ pub struct StepRow {
     pub decoding: u32,
     /// Tokens scheduled (prompt and decode).
     pub tokens: u32,
-    /// Sequences that ran.
     pub running: u32,
-    /// Requests that waited.
     pub waiting: u32,
     /// Blocks in use (referenced).
     pub used_blocks: u32,

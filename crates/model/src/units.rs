@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {what}; write for example {example}")]
 pub struct UnitError {
-    /// The text as it was given.
     pub text: String,
     /// The quantity that was asked for: "duration" or "size".
     pub what: &'static str,
@@ -33,12 +32,9 @@ macro_rules! unit {
         pub struct $name(pub $repr);
 
         impl $name {
-            /// Nothing of this unit.
             pub const ZERO: Self = Self(0);
-            /// The largest value.
             pub const MAX: Self = Self(<$repr>::MAX);
 
-            /// The plain number.
             pub const fn get(self) -> $repr {
                 self.0
             }
@@ -96,11 +92,7 @@ unit!(
     Bytes,
     u64
 );
-unit!(
-    /// A number of tokens.
-    Tokens,
-    u32
-);
+unit!(Tokens, u32);
 
 impl Nanos {
     /// Whole seconds.
@@ -123,7 +115,6 @@ impl Nanos {
         Self((seconds * 1e9).max(0.0).round() as u64)
     }
 
-    /// Seconds.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }

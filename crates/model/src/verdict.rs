@@ -76,11 +76,9 @@ impl VoidReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// What is claimed.
     pub claim: String,
     /// Whether the signals bear it out; nothing where it could not be seen.
     pub held: Option<bool>,
-    /// The figures.
     pub seen: String,
 }
 

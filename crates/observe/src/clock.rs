@@ -38,7 +38,6 @@ impl Clock {
         Self { unix: UnixNanos(nanos(unix).0), instant: Instant::now() }
     }
 
-    /// Now.
     pub fn now(&self) -> UnixNanos {
         self.unix.after(nanos(self.instant.elapsed()))
     }

@@ -22,7 +22,6 @@ const START_TIME: &str = "process_start_time_seconds";
 /// Why a difference is not known.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GapError {
-    /// The process began anew.
     #[error(
         "{endpoint}: {evidence}: the process restarted inside the window, or several answer there \
          in turns, so what was counted is not known; name the metrics of each process, look for the \
@@ -31,37 +30,28 @@ pub enum GapError {
     Restarted {
         /// Whose counters they are.
         endpoint: String,
-        /// What showed it.
         evidence: String,
     },
-    /// A value that is no number.
     #[error("{endpoint}: `{series}` is {value}, which is no count; report it to its authors")]
     NotFinite {
         /// Whose value it is.
         endpoint: String,
-        /// Name and labels.
         series: String,
-        /// The value.
         value: f64,
     },
-    /// Buckets that do not nest or do not agree between series.
     #[error("{endpoint}: the buckets of `{name}` contradict each other: {detail}")]
     Buckets {
         /// Whose buckets they are.
         endpoint: String,
-        /// The histogram.
         name: String,
-        /// How.
         detail: String,
     },
-    /// The snapshots are not two moments of one endpoint.
     #[error("snapshots of `{before}` and `{after}` cannot be compared: {detail}")]
     Unrelated {
         /// Endpoint of the first.
         before: String,
         /// Endpoint of the second.
         after: String,
-        /// Why.
         detail: &'static str,
     },
 }
@@ -98,7 +88,6 @@ impl<'a> Difference<'a> {
         Ok(Self { before, after })
     }
 
-    /// The endpoint.
     pub fn endpoint(&self) -> &'a str {
         &self.after.endpoint
     }

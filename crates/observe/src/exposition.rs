@@ -45,11 +45,9 @@ impl Format {
 pub enum Kind {
     /// Only grows, until the process restarts.
     Counter,
-    /// A level.
     Gauge,
     /// Cumulative buckets, a sum and a count.
     Histogram,
-    /// Buckets of levels.
     GaugeHistogram,
     /// Quantiles computed by the exporter, a sum and a count.
     Summary,
@@ -57,7 +55,6 @@ pub enum Kind {
     Info,
     /// One sample per state, 0 or 1.
     StateSet,
-    /// `untyped` or `unknown`.
     Unknown,
 }
 
@@ -80,28 +77,18 @@ impl Kind {
 /// One line that says something.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line<'a> {
-    /// `# HELP family text`.
     Help {
-        /// The family.
         family: &'a str,
-        /// Its description, unescaped.
         text: Cow<'a, str>,
     },
-    /// `# TYPE family kind`.
     Type {
-        /// The family.
         family: &'a str,
-        /// What it measures.
         kind: Kind,
     },
-    /// `# UNIT family unit`.
     Unit {
-        /// The family.
         family: &'a str,
-        /// Its unit.
         unit: &'a str,
     },
-    /// A value.
     Sample(Sample<'a>),
     /// `# EOF`: the end of an `OpenMetrics` text.
     End,
@@ -110,27 +97,22 @@ pub enum Line<'a> {
 /// Labels as written: names in their order, values unescaped.
 pub type LabelPairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
-/// A sample line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample<'a> {
     /// Its full name, suffix (`_total`, `_bucket`) included.
     pub name: &'a str,
-    /// Its labels.
     pub labels: LabelPairs<'a>,
     /// The value; may be NaN or infinite.
     pub value: f64,
     /// The exporter's own time in seconds since 1970, where it gave one.
     pub seconds: Option<f64>,
-    /// The exemplar, where there is one.
     pub exemplar: Option<Exemplar<'a>>,
 }
 
 /// `# {labels} value time` behind a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemplar<'a> {
-    /// Its labels.
     pub labels: LabelPairs<'a>,
-    /// Its value.
     pub value: f64,
     /// Its time in seconds since 1970.
     pub seconds: Option<f64>,
@@ -142,40 +124,28 @@ pub enum Fault {
     /// The bytes are not UTF-8.
     #[error("bytes that are not UTF-8")]
     NotUtf8,
-    /// The line does not begin with a name.
     #[error("no metric name (letters, digits, `_` and `:`)")]
     NoName,
-    /// A label has no name.
     #[error("no label name (letters, digits and `_`)")]
     NoLabelName,
-    /// No `=` behind a label's name.
     #[error("no `=` behind a label's name")]
     NoEquals,
-    /// A label's value is not quoted.
     #[error("a label's value without opening quote")]
     NoQuote,
-    /// A label's value does not end.
     #[error("a label's value without closing quote")]
     OpenQuote,
-    /// Neither `,` nor `}` behind a label.
     #[error("neither `,` nor `}}` behind a label")]
     NoComma,
-    /// The value is missing or no number.
     #[error("no number where the value should stand")]
     NoValue,
-    /// The time is no number.
     #[error("no number where the time should stand")]
     BadTime,
-    /// Something stands behind the sample.
     #[error("text behind the end of the sample")]
     Trailing,
-    /// An unknown type.
     #[error("an unknown type (counter, gauge, histogram, summary, ...)")]
     BadType,
-    /// Something stands behind `# EOF`.
     #[error("text behind `# EOF`")]
     AfterEnd,
-    /// An `OpenMetrics` text without its end.
     #[error("the text ends without `# EOF`: it was cut short")]
     NoEnd,
 }
@@ -185,7 +155,6 @@ pub enum Fault {
 pub struct ExpositionError {
     /// Its number, from 1.
     pub line: usize,
-    /// What is wrong.
     pub fault: Fault,
     /// The line, cut to a readable length.
     pub quote: String,
@@ -223,7 +192,6 @@ pub struct Exposition<'a> {
 }
 
 impl<'a> Exposition<'a> {
-    /// Reads `text`.
     pub const fn new(text: &'a str, format: Format) -> Self {
         Self { rest: text, format, line: 0, ended: false, over: false }
     }

@@ -12,7 +12,6 @@ use crate::snapshot::Snapshot;
 
 /// Gauge whose labels are the settings and sizes of vLLM's caches.
 pub const CACHE_CONFIG: &str = "vllm:cache_config_info";
-/// Its labels that are facts.
 const LABELS: [(&str, FactKind); 3] = [
     ("enable_prefix_caching", FactKind::PrefixCaching),
     ("num_gpu_blocks", FactKind::Blocks),

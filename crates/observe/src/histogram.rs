@@ -8,9 +8,7 @@ use crate::labels::Labels;
 /// Observations of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Sum of the observations.
     pub sum: f64,
-    /// Observations.
     pub count: f64,
     /// Upper bounds, rising, the last one infinite, and the observations up to each.
     pub buckets: Vec<(f64, f64)>,

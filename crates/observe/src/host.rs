@@ -45,7 +45,6 @@ pub struct HostProbe {
 /// What was read at one moment. All times count since boot or since the process began.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostSample {
-    /// When.
     pub at: UnixNanos,
     /// The named processes, in their order; nothing for one that is gone.
     pub processes: Vec<Option<ProcessTimes>>,
@@ -55,7 +54,6 @@ pub struct HostSample {
     pub throttling: Option<Throttling>,
     /// Time in which at least one task waited for a processor.
     pub cpu_pressure: Option<Pressure>,
-    /// The same for memory.
     pub memory_pressure: Option<Pressure>,
     /// The same for disks.
     pub io_pressure: Option<Pressure>,
@@ -79,7 +77,6 @@ pub struct HostUse {
     pub throttled: Option<Nanos>,
     /// Share of the time in which at least one task waited for a processor.
     pub cpu_pressure: Option<f64>,
-    /// The same for memory.
     pub memory_pressure: Option<f64>,
     /// The same for disks.
     pub io_pressure: Option<f64>,
@@ -104,7 +101,6 @@ impl HostProbe {
         }
     }
 
-    /// Reads everything once.
     pub fn sample(&mut self, clock: &Clock) -> HostSample {
         let at = clock.now();
         let [cpu, memory, io] = self.pressure.read();

@@ -18,12 +18,10 @@ impl Labels {
         Self(labels)
     }
 
-    /// One label.
     pub(crate) fn one(name: &str, value: &str) -> Self {
         Self(vec![(name.to_owned(), value.to_owned())])
     }
 
-    /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
     }
@@ -33,13 +31,11 @@ impl Labels {
         filter.iter().all(|(name, value)| self.get(name) == Some(*value))
     }
 
-    /// The same without one label.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         Self(self.0.iter().filter(|(label, _)| label != name).cloned().collect())
     }
 
-    /// True without labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -31,16 +31,12 @@ pub trait Source: Send {
 /// What a source gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sample {
-    /// An endpoint's metrics.
     Metrics(Snapshot),
-    /// The machine.
     Host(HostSample),
-    /// A store, as it says itself.
     Store(StoreSample),
 }
 
 impl Sample {
-    /// When it was taken.
     pub const fn at(&self) -> UnixNanos {
         match self {
             Self::Metrics(snapshot) => snapshot.at,
@@ -88,7 +84,6 @@ impl Source for HostProbe {
     }
 }
 
-/// How to sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplerConfig {
     /// The time between two samples of a source.
@@ -106,14 +101,10 @@ impl Default for SamplerConfig {
     }
 }
 
-/// Samples that are not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// The source.
     pub source: String,
-    /// When the first of them was due.
     pub due: UnixNanos,
-    /// How many.
     pub missed: u64,
     /// Why, in one line.
     pub cause: String,
@@ -122,14 +113,12 @@ pub struct Gap {
 /// What the sampler says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
-    /// A sample.
     Sample(Sample),
     /// Samples that are missing.
     Gap(Gap),
 }
 
 impl Observation {
-    /// Whose it is.
     pub fn source(&self) -> &str {
         match self {
             Self::Sample(sample) => sample.source(),
@@ -141,13 +130,10 @@ impl Observation {
 /// Why no sampler runs.
 #[derive(Debug, thiserror::Error)]
 pub enum SamplerError {
-    /// An interval of zero.
     #[error("samples every 0 s cannot be taken; give an interval above zero")]
     NoInterval,
-    /// No thread.
     #[error("no thread to sample {source_name}: {error}; lower the number of threads in use")]
     Thread {
-        /// The source.
         source_name: String,
         /// What the system says.
         error: std::io::Error,

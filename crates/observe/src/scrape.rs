@@ -23,21 +23,13 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 /// A scrape that gave no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScrapeError {
-    /// No usable response in time.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The response is no metrics text.
     #[error(
         "{endpoint} answered with {content_type}, not with metrics text; check the port and the \
          path (vLLM: /metrics on its API port)"
     )]
-    NotMetrics {
-        /// What was asked.
-        endpoint: String,
-        /// What it said it is.
-        content_type: String,
-    },
-    /// The text cannot be read.
+    NotMetrics { endpoint: String, content_type: String },
     #[error(transparent)]
     Text(#[from] SnapshotError),
 }
@@ -61,7 +53,6 @@ impl Scraper {
         Self { request, endpoint, selection }
     }
 
-    /// With a bearer token.
     #[must_use]
     pub fn with_bearer(mut self, token: &str) -> Self {
         self.request.headers.push(("Authorization".to_owned(), format!("Bearer {token}")));

@@ -46,7 +46,6 @@ const RELEVANT: &[&str] = &[
 pub struct Selection(Option<Vec<String>>);
 
 impl Selection {
-    /// Every family.
     pub const fn all() -> Self {
         Self(None)
     }

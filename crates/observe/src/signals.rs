@@ -65,7 +65,6 @@ impl Reading {
     }
 }
 
-/// `name{label="value"}`.
 fn series(metric: &str, filter: &[(&str, &str)]) -> String {
     let labels: Vec<String> =
         filter.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();

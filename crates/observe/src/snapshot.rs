@@ -11,21 +11,17 @@ use crate::exposition::{Exposition, ExpositionError, Format, Kind, Line, text_of
 use crate::labels::Labels;
 use crate::selection::Selection;
 
-/// The series of one name.
 pub type SeriesOf = BTreeMap<Labels, f64>;
 
 /// A text that is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// A line cannot be read.
     #[error("{endpoint}: {error}; check that this address is a metrics endpoint")]
     Unreadable {
         /// Whose text it is.
         endpoint: String,
-        /// The line.
         error: ExpositionError,
     },
-    /// Two samples with the same name and labels.
     #[error(
         "{endpoint}: `{series}` stands there twice; its sum would be wrong, report it to the \
          exporter's authors"
@@ -33,7 +29,6 @@ pub enum SnapshotError {
     Twice {
         /// Whose text it is.
         endpoint: String,
-        /// Name and labels.
         series: String,
     },
 }
@@ -101,7 +96,6 @@ impl Snapshot {
         self.samples.get(name)
     }
 
-    /// All names with their series.
     pub fn samples(&self) -> impl Iterator<Item = (&str, &SeriesOf)> {
         self.samples.iter().map(|(name, series)| (name.as_str(), series))
     }

@@ -4,7 +4,6 @@ use crate::clock::UnixNanos;
 use crate::labels::Labels;
 use crate::series::Row;
 
-/// One figure of one server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreFigure {
     /// Its name; counters end in `_total`.
@@ -18,7 +17,6 @@ pub struct StoreFigure {
 /// The figures of a store at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreSample {
-    /// When they were there.
     pub at: UnixNanos,
     /// The source of its rows: `redis INFO`.
     pub source: String,

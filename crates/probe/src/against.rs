@@ -228,7 +228,6 @@ pub enum Facet {
 }
 
 impl Facet {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Lookup];
 
     /// The word in claims and tables.
@@ -240,7 +239,6 @@ impl Facet {
         }
     }
 
-    /// Whether works measure it.
     pub fn is_measured_by(self, works: &[Work]) -> bool {
         works.iter().any(|work| match self {
             Self::Read => work.reads(),

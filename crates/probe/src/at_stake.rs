@@ -8,7 +8,6 @@ use crate::error::ProbeError;
 /// Keys that a store evicts once it is full, and what fits in before it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtStake {
-    /// Where they are.
     place: String,
     /// How many; nothing where the store does not say.
     keys: Option<u64>,

@@ -14,7 +14,6 @@ const MOST: f64 = 1e6;
 /// A statement such as `read >= 2.5` or `write 1.2..1.8`, about A over B.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assertion {
-    /// What it is about.
     pub facet: Facet,
     low: f64,
     high: f64,
@@ -27,7 +26,6 @@ pub struct Assertion {
 pub enum Ruling {
     /// All of the interval lies where it says.
     BorneOut,
-    /// None of it does.
     NotBorneOut,
     /// The interval lies on both sides of its bound, or there is none.
     Undecided,

@@ -13,15 +13,12 @@ use crate::error::ProbeError;
 pub const LEAST_BLOCK: u64 = 4096;
 /// Largest block: Redis takes values up to 512 MiB.
 pub const LARGEST_BLOCK: u64 = 512 << 20;
-/// Most threads.
 pub const MOST_THREADS: u32 = 256;
 /// Most blocks of a batch.
 pub const DEEPEST: u32 = 1024;
-/// Most repeats.
 pub const MOST_REPEATS: u32 = 1000;
 /// Most keys of a working set: each is remembered with 32 bytes.
 pub const MOST_KEYS: u64 = 1 << 24;
-/// Most points of one call.
 pub const MOST_POINTS: usize = 1000;
 /// Buffers of all threads together; more than this is a slip.
 pub const MOST_BUFFERS: u64 = 16 << 30;
@@ -32,7 +29,6 @@ pub const DEFAULT_WORKING_SET: u64 = 512 << 20;
 /// What a thread does, batch after batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Work {
-    /// Stores new blocks.
     Write,
     /// Loads blocks of the working set.
     Read,
@@ -53,7 +49,6 @@ impl Work {
         }
     }
 
-    /// Whether it loads at all.
     pub const fn reads(self) -> bool {
         !matches!(self, Self::Write)
     }
@@ -73,7 +68,6 @@ impl Serialize for Work {
 /// A size of blocks, and the tokens that they stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BlockSize {
-    /// Bytes.
     pub bytes: Bytes,
     /// Tokens of the chunk, where a model says so.
     pub tokens: Option<u32>,
@@ -82,18 +76,15 @@ pub struct BlockSize {
 /// One combination that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Point {
-    /// Its blocks.
     pub block: BlockSize,
     /// Threads, each with one batch under way.
     pub threads: u32,
     /// Blocks of a batch.
     pub depth: u32,
-    /// What they do.
     pub work: Work,
 }
 
 impl Point {
-    /// Bytes of one batch.
     pub const fn batch_bytes(&self) -> u64 {
         self.block.bytes.0 * self.depth as u64
     }
@@ -102,7 +93,6 @@ impl Point {
 /// How many different keys are loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WorkingSet {
-    /// This many blocks.
     Blocks(u64),
     /// As many blocks as have these bytes.
     Bytes(Bytes),
@@ -139,39 +129,28 @@ impl WorkingSet {
 pub enum Verify {
     /// Its last page, and the beginnings of the first and of six more: about a microsecond.
     Sampled,
-    /// Every byte.
     Full,
 }
 
 /// When the measurement of a point in one repeat ends: with whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Measured time.
     pub duration: Duration,
     /// Time before it that is not counted.
     pub warmup: Duration,
-    /// Blocks.
     pub operations: Option<u64>,
 }
 
 /// Everything about a measurement but the tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeConfig {
-    /// Sizes of blocks.
     pub blocks: Vec<BlockSize>,
-    /// Numbers of threads.
     pub threads: Vec<u32>,
-    /// Blocks per batch.
     pub depths: Vec<u32>,
-    /// What is done.
     pub works: Vec<Work>,
-    /// Different keys.
     pub working_set: WorkingSet,
-    /// Which of them are asked for.
     pub draw: Draw,
-    /// Limits of a point.
     pub limits: Limits,
-    /// Repeats of each point.
     pub repeats: u32,
     /// Longest time of one batch.
     pub deadline: Duration,

@@ -27,7 +27,6 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The pattern of blocks of this size.
     pub fn new(seed: u64, block_bytes: usize) -> Self {
         let mut stream = Stream::new(seed, "probe content", block_bytes as u64);
         let mut bytes = vec![0; block_bytes];

@@ -16,13 +16,9 @@ pub struct EngineWork {
     pub block_cache_percent: Option<f64>,
     /// Bytes of values read per byte that was moved, or asked for by a lookup.
     pub read_per_byte: Option<f64>,
-    /// Bytes read from blob files per byte.
     pub blob_read_per_byte: Option<f64>,
-    /// Bytes written to the log per byte.
     pub log_per_byte: Option<f64>,
-    /// Bytes written by flushes per byte.
     pub flushed_per_byte: Option<f64>,
-    /// Bytes written by compactions per byte.
     pub compacted_per_byte: Option<f64>,
     /// How often writes were slowed down or stopped.
     pub stalls: Option<u64>,
@@ -36,7 +32,6 @@ pub struct EngineWork {
     pub file_read_s_per_gb: Option<f64>,
     /// Bytes that they are related to.
     pub bytes: u64,
-    /// The growth of the counters.
     #[serde(serialize_with = "named")]
     pub counters: RocksDbFigures,
 }

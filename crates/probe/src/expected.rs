@@ -38,7 +38,6 @@ pub(crate) struct Pace {
     working: u64,
     /// New blocks of a lap, all of which are removed behind it.
     lap: u64,
-    /// Threads that it was found with.
     threads: u32,
 }
 

@@ -16,9 +16,7 @@ use crate::tally::{Outcomes, Side, Tally};
 /// Latencies of one repeat, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantiles {
-    /// Mean.
     pub mean: f64,
-    /// Median.
     pub p50: f64,
     /// 90th percentile; nothing of fewer than 10 batches, where it would be the longest.
     pub p90: Option<f64>,
@@ -26,7 +24,6 @@ pub struct Quantiles {
     pub p99: Option<f64>,
     /// 99.9th percentile; nothing of fewer than 1000.
     pub p999: Option<f64>,
-    /// Longest.
     pub max: f64,
 }
 
@@ -58,11 +55,8 @@ pub struct SideRun {
     pub gb_per_s_in_calls: f64,
     /// Blocks per second, as the rate.
     pub blocks_per_s: f64,
-    /// Blocks moved.
     pub blocks: u64,
-    /// Batches.
     pub batches: u64,
-    /// Time of a batch.
     pub batch_us: Quantiles,
     /// Time of a block: its batch's time divided by the batch's blocks.
     pub block_us: Quantiles,
@@ -71,15 +65,11 @@ pub struct SideRun {
 /// One repeat of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
-    /// Loads.
     pub read: Option<SideRun>,
-    /// Stores.
     pub write: Option<SideRun>,
-    /// How blocks ended.
     pub outcomes: Outcomes,
     /// Measured time, seconds.
     pub wall_s: f64,
-    /// Laps in it.
     pub laps: u32,
     /// Share of the threads' time outside the tier's calls: keys, stamps, comparison.
     pub outside_share: f64,
@@ -172,9 +162,7 @@ fn side_run(
 /// Latencies over the repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RepeatedQuantiles {
-    /// Mean.
     pub mean: Repeated,
-    /// Median.
     pub p50: Repeated,
     /// 90th percentile; this and the next ones only where every repeat has them.
     pub p90: Option<Repeated>,
@@ -182,14 +170,12 @@ pub struct RepeatedQuantiles {
     pub p99: Option<Repeated>,
     /// 99.9th percentile.
     pub p999: Option<Repeated>,
-    /// Longest.
     pub max: Repeated,
 }
 
 /// Loads or stores of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SidePoint {
-    /// GB/s.
     pub gb_per_s: Repeated,
     /// Blocks per second.
     pub blocks_per_s: Repeated,
@@ -204,11 +190,8 @@ pub struct SidePoint {
 /// A point over its repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PointResult {
-    /// What was measured.
     pub point: Point,
-    /// Loads.
     pub read: Option<SidePoint>,
-    /// Stores.
     pub write: Option<SidePoint>,
     /// Share of blocks asked for that were there.
     pub hit_share: Option<Repeated>,
@@ -225,7 +208,6 @@ pub struct PointResult {
     pub engine: Option<EngineWork>,
     /// How blocks ended in all repeats.
     pub outcomes: Outcomes,
-    /// The repeats.
     pub repeats: Vec<Run>,
 }
 

@@ -33,12 +33,10 @@ const MOST_LANES: f64 = 1024.0;
 pub struct Observation {
     /// Whether blocks were loaded.
     pub is_read: bool,
-    /// Threads.
     pub threads: u32,
     /// Blocks of a batch, on average: where the working set or a lap ends, a batch has fewer than
     /// the depth.
     pub batch_blocks: f64,
-    /// Bytes of a block.
     pub block_bytes: u64,
     /// Mean time of a batch, seconds.
     pub batch_s: f64,
@@ -57,13 +55,11 @@ impl Observation {
 /// Time of a question for some keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupTime {
-    /// Keys of the question.
     pub keys: u32,
     /// Median time, seconds.
     pub seconds: f64,
     /// Longest time, seconds.
     pub longest_s: f64,
-    /// How often it was asked.
     pub asked: u32,
     /// Median of each turn, seconds, where two tiers were asked in turns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -136,7 +132,6 @@ pub fn observations(points: &[PointResult]) -> Vec<Observation> {
     found
 }
 
-/// Fits a link.
 pub fn fit(
     observed: &[Observation],
     lookups: &[LookupTime],

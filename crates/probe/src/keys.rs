@@ -14,7 +14,6 @@ pub struct KeySpace {
 }
 
 impl KeySpace {
-    /// The keys that are loaded.
     pub const fn working(seed: u64) -> Self {
         Self { seed, name: "probe working set", generation: 0 }
     }
@@ -24,13 +23,11 @@ impl KeySpace {
         Self { seed, name: "probe new block", generation }
     }
 
-    /// The key at a place.
     pub fn key(self, index: u64) -> ChunkHash {
         let first = ContentId::derive(self.seed, self.name, self.generation).0;
         chunk_hash(first, index)
     }
 
-    /// The keys of a range of places.
     pub fn keys(self, places: std::ops::Range<u64>) -> Vec<ChunkHash> {
         places.map(|index| self.key(index)).collect()
     }
@@ -57,7 +54,6 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// The draws of thread `thread` in repeat `repeat`.
     pub fn new(seed: u64, draw: Draw, blocks: u64, thread: u32, repeat: u32) -> Self {
         let index = (u64::from(repeat) << 32) | u64::from(thread);
         Self {

@@ -14,7 +14,6 @@ pub enum Reader {
     Unseen,
     /// This process reads the blocks itself.
     Own,
-    /// A process of this machine.
     Process(u32),
 }
 
@@ -23,14 +22,12 @@ pub enum Reader {
 pub struct Origin {
     /// What holds its bytes.
     pub held: HeldIn,
-    /// Who reads them.
     pub reader: Reader,
     /// Whether the page cache is passed by.
     pub direct: bool,
 }
 
 impl Origin {
-    /// Memory of this process.
     pub const MEMORY: Self = Self { held: HeldIn::Memory, reader: Reader::Unseen, direct: false };
     /// A tier of which nothing is known.
     pub const UNKNOWN: Self =
@@ -44,7 +41,6 @@ impl Origin {
 
 /// How a tier is kept from answering out of the page cache.
 pub struct Cold {
-    /// How, for people.
     pub how: String,
     /// Makes what is cached go.
     pub cool: Box<dyn Fn() -> Result<(), ProbeError> + Send + Sync>,

@@ -21,11 +21,8 @@ pub const REPORT_FORMAT: u32 = 1;
 /// Loading a prefix against computing it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recompute {
-    /// The hardware.
     pub hardware: String,
-    /// Its tensor-parallel ranks.
     pub tensor_parallel: u32,
-    /// Length of the prefix, tokens.
     pub prefix_tokens: u32,
     /// Time to compute it alone on the engine, seconds: the timing model's.
     pub compute_s: f64,
@@ -36,36 +33,27 @@ pub struct Recompute {
 /// The model whose blocks are moved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelFacts {
-    /// Its name.
     pub name: String,
     /// KV bytes of one token over all ranks.
     pub kv_bytes_per_token: Bytes,
 }
 
-/// A whole probe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// [`REPORT_FORMAT`].
     pub format: u32,
-    /// Version of Weir.
     pub weir: String,
-    /// The call.
     pub command: String,
     /// When it began, UTC.
     pub started: String,
-    /// What was probed.
     pub tier: Facts,
-    /// The model, where one was named.
     pub model: Option<ModelFacts>,
     /// Loading against computing, where hardware was named.
     pub recompute: Option<Recompute>,
     /// Share of a trace's chunks that a tier without limits would hold.
     pub trace_best_hit_share: Option<f64>,
-    /// What was measured.
     pub measured: Measured,
     /// The link that follows, where the points determine one.
     pub link: Option<ProfileFigures>,
-    /// How well.
     pub fit: Option<ProfileFit>,
     /// Sentences to know before using the figures.
     pub warnings: Vec<String>,

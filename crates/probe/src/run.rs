@@ -30,7 +30,6 @@ use crate::trace::Trace;
 use crate::volume::{lap_blocks, stored};
 use crate::worker::{Lap, Place, Task, Worker};
 
-/// Blocks that are removed at once.
 const REMOVED_AT_ONCE: usize = 256;
 /// Keys of the questions that are timed, and how often each is asked: as often as the measured time
 /// of a point allows, but not more seldom than the fewest.
@@ -69,7 +68,6 @@ impl std::fmt::Debug for Bench<'_> {
     }
 }
 
-/// The sums of a phase.
 struct Phase {
     tallies: Vec<Tally>,
     wall: Duration,
@@ -164,12 +162,10 @@ impl<'a> Bench<'a> {
         self.origin
     }
 
-    /// The tier.
     pub fn tier(&self) -> &dyn Tier {
         &*self.tier
     }
 
-    /// Blocks of the working set.
     pub const fn working_blocks(&self) -> u64 {
         self.working
     }
@@ -363,7 +359,6 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// New blocks of a lap.
     pub(crate) fn lap_blocks(&self, point: &Point) -> u64 {
         lap_blocks(self.working, point)
     }

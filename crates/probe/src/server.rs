@@ -26,9 +26,7 @@ pub struct ServerWords {
 /// Bytes over a server's connections, in both directions, and its commands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// Bytes.
     pub bytes: u64,
-    /// Commands.
     pub commands: u64,
 }
 
@@ -41,7 +39,6 @@ impl Traffic {
         })
     }
 
-    /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self { bytes: self.bytes + other.bytes, commands: self.commands + other.commands }
@@ -51,14 +48,12 @@ impl Traffic {
 /// What a server moved while it was measured, and the most of it that was the measurement's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shared {
-    /// By the server's counters.
     pub server: Traffic,
     /// Blocks with what is around them, questions, and what was asked of the server itself.
     pub own: Traffic,
 }
 
 impl Shared {
-    /// Of so many blocks that were asked for in so many laps.
     pub(crate) const fn of(server: Traffic, asked: u64, block: Bytes, laps: u64) -> Self {
         let own = Traffic {
             bytes: asked * (block.0 + AROUND_BLOCK) + laps * QUESTIONS.bytes,
@@ -79,18 +74,14 @@ impl Shared {
 pub struct Server {
     /// Asks it; nothing is known of one that does not answer.
     pub ask: Box<dyn Fn() -> ServerWords + Send + Sync>,
-    /// Where it runs.
     pub at: ServerAt,
 }
 
 /// Where a server runs, and so whose processors it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerAt {
-    /// In threads of this process.
     Process,
-    /// On this machine.
     Machine,
-    /// Elsewhere.
     Elsewhere,
 }
 

@@ -33,7 +33,6 @@ use crate::volume::buffers;
 /// A tier, opened for blocks of one size.
 #[derive(Debug)]
 pub struct Opened {
-    /// The tier.
     pub tier: Arc<dyn Tier>,
     /// The server behind it, where there is one.
     pub server: Option<Server>,
@@ -47,7 +46,6 @@ pub struct Opened {
 
 /// What the tier is compared with.
 pub enum Baselines {
-    /// A copy in memory.
     Memory,
     /// A copy, and the device of a folder.
     Disk(Option<Device>),
@@ -91,11 +89,8 @@ pub trait Subject {
 /// Something was done, or is about to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
-    /// Steps done.
     pub done: usize,
-    /// Steps in all.
     pub total: usize,
-    /// What comes next.
     pub next: &'a str,
     /// With the first step: how long the session will take, by a few operations of the tier;
     /// nothing where a trace is played, which ends with its requests.
@@ -105,17 +100,13 @@ pub struct Step<'a> {
 /// The differential runs of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Whereabouts {
-    /// The point.
     pub point: Point,
-    /// The runs.
     pub layers: Layers,
     /// Seconds per GB in the point's row of the table.
     pub row_s_per_gb: Repeated,
-    /// What they prove.
     pub bounds: Bounds,
 }
 
-/// All that was measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Measured {
     /// Points that have at least one repeat, in the order of the plan.
@@ -182,7 +173,6 @@ impl<'a> Session<'a> {
         differential_works(config).len() * config.blocks.len() * config.repeats as usize
     }
 
-    /// Steps of a whole session.
     pub fn steps(config: &ProbeConfig, differential: bool) -> usize {
         let runs = config.points().len() * config.repeats as usize;
         let lookups =
@@ -233,7 +223,6 @@ impl<'a> Session<'a> {
         Ok(bench.with_server(opened.server))
     }
 
-    /// All points with blocks of one size.
     fn block(&mut self, block: BlockSize) -> Result<(), ProbeError> {
         let began = Instant::now();
         let mut bench = self.bench(block)?;

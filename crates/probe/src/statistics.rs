@@ -7,9 +7,7 @@ use serde::Serialize;
 pub struct Repeated {
     /// Middle one; of an even number, the mean of the two in the middle.
     pub median: f64,
-    /// Smallest.
     pub low: f64,
-    /// Largest.
     pub high: f64,
 }
 

@@ -17,7 +17,6 @@ const DIGITS: u8 = 3;
 pub struct Outcomes {
     /// Loaded, and verified as far as asked.
     pub hits: u64,
-    /// Not there.
     pub misses: u64,
     /// Not asked for, because a block in front of it in the same prompt was missing.
     pub behind_miss: u64,
@@ -25,7 +24,6 @@ pub struct Outcomes {
     pub corrupt: u64,
     /// Given out as a hit, and not what was stored: a defect.
     pub wrong: u64,
-    /// Stored.
     pub stored: u64,
     /// Not stored, because it was there.
     pub present: u64,
@@ -46,7 +44,6 @@ impl Outcomes {
         }
     }
 
-    /// Counts an outcome of a store.
     pub fn stored(&mut self, outcome: Stored) {
         match outcome {
             Stored::Stored => self.stored += 1,
@@ -61,7 +58,6 @@ impl Outcomes {
         self.faults[place] += 1;
     }
 
-    /// All faults.
     pub fn failed(&self) -> u64 {
         self.faults.iter().sum()
     }
@@ -152,11 +148,8 @@ impl Side {
 /// What one thread counted.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Loads.
     pub reads: Side,
-    /// Stores.
     pub writes: Side,
-    /// How they ended.
     pub outcomes: Outcomes,
     /// Processor time of the thread inside the tier's calls.
     pub cpu_inside: Nanos,

@@ -7,16 +7,12 @@ use crate::error::ProbeError;
 /// Stores that Weir can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
-    /// Redis.
     Redis,
-    /// Valkey.
     Valkey,
-    /// Kvrocks.
     Kvrocks,
 }
 
 impl Product {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Redis, Self::Valkey, Self::Kvrocks];
 
     /// The same for the store's own code.
@@ -38,7 +34,6 @@ impl Product {
     }
 }
 
-/// What is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A tier in this process's memory.
@@ -68,7 +63,6 @@ const SCHEMES: [&str; 12] = [
 ];
 
 impl Target {
-    /// Reads a target.
     pub fn parse(text: &str) -> Result<Self, ProbeError> {
         let refused = |problem: &str| ProbeError::Target {
             target: text.to_owned(),

@@ -23,7 +23,6 @@ pub struct Trace {
     chunks: Vec<ChunkHash>,
     /// Where each request's chunks end.
     ends: Vec<usize>,
-    /// Different chunks.
     distinct: Vec<ChunkHash>,
 }
 

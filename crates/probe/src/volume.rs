@@ -42,7 +42,6 @@ pub fn buffers(config: &ProbeConfig, block: Bytes) -> Result<Arc<Slab>, ProbeErr
     Ok(Slab::new(buffer_count(config), block.0 as usize)?)
 }
 
-/// Bytes of these buffers.
 pub fn buffer_bytes(config: &ProbeConfig, block: Bytes) -> Bytes {
     block * u64::from(buffer_count(config))
 }

@@ -12,13 +12,10 @@ pub use weir_model::{Claim, StepRow};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredDistribution", into = "StoredDistribution")]
 pub struct Distribution {
-    /// Values.
     pub count: u64,
-    /// Mean.
     pub mean: f64,
     /// Standard deviation (n - 1).
     pub stddev: f64,
-    /// Smallest.
     pub min: f64,
     /// 50th percentile.
     pub p50: f64,
@@ -28,7 +25,6 @@ pub struct Distribution {
     pub p95: f64,
     /// 99th percentile.
     pub p99: f64,
-    /// Largest.
     pub max: f64,
 }
 
@@ -102,7 +98,6 @@ pub struct CellFigures {
     pub measured: u64,
     /// Of them, those that were answered in full.
     pub completed: u64,
-    /// Of them, those that failed.
     pub failed: u64,
     /// Of them, those that had not ended when the cell did.
     pub open: u64,
@@ -180,7 +175,6 @@ pub struct GuideLlmFigures {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// The signals of the window.
     pub signals: Signals,
     /// What the running software said of itself.
     #[serde(default, skip_serializing_if = "RunningFacts::is_empty")]
@@ -208,7 +202,6 @@ pub struct Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShortWindow {
-    /// Length of the window.
     pub window: Nanos,
     /// Mean time from sending to the end of the measured requests that ended.
     pub mean_request: Nanos,
@@ -218,14 +211,12 @@ impl ShortWindow {
     /// Mean requests that a window holds at least, one after another, or else it is short.
     pub const LEAST_REQUESTS: u64 = 5;
 
-    /// Judges a window.
     pub fn of(window: Nanos, mean_request: Nanos) -> Option<Self> {
         let is_short = window.0 < mean_request.0.saturating_mul(Self::LEAST_REQUESTS);
         is_short.then_some(Self { window, mean_request })
     }
 }
 
-/// How far a cell came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellStatus {
@@ -249,14 +240,10 @@ pub enum CellStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellRecord {
-    /// The cell's path under `cells/`.
     pub path: String,
-    /// How far it came.
     pub status: CellStatus,
-    /// Its figures.
     pub figures: CellFigures,
     /// Sibling files: name -> (bytes, xxh3-64 in hex).
     pub files: BTreeMap<String, (u64, String)>,
-    /// Attempts it took.
     pub attempts: u32,
 }

@@ -53,9 +53,7 @@ impl Layout {
 
 /// A single value of a column and its form in the file.
 pub(crate) trait Scalar: Clone {
-    /// The physical type.
     type Stored: DataType;
-    /// What the physical type means.
     const MEANS: ConvertedType;
     /// The name of the type in documentation.
     const KIND: &'static str;
@@ -67,7 +65,6 @@ pub(crate) trait Scalar: Clone {
     ) where
         Self: 'a;
 
-    /// The value that was stored.
     fn load(stored: &<Self::Stored as DataType>::T) -> Result<Self>;
 }
 
@@ -151,7 +148,6 @@ pub(crate) trait Column {
     /// Whether it can be null.
     const NULLABLE: bool;
 
-    /// The column's place in the schema.
     fn schema(name: &str) -> Result<Type>;
 
     /// The path of its values in the schema.

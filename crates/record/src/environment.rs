@@ -12,7 +12,6 @@ pub const RUN_FORMAT: u32 = 2;
 pub struct Environment {
     /// When the run was started, RFC 3339.
     pub started: String,
-    /// Version of Weir.
     pub weir: String,
     /// Facts of the host: kernel, processor, memory, ...
     pub host: BTreeMap<String, String>,
@@ -22,7 +21,6 @@ pub struct Environment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunHeader {
-    /// [`RUN_FORMAT`].
     pub format: u32,
     /// Version of Weir that started the run.
     pub weir: String,
@@ -30,7 +28,6 @@ pub struct RunHeader {
     pub plan_hash: String,
     /// When the run was started, RFC 3339.
     pub started: String,
-    /// Facts of the host.
     pub host: BTreeMap<String, String>,
 }
 

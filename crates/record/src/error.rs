@@ -19,136 +19,66 @@ pub enum Fault {
 /// An error of the run folder. Each message is one line: where, what failed, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// A new run was asked for in a folder that holds something.
     #[error(
         "{}: the folder is not empty; pick another `--out`, or continue the run in it with \
          `--resume`",
         path.display()
     )]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The folder holds no run.
+    NotEmpty { path: PathBuf },
     #[error(
         "{}: no environment.json, so this is not the folder of a run; check the path, or start a \
          new run with `--out`",
         path.display()
     )]
-    NotARun {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The folder was written in another format.
+    NotARun { path: PathBuf },
     #[error(
         "{}: the run has format {found} (written by Weir {weir}), this Weir reads format \
          {expected}; read it with a Weir of its time, or start a new run with another `--out`",
         path.display()
     )]
-    WrongFormat {
-        /// The folder.
-        path: PathBuf,
-        /// Format of the folder.
-        found: u32,
-        /// Format of this program.
-        expected: u32,
-        /// Version that wrote the folder.
-        weir: String,
-    },
-    /// The experiment is not the one that the folder was started with.
+    WrongFormat { path: PathBuf, found: u32, expected: u32, weir: String },
     #[error(
         "{}: the plan has changed since this run was started (was {recorded}, is {given}); undo \
          the change, or start a new run with another `--out`",
         path.display()
     )]
-    PlanChanged {
-        /// The folder.
-        path: PathBuf,
-        /// Hash that the folder was started with.
-        recorded: String,
-        /// Hash of the plan now.
-        given: String,
-    },
-    /// Another process writes to the folder.
+    PlanChanged { path: PathBuf, recorded: String, given: String },
     #[error(
         "{}: {holder} is running in this folder; wait for it to end or stop it, or pick another \
          `--out`",
         path.display()
     )]
-    Locked {
-        /// The folder.
-        path: PathBuf,
-        /// Who holds it, in words.
-        holder: String,
-    },
+    Locked { path: PathBuf, holder: String },
     /// A file is not what was written, or cannot be read as what it should be.
     #[error("{}: damaged: {why}; the cell has to be run again (`--resume`)", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// In what way.
-        why: String,
-    },
+    Damaged { path: PathBuf, why: String },
     /// One of the files that describe the run cannot be read as what it should be.
     #[error(
         "{}: damaged: {why}; restore the file, or start a new run with `--out`",
         path.display()
     )]
-    DamagedRun {
-        /// The file.
-        path: PathBuf,
-        /// In what way.
-        why: String,
-    },
-    /// A cell was opened that is not complete.
+    DamagedRun { path: PathBuf, why: String },
     #[error("{}: the cell is not complete (no cell.json); run it with `--resume`", path.display())]
-    Incomplete {
-        /// The cell's folder.
-        path: PathBuf,
-    },
-    /// The operating system refused.
+    Incomplete { path: PathBuf },
     #[error("{}: cannot {what}: {source}; {}", path.display(), remedy(source))]
-    Io {
-        /// What was tried: "write", "create the folder".
-        what: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// Its answer.
-        source: io::Error,
-    },
-    /// A name that cannot be a file below the run folder.
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("`{name}` cannot be a path inside a run folder: {why}; use plain names joined by `/`")]
-    BadName {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A cell was begun in a folder that was opened for reading.
+    BadName { name: String, why: &'static str },
     #[error(
         "{}: the run was opened for reading; open it with `resume` to run cells",
         path.display()
     )]
-    ReadOnly {
-        /// The folder.
-        path: PathBuf,
-    },
+    ReadOnly { path: PathBuf },
     /// A value that the file's format cannot hold (such as NaN in JSON), or a table that could not
     /// be encoded.
     #[error(
         "{}: cannot be recorded: {why}; this is a defect of Weir, please report it",
         path.display()
     )]
-    Unrecordable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    Unrecordable { path: PathBuf, why: String },
 }
 
 impl RecordError {
-    /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
             Self::NotEmpty { .. }
@@ -218,7 +148,6 @@ impl RecordError {
         }
     }
 
-    /// An error of the Parquet reader.
     pub(crate) fn reading(path: &Path, error: ParquetError) -> Self {
         match error {
             ParquetError::External(cause) => match cause.downcast::<io::Error>() {

@@ -16,7 +16,6 @@ use weir_model::Nanos;
 
 use crate::column::{Column, mismatch, short};
 
-/// A list of times per row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TimeLists {
     /// Where the list of a row ends in `values`; it starts where the one before it ends.
@@ -31,12 +30,10 @@ impl TimeLists {
         self.ends.push(self.values.len());
     }
 
-    /// Lists.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// True without lists.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -47,7 +44,6 @@ impl TimeLists {
         self.values.get(start..*self.ends.get(row)?)
     }
 
-    /// The lists by row.
     pub fn iter(&self) -> impl Iterator<Item = &[Nanos]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.values[start..end])

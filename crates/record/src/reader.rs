@@ -25,7 +25,6 @@ pub enum CellState {
     Incomplete,
     /// It was completed, but its files are no longer what was written; the reason. To be run again.
     Damaged(String),
-    /// It is complete and whole.
     Complete(Box<CellRecord>),
 }
 
@@ -58,12 +57,10 @@ impl CellReader {
         &self.record
     }
 
-    /// The cell's tables.
     pub fn tables(&self) -> &CellTables {
         &self.tables
     }
 
-    /// See [`CellTables::request_columns`].
     pub fn request_columns(&self, chosen: &[RequestColumn]) -> Result<RequestTable, RecordError> {
         self.tables.request_columns(chosen)
     }
@@ -75,12 +72,10 @@ impl CellReader {
         self.tables.rows()
     }
 
-    /// See [`CellTables::steps`].
     pub fn steps(&self) -> Result<StepTable, RecordError> {
         self.tables.steps()
     }
 
-    /// See [`CellTables::series`].
     pub fn series(&self) -> Result<SeriesTable, RecordError> {
         self.tables.series()
     }

@@ -129,7 +129,6 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), header, lock: None })
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -139,12 +138,10 @@ impl RunFolder {
         &self.header
     }
 
-    /// `plan.json` as text.
     pub fn plan_text(&self) -> Result<String, RecordError> {
         self.text(PLAN)
     }
 
-    /// The plan.
     pub fn plan<T: DeserializeOwned>(&self) -> Result<T, RecordError> {
         serde_json::from_str(&self.plan_text()?).map_err(|e| RecordError::DamagedRun {
             path: self.path.join(PLAN),
@@ -157,7 +154,6 @@ impl RunFolder {
         fs::read_to_string(&path).map_err(|e| RecordError::io("read", &path, e))
     }
 
-    /// The folder of a cell, there or not.
     pub fn cell_folder(&self, cell: &str) -> Result<PathBuf, RecordError> {
         name::below(&self.path.join(CELLS), cell)
     }

@@ -80,7 +80,6 @@ macro_rules! table {
             $(#[doc = $meaning] #[doc = concat!("Unit: ", $unit, ".")] pub $field: $held,)*
         }
 
-        /// The columns of the table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $columns {
             $(#[doc = $meaning] $variant,)*
@@ -110,7 +109,6 @@ macro_rules! table {
                 self.rows
             }
 
-            /// True without rows.
             pub fn is_empty(&self) -> bool {
                 self.rows == 0
             }
@@ -338,7 +336,6 @@ impl TableReader {
         Ok(Self { path, file })
     }
 
-    /// The chosen columns of the whole table.
     pub(crate) fn columns<T: Table>(&self, chosen: &[T::Column]) -> Result<T, RecordError> {
         let mut table = T::default();
         for group in 0..self.file.num_row_groups() {

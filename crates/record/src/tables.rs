@@ -18,7 +18,6 @@ pub(crate) const REQUESTS: &str = "requests.parquet";
 pub(crate) const STEPS: &str = "steps.parquet";
 /// File of the samples.
 pub(crate) const SERIES: &str = "series.parquet";
-/// File of the evidence.
 pub(crate) const EVIDENCE: &str = "evidence.json";
 
 /// Reads the tables of a cell, each time from its files: nothing is kept in memory.
@@ -32,7 +31,6 @@ impl CellTables {
         Self { folder }
     }
 
-    /// The cell's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -62,7 +60,6 @@ impl CellTables {
         Ok(self.table(REQUESTS)?.into_rows::<RequestTable>())
     }
 
-    /// All passes.
     pub fn steps(&self) -> Result<StepTable, RecordError> {
         self.step_columns(StepColumn::ALL)
     }

@@ -102,24 +102,20 @@ impl CellWriter {
         &self.open.folder
     }
 
-    /// Takes one request row.
     #[inline]
     pub fn push_request(&mut self, row: &RequestRow) -> Result<(), RecordError> {
         self.requests.push(row)
     }
 
-    /// Takes one pass.
     #[inline]
     pub fn push_step(&mut self, row: &StepRow) -> Result<(), RecordError> {
         self.steps.push(row)
     }
 
-    /// Takes one sample.
     pub fn push_sample(&mut self, row: &SeriesRow) -> Result<(), RecordError> {
         self.series.push(row)
     }
 
-    /// Writes `evidence.json`.
     pub fn write_evidence(&mut self, evidence: &Evidence) -> Result<(), RecordError> {
         self.open.write_evidence(evidence)
     }
@@ -154,7 +150,6 @@ impl ClosedCell {
         &self.tables
     }
 
-    /// Writes `evidence.json`.
     pub fn write_evidence(&mut self, evidence: &Evidence) -> Result<(), RecordError> {
         self.open.write_evidence(evidence)
     }

@@ -9,12 +9,10 @@ use crate::files::{
 use crate::page;
 use crate::results::Results;
 
-/// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// Its path in the run folder, with `/`.
     pub path: String,
-    /// Its content.
     pub bytes: Vec<u8>,
 }
 

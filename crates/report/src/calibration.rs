@@ -33,7 +33,6 @@ const MOST_REQUESTS: usize = 2000;
 /// Why nothing can be fitted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CalibrationError {
-    /// Too few requests were alone on the engine.
     #[error(
         "{alone} of {all} requests ran alone in the window without hits below the GPU, and \
          {LEAST_REQUESTS} are needed; record with `load: {{users: [1]}}`, or longer"
@@ -44,22 +43,14 @@ pub enum CalibrationError {
         /// Requests of the cells.
         all: usize,
     },
-    /// All computed about as much.
     #[error(
         "all requests computed between {least} and {most} prompt tokens, too much alike for a \
          slope; record with prompts of different lengths, for example \
          `prompt_tokens: {{uniform: {{min: 16, max: 2000}}}}`"
     )]
-    Alike {
-        /// Fewest computed tokens.
-        least: u32,
-        /// Most computed tokens.
-        most: u32,
-    },
-    /// Nobody got a second token.
+    Alike { least: u32, most: u32 },
     #[error("no request got more than one token; record with `output_tokens: 16`")]
     OneToken,
-    /// The times do not grow with the tokens.
     #[error(
         "the time to the first token does not grow with the computed tokens; something else took \
          the time: record on an idle machine"
@@ -129,7 +120,6 @@ pub struct Calibration {
     pub base: Nanos,
     /// Per token of a pass, to three digits.
     pub per_token: Nanos,
-    /// Requests behind it.
     pub requests: usize,
     /// Fewest and most prompt tokens that one of them computed.
     pub computed: (u32, u32),

@@ -7,37 +7,14 @@ use crate::results::ResultsError;
 /// An output that could not be made.
 #[derive(Debug, Error)]
 pub enum ReportError {
-    /// The results do not fit their plan.
     #[error(transparent)]
     Results(#[from] ResultsError),
-    /// A CSV file.
     #[error("{file} could not be written: {source}; this is a defect, please report it")]
-    Csv {
-        /// The file.
-        file: &'static str,
-        /// Cause.
-        source: csv::Error,
-    },
-    /// A JSON file.
+    Csv { file: &'static str, source: csv::Error },
     #[error("{file} could not be written: {source}; this is a defect, please report it")]
-    Json {
-        /// The file.
-        file: &'static str,
-        /// Cause.
-        source: serde_json::Error,
-    },
-    /// The HTML page.
+    Json { file: &'static str, source: serde_json::Error },
     #[error("report.html could not be written: {source}; this is a defect, please report it")]
-    Template {
-        /// Cause.
-        source: minijinja::Error,
-    },
-    /// A drawn chart.
+    Template { source: minijinja::Error },
     #[error("chart `{chart}` could not be drawn: {cause}; this is a defect, please report it")]
-    Drawing {
-        /// The chart.
-        chart: String,
-        /// Cause.
-        cause: String,
-    },
+    Drawing { chart: String, cause: String },
 }

@@ -2,7 +2,6 @@
 
 use weir_workload::trace::reading::{Basis, TraceReading};
 
-/// How a trace was read, and why so.
 pub fn trace_sentence(of: &TraceReading) -> String {
     let over = of.span.map_or_else(String::new, |span| format!(" over {span}"));
     format!(

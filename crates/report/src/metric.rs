@@ -10,11 +10,8 @@ use crate::results::CellResult;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
-    /// More is better.
     Higher,
-    /// Less is better.
     Lower,
-    /// Neither: it describes.
     Neither,
 }
 
@@ -34,20 +31,15 @@ impl Better {
     }
 }
 
-/// One metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Column name in files.
     pub key: &'static str,
     /// Title in tables and charts.
     pub title: &'static str,
-    /// Unit.
     pub unit: &'static str,
-    /// Which direction is better.
     pub better: Better,
-    /// Whether arms are compared by it.
     pub compared: bool,
-    /// What it is, in one sentence.
     pub definition: &'static str,
     /// Its value, or nothing where the cell has none.
     pub of: fn(&CellResult) -> Option<f64>,
@@ -71,10 +63,8 @@ pub const TTFT_MEAN: &str = "ttft_mean_ms";
 pub const GOODPUT: &str = "goodput_requests_per_s";
 /// Key of the share of requests that met the objectives.
 pub const GOODPUT_SHARE: &str = "goodput_share";
-/// Key of the cost of output tokens.
 pub const COST: &str = "cost_per_million_output_tokens";
 
-/// The metric with a key.
 pub fn metric(key: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.key == key)
 }

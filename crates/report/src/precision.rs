@@ -55,7 +55,6 @@ pub enum Bound {
     Within {
         /// In the metric's unit.
         value: f64,
-        /// The margin.
         margin: f64,
     },
 }

@@ -18,15 +18,12 @@ use crate::oracle::{self, AnswerCount};
 /// Results that do not fit their plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ResultsError {
-    /// A cell that the plan does not have.
     #[error("cell {cell} is not in the plan ({cells} cells); the run folder mixes two plans")]
     UnknownCell {
         /// Index that was given.
         cell: usize,
-        /// Cells of the plan.
         cells: usize,
     },
-    /// The record belongs to another cell.
     #[error("the record of cell {cell} is of `{found}`, not `{expected}`; restore its cell.json")]
     OtherPath {
         /// Index that was given.
@@ -36,30 +33,21 @@ pub enum ResultsError {
         /// Path in the record.
         found: String,
     },
-    /// Two results of one cell.
     #[error("cell `{path}` was given twice; keep one of its results")]
-    Doubled {
-        /// The cell's path.
-        path: String,
-    },
-    /// A plan whose cell points nowhere.
+    Doubled { path: String },
     #[error("plan.json: cell `{path}` names {what} {index}, which does not exist; plan again")]
     BrokenPlan {
-        /// The cell's path.
         path: String,
         /// "deployment", "arm" or "level".
         what: &'static str,
-        /// The index.
         index: usize,
     },
 }
 
-/// What came of one cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CellResult {
     /// Index into `Plan::cells`.
     pub cell: usize,
-    /// Its `cell.json`.
     pub record: CellRecord,
     /// Its `evidence.json`; absent where the cell failed before there was any.
     pub evidence: Option<Evidence>,
@@ -82,11 +70,8 @@ pub struct CellResult {
 /// Requests of the measured sets of several cells: those that were due in the windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RequestCounts {
-    /// All of them.
     pub measured: u64,
-    /// Answered in full.
     pub completed: u64,
-    /// Failed.
     pub failed: u64,
     /// Not ended when their cells did.
     pub open: u64,
@@ -220,9 +205,7 @@ pub struct Provenance {
 /// A plan and what came of its cells.
 #[derive(Debug, Clone)]
 pub struct Results<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// Where the results come from.
     pub provenance: Provenance,
     /// Results, in any order; cells that have not run are absent.
     pub cells: Vec<CellResult>,
@@ -305,21 +288,17 @@ fn check_indices(plan: &Plan, cell: &Cell) -> Result<(), ResultsError> {
 /// One planned repeat of an arm at a level, and its result if it has run.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'r> {
-    /// The planned cell.
     pub cell: &'r Cell,
-    /// What came of it.
     pub result: Option<&'r CellResult>,
 }
 
 /// All repeats of one arm at one level.
 #[derive(Debug, Clone, Default)]
 pub struct Group<'r> {
-    /// By repeat.
     pub entries: Vec<Entry<'r>>,
 }
 
 impl<'r> Group<'r> {
-    /// The results that count, with their repeat.
     pub fn counted(&self) -> impl Iterator<Item = (u32, &'r CellResult)> + '_ {
         self.entries.iter().filter_map(|entry| {
             let result = entry.result.filter(|result| result.counts())?;

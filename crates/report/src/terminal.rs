@@ -14,7 +14,6 @@ use crate::tables::{
 /// report has the rest.
 const MOST_ROWS: usize = 40;
 
-/// The comparison of a run.
 pub fn summary(of: &Comparison) -> String {
     let mut out = String::new();
     let counts = of.cells;

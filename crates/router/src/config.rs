@@ -55,39 +55,30 @@ impl Default for IndexConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyConfig {
-    /// By chance, seeded.
     Random,
-    /// In turn.
     RoundRobin,
     /// Fewest running and waiting requests.
     LeastLoaded,
     /// What this router sent where, remembered per replica in an LRU of blocks.
     ApproximatePrefix {
-        /// Scorer weights.
         weights: ScorerWeights,
         /// Tokens per remembered block (llm-d clamps to at least 64).
         block_tokens: u32,
-        /// Blocks remembered per replica.
         lru_blocks_per_replica: u32,
         /// Longest prefix that is matched.
         max_prefix_tokens: u32,
     },
     /// What the engines say they hold.
     PrecisePrefix {
-        /// Scorer weights.
         weights: ScorerWeights,
-        /// Tokens per index block.
         block_tokens: u32,
-        /// The index.
         index: IndexConfig,
     },
 }
 
-/// A router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouterConfig {
-    /// The policy.
     pub policy: PolicyConfig,
     /// Seed of its random choices.
     pub seed: u64,

@@ -32,7 +32,6 @@ impl Load {
 /// Where a request goes, and what the policy believed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
-    /// The replica.
     pub replica: u16,
     /// Prompt tokens that the policy believes the replica holds; 0 for policies without an index.
     pub matched_tokens: u32,
@@ -176,7 +175,6 @@ impl Router {
         matches!(self.policy, Policy::Precise { .. })
     }
 
-    /// The counters.
     pub fn stats(&self) -> RouterStats {
         let index_keys = self.policy.index().map_or(0, BlockIndex::known_blocks);
         RouterStats { index_keys, ..self.stats.clone() }

@@ -89,38 +89,28 @@ impl ServeConfig {
 /// Why a server could not be started, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// No name to serve under.
     #[error("the server has no model name; give at least one, none of them empty")]
     NoModel,
-    /// Model time cannot run like that.
     #[error("the time scale {0} is not a positive number; write for example 10")]
     TimeScale(f64),
-    /// The timing model refused its configuration.
     #[error(transparent)]
     Timing(#[from] TimingError),
-    /// No tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// No publisher of KV events.
     #[error(transparent)]
     KvEvents(#[from] KvEventsError),
-    /// The listener cannot be used.
     #[error("cannot listen on {address}: {source}; choose another address")]
     Listen {
-        /// Where.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
-    /// The thread, its runtime or its timer could not be made.
     #[error("cannot {what}: {source}; free resources of this machine and try again")]
     System {
-        /// What was tried.
         what: &'static str,
         /// What the system says.
         source: std::io::Error,
     },
-    /// Too few blocks for those on their way.
     #[error("{workers} workers need a slab with {blocks} free blocks; give them a larger one")]
     Memory {
         /// Threads that move bytes.
@@ -128,15 +118,12 @@ pub enum ServeError {
         /// Blocks that they need.
         blocks: usize,
     },
-    /// The core does not exist or is not ours.
     #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
     Core {
-        /// The core.
         core: usize,
         /// What the system says.
         source: std::io::Error,
     },
-    /// The server's thread panicked: a defect.
     #[error("the server's thread panicked; please report its message")]
     Panicked,
 }

@@ -25,14 +25,12 @@ use crate::timer::Timer;
 /// that could run anywhere.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// `/reset_prefix_cache`.
     Reset {
         /// Tiers and store are to be emptied as well.
         external: bool,
         /// Whether it was possible, or which tier failed.
         reply: oneshot::Sender<Result<bool, TierError>>,
     },
-    /// `/metrics`: the page.
     Scrape(oneshot::Sender<String>),
 }
 

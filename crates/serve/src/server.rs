@@ -61,7 +61,6 @@ impl Default for Stopper {
 /// A server in its own thread. Dropped, it stops and waits for the thread.
 #[derive(Debug)]
 pub struct ServerHandle {
-    /// Where it listens.
     pub addr: SocketAddr,
     stopper: Stopper,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
@@ -93,7 +92,6 @@ impl Drop for ServerHandle {
     }
 }
 
-/// Starts servers.
 #[derive(Debug)]
 pub struct Server;
 

@@ -65,7 +65,6 @@ impl Telemetry {
         Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
     }
 
-    /// The metrics page.
     pub(crate) fn page(&self, cluster: &Cluster, carried: Option<&CarrierState>) -> String {
         let state: Vec<EngineSnapshot> =
             cluster.replicas().map(|replica| self.snapshot(replica)).collect();
@@ -120,7 +119,6 @@ impl Telemetry {
         lmcache.disk_bytes = used(TierKind::Disk);
     }
 
-    /// The publishers, to be closed.
     pub(crate) fn take_feeds(&mut self) -> Vec<Publisher> {
         self.feeds.drain(..).map(|feed| feed.publisher).collect()
     }

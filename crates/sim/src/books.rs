@@ -11,7 +11,6 @@ use crate::config::WorldConfig;
 use crate::flight::Flight;
 use crate::tally::Tally;
 
-/// Where rows go.
 pub trait Recorder {
     /// Why a row could not be kept.
     type Error;

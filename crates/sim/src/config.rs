@@ -11,15 +11,11 @@ use weir_workload::Load;
 pub struct WorldConfig {
     /// Scheduler and pool of each replica.
     pub engine: EngineConfig,
-    /// Pass durations.
     pub timing: TimingConfig,
     /// Offload mechanism of each replica.
     pub offload: Option<OffloadConfig>,
-    /// Routing.
     pub router: RouterConfig,
-    /// Replicas.
     pub replicas: u16,
-    /// Arrivals.
     pub load: Load,
     /// The measured window ends here. The load goes on until every request that was due in the
     /// window has ended; what is in flight then is recorded as unfinished. Nothing: the cell ends

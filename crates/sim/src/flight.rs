@@ -82,7 +82,6 @@ impl Flight {
         }
     }
 
-    /// The row of a request that the engine refused.
     pub(crate) fn refused(&self, end: Nanos, cause: String) -> RequestRow {
         RequestRow { error: Some(cause), ..self.row(end, Outcome::Failed) }
     }

@@ -18,7 +18,6 @@ struct Totals {
     lookup_hit_tokens: [u64; 4],
     stored_bytes: u64,
     loaded_bytes: u64,
-    /// By the tier that evicted.
     evicted_bytes: [u64; 4],
     /// Chunks by the tier that did not take them: the nearest for all local ones, and the store.
     refused: [u64; 4],
@@ -34,7 +33,6 @@ struct Totals {
 struct AtEnd {
     totals: Totals,
     stats: RouterStats,
-    /// Of each tier that there is.
     rooms: [Option<Room>; 4],
 }
 
@@ -55,7 +53,6 @@ struct Started {
     eligible: u64,
 }
 
-/// The tally of a cell.
 pub(crate) struct Tally {
     block_bytes: u64,
     has_offload: bool,
@@ -96,7 +93,6 @@ impl Tally {
         self.start.is_some()
     }
 
-    /// The window begins.
     pub(crate) fn open(&mut self, cluster: &Cluster) {
         self.start = Some(self.totals(cluster, &cluster.router_stats()));
     }
@@ -152,7 +148,6 @@ impl Tally {
         }
     }
 
-    /// A request has ended.
     pub(crate) fn ended(&mut self, replica: u16, request: &Request) {
         if let Some(reach) = &mut self.reach {
             reach.ended(replica, request);

@@ -14,13 +14,10 @@ use crate::config::WorldConfig;
 /// Why a cell could not be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError<E> {
-    /// The timing model refused its configuration.
     #[error(transparent)]
     Timing(#[from] TimingError),
-    /// A row could not be kept.
     #[error("recording failed: {0}")]
     Record(E),
-    /// An endless workload without an end.
     #[error(
         "the workload has no end and the level has neither a duration nor a request limit; \
          set load.duration or load.max_requests"
@@ -36,11 +33,9 @@ pub struct Summary {
     pub end: Nanos,
     /// The signals of the window and the measured set.
     pub signals: Signals,
-    /// Requests issued.
     pub issued: u64,
     /// Requests of the measured set in flight at the end.
     pub unfinished: u64,
-    /// Passes of all replicas.
     pub passes: u64,
     /// Integral of requests in flight over time, request-nanoseconds.
     pub flow_integral: u128,

@@ -23,10 +23,8 @@ pub(crate) fn month(
     Some(prices.gib_month(kind, product)? * capacity.0 as f64 / GIB)
 }
 
-/// A tier of an arm.
 struct PricedTier<'a> {
     kind: TierKind,
-    /// The store's product.
     product: Option<&'a str>,
     capacity: Bytes,
     /// How many of them there are: a replica has its own, and all share the store.

@@ -6,20 +6,10 @@ use std::path::PathBuf;
 /// An experiment that cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// A file that could not be read.
     #[error("cannot read {what} {}: {source}; check the path", path.display())]
-    Read {
-        /// What it was wanted as.
-        what: &'static str,
-        /// Where it was looked for.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// The experiment file's text is not what the format allows.
+    Read { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{file}:{line}:{column}: {message}")]
     Syntax {
-        /// The file's name.
         file: String,
         /// From 1.
         line: u64,
@@ -30,70 +20,32 @@ pub enum SpecError {
     },
     /// An experiment file whose text is sound and whose values cannot be planned.
     #[error("{}: {source}", path.display())]
-    InFile {
-        /// The experiment file.
-        path: PathBuf,
-        /// What is wrong in it, by key.
-        source: Box<SpecError>,
-    },
-    /// An input file that is not what it was when the run was planned.
+    InFile { path: PathBuf, source: Box<SpecError> },
     #[error("{path} has changed since the run was planned; restore it, or start a new run")]
-    InputChanged {
-        /// The file.
-        path: String,
-    },
-    /// A `--set` that cannot be applied.
+    InputChanged { path: String },
     #[error("--set {flag}: {message}")]
-    Set {
-        /// The flag's text.
-        flag: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A value that is well-formed and yet cannot be used.
+    Set { flag: String, message: String },
     #[error("{key}: {problem}; {remedy}")]
-    Value {
-        /// Path of the key in the experiment file.
-        key: String,
-        /// What is wrong.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// A name that no catalogue knows.
+    Value { key: String, problem: String, remedy: String },
     #[error("{key}: unknown {what} `{name}`{nearest}; `weir list {list}` prints the known ones")]
     UnknownName {
-        /// Path of the key in the experiment file.
         key: String,
-        /// Model, accelerator, arm preset, ...
         what: &'static str,
-        /// The name as written.
         name: String,
-        /// ` (did you mean ...?)` or nothing.
         nearest: String,
-        /// The list that has the known names.
         list: &'static str,
     },
     /// A Hugging Face `config.json` that does not describe a model Weir can size.
     #[error("{}: {problem}", path.display())]
-    ModelConfig {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Weights that leave no memory for KV blocks.
+    ModelConfig { path: PathBuf, problem: String },
     #[error(
         "models: {model} does not fit: each of {ranks} {accelerator} offers {usable:.1} GiB, and \
          needs {weights:.1} GiB of weights and {overhead:.1} GiB besides; use more or larger \
          accelerators, or a quantized model"
     )]
     DoesNotFit {
-        /// The model.
         model: String,
-        /// Tensor-parallel ranks.
         ranks: u32,
-        /// The accelerator.
         accelerator: String,
         /// GiB that vLLM may use on each.
         usable: f64,
@@ -111,9 +63,7 @@ pub enum SpecError {
     PoolTooSmall {
         /// The arm whose connector switches vLLM's hybrid KV cache manager off, where that is why.
         arm: Option<String>,
-        /// Tokens that the pool holds of one sequence.
         holds: u64,
-        /// The longest sequence.
         max_model_len: u32,
     },
     /// A connector with which vLLM does not start the model.
@@ -122,37 +72,19 @@ pub enum SpecError {
          does not start {model} without it; {remedy}"
     )]
     NeedsHybridManager {
-        /// The arm.
         arm: String,
-        /// The model.
         model: String,
         /// The version of vLLM.
         vllm: String,
-        /// What to write instead.
         remedy: &'static str,
     },
-    /// Weights whose bytes the model's file does not tell.
     #[error(
         "models: the weights of {model} are not known: {why}; write `models: [{{config: FILE, \
          weight_bytes: 16GB}}]`"
     )]
-    UnknownWeights {
-        /// The model.
-        model: String,
-        /// What is not known.
-        why: String,
-    },
-    /// A link profile that cannot be used.
+    UnknownWeights { model: String, why: String },
     #[error("{}: {problem}; {remedy}", path.display())]
-    LinkProfile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The workload's own complaint: an unreadable trace, a malformed line.
+    LinkProfile { path: PathBuf, problem: String, remedy: String },
     #[error("workload: {0}")]
     Workload(String),
 }

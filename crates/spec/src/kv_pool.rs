@@ -34,7 +34,6 @@ pub enum PoolRule {
     Groups {
         /// Block tables of a sequence.
         groups: u32,
-        /// Layers of each.
         layers: u32,
         /// Layers that hold nothing.
         padding: u32,
@@ -47,7 +46,6 @@ pub enum PoolRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KvGroup {
     kind: KvKind,
-    /// Tokens of a block.
     block: u64,
     /// Block tables of this kind.
     tables: u64,
@@ -56,11 +54,9 @@ struct KvGroup {
 /// A pool, per byte of memory on one rank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KvPool {
-    /// The rule that made it.
     pub rule: PoolRule,
     /// Tokens of a block of layers that keep every token; prefix hits come in such blocks.
     pub block_size: u32,
-    /// Bytes of one block on one rank.
     pub bytes_per_block: u64,
     groups: Vec<KvGroup>,
     /// Of packed pages: bytes per token and of a sequence's windows at full length.
@@ -220,7 +216,6 @@ fn block_with_states(buckets: &[Bucket], block_size: u32) -> u32 {
     u32::try_from(step * blocks).unwrap_or(u32::MAX).max(block_size)
 }
 
-/// Layers of a group.
 fn group_layers(buckets: &[Bucket]) -> u32 {
     let counts = || buckets.iter().map(|of| of.count);
     let (least, most) = (counts().min().unwrap_or(1), counts().max().unwrap_or(1));

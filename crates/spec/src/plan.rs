@@ -30,9 +30,7 @@ pub use crate::document::target::{EmulatedTarget, EndpointTarget, HeaderValue, M
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "options of the file, each by itself")]
 pub struct Client {
-    /// Which interface.
     pub api: Api,
-    /// Whether answers are streamed.
     pub stream: bool,
     /// A `tokenizer.json`: prompts go as text; without it as token ids.
     pub tokenizer: Option<String>,
@@ -49,7 +47,6 @@ pub struct Client {
     pub reuse_connections: bool,
     /// Longest wait for a connection.
     pub connect_timeout: Nanos,
-    /// Longest request.
     pub request_timeout: Nanos,
     /// Requests that were due in the measured window may take this much longer, while the load goes
     /// on; also in simulation.
@@ -101,7 +98,6 @@ const fn max_failures() -> f64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// Built into Weir.
     Default,
     /// A catalogue entry, by name.
     Catalogue(String),
@@ -109,9 +105,7 @@ pub enum Origin {
     File,
     /// A per-model override in the file.
     Override(String),
-    /// `--set`, with its text.
     Set(String),
-    /// Said by the endpoint.
     Endpoint,
 }
 
@@ -128,7 +122,6 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Whether there is an objective.
     pub const fn binds(&self) -> bool {
         self.ttft.is_some() || self.tpot.is_some() || self.e2e.is_some()
     }
@@ -138,7 +131,6 @@ impl Slo {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// One accelerator for one hour.
     pub gpu_hour: Option<f64>,
     /// One GiB of host memory for a month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +144,6 @@ pub struct Prices {
     /// The same of a Kvrocks, whose bytes are on disks; nothing where it is that of all stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kvrocks_gib_month: Option<f64>,
-    /// Currency of all prices.
     pub currency: String,
 }
 
@@ -172,15 +163,12 @@ impl Prices {
     }
 }
 
-/// Hardware of one replica.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
     /// Name as written: `2x-l40s`.
     pub name: String,
-    /// Accelerators per replica.
     pub count: u32,
-    /// Which one.
     pub accelerator: Accelerator,
 }
 
@@ -213,13 +201,11 @@ pub enum ArmRole {
 pub struct Arm {
     /// Unique in the experiment; the preset's name unless the file gives another.
     pub name: String,
-    /// The preset it comes from.
     pub preset: String,
     /// Its part in comparisons.
     pub role: ArmRole,
     /// One line for reports.
     pub description: String,
-    /// The offload mechanism, if any.
     pub offload: Option<OffloadConfig>,
     /// Where its remote store listens, for live targets; nothing: it is brought up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -308,7 +294,6 @@ pub struct StoreAccess {
     pub empty: bool,
 }
 
-/// How load arrives at one level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LevelLoad {
@@ -344,13 +329,11 @@ impl LevelLoad {
     }
 }
 
-/// One level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Level {
     /// `c50`, `r10`, `trace`.
     pub name: String,
-    /// Its load.
     pub load: LevelLoad,
     /// The workload at this level: counts per user are multiplied out, and a trace's path is
     /// absolute.
@@ -394,19 +377,14 @@ pub enum PoolSize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
-    /// The model.
     pub model: ModelShape,
-    /// The hardware of one replica.
     pub hardware: Hardware,
     /// Label in paths and tables: the hardware's name, with `-tpN` where TP is swept.
     pub label: String,
-    /// Tensor-parallel ranks.
     pub tensor_parallel: u32,
-    /// Replicas.
     pub replicas: u32,
     /// vLLM's version, which decides defaults.
     pub vllm: String,
-    /// Scheduler and pool.
     pub engine: EngineConfig,
     /// Where the pool's size comes from, for engines that size their own.
     #[serde(default)]
@@ -414,7 +392,6 @@ pub struct Deployment {
     /// vLLM's `--block-size`: the engine's blocks are longer where a page must hold a state, or
     /// layers are of different widths.
     pub vllm_block_size: u32,
-    /// Pass durations.
     pub timing: TimingConfig,
     /// Arms, in the file's order.
     pub arms: Vec<Arm>,
@@ -477,7 +454,6 @@ pub struct Prediction {
     /// KV bytes that were asked and will be asked again, at the moment at which they are most, per
     /// replica; nothing where a token's bytes are not known.
     pub working_set: Option<Bytes>,
-    /// What becomes of it.
     pub regime: Regime,
     /// Tokens of the longest sequence that a request offers to the offload mechanism; nothing
     /// where there is none, or nobody knows.
@@ -487,14 +463,12 @@ pub struct Prediction {
     /// nothing where nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_reuse: Option<u64>,
-    /// The verdict to expect.
     pub verdict: Verdict,
     /// For verdicts that show nothing: what to change to see an effect.
     pub remedy: Option<String>,
 }
 
 impl Prediction {
-    /// The overhead reason, where that is the prediction.
     pub const fn overhead(&self) -> Option<OverheadReason> {
         match self.verdict {
             Verdict::OverheadOnly(reason) => Some(reason),
@@ -520,12 +494,10 @@ pub struct Cell {
     /// Seed of the workload: equal for all arms of a level and repeat, so that they are asked
     /// the same.
     pub seed: u64,
-    /// What is foreseen.
     pub prediction: Prediction,
 }
 
 impl Deployment {
-    /// The engine as it runs in an arm.
     pub fn engine_of<'a>(&'a self, arm: &'a Arm) -> &'a EngineConfig {
         arm.engine.as_ref().unwrap_or(&self.engine)
     }
@@ -550,21 +522,15 @@ impl Deployment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// [`PLAN_FORMAT`].
     pub format: u32,
-    /// The experiment's name.
     pub name: String,
-    /// Where it runs.
     pub target: Target,
-    /// Master seed.
     pub seed: u64,
     /// Repeats per cell, with workload seeds of their own.
     pub repeats: u32,
     /// Share of the eligible reuse that counts as `effective`.
     pub effective_share: f64,
-    /// Objectives.
     pub slo: Slo,
-    /// Prices.
     pub prices: Prices,
     /// How live targets are asked.
     #[serde(default)]
@@ -579,9 +545,7 @@ pub struct Plan {
     /// How the traces are read, and why so.
     #[serde(default)]
     pub traces: Vec<TraceReading>,
-    /// Model x hardware.
     pub deployments: Vec<Deployment>,
-    /// In execution order.
     pub cells: Vec<Cell>,
     /// Things the user should know before running (uncalibrated hardware, a tier smaller than
     /// the GPU pool, ...), each one sentence.

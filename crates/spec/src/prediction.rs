@@ -155,14 +155,12 @@ pub(crate) fn regime_as_deployed(
     Ok(if fits { Regime::FitsGpu } else { Regime::ExceedsGpu })
 }
 
-/// Capacity of an arm's largest tier.
 pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
     arm.offload.as_ref()?.capacities().map(|(_, capacity)| capacity).max()
 }
 
 const SOURCE: &str = "prediction";
 
-/// The signals that the counts amount to.
 fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Signals {
     let mut signals = Signals::default();
     let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);

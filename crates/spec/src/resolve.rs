@@ -179,7 +179,6 @@ fn effective_share(spec: &Spec) -> Result<f64, SpecError> {
     ))
 }
 
-/// All prices in one currency.
 fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
     let mut prices = Prices::default();
     for (key, price, place) in [
@@ -263,7 +262,6 @@ fn cell_seed(master: u64, level: &str, repeat: u32) -> u64 {
     derived_seed(master, &format!("workload/{level}/{repeat}"))
 }
 
-/// A seed for one purpose, from the master seed.
 fn derived_seed(master: u64, purpose: &str) -> u64 {
     let mut bytes = master.to_le_bytes().to_vec();
     bytes.extend_from_slice(purpose.as_bytes());

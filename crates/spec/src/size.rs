@@ -16,7 +16,6 @@ use crate::plan::{Arm, Deployment, PoolSize, Prices};
 pub struct TierSize {
     /// `gpu`, `host`, `disk`, or the store's product.
     pub name: String,
-    /// Its capacity.
     pub capacity: Bytes,
     /// KV tokens that it holds.
     pub tokens: u64,
@@ -62,11 +61,9 @@ pub struct PoolFigures {
 /// One prefix behind the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offloaded {
-    /// The software's rule.
     pub rule: OffloadedRule,
     /// Bytes that it takes in a tier.
     pub kept: Bytes,
-    /// Bytes that loading it moves.
     pub loaded: Bytes,
 }
 
@@ -79,13 +76,11 @@ pub struct Sizes {
     pub kv_bytes_per_sequence: Bytes,
     /// Weights of the model, over all ranks; nothing where they are not known.
     pub weight_bytes: Option<Bytes>,
-    /// The GPUs' pool.
     pub pool: PoolFigures,
     /// Length of the prefix in question.
     pub prefix_tokens: u32,
     /// KV bytes of one prefix on the GPU, with its windows and states.
     pub prefix_bytes: Bytes,
-    /// The arm's tiers.
     pub tiers: Vec<TierSize>,
     /// How they keep a prefix; nothing without tiers.
     pub offloaded: Option<Offloaded>,
@@ -166,7 +161,6 @@ pub fn sizes(
     }
 }
 
-/// The model as an arm's engine caches it.
 fn cached(deployment: &Deployment, arm: &Arm) -> ModelShape {
     let off = arm.engine.is_some();
     let cached = off.then(|| offloaded::without_hybrid_manager(&deployment.model)).flatten();

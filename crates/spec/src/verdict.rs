@@ -46,7 +46,6 @@ pub struct Facts<'a> {
 pub struct Decision {
     /// What the cell is worth.
     pub verdict: Verdict,
-    /// Each claim, with the figures for it.
     pub claims: Vec<Claim>,
     /// Why, in one sentence.
     pub explanation: String,
@@ -54,7 +53,6 @@ pub struct Decision {
     pub remedy: Option<String>,
 }
 
-/// Judges one cell.
 pub fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     if arm.role == ArmRole::AsDeployed {
         return as_deployed();

@@ -29,9 +29,7 @@ const KEYS: [&str; 7] =
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Recorded<'a> {
-    /// Nothing of it is withheld.
     Whole(&'a Plan),
-    /// With values withheld.
     Redacted(Value),
 }
 

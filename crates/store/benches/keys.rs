@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p weir-store --bench keys`
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,6 @@ const ROUNDS: usize = 8;
 const MEMORY_BYTES: usize = 256 << 20;
 /// Bytes that one call loads from the disk.
 const DISK_WINDOW: usize = 32 << 20;
-/// Bytes per round on the disk.
 const DISK_BYTES: usize = 512 << 20;
 const DEPTH: u16 = 16;
 const BLOCK_SIZES: [usize; 2] = [64 << 10, 2 << 20];

@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p weir-store --bench resp`
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,6 @@ use weir_store::{
 };
 
 const TURNS: usize = 5;
-/// Bytes of one turn.
 const TURN_BYTES: usize = 256 << 20;
 
 fn main() {

@@ -122,7 +122,6 @@ impl<T: Tier> Checked<T> {
         Self { inner, sums, unverified: AtomicU64::new(0), tally: Tally::default() }
     }
 
-    /// The tier below.
     pub const fn inner(&self) -> &T {
         &self.inner
     }

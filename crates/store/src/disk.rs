@@ -63,20 +63,16 @@ pub enum EngineChoice {
     /// `io_uring`, or threads where the kernel or a filter denies it.
     #[default]
     Auto,
-    /// `io_uring`, or an error.
     IoUring,
-    /// Threads.
     Threads,
 }
 
-/// What a disk tier is.
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
     /// Its folder; made where it is missing.
     pub folder: PathBuf,
     /// Blocks it may hold. Their space is reserved when it is opened.
     pub capacity: u32,
-    /// Bytes of each.
     pub block_bytes: usize,
     /// What goes when it is full.
     pub eviction: EvictionPolicy,
@@ -137,7 +133,6 @@ impl DiskOptions {
     }
 }
 
-/// Blocks on a disk.
 pub struct DiskTier {
     // Dropped in this order: no request is in flight when the files close.
     berths: Berths,

@@ -28,7 +28,6 @@ pub struct FaultOptions {
     pub get_failure: f64,
     /// Chance of a call that is not about bytes (contains, remove, clear, usage) to fail.
     pub call_failure: f64,
-    /// How these fail.
     pub fault: Fault,
     /// Chance of a block to be called stored without having been.
     pub lost_write: f64,
@@ -96,14 +95,12 @@ impl Dice {
 }
 
 impl<T: Tier> Faulty<T> {
-    /// A tier that has these faults.
     pub fn new(inner: T, options: FaultOptions) -> Self {
         let generator = Xoshiro256PlusPlus::seed_from_u64(options.seed);
         let dice = Mutex::new(Dice { generator, injected: Injected::default() });
         Self { inner, options, dice, tally: Tally::default() }
     }
 
-    /// The tier below.
     pub const fn inner(&self) -> &T {
         &self.inner
     }

@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-/// The file that is locked.
 const FILE: &str = "held";
 
 /// Folders that this process holds.
@@ -68,9 +67,7 @@ const BESIDE: &str = "beside";
 
 /// How the names of scratch folders begin that a [`HeldFolder`] makes.
 pub const PREFIXES: [&str; 2] = [TIER, PROBE];
-/// Of a disk tier.
 pub const TIER: &str = "weir-tier-";
-/// Of a probe.
 pub const PROBE: &str = "weir-probe-";
 
 /// Says in `near` where its twin is, before that is made: who looks below the system's folder for
@@ -112,7 +109,6 @@ impl HeldFolder {
         Ok(Self { path, _held: vec![held, twin], _near: near })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }

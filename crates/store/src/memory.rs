@@ -21,12 +21,10 @@ use crate::tier::{
     ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
 };
 
-/// What a memory tier is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryOptions {
     /// Blocks it may hold.
     pub capacity: u32,
-    /// Bytes of each.
     pub block_bytes: usize,
     /// What goes when it is full.
     pub eviction: EvictionPolicy,
@@ -57,7 +55,6 @@ impl MemoryTier {
         Ok(Self { options, cache, slots, pages, tally: Tally::default() })
     }
 
-    /// What backs its memory.
     pub const fn pages(&self) -> &Pages {
         &self.pages
     }

@@ -24,7 +24,6 @@ use crate::tier::{
     ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
 };
 
-/// Limits of what is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharingOptions {
     /// Blocks that may be on their way at once with others following them.
@@ -141,7 +140,6 @@ impl Flights {
 }
 
 impl<T: Tier> SingleFlight<T> {
-    /// Shares loads of a tier.
     pub fn new(inner: T, options: SharingOptions) -> Result<Self, SlabError> {
         let flights = options.flights;
         let slab = Slab::new(options.copies, inner.block_bytes())?;
@@ -157,7 +155,6 @@ impl<T: Tier> SingleFlight<T> {
         Ok(Self { inner, flights, landed, copies, shared, tally })
     }
 
-    /// The tier below.
     pub const fn inner(&self) -> &T {
         &self.inner
     }

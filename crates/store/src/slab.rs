@@ -20,41 +20,28 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Largest block: no model's chunk comes near, and a typing error must not map the machine.
 pub const BLOCK_BYTES_MAX: usize = 1 << 30;
 
-/// Why there is no slab.
 #[derive(Debug, thiserror::Error)]
 pub enum SlabError {
-    /// A size that makes no sense.
     #[error(
         "slab: {blocks} blocks of {block_bytes} bytes: give at least one block, of 1 byte to 1 GiB"
     )]
-    Shape {
-        /// Blocks asked for.
-        blocks: u32,
-        /// Bytes of each.
-        block_bytes: usize,
-    },
-    /// More than the machine can give: faulting it in would end the process.
+    Shape { blocks: u32, block_bytes: usize },
     #[error(
         "slab: {wanted} bytes of memory asked for, {available} available ({limit}): give fewer blocks"
     )]
     TooLarge {
         /// Bytes that the slab takes.
         wanted: u64,
-        /// Bytes that are there.
         available: u64,
-        /// What says so.
         limit: &'static str,
     },
-    /// The kernel refused.
     #[error(
         "slab: {wanted} bytes of memory: {call}: {errno}: give fewer blocks or raise the limit"
     )]
     Refused {
         /// Bytes that the slab takes.
         wanted: u64,
-        /// The system call.
         call: &'static str,
-        /// Its error.
         errno: Errno,
     },
 }
@@ -62,9 +49,7 @@ pub enum SlabError {
 /// What backs a slab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pages {
-    /// Bytes on huge pages.
     pub huge: Bytes,
-    /// Bytes in all.
     pub total: Bytes,
     /// Why not all of it is on huge pages, where that is known.
     pub note: Option<String>,
@@ -123,7 +108,6 @@ impl Slab {
         }))
     }
 
-    /// Bytes of a block.
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
     }
@@ -133,12 +117,10 @@ impl Slab {
         self.stride
     }
 
-    /// Blocks in all.
     pub const fn blocks(&self) -> u32 {
         self.blocks
     }
 
-    /// Blocks that nobody has.
     pub fn free_blocks(&self) -> u32 {
         self.free_list().len() as u32
     }

@@ -94,7 +94,6 @@ impl Subject {
         self
     }
 
-    /// The tier.
     pub fn tier(&self) -> &dyn Tier {
         &*self.tier
     }
@@ -207,7 +206,6 @@ fn later() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// The key of a number.
 pub fn key(number: u64) -> ChunkHash {
     let mut bytes = [0; 32];
     for (lane, word) in bytes.chunks_exact_mut(8).enumerate() {
@@ -216,7 +214,6 @@ pub fn key(number: u64) -> ChunkHash {
     ChunkHash(bytes)
 }
 
-/// The keys of a range of numbers.
 pub fn keys(numbers: std::ops::Range<u64>) -> Vec<ChunkHash> {
     numbers.map(key).collect()
 }
@@ -247,10 +244,8 @@ fn mixed(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A check of the suite.
 pub type Check = fn(&Subject);
 
-/// All checks with their names.
 pub const CHECKS: &[(&str, Check)] = &[
     ("round_trip", round_trip),
     ("absent_is_a_miss", absent_is_a_miss),

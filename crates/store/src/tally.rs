@@ -47,7 +47,6 @@ impl Tally {
         add(&self.faults[fault as usize]);
     }
 
-    /// What was counted so far.
     pub(crate) fn read(&self) -> TierCounters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TierCounters {

@@ -14,7 +14,6 @@ pub struct ChunkHash(pub [u8; 32]);
 /// A block to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Put<'a> {
-    /// Its name.
     pub key: ChunkHash,
     /// Its bytes, [`Tier::block_bytes`] of them.
     pub bytes: &'a [u8],
@@ -23,7 +22,6 @@ pub struct Put<'a> {
 /// A block to be loaded.
 #[derive(Debug)]
 pub struct Get<'a> {
-    /// Its name.
     pub key: ChunkHash,
     /// Where its bytes go, [`Tier::block_bytes`] of them. Undefined unless the outcome is
     /// [`Fetched::Hit`].
@@ -33,7 +31,6 @@ pub struct Get<'a> {
 /// What kept a tier from doing its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// The deadline passed.
     Timeout,
     /// So much waits already that the tier takes no more (back-pressure).
     Busy,
@@ -114,7 +111,6 @@ pub struct TierCounters {
     pub present: u64,
     /// Blocks that found no room.
     pub full: u64,
-    /// Blocks loaded.
     pub hits: u64,
     /// Blocks that were asked for and not there.
     pub misses: u64,
@@ -128,7 +124,6 @@ pub struct TierCounters {
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct TierError {
-    /// The class.
     pub fault: Fault,
     /// The tier: its address or folder, without secrets.
     pub place: String,
@@ -144,13 +139,11 @@ pub struct TierError {
 /// outcomes stand in the order of the batch; nothing is held beyond the capacity; a call returns
 /// soon after its deadline.
 pub trait Tier: fmt::Debug + Send + Sync {
-    /// What it is.
     fn kind(&self) -> TierKind;
 
     /// Where it is, for people: an address or a folder, without secrets.
     fn place(&self) -> String;
 
-    /// Bytes of every block.
     fn block_bytes(&self) -> usize;
 
     /// Stores blocks. `outcomes` has the length of `puts`.
@@ -173,10 +166,8 @@ pub trait Tier: fmt::Debug + Send + Sync {
     /// Removes all chunks of this tier, and nothing of anybody else.
     fn clear(&self, deadline: Instant) -> Result<(), TierError>;
 
-    /// How full it is.
     fn usage(&self, deadline: Instant) -> Result<Usage, TierError>;
 
-    /// What it did.
     fn counters(&self) -> TierCounters;
 
     /// What went wrong last, in words: outcomes and counters have the class only. Nothing where a

@@ -15,7 +15,6 @@ use weir_model::prefix_tree::{NodeId, Position, PrefixTree, Step};
 use crate::config::EvictionPolicy;
 use crate::order::{Order, Queue};
 
-/// What a run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Presence {
     /// Not here. Kept only while something below it is.
@@ -23,7 +22,6 @@ enum Presence {
     Absent,
     /// Its bytes are on their way in.
     Pending,
-    /// It can be read.
     Ready,
 }
 
@@ -32,7 +30,6 @@ struct Run {
     presence: Presence,
     /// Transfers that read or write it.
     pins: u32,
-    /// The queue it stands in.
     queue: Option<Queue>,
     /// Its head leaves first: it was stored, and not used since.
     head_first: bool,
@@ -50,12 +47,10 @@ impl Run {
 pub struct Span {
     /// First chunk, counted from the start of the sequence.
     pub from: u32,
-    /// End.
     pub to: u32,
 }
 
 impl Span {
-    /// Chunks in it.
     pub const fn chunks(self) -> u32 {
         self.to - self.from
     }
@@ -87,11 +82,9 @@ pub struct Found {
     pub chunks: u32,
     /// The next one is on its way in: asking again later may find more.
     pub pending: bool,
-    /// Somebody is reading one of them.
     pub reading: bool,
 }
 
-/// Result of a reservation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reserved {
     /// Chunks that became pending: those that must be transferred. Each span is to be given to
@@ -117,11 +110,9 @@ pub struct Eviction {
     pub path: Vec<Piece>,
     /// First chunk that went.
     pub from_chunk: u32,
-    /// End.
     pub to_chunk: u32,
 }
 
-/// The chunks of one tier.
 #[derive(Debug, Clone)]
 pub struct ChunkCache {
     tree: PrefixTree<Run>,
@@ -134,7 +125,6 @@ pub struct ChunkCache {
 }
 
 impl ChunkCache {
-    /// A tier of `capacity` chunks of `chunk_tokens` tokens.
     pub fn new(capacity: u32, chunk_tokens: u32, policy: EvictionPolicy) -> Self {
         Self {
             tree: PrefixTree::new(chunk_tokens),
@@ -168,12 +158,10 @@ impl ChunkCache {
         self.used
     }
 
-    /// Chunks evicted so far.
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Tokens per chunk.
     pub const fn chunk_tokens(&self) -> u32 {
         self.tree.unit_tokens()
     }
@@ -370,7 +358,6 @@ impl ChunkCache {
         self.pin_nodes(&nodes, false);
     }
 
-    /// Forgets everything.
     pub fn clear(&mut self) {
         self.tree.clear();
         self.order.clear();
@@ -439,7 +426,6 @@ impl ChunkCache {
         })
     }
 
-    /// Evicts up to `wanted` chunks of one run.
     fn evict(&mut self, wanted: u32) -> Option<u32> {
         let tree = &self.tree;
         let may_go = |index| tree.payload(NodeId::from_index(index)).may_go();
@@ -552,7 +538,6 @@ struct Walk<'a> {
     sequence: &'a [Piece],
     at: Position,
     node: NodeId,
-    /// Units walked.
     end: u32,
     limit: u32,
     over: bool,

@@ -35,7 +35,6 @@ pub struct LinkConfig {
     pub lanes: u32,
 }
 
-/// One tier of a replica.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TierConfig {
@@ -43,7 +42,6 @@ pub struct TierConfig {
     pub kind: TierKind,
     /// Bytes it may hold, over all ranks of the replica.
     pub capacity: Bytes,
-    /// Eviction when full.
     pub policy: EvictionPolicy,
     /// The link between this tier and the GPU.
     pub link: LinkConfig,
@@ -57,7 +55,6 @@ pub struct StoreConfig {
     pub product: String,
     /// Bytes it may hold.
     pub capacity: Bytes,
-    /// Its own eviction.
     pub policy: EvictionPolicy,
     /// The store's own limits, shared by all replicas.
     pub link: LinkConfig,

@@ -26,13 +26,11 @@ const NONE: u32 = u32::MAX;
 /// A place of the tier, from 0 to its capacity.
 pub type Slot = u32;
 
-/// Result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reservation {
     /// The slot is the caller's to write; give it to [`KeyedCache::commit`] or
     /// [`KeyedCache::cancel`].
     Reserved(Slot),
-    /// The block is there.
     Present,
     /// Somebody else is storing the block now.
     Pending,
@@ -42,13 +40,10 @@ pub enum Reservation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Not in use.
     Free,
     /// Remembered by the policy; has no slot.
     Ghost,
-    /// Being written.
     Pending,
-    /// Can be read.
     Ready,
     /// Has lost its name, and keeps its slot until the last pin is gone.
     Doomed,
@@ -78,7 +73,6 @@ pub struct KeyedCache<K> {
     index: HashMap<K, u32>,
     entries: Vec<Entry<K>>,
     free_entries: Vec<u32>,
-    /// The entry in each slot.
     slots: Vec<u32>,
     free_slots: Vec<Slot>,
     order: Order,
@@ -123,7 +117,6 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         }
     }
 
-    /// Slots in all.
     pub fn capacity(&self) -> u32 {
         self.slots.len() as u32
     }
@@ -138,7 +131,6 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.named
     }
 
-    /// Blocks evicted so far.
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }

@@ -22,13 +22,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// An idle link.
     pub fn new(config: LinkConfig) -> Self {
         let lanes = vec![Nanos::ZERO; config.lanes.max(1) as usize];
         Self { config, free_at: [lanes.clone(), lanes] }
     }
 
-    /// Time that issuing so many copies takes.
     pub fn issue_time(&self, copies: u64) -> Nanos {
         Nanos(self.config.per_copy.0 * copies)
     }

@@ -24,7 +24,6 @@ pub(crate) enum Queue {
 /// The run to evict from next.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Victim {
-    /// Its node index.
     pub index: u32,
     /// Chunks after which the choice must be made again.
     pub at_most: u32,

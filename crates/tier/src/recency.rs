@@ -49,7 +49,6 @@ impl RecencyList {
         std::iter::successors(self.oldest(), |id| self.after(*id))
     }
 
-    /// True when the id is listed.
     pub fn contains(&self, id: u32) -> bool {
         self.links.get(id as usize).is_some_and(|links| links.listed)
     }

@@ -7,7 +7,6 @@ use crate::chunk_cache::{ChunkCache, Fit};
 use crate::config::{LinkConfig, StoreConfig};
 use crate::link::{Direction, Link};
 
-/// The store.
 #[derive(Debug, Clone)]
 pub struct RemoteStore {
     config: StoreConfig,
@@ -88,12 +87,10 @@ impl RemoteStore {
         self.cache.touch(sequence, from, to, &reserved.spans);
     }
 
-    /// Forgets all chunks.
     pub fn clear(&mut self) {
         self.cache.clear();
     }
 
-    /// The chunks it holds.
     pub const fn cache(&self) -> &ChunkCache {
         &self.cache
     }
@@ -103,7 +100,6 @@ impl RemoteStore {
         self.refused
     }
 
-    /// Bytes of one chunk.
     pub const fn chunk_bytes(&self) -> Bytes {
         self.chunk_bytes
     }

@@ -22,7 +22,6 @@ pub(crate) fn template_tokens(client: &Client) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServedTokens {
-    /// Tokens that were served.
     pub served: u64,
     /// Tokens that could have been, what is allowed on top of them included.
     pub allowed: u64,
@@ -37,7 +36,6 @@ impl ServedTokens {
 /// What a comparison of hits has to allow for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
-    /// Tokens per request.
     pub(crate) per_request: u64,
     /// Of those, what a server puts around each prompt.
     pub(crate) template: u64,

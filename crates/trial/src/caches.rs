@@ -32,7 +32,6 @@ const LONG: u32 = 1024;
 /// What was done with the caches of an arm.
 #[derive(Debug, Default)]
 pub(crate) struct Caches {
-    /// What is known of each.
     pub(crate) emptied: Vec<Emptied>,
     /// What could not be done, one sentence each.
     pub(crate) notes: Vec<String>,
@@ -41,9 +40,7 @@ pub(crate) struct Caches {
 /// Tokens of the prompts asked before the load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstPrompts {
-    /// Warms the engine up.
     warm: u32,
-    /// Fills some blocks.
     blocks: u32,
 }
 

@@ -33,7 +33,6 @@ pub struct Checks {
 /// Why a cell that ran to its end has no result of its arm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Hits that the arm cannot have made.
     #[error(
         "caches served {} prompt tokens, and only {} can have been in them since the cell began: \
          they hold what was asked before it, or by others; empty them (vLLM: \
@@ -41,7 +40,6 @@ pub enum Unfit {
         .0.served, .0.allowed
     )]
     HitsBeyondAsked(ServedTokens),
-    /// Prompts that the load did not send.
     #[error(
         "the engines counted {} prompt tokens in the window, and the load sent {}, with the \
          requests at the window's edges {} at most: other clients were served too; keep them away, \
@@ -49,7 +47,6 @@ pub enum Unfit {
         .0.counted, .0.sent, .0.most
     )]
     ForeignTokens(CountedTokens),
-    /// Prompts that no engine counted.
     #[error(
         "the load sent {} prompt tokens in the window, and the engines counted {}: something else \
          answered, a cache in front of them or engines whose metrics are not asked, or the metrics \
@@ -57,21 +54,18 @@ pub enum Unfit {
         .0.sent, .0.counted
     )]
     UncountedTokens(CountedTokens),
-    /// Hits that nobody can tell from those of an earlier load.
     #[error(
         "the store held {0} keys before the load, and the prompts are those of earlier loads \
          (same_prompts): hits of the arm cannot be told from theirs; ask new prompts, or empty the \
          store"
     )]
     WarmStore(u64),
-    /// Its store lost all that it had.
     #[error(
         "the store {} in the window: what it had is gone, and what was asked again after that was \
          computed; keep others from it while a cell is measured",
         if .0.restarted { "was started again" } else { "was emptied (FLUSHALL, FLUSHDB)" }
     )]
     StoreLost(LostKeys),
-    /// It stood still for too much of its window.
     #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
     Stalled(Stalled),
 }

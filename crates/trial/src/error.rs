@@ -11,62 +11,31 @@ use crate::journal::JournalError;
 /// A live cell that has no result. What it wrote is incomplete, and a resumed run runs it again.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The arm does not stand.
     #[error(transparent)]
     Deploy(#[from] DeployError),
-    /// The workload cannot be opened, or broke off.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
-    /// The load could not be offered.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Nothing could be sampled.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
-    /// Engines' events cannot be heard.
     #[error(transparent)]
     KvEvents(#[from] KvEventError),
-    /// What was done could not be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A row could not be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Prompts cannot be made into text.
     #[error("client.tokenizer {path}: {problem}")]
-    Tokenizer {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A server answers no more.
+    Tokenizer { path: String, problem: String },
     #[error(
         "{requests} requests in flight, and no answer for {after} s; see the logs of the cell, \
              or raise client.request_timeout"
     )]
-    Hang {
-        /// Requests that wait.
-        requests: u32,
-        /// Seconds since anything came.
-        after: u64,
-    },
-    /// Requests failed on processes of ours.
+    Hang { requests: u32, after: u64 },
     #[error("{causes}; see the logs of the cell")]
-    Requests {
-        /// The commonest causes.
-        causes: String,
-    },
-    /// What the protocol asks for was not so.
+    Requests { causes: String },
     #[error("{place}: {problem}; {remedy}")]
-    Protocol {
-        /// The endpoint.
-        place: String,
-        /// What is wrong.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
+    Protocol { place: String, problem: String, remedy: String },
 }
 
 impl TrialError {

@@ -28,7 +28,6 @@ pub(crate) enum Vocabulary {
 /// How a first request is to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As the measured ones are.
     Measured,
     /// In one piece, whose usage says what came from a cache.
     Whole,

@@ -28,7 +28,6 @@ const UNKNOWN_SHARE: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CountedTokens {
-    /// What the engines counted.
     pub counted: u64,
     /// What was sent by requests whose first token came in the window.
     pub sent: u64,
@@ -120,10 +119,8 @@ const fn after(moment: Nanos, by: Nanos) -> Nanos {
     Nanos(moment.0.saturating_add(by.0))
 }
 
-/// What is compared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PromptCount {
-    /// What the engines counted.
     pub(crate) counted: f64,
     /// Requests whose first token came in the window, and their tokens.
     pub(crate) requests: u64,
@@ -133,7 +130,6 @@ pub(crate) struct PromptCount {
 }
 
 impl PromptCount {
-    /// What engines counted, and what was asked of them.
     pub(crate) const fn of(counted: f64, asked: &Asked, has_usage: bool) -> Self {
         Self { counted, requests: asked.requests, sent: asked.prompt_tokens, has_usage }
     }

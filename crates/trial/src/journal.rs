@@ -26,7 +26,6 @@ pub struct JournalError {
 pub struct Journal {
     /// When the load began, Unix time: the rows' times count from here.
     pub started_unix_ns: u64,
-    /// Where requests went.
     pub endpoints: Vec<String>,
     /// What makes the prompts of this run its own; nothing where it asks the same as others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +46,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes it into a cell's folder.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), JournalError> {
         let path = folder.join(FILE);
         let text = serde_json::to_string_pretty(self)
@@ -56,7 +54,6 @@ impl Journal {
             .map_err(|error| JournalError { path, problem: error.to_string() })
     }
 
-    /// Reads it back.
     pub fn read(folder: &Path) -> Result<Self, JournalError> {
         let path = folder.join(FILE);
         let failed = |problem| JournalError { path: path.clone(), problem };

@@ -64,11 +64,9 @@ pub enum Phase {
     BringUp,
     /// First requests, not measured.
     WarmUp,
-    /// Caches are emptied.
     Flush,
     /// The load runs; [`Live`] says how far.
     Load,
-    /// Results are read.
     Collect,
     /// What was brought up goes.
     TakeDown,

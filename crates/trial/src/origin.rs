@@ -6,7 +6,6 @@ use weir_model::{
 };
 use weir_observe::signals::StoredChunk;
 
-/// What the kernel counted.
 const COUNTER: &str = "read_bytes of /proc/PID/io";
 
 /// Adds what was read from devices for a tier, in the model's bytes, where the kernel counts it.

@@ -15,7 +15,6 @@ use crate::steady::Pace;
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.
 const CAUSES_KEPT: usize = 1000;
-/// Causes that are told.
 const CAUSES_SHOWN: usize = 3;
 
 /// Writes rows and adds up what was asked.
@@ -30,7 +29,6 @@ pub(crate) struct Rows<'a> {
     pub(crate) residence: Residence,
     /// Work per part of the load.
     pub(crate) pace: Pace,
-    /// When tokens came.
     pub(crate) flow: Flow,
     /// Causes of failed requests, with how often each came.
     failures: BTreeMap<String, u64>,

@@ -33,11 +33,8 @@ pub const STALLED_SHARE: f64 = 0.25;
 #[error("{of} for {total} of the window of {window}, the longest span {longest}")]
 pub struct Stalled {
     of: Silence,
-    /// The longest span.
     pub longest: Nanos,
-    /// All spans.
     pub total: Nanos,
-    /// The measured window.
     pub window: Nanos,
 }
 

@@ -9,7 +9,6 @@
 
 use weir_model::{Nanos, Outcome, RequestRow};
 
-/// Length of a part.
 const PART: Nanos = Nanos::from_millis(500);
 /// Parts of a series that say anything.
 const FEWEST: usize = 8;

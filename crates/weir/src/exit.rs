@@ -19,11 +19,8 @@ pub(crate) enum Exit {
     Done,
     /// Done, and some cell is not what was planned; or stopped before all cells had run.
     DoneWithFaults,
-    /// The user's mistake.
     User,
-    /// The environment's fault.
     Environment,
-    /// A defect.
     Defect,
 }
 

@@ -147,7 +147,6 @@ fn is_known(plan: &Plan, deployment: &Deployment) -> bool {
     is_modelled || is_recorded || !deployment.hardware.is_processor()
 }
 
-/// Nothing is kept.
 struct Unrecorded;
 
 impl Recorder for Unrecorded {

@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// What shells say of a program that Ctrl-C ended: 128 and the number of the signal.
 const ENDED_BY_CTRL_C: i32 = 130;
 
-/// The run in progress.
 static RUN: OnceLock<String> = OnceLock::new();
 
 /// What a first Ctrl-C has to wait for.

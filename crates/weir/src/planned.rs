@@ -14,7 +14,6 @@ use crate::cli::ExperimentArgs;
 pub(crate) struct Planned {
     /// The file's text, as written.
     pub(crate) text: String,
-    /// What will run.
     pub(crate) plan: Plan,
 }
 

@@ -38,7 +38,6 @@ impl Printer {
         }
     }
 
-    /// A message.
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
             // Nobody to tell when stderr is gone.
@@ -46,7 +45,6 @@ impl Printer {
         }
     }
 
-    /// An error, on one line.
     pub(crate) fn error(&mut self, error: &anyhow::Error) {
         let _ = writeln!(self.err.lock(), "weir: {}", one_line(error));
     }

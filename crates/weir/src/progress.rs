@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::forecast::duration_words;
 use crate::printer::Printer;
 
-/// Seconds that are worth telling.
 const WORTH_TELLING: f64 = 10.0;
 
 /// Progress over cells, or other things of which there are many.
@@ -50,7 +49,6 @@ impl Progress {
         Self { bar, every, total: total as u64, what, expected: Cell::new(None) }
     }
 
-    /// A cell is done.
     pub(crate) fn cell_done(&self, path: &str, printer: &mut Printer) {
         self.bar.inc(1);
         self.bar.set_message(path.to_owned());

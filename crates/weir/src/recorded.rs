@@ -42,7 +42,6 @@ fn columns(
 
 /// Where the times of tokens come from.
 enum Tokens {
-    /// The passes of a simulation.
     Passes(Vec<StepRow>),
     /// The streams of a live target.
     Streams(Box<Streams>),

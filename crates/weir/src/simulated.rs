@@ -65,7 +65,6 @@ pub(crate) fn simulate(
     }))
 }
 
-/// The world of a cell.
 pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> anyhow::Result<WorldConfig> {
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];

@@ -15,10 +15,8 @@ use crate::printer::Printer;
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The view of one cell.
 pub(crate) struct View {
     bar: ProgressBar,
-    /// Nothing on a terminal.
     lines: Option<Mutex<Lines>>,
     name: String,
     duration: Option<Nanos>,
@@ -52,7 +50,6 @@ impl View {
         }
     }
 
-    /// A phase begins.
     pub(crate) fn phase(&self, phase: Phase) {
         let words = match phase {
             Phase::BringUp => "bringing up",

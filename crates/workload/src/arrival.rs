@@ -9,7 +9,6 @@ use weir_model::Nanos;
 use crate::error::WorkloadError;
 use crate::stream::Stream;
 
-/// An arrival process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Arrivals {
     /// Equal gaps; the first session is due at once.
@@ -17,7 +16,6 @@ pub enum Arrivals {
         /// Sessions per second.
         rate: f64,
     },
-    /// Exponential gaps.
     Poisson {
         /// Sessions per second.
         rate: f64,
@@ -139,7 +137,6 @@ pub struct Ramp {
 }
 
 impl Ramp {
-    /// All users of a level.
     pub const fn new(users: u32, over: Nanos) -> Self {
         Self { users, over, part: 0, parts: 1 }
     }
@@ -150,12 +147,10 @@ impl Ramp {
         Self { part, parts, ..self }
     }
 
-    /// How many users start.
     pub fn users(self) -> u32 {
         (self.part..self.users).step_by(self.parts.max(1) as usize).count() as u32
     }
 
-    /// When they do.
     pub(crate) fn starts(self) -> impl Iterator<Item = Nanos> {
         (self.part..self.users).step_by(self.parts.max(1) as usize).map(move |user| {
             let start = u128::from(self.over.get()) * u128::from(user) / u128::from(self.users);

@@ -31,7 +31,6 @@ pub enum WorkloadConfig {
 /// as `12`, `{per_user: 2}` or `{times_gpu: 1.5}` (`times_host`, `times_disk`, `times_remote`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Count {
-    /// This many.
     Absolute(u64),
     /// This many for each user of the level.
     PerUser(u64),
@@ -43,35 +42,25 @@ pub enum Count {
 /// `{normal: {mean, stddev, min, max}}` or `{lognormal: {median, sigma, min, max}}`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Length {
-    /// Always this many.
     Fixed(u32),
     /// Each value of the range is equally likely.
     Uniform {
-        /// Smallest.
         min: u32,
-        /// Largest.
         max: u32,
     },
     /// Normal, rounded and clamped.
     Normal {
-        /// Mean.
         mean: f64,
-        /// Standard deviation.
         stddev: f64,
-        /// Smallest.
         min: u32,
-        /// Largest.
         max: u32,
     },
     /// Log-normal, rounded and clamped.
     Lognormal {
-        /// Median.
         median: f64,
         /// Standard deviation of the logarithm.
         sigma: f64,
-        /// Smallest.
         min: u32,
-        /// Largest.
         max: u32,
     },
 }
@@ -202,7 +191,6 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// Nanoseconds in one.
     pub const fn ns(self) -> i64 {
         match self {
             Self::S => 1_000_000_000,
@@ -212,7 +200,6 @@ impl TimeUnit {
         }
     }
 
-    /// In words, in the plural.
     pub const fn words(self) -> &'static str {
         match self {
             Self::S => "seconds",

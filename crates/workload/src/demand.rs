@@ -21,7 +21,6 @@ use sessions::Sessions;
 
 pub use sessions::SessionSlot;
 
-/// How sessions arrive.
 #[derive(Debug, Clone)]
 pub enum Load {
     /// Closed loop: each user has one session at a time, and takes the next when it is over.
@@ -32,14 +31,12 @@ pub enum Load {
     SessionTimes,
 }
 
-/// A request that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// When it is due, which may be before the time that was asked for.
     pub at: Nanos,
     /// Its session, to be named when the turn has ended.
     pub slot: SessionSlot,
-    /// What to ask.
     pub request: Request,
 }
 
@@ -49,7 +46,6 @@ enum Event {
     User,
     /// The next session of an open loop or trace arrives.
     Arrival,
-    /// A turn is due.
     Turn(SessionSlot, u32),
 }
 
@@ -65,7 +61,6 @@ pub struct Demand<S> {
     sessions: Sessions,
     /// A trace's next session, read ahead to know its start.
     ahead: Option<Session>,
-    /// Users that have not started.
     users_to_start: u32,
     /// No further session will arrive by itself.
     arrivals_over: bool,
@@ -157,7 +152,6 @@ impl<S: SessionSource> Demand<S> {
         self.in_flight
     }
 
-    /// Requests issued.
     pub const fn issued(&self) -> u64 {
         self.issued
     }
@@ -181,7 +175,6 @@ impl<S: SessionSource> Demand<S> {
         self.max_requests.is_some() || self.source.is_finite()
     }
 
-    /// Where the sessions come from.
     pub const fn source(&self) -> &S {
         &self.source
     }

@@ -101,7 +101,6 @@ impl Zipf {
     }
 }
 
-/// `x^-exponent`.
 fn mass(x: f64, exponent: f64) -> f64 {
     libm::exp(-exponent * libm::log(x))
 }
@@ -114,7 +113,6 @@ fn integral(x: f64, exponent: f64) -> f64 {
     growth * log
 }
 
-/// The inverse of [`integral`].
 fn integral_inverse(y: f64, exponent: f64) -> f64 {
     // Rounding may push the argument just past the pole at -1.
     let t = (y * (1.0 - exponent)).max(-1.0);

@@ -24,13 +24,10 @@ use recency::Recency;
 /// The reuse of a workload. Sizes are in tokens; a model's KV bytes per token make them bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReuseProfile {
-    /// Sessions that were asked for.
     pub sessions: u64,
     /// Sessions that the source had.
     pub sessions_scanned: u64,
-    /// Requests of these sessions.
     pub requests: u64,
-    /// Prompt tokens of these requests.
     pub prompt_tokens: u64,
     /// Leading prompt tokens, in whole blocks, that a cache without limits would serve.
     pub seen_tokens: u64,
@@ -119,7 +116,6 @@ struct Reuse {
     tokens: u32,
 }
 
-/// The walk so far.
 struct Walk {
     block_tokens: u64,
     index: ChainMap<u32>,

@@ -7,9 +7,7 @@ use weir_model::{ContentId, Nanos, Prompt, Tokens};
 pub struct Turn {
     /// What is asked, earlier answers included.
     pub prompt: Prompt,
-    /// Tokens to generate.
     pub output_tokens: Tokens,
-    /// Content of the answer.
     pub output: ContentId,
     /// Leading prompt tokens that were asked or generated before in this cell, by this session or
     /// an earlier one: what a cache without limits would hold.
@@ -29,7 +27,6 @@ pub struct Session {
     pub id: u64,
     /// When a trace says it started, after scaling; generators leave it empty.
     pub start: Option<Nanos>,
-    /// At least one.
     pub turns: Vec<Turn>,
 }
 

@@ -28,13 +28,9 @@ pub struct SourceOptions {
 /// A workload's source. The kinds are told apart here, once, and not behind a pointer.
 #[derive(Debug)]
 pub enum Source {
-    /// Shared prefixes.
     SharedPrefix(SharedPrefixSource),
-    /// Long documents.
     LongContext(LongContextSource),
-    /// Agents.
     Agentic(AgenticSource),
-    /// A recorded trace.
     Trace(Box<TraceSource>),
 }
 

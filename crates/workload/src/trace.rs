@@ -29,11 +29,8 @@ pub struct TraceRecord {
     pub line: u64,
     /// When it came, in nanoseconds on the trace's own clock.
     pub at_ns: i128,
-    /// What is asked.
     pub prompt: Prompt,
-    /// Tokens to generate, as recorded.
     pub output_tokens: u32,
-    /// Content of the answer.
     pub output: ContentId,
 }
 
@@ -50,7 +47,6 @@ pub struct TraceCounts {
     pub raised: u64,
 }
 
-/// How a trace is played.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceRules {
     /// Seed of the contents that no other request shares.
@@ -61,7 +57,6 @@ pub struct TraceRules {
     pub speed: f64,
 }
 
-/// A reader of one format.
 #[derive(Debug)]
 enum Reader {
     Mooncake(mooncake::Reader),
@@ -116,7 +111,6 @@ impl Requests {
         })
     }
 
-    /// The next request and when it is due.
     fn next_request(&mut self) -> Result<Option<(Nanos, TraceRecord)>, WorkloadError> {
         while self.counts.read < self.limit {
             let Some(mut record) = self.reader.next_record()? else {

@@ -137,7 +137,6 @@ pub(crate) fn lmcache(load: LoadMode, host_tokens: u64, store_tokens: u64) -> Of
     }
 }
 
-/// A request for these (content, tokens) pieces.
 pub(crate) fn request(id: u64, pieces: &[(u64, u32)], output_tokens: u32) -> Request {
     let pieces = pieces.iter().map(|(content, len)| Piece::new(ContentId(*content), *len));
     Request {

@@ -19,7 +19,6 @@ enum Deed {
     Vanish(prop::sample::Index),
     /// Gives up who asked last, perhaps before the front end is through with it.
     VanishAtOnce,
-    /// Empties the caches.
     Reset,
 }
 

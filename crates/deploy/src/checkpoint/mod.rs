@@ -35,18 +35,12 @@ pub enum CheckpointError {
     /// The shape is not one of a dense Qwen3.
     #[error("no checkpoint of `{model}` can be made: {problem}; take another model")]
     Shape {
-        /// The model's name.
         model: String,
         /// What does not fit.
         problem: String,
     },
-    /// Somebody else's folder is in the way.
     #[error("{path} exists and was not made by Weir; name another folder, or remove it")]
-    Foreign {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A file cannot be written.
+    Foreign { path: PathBuf },
     #[error("cannot write the checkpoint {path}: {source}; check the rights and the space there")]
     Write {
         /// The file or folder.
@@ -63,7 +57,6 @@ impl CheckpointError {
     }
 }
 
-/// What the marker says.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Marker {
     format: u32,

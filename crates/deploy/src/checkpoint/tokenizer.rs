@@ -69,7 +69,6 @@ pub(super) fn tokenizer(vocabulary: u32) -> Value {
     })
 }
 
-/// `tokenizer_config.json`.
 pub(super) fn config(context: u32) -> Value {
     json!({
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -23,20 +23,15 @@ use weir_model::{ContentId, ModelShape};
 use super::CheckpointError;
 use super::tokenizer;
 
-/// The weights' file.
 pub(super) const FILE: &str = "model.safetensors";
 /// Of all linear layers and of the output embedding.
 const LINEAR_SIGMA: f64 = 0.02;
-/// Of the input embedding.
 const EMBEDDING_SIGMA: f64 = 0.15;
-/// What the norms of queries and keys multiply with.
 const QUERY_KEY_NORM: f64 = 1.0;
 const SEED: u64 = 889;
 
-/// How a tensor is filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fill {
-    /// One number.
     Constant(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
@@ -115,7 +110,6 @@ impl Weights {
         if self.wide { 4 } else { 2 }
     }
 
-    /// Size of the file.
     pub(super) fn file_bytes(&self) -> u64 {
         let elements: u64 = self.tensors.iter().map(|tensor| tensor.rows * tensor.columns).sum();
         8 + self.header().len() as u64 + elements * self.element_bytes()
@@ -144,7 +138,6 @@ impl Weights {
         text
     }
 
-    /// Writes the file, durably.
     pub(super) fn write(&self, file: File) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         let header = self.header();

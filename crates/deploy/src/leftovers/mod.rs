@@ -57,21 +57,17 @@ impl Whose {
 pub struct Cleared {
     /// The run that it was of; nothing for what no run names.
     pub run: Option<String>,
-    /// What it was.
     pub what: Remains,
 }
 
 /// What a Weir can leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remains {
-    /// A process.
     Process {
-        /// Its number.
         pid: u32,
         /// The beginning of its command line.
         line: String,
     },
-    /// A file of shared memory.
     SharedMemory(PathBuf),
     /// A folder of scratch files, or of a disk tier.
     Folder(PathBuf),

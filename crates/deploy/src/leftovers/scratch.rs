@@ -30,7 +30,6 @@ impl Scratch {
         Ok(Self { folder, beside: None, name, _held: held })
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }

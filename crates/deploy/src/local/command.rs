@@ -21,13 +21,11 @@ use crate::remote::StorePlace;
 pub(super) struct Places {
     /// Scratch folder: working directory of the processes, and their modules.
     pub(super) scratch: PathBuf,
-    /// Logs.
     pub(super) logs: PathBuf,
     /// The weights' folder or name.
     pub(super) weights: String,
     /// Folder of disk tiers.
     pub(super) disk: PathBuf,
-    /// The store.
     pub(super) store: Option<StorePlace>,
     /// Prefix of shared memory's names.
     pub(super) shared_memory: String,
@@ -118,7 +116,6 @@ pub(super) fn vllm(
     }
 }
 
-/// One replica of an arm.
 #[derive(Debug, Clone)]
 pub(super) struct Replica {
     pub(super) index: u32,
@@ -351,7 +348,6 @@ mod tests {
 
     use super::*;
 
-    /// One arm on some ranks.
     fn plan(model: &str, ranks: u32, arm: &str, replicas: u32) -> Plan {
         let text = format!(
             "name: command\nmodels: [{model}]\nhardware: {ranks}x-h200\nreplicas: {replicas}\n\

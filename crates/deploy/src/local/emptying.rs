@@ -76,9 +76,7 @@ fn counted(place: &str, count: Count, before: Option<u64>) -> Emptied {
 /// What a folder holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Files of chunks.
     pub files: u64,
-    /// Their bytes.
     pub bytes: u64,
 }
 

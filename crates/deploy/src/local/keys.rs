@@ -24,7 +24,6 @@ use crate::remote::StorePlace;
 
 /// The newest vLLM whose keys were read.
 const NEWEST_VLLM: u32 = 32;
-/// The first with an `OffloadingConnector`.
 const FIRST_OFFLOADING: u32 = 11;
 /// The first that is sized in bytes.
 const FIRST_BYTES: u32 = 14;
@@ -41,7 +40,6 @@ pub(super) const CPU_MODULE: &str = "weir_cpu_offload";
 const CPU_SPEC: &str = "WeirCpuOffloadingSpec";
 const CPU_TIERING_SPEC: &str = "WeirCpuTieringSpec";
 
-/// The module itself.
 const CPU_MODULE_TEXT: &str = include_str!("python/weir_cpu_offload.py");
 
 /// Writes the module into a folder that the engine looks for modules in.

@@ -105,7 +105,6 @@ impl Local {
         Builder::new(target, deployment, arm, place, &stack)?.build()
     }
 
-    /// Where requests go.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.replicas.iter().map(|replica| replica.endpoint.clone()).collect()
     }
@@ -120,7 +119,6 @@ impl Local {
         self.lmcache.as_ref().map(|(_, url)| url)
     }
 
-    /// The arm's store.
     pub const fn store(&self) -> Option<&RemoteStore> {
         self.store.as_ref()
     }
@@ -176,7 +174,6 @@ impl Local {
         }
     }
 
-    /// Takes everything down.
     pub fn stop(mut self) -> Result<(), DeployError> {
         let mut first = Ok(());
         let mut note = |ended: Result<(), DeployError>| {

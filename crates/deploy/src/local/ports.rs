@@ -16,7 +16,6 @@ pub(super) fn free() -> Result<u16, DeployError> {
     bound.map(|address| address.port()).map_err(DeployError::Port)
 }
 
-/// The base URL at a port.
 pub(super) fn url(port: u16) -> Result<Url, DeployError> {
     let text = format!("http://127.0.0.1:{port}");
     Ok(Url::parse(&text)?)

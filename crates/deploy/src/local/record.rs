@@ -16,7 +16,6 @@ use crate::process::Recipe;
 pub struct Command {
     /// Which part of the arm.
     pub name: String,
-    /// Program and arguments.
     pub line: Vec<String>,
     /// Environment variables that were set beside what was handed down; values that the experiment
     /// gave are withheld.
@@ -46,7 +45,6 @@ impl Command {
 pub struct Started {
     /// Versions of what is installed, by package.
     pub versions: BTreeMap<String, String>,
-    /// What was started, in order.
     pub commands: Vec<Command>,
     /// Facts from the logs, by part.
     pub facts: BTreeMap<String, StartUp>,

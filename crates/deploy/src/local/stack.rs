@@ -30,22 +30,18 @@ print(json.dumps({"executable": sys.executable, "vllm": version("vllm"),
 pub enum Platform {
     /// The processor: no GPU.
     Cpu,
-    /// GPUs.
     Gpu,
 }
 
 /// The software of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
-    /// The interpreter.
     pub python: PathBuf,
     /// vLLM's version.
     pub vllm: Version,
     /// As its package says it, such as `0.32.0+cpu`.
     pub vllm_text: String,
-    /// LMCache's version, where it is there.
     pub lmcache: Option<Version>,
-    /// What it runs on.
     pub platform: Platform,
 }
 

@@ -8,7 +8,6 @@ use super::line::{Level, Line, shortened};
 /// A cause with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The line that tells it.
     pub line: String,
     /// What to do; empty where that is not known.
     pub remedy: &'static str,
@@ -16,7 +15,6 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// True where a port was taken.
     pub fn is_port_taken(&self) -> bool {
         self.kind == Kind::Port
     }

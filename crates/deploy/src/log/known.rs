@@ -3,7 +3,6 @@
 /// What a cause is to whoever starts processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Another port helps.
     Port,
     /// Nothing but what the remedy says.
     Other,
@@ -99,6 +98,5 @@ pub(super) const SEQUELS: [&str; 9] = [
 /// What is left where a part was ended from outside: the log of the others says only that.
 pub(super) const KILLED: [&str; 3] =
     ["engine core exited unexpectedly", "died unexpectedly", "terminated by signal"];
-/// What to do then.
 pub(super) const KILLED_REMEDY: &str =
     "it was killed by somebody, or by the kernel for want of memory: see the kernel's log";

@@ -88,7 +88,6 @@ fn host_bytes(arguments: &str) -> Option<u64> {
     size.map(|gib| (gib * GIB) as u64).or_else(|| number(arguments, HOST_BYTES))
 }
 
-/// The facts of an engine's configuration.
 fn configured(config: &str) -> Vec<(FactKind, FactValue)> {
     let value = |key: &str| {
         let start = format!("{key}=");

@@ -8,7 +8,6 @@ use super::line::{Line, plain, shortened};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartUp {
-    /// The version that started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// The version of `LMCache` that was loaded.
@@ -42,7 +41,6 @@ const DOUBTS: [&str; 5] = [
     "falling back to recompute",
     "due to previous initialization failure",
 ];
-/// Before the name of what was created.
 const CREATED: [&str; 2] = [CONNECTOR, "Creating offloading spec with name: "];
 pub(super) const CONNECTOR: &str = "Creating v1 connector with name: ";
 /// Before the count of blocks; in vLLM's first engine the second.
@@ -56,7 +54,6 @@ pub(super) const ARGUMENTS: &str = "non-default args: ";
 pub(super) const BLOCK_SIZE: &str = "'block_size': ";
 
 impl StartUp {
-    /// Reads a log.
     pub fn of(text: &str) -> Self {
         let mut facts = Self::default();
         for line in text.lines().map(plain) {
@@ -116,7 +113,6 @@ pub(super) fn behind(line: &str, mark: &str) -> Option<String> {
     Some(rest.chars().take_while(is_part).collect())
 }
 
-/// The version behind a mark.
 pub(super) fn version(line: &str, mark: &str) -> Option<String> {
     behind(line, mark).filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }

@@ -12,7 +12,6 @@ use rustix::time::{ClockId, clock_gettime};
 use super::owner::Owner;
 use super::table::{self, Seen};
 
-/// Where POSIX shared memory is.
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Shared memory that a process maps and that was made since its owner started: files that were

@@ -35,17 +35,14 @@ const DROPPED: Duration = Duration::from_secs(4);
 /// themselves. Helpers of Python's multiprocessing come and go.
 const VITAL: &str = "VLLM::";
 
-/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     /// Its exit code, where it exited.
     pub code: Option<i32>,
-    /// The signal that ended it.
     pub signal: Option<i32>,
 }
 
 impl Ended {
-    /// How is not known.
     const SOMEHOW: Self = Self { code: None, signal: None };
 }
 
@@ -86,7 +83,6 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it.
     pub fn start(recipe: &Recipe, owner: &Owner) -> Result<Self, ProcessError> {
         let marks = Marks { owner: owner.clone(), part: recipe.name.clone() };
         let (child, begin) = spawn::spawn(recipe, &marks)?;
@@ -104,17 +100,14 @@ impl Process {
         })
     }
 
-    /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
     pub const fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Its log.
     pub fn log(&self) -> &Path {
         &self.log
     }

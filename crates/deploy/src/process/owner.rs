@@ -24,7 +24,6 @@ const FOLDER_PREFIX: &str = "weir-local-";
 pub struct Owner {
     /// The run's id: letters, digits, `-` and `_`.
     pub run: String,
-    /// Process id.
     pub pid: u32,
     /// When that process started, in clock ticks since the machine did: a process id alone comes
     /// again.
@@ -32,7 +31,6 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// This process, for a run.
     pub fn this_process(run: &str) -> Result<Self, ProcessError> {
         let seen = Seen::of(std::process::id()).ok_or(ProcessError::NoProc)?;
         let run = run.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
@@ -60,12 +58,10 @@ impl Owner {
         format!("{}-{}-{}", self.run, self.pid, self.started)
     }
 
-    /// Name of scratch folders.
     pub(crate) fn folder_name(&self) -> String {
         format!("{FOLDER_PREFIX}{}", self.words())
     }
 
-    /// The owner that a scratch folder names.
     pub(crate) fn of_folder(name: &str) -> Option<Self> {
         Self::of_words(name.strip_prefix(FOLDER_PREFIX)?)
     }
@@ -107,7 +103,6 @@ impl Marks {
         ])
     }
 
-    /// Those of a process.
     pub(crate) fn of(seen: &Seen) -> Option<Self> {
         let mut variables = seen.environment("WEIR_");
         let owner = variables.remove(OWNER)?;

@@ -12,14 +12,11 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::ProcessError;
 use super::owner::Marks;
 
-/// What is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// What to call it: `vllm-0`, `lmcache`.
     pub name: String,
-    /// The program.
     pub program: PathBuf,
-    /// Its arguments.
     pub args: Vec<String>,
     /// Environment variables beside those of this process.
     pub env: BTreeMap<String, String>,
@@ -27,7 +24,6 @@ pub struct Recipe {
     pub secrets: Vec<String>,
     /// Environment variables whose values must not be recorded.
     pub withheld: BTreeSet<String>,
-    /// Working directory.
     pub folder: PathBuf,
     /// Where its output goes; what is there stays.
     pub log: PathBuf,

@@ -10,13 +10,11 @@ use rustix::process::geteuid;
 /// One process. Its number alone comes again; with the time of its start it does not.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Process id.
     pub(crate) pid: u32,
     /// When it started, in clock ticks since the machine did.
     pub(crate) started: u64,
     /// The process that started it, or took it over.
     pub(crate) parent: u32,
-    /// Its process group.
     pub(crate) group: u32,
 }
 
@@ -51,7 +49,6 @@ impl Seen {
         Self::of(self.pid).is_some_and(|now| now == *self)
     }
 
-    /// Its command line.
     pub(crate) fn line(&self) -> String {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
@@ -69,7 +66,6 @@ impl Seen {
             .collect()
     }
 
-    /// Its working directory.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
     }
@@ -81,14 +77,12 @@ impl Seen {
     }
 }
 
-/// The processes of this user.
 pub(crate) fn of_this_user() -> Vec<Seen> {
     let user = geteuid().as_raw();
     let mine = |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|of| of.uid() == user);
     numbers().into_iter().filter(mine).filter_map(Seen::of).collect()
 }
 
-/// All process ids.
 pub(crate) fn numbers() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()

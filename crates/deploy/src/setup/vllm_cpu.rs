@@ -30,15 +30,12 @@ const PYTHONS: [&str; 3] = ["3.11", "3.12", "3.13"];
 /// What happens during an installation.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// A stage begins.
     Begin(Stage),
     /// A line of its output, and how much of the stage is done, 0 to 1, about.
     Line(&'a str, f64),
-    /// It is done.
     End(Stage),
 }
 
-/// An installation, there or not.
 #[derive(Debug, Clone)]
 pub struct VllmCpu {
     folder: PathBuf,
@@ -53,12 +50,10 @@ impl VllmCpu {
         Ok(Self { folder, python: python.to_path_buf() })
     }
 
-    /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Its interpreter.
     pub fn interpreter(&self) -> PathBuf {
         self.folder.join("venv/bin/python")
     }
@@ -84,7 +79,6 @@ impl VllmCpu {
         Stage::ALL.into_iter().filter(|stage| !is_done(*stage)).collect()
     }
 
-    /// What a stage runs.
     pub fn steps(&self, stage: Stage) -> Vec<Step> {
         stage.steps(&self.folder, &self.python)
     }

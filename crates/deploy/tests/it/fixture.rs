@@ -26,7 +26,6 @@ pub(crate) fn shell(folder: &Path, name: &str, script: &str) -> Recipe {
     }
 }
 
-/// The same with a script of Python.
 pub(crate) fn python(folder: &Path, name: &str, script: &str) -> Recipe {
     Recipe { program: "python3".into(), ..shell(folder, name, script) }
 }

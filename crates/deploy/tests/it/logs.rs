@@ -3,7 +3,6 @@
 use weir_deploy::log::{StartUp, cause, running_facts};
 use weir_model::{FactKind, FactValue, RunningFacts};
 
-/// An excerpt.
 fn excerpt(name: &str) -> String {
     let path = format!("{}/tests/it/logs/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

@@ -7,7 +7,6 @@
 mod fixture;
 /// What a killed Weir leaves.
 mod leftovers;
-/// What logs say.
 mod logs;
 /// Processes that are watched and ended.
 mod processes;

@@ -26,7 +26,6 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// Whether `name` is excepted; if so, it was needed.
     pub(super) fn excepts(&mut self, list: &[Exception], name: &str) -> bool {
         let Some(found) = list.iter().find(|exception| exception.name == name) else {
             return false;

@@ -13,7 +13,6 @@ const MOST_LINES: usize = 600;
 const MOST_FUNCTION_LINES: usize = 70;
 /// Longest `main.rs` of the program, lines: who reads it knows the program.
 const MOST_MAIN_LINES: usize = 60;
-/// The program's `main`.
 const MAIN: &str = "crates/weir/src/main.rs";
 /// Files whose lines are code.
 const CODE: [&str; 3] = ["rs", "py", "sh"];
@@ -93,7 +92,6 @@ fn check_functions(
     }
 }
 
-/// A function with a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Function {
     name: String,

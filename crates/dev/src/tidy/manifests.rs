@@ -25,7 +25,6 @@ fn check_lock(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A dependency in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Dependency<'a> {
     name: &'a str,

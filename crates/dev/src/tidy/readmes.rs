@@ -21,7 +21,6 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A Markdown file has one title.
 pub(super) fn check_title(file: &SourceFile, findings: &mut Vec<Finding>) {
     if file.extension() != "md" {
         return;

@@ -9,7 +9,6 @@
 pub(super) struct Views {
     /// Without comments, and without what stands between quotes.
     pub(super) code: String,
-    /// Comments alone.
     pub(super) comments: String,
     /// What stands between quotes, alone.
     pub(super) literals: String,

@@ -34,7 +34,6 @@ pub(super) struct Beside {
     plan: Plan,
     /// Which of its cells is the recorded one.
     own: usize,
-    /// Those that ran.
     cells: Vec<Said>,
 }
 

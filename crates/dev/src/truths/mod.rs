@@ -33,7 +33,6 @@ pub(crate) struct Recording {
     pub(crate) truth: String,
     /// What it must be called. The cause of a failure is told by its kind.
     pub(crate) verdict: Verdict,
-    /// The software that ran.
     pub(crate) software: String,
     replicas: u32,
     effective_share: f64,
@@ -184,7 +183,6 @@ pub(crate) fn record(
     Ok(path)
 }
 
-/// All recordings, by name.
 pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<(String, Recording)>> {
     let folder = root.join(FOLDER);
     let entries = fs::read_dir(&folder).with_context(|| format!("no {}", folder.display()))?;

@@ -16,7 +16,6 @@ pub(super) struct Lab {
 /// One row of `<model>_<arm>_metrics.csv`.
 pub(super) type CellRow = BTreeMap<String, String>;
 
-/// The cells of one run.
 pub(super) struct Cells(Vec<CellRow>);
 
 impl Lab {

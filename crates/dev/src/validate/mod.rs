@@ -38,7 +38,6 @@ fn all(lab: &Lab) -> anyhow::Result<Vec<Table>> {
     Ok(made)
 }
 
-/// Where the release binary is.
 pub(crate) fn default_binary(root: &Path) -> PathBuf {
     root.join("target/release/weir")
 }

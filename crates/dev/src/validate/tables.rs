@@ -12,7 +12,6 @@ use super::cells::{Cells, Lab};
 /// By `GuideLLM`'s definition, as all figures of the tables that it measured.
 const THROUGHPUT: &str = "guidellm_output_tokens_per_s";
 
-/// One comparison.
 struct Row {
     name: String,
     published: f64,

@@ -25,11 +25,8 @@ use crate::effects::{Transfer, TransferId, TransferKind};
 /// Consecutive chunks that one tier serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// The tier.
     pub tier: TierKind,
-    /// First chunk.
     pub from: u32,
-    /// End.
     pub to: u32,
 }
 
@@ -45,7 +42,6 @@ pub struct Question<'a> {
     pub tokens: &'a [Piece],
     /// Tokens at the front that the GPU serves.
     pub local: u32,
-    /// Tokens that count.
     pub known: u32,
     /// The answer of an earlier remote lookup: from which chunk on it asked, and how many it found.
     pub remote: Option<(u32, u32)>,
@@ -59,12 +55,7 @@ pub enum Answer {
     /// A chunk is on its way in; ask again when a transfer has ended.
     Pending,
     /// The remote store must be asked for chunks from here on.
-    AskRemote {
-        /// First chunk.
-        from: u32,
-        /// End.
-        to: u32,
-    },
+    AskRemote { from: u32, to: u32 },
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +80,6 @@ struct Job {
 /// A transfer that has ended, as far as the engine must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Store or load.
     pub kind: TransferKind,
     /// Whose blocks it moved.
     pub slot: u32,
@@ -145,7 +135,6 @@ impl Offload {
         }
     }
 
-    /// Its configuration.
     pub const fn config(&self) -> &OffloadConfig {
         &self.config
     }
@@ -161,7 +150,6 @@ impl Offload {
         self.tiers.first().map(|tier| tier.kind).or(store)
     }
 
-    /// The chunks of a local tier.
     pub fn cache(&self, tier: TierKind) -> Option<&ChunkCache> {
         self.tiers.iter().find(|local| local.kind == tier).map(|local| &local.cache)
     }
@@ -186,7 +174,6 @@ impl Offload {
         }
     }
 
-    /// Transfers under way.
     pub fn open_transfers(&self) -> usize {
         self.jobs.len() - self.vacant.len()
     }

@@ -71,7 +71,6 @@ impl Default for NodeIdOrRoot {
 }
 
 impl Holding {
-    /// Blocks held.
     pub const fn blocks(&self) -> u32 {
         self.cached + self.private
     }
@@ -150,17 +149,14 @@ impl BlockPool {
         self.total - self.free_blocks()
     }
 
-    /// All blocks.
     pub const fn total_blocks(&self) -> u32 {
         self.total
     }
 
-    /// Tokens per block.
     pub const fn block_tokens(&self) -> u32 {
         self.tree.unit_tokens()
     }
 
-    /// Blocks evicted from the cache so far.
     pub const fn evicted_blocks(&self) -> u64 {
         self.evicted
     }

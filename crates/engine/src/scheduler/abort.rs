@@ -14,7 +14,6 @@ use crate::sequence::Phase;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("requests hold {used_blocks} blocks; the cache can be emptied once they have ended")]
 pub struct Busy {
-    /// Blocks held.
     pub used_blocks: u32,
 }
 

@@ -12,7 +12,6 @@ use crate::sequence::{Hits, Phase};
 /// What became of a waiting sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
-    /// It runs.
     Admitted,
     /// It waits for a lookup or a load, outside the queue.
     Elsewhere,

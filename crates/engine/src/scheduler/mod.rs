@@ -36,15 +36,8 @@ pub use abort::Busy;
 /// A request that this engine can never run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// Prompt and answer are longer than the longest sequence.
     #[error("{tokens} tokens of prompt and answer exceed the longest sequence, {limit}")]
-    TooLong {
-        /// Prompt and answer.
-        tokens: u32,
-        /// `max_model_len`.
-        limit: u32,
-    },
-    /// The whole pool could not hold it.
+    TooLong { tokens: u32, limit: u32 },
     #[error("{blocks} blocks are needed, and the pool has {limit}")]
     PoolTooSmall {
         /// Blocks of prompt and answer.
@@ -52,7 +45,6 @@ pub enum SubmitError {
         /// Blocks of the pool.
         limit: u32,
     },
-    /// Nothing is asked.
     #[error("the prompt is empty")]
     Empty,
 }
@@ -188,7 +180,6 @@ impl Engine {
         self.stirred = true;
     }
 
-    /// A transfer has ended.
     pub fn transfer_done(&mut self, id: TransferId, outcome: TransferOutcome) {
         let arrived = outcome == TransferOutcome::Ok;
         let Some(offload) = &mut self.offload else { return };
@@ -319,7 +310,6 @@ impl Engine {
         self.unfinished
     }
 
-    /// Requests that run.
     pub const fn running(&self) -> u32 {
         self.running.len()
     }
@@ -329,12 +319,10 @@ impl Engine {
         self.unfinished - self.running.len()
     }
 
-    /// The block pool.
     pub const fn pool(&self) -> &BlockPool {
         &self.pool
     }
 
-    /// The offload mechanism.
     pub const fn offload(&self) -> Option<&Offload> {
         self.offload.as_ref()
     }

@@ -42,9 +42,7 @@ pub struct PassParts {
     pub elementwise: f64,
     /// All-reduces over the ranks.
     pub all_reduce: f64,
-    /// Logits and sampling.
     pub head: f64,
-    /// Attention of all layers.
     pub attention: f64,
     /// Scheduler, input preparation and output handling.
     pub cpu: f64,
@@ -57,7 +55,6 @@ impl PassParts {
     }
 }
 
-/// The MLP of one layer.
 #[derive(Debug, Clone, Copy)]
 enum Mlp {
     Dense { gate_up: Product, down: Product },

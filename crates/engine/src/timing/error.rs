@@ -3,38 +3,16 @@
 /// A figure that no duration can be computed from.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TimingError {
-    /// A figure that must be positive is zero, negative or not a number.
     #[error("{owner}: {figure} is {value}; a pass time needs a finite number above 0")]
-    NotPositive {
-        /// Model or accelerator.
-        owner: String,
-        /// Name of the figure, as in the catalogue.
-        figure: &'static str,
-        /// The value found.
-        value: f64,
-    },
-    /// Tensor parallelism cannot split the model's heads.
+    NotPositive { owner: String, figure: &'static str, value: f64 },
     #[error(
         "{model}: tensor_parallel {ranks} does not divide its {heads} heads; \
          use a divisor of {heads}"
     )]
-    UnevenHeads {
-        /// Name of the model.
-        model: String,
-        /// Ranks asked for.
-        ranks: u32,
-        /// Query heads of the model.
-        heads: u32,
-    },
-    /// Several ranks, but no measured all-reduce.
+    UnevenHeads { model: String, ranks: u32, heads: u32 },
     #[error(
         "{accelerator}: no all_reduce figures, so tensor_parallel {ranks} has no time; \
          add (ranks, microseconds, GB/s) rows to its fit or use 1 rank"
     )]
-    NoAllReduce {
-        /// Name of the accelerator.
-        accelerator: String,
-        /// Ranks asked for.
-        ranks: u32,
-    },
+    NoAllReduce { accelerator: String, ranks: u32 },
 }

@@ -112,12 +112,10 @@ pub(super) struct Product {
     pub(super) outputs: f64,
     /// Inner dimension on this rank.
     pub(super) inputs: f64,
-    /// Bytes per weight.
     pub(super) bytes_per_weight: f64,
 }
 
 impl Product {
-    /// Time for this many rows.
     pub(super) fn time(&self, roofline: &Roofline, rows: f64) -> f64 {
         let flops = 2.0 * rows * self.outputs * self.inputs;
         let weights = self.outputs * self.inputs * self.bytes_per_weight;
@@ -129,13 +127,10 @@ impl Product {
 /// The experts of one layer on one rank: every rank holds a slice of each expert.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExpertLayer {
-    /// Shape of the experts.
     pub(super) experts: Experts,
     /// Width of the residual stream.
     pub(super) hidden: f64,
-    /// Bytes per weight.
     pub(super) bytes_per_weight: f64,
-    /// Tensor-parallel ranks.
     pub(super) ranks: f64,
 }
 

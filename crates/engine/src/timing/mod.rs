@@ -27,7 +27,6 @@ pub use error::TimingError;
 /// A chunk of a prompt that is computed in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefillChunk {
-    /// Tokens computed now.
     pub new_tokens: u32,
     /// Tokens of the sequence that are in the cache already.
     pub context_tokens: u32,
@@ -36,7 +35,6 @@ pub struct PrefillChunk {
 /// What a pass computes: all that a timing model may look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PassShape {
-    /// Prompt chunks.
     pub prefill: Vec<PrefillChunk>,
     /// Sequences that get one token each.
     pub decoding: u32,
@@ -66,7 +64,6 @@ impl PassShape {
 ///
 /// `&mut self` lets a model memoise; the answer depends on the shape alone.
 pub trait TimingModel {
-    /// Duration of one pass.
     fn pass(&mut self, shape: &PassShape) -> Nanos;
 
     /// Time from a request's arrival to the scheduler; no part of any pass.
@@ -117,7 +114,6 @@ impl TimingModel for FixedTiming {
 pub enum Timing {
     /// `base + per_token * tokens`.
     Fixed(FixedTiming),
-    /// The analytic model.
     Analytic(Box<AnalyticTiming>),
 }
 

@@ -15,11 +15,9 @@
 pub struct ServingRow {
     /// Model's name as in the hub.
     pub model: &'static str,
-    /// Tensor-parallel ranks.
     pub tensor_parallel: u32,
     /// Name of the arm's preset.
     pub arm: &'static str,
-    /// Concurrent users.
     pub users: u32,
     /// Output tokens per second.
     pub output_tokens_per_s: f64,
@@ -89,7 +87,6 @@ pub const SHARED_PREFIX_L40S: [ServingRow; 17] = [
 /// One request on vLLM's `OffloadingConnector` (blog of the vLLM project, H100, Llama-3.1-8B).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OffloadTtftRow {
-    /// Prompt tokens.
     pub prompt_tokens: u32,
     /// Time to the first token when the prompt is computed, milliseconds.
     pub computed_ms: f64,

@@ -50,7 +50,6 @@ pub(crate) fn native(tokens: u64) -> OffloadConfig {
     }
 }
 
-/// A request for these (content, tokens) pieces.
 pub(crate) fn request(id: u64, pieces: &[(u64, u32)], output_tokens: u32) -> Request {
     let pieces = pieces.iter().map(|(content, len)| Piece::new(ContentId(*content), *len));
     Request {

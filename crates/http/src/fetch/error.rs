@@ -12,97 +12,45 @@ use crate::tls::TlsError;
 /// Why there is no response. `what` is the method and the URL, e.g. `GET http://h:8000/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FetchError {
-    /// The request itself cannot be written.
     #[error("{what}: {error}")]
     Request {
-        /// The request.
         what: String,
-        /// What is wrong with it.
         #[source]
         error: RequestError,
     },
-    /// The name of the host has no address.
     #[error(
         "{what}: no address for the host {host:?} ({why}): check its spelling and the resolver"
     )]
-    NameNotFound {
-        /// The request.
-        what: String,
-        /// The name.
-        host: String,
-        /// What the resolver says.
-        why: String,
-    },
-    /// No address takes a connection.
+    NameNotFound { what: String, host: String, why: String },
     #[error("{what}: cannot connect: {attempts}; {remedy}")]
     Connect {
-        /// The request.
         what: String,
         /// Each address that was tried, with what came of it.
         attempts: String,
-        /// What to do.
         remedy: &'static str,
         /// Whether every address refused at once: the host is up, and nothing listens there.
         refused: bool,
     },
-    /// The total time is over.
     #[error("{what}: no complete answer within {}, while {doing}", seconds(*after))]
-    TimedOut {
-        /// The request.
-        what: String,
-        /// The time that was allowed.
-        after: Duration,
-        /// What was going on.
-        doing: String,
-    },
-    /// The connection broke.
+    TimedOut { what: String, after: Duration, doing: String },
     #[error("{what}: the connection broke while {doing}: {why}")]
-    Broken {
-        /// The request.
-        what: String,
-        /// What was going on.
-        doing: String,
-        /// What the system says.
-        why: String,
-    },
-    /// There is no TLS session.
+    Broken { what: String, doing: String, why: String },
     #[error("{what}: {error}")]
     Tls {
-        /// The request.
         what: String,
-        /// What is wrong with it.
         #[source]
         error: TlsError,
     },
-    /// What came is no response.
     #[error("{what}: {error}")]
     Http {
-        /// The request.
         what: String,
-        /// What is wrong with it.
         #[source]
         error: HttpError,
     },
-    /// The body is longer than allowed.
     #[error("{what}: the body is longer than the {limit} bytes that are allowed")]
-    TooLarge {
-        /// The request.
-        what: String,
-        /// The limit.
-        limit: usize,
-    },
-    /// The response is none of success, and its caller takes no other.
+    TooLarge { what: String, limit: usize },
     #[error("{what}: status {status}{hint}: {body}")]
-    Status {
-        /// The request.
-        what: String,
-        /// The status.
-        status: u16,
-        /// What to do, where the status tells.
-        hint: String,
-        /// The beginning of the body.
-        body: Quoted,
-    },
+    Status { what: String, status: u16, hint: String, body: Quoted },
 }
 
 impl FetchError {

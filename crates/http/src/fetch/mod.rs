@@ -24,18 +24,14 @@ const LOOK: Duration = Duration::from_millis(20);
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// A request.
 #[derive(Debug, Clone)]
 pub struct Fetch {
-    /// GET by default.
     pub method: Method,
-    /// The endpoint.
     pub url: Url,
     /// What is asked of it, beginning with a slash: see [`Url::target`].
     pub target: String,
     /// Headers besides those that [`request::head`] adds.
     pub headers: Vec<(String, String)>,
-    /// The body, if there is one.
     pub body: Option<Vec<u8>>,
     /// Trusted certificates for `https`, where several requests share them; those of the system
     /// are loaded where there are none.
@@ -71,16 +67,12 @@ impl Fetch {
     }
 }
 
-/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// Its head. Any status is a response: see [`Fetched::success`].
     pub head: Head,
-    /// Its body.
     pub body: Vec<u8>,
-    /// Who answered.
     pub peer: SocketAddr,
-    /// What was fetched, for messages.
     what: String,
 }
 

@@ -9,7 +9,6 @@ use super::error::seconds;
 use super::{Fetch, FetchError};
 use crate::tls::{TlsClient, TlsConfig, TlsError, TlsSession};
 
-/// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 /// What a fetch knows of itself while it goes on.
@@ -47,7 +46,6 @@ impl Bounds {
     }
 }
 
-/// A connection.
 pub(super) struct Wire<'a> {
     bounds: &'a Bounds,
     stream: TcpStream,

@@ -11,7 +11,6 @@ const SIZE_LINE_BYTES: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In the digits of the size.
     Size,
     /// Between the size and the line end.
     Extension,
@@ -23,14 +22,12 @@ enum State {
     DataLf,
     /// At the first byte of a trailer line, or of the empty line that ends the body.
     TrailerStart,
-    /// In the name of a trailer.
     TrailerName,
     TrailerValue,
     /// Behind the CR of the last line.
     EndLf,
 }
 
-/// Decodes one chunked body.
 #[derive(Debug, Clone)]
 pub(super) struct ChunkDecoder {
     state: State,
@@ -43,7 +40,6 @@ pub(super) struct ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// At the first chunk.
     pub(super) fn new(trailer_bytes: usize) -> Self {
         Self { state: State::Size, left: 0, line: 0, trailer_budget: trailer_bytes }
     }

@@ -13,18 +13,15 @@ pub enum Framing {
     None,
     /// So many bytes.
     Length(u64),
-    /// Chunks.
     Chunked,
     /// When the server closes the connection.
     UntilClose,
 }
 
-/// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The status code, 200 to 999.
     pub status: u16,
-    /// The `Content-Type`, as sent.
     pub content_type: Option<String>,
     /// The `Content-Encoding`, as sent. None is asked for: a value other than `identity` means that
     /// the body is not what it seems.

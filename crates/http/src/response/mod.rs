@@ -41,11 +41,9 @@ impl Default for Limits {
 /// How far a response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The head is not complete.
     Head,
     /// The head is known, and the body is not complete.
     Body,
-    /// The response is complete.
     Complete {
         /// Bytes of the last feed that lie behind it. As nothing was asked yet, they are an error
         /// of the server, and the connection must not be used again, unless this is 0.

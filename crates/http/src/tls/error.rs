@@ -8,70 +8,28 @@ use thiserror::Error as ThisError;
 /// Why there is no session with a server.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum TlsError {
-    /// The provider has none of the protocol versions.
     #[error("TLS cannot be set up: {0}")]
     Provider(String),
-    /// The file with certificates cannot be read.
     #[error("cannot read the CA certificates in {}: {why}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The system has no trusted certificates.
+    CaFile { path: PathBuf, why: String },
     #[error(
         "this system has no trusted CA certificates ({why}): install ca-certificates, or name a \
          CA file"
     )]
-    NoSystemRoots {
-        /// What the search met.
-        why: String,
-    },
-    /// The host is neither a name nor an address.
+    NoSystemRoots { why: String },
     #[error("{host:?} is no host name for TLS")]
-    ServerName {
-        /// The host.
-        host: String,
-    },
-    /// The certificate is not trusted.
+    ServerName { host: String },
     #[error("the certificate of {host} is not trusted: {why}; {remedy}")]
-    Certificate {
-        /// The host.
-        host: String,
-        /// What is wrong with it.
-        why: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// The server does not speak TLS.
+    Certificate { host: String, why: String, remedy: &'static str },
     #[error("{host} does not speak TLS on this port ({why}): write http:// in the URL")]
-    NotTls {
-        /// The host.
-        host: String,
-        /// What the protocol says.
-        why: String,
-    },
-    /// Anything else that ends a session.
+    NotTls { host: String, why: String },
     #[error("TLS with {host} failed: {why}")]
-    Protocol {
-        /// The host.
-        host: String,
-        /// What the protocol says.
-        why: String,
-    },
-    /// The connection was cut without the farewell that TLS demands.
+    Protocol { host: String, why: String },
     #[error("{host} cut the TLS connection off{}", if *handshaking { " inside the handshake" } else { "" })]
-    CutOff {
-        /// The host.
-        host: String,
-        /// Whether the handshake was still going on.
-        handshaking: bool,
-    },
+    CutOff { host: String, handshaking: bool },
 }
 
 impl TlsError {
-    /// Translates an error of the session with `host`.
     pub(super) fn of_session(host: &str, handshaking: bool, error: &Error) -> Self {
         let host = host.to_owned();
         let why = error.to_string();

@@ -17,7 +17,6 @@ use rustls::pki_types::ServerName;
 pub use error::TlsError;
 pub use session::{TlsProgress, TlsSession};
 
-/// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsConfig {
     /// PEM file with the certificates to trust instead of the system's.

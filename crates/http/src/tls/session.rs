@@ -119,7 +119,6 @@ impl TlsSession {
         self.connection.send_close_notify();
     }
 
-    /// Where the session stands.
     pub fn progress(&self) -> TlsProgress {
         TlsProgress {
             is_handshaking: self.connection.is_handshaking(),

@@ -37,7 +37,6 @@ impl Chance {
         pieces
     }
 
-    /// A text of up to `most` tokens.
     pub(crate) fn text(&mut self, tokens: &[&[u8]], most: usize) -> Vec<u8> {
         let count = self.below(most + 1);
         (0..count).flat_map(|_| self.pick(tokens).to_vec()).collect()

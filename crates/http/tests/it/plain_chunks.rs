@@ -4,10 +4,14 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PlainChunks {
     /// It ends; so many bytes follow it.
-    Complete { data: Vec<u8>, unread: usize },
+    Complete {
+        data: Vec<u8>,
+        unread: usize,
+    },
     /// It goes on behind the input.
-    Unfinished { data: Vec<u8> },
-    /// It is malformed.
+    Unfinished {
+        data: Vec<u8>,
+    },
     Malformed,
 }
 

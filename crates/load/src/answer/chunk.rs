@@ -108,7 +108,6 @@ pub(crate) enum Finish {
     Length,
     /// It came to its end.
     Stop,
-    /// Anything else.
     Other,
 }
 
@@ -208,9 +207,7 @@ struct SaidUsage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "the names of the interface's usage")]
 pub(crate) struct Usage {
-    /// Of the prompt.
     pub(crate) prompt_tokens: Option<u32>,
-    /// Of the answer.
     pub(crate) completion_tokens: Option<u32>,
     /// Prompt tokens that a cache served.
     pub(crate) cached_tokens: Option<u32>,
@@ -250,7 +247,6 @@ struct Document<'a> {
 /// What one event, or one whole body, says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
-    /// It brought output.
     pub(crate) has_output: bool,
     /// It may stand for a token without text: it has a choice that is no mere role and no mere end.
     pub(crate) has_choice: bool,
@@ -258,7 +254,6 @@ pub(crate) struct Chunk {
     pub(crate) is_of_another_choice: bool,
     /// Why the answer ended.
     pub(crate) finish: Option<Finish>,
-    /// Token counts.
     pub(crate) usage: Option<Usage>,
     /// The error that it reports: code and message.
     pub(crate) error: Option<(u16, String)>,

@@ -10,14 +10,12 @@ struct Place {
     connection: Option<Box<Connection>>,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Pool {
     places: Vec<Place>,
     vacant: Vec<u32>,
     /// Keys per endpoint, the last used last: a warm connection is taken first.
     idle: Vec<Vec<u64>>,
-    /// Events that arrived on all of them.
     pub(super) events: u64,
 }
 

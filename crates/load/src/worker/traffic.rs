@@ -278,7 +278,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads once.
     fn read(&mut self, key: u64) {
         let before = self.now;
         let Some(connection) = self.pool.get(key) else { return };

@@ -270,7 +270,6 @@ pub(crate) fn play(
     (rows.0, report)
 }
 
-/// What holds of every row.
 fn check(row: &RequestRow) {
     assert!(row.due <= row.start, "{row:?}");
     assert!(row.start <= row.end, "{row:?}");

@@ -3,7 +3,6 @@
 //! Canonical here means the shortest head for every length and integer, and definite lengths. It
 //! equals what Python's `cbor2.dumps(.., canonical=True)` and Go's `CanonicalEncOptions` write.
 
-/// The value null.
 const NULL: u8 = 0xf6;
 
 /// Values below this stand in the head itself.

@@ -18,7 +18,6 @@ pub use vllm::{ExtraKey, VllmAlgorithm, VllmHasher, event_hash};
 
 /// A chain of hashes over blocks of tokens: each block's hash covers its parent's.
 pub trait BlockHasher {
-    /// The name of a block.
     type Hash: Clone + PartialEq + std::fmt::Debug;
 
     /// The parent of the first block.

@@ -27,15 +27,9 @@ pub enum VllmAlgorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtraKey<'a> {
     /// A `LoRA` adapter.
-    Lora {
-        /// Its name.
-        name: &'a str,
-        /// Its path.
-        path: &'a str,
-    },
+    Lora { name: &'a str, path: &'a str },
     /// A multi-modal item that overlaps the block.
     Multimodal {
-        /// Its content hash.
         identifier: &'a str,
         /// Its first token, relative to the block.
         offset: i64,

@@ -24,7 +24,6 @@ impl PressureFiles {
         Self { files: ["cpu", "memory", "io"].map(|name| KernelFile::open(&folder.join(name))) }
     }
 
-    /// Processor, memory, disks.
     pub(super) fn read(&mut self) -> [Option<Pressure>; 3] {
         self.files.each_mut().map(|file| {
             let waited = total_microseconds(file.read()?)?.checked_mul(1000)?;

@@ -6,16 +6,13 @@ use weir_model::{Bytes, Nanos};
 
 use super::kernel_file::{KernelFile, keyed};
 
-/// One process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessTimes {
-    /// Its number.
     pub pid: u32,
     /// When it began, in the kernel's ticks since boot: tells one life of a number from the next.
     pub began_ticks: u64,
     /// Processor time of all its threads, in steps of a tick (10 ms).
     pub cpu: Nanos,
-    /// Memory that is resident.
     pub resident: Option<Bytes>,
     /// Bytes that it made the kernel fetch from a device (`read_bytes` of `/proc/<pid>/io`): what
     /// the page cache answered is not among them. Nothing of a process of another user.
@@ -25,13 +22,10 @@ pub struct ProcessTimes {
 /// What one process used between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUse {
-    /// Its number.
     pub pid: u32,
-    /// Processor time.
     pub cpu: Nanos,
     /// Memory that is resident at the end.
     pub resident: Option<Bytes>,
-    /// Bytes fetched from a device.
     pub device_read: Option<Bytes>,
 }
 

@@ -13,7 +13,6 @@ const GPU: &str = "gpu";
 /// Deepest nesting that is read: events have four levels.
 const DEEPEST: u32 = 32;
 
-/// What an event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvEventChange {
     /// Blocks can be hit from now on.
@@ -24,18 +23,14 @@ pub enum KvEventChange {
     Cleared,
 }
 
-/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardEvent {
-    /// What happened.
     pub change: KvEventChange,
-    /// Blocks that it names.
     pub blocks: u64,
     /// Where, in lower case.
     pub medium: String,
 }
 
-/// A batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Its events; those of unknown kinds are left out.

@@ -16,12 +16,10 @@ use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
 pub use decode::{Heard, HeardEvent, KvEventChange, decode};
 
-/// What came of one medium.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MediumCounts {
     /// Blocks (of a tier: chunks) that were stored.
     pub stored: u64,
-    /// Blocks that were removed.
     pub removed: u64,
 }
 
@@ -30,7 +28,6 @@ pub struct MediumCounts {
 pub struct KvEventCounts {
     /// By medium: "gpu", "cpu", "storage", or what an engine calls it, in lower case.
     pub media: BTreeMap<String, MediumCounts>,
-    /// Batches.
     pub batches: u64,
     /// Batches whose numbers were left out.
     pub lost: u64,
@@ -62,7 +59,6 @@ impl KvEventCounts {
 /// Why events cannot be heard.
 #[derive(Debug, thiserror::Error)]
 pub enum KvEventError {
-    /// No thread or runtime.
     #[error("no thread to hear KV events: {0}; lower the number of threads in use")]
     Thread(std::io::Error),
 }
@@ -99,7 +95,6 @@ impl KvEventWatch {
         Ok(Self { counts, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What was heard so far.
     pub fn counts(&self) -> KvEventCounts {
         lock(&self.counts).clone()
     }

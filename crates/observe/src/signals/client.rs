@@ -45,12 +45,9 @@ impl AskedLoad {
     }
 }
 
-/// Sums over requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Requests.
     pub requests: u64,
-    /// Their prompt tokens.
     pub prompt_tokens: u64,
     /// Leading prompt tokens that earlier requests had.
     pub seen_tokens: u64,

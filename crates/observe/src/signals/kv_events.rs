@@ -10,9 +10,7 @@ const PART: &str = "vLLM's KV events";
 /// Bytes of what events count, over all ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBytes {
-    /// Of a block of the engine.
     pub block: u64,
-    /// Of a chunk of a tier.
     pub chunk: u64,
     /// Chunks come into host memory from a farther tier too, and are told as stored there: what is
     /// told is more than what left the GPU.

@@ -16,7 +16,6 @@ use crate::difference::{Difference, GapError};
 /// What is stored, as far as the plan knows it: `LMCache` counts objects, signals are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
-    /// Tokens of a chunk (`chunk_size`).
     pub chunk_tokens: u32,
     /// KV bytes of a chunk over all ranks and layers, as stored; compression lowers it.
     pub chunk_bytes: u64,

@@ -43,11 +43,9 @@ pub struct StoreCounts {
 /// What one key of the store stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoredChunk {
-    /// Tokens of a chunk.
     pub tokens: u32,
     /// The model's bytes of it, over all ranks.
     pub model_bytes: u64,
-    /// Bytes that are moved for it.
     pub moved_bytes: u64,
 }
 

@@ -3,7 +3,6 @@
 // Helpers outside of test functions unwrap too: a failure there is a failed test.
 #![allow(clippy::unwrap_used)]
 
-/// Differences between snapshots.
 mod difference;
 /// A server of changing metrics, on a port of its own.
 mod exporter;
@@ -17,9 +16,7 @@ mod host;
 mod oracle;
 /// Sampling beside a cell.
 mod sampler;
-/// Scrapes over HTTP.
 mod scrape;
-/// What becomes a signal.
 mod signals;
 
 use weir_model::Nanos;

@@ -9,9 +9,7 @@ use crate::origin::Origin;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behind {
-    /// A device alone.
     Device,
-    /// The page cache alone.
     PageCache,
     /// Both: parts of it, or what a page cache passes on at a time of its own.
     DeviceAndPageCache,
@@ -22,7 +20,6 @@ pub enum Behind {
 }
 
 impl Behind {
-    /// By where loads came from.
     pub fn of_loads(from: LoadedFrom) -> Self {
         match from {
             LoadedFrom::Memory => Self::Memory,

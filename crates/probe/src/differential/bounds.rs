@@ -69,21 +69,13 @@ impl Layer {
 pub enum Layers {
     /// A tier in this process's memory.
     #[serde(rename = "memory")]
-    Memory {
-        /// Memory to memory.
-        copy: Layer,
-        /// The tier.
-        tier: Layer,
-    },
-    /// A tier on a disk.
+    Memory { copy: Layer, tier: Layer },
     #[serde(rename = "disk")]
     Disk {
-        /// Memory to memory.
         copy: Layer,
         /// The file's bytes with direct access and nothing else; nothing where the file system
         /// has no direct access.
         device: Option<Layer>,
-        /// The tier.
         tier: Layer,
         /// What it waits for where it does not compute.
         behind: Behind,
@@ -91,14 +83,12 @@ pub enum Layers {
     /// A store behind a connection.
     #[serde(rename = "store")]
     Store {
-        /// Memory to memory.
         copy: Layer,
         /// The same bytes over a connection of the same kind; nothing for another machine, where
         /// nobody answers them.
         raw: Option<Layer>,
         /// A server without a keyspace; likewise.
         null: Option<Layer>,
-        /// The store.
         tier: Layer,
         /// Whether the store keeps values in memory alone: then its work is computing.
         in_memory: bool,
@@ -112,11 +102,9 @@ pub enum Layers {
 pub struct Inside {
     /// In its reads, or in its writes.
     pub engine: Repeated,
-    /// Of the reads, in reads of files.
     pub files: Option<FileReads>,
 }
 
-/// Time in reads of files.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FileReads {
     /// Seconds per GB.
@@ -130,16 +118,13 @@ pub struct FileReads {
 /// Seconds per GB that a part can have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PartTime {
-    /// At least.
     pub low: f64,
-    /// At most.
     pub high: f64,
 }
 
 /// A part of the way and how much of the time it can have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
-    /// Its name in tables.
     pub name: &'static str,
     /// Its time; nothing where runs contradict each other about it.
     #[serde(flatten)]
@@ -155,7 +140,6 @@ pub struct Part {
 pub struct Bounds {
     /// Seconds per GB of the tier's run.
     pub total: Repeated,
-    /// The parts, from the client on.
     pub parts: Vec<Part>,
     /// What cannot be true together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -164,7 +148,6 @@ pub struct Bounds {
     pub sentence: String,
 }
 
-/// Bounds from the runs.
 pub fn bounds(layers: &Layers) -> Bounds {
     let split = match layers {
         Layers::Memory { copy, tier } => memory(copy, tier),

@@ -4,19 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// A kind of run, by what it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunKind {
-    /// Memory to memory.
     Copy,
-    /// A device alone.
     Device,
     /// Bytes over a connection.
     Raw,
     /// A server that keeps nothing.
     Null,
-    /// The tier.
     Tier,
 }
 
@@ -37,32 +33,11 @@ impl fmt::Display for RunKind {
 #[serde(rename_all = "kebab-case")]
 pub enum Clash {
     /// A run took longer than one that does the same and more.
-    Runs {
-        /// What does less.
-        less: RunKind,
-        /// Its time.
-        less_s_per_gb: f64,
-        /// What does more.
-        more: RunKind,
-        /// Its time.
-        more_s_per_gb: f64,
-    },
+    Runs { less: RunKind, less_s_per_gb: f64, more: RunKind, more_s_per_gb: f64 },
     /// A part would have at least more than it has at most.
-    Bounds {
-        /// The part.
-        part: &'static str,
-        /// At least.
-        low: f64,
-        /// At most.
-        high: f64,
-    },
+    Bounds { part: &'static str, low: f64, high: f64 },
     /// The tier took another time in the runs than in its row of the table.
-    Row {
-        /// In the runs.
-        runs_s_per_gb: f64,
-        /// In the row.
-        row_s_per_gb: f64,
-    },
+    Row { runs_s_per_gb: f64, row_s_per_gb: f64 },
     /// The parts of a server do not add up to what it added.
     Unexplained {
         /// Most that they have together.

@@ -59,7 +59,6 @@ fn take(slab: &Arc<Slab>, count: usize) -> Option<Vec<Block>> {
     (0..count).map(|_| slab.take()).collect()
 }
 
-/// One thread's copies.
 fn copies(
     from: &[u8],
     mut into: Vec<Block>,

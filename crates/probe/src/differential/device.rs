@@ -27,9 +27,7 @@ const SECTOR: u64 = 4096;
 /// Which way the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceWork {
-    /// From the device.
     Read,
-    /// To the device.
     Write,
 }
 

@@ -25,7 +25,6 @@ pub struct PlainRun {
     pub client_cpu_s_per_gb: f64,
 }
 
-/// What one thread moved.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
     bytes: u64,

@@ -22,7 +22,6 @@ use crate::session::{Baselines, Opened, Subject};
 const MOST_LANES: u32 = 256;
 const DEEPEST: u32 = 1024;
 
-/// A folder on a disk.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,

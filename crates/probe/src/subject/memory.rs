@@ -13,7 +13,6 @@ use crate::error::ProbeError;
 use crate::origin::Origin;
 use crate::session::{Baselines, Opened, Subject};
 
-/// Host memory.
 #[derive(Debug)]
 pub struct Memory {
     options: SubjectOptions,

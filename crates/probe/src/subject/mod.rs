@@ -29,9 +29,7 @@ pub use store::Store;
 pub struct Facts {
     /// Memory, disk or store.
     pub kind: ProfileKind,
-    /// The product.
     pub product: String,
-    /// Its version, where it says one.
     pub version: Option<String>,
     /// Address or folder, without secrets.
     pub place: String,
@@ -46,9 +44,7 @@ pub struct Facts {
 pub struct ConfigLines {
     /// As they were written.
     pub text: Vec<String>,
-    /// For messages.
     pub flag: &'static str,
-    /// `A` or `B`.
     pub side: &'static str,
 }
 
@@ -59,7 +55,6 @@ pub struct SubjectOptions {
     pub capacity: Bytes,
     /// Bytes that are stored in it at most.
     pub stored: Bytes,
-    /// What it evicts.
     pub eviction: EvictionPolicy,
     /// Longest wait for a call.
     pub deadline: Duration,
@@ -78,7 +73,6 @@ pub struct SubjectOptions {
 }
 
 impl SubjectOptions {
-    /// The capacity in blocks.
     fn blocks(&self, block: Bytes) -> Result<u32, ProbeError> {
         let blocks = (self.capacity.0 / block.0.max(1)).max(1);
         u32::try_from(blocks).map_err(|_| {
@@ -101,7 +95,6 @@ impl SubjectOptions {
     }
 }
 
-/// A subject for a target.
 pub fn subject(
     target: &Target,
     options: &SubjectOptions,

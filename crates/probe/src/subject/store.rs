@@ -48,12 +48,10 @@ const OURS: [&str; 14] = [
 /// Longest wait for a server that writes what it has in memory to its files.
 const FLUSH_TIME: Duration = Duration::from_mins(1);
 
-/// A store.
 #[derive(Debug)]
 pub struct Store {
     address: Address,
     options: SubjectOptions,
-    /// The server, where it is ours.
     started: Option<StoreServer>,
     facts: Option<Facts>,
     /// Why it says nothing of itself.

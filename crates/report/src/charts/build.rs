@@ -24,7 +24,6 @@ const LINES: [&str; 10] = [
 /// Metrics drawn as heat maps of changes.
 const HEATS: [&str; 3] = ["output_tokens_per_s", "ttft_p50_ms", "itl_mean_ms"];
 
-/// All charts of a run.
 pub fn charts(of: &Comparison) -> Vec<Chart> {
     of.deployments.iter().flat_map(deployment_charts).collect()
 }

@@ -11,10 +11,8 @@ pub use build::{charts, deployment_charts};
 pub use interactive::{chart_json, script};
 pub use still::{png_bytes, svg_text};
 
-/// A chart.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Chart {
-    /// Lines over levels.
     Lines(LineChart),
     /// Changes, arm by level.
     Heat(HeatMap),
@@ -59,7 +57,6 @@ impl Chart {
 pub struct LineChart {
     /// Unique in a report.
     pub id: String,
-    /// What it shows.
     pub what: String,
     /// Of what: model and hardware, or a tier.
     pub subject: String,
@@ -73,7 +70,6 @@ pub struct LineChart {
     pub by_arm: bool,
     /// Whether the vertical axis is logarithmic (values span more than a factor of 50).
     pub log_y: bool,
-    /// Lines.
     pub series: Vec<Series>,
     /// What is not drawn, with the reason.
     pub left_out: Vec<String>,
@@ -89,10 +85,8 @@ impl LineChart {
     }
 }
 
-/// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Name of the arm.
     pub name: String,
     /// Its colour and marker, in all charts of a deployment alike: 0 is the control, 1 the A/A arm.
     pub place: usize,
@@ -106,7 +100,6 @@ pub struct Series {
 /// line that lies on the control's lets it be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stroke {
-    /// The control.
     Wide,
     /// The A/A arm and routing by chance.
     Dashed,
@@ -114,16 +107,13 @@ pub enum Stroke {
     Solid,
 }
 
-/// One point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Place on the horizontal axis.
     pub x: f64,
-    /// Mean.
     pub y: f64,
     /// 95 % interval, where there is one.
     pub interval: Option<(f64, f64)>,
-    /// Name of the level.
     pub level: String,
 }
 
@@ -132,7 +122,6 @@ pub struct Point {
 pub struct HeatMap {
     /// Unique in a report.
     pub id: String,
-    /// What it shows.
     pub what: String,
     /// Of what: model and hardware.
     pub subject: String,

@@ -1,6 +1,5 @@
 //! Colours that can be told apart by most eyes, on light and on dark ground.
 
-/// Red, green, blue.
 pub(super) type Rgb = (u8, u8, u8);
 
 /// Grey for the control, light grey for the A/A arm, then colours for the arms under test.

@@ -30,7 +30,6 @@ const HEAT_ROW: i32 = 56;
 
 type Area<'a, B> = DrawingArea<B, Shift>;
 
-/// The chart as SVG.
 pub fn svg_text(chart: &Chart) -> Result<String, ReportError> {
     let mut text = String::new();
     let size = size(chart);
@@ -41,7 +40,6 @@ pub fn svg_text(chart: &Chart) -> Result<String, ReportError> {
     Ok(text)
 }
 
-/// The chart as PNG.
 pub fn png_bytes(chart: &Chart) -> Result<Vec<u8>, ReportError> {
     let (width, height) = size(chart);
     let mut pixels = vec![0; width as usize * height as usize * 3];

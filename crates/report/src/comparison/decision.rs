@@ -16,7 +16,6 @@ use crate::metric::{Better, COST, GOODPUT, GOODPUT_SHARE};
 use crate::numerals;
 use crate::results::CellResult;
 
-/// What to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Decision {
     /// The sentence, or several where offloading and routing were both under test.
@@ -32,7 +31,6 @@ pub struct Decision {
 /// An arm with what its levels say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArmStanding {
-    /// The arm.
     pub arm: String,
     /// From light to heavy load.
     pub levels: Vec<LevelStanding>,
@@ -41,9 +39,7 @@ pub struct ArmStanding {
 /// What one level says about an arm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelStanding {
-    /// The level.
     pub level: String,
-    /// What it says.
     #[serde(flatten)]
     pub standing: Standing,
 }
@@ -51,9 +47,7 @@ pub struct LevelStanding {
 /// An arm that is worth it over a run of levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// The arm.
     pub arm: String,
-    /// What it is compared with.
     pub control: String,
     /// First level where it is worth it.
     pub from: String,

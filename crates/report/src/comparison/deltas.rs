@@ -15,11 +15,8 @@ use crate::statistics::{Difference, mean, paired_change};
 /// One metric of an arm against a control, over the levels.
 #[derive(Debug, Clone, Serialize)]
 pub struct Delta {
-    /// The arm.
     pub arm: String,
-    /// What it is compared with.
     pub control: String,
-    /// The metric's key.
     pub metric: &'static str,
     /// Levels where there is something to say.
     pub levels: Vec<LevelDelta>,
@@ -28,7 +25,6 @@ pub struct Delta {
 /// One metric of an arm against a control at one level.
 #[derive(Debug, Clone, Serialize)]
 pub struct LevelDelta {
-    /// The level.
     pub level: String,
     /// The control's mean over the pairs.
     pub control_mean: Option<f64>,

@@ -9,11 +9,9 @@ use crate::statistics::{CONFIDENCE, Interval, Method, batch_means, mean, t_inter
 /// A mean with its interval, in the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Mean over repeats.
     pub mean: f64,
     /// Interval over repeats; with one repeat, that of batch means where batches were recorded.
     pub interval: Option<Interval>,
-    /// Repeats that have a value.
     pub repeats: usize,
 }
 

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use weir_spec::plan::{Deployment, Level, LevelLoad};
 
-/// One level.
 #[derive(Debug, Clone, Serialize)]
 pub struct LevelNote {
     /// Its name: `c50`.

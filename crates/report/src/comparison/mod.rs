@@ -49,25 +49,17 @@ pub const SUMMARY_FORMAT: u32 = 1;
 /// All arms of a run compared. Serialised as `analysis/summary.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
-    /// [`SUMMARY_FORMAT`].
     pub format: u32,
-    /// The experiment's name.
     pub experiment: String,
-    /// What the run is called.
     pub run: String,
-    /// Hash of the plan.
     pub plan_hash: String,
-    /// Where arms ran.
     pub target: String,
     /// True where figures are predictions.
     pub simulated: bool,
-    /// Master seed.
     pub seed: u64,
-    /// Repeats per cell.
     pub repeats: u32,
     /// Currency of costs; empty without prices.
     pub currency: String,
-    /// Versions of what ran.
     pub versions: BTreeMap<String, String>,
     /// Cells planned, run and counted.
     pub cells: CellCounts,
@@ -88,32 +80,24 @@ pub struct Comparison {
     pub prediction: Option<PredictionComparison>,
 }
 
-/// How many cells there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CellCounts {
-    /// Planned.
     pub planned: usize,
     /// With a result, whatever it is.
     pub run: usize,
-    /// With a result that counts.
     pub counted: usize,
 }
 
 /// One model on one kind of hardware.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeploymentComparison {
-    /// The model.
     pub model: String,
-    /// Its folder name.
     pub model_slug: String,
-    /// Label of the hardware.
     pub hardware: String,
     /// GPUs of all replicas, or processors where there is none.
     pub gpus: u32,
-    /// They are processors.
     #[serde(skip)]
     pub on_processors: bool,
-    /// Replicas.
     pub replicas: u32,
     /// Tensor-parallel ranks of a replica.
     pub tensor_parallel: u32,
@@ -129,9 +113,7 @@ pub struct DeploymentComparison {
     /// The user's own largest error of the load generator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error: Option<Tolerance>,
-    /// Cells that have run, of those planned.
     pub cells_run: (usize, usize),
-    /// Key of the metric that decides.
     pub deciding_metric: &'static str,
     /// What to do, as far as the evidence allows.
     pub decision: Decision,
@@ -151,12 +133,9 @@ pub struct DeploymentComparison {
     pub outputs: Vec<OutputNote>,
 }
 
-/// One arm.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArmNote {
-    /// Its name.
     pub name: String,
-    /// The preset it comes from.
     pub preset: String,
     /// Its part in comparisons.
     pub role: ArmRole,
@@ -164,14 +143,12 @@ pub struct ArmNote {
     pub description: String,
     /// Name of the arm it is compared with first; absent for controls.
     pub control: Option<String>,
-    /// True when its claim is its routing.
     pub routing_is_claim: bool,
 }
 
 /// What the load generator said of itself in one repeat.
 #[derive(Debug, Clone, Serialize)]
 pub struct CertificateNote {
-    /// The repeat.
     pub repeat: u32,
     /// The certificate, refusal included.
     #[serde(flatten)]
@@ -181,9 +158,7 @@ pub struct CertificateNote {
 /// All repeats of one arm at one level.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupNote {
-    /// The arm.
     pub arm: String,
-    /// The level.
     pub level: String,
     /// The verdict in words, of all repeats.
     pub verdict: String,
@@ -205,9 +180,7 @@ pub struct GroupNote {
     pub foreseen: String,
     /// What becomes of the working set, from capacities alone.
     pub regime: String,
-    /// Repeats that count.
     pub counted: usize,
-    /// Repeats that were planned.
     pub planned: usize,
     /// Means over the repeats that count, by metric key; without those, empty.
     pub metrics: BTreeMap<&'static str, Estimate>,
@@ -306,7 +279,6 @@ impl DeploymentComparison {
         pairs
     }
 
-    /// The metric that decides.
     pub fn deciding(&self) -> Option<&'static Metric> {
         metric(self.deciding_metric)
     }

@@ -132,9 +132,7 @@ pub(super) fn noise_floor(
 /// Pairs of the A/A arm and the control in the deciding metric.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pairs {
-    /// Over all levels.
     all: usize,
-    /// At the level that has fewest.
     fewest: Option<usize>,
 }
 

@@ -7,10 +7,8 @@ use crate::metric::{THROUGHPUT, metric};
 use crate::results::CellResult;
 use crate::statistics::{Peak, PeakChange, peak, peak_change};
 
-/// One arm's peak.
 #[derive(Debug, Clone, Serialize)]
 pub struct PeakRow {
-    /// The arm.
     pub arm: String,
     /// The level of its peak; absent where no cell counts.
     pub level: Option<String>,
@@ -20,9 +18,7 @@ pub struct PeakRow {
     pub rivals: Vec<(String, f64)>,
     /// The arm it is compared with.
     pub control: Option<String>,
-    /// The level of that arm's peak.
     pub control_level: Option<String>,
-    /// Peak against peak.
     pub change: Option<PeakChange>,
     /// What to keep in mind, for example that the levels differ.
     pub note: String,

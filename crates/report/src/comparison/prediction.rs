@@ -50,15 +50,10 @@ pub struct PredictionComparison {
 /// One arm at one level, over the repeats that count in both runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedGroup {
-    /// The model.
     pub model: String,
-    /// Label of the hardware.
     pub hardware: String,
-    /// The arm.
     pub arm: String,
-    /// The level.
     pub level: String,
-    /// Repeats compared.
     pub repeats: usize,
     /// Whether one request ran at a time.
     pub sequential: bool,
@@ -67,11 +62,9 @@ pub struct PredictedGroup {
     pub exact: bool,
     /// Prompt tokens, and hits by tier.
     pub tokens: Vec<PredictedTokens>,
-    /// Throughput and latency.
     pub metrics: Vec<PredictedMetric>,
 }
 
-/// Tokens from one place.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedTokens {
     /// "prompt", "gpu", "host", "disk", "remote" or "all tiers"; "host lookups" and so on where
@@ -80,11 +73,8 @@ pub struct PredictedTokens {
     /// The one tier that it is; nothing for prompts and for several tiers together.
     #[serde(skip)]
     pub tier: Option<TierKind>,
-    /// In the simulation.
     pub predicted: Option<f64>,
-    /// Measured; nothing where it was not observable.
     pub measured: Option<f64>,
-    /// Measured minus predicted.
     pub difference: Option<f64>,
     /// Measured minus predicted share of the run's prompt tokens, percentage points; of the prompt
     /// tokens themselves the relative difference.
@@ -94,14 +84,11 @@ pub struct PredictedTokens {
     pub holds: Option<bool>,
 }
 
-/// One metric.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedMetric {
-    /// Its key.
     pub metric: &'static str,
     /// Mean in the simulation.
     pub predicted: f64,
-    /// Mean as measured.
     pub measured: f64,
     /// 100 x (predicted / measured - 1).
     pub error_percent: f64,
@@ -273,7 +260,6 @@ enum Place {
     /// The same, of the only tier that there is.
     OnlyTier(TierKind),
     Tier(TierKind),
-    /// As a tier's lookups found it.
     Lookups(TierKind),
 }
 

@@ -12,15 +12,10 @@ use crate::statistics::{Difference, change_percent, mean, paired_change};
 /// The change of one metric of one group (arm at a level) between two runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunDelta {
-    /// The model.
     pub model: String,
-    /// Label of the hardware.
     pub hardware: String,
-    /// The arm.
     pub arm: String,
-    /// The level.
     pub level: String,
-    /// Key of the metric.
     pub metric: &'static str,
     /// Mean in the first run, over the repeats that are paired, or else over all that count; absent
     /// where nothing counts.
@@ -42,10 +37,8 @@ impl RunDelta {
     }
 }
 
-/// Two runs compared.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunComparison {
-    /// What the first run is called.
     pub first: String,
     /// What the second run is called.
     pub second: String,

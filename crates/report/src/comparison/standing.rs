@@ -30,10 +30,8 @@ pub enum Standing {
     OnlyMeets {
         /// Share of its requests that met them, 0 to 1.
         share: f64,
-        /// Share of the control's.
         control_share: f64,
     },
-    /// As good, and cheaper.
     Cheaper,
     /// It is worse than its control.
     Loss,
@@ -45,7 +43,6 @@ pub enum Standing {
     Unproven,
     /// It is no worse, and its mechanism did not act, or only cost something.
     NotEffective {
-        /// The verdict that says so.
         verdict: Verdict,
     },
     /// It misses the objectives, as its control does.
@@ -57,7 +54,6 @@ pub enum Standing {
     },
     /// The load generator, and not the server, was the limit.
     GeneratorLimit {
-        /// How.
         refusal: Refusal,
     },
     /// No cell ended as it should.

@@ -45,9 +45,7 @@ pub struct Told {
 /// What to tell of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scope<'a> {
-    /// One arm; all by default.
     pub arm: Option<&'a str>,
-    /// One level; all by default.
     pub level: Option<&'a str>,
 }
 

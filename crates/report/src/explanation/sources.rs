@@ -18,7 +18,6 @@ const CONTRADICT: f64 = 0.25;
 /// One quantity as one part saw it, over all repeats.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observation {
-    /// Who.
     pub(crate) part: String,
     /// Sum over the repeats; of a gauge, the mean.
     pub(crate) value: f64,
@@ -142,7 +141,6 @@ impl Seen {
     }
 }
 
-/// See [`Seen::told`].
 fn told(seen: &[Observation], print: fn(f64) -> String) -> Option<String> {
     let (first, others) = seen.split_first()?;
     let lookups = if first.at_lookup { LOOKUPS } else { "" };

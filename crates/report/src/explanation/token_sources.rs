@@ -17,17 +17,13 @@ const SPLIT: f64 = 0.0005;
 pub(crate) struct TokenSources {
     /// Whose account it is.
     pub(crate) part: String,
-    /// All of them.
     pub(crate) prompt: f64,
-    /// From the GPU's cache.
     pub(crate) gpu: Option<f64>,
-    /// By tier, where that is told.
     pub(crate) tiers: Vec<(&'static str, f64)>,
     /// From tiers behind the GPU, where it is not told which.
     pub(crate) behind: Option<f64>,
     /// From some cache, where it is not told which.
     pub(crate) cached: Option<f64>,
-    /// From no cache.
     pub(crate) computed: Option<f64>,
 }
 

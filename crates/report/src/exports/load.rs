@@ -2,12 +2,10 @@
 
 use weir_spec::plan::{Level, LevelLoad};
 
-/// What was offered.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OfferedLoad {
     /// So many users, each with one request at a time (closed loop).
     Users {
-        /// Users.
         users: u32,
         /// Seconds over which they started.
         ramp_s: f64,
@@ -29,7 +27,6 @@ pub enum OfferedLoad {
         /// Shape of the distances; 1 is Poisson, less is burstier. vLLM's `burstiness`.
         shape: f64,
     },
-    /// The times of a trace.
     Trace {
         /// How much faster than recorded.
         speed: f64,
@@ -37,7 +34,6 @@ pub enum OfferedLoad {
 }
 
 impl OfferedLoad {
-    /// The load of a level.
     pub fn of(level: &Level) -> Self {
         match level.load {
             LevelLoad::Users(users) => Self::Users { users, ramp_s: level.ramp.as_secs_f64() },
@@ -67,7 +63,6 @@ impl OfferedLoad {
         }
     }
 
-    /// The load in words.
     pub fn words(self) -> String {
         match self {
             Self::Users { users: 1, .. } => "1 user".to_owned(),

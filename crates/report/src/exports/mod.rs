@@ -40,59 +40,34 @@ pub struct ExportInput<'a> {
     pub rows: &'a dyn Fn() -> Result<Rows<'a>, RecordError>,
     /// Its figures, with the load generator's certificate where it has one.
     pub figures: &'a CellFigures,
-    /// Its measured window.
     pub window: Window,
     /// Name of its level: `c50`.
     pub level: &'a str,
-    /// The load of the level.
     pub load: OfferedLoad,
     /// The name by which the model is served.
     pub model: &'a str,
-    /// Where requests went.
     pub endpoint: &'a str,
     /// When the cell started, Unix time: rows count from here.
     pub started_unix_ns: u64,
-    /// The seed of the workload.
     pub seed: u64,
     /// Workers of the load generator.
     pub workers: u32,
-    /// Objectives of goodput.
     pub slo: &'a Slo,
 }
 
 /// Why an export could not be written.
 #[derive(Debug, Error)]
 pub enum ExportError {
-    /// The load generator was the limit: the latencies would be its own.
     #[error("level {level}: the load generator was the limit, so nothing was exported; {why}")]
-    Refused {
-        /// The level.
-        level: String,
-        /// Its reason.
-        why: String,
-    },
-    /// The rows.
+    Refused { level: String, why: String },
     #[error(transparent)]
     Rows(#[from] RecordError),
-    /// Whatever is written to.
     #[error("the {format} export could not be written: {source}; check the disk and the path")]
-    Write {
-        /// Name of the format.
-        format: &'static str,
-        /// Cause.
-        source: io::Error,
-    },
-    /// A value that the format cannot hold.
+    Write { format: &'static str, source: io::Error },
     #[error("the {format} export could not be made: {why}; this is a defect, please report it")]
-    Unwritable {
-        /// Name of the format.
-        format: &'static str,
-        /// What is wrong.
-        why: String,
-    },
+    Unwritable { format: &'static str, why: String },
 }
 
-/// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Export {
     /// `GuideLLM` 0.8.1's JSON report, schema version 2.
@@ -106,7 +81,6 @@ pub enum Export {
 }
 
 impl Export {
-    /// All formats.
     pub const ALL: [Self; 4] =
         [Self::GuideLlm, Self::VllmBench, Self::BenchmarkReport, Self::ScriptCsv];
 

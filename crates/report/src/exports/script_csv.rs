@@ -9,7 +9,6 @@ use weir_model::Outcome;
 use super::sample::{Seen, exported};
 use super::{Export, ExportError, ExportInput};
 
-/// The columns.
 const COLUMNS: [&str; 8] =
     ["request_id", "label", "prompt_len", "gen_len", "total_len", "ttft", "e2e", "avg_itl"];
 

@@ -45,7 +45,6 @@ impl RequestColumns {
         }
     }
 
-    /// Adds one row.
     pub fn push(&mut self, row: &RequestRow) {
         self.request.push(row.request);
         self.replica.push(row.replica);
@@ -104,12 +103,10 @@ impl RequestColumns {
         self.outcome.extend(&table.outcome);
     }
 
-    /// Requests.
     pub fn len(&self) -> usize {
         self.request.len()
     }
 
-    /// True without requests.
     pub fn is_empty(&self) -> bool {
         self.request.is_empty()
     }

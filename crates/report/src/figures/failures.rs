@@ -8,7 +8,6 @@ use weir_record::{FailureCause, RequestColumn, RequestTable};
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.
 const CAUSES_KEPT: usize = 1000;
-/// Causes that are recorded.
 const CAUSES_SHOWN: usize = 3;
 
 /// Causes of failed requests of the measured set, counted as a cell's table is read.

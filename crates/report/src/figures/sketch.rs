@@ -33,7 +33,6 @@ pub struct TimeSketch {
 }
 
 impl TimeSketch {
-    /// Adds a time.
     pub fn add(&mut self, time: Nanos) {
         let value = time.0;
         if self.count == 0 {
@@ -62,7 +61,6 @@ impl TimeSketch {
         coarse
     }
 
-    /// Times added.
     pub fn count(&self) -> u64 {
         self.count
     }

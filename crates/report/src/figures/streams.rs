@@ -10,27 +10,20 @@ use super::contradiction::Contradiction;
 use super::sketch::TimeSketch;
 use super::summary::{OutputTokens, batch_of};
 
-/// The stream of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream<'a> {
-    /// The request, for messages.
     pub request: u64,
-    /// When it was due.
     pub due: Nanos,
-    /// What came of it.
     pub outcome: Outcome,
     /// When the first chunk came; nothing where none did.
     pub first_token: Option<Nanos>,
-    /// When the request ended.
     pub end: Nanos,
-    /// Tokens of all its chunks.
     pub output_tokens: u32,
     /// Time between its chunks; one less than there are.
     pub gaps: &'a [Nanos],
 }
 
 impl<'a> Stream<'a> {
-    /// The stream of a row.
     pub fn of(row: &'a RequestRow) -> Self {
         Self {
             request: row.request,
@@ -43,7 +36,6 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Chunks that came.
     pub fn chunks(&self) -> u64 {
         if self.first_token.is_some() { self.gaps.len() as u64 + 1 } else { 0 }
     }
@@ -161,7 +153,6 @@ impl Streams {
         }
     }
 
-    /// Requests added.
     pub fn requests(&self) -> u64 {
         self.requests
     }
@@ -191,7 +182,6 @@ impl Streams {
         }
     }
 
-    /// The window the streams were cut to.
     pub fn window(&self) -> Window {
         self.window
     }

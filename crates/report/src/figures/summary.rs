@@ -15,16 +15,13 @@ use super::streams::Streams;
 /// What figures are measured against.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure<'a> {
-    /// The window.
     pub window: Window,
-    /// Objectives of goodput.
     pub slo: &'a Slo,
     /// Price of an hour of what the arm runs on; nothing without prices.
     pub hour_price: Option<f64>,
 }
 
 impl<'a> Measure<'a> {
-    /// The measure of a cell of the plan.
     pub fn of(plan: &'a Plan, cell: &Cell, window: Window) -> Self {
         let deployment = &plan.deployments[cell.deployment];
         let hour_price = hour_price(&plan.prices, deployment, &deployment.arms[cell.arm]);
@@ -306,7 +303,6 @@ fn in_flight_ns(columns: &RequestColumns, window: Window) -> u128 {
     columns.start.iter().zip(&columns.end).map(inside).sum()
 }
 
-/// First tokens inside the window.
 fn first_tokens(columns: &RequestColumns, window: Window) -> OutputTokens {
     let mut tokens = OutputTokens::default();
     for (row, &first) in columns.first_token.iter().enumerate() {

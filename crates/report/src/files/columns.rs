@@ -5,14 +5,11 @@ use std::fmt::Write;
 use crate::metric::METRICS;
 use crate::tables::{columns_of, definitions_table, markdown};
 
-/// One column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Name in the header.
     pub name: String,
     /// Unit; empty for words.
     pub unit: String,
-    /// What stands in it.
     pub meaning: String,
 }
 

@@ -54,7 +54,6 @@ fn ends(interval: Option<&Interval>) -> [String; 2] {
     [number(interval.map(|seen| seen.low)), number(interval.map(|seen| seen.high))]
 }
 
-/// `all_peak_metrics.csv`.
 pub fn peaks_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("all_peak_metrics.csv", &peak_columns())?;
     for deployment in &of.deployments {
@@ -92,7 +91,6 @@ pub fn peaks_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
     file.bytes()
 }
 
-/// `performance_comparisons.csv`.
 pub fn changes_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("performance_comparisons.csv", &change_columns())?;
     for deployment in &of.deployments {
@@ -219,7 +217,6 @@ pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
     file.bytes().map(Some)
 }
 
-/// `prediction.csv`.
 pub fn prediction_csv(of: &PredictionComparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("prediction.csv", &prediction_columns())?;
     for group in &of.groups {
@@ -265,7 +262,6 @@ pub fn prediction_csv(of: &PredictionComparison) -> Result<Vec<u8>, ReportError>
     file.bytes()
 }
 
-/// Two runs compared.
 pub fn runs_csv(of: &RunComparison) -> Result<Vec<u8>, ReportError> {
     let mut file = File::new("the comparison of runs", &run_columns())?;
     for delta in &of.deltas {

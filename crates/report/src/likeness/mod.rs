@@ -21,7 +21,6 @@ pub use words::not_comparable;
 /// What a cell differs in from the one that it is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlike {
-    /// Each difference.
     pub differences: Vec<FactDifference>,
     /// Why it does not count.
     pub explanation: String,
@@ -37,7 +36,6 @@ impl Unlike {
     }
 }
 
-/// Each difference, in one sentence.
 pub fn explanation(differences: &[FactDifference]) -> String {
     let all: Vec<String> = differences.iter().map(words::difference).collect();
     let is_planned_otherwise = differences.iter().any(|seen| seen.than == ComparedWith::Plan);

@@ -9,10 +9,8 @@ use weir_spec::plan::Target;
 use super::words;
 use crate::results::Results;
 
-/// What ran in one arm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ArmSoftware {
-    /// The arm.
     pub arm: String,
     /// Its facts: the different values over all cells and parts. What is missing was not seen.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -90,7 +88,6 @@ impl SoftwareNote {
         note
     }
 
-    /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         let of_arm = |arm: &ArmSoftware| {
             arm.facts.is_empty() && arm.vllm_args.is_empty() && arm.env.is_empty()

@@ -7,7 +7,6 @@ use crate::numerals;
 /// Differences that a headline tells.
 const TOLD: usize = 2;
 
-/// What a fact is called.
 pub(crate) const fn name(kind: FactKind) -> &'static str {
     match kind {
         FactKind::PrefixCaching => "prefix caching",
@@ -33,7 +32,6 @@ pub(crate) const fn name(kind: FactKind) -> &'static str {
     }
 }
 
-/// A value.
 pub(crate) fn value(of: &FactValue) -> String {
     match of {
         FactValue::Flag(true) => "on".to_owned(),

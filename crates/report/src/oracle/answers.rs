@@ -37,7 +37,6 @@ impl AnswerCount {
         (self.compared > 0).then(|| self.mismatches as f64 / self.compared as f64)
     }
 
-    /// Both counts as one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {

@@ -60,7 +60,6 @@ pub enum OutputOutcome {
     Corrupt,
     /// Too few answers to compare.
     Undecided,
-    /// There is nothing to judge by.
     NotJudged,
 }
 
@@ -81,23 +80,17 @@ impl OutputOutcome {
 /// The answers of an arm at a level against the control's, over all repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OutputNote {
-    /// The arm.
     pub arm: String,
-    /// The level.
     pub level: String,
     /// Answers to equal prompts that both gave in full.
     pub compared: u64,
-    /// Those that differ.
     pub mismatches: u64,
-    /// Their share, percent.
     pub percent: Option<f64>,
     /// Answers of the A/A arm that were compared at this level; nothing without A/A arm.
     pub floor_compared: Option<u64>,
-    /// Those of them that differ.
     pub floor_mismatches: Option<u64>,
     /// Largest p value of the tests, times the number of comparisons; at most 1.
     pub p_value: Option<f64>,
-    /// What they say.
     pub outcome: OutputOutcome,
     /// Why, or what to know; empty where there is nothing to add.
     pub note: String,

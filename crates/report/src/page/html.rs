@@ -60,7 +60,6 @@ struct ChartView {
     json: Value,
 }
 
-/// The report as HTML.
 pub fn html(of: &Comparison) -> Result<String, ReportError> {
     let failed = |source| ReportError::Template { source };
     let mut environment = Environment::new();

@@ -12,7 +12,6 @@ use crate::tables::{
     value_table, verdict_matrix,
 };
 
-/// The report as Markdown.
 pub fn markdown(of: &Comparison) -> String {
     let mut out = format!("# {}\n\n", escaped(&of.experiment));
     let counts = of.cells;

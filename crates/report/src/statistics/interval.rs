@@ -14,14 +14,12 @@ pub enum Method {
     BatchMeans,
     /// Student's t over differences paired by repeat.
     PairedT,
-    /// Percentile bootstrap.
     PercentileBootstrap,
     /// Bias-corrected and accelerated bootstrap.
     BcaBootstrap,
 }
 
 impl Method {
-    /// Words for reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TOverRepeats => "t over repeats",
@@ -36,18 +34,14 @@ impl Method {
 /// A two-sided confidence interval, in the unit of its estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
-    /// Lower end.
     pub low: f64,
-    /// Upper end.
     pub high: f64,
-    /// How it was made.
     pub method: Method,
     /// Observations (repeats, pairs or batches) that it rests on.
     pub observations: usize,
 }
 
 impl Interval {
-    /// Half of its width.
     pub fn half_width(&self) -> f64 {
         0.5 * (self.high - self.low)
     }

@@ -22,7 +22,6 @@ pub struct Difference {
     pub percent: f64,
     /// Its interval; absent with one pair.
     pub interval: Option<Interval>,
-    /// Pairs it rests on.
     pub pairs: usize,
 }
 

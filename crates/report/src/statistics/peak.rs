@@ -17,7 +17,6 @@ const REPLICATES: usize = 2000;
 /// The highest mean over levels, always with its level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peak {
-    /// Index of the level that has it.
     pub level: usize,
     /// Mean over repeats at that level.
     pub value: f64,
@@ -25,7 +24,6 @@ pub struct Peak {
     pub interval: Option<Interval>,
     /// Share of the replicates in which each level won, by index; empty with one repeat.
     pub selection: Vec<f64>,
-    /// Repeats at that level.
     pub repeats: usize,
 }
 

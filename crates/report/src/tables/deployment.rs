@@ -12,7 +12,6 @@ use crate::numerals;
 use crate::precision::{Bound, bound};
 use crate::results::CellResult;
 
-/// How a number is printed.
 type Print = fn(f64) -> String;
 
 /// Metrics of the per-level table besides the deciding one: key and how to print.
@@ -36,7 +35,6 @@ fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
     TableCell { text: bound_text(bound, print), tone: Tone::Out }
 }
 
-/// The tone of a verdict's words.
 fn verdict_tone(group: &GroupNote) -> Tone {
     if group.counted < group.planned || group.planned == 0 {
         Tone::Out

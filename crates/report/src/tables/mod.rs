@@ -37,12 +37,10 @@ pub use tokens::token_sources_table;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tone {
-    /// As it is.
     #[default]
     Plain,
     /// An improvement, or an effective arm.
     Good,
-    /// A loss.
     Bad,
     /// Not a result: void, failed, not run.
     Out,
@@ -50,12 +48,9 @@ pub enum Tone {
     Weak,
 }
 
-/// One cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TableCell {
-    /// Its text.
     pub text: String,
-    /// How to read it.
     pub tone: Tone,
 }
 
@@ -71,21 +66,16 @@ impl From<&str> for TableCell {
     }
 }
 
-/// A column's head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Head {
-    /// Its text.
     pub text: String,
-    /// Numbers stand right.
     pub right: bool,
 }
 
-/// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
     /// What it shows, with the unit where all cells share one.
     pub title: String,
-    /// Heads.
     pub heads: Vec<Head>,
     /// Rows, each as long as `heads`.
     pub rows: Vec<Vec<TableCell>>,
@@ -101,7 +91,6 @@ impl Table {
         Self { title: title.to_owned(), heads: heads.iter().map(head).collect(), rows: Vec::new() }
     }
 
-    /// True without rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

@@ -4,7 +4,6 @@ use weir_model::{Certificate, Lateness, Refusal};
 
 use crate::numerals;
 
-/// The cause, as a clause.
 pub(crate) fn refusal_cause(of: &Refusal) -> String {
     match of {
         Refusal::NothingSent => "no request was due in the measured window".to_owned(),

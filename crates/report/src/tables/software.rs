@@ -6,7 +6,6 @@ use super::{Table, TableCell, Tone};
 use crate::comparison::DeploymentComparison;
 use crate::likeness::words::name;
 
-/// What is not seen.
 const UNVERIFIED: &str = "unverified";
 
 /// The facts in which arms are not alike, a column per arm, and what the file adds to each;

@@ -103,7 +103,6 @@ fn count_ended(rows: &[RequestRow], outcome: Outcome) -> usize {
     rows.iter().filter(|row| row.outcome == outcome).filter(inside).count()
 }
 
-/// Tokens of a request.
 type Length = fn(&RequestRow) -> u32;
 
 #[test]

@@ -25,7 +25,6 @@ struct Use {
     stamp: u64,
 }
 
-/// Sorted by replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Uses(SmallVec<[Use; 4]>);
 
@@ -101,7 +100,6 @@ pub struct ApproximateIndex {
     max_blocks: u32,
     known_blocks: u64,
     stamp: u64,
-    /// Reused between placements.
     nodes: Vec<NodeId>,
 }
 
@@ -121,7 +119,6 @@ impl ApproximateIndex {
         }
     }
 
-    /// Blocks remembered for one replica.
     pub fn blocks_of(&self, replica: u16) -> u64 {
         self.recencies.0.get(usize::from(replica)).map_or(0, |recency| recency.blocks)
     }

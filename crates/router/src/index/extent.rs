@@ -34,13 +34,11 @@ impl<M> Watch<M> for () {
 pub(super) struct Span<'a> {
     /// Canonical pieces, at least to the end of the span.
     pub pieces: &'a [Piece],
-    /// First block.
     pub from: u32,
     /// Block after the last.
     pub to: u32,
 }
 
-/// The tree of extents.
 #[derive(Debug, Clone)]
 pub(super) struct ExtentTree<M> {
     tree: PrefixTree<M>,

@@ -29,13 +29,11 @@ pub trait BlockIndex {
     /// were asked for.
     fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32;
 
-    /// A prompt was sent to a replica.
     fn placed(&mut self, replica: u16, prompt: &Prompt);
 
     /// An engine's event takes effect. Its path must be canonical, as that of a [`Prompt`] is.
     fn apply(&mut self, replica: u16, event: &KvEvent);
 
-    /// Tokens per block.
     fn block_tokens(&self) -> u32;
 
     /// Distinct blocks that some replica is believed to hold: the keys of a stored index.
@@ -45,6 +43,5 @@ pub trait BlockIndex {
     /// as the branches of the prompts and the differences between their blocks allow.
     fn extents(&self) -> usize;
 
-    /// Forgets everything.
     fn clear(&mut self);
 }

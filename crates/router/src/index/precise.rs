@@ -14,9 +14,7 @@ use super::{BlockIndex, Match};
 /// The score of a block per tier; a block in several tiers of a replica counts as the best.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TierWeights {
-    /// In GPU memory.
     pub gpu: f64,
-    /// In any tier below it.
     pub below: f64,
 }
 
@@ -94,7 +92,6 @@ pub struct PreciseIndex {
     extents: ExtentTree<Holders>,
     weights: TierWeights,
     known_blocks: u64,
-    /// Reused between events.
     nodes: Vec<NodeId>,
 }
 

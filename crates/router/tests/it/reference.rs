@@ -46,7 +46,6 @@ fn predecessor(block: &Block, block_tokens: u32) -> Block {
     name_of(&prompt, prompt.tokens().0 - block_tokens)
 }
 
-/// Fed by events.
 pub(crate) struct EventReference {
     pub(crate) block_tokens: u32,
     pub(crate) weights: TierWeights,
@@ -138,7 +137,6 @@ pub(crate) struct PlacementReference {
     block_tokens: u32,
     capacity: usize,
     max_blocks: u32,
-    /// Placements so far.
     stamp: u64,
     recent: BTreeMap<u16, Vec<(Block, u64)>>,
 }

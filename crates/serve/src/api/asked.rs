@@ -16,7 +16,6 @@ const MOST_PROMPTS: usize = 1024;
 /// Longer ids and salts are refused, as vLLM refuses salts.
 const MOST_NAME_BYTES: usize = 1024;
 
-/// Which endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     Completions,
@@ -26,9 +25,7 @@ pub(crate) enum Api {
 /// Which frames of a stream tell the usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageFrames {
-    /// None.
     Never,
-    /// One more at the end.
     AtEnd,
     /// Each, and one more at the end.
     Always,

@@ -31,7 +31,6 @@ pub(crate) struct Desk {
     pub(crate) commands: UnboundedSender<Command>,
 }
 
-/// The control routes.
 pub(crate) fn router(desk: Desk) -> Router {
     let body_limit = desk.facts.body_limit;
     Router::new()

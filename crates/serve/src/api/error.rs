@@ -10,7 +10,6 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct ApiError {
-    /// The status line.
     pub(crate) status: StatusCode,
     /// What failed, on what, and what would do.
     pub(crate) message: String,
@@ -67,7 +66,6 @@ impl ApiError {
         }
     }
 
-    /// A model that is not served here.
     pub(crate) fn no_such_model(model: &str, served: &[String]) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -110,7 +108,6 @@ impl ApiError {
         }
     }
 
-    /// The body.
     pub(crate) fn json(&self) -> Vec<u8> {
         let error = Inner {
             message: &self.message,
@@ -121,7 +118,6 @@ impl ApiError {
         json_bytes(&Envelope { error })
     }
 
-    /// The whole response.
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
         json_response(self.status, self.json())
     }
@@ -132,7 +128,6 @@ pub(crate) fn json_bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("strings, numbers and lists of them have a JSON form")
 }
 
-/// A JSON response.
 pub(crate) fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

@@ -16,7 +16,6 @@ pub(crate) struct Facts {
     pub(crate) prompt_tokens_details: bool,
     /// Longest request body in bytes.
     pub(crate) body_limit: usize,
-    /// Tokens per KV block.
     pub(crate) block_tokens: u32,
     /// KV blocks of one engine.
     pub(crate) pool_blocks: u32,

@@ -23,11 +23,9 @@ pub(super) struct Usage {
     pub(super) created: Option<u32>,
 }
 
-/// A stream's frames.
 #[derive(Debug)]
 pub(super) struct Frames {
     options: Options,
-    /// `data: {...,"choices":[{"index":`
     start: Vec<u8>,
     /// The same up to the text, for the first choice.
     head: Vec<u8>,
@@ -199,7 +197,6 @@ pub(super) struct PromptFacts {
     pub(super) ids: Box<[u32]>,
 }
 
-/// One token of a stream.
 #[derive(Debug)]
 pub(super) struct Token<'a> {
     pub(super) choice: u32,

@@ -12,24 +12,17 @@ use super::error::Fault;
 /// What a client asked to be completed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) enum PromptField {
-    /// Missing or null.
     #[default]
     Absent,
-    /// One text.
     Text(String),
-    /// Several texts.
     Texts(Vec<String>),
-    /// One prompt of token ids.
     Ids(Vec<u32>),
     /// Several prompts of token ids.
     IdLists(Vec<Vec<u32>>),
-    /// An empty list.
     Empty,
-    /// Something else.
     Wrong(Fault),
 }
 
-/// An element of a list.
 enum Element {
     Id(u32),
     Ids(Vec<u32>),

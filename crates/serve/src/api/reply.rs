@@ -9,7 +9,6 @@ use hyper::body::Bytes;
 
 use super::stream::TokenStream;
 
-/// A response body.
 pub(crate) enum Reply {
     Whole(Full<Bytes>),
     Stream(TokenStream),

@@ -15,11 +15,9 @@ use super::frames::{Frames, Token};
 /// Frames handed to hyper at once. A reader that fell behind gets the rest when these are sent.
 const MOST_BYTES: usize = 32 * 1024;
 
-/// A stream of frames.
 pub(crate) struct TokenStream {
     exchange: Exchange,
     frames: Frames,
-    /// Tokens sent, by choice.
     sent: Vec<u32>,
     began: bool,
     over: bool,

@@ -11,7 +11,6 @@ const MOST_STORES: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Lookups and loads.
     urgent: VecDeque<Job>,
     /// Stores, and chunks to let go of, in order.
     stores: VecDeque<Job>,

@@ -34,7 +34,6 @@ const CLEARING: Duration = Duration::from_secs(30);
 /// The tiers of a cluster, and how bytes are moved there.
 #[derive(Clone)]
 pub struct CarrierConfig {
-    /// Tokens per chunk.
     pub chunk_tokens: u32,
     /// Bytes that are moved for a chunk; the same in all tiers.
     pub block_bytes: usize,
@@ -129,7 +128,6 @@ pub(crate) struct TierState {
     pub(crate) load_seconds: f64,
 }
 
-/// What the carrier did.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CarrierState {
     pub(crate) tiers: Vec<TierState>,
@@ -182,7 +180,6 @@ impl Carrier {
         Ok(carrier)
     }
 
-    /// Takes errands, in their order.
     pub(crate) fn take(&self, errands: &mut Vec<Errand>, ids: &dyn TokenIds) {
         for errand in errands.drain(..) {
             match errand {
@@ -267,7 +264,6 @@ impl Carrier {
         let _ = self.done.send(done);
     }
 
-    /// What it did so far.
     pub(crate) fn state(&self) -> CarrierState {
         let seconds = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed) as f64 / 1e9;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -9,9 +9,7 @@
 use weir_store::ChunkHash;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Bytes between stamps.
 const PAGE: usize = 4096;
-/// Bytes of a stamp.
 const STAMP: usize = 8;
 
 /// Writes the content of a chunk into its block.
@@ -24,7 +22,6 @@ pub(super) fn fill(chunk: ChunkHash, block: &mut [u8]) {
     }
 }
 
-/// Whether a block holds the content of a chunk.
 pub(super) fn holds(chunk: ChunkHash, block: &[u8]) -> bool {
     let seed = seed(chunk);
     block.chunks(PAGE).enumerate().all(|(number, page)| {

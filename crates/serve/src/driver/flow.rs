@@ -10,11 +10,9 @@ use std::task::Waker;
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Waiting or generating.
     Running,
     /// All its tokens are due.
     Done,
-    /// The engine refused it.
     Refused,
 }
 

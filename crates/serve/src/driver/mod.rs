@@ -44,7 +44,6 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub(crate) flow: Rc<Flow>,
-    /// The content of its answer.
     pub answer: ContentId,
 }
 
@@ -96,7 +95,6 @@ struct Desk<W> {
     passes: u64,
 }
 
-/// The driver.
 pub struct Driver<W> {
     cluster: Cluster,
     desk: Desk<W>,
@@ -202,7 +200,6 @@ impl<W: Watcher> Driver<W> {
         self.at
     }
 
-    /// A request arrives.
     pub fn submit(&mut self, now: Nanos, ask: &Ask) -> Taken {
         let now = self.arrival_time(now);
         self.arriving = Some(now);
@@ -261,7 +258,6 @@ impl<W: Watcher> Driver<W> {
         &self.desk.interner
     }
 
-    /// Who looks on.
     pub const fn watcher(&self) -> &W {
         &self.desk.watcher
     }

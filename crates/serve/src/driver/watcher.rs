@@ -22,7 +22,6 @@ pub trait Watcher {
     /// A request's token came: the driver's name for the request.
     fn token(&mut self, _at: Nanos, _tag: u64) {}
 
-    /// A pass ended.
     fn pass(&mut self, _step: &StepRow) {}
 
     /// A request has ended, `tag` being the driver's name for it.

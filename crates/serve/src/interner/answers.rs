@@ -8,12 +8,10 @@ use weir_model::prompt::token_id;
 /// The top bit of a content id says that the content is an answer of this server.
 const ANSWER_BIT: u64 = 1 << 63;
 
-/// The content with this name, as an answer.
 pub(super) const fn answer_content(name: u64) -> ContentId {
     ContentId(name | ANSWER_BIT)
 }
 
-/// Whether a content is an answer of this server.
 pub(super) const fn is_answer(content: ContentId) -> bool {
     content.0 & ANSWER_BIT != 0
 }
@@ -22,12 +20,7 @@ pub(super) const fn is_answer(content: ContentId) -> bool {
 #[derive(Debug, Clone)]
 pub enum AnswerVocabulary {
     /// `span` ids from `first` on.
-    Range {
-        /// The lowest id.
-        first: u32,
-        /// How many.
-        span: u32,
-    },
+    Range { first: u32, span: u32 },
     /// These ids. Never empty.
     Table(Arc<[u32]>),
 }

@@ -33,11 +33,9 @@ use crate::token_ids::TokenIds;
 /// A prompt in symbolic form, held in the interner until [`Interner::release`].
 #[derive(Debug)]
 pub struct Interned {
-    /// The prompt.
     pub prompt: Prompt,
     /// Leading tokens that the interner knew before.
     pub known_tokens: u32,
-    /// The content of its answer.
     pub answer: ContentId,
     prompt_end: NodeId,
     answer_end: Option<NodeId>,
@@ -143,7 +141,6 @@ impl Interner {
         }
     }
 
-    /// The token at `index` of an answer.
     pub fn answer_token(&self, answer: ContentId, index: u32) -> u32 {
         self.tree.answers().token(answer, index)
     }

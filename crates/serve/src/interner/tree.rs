@@ -106,7 +106,6 @@ impl Tree {
         self.nodes[id.0 as usize].as_mut().expect("ids in the tree's own maps name live nodes")
     }
 
-    /// The root of the prompts with this salt.
     pub(super) fn root(&mut self, salt: u64) -> NodeId {
         if let Some(root) = self.roots.get(&salt) {
             return *root;
@@ -262,7 +261,6 @@ impl Tree {
         self.forgettable.remove(&(stamp, id));
     }
 
-    /// Lists the node as forgettable if it is.
     fn list(&mut self, id: NodeId) {
         let node = self.node(id);
         if node.children == 0 && node.uses == 0 {

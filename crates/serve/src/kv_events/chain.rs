@@ -108,7 +108,6 @@ impl HashChain {
         Self { hasher, block_tokens, known: HashMap::new(), tokens: Vec::new() }
     }
 
-    /// Blocks remembered.
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
@@ -254,7 +253,6 @@ impl HashChain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Forgotten;
 
-/// The pieces of the tokens `span` of a path.
 pub(super) fn cut(path: &[Piece], span: std::ops::Range<u32>) -> Vec<Piece> {
     let mut at = 0;
     let mut pieces = Vec::new();

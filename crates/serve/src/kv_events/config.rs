@@ -12,9 +12,7 @@ use super::expansion::{Expander, TierEvents};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PublisherConfig {
-    /// Whether anything is published.
     pub enable_kv_cache_events: bool,
-    /// `zmq` or `null`.
     pub publisher: Option<String>,
     /// Where events go: `tcp://*:5557` binds, `tcp://host:5557` connects. Rank `r` adds `r` to the
     /// port.
@@ -52,7 +50,6 @@ impl Default for PublisherConfig {
 const ONLY_HWM: usize = 100_000;
 
 impl PublisherConfig {
-    /// Reads the JSON of `--kv-events-config`.
     pub fn from_json(text: &str) -> Result<Self, KvEventsError> {
         let config: Self = serde_json::from_str(text)
             .map_err(|error| KvEventsError::Config(format!("{error}; give vLLM's JSON object")))?;
@@ -88,7 +85,6 @@ impl PublisherConfig {
 /// What the blocks of an engine are called and how events say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventForm {
-    /// Tokens per block.
     pub block_tokens: u32,
     /// `--prefix-caching-hash-algo`.
     pub algorithm: VllmAlgorithm,
@@ -96,7 +92,6 @@ pub struct EventForm {
     pub hash_seed: Option<String>,
     /// Integers or bytes.
     pub hashes: HashForm,
-    /// Maps or arrays.
     pub layout: Layout,
     /// What is published about tiers.
     pub tiers: TierEvents,
@@ -115,7 +110,6 @@ impl EventForm {
         }
     }
 
-    /// An expander for the events of one engine.
     pub fn expander(&self) -> Expander {
         let seed = self.hash_seed.as_deref().unwrap_or(DEFAULT_SEED);
         let chain = HashChain::new(VllmHasher::new(self.algorithm, seed), self.block_tokens);
@@ -126,13 +120,10 @@ impl EventForm {
 /// Why KV events cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvEventsError {
-    /// The configuration is wrong.
     #[error("kv-events-config: {0}")]
     Config(String),
-    /// An address cannot be used.
     #[error("kv-events-config: cannot use address `{endpoint}`: {why}")]
     Address {
-        /// As it was given.
         endpoint: String,
         /// What is wrong and what to write instead.
         why: String,

@@ -26,7 +26,6 @@ pub enum HashForm {
     /// The last eight bytes as an integer: vLLM's default
     /// (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
     Integer,
-    /// All bytes.
     Bytes,
 }
 

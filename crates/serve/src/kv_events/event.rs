@@ -5,7 +5,6 @@
 pub enum Medium {
     /// The GPU's own cache.
     Gpu,
-    /// Host memory.
     Cpu,
     /// A disk or a store.
     Storage,
@@ -28,16 +27,8 @@ pub type BlockHash = [u8; 32];
 /// One event of vLLM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// `BlockStored`.
     Stored(BlockStored),
-    /// `BlockRemoved`.
-    Removed {
-        /// The blocks that are gone.
-        hashes: Vec<BlockHash>,
-        /// From where.
-        medium: Medium,
-    },
-    /// `AllBlocksCleared`.
+    Removed { hashes: Vec<BlockHash>, medium: Medium },
     Cleared,
 }
 
@@ -52,7 +43,6 @@ pub struct BlockStored {
     pub token_ids: Vec<u32>,
     /// Tokens per block; 0 in a placeholder.
     pub block_tokens: u32,
-    /// Where they are.
     pub medium: Medium,
     /// What sets the blocks apart from others of equal tokens.
     pub extra_keys: ExtraKeys,
@@ -68,8 +58,5 @@ pub enum ExtraKeys {
     Absent,
     /// One entry per block, all of them null but the first, which carries the salt of the cache
     /// where there is one and the event begins at the first block.
-    PerBlock {
-        /// The salt.
-        salt: Option<String>,
-    },
+    PerBlock { salt: Option<String> },
 }

@@ -16,7 +16,6 @@ const SECONDS: Family = family("weir_tier_seconds", "Time in transfers, over all
 const FAULTS: Family = family("weir_tier_faults", "Blocks and calls that failed, by cause.");
 const CARRIER: Family = family("weir_carrier_events", "What went wrong on the way to the tiers.");
 
-/// Figures of one tier, each with its label.
 type Figures = fn(&TierState, u64) -> Vec<(&'static str, f64)>;
 
 /// The families of the carrier, as a page of their own.

@@ -8,7 +8,6 @@ use super::{
     OffloadSnapshot,
 };
 
-/// One engine with its state.
 struct Engine<'a> {
     labels: Labels,
     metrics: &'a EngineMetrics,

@@ -33,14 +33,10 @@ pub(super) const REQUEST_SECONDS: [f64; 21] = [
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
     480.0, 960.0, 1920.0, 7680.0,
 ];
-/// Tokens of a pass.
 pub(super) const PASS_TOKENS: [u64; 13] =
     [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
-/// Answers per request.
 pub(super) const ANSWERS: [u64; 5] = [1, 2, 5, 10, 20];
-/// Preemptions of a request.
 pub(super) const PREEMPTIONS_OF_A_REQUEST: [u64; 7] = [1, 2, 3, 4, 5, 10, 20];
-/// Bytes of a transfer.
 pub(super) const TRANSFER_BYTES: [u64; 10] = [
     1_000_000,
     5_000_000,
@@ -53,7 +49,6 @@ pub(super) const TRANSFER_BYTES: [u64; 10] = [
     150_000_000,
     200_000_000,
 ];
-/// Chunks of a store.
 pub(super) const STORE_CHUNKS: [u64; 10] = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144];
 /// Time of one call of the lookup, in seconds.
 pub(super) const LOOKUP_CALL_SECONDS: [f64; 11] =

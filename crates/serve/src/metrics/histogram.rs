@@ -73,7 +73,6 @@ impl Histogram {
         self.record_many(value, 1);
     }
 
-    /// Records the same value `times` times.
     pub(super) fn record_many(&mut self, value: u64, times: u64) {
         let bucket = self.bounds.values.partition_point(|bound| *bound < value);
         self.counts[bucket] += times;

@@ -33,13 +33,11 @@ pub use snapshot::{
 pub enum FinishReason {
     /// An end-of-sequence token or a stop text.
     Stop,
-    /// The length that was asked for.
     Length,
     /// Its client gave up.
     Abort,
     /// A failure of the engine.
     Error,
-    /// Repetition was detected.
     Repetition,
 }
 
@@ -63,29 +61,22 @@ impl FinishReason {
 /// A sequence that has ended. Times count from wherever the caller counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishedRequest {
-    /// Why.
     pub reason: FinishReason,
     /// When the server received it.
     pub arrived: Nanos,
-    /// When the engine queued it.
     pub queued: Nanos,
     /// When it first ran.
     pub scheduled: Nanos,
-    /// When its first token came.
     pub first_token: Nanos,
-    /// When its last token came.
     pub last_token: Nanos,
     /// When the server saw its end.
     pub ended: Nanos,
-    /// Prompt length.
     pub prompt_tokens: Tokens,
     /// Prompt tokens served from caches, the offload mechanism's included.
     pub cached_tokens: Tokens,
-    /// Tokens generated.
     pub output_tokens: Tokens,
     /// The limit that its `max_tokens` set, after clamping to the context.
     pub max_tokens: Option<Tokens>,
-    /// Times it was preempted.
     pub preemptions: u16,
 }
 

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 
 use super::histogram::Histogram;
 
-/// The content type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A family of series: its name without the suffixes of its kind, and what it says.

@@ -18,17 +18,13 @@ pub struct EngineSnapshot {
     pub kv_usage: f64,
     /// Prompt tokens asked of the GPU's prefix cache.
     pub prefix_queries: u64,
-    /// Of these, found.
     pub prefix_hits: u64,
     /// Prompt tokens asked of the offload mechanism.
     pub external_queries: u64,
     /// Of these, found, by where they came from.
     pub external_hits: ExternalHits,
-    /// Preemptions so far.
     pub preemptions: u64,
-    /// Native offload, where the engine has it.
     pub offload: Option<OffloadSnapshot>,
-    /// `LMCache`, where the engine has it.
     pub lmcache: Option<LmcacheSnapshot>,
 }
 
@@ -75,11 +71,8 @@ pub struct FetchStages {
 /// Hit tokens outside of the GPU, by vLLM's names for where they came from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExternalHits {
-    /// Host memory.
     pub host: u64,
-    /// Another instance.
     pub peer: u64,
-    /// A disk.
     pub disk: u64,
     /// A connector that does not say.
     pub unspecified: u64,
@@ -99,7 +92,6 @@ impl ExternalHits {
         }
     }
 
-    /// All of them.
     pub fn total(&self) -> u64 {
         self.host + self.peer + self.disk + self.unspecified
     }
@@ -121,52 +113,38 @@ pub struct OffloadSnapshot {
     pub allocation_failures: u64,
     /// Fraction of the host tier that transfers in flight pin: stores.
     pub pinned_by_stores: f64,
-    /// The same: loads.
     pub pinned_by_loads: f64,
 }
 
 /// Counters of an in-process `LMCache`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LmcacheSnapshot {
-    /// Tokens asked for.
     pub requested_tokens: u64,
-    /// Tokens found.
     pub hit_tokens: u64,
     /// Tokens stored, evicted ones included.
     pub stored_tokens: u64,
-    /// Prompt tokens of all requests.
     pub prompt_tokens: u64,
     /// Of these, held by the GPU already.
     pub gpu_hit_tokens: u64,
-    /// Bytes read from a remote store.
     pub remote_read_bytes: u64,
-    /// Bytes written to a remote store.
     pub remote_written_bytes: u64,
     /// Bytes in host memory.
     pub local_bytes: u64,
-    /// Bytes on the local disk.
     pub disk_bytes: u64,
-    /// Bytes in the remote store.
     pub remote_bytes: u64,
 }
 
 /// What `vllm:cache_config_info` says of all engines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CacheConfig {
-    /// Tokens per block.
     pub block_tokens: u32,
-    /// GPU blocks of one engine.
     pub gpu_blocks: u64,
-    /// `--num-gpu-blocks-override`.
     pub gpu_blocks_override: Option<u64>,
     /// Longest context in tokens.
     pub max_model_tokens: u32,
-    /// Whether the prefix cache is on.
     pub prefix_caching: bool,
     /// `--prefix-caching-hash-algo`.
     pub hash_algorithm: &'static str,
-    /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
-    /// Bytes of one engine's KV cache.
     pub kv_cache_bytes: u64,
 }

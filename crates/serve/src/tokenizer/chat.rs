@@ -7,9 +7,7 @@
 /// One message of a conversation, its parts joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Who speaks.
     pub role: String,
-    /// What is said.
     pub content: String,
 }
 

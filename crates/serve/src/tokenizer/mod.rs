@@ -13,7 +13,6 @@ pub use self::words::Words;
 use self::words::{LEAST_VOCABULARY, MESSAGE_END, MESSAGE_START, MOST_VOCABULARY};
 use crate::interner::AnswerVocabulary;
 
-/// Which tokenizer serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerConfig {
     /// The built-in one with so many ids.
@@ -41,21 +40,17 @@ pub enum TokenizerError {
          {MOST_VOCABULARY}"
     )]
     Vocabulary(u32),
-    /// The program was built without the feature.
     #[error(
         "cannot read {0}: this program was built without the feature `tokenizer`; build it with \
          `--features tokenizer`, or use the built-in tokenizer"
     )]
     NotBuilt(PathBuf),
-    /// The file is not a tokenizer.
     #[error("cannot read tokenizer {path}: {reason}; give a tokenizer.json of the model")]
     File {
-        /// The file.
         path: PathBuf,
         /// What the library says.
         reason: String,
     },
-    /// No answers could be made of it.
     #[error(
         "tokenizer {0} has no plain words that survive being decoded and encoded; use another \
          tokenizer.json, or the built-in tokenizer"
@@ -63,12 +58,9 @@ pub enum TokenizerError {
     NoWords(PathBuf),
 }
 
-/// A tokenizer.
 #[derive(Debug)]
 pub enum Tokenizer {
-    /// The built-in one.
     BuiltIn(Words),
-    /// From a file.
     #[cfg(feature = "tokenizer")]
     File(Box<file::FileTokenizer>),
 }

@@ -15,7 +15,6 @@
 const BYTES: u32 = 256;
 const CONSONANTS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
 const VOWELS: &[u8; 5] = b"aeiou";
-/// Consonant and vowel.
 const SYLLABLES: u32 = 100;
 const PAIRS: u32 = 26 * 26;
 const TRIPLES: u32 = 26 * 26 * 26;

@@ -34,7 +34,6 @@ struct Store {
     memory: MemoryTier,
     /// Gives the bytes of another chunk.
     swaps: AtomicBool,
-    /// Does not answer.
     is_gone: AtomicBool,
 }
 

@@ -12,7 +12,6 @@ use crate::fixture::cluster;
 /// Long enough for a loaded machine; a test that waits this long fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -30,7 +29,6 @@ impl Answer {
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The `data` of each event.
     pub(crate) fn events(&self) -> Vec<&str> {
         let events = self.body.split("\n\n").filter(|event| !event.is_empty());
         events.map(|event| event.strip_prefix("data: ").expect("only data")).collect()

@@ -6,7 +6,6 @@ use weir_model::{Bytes, Nanos, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 
-/// Of a token.
 pub(crate) const KV_BYTES: u64 = 1000;
 
 pub(crate) fn cluster(blocks: u32) -> ClusterConfig {

@@ -9,7 +9,6 @@ mod carried;
 mod client;
 /// Real clients, where they are installed.
 mod clients;
-/// Small clusters.
 mod fixture;
 /// The interner against a naive one.
 mod interner;

@@ -10,7 +10,6 @@ use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
 
-/// Keeps all rows.
 #[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) requests: Vec<RequestRow>,

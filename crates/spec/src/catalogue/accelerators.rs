@@ -65,7 +65,6 @@ fn b200_fit() -> KernelFit {
     fit((0.715, 0.805, 3.3, 2.56), 0.956, (0.58, 1600.0), reduce)
 }
 
-/// All accelerators.
 pub fn all() -> Vec<Accelerator> {
     // Name, MiB, bf16 TFLOP/s, GB/s, L2 MiB, host link GB/s, fit, fitted on this accelerator.
     let rows = [
@@ -100,7 +99,6 @@ pub(crate) fn is_blackwell(accelerator: &Accelerator) -> bool {
     accelerator.name == BLACKWELL
 }
 
-/// An accelerator by name; `key` stands in the error.
 pub(crate) fn find(name: &str, key: &str) -> Result<Accelerator, SpecError> {
     let all = all();
     let names: Vec<String> = all.iter().map(|accelerator| accelerator.name.clone()).collect();

@@ -13,7 +13,6 @@ pub const COPY_ISSUE: Nanos = Nanos(3_500);
 /// A measured disk or store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkProfile {
-    /// Name in the file.
     pub name: &'static str,
     /// GB/s towards the GPU.
     pub read_gb_per_s: f64,
@@ -30,7 +29,6 @@ pub struct LinkProfile {
 }
 
 impl LinkProfile {
-    /// The link.
     pub fn link(&self) -> LinkConfig {
         LinkConfig {
             base_latency: self.latency,
@@ -123,7 +121,6 @@ pub const STORES: [LinkProfile; 4] = [
     },
 ];
 
-/// A profile of one list by name.
 pub fn find(profiles: &'static [LinkProfile], name: &str) -> Option<&'static LinkProfile> {
     profiles.iter().find(|profile| profile.name == name)
 }

@@ -24,9 +24,7 @@ pub enum OffloadKind {
 /// Routing that a preset brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoutingKind {
-    /// The experiment's.
     Shared,
-    /// By chance.
     Random,
     /// llm-d's approximate prefix scorer.
     Approximate,
@@ -34,18 +32,14 @@ pub enum RoutingKind {
     Precise(&'static str),
 }
 
-/// A named arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
-    /// Its name in the file.
     pub name: &'static str,
     /// Its part in comparisons.
     pub role: ArmRole,
     /// One line for lists and reports.
     pub description: &'static str,
-    /// Its offload.
     pub offload: OffloadKind,
-    /// Its routing.
     pub routing: RoutingKind,
 }
 
@@ -60,9 +54,7 @@ pub const NATIVE_FS_BYTES: Bytes = Bytes(1_000_000_000_000);
 pub const LMCACHE_BYTES_PER_RANK: Bytes = Bytes::from_gib(5);
 /// Disk of `lmcache-disk`; LMCache's own default is 0, which stores nothing.
 pub const LMCACHE_DISK_BYTES: Bytes = Bytes(100_000_000_000);
-/// Remote store.
 pub const STORE_BYTES: Bytes = Bytes::from_gib(64);
-/// LMCache's chunk.
 pub const LMCACHE_CHUNK_TOKENS: u32 = 256;
 /// A file of `native-fs` in blocks: small files would be lost in the disk's latency.
 pub const NATIVE_FS_CHUNK_BLOCKS: u32 = 16;
@@ -77,7 +69,6 @@ const fn routing(name: &'static str, description: &'static str, routing: Routing
     Preset { name, role, description, offload: OffloadKind::None, routing }
 }
 
-/// All presets.
 pub const ALL: [Preset; 14] = [
     Preset {
         name: "no-offload",
@@ -125,7 +116,6 @@ pub const ALL: [Preset; 14] = [
     ),
 ];
 
-/// A preset by name.
 pub fn find(name: &str) -> Option<&'static Preset> {
     ALL.iter().find(|preset| preset.name == name)
 }

@@ -14,7 +14,6 @@ use crate::document::quantity::Span;
 use crate::document::read_yaml;
 use crate::error::SpecError;
 
-/// Version of the format.
 pub const PROFILE_FORMAT: u32 = 1;
 /// Largest file that is read: a profile has some thirty lines.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -25,13 +24,11 @@ const LONGEST_PER_BLOCK: Nanos = Nanos::from_secs(1);
 /// Most lanes; a larger number is a slip.
 const MOST_LANES: u32 = 1 << 16;
 
-/// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProfileKind {
     /// Host memory: for reading by people; no section of an experiment takes it.
     Memory,
-    /// A disk, for `disk: {profile: FILE}`.
     Disk,
     /// A remote store, for `store: {profile: FILE}`.
     Store,
@@ -85,22 +82,17 @@ pub struct ProfileFit {
     pub spread_percent: Option<f64>,
 }
 
-/// A profile as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkProfileFile {
-    /// [`PROFILE_FORMAT`].
     pub format: u32,
-    /// What was measured.
     pub kind: ProfileKind,
     /// The product: `redis`, `valkey`, `kvrocks`, `disk`, `memory`.
     pub product: String,
-    /// Its version, where it says one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Its address or folder, without secrets.
     pub place: String,
-    /// When, UTC.
     pub measured: String,
     /// Version of Weir that measured it.
     pub weir: String,
@@ -118,7 +110,6 @@ pub struct LinkProfileFile {
     /// What else decides the figures: settings of the store, the disk's way of access.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
-    /// The figures.
     pub figures: ProfileFigures,
     /// How good they are.
     pub fit: ProfileFit,
@@ -139,7 +130,6 @@ pub fn is_file(profile: &str) -> bool {
 }
 
 impl LinkProfileFile {
-    /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let failed =
             |source| SpecError::Read { what: "the link profile", path: path.to_owned(), source };
@@ -176,7 +166,6 @@ impl LinkProfileFile {
         Ok(profile)
     }
 
-    /// The file's text.
     pub fn to_yaml(&self) -> Result<String, SpecError> {
         let text = serde_saphyr::to_string(self).map_err(|error| {
             SpecError::value("profile", error.to_string(), "report this as a defect")

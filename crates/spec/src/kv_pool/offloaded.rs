@@ -24,9 +24,7 @@ const FIRST_HYBRID: u32 = 22;
 /// How a mechanism keeps layers that do not keep every token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffloadedRule {
-    /// All layers, every token.
     EveryToken,
-    /// Blocks of the pool, per group.
     PoolBlocks,
     /// Windows of packed pages. How they are padded is not known: more may be kept.
     PackedBlocks,

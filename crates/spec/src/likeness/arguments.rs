@@ -6,7 +6,6 @@ use weir_model::FactKind;
 
 use crate::plan::flag;
 
-/// Flags that decide a fact.
 const DECIDES: [(&str, &[FactKind]); 17] = [
     ("--enable-prefix-caching", &[FactKind::PrefixCaching]),
     ("--no-enable-prefix-caching", &[FactKind::PrefixCaching]),
@@ -37,7 +36,6 @@ const MECHANISM: [&str; 6] = [
     "--disable-hybrid-kv-cache-manager",
     "--no-disable-hybrid-kv-cache-manager",
 ];
-/// Those of them that size it.
 const SIZES: [&str; 2] = [CONNECTOR, "--kv-offloading-size"];
 /// Variables that belong to one: of LMCache, the seed of keys, where a connector's module is found.
 const MECHANISM_VARIABLES: [&str; 3] =
@@ -71,7 +69,6 @@ fn is_flag(argument: &str) -> bool {
     name.len() < argument.len() && name.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-/// The facts that a flag decides.
 pub(super) fn decides(flag: &str) -> &'static [FactKind] {
     DECIDES.iter().find(|(name, _)| *name == flag).map_or(&[], |(_, kinds)| kinds)
 }

@@ -106,13 +106,9 @@ fn differing<'a>(
 /// Two arms of a deployment, to be compared.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmPair<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// Where both stand.
     pub deployment: &'a Deployment,
-    /// The arm.
     pub arm: &'a Arm,
-    /// What it is compared with.
     pub reference: &'a Arm,
 }
 
@@ -166,7 +162,6 @@ impl ArmPair<'_> {
             && limited()
     }
 
-    /// The arguments of both arms that decide a fact.
     fn deciding(&self, kind: FactKind) -> Vec<ArmArgument> {
         let arms = [self.arm, self.reference];
         let given = arms.into_iter().flat_map(|arm| {
@@ -240,7 +235,6 @@ const fn told_kind(difference: &FactDifference) -> Option<FactKind> {
     }
 }
 
-/// A flag with its value.
 fn joined(flag: &str, value: &str) -> String {
     if value.is_empty() { flag.to_owned() } else { format!("{flag} {value}") }
 }

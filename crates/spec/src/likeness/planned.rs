@@ -11,7 +11,6 @@ use crate::plan::{Arm, Deployment, PoolSize, Target};
 /// What a fact must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// One of these.
     OneOf(Vec<FactValue>),
     /// A type of so many bytes.
     Bytes(u32),
@@ -59,7 +58,6 @@ impl Expected {
         }
     }
 
-    /// As it is told.
     pub(super) fn value(&self) -> FactValue {
         match self {
             Self::OneOf(values) => values.first().cloned().unwrap_or(FactValue::Words(Vec::new())),

@@ -29,7 +29,6 @@ pub(super) type ByKey<T> = HashMap<u64, T, BuildHasherDefault<Plain>>;
 pub(super) struct Unit {
     /// Hash of everything up to its end.
     pub(super) key: u64,
-    /// Its length.
     pub(super) tokens: u32,
 }
 

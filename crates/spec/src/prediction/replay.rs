@@ -27,7 +27,6 @@ pub(super) struct Counts {
     /// What a tier served, by the tier.
     pub(super) hits: [u64; 4],
     pub(super) stored: u64,
-    /// By the tier that evicted.
     pub(super) evicted: [u64; 4],
     /// By the tier that had no room.
     pub(super) refused: [u64; 4],
@@ -68,7 +67,6 @@ struct Replica {
     in_flight_tokens: u64,
 }
 
-/// All caches of an arm.
 #[derive(Debug, Clone)]
 pub(super) struct Caches {
     replicas: Vec<Replica>,

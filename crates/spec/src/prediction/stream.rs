@@ -22,9 +22,7 @@ const MOST_SESSIONS: usize = 4_096;
 /// One request, as units.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    /// Prompt, then answer.
     units: Vec<Unit>,
-    /// How many of the units are the prompt's.
     prompt_units: usize,
     pub(super) prompt_tokens: u64,
     pub(super) output_tokens: u32,

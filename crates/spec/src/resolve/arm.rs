@@ -59,7 +59,6 @@ pub(super) fn all(
         .collect()
 }
 
-/// An entry's name, preset and parameters.
 fn named(entry: &NameOr<ArmSection>) -> Result<(String, &'static Preset, ArmSection), SpecError> {
     let (name, preset, section) = match entry {
         NameOr::Name(name) => (name, name, ArmSection::default()),

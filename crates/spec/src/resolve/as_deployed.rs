@@ -39,16 +39,13 @@ const BLOCK: u32 = 16;
 pub struct NamedWorkload {
     /// Stands behind the names of its levels; empty where there is one workload.
     pub name: String,
-    /// What is asked.
     pub workload: WorkloadConfig,
 }
 
 /// What `weir load` was asked for.
 #[derive(Debug, Clone)]
 pub struct AsDeployed {
-    /// Name of the run.
     pub name: String,
-    /// Where to.
     pub endpoint: EndpointTarget,
     /// The name that the server gives the model.
     pub model: String,
@@ -58,15 +55,10 @@ pub struct AsDeployed {
     pub pool_tokens: Option<u64>,
     /// What is asked: each on all levels, which are named after it where there are several.
     pub workloads: Vec<NamedWorkload>,
-    /// How it arrives.
     pub load: LoadSection,
-    /// How it is asked.
     pub client: ClientSection,
-    /// Objectives.
     pub slo: SloSection,
-    /// Repeats of each level.
     pub repeats: u32,
-    /// Master seed.
     pub seed: u64,
     /// Where relative paths start.
     pub base: PathBuf,

@@ -14,7 +14,6 @@ use crate::plan::{Level, LevelLoad};
 pub(super) const DURATION: Nanos = Nanos::from_secs(120);
 /// Longest level: a year.
 const LONGEST: Nanos = Nanos::from_secs(366 * 86_400);
-/// Most users of a level.
 const MOST_USERS: u32 = 1_000_000;
 
 /// All levels, with the workload resolved for each.
@@ -63,7 +62,6 @@ fn at_level(workload: &WorkloadConfig, load: &LevelLoad, base: &Path) -> Workloa
     workload
 }
 
-/// The levels' names and loads.
 fn loads(load: &LoadSection) -> Result<Vec<(String, LevelLoad)>, SpecError> {
     let forms = load.forms();
     let [form] = forms.as_slice() else {

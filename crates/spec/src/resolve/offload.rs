@@ -30,7 +30,6 @@ const MOST_COPIES: u32 = 1 << 16;
 /// layers. It does not grow with the layers, hence with the number of copies: it is the connector's
 /// own work per block, not the issue of its copies.
 const STORE_COST_PER_BLOCK_BEFORE_12: Nanos = Nanos::from_micros(190);
-/// Largest chunk, tokens.
 const LARGEST_CHUNK: u32 = 1 << 16;
 /// LMCache asks its Redis client for one key after another.
 const LOOKUP_PER_KEY: Nanos = Nanos(100_000);

@@ -29,7 +29,6 @@ workload:
 load: {users: [2], duration: 10s}
 ";
 
-/// Plans a text with flags.
 pub(crate) fn plan(text: &str, sets: &[&str]) -> Result<Plan, SpecError> {
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
     Plan::resolve(&Experiment::parse(text, "test.yaml", Path::new(""), &sets)?)

@@ -19,9 +19,7 @@ use super::trouble::Trouble;
 
 /// What became of a block that is to be started.
 enum Step<O> {
-    /// It is in flight.
     Started,
-    /// It is over.
     Done(O),
     /// Something in flight must be over first.
     Later,

@@ -34,7 +34,6 @@ pub enum EngineKind {
 pub struct Engine {
     /// What does the input and output.
     pub kind: EngineKind,
-    /// Why that.
     pub why: String,
     /// The page cache is passed by (`O_DIRECT`).
     pub direct: bool,
@@ -91,7 +90,6 @@ struct Free {
 }
 
 impl Berths {
-    /// Probes for what there is.
     pub(super) fn open(
         options: &DiskOptions,
         file: &Arc<File>,

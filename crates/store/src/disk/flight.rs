@@ -138,7 +138,6 @@ unsafe impl Send for Lent {}
 pub(super) struct Tag {
     /// Place in the batch.
     pub(super) index: usize,
-    /// The slot.
     pub(super) slot: u32,
 }
 

@@ -33,7 +33,6 @@ const VERSION: u32 = 1;
 /// Headers read at once when a tier is opened: half a MiB.
 const HEADERS_PER_READ: u64 = 4096;
 
-/// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) key: ChunkHash,
@@ -82,12 +81,10 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Bytes of the file of headers.
     pub(super) fn header_file_bytes(&self) -> u64 {
         HEADERS_AT + u64::from(self.slots) * HEADER_BYTES
     }
 
-    /// Bytes of the file of blocks.
     pub(super) fn block_file_bytes(&self) -> u64 {
         u64::from(self.slots) * self.stride
     }
@@ -111,11 +108,9 @@ pub(super) enum Superblock {
     Empty,
     /// Something that is not ours, or damaged.
     Foreign,
-    /// Ours.
     Of(Layout),
 }
 
-/// The file of headers.
 #[derive(Debug)]
 pub(super) struct HeaderFile {
     file: File,

@@ -20,12 +20,10 @@ use super::header::{HeaderFile, Layout, Superblock};
 
 /// The file of blocks in the tier's folder.
 pub const BLOCKS_FILE: &str = "blocks.weir";
-/// The file of headers.
 pub const HEADERS_FILE: &str = "headers.weir";
 /// A process that was killed keeps its lock until the kernel has ended its last write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The opened files.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) blocks: Arc<File>,

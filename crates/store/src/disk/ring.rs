@@ -15,7 +15,6 @@ use super::flight::{Ended, Request};
 /// The kernel registers no more than this many bytes in one piece.
 const PIECE_BYTES_MAX: usize = 1 << 30;
 
-/// One ring.
 pub(super) struct RingLane {
     ring: IoUring,
     /// Memory that is registered with the ring, which it must outlive.
@@ -108,7 +107,6 @@ impl RingLane {
     }
 
     #[expect(unsafe_code, reason = "memory is lent to the kernel")]
-    /// SAFETY: as `Lane::start`.
     pub(super) unsafe fn start(&mut self, request: Request) -> Result<(), Errno> {
         let entry = self.entry(&request);
         // SAFETY: the caller's promise; the ring has room for `depth` entries.
@@ -148,7 +146,6 @@ impl RingLane {
         }
     }
 
-    /// A completion that is there.
     pub(super) fn poll(&mut self) -> Option<(u16, Ended)> {
         let entry = self.ring.completion().next()?;
         let ended = match u32::try_from(entry.result()) {

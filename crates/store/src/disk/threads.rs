@@ -38,7 +38,6 @@ struct Landing {
     arrived: Condvar,
 }
 
-/// A place at the threads.
 #[derive(Debug)]
 pub(super) struct ThreadLane {
     queue: Arc<Queue>,
@@ -117,7 +116,6 @@ impl ThreadLane {
 
     #[expect(unsafe_code, reason = "memory is lent to a thread")]
     #[expect(clippy::unnecessary_wraps, reason = "the twin of the ring's, which can fail")]
-    /// SAFETY: as `Lane::start`.
     pub(super) unsafe fn start(&mut self, request: Request) -> Result<(), Errno> {
         lock(&self.queue.waiting).requests.push_back((request, Arc::clone(&self.landing)));
         self.queue.work.notify_one();

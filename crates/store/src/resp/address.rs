@@ -7,11 +7,9 @@ use std::str::FromStr;
 
 /// Port of Redis and Valkey.
 const PORT: u16 = 6379;
-/// Port of Kvrocks.
 const KVROCKS_PORT: u16 = 6666;
 /// More seeds than any cluster needs; a file pasted by mistake is not an address.
 const ENDPOINTS_MAX: usize = 64;
-/// Longest address.
 const LENGTH_MAX: usize = 4096;
 /// Longest path of a unix socket that the system takes, with its final zero (`sockaddr_un`).
 const UNIX_PATH_MAX: usize = 107;
@@ -21,7 +19,6 @@ const UNIX_PATH_MAX: usize = 107;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a password.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -38,14 +35,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
-    /// Over TCP.
     Tcp {
         /// Name or IP address, without brackets.
         host: String,
-        /// Port.
         port: u16,
     },
     /// Over a unix socket.
@@ -67,13 +61,10 @@ impl fmt::Display for Endpoint {
 pub struct Address {
     /// Servers: one, or the seeds of a cluster.
     pub endpoints: Vec<Endpoint>,
-    /// Whether it is a Redis Cluster.
     pub cluster: bool,
-    /// Whether TLS is spoken.
     pub tls: bool,
     /// User, where one was given; a password without user is that of `default`.
     pub user: Option<String>,
-    /// Password.
     pub password: Option<Secret>,
     /// Logical database; 0 in a cluster.
     pub database: u32,
@@ -93,7 +84,6 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, AddressError> {
     Err(AddressError { problem: problem.into() })
 }
 
-/// What a scheme says.
 struct Scheme {
     cluster: bool,
     tls: bool,

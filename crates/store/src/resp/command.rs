@@ -7,7 +7,6 @@ pub fn array(out: &mut Vec<u8>, arguments: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends one argument.
 pub fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
     argument_head(out, bytes.len());
     out.extend_from_slice(bytes);

@@ -16,7 +16,6 @@ const SLACK: Duration = Duration::from_secs(3);
 pub(super) struct Said<'a> {
     /// `used_cpu_user` and `used_cpu_sys`, seconds.
     pub(super) used: [Option<&'a str>; 2],
-    /// `process_id`.
     pub(super) pid: Option<u32>,
     /// `uptime_in_seconds`.
     pub(super) uptime: Option<u64>,

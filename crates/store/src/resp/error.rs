@@ -10,72 +10,24 @@ use crate::tier::{Fault, TierError};
 /// Why a call to a store failed. Addresses in it have no passwords.
 #[derive(Debug, thiserror::Error)]
 pub enum RespError {
-    /// The address makes no sense.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The layout makes no sense.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A setting makes no sense.
     #[error("store {place}: {problem}")]
-    Setting {
-        /// The store.
-        place: String,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-    /// TLS cannot be set up or failed.
+    Setting { place: String, problem: String },
     #[error("store {place}: {}", tls_text(error))]
-    Tls {
-        /// The store.
-        place: String,
-        /// What happened.
-        error: TlsError,
-    },
-    /// The deadline passed.
+    Tls { place: String, error: TlsError },
     #[error("store {place}: no answer in time while {doing}")]
-    Timeout {
-        /// The store.
-        place: String,
-        /// What was being done.
-        doing: &'static str,
-    },
-    /// No more callers may wait.
+    Timeout { place: String, doing: &'static str },
     #[error("store {place}: {waiting} callers wait for a connection: give it more connections")]
-    Busy {
-        /// The store.
-        place: String,
-        /// How many wait.
-        waiting: usize,
-    },
-    /// There is no connection, or it broke.
+    Busy { place: String, waiting: usize },
     #[error("store {place}: {why}")]
-    Disconnected {
-        /// The store.
-        place: String,
-        /// What the system says, and what to do.
-        why: String,
-    },
-    /// What came is not RESP, or answers something else.
+    Disconnected { place: String, why: String },
     #[error("store {place}: this is not what a RESP store says: {why}")]
-    Protocol {
-        /// The store.
-        place: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The store refuses.
+    Protocol { place: String, why: String },
     #[error("store {place} refuses: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
-    Refused {
-        /// The store.
-        place: String,
-        /// What it says.
-        why: String,
-        /// What to do.
-        remedy: &'static str,
-        /// Of what kind the refusal is.
-        refusal: Refusal,
-    },
+    Refused { place: String, why: String, remedy: &'static str, refusal: Refusal },
 }
 
 impl RespError {
@@ -105,7 +57,6 @@ impl RespError {
         )
     }
 
-    /// What it counts as.
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Address(_) | Self::Layout(_) | Self::Setting { .. } => Fault::Refused,
@@ -122,7 +73,6 @@ impl RespError {
         }
     }
 
-    /// As an error of the tier at `place`.
     pub(crate) fn of_tier(&self, place: &str) -> TierError {
         TierError { fault: self.fault(), place: place.to_owned(), problem: self.to_string() }
     }

@@ -20,18 +20,14 @@ use crate::held_in::held_in;
 /// Who made the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Product {
-    /// Redis.
     Redis,
-    /// Valkey.
     Valkey,
-    /// Apache Kvrocks.
     Kvrocks,
     /// Something else that speaks RESP.
     Other,
 }
 
 impl Product {
-    /// The product that a word names.
     pub fn named(word: &str) -> Self {
         let all = [Self::Redis, Self::Valkey, Self::Kvrocks];
         all.into_iter().find(|product| product.name() == word).unwrap_or(Self::Other)
@@ -62,9 +58,7 @@ impl fmt::Display for Product {
 /// Keys of all databases of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keyspace {
-    /// All of them.
     pub keys: u64,
-    /// Those that have a life.
     pub with_life: u64,
 }
 
@@ -90,14 +84,10 @@ impl Keyspace {
     }
 }
 
-/// What one server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
-    /// Its address.
     pub place: String,
-    /// Who made it.
     pub product: Product,
-    /// Its version.
     pub version: String,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: String,
@@ -141,16 +131,12 @@ pub struct ServerReport {
     pub persistence: Option<bool>,
     /// Threads that read and write sockets; nothing where it does not say.
     pub io_threads: Option<u32>,
-    /// Connected clients.
     pub clients: u64,
-    /// Bytes it received.
     pub input_bytes: u64,
-    /// Bytes it sent.
     pub output_bytes: u64,
     /// Processor time of its own, user and system, nanoseconds; nothing where it is not known to
     /// parts of a second.
     pub cpu_ns: Option<u64>,
-    /// Memory of its machine.
     pub machine_memory: Option<Bytes>,
     /// What the `RocksDB` in it counts; nothing of other products.
     pub rocksdb: Option<RocksDbFigures>,
@@ -160,7 +146,6 @@ pub struct ServerReport {
 /// without the right, a disk that cannot be written, too few replicas.
 const REFUSED_WRITES: [&str; 5] = ["OOM", "READONLY", "NOPERM", "MISCONF", "NOREPLICAS"];
 
-/// What a store says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreReport {
     /// Its servers: one, or the masters of a cluster.
@@ -168,7 +153,6 @@ pub struct StoreReport {
     /// Chunks of the layout, counted key by key; nothing where no layout was asked for, and where a
     /// server's `SCAN` is not known to find its keys.
     pub layout_chunks: Option<u64>,
-    /// One key of them.
     pub layout_example: Option<String>,
 }
 
@@ -237,7 +221,6 @@ impl StoreReport {
 }
 
 impl ServerReport {
-    /// Reads the text of `INFO`.
     pub fn read(text: &str, place: &str, is_local: bool) -> Self {
         let fields = fields(text);
         let word = |key: &str| fields.get(key).copied().unwrap_or_default();
@@ -311,7 +294,6 @@ impl ServerReport {
         Some(Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/')))
     }
 
-    /// What holds its values.
     pub fn values_in(&self) -> HeldIn {
         if self.product.keeps_in_memory() {
             return HeldIn::Memory;
@@ -327,7 +309,6 @@ impl ServerReport {
     }
 }
 
-/// Asks every server.
 pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
     each(fleet, deadline, |connection| ask(connection, deadline))
 }
@@ -442,7 +423,6 @@ fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
     Some((error.to_owned(), value.strip_prefix("count=")?.parse().ok()?))
 }
 
-/// The fields of the text of `INFO`.
 fn fields(text: &str) -> BTreeMap<&str, &str> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(key, value)| (key, value.trim())).collect()

@@ -204,7 +204,6 @@ pub(super) enum Question {
     Touch,
     /// Remove it, and free its memory on another thread.
     Unlink,
-    /// Remove it.
     Del,
 }
 
@@ -230,9 +229,7 @@ impl Question {
 /// What became of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// Not asked yet.
     Pending,
-    /// A key was there, or was not.
     Known(bool),
     /// The server does not have the command.
     Unknown,

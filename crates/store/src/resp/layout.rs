@@ -25,20 +25,15 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// What is wrong with a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// A namespace with other characters would touch keys of others.
     #[error("namespace {0:?}: give 1 to 64 characters of a-z, A-Z, 0-9, '.', '_' and '-'")]
     Namespace(String),
-    /// A name cannot be part of a key.
     #[error("{what} {name:?}: give 1 to {NAME_BYTES_MAX} bytes without control characters{extra}")]
     Name {
-        /// What is named.
         what: &'static str,
-        /// The name.
         name: String,
         /// What else it must not have.
         extra: &'static str,
     },
-    /// The size does not fit the metadata.
     #[error("a block of {0} bytes is too large for LMCache's metadata (below 2 GiB)")]
     Size(usize),
 }
@@ -61,7 +56,6 @@ pub enum LmcacheDtype {
 }
 
 impl LmcacheDtype {
-    /// All.
     const ALL: [Self; 6] =
         [Self::Half, Self::Bfloat16, Self::Float, Self::Uint8, Self::Fp8E4m3fn, Self::Fp8E5m2];
 
@@ -97,9 +91,7 @@ pub struct LmcacheWorker {
     pub model: String,
     /// Tensor-parallel workers in all.
     pub world_size: u32,
-    /// Which one.
     pub worker: u32,
-    /// Element type.
     pub dtype: LmcacheDtype,
 }
 
@@ -237,7 +229,6 @@ impl Layout {
         }
     }
 
-    /// Appends a key of a chunk.
     pub fn key(&self, hash: &ChunkHash, part: Part, out: &mut Vec<u8>) {
         self.prefix(out);
         match self {
@@ -313,7 +304,6 @@ impl Layout {
         self.reader().parse(key)
     }
 
-    /// Reads many keys.
     pub(super) fn reader(&self) -> Reader<'_> {
         let mut prefix = Vec::new();
         self.prefix(&mut prefix);
@@ -407,7 +397,6 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// See [`Layout::parse`].
     pub(super) fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
         self.layout.parse_rest(key.strip_prefix(self.prefix.as_slice())?)
     }
@@ -477,7 +466,6 @@ fn without_suffix(text: &[u8]) -> Option<(&[u8], Part)> {
     parts.into_iter().find_map(|part| Some((text.strip_suffix(part.suffix())?, part)))
 }
 
-/// `{hash:x}@{dtype}`.
 fn short_hash(text: &[u8], dtype: LmcacheDtype) -> Option<ChunkHash> {
     let text = text.strip_suffix(dtype.name().as_bytes())?.strip_suffix(b"@")?;
     let canonical = matches!(text, [b'0'] | [b'1'..=b'9' | b'a'..=b'f', ..]);
@@ -493,7 +481,6 @@ fn short_hash(text: &[u8], dtype: LmcacheDtype) -> Option<ChunkHash> {
     Some(ChunkHash(hash))
 }
 
-/// The layout for people.
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut prefix = Vec::new();

@@ -69,7 +69,6 @@ pub(super) fn get(fleet: &Fleet, deadline: Instant) -> Result<Option<String>, Re
     })
 }
 
-/// Removes the mark where it is this one.
 pub(super) fn remove(fleet: &Fleet, mark: &str, deadline: Instant) -> Result<(), RespError> {
     if get(fleet, deadline)?.as_deref() != Some(mark) {
         return Ok(());

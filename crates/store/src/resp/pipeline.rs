@@ -37,21 +37,16 @@ pub(crate) const ASIDE_BYTES_MAX: usize = 128;
 /// What came for a command.
 #[derive(Debug)]
 pub(crate) enum Answer<'a> {
-    /// A status.
     Status,
-    /// A number.
     Integer(i64),
-    /// There is nothing.
     Null,
     /// The body was taken; these are the bytes of it that are not the block's.
     Body(&'a [u8]),
     /// There was a body of another length.
     WrongLength,
-    /// The server refuses.
     Refused(Refusal),
 }
 
-/// Where a body goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {
     /// So many bytes into the block, the rest aside.
@@ -62,7 +57,6 @@ pub(crate) enum Body {
 
 /// Commands with payloads and replies, by number.
 pub(crate) trait Job {
-    /// How many there are.
     fn commands(&self) -> u32;
     /// Whether a command is to be run.
     fn wants(&self, command: u32) -> bool;
@@ -89,7 +83,6 @@ pub(crate) trait Job {
     fn block(&mut self, _command: u32) -> &mut [u8] {
         &mut []
     }
-    /// A command is answered.
     fn answer(&mut self, command: u32, answer: Answer<'_>);
     /// A command is not answered, and will not be.
     fn fail(&mut self, command: u32, fault: Fault);
@@ -112,24 +105,17 @@ pub(crate) struct Redirect {
 
 #[derive(Debug, Clone, Copy)]
 enum Piece {
-    /// Of the text, up to here.
     Text(usize),
-    /// The payload of a command.
     Payload(u32),
 }
 
 /// The body that is being received.
 #[derive(Debug, Clone, Copy, Default)]
 struct Receipt {
-    /// Bytes of it for the block.
     block: usize,
-    /// Bytes of it aside.
     aside: usize,
-    /// Bytes received.
     at: usize,
-    /// Nothing of it is kept.
     passed_over: bool,
-    /// It is the text of an error.
     is_error: bool,
 }
 
@@ -137,9 +123,7 @@ struct Receipt {
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(super) errands: Vec<Errand>,
-    /// Errands encoded.
     begun: usize,
-    /// Errands answered.
     answered: usize,
     /// The reply to `ASKING` has come.
     allowed: bool,
@@ -366,7 +350,6 @@ impl Connection {
         }
     }
 
-    /// What it waits for.
     fn interest(&self) -> rustix::event::PollFlags {
         let writes = self.pipe.has_output() || self.wire.wants_flush() || self.pipe.may_begin();
         interest(self.pipe.begun > self.pipe.answered, writes)

@@ -54,7 +54,6 @@ struct State {
 /// Whether attempts to connect make sense.
 #[derive(Debug, Default)]
 enum Breaker {
-    /// They do.
     #[default]
     Closed,
     /// One failed: none before `until`.

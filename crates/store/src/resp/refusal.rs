@@ -12,26 +12,22 @@ const TOO_LONG: [&str; 4] = [
     "value is too large",
 ];
 
-/// A refusal of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No memory, or no room on disk, and nothing may be evicted.
     Full,
     /// The slot has another home.
     Moved {
-        /// The slot.
         slot: u16,
         /// Its home; nothing where the server does not know its own name.
         to: Option<Endpoint>,
     },
     /// The key may have moved already: ask there, once.
     Ask {
-        /// Where.
         to: Option<Endpoint>,
     },
     /// The server says that it works later: it loads its data, or a slot is on its way.
     Later,
-    /// Part of a cluster is not there.
     ClusterDown,
     /// A password is missing or wrong.
     Password,
@@ -49,7 +45,6 @@ pub enum Refusal {
     WrongType,
     /// The server does not have the command.
     UnknownCommand,
-    /// Anything else.
     Other,
 }
 

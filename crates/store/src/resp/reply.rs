@@ -20,40 +20,29 @@ pub const ELEMENTS_MAX: u64 = 1 << 20;
 /// What is wrong with what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// A reply begins with a byte that no reply begins with.
     #[error("a reply begins with byte 0x{0:02x}")]
     Kind(u8),
-    /// A line is too long.
     #[error("a line is longer than {LINE_BYTES_MAX} bytes")]
     LongLine,
-    /// A line does not end with CR LF.
     #[error("a line ends without CR LF")]
     LineEnd,
-    /// A body is not followed by CR LF.
     #[error("a body is longer than its length says")]
     BodyEnd,
-    /// A number is none.
     #[error("a number is expected, not {0:?}")]
     Number(String),
-    /// A body or an aggregate is larger than allowed.
     #[error("a length of {0} is above the limit")]
     TooLong(u64),
-    /// Too many levels.
     #[error("more than {DEPTH_MAX} levels of nesting")]
     TooDeep,
-    /// A reply of another kind than the command has.
     #[error("a reply of another kind than the command has: {0}")]
     Unexpected(&'static str),
 }
 
-/// Kinds of aggregates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregate {
-    /// In order.
     Array,
     /// Keys and values in turns.
     Map,
-    /// Without order.
     Set,
 }
 
@@ -62,32 +51,23 @@ pub enum Aggregate {
 pub enum Event<'a> {
     /// A status such as `OK`.
     Simple(&'a [u8]),
-    /// The server refuses.
     Error(&'a [u8]),
-    /// An integer.
     Integer(i64),
-    /// Nothing.
     Null,
-    /// A truth value.
     Boolean(bool),
     /// A floating-point or big number, as its text.
     Number(&'a [u8]),
     /// A body of so many bytes begins.
     Body {
-        /// Bytes to come.
         length: u64,
         /// Whether it is the text of an error.
         is_error: bool,
     },
-    /// Bytes of it.
     Part(&'a [u8]),
-    /// It ends.
     End,
     /// So many elements follow (of a map: keys and values counted).
     Aggregate {
-        /// Which kind.
         kind: Aggregate,
-        /// Elements.
         elements: u64,
     },
 }
@@ -96,20 +76,17 @@ pub enum Event<'a> {
 enum State {
     /// Between elements, or inside a line that is being kept.
     Line,
-    /// Inside a body.
     Body(u64),
     /// Behind a body: so many bytes of CR LF are missing.
     Ending(u8),
 }
 
-/// A line, whole.
 enum Line<'a> {
     Fed(&'a [u8]),
     /// It is in the decoder's buffer.
     Kept,
 }
 
-/// The decoder of one connection.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,

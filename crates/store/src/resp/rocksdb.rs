@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// A figure of `RocksDB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RocksDbFigure {
     /// Reads answered by what is not flushed yet.
@@ -22,7 +21,6 @@ pub enum RocksDbFigure {
     BlockCacheHits,
     /// Data blocks of files that were not.
     BlockCacheMisses,
-    /// Calls of `Get`.
     Gets,
     /// Time in them, microseconds, summed over threads.
     GetMicros,
@@ -33,23 +31,16 @@ pub enum RocksDbFigure {
     FileReadMicros,
     /// Bytes of values that were asked for and found.
     ReadBytes,
-    /// Bytes of values that were written.
     WrittenBytes,
-    /// Bytes written to the log.
     LogBytes,
     /// Bytes that flushes wrote, blob files with them.
     FlushedBytes,
-    /// Bytes that compactions read.
     CompactionReadBytes,
     /// Bytes that compactions wrote, blob files with them.
     CompactionWrittenBytes,
-    /// Bytes read from blob files.
     BlobReadBytes,
-    /// Bytes written to blob files.
     BlobWrittenBytes,
-    /// Flushes.
     Flushes,
-    /// Compactions.
     Compactions,
     /// How often writes were slowed down: too many files in level 0, memtables or bytes to compact.
     Slowdowns,
@@ -57,21 +48,15 @@ pub enum RocksDbFigure {
     Stops,
     /// Time for which writes were held up, microseconds.
     StallMicros,
-    /// Bytes that are not flushed.
     MemtableBytes,
-    /// Memtables that wait for their flush.
     WaitingMemtables,
-    /// Bytes in the block cache.
     BlockCacheBytes,
     /// Bytes that compactions would have to write.
     PendingCompactionBytes,
-    /// Flushes under way.
     RunningFlushes,
-    /// Compactions under way.
     RunningCompactions,
 }
 
-/// Where `STATS` has a figure.
 #[derive(Debug, Clone, Copy)]
 enum Stat {
     Ticker(&'static str),
@@ -188,7 +173,6 @@ const SOURCES: [Source; 27] = [
 ];
 
 impl RocksDbFigure {
-    /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         SOURCES.iter().map(|source| source.figure)
     }
@@ -228,7 +212,6 @@ impl RocksDbFigures {
         (!figures.is_empty()).then_some(Self(figures))
     }
 
-    /// One of them.
     pub fn get(&self, figure: RocksDbFigure) -> Option<u64> {
         self.0.get(&figure).copied()
     }

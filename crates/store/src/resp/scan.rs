@@ -87,12 +87,10 @@ impl Proven {
     }
 }
 
-/// What was counted.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// Chunks; nothing where a server's `SCAN` is not known to find such keys.
     pub(super) chunks: Option<u64>,
-    /// One of their keys.
     pub(super) example: Option<String>,
 }
 

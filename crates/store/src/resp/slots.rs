@@ -3,7 +3,6 @@
 use super::address::Endpoint;
 use super::value::Value;
 
-/// Slots of a cluster.
 pub const SLOTS: usize = 16384;
 
 /// CRC16 of the XMODEM kind (polynomial 0x1021), as the cluster specification says.
@@ -40,11 +39,9 @@ pub fn slot(key: &[u8]) -> u16 {
 /// Slots of one master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// First slot.
     pub first: u16,
     /// Last slot, itself counted.
     pub last: u16,
-    /// The master.
     pub master: Endpoint,
 }
 

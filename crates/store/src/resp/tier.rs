@@ -36,11 +36,9 @@ const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// What a tier on a RESP store is.
 #[derive(Debug, Clone)]
 pub struct RespOptions {
-    /// Where the store is.
     pub address: Address,
     /// How chunks are named.
     pub layout: Layout,
-    /// Bytes of every block.
     pub block_bytes: usize,
     /// Connections, at most, per server.
     pub connections: usize,
@@ -58,7 +56,6 @@ pub struct RespOptions {
 }
 
 impl RespOptions {
-    /// The usual options.
     pub fn new(address: Address, layout: Layout, block_bytes: usize) -> Self {
         let touch = matches!(layout, Layout::Weir { .. });
         Self {
@@ -136,7 +133,6 @@ impl RespTier {
         })
     }
 
-    /// What it was made with.
     pub const fn options(&self) -> &RespOptions {
         &self.options
     }
@@ -164,7 +160,6 @@ impl RespTier {
         mark::set(&self.fleet, who, over, life, deadline)
     }
 
-    /// Who has marked the store.
     pub fn marked(&self, deadline: Instant) -> Result<Option<String>, RespError> {
         mark::get(&self.fleet, deadline)
     }

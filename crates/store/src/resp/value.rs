@@ -5,18 +5,13 @@ use super::reply::{Aggregate, DEPTH_MAX, Event, ProtocolError};
 /// Bytes of one reply: a `SCAN` of a thousand long keys is below 1 MiB.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 
-/// A reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Nothing.
     Null,
-    /// An integer.
     Integer(i64),
-    /// A truth value.
     Boolean(bool),
     /// A status, a string or the text of a number.
     Text(Vec<u8>),
-    /// The server refuses.
     Error(String),
     /// Elements; of a map, keys and values in turns, as RESP2 has it.
     Array(Vec<Value>),
@@ -31,7 +26,6 @@ impl Value {
         }
     }
 
-    /// As an integer, where it is one.
     pub const fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(value) => Some(*value),
@@ -39,7 +33,6 @@ impl Value {
         }
     }
 
-    /// Its elements; none where it has none.
     pub fn elements(&self) -> &[Self] {
         match self {
             Self::Array(elements) => elements,
@@ -54,7 +47,6 @@ impl Value {
     }
 }
 
-/// Puts events together.
 #[derive(Debug, Default)]
 pub struct Builder {
     open: Vec<(Vec<Value>, u64)>,

@@ -24,7 +24,6 @@ const TLS_FEED: usize = 64 << 10;
 /// Bytes of one read below TLS.
 const TLS_READ: usize = 64 << 10;
 
-/// A connected stream.
 #[derive(Debug)]
 pub(crate) struct Wire {
     fd: OwnedFd,
@@ -33,10 +32,8 @@ pub(crate) struct Wire {
     tls: Option<Box<Tls>>,
 }
 
-/// What moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// Bytes.
     pub(crate) bytes: usize,
     /// Whether more might move at once; if not, one has to wait.
     pub(crate) more: bool,
@@ -291,7 +288,6 @@ impl Wire {
     }
 }
 
-/// What to wait for.
 pub(crate) fn interest(read: bool, write: bool) -> PollFlags {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, read);

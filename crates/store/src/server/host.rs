@@ -73,7 +73,6 @@ impl Stream {
         };
     }
 
-    /// Writes all slices.
     pub(super) fn write_slices(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         while !slices.is_empty() {
             match self.write_vectored(slices) {

@@ -133,12 +133,10 @@ impl StoreServer {
         }
     }
 
-    /// Which product it is.
     pub const fn product(&self) -> Product {
         self.product
     }
 
-    /// Where it listens.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -153,12 +151,10 @@ impl StoreServer {
         self.plain
     }
 
-    /// Its scratch folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

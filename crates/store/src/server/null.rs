@@ -18,7 +18,6 @@ const LINE_MAX: usize = 64;
 const ARGUMENTS_MAX: u64 = 4096;
 /// Longest argument that is looked at; longer ones are values.
 const WORD_MAX: usize = 32;
-/// Longest argument.
 const ARGUMENT_MAX: u64 = 512 << 20;
 /// Commands after which processor time is noted.
 const NOTE_EVERY: u32 = 32;
@@ -51,12 +50,10 @@ impl NullServer {
         Ok(Self { host: Host::start(unix, serve)?, value_bytes })
     }
 
-    /// Where it listens.
     pub const fn endpoint(&self) -> &Endpoint {
         self.host.endpoint()
     }
 
-    /// Its address.
     pub fn address(&self) -> Address {
         Address {
             endpoints: vec![self.endpoint().clone()],

@@ -17,7 +17,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// A running child.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,

@@ -15,12 +15,10 @@ pub const HEADER_BYTES: usize = 16;
 const SINK: u64 = 1;
 /// The server sends bytes.
 const SOURCE: u64 = 2;
-/// Largest block.
 const BLOCK_MAX: u64 = 1 << 30;
 /// Blocks that are on their way together: their headers fit into any socket's buffers, so that
 /// nobody waits for somebody who waits.
 const BATCH: usize = 256;
-/// Bytes of one read of the sink.
 const READ_BYTES: usize = 256 << 10;
 
 /// The other end, in threads of this process.
@@ -50,7 +48,6 @@ impl RawServer {
         Ok(Self { host: Host::start(unix, serve)? })
     }
 
-    /// Where it listens.
     pub const fn endpoint(&self) -> &Endpoint {
         self.host.endpoint()
     }
@@ -108,7 +105,6 @@ impl std::fmt::Debug for RawClient {
 }
 
 impl RawClient {
-    /// Connects.
     pub fn connect(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
         Stream::connect(endpoint, patience).map(|stream| Self { stream })
     }

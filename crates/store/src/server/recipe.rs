@@ -9,7 +9,6 @@ use weir_model::Bytes;
 
 use crate::resp::{Endpoint, Product, Secret};
 
-/// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
     /// On a free port of 127.0.0.1.
@@ -23,9 +22,7 @@ pub enum Listen {
 /// The files of a server that speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Its certificate, PEM.
     pub certificate: PathBuf,
-    /// The key of it, PEM.
     pub key: PathBuf,
     /// Certificates of those who issue, PEM.
     pub authorities: PathBuf,
@@ -34,7 +31,6 @@ pub struct TlsFiles {
 /// What a store of our own is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// Where it listens.
     pub listen: Listen,
     /// Bytes it may hold: memory, or disk for Kvrocks (in whole GiB, rounded up).
     pub capacity: Option<Bytes>,
@@ -126,7 +122,6 @@ impl StoreSettings {
         lines
     }
 
-    /// The whole configuration.
     pub(super) fn config(
         &self,
         product: Product,

@@ -26,7 +26,6 @@ const GONE: Duration = Duration::from_millis(20);
 /// Patience with a port that somebody else took meanwhile.
 const REBIND: Duration = Duration::from_secs(10);
 
-/// Which release it behaves as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     /// Up to 2.10: `MATCH` is a literal prefix.
@@ -56,7 +55,6 @@ pub struct ScriptedKvrocks {
     threads: Option<Threads>,
 }
 
-/// What all connections share.
 #[derive(Debug)]
 struct Shared {
     release: Release,

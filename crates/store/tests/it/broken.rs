@@ -21,7 +21,6 @@ enum Break {
     Fabricates,
     /// Outcomes of a batch stand in another order.
     Reorders,
-    /// Removing does nothing.
     KeepsRemoved,
     /// Clearing leaves what was stored last.
     KeepsCleared,

@@ -21,7 +21,6 @@ const BLOCK_BYTES: usize = 8192;
 const CAPACITY: u32 = 32;
 /// Where a child process finds its folder.
 const FOLDER: &str = "WEIR_STORE_TEST_FOLDER";
-/// Which engine it takes.
 const ENGINE: &str = "WEIR_STORE_TEST_ENGINE";
 
 fn options(folder: &Path) -> DiskOptions {

@@ -139,7 +139,6 @@ proptest! {
         prop_assert_eq!(decode(&bytes, &[]).0, vec![wanted]);
     }
 
-    /// Bodies may go past the decoder, in any portions.
     #[test]
     fn bodies_may_go_past(length in 0_usize..5000, portion in 1_usize..900) {
         let mut decoder = Decoder::new();

@@ -17,13 +17,10 @@ use crate::resp_fixture::{get, later, layout, options, put, store, tier, within}
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Harm {
     None,
-    /// The connection ends.
     Cut(u64),
-    /// A bit is turned.
     Turn(u64, u8),
     /// Nothing more comes, but the connection stays.
     Silence(u64),
-    /// Every piece is late.
     Late(Duration),
 }
 

@@ -21,7 +21,6 @@ enum Action {
     Read(Vec<(u64, u32)>, u32),
     /// The n-th read ends; it was a use.
     EndRead(usize),
-    /// So many chunks are evicted.
     Evict(u32),
 }
 

@@ -111,7 +111,6 @@ fn prepared(caches: &[Emptied]) -> Vec<String> {
     .collect()
 }
 
-/// A cache with what was counted of it.
 fn counted(cache: &Emptied) -> String {
     let place = &cache.place;
     let before = cache.before.map_or_else(String::new, |before| format!(", {before} before"));

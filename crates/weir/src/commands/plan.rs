@@ -24,7 +24,6 @@ pub(crate) fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
-/// The plan in words.
 pub(crate) fn overview(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(

@@ -106,7 +106,6 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the process is there, dead or alive");
@@ -125,7 +124,6 @@ impl Running {
         }
     }
 
-    /// Waits for the end.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {

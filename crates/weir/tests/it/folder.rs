@@ -22,7 +22,6 @@ pub(crate) fn with_small() -> tempfile::TempDir {
     folder
 }
 
-/// Path of one of the examples.
 pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
@@ -80,7 +79,6 @@ pub(crate) fn complete_cells(run: &Path) -> Vec<String> {
     found
 }
 
-/// Cells that the plan of a run has.
 pub(crate) fn planned_cells(run: &Path) -> usize {
     json(&run.join("plan.json"))["cells"].as_array().expect("a list of cells").len()
 }

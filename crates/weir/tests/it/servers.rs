@@ -18,7 +18,6 @@ use crate::folder::json;
 const REFUSED: &str = "cells are refused";
 const SECRET: &str = "S3CRET-value";
 
-/// One request.
 struct Asked {
     path: String,
     body: Value,

@@ -188,7 +188,6 @@ fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
     assert_eq!(size, weir_store::resp::value::Value::Integer(0));
 }
 
-/// Calls a client's command.
 pub(crate) fn call(client: &StoreClient, words: &[&str]) -> weir_store::resp::value::Value {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     client.call(&words, std::time::Instant::now() + Duration::from_secs(20)).unwrap()

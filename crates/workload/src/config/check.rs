@@ -20,7 +20,6 @@ const MAX_BLOCK_TOKENS: u32 = 1 << 20;
 pub const MAX_TURNS: u32 = 1_000;
 /// Most turns of a session with all its sub-agents.
 pub const MAX_SESSION_TURNS: u64 = 4_000;
-/// Most documents in one prompt.
 pub const MAX_DOCUMENTS_PER_PROMPT: u32 = 1_000;
 
 impl WorkloadConfig {
@@ -157,7 +156,6 @@ impl WorkloadConfig {
 }
 
 impl Count {
-    /// An absolute count for so many users.
     const fn resolved(self, users: u32) -> Self {
         match self {
             Self::Absolute(count) => Self::Absolute(count),
@@ -205,7 +203,6 @@ impl Count {
     }
 }
 
-/// Keys of one section.
 struct Section(&'static str);
 
 impl Section {

@@ -41,7 +41,6 @@ impl Serialize for Count {
     }
 }
 
-/// A map with one key.
 fn one_key<S: Serializer>(
     serializer: S,
     key: &str,
@@ -255,7 +254,6 @@ impl JsonSchema for Length {
     }
 }
 
-/// Names of the forms of a draw.
 const DRAW_FORMS: &[&str] = &["uniform", "round-robin", "zipf"];
 
 #[derive(Serialize, Deserialize, JsonSchema)]

@@ -53,7 +53,6 @@ impl Sessions {
         slot
     }
 
-    /// The session in a place.
     pub(super) fn get(&self, slot: SessionSlot) -> &Session {
         let active = self.active[slot.0 as usize].as_ref();
         &active.expect("a slot is asked for while its session is under way").session
@@ -87,7 +86,6 @@ impl Sessions {
         false
     }
 
-    /// Sessions under way.
     pub(super) const fn under_way(&self) -> u32 {
         self.under_way
     }

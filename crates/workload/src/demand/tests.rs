@@ -7,7 +7,6 @@ use super::*;
 use crate::arrival::{Arrivals, Ramp};
 use crate::session::Turn;
 
-/// Sessions made beforehand.
 struct Listed(std::vec::IntoIter<Session>);
 
 impl SessionSource for Listed {

@@ -22,7 +22,6 @@ pub struct AgenticSource {
 }
 
 impl AgenticSource {
-    /// Checks the configuration.
     pub fn new(config: Agentic, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::Agentic(config.clone()).validate()?;
         Ok(Self { config, seed, next: 0 })

@@ -27,7 +27,6 @@ impl PrivateContents {
         content
     }
 
-    /// The same, as a piece.
     pub(super) fn piece(&mut self, tokens: u32) -> Piece {
         Piece::new(self.content(), tokens)
     }

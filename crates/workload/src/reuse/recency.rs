@@ -18,7 +18,6 @@ pub(super) struct Recency {
     sums: Vec<u64>,
     /// The entry at each position, and its tokens.
     used: Vec<(Entry, u32)>,
-    /// Each entry's position.
     position: Vec<u32>,
     total: u64,
 }

@@ -17,7 +17,6 @@ use super::dialect::Dialect;
 use crate::config::{MAX_REQUEST_TOKENS, TraceFormat};
 use crate::error::WorkloadError;
 
-/// The columns, in order.
 const COLUMNS: [&str; 3] = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"];
 
 /// Timestamps are counted from here; only differences matter.
@@ -100,7 +99,6 @@ impl Reader {
         }))
     }
 
-    /// A column as a number of tokens.
     fn tokens(&self, line: u64, column: usize) -> Result<u32, WorkloadError> {
         let text = &self.record[column];
         match text.parse() {

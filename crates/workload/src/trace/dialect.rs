@@ -22,7 +22,6 @@ pub(super) struct Dialect {
     name: &'static str,
     /// Keys or columns that tell it; all must be there.
     marks: &'static [&'static str],
-    /// A key that it lacks.
     lacks: Option<&'static str>,
     /// The format that reads it, where there is one.
     pub(super) format: Option<TraceFormat>,
@@ -66,7 +65,6 @@ const DIALECTS: [Dialect; 22] = [
 ];
 
 impl Dialect {
-    /// The dialect with these keys.
     pub(super) fn of(keys: &BTreeSet<String>) -> Option<Self> {
         let has = |key: &str| keys.contains(key);
         DIALECTS.into_iter().find(|dialect| {

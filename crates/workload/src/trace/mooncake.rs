@@ -37,7 +37,6 @@ const REMEDY: &str = "get a Mooncake trace, for example conversation_trace.jsonl
 pub(super) enum Stamp {
     /// Without a decimal point.
     Whole(i64),
-    /// With one.
     Fraction(f64),
 }
 
@@ -57,7 +56,6 @@ impl Stamp {
 /// One request as it is written.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// When it came.
     pub(super) timestamp: Stamp,
     /// Tokens of its prompt.
     pub(super) input_length: u32,
@@ -174,7 +172,6 @@ impl Rows {
         Ok(Self { path, text, line: 0, buffer, keys })
     }
 
-    /// Keys of all rows so far.
     pub(super) fn keys(&self) -> &BTreeSet<String> {
         &self.keys
     }
@@ -204,7 +201,6 @@ impl Rows {
         }
     }
 
-    /// The row in the buffer.
     fn row(&mut self) -> Result<Row, WorkloadError> {
         let mut deserializer = serde_json::Deserializer::from_slice(&self.buffer);
         let fields = Fields { keys: Some(&mut self.keys), ..Fields::default() };

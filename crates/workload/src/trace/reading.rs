@@ -20,9 +20,7 @@ use crate::error::WorkloadError;
 /// How the numbers of a trace are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
-    /// Tokens of a block.
     pub block_tokens: u32,
-    /// Unit of the times.
     pub unit: TimeUnit,
 }
 
@@ -93,7 +91,6 @@ pub enum Basis {
     Unused,
 }
 
-/// How a trace is read, and why so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceReading {
@@ -101,13 +98,10 @@ pub struct TraceReading {
     pub path: String,
     /// Requests read, those that the context cannot hold included.
     pub requests: u64,
-    /// Tokens of a block.
     pub block_tokens: u32,
     /// Where they are known from.
     pub block_basis: Basis,
-    /// Unit of the times.
     pub time_unit: TimeUnit,
-    /// Where it is known from.
     pub unit_basis: Basis,
     /// From the first request to the last, at the trace's own speed; nothing where its times are
     /// not played.

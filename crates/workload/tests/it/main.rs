@@ -46,21 +46,17 @@ pub fn source(yaml: &str, seed: u64) -> Source {
     open(&workload(yaml), &options(seed)).unwrap_or_else(|error| panic!("{yaml}: {error}"))
 }
 
-/// The first sessions.
 pub fn take(source: &mut dyn SessionSource, n: usize) -> Vec<Session> {
     std::iter::from_fn(|| source.next_session()).take(n).collect()
 }
 
-/// The message of an error.
 pub fn message<T: std::fmt::Debug>(result: Result<T, WorkloadError>) -> String {
     result.unwrap_err().to_string()
 }
 
-/// Prefixes with conversations.
 pub const SHARED_PREFIX: &str = "shared-prefix: {prefixes: 12, draw: {zipf: {exponent: 1.1}}, \
     prefix_tokens: 1000, turns: 4, prompt_tokens: {normal: {mean: 140, stddev: 30, min: 16, \
     max: 400}}, output_tokens: {lognormal: {median: 90, sigma: 0.7, min: 1, max: 600}}, think: 2s}";
-/// Documents with questions.
 pub const LONG_CONTEXT: &str = "long-context: {documents: 20, draw: uniform, document_tokens: \
     {uniform: {min: 200, max: 900}}, documents_per_prompt: 2, system_tokens: 50, questions: 3, \
     question_tokens: 30, output_tokens: {fixed: 64}, think: 500ms}";

@@ -4,7 +4,6 @@ use weir_workload::{Session, SessionSource, Turn, profile, profile_interleaved};
 
 use crate::{SHARED_PREFIX, source, take};
 
-/// Sessions of a list.
 struct Listed(std::vec::IntoIter<Session>);
 
 impl SessionSource for Listed {

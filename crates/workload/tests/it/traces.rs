@@ -29,7 +29,6 @@ impl Folder {
         open(&config, &options)
     }
 
-    /// The error's message, with `FOLDER` for this folder.
     fn error(&self, more: &str) -> String {
         let message = self.open(more, 40_960).unwrap_err().to_string();
         message.replace(self.0.path().to_str().unwrap(), "FOLDER")

@@ -16,7 +16,6 @@ use super::timing::{Grid, Interval, concurrency, rate};
 use crate::figures::Stream;
 use weir_record::RecordError;
 
-/// Counts of requests.
 pub(super) type Totals = ByStatus<u64>;
 
 #[derive(Serialize)]
@@ -138,14 +137,12 @@ fn values(groups: &Groups<'_>, value: impl Fn(&Seen) -> Option<f64>) -> StatusSu
     ByStatus::of(lists, Summary::of)
 }
 
-/// A weighted value per request that has one.
 fn weighted(groups: &Groups<'_>, value: impl Fn(&Seen) -> Option<Weighted>) -> StatusSummary {
     let lists =
         groups.each_ref().map(|group| group.iter().filter_map(|request| value(request)).collect());
     ByStatus::of(lists, |values| Summary::weighted(values, None))
 }
 
-/// Several weighted values per request.
 fn several(groups: &Groups<'_>, value: impl Fn(&Seen) -> Vec<Weighted>) -> StatusSummary {
     let lists =
         groups.each_ref().map(|group| group.iter().flat_map(|request| value(request)).collect());

@@ -180,7 +180,6 @@ pub(super) fn scenario(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     })
 }
 
-/// The benchmark's `config`.
 pub(super) fn benchmark(input: &ExportInput<'_>) -> Value {
     let run = format!("{}-{}", TOOL.0, input.started_unix_ns);
     json!({

@@ -47,7 +47,6 @@ pub(super) type StatusSummary = ByStatus<Summary>;
 /// A value and how much it weighs.
 pub(super) type Weighted = (f64, f64);
 
-/// One distribution.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) mean: f64,

@@ -120,7 +120,6 @@ fn has_nested(part: &Value) -> bool {
 /// Keys of the language model's part, with the defaults of its family.
 pub(super) struct Keys<'a> {
     map: &'a Map<String, Value>,
-    /// The whole file.
     pub(super) document: &'a Value,
     /// `model_type` of the part, or of the file where the part has none.
     pub(super) family: &'a str,

@@ -173,7 +173,6 @@ const TELLING: &[&str] = &[
     "attention_pattern",
 ];
 
-/// The kind of each layer of the model.
 pub(super) fn of_layers(keys: &Keys<'_>) -> Result<Vec<LayerKind>, String> {
     refuse_unknown(keys)?;
     let count = match layer_count(keys)? {
@@ -338,7 +337,6 @@ fn every(count: usize, interval: usize, nth: LayerKind, others: LayerKind) -> Ve
     (1..=count).map(|number| if number.is_multiple_of(interval) { nth } else { others }).collect()
 }
 
-/// Kinds that follow from a layer's number.
 fn by_position(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, String> {
     if let Some(interval) = keys.number("full_attention_interval")? {
         return Ok(Some(every(count, interval as usize, LayerKind::Full, LayerKind::Linear)));

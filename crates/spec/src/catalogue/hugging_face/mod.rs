@@ -22,7 +22,6 @@ use crate::error::SpecError;
 /// A model as its file describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelRead {
-    /// Its shape.
     pub shape: ModelShape,
     /// Why the weights are not known, where they are not.
     pub unknown_weights: Option<String>,
@@ -31,7 +30,6 @@ pub struct ModelRead {
 }
 
 impl ModelRead {
-    /// A model of the catalogue.
     pub fn of(shape: ModelShape) -> Self {
         Self { shape, unknown_weights: None, counted: None }
     }

@@ -79,7 +79,6 @@ fn unsaid(keys: &Keys<'_>, names: &[&str]) -> Option<String> {
     says.next().map(|(key, _)| format!("`{key}` says that they are quantised, and {missing}"))
 }
 
-/// Where a family keeps its experts.
 fn expert_module(family: &str) -> Option<&'static str> {
     let elsewhere = EXPERTS_ELSEWHERE.iter().find(|(of, _)| family.starts_with(of));
     let in_mlp = || EXPERTS_IN_MLP.iter().any(|of| family.starts_with(of));
@@ -95,7 +94,6 @@ pub(super) struct Quantization {
     read: f64,
     /// Parts or modules that stay in 16 bits.
     kept: Vec<ModuleName>,
-    /// Only the experts are quantised.
     experts_only: bool,
     /// Bytes per weight of the experts, where they are stored in another way.
     experts: Option<f64>,
@@ -103,12 +101,9 @@ pub(super) struct Quantization {
     expert_module: Option<&'static str>,
 }
 
-/// The names of modules that are kept.
 #[derive(Debug, Clone, PartialEq)]
 enum ModuleName {
-    /// A name, or the beginning of one.
     Name(String),
-    /// With `*` for any text.
     Glob(String),
 }
 
@@ -155,7 +150,6 @@ impl Quantization {
         }
     }
 
-    /// Bytes per weight of a part.
     fn stored(&self, of: &PartWeights) -> f64 {
         match of.part {
             ModelPart::Embedding | ModelPart::Head | ModelPart::Vision | ModelPart::Router => PLAIN,
@@ -245,7 +239,6 @@ fn choices(text: &str) -> Vec<String> {
     words.split('|').flat_map(|word| choices(&format!("{before}{word}{after}"))).collect()
 }
 
-/// Whether a text fits a glob with `*` for any text.
 fn fits(glob: &str, text: &str) -> bool {
     let Some((before, after)) = glob.split_once('*') else { return glob == text };
     let Some(rest) = text.strip_prefix(before) else { return false };

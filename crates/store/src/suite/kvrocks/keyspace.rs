@@ -158,7 +158,6 @@ impl Keyspace {
         }
     }
 
-    /// Whether it was there.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         self.unflushed += key.len() as u64 + OVERHEAD;
         self.entries.remove(key).is_some_and(|entry| !entry.is_over())

@@ -11,7 +11,6 @@ use rustix::time::{ClockId, clock_gettime};
 use super::keyspace::{Counters, Keyspace, Value, split_glob};
 use super::{Release, Shared};
 
-/// Commands that it has.
 pub(super) const KNOWN: &[&str] = &[
     "APPEND", "AUTH", "CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "DEL", "EXISTS", "FLUSHDB", "GET",
     "HELLO", "INFO", "LPUSH", "PING", "SCAN", "SELECT", "SET", "SETRANGE", "STATS", "STRLEN",

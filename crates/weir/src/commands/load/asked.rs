@@ -31,7 +31,6 @@ pub(super) fn request_timeout(args: &LoadArgs) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(limit.0))
 }
 
-/// The endpoint of the arguments.
 pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     let mut headers = std::collections::BTreeMap::new();
     for header in &args.client.headers {

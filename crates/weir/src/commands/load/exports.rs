@@ -14,11 +14,9 @@ use crate::exit::Mistake;
 use crate::printer::Printer;
 use crate::recorded;
 
-/// The files that are wanted.
 pub(super) struct Wanted(Vec<(Export, PathBuf)>);
 
 impl Wanted {
-    /// Reads the flags.
     pub(super) fn parse(flags: &[String]) -> Result<Self, Mistake> {
         let names: Vec<&str> = Export::ALL.iter().map(|export| export.name()).collect();
         let one = |flag: &String| {

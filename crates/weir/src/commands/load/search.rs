@@ -11,7 +11,6 @@ use crate::exit::Mistake;
 /// Neighbouring rates differ by this factor at most: the precision of the search.
 const STEP: f64 = 1.05;
 
-/// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Search {
     low: f64,

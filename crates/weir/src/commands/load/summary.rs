@@ -35,7 +35,6 @@ pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
     out
 }
 
-/// The results.
 pub(super) fn of(
     results: &Results<'_>,
     comparison: &Comparison,
@@ -209,7 +208,6 @@ fn notes(results: &Results<'_>) -> Vec<String> {
     notes
 }
 
-/// What a search found.
 pub(super) fn found(plan: &Plan, level: Option<usize>, share: f64) -> String {
     let levels = &plan.deployments[0].levels;
     let rate = |level: usize| match levels[level].load {

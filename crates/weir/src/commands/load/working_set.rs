@@ -26,7 +26,6 @@ pub(super) struct WorkingSets {
     prefix_tokens: u32,
 }
 
-/// One of them.
 #[derive(Debug, Clone, Copy)]
 struct WorkingSet {
     /// Multiple of the GPU cache.

@@ -8,7 +8,6 @@ use weir_probe::{Report, Work};
 use weir_report::ReportError;
 use weir_report::charts::{Chart, LineChart, Point, Series, Stroke, png_bytes, svg_text};
 
-/// The first colour that is none of a control.
 const FIRST_COLOUR: usize = 2;
 
 /// What is swept, and how a point is placed by it.
@@ -90,7 +89,6 @@ fn block(block: BlockSize) -> String {
     block.tokens.map_or_else(|| block.bytes.to_string(), |tokens| format!("{tokens} tokens"))
 }
 
-/// The charts as files.
 pub(super) fn files(report: &Report) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let mut files = Vec::new();
     for chart in charts(report) {

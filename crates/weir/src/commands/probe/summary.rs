@@ -186,7 +186,6 @@ pub(super) fn facts(report: &Report) -> String {
     out
 }
 
-/// The whole result.
 pub(super) fn of(report: &Report) -> String {
     let mut out = facts(report);
     out.push('\n');
@@ -423,7 +422,6 @@ fn rate(result: &PointResult) -> f64 {
     result.main().map_or(0.0, |side| side.gb_per_s.median)
 }
 
-/// Three significant digits.
 pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
     match () {

@@ -18,7 +18,6 @@ const WIDE_SPREAD: f64 = 20.0;
 /// A link that describes the batch times worse, in percent, is told.
 const POOR_FIT: f64 = 25.0;
 
-/// All of them.
 pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     let points = &report.measured.points;

@@ -106,7 +106,6 @@ client: {{request_timeout: 60s{client}}}
     fs::write(folder.join("e.yaml"), text).unwrap();
 }
 
-/// A file of an arm's cell.
 fn of_cell(folder: &Path, (run, arm): (&str, &str), file: &str) -> Value {
     let cell = format!("{run}/cells/weir--tiny-qwen3/1x-cpu/{arm}/c2/0");
     json(&folder.join(cell).join(file))

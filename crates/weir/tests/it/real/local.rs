@@ -83,7 +83,6 @@ fn is_refused(cell: &Path) -> bool {
 pub(super) const PRESSED: &str =
     "{prefixes: 8, prefix_tokens: 1000, prompt_tokens: 40, output_tokens: 8}";
 
-/// The evidence of an arm.
 pub(super) fn evidence(folder: &Path, arm: &str) -> Value {
     json(&cell(folder, arm).join("evidence.json"))
 }

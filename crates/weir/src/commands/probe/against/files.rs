@@ -12,7 +12,6 @@ use super::Judged;
 use super::prices::{PricePair, unit};
 use super::times::{Face, Faced, Times};
 
-/// All of it as JSON.
 pub(super) fn document(
     reports: &[Report; 2],
     rows: &[Faced],
@@ -68,7 +67,6 @@ pub(super) const COLUMNS: [&str; 24] = [
     "ratio_per_money_high",
 ];
 
-/// One row per row of the tables.
 pub(super) fn table(rows: &[Faced], prices: Option<&PricePair>) -> csv::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(COLUMNS)?;

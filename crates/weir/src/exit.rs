@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use weir_deploy::DeployError;
 use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
+use weir_lab::live::LiveError;
 use weir_probe::ProbeError;
 use weir_record::{Fault, RecordError};
 use weir_report::ReportError;
 use weir_spec::SpecError;
-use weir_trial::TrialError;
 use weir_workload::WorkloadError;
 
 /// How the program ends.
@@ -39,7 +39,7 @@ impl Exit {
             let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
                 || cause.downcast_ref().is_some_and(SetupError::is_mistake)
                 || cause.downcast_ref().is_some_and(CheckpointError::is_mistake)
-                || cause.downcast_ref().is_some_and(TrialError::is_mistake)
+                || cause.downcast_ref().is_some_and(LiveError::is_mistake)
                 || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
             if is_mistake {
                 return Self::User;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use weir_deploy::leftovers::{Whose, clear, remove_held};
+use weir_lab::live::Phase;
 use weir_model::Nanos;
-use weir_trial::Phase;
 
 use crate::printer::Printer;
 

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
+use weir_lab::live::{LiveError, Phase};
 use weir_load::Live;
 use weir_model::{RunningFacts, Signals};
 use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Cell, Plan};
-use weir_trial::{Phase, TrialError};
 
 use crate::cell::Ran;
 use crate::interrupt::{Interrupt, Waiting};
@@ -31,7 +31,7 @@ pub(crate) fn measure(
     let id = run_id(run.path());
     let over = AtomicBool::new(false);
     let view = View::new(&cell.path, level, quiet);
-    let trial = std::thread::scope(|scope| {
+    let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
                 if interrupt.is_set() {
@@ -46,40 +46,40 @@ pub(crate) fn measure(
             interrupt.waits_for(Waiting::Live(phase));
             view.phase(phase);
         };
-        let trial = weir_trial::run(plan, cell, &id, writer, &live, &mut phase);
+        let outcome = weir_lab::live::run(plan, cell, &id, writer, &live, &mut phase);
         over.store(true, Ordering::Release);
-        trial
+        outcome
     });
     view.finish();
     if interrupt.is_set() {
         return Ok(None);
     }
-    let trial = match trial {
+    let outcome = match outcome {
         Err(error)
             if error.is_of_the_store()
                 || (plan.target.starts_processes() && error.is_of_the_cell()) =>
         {
             return Ok(Some(failed(&error)));
         }
-        trial => trial?,
+        outcome => outcome?,
     };
     Ok(Some(Ran {
-        signals: trial.signals,
-        skipped: trial.skipped,
-        truncated: trial.truncated,
-        contradiction: trial.unfit.map(|why| why.to_string()),
-        answers: Some(trial.load.answers),
-        certificate: Some(trial.load.certificate),
-        notes: trial.notes,
-        short_window: trial.short_window,
-        doubt: trial.doubt,
-        facts: trial.facts,
-        changed: trial.changed,
+        signals: outcome.signals,
+        skipped: outcome.skipped,
+        truncated: outcome.truncated,
+        contradiction: outcome.unfit.map(|why| why.to_string()),
+        answers: Some(outcome.load.answers),
+        certificate: Some(outcome.load.certificate),
+        notes: outcome.notes,
+        short_window: outcome.short_window,
+        doubt: outcome.doubt,
+        facts: outcome.facts,
+        changed: outcome.changed,
     }))
 }
 
 /// A cell that has no result, and why. Its rows and logs are kept.
-fn failed(error: &TrialError) -> Ran {
+fn failed(error: &LiveError) -> Ran {
     Ran {
         signals: Signals::default(),
         skipped: 0,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weir_lab::live::Journal;
 use weir_record::{CellReader, CellTables, RecordError, RunFolder};
 use weir_report::artifacts;
 use weir_report::comparison::Comparison;
@@ -10,7 +11,6 @@ use weir_report::oracle;
 use weir_report::precision;
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_spec::plan::Plan;
-use weir_trial::Journal;
 
 use crate::printer::Printer;
 use crate::recorded::Recorded;

@@ -1,11 +1,11 @@
 //! From a planned cell to a simulated world.
 
 use anyhow::Context;
+use weir_lab::live::Residence;
 use weir_model::{Nanos, RequestRow, RunningFacts, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
-use weir_trial::Residence;
 use weir_workload::{Ramp, Schedule};
 
 use crate::cell::Ran;

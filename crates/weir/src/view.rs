@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use weir_lab::live::Phase;
 use weir_load::LiveSnapshot;
 use weir_model::Nanos;
 use weir_spec::plan::Level;
-use weir_trial::Phase;
 
 use crate::printer::Printer;
 

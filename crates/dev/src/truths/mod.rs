@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use weir_lab::live::{Checks, Journal, Unfit};
 use weir_model::{Bytes, FactKind, FactValue, RunningFacts, Signals, Verdict};
 use weir_record::RunFolder;
 use weir_spec::plan::{Arm, Plan, Regime};
 use weir_spec::verdict::{Decision, Facts, decide};
-use weir_trial::{Checks, Journal, Unfit};
 
 use beside::{Beside, Told};
 

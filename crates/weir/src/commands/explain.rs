@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use weir_deploy::{Count, Emptied, Emptiness, Started};
+use weir_lab::live::Journal;
 use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
 use weir_report::results::Results;
 use weir_spec::Plan;
 use weir_spec::plan::Deployment;
-use weir_trial::Journal;
 
 use crate::cli::ExplainArgs;
 use crate::exit::{Exit, Mistake};

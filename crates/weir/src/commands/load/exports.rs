@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use weir_lab::live::Journal;
 use weir_record::{CellReader, RecordError, RunFolder};
 use weir_report::exports::{Export, ExportError, ExportInput, OfferedLoad, Rows};
 use weir_spec::plan::{Cell, Plan, Target};
-use weir_trial::Journal;
 
 use crate::exit::Mistake;
 use crate::printer::Printer;

@@ -7,10 +7,10 @@ use weir_model::{Outcome, RequestRow, Window};
 use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
-use crate::foreign::EdgeRequests;
-use crate::residence::Residence;
-use crate::stalls::Flow;
-use crate::steady::Pace;
+use crate::live::foreign::EdgeRequests;
+use crate::live::residence::Residence;
+use crate::live::stalls::Flow;
+use crate::live::steady::Pace;
 
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.

@@ -4,16 +4,14 @@
 //! and look whether they are, offer the load, measure a window of it, drain, collect. What a target
 //! cannot do (an endpoint may refuse to empty its cache) is noted in the cell, never passed over.
 
-mod asking;
 mod beyond;
 mod caches;
 mod checks;
-mod edges;
 mod error;
 mod first;
 mod foreign;
-mod guard;
 mod journal;
+mod load_config;
 mod lost;
 mod neighbours;
 mod origin;
@@ -21,6 +19,8 @@ mod residence;
 mod sink;
 mod stalls;
 mod steady;
+mod watchdog;
+mod window_counters;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,21 +41,21 @@ use weir_record::{CellWriter, SeriesRow, ShortWindow};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
-pub use crate::beyond::ServedTokens;
-use crate::beyond::{Allowance, InWindow};
-use crate::caches::FirstPrompts;
-pub use crate::checks::{Checks, Unfit};
-use crate::edges::{Edges, Observed};
-pub use crate::error::TrialError;
-use crate::first::{FirstRequests, Vocabulary};
-pub use crate::foreign::CountedTokens;
-use crate::foreign::{EdgeRequests, PromptCount};
-pub use crate::journal::{Journal, JournalError};
-pub use crate::lost::LostKeys;
-pub use crate::residence::Residence;
-use crate::sink::Rows;
-use crate::stalls::silent_parts;
-pub use crate::stalls::{STALLED_SHARE, Stalled};
+pub use crate::live::beyond::ServedTokens;
+use crate::live::beyond::{Allowance, InWindow};
+use crate::live::caches::FirstPrompts;
+pub use crate::live::checks::{Checks, Unfit};
+pub use crate::live::error::LiveError;
+use crate::live::first::{FirstRequests, Vocabulary};
+pub use crate::live::foreign::CountedTokens;
+use crate::live::foreign::{EdgeRequests, PromptCount};
+pub use crate::live::journal::{Journal, JournalError};
+pub use crate::live::lost::LostKeys;
+pub use crate::live::residence::Residence;
+use crate::live::sink::Rows;
+use crate::live::stalls::silent_parts;
+pub use crate::live::stalls::{STALLED_SHARE, Stalled};
+use crate::live::window_counters::{CounterSources, WindowCounters};
 
 /// Where a cell stands, for people who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub enum Phase {
 
 /// What a live cell leaves besides its tables.
 #[derive(Debug)]
-pub struct Trial {
+pub struct LiveOutcome {
     /// What was seen of the mechanism over the window.
     pub signals: Signals,
     /// What the generator says of itself.
@@ -110,7 +110,7 @@ pub fn run(
     writer: &mut CellWriter,
     live: &Live,
     phase: &mut dyn FnMut(Phase),
-) -> Result<Trial, TrialError> {
+) -> Result<LiveOutcome, LiveError> {
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     phase(Phase::BringUp);
@@ -118,13 +118,13 @@ pub fn run(
     let _presence = Presence::show(run);
     let place = Place { run, folder: writer.folder(), stopped: &|| live.is_stopped() };
     let site = Site::stand_up(plan, deployment, arm, place)?;
-    let trial = measured(plan, cell, &site, writer, live, phase);
+    let outcome = measured(plan, cell, &site, writer, live, phase);
     phase(Phase::TakeDown);
     // Also after a failure: nothing that was brought up stays.
     let down = site.tear_down();
-    let trial = trial?;
+    let outcome = outcome?;
     down?;
-    Ok(trial)
+    Ok(outcome)
 }
 
 fn measured(
@@ -134,7 +134,7 @@ fn measured(
     writer: &mut CellWriter,
     live: &Live,
     phase: &mut dyn FnMut(Phase),
-) -> Result<Trial, TrialError> {
+) -> Result<LiveOutcome, LiveError> {
     let deployment = &plan.deployments[cell.deployment];
     let mut notes = site.notes();
     // Before the first request: what is published before the subscription is not heard.
@@ -142,7 +142,7 @@ fn measured(
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
     let stopped = || live.is_stopped();
-    let config = asking::config(plan, deployment, cell, site)?;
+    let config = load_config::config(plan, deployment, cell, site)?;
     let arm = &deployment.arms[cell.arm];
     let is_guess = arm.role == ArmRole::AsDeployed && plan.client.vocabulary.is_none();
     let vocabulary = if is_guess { Vocabulary::Guessed } else { Vocabulary::Known };
@@ -161,23 +161,23 @@ fn measured(
     let warm_keys = caches::warm_keys(&caches.emptied);
     let measurement = Measurement { plan, cell, deployment, site, events, readers, warm_keys };
     let before = site.facts();
-    let mut trial = measurement.run(&config, writer, live, notes, phase)?;
+    let mut outcome = measurement.run(&config, writer, live, notes, phase)?;
     let after = site.facts();
-    trial.changed = before.changes(&after);
-    trial.facts = before;
-    trial.facts.extend(after);
+    outcome.changed = before.changes(&after);
+    outcome.facts = before;
+    outcome.facts.extend(after);
     let journal = Journal {
-        started_unix_ns: trial.load.started_unix_ns,
+        started_unix_ns: outcome.load.started_unix_ns,
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
         salt: plan.salt,
         caches: caches.emptied,
-        steady_from: trial.steady_from,
+        steady_from: outcome.steady_from,
         started: site.processes().map(|local| local.started().clone()),
-        checks: trial.checks.clone(),
-        notes: trial.notes.clone(),
+        checks: outcome.checks.clone(),
+        notes: outcome.notes.clone(),
     };
     journal.write(writer.folder())?;
-    Ok(trial)
+    Ok(outcome)
 }
 
 /// The measured part of a cell.
@@ -196,7 +196,7 @@ struct Measurement<'a> {
 /// What an offered load left.
 struct Offered {
     report: LoadReport,
-    edges: Edges,
+    counters: WindowCounters,
     /// Runs of Weir beside this one, one sentence each.
     others: Vec<String>,
 }
@@ -217,7 +217,7 @@ impl Measurement<'_> {
         live: &Live,
         mut notes: Vec<String>,
         phase: &mut dyn FnMut(Phase),
-    ) -> Result<Trial, TrialError> {
+    ) -> Result<LiveOutcome, LiveError> {
         let source = self.deployment.open_source(self.level(), self.cell.seed)?;
         let mut source = Salted::new(source, self.plan.salt);
         let clock = Clock::anchored();
@@ -228,23 +228,23 @@ impl Measurement<'_> {
         let mut rows = Rows::new(writer, window, self.deployment.engine.block_size);
         let offered = self.offer(config, (&mut source, &mut rows), &scrapers, live);
         sampler.stop();
-        let Offered { report, edges, others } = offered?;
+        let Offered { report, counters, others } = offered?;
         phase(Phase::Collect);
         if let Some(error) = source.source().error() {
             return Err(error.clone().into());
         }
-        guard::answered(&rows, self.site)?;
+        watchdog::answered(&rows, self.site)?;
         let Rows { asked, residence, at_edges, pace, mut flow, .. } = rows;
         let steady_from = pace.steady_from(report.window);
         let stood_still = flow.stalled(report.window);
         notes.extend(steady_note(steady_from, report.window));
-        notes.extend(self.remarks(others, &report, &edges));
+        notes.extend(self.remarks(others, &report, &counters));
         let observations: Vec<Observation> = samples.try_iter().collect();
         record_series(writer, &observations, UnixNanos(report.started_unix_ns))?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
         let answering = self.without_store(observations);
         stalls.extend(silent_parts(&answering, &sampling, unix_window(&report)));
-        let (signals, counted) = self.signals(&edges, &asked, &mut notes);
+        let (signals, counted) = self.signals(&counters, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
         let doubt = self.site.processes().and_then(|local| local.started().doubt());
@@ -256,15 +256,15 @@ impl Measurement<'_> {
         };
         let served = beyond::hits(&asked, &signals, self.allowance(&in_window));
         let counted = counted.and_then(|counted| {
-            self.counted(counted, &asked, (&at_edges, window), (&edges, &report))
+            self.counted(counted, &asked, (&at_edges, window), (&counters, &report))
         });
-        let looks = edges.store.as_ref();
+        let looks = counters.store.as_ref();
         let lost = looks.and_then(|(before, after)| LostKeys::between(before, after));
         let warm_keys = self.warm_keys;
         let checks = Checks { served, counted, warm_keys, lost, stalls };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
         notes.extend(checks.notes(role, same_prompts));
-        Ok(Trial {
+        Ok(LiveOutcome {
             signals,
             load: report,
             skipped,
@@ -288,7 +288,7 @@ impl Measurement<'_> {
     }
 
     /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.
-    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn Source>>, TrialError> {
+    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn Source>>, LiveError> {
         let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
         let mut sources: Vec<Box<dyn Source>> = engines.collect();
         if let Some(store) = self.site.store() {
@@ -299,10 +299,15 @@ impl Measurement<'_> {
     }
 
     /// What was seen besides while the load ran, one sentence each.
-    fn remarks(&self, others: Vec<String>, report: &LoadReport, edges: &Edges) -> Vec<String> {
+    fn remarks(
+        &self,
+        others: Vec<String>,
+        report: &LoadReport,
+        counters: &WindowCounters,
+    ) -> Vec<String> {
         let store = self.site.store();
         let of_store = [store.and_then(RemoteStore::problem), store.and_then(RemoteStore::taken)];
-        let of_load = report.gave_up.iter().chain(&edges.notes).cloned();
+        let of_load = report.gave_up.iter().chain(&counters.notes).cloned();
         others.into_iter().chain(of_load).chain(of_store.into_iter().flatten()).collect()
     }
 
@@ -318,11 +323,11 @@ impl Measurement<'_> {
         counted: f64,
         asked: &AskedLoad,
         (at_edges, window): (&EdgeRequests, Window),
-        (edges, report): (&Edges, &LoadReport),
+        (counters, report): (&WindowCounters, &LoadReport),
     ) -> Option<CountedTokens> {
         let has_usage = report.answers.by_usage > 0;
         let count = PromptCount::of(counted, &asked.looked_up, has_usage);
-        let late = edges.lateness(UnixNanos(report.started_unix_ns), window);
+        let late = counters.lateness(UnixNanos(report.started_unix_ns), window);
         foreign::tokens(count, at_edges, (window, late), &self.plan.client)
     }
 
@@ -333,11 +338,11 @@ impl Measurement<'_> {
         (source, rows): (&mut Salted<weir_workload::Source>, &mut Rows<'_>),
         scrapers: &[Scraper],
         live: &Live,
-    ) -> Result<Offered, TrialError> {
+    ) -> Result<Offered, LiveError> {
         let level = self.level();
         let over = AtomicBool::new(false);
         let (over, site) = (&over, self.site);
-        let observed = Observed {
+        let observed = CounterSources {
             scrapers,
             store: site.store(),
             processes: site.processes(),
@@ -347,17 +352,18 @@ impl Measurement<'_> {
         let (stall, clock) = (self.plan.client.request_timeout, Clock::anchored());
         let window = (level.warmup, level.duration);
         std::thread::scope(|scope| {
-            let watcher = scope.spawn(move || Edges::watch(observed, window, live, over, &clock));
-            let guard = scope.spawn(move || guard::watch(site, live, over, stall));
+            let watcher =
+                scope.spawn(move || WindowCounters::watch(observed, window, live, over, &clock));
+            let guard = scope.spawn(move || watchdog::watch(site, live, over, stall));
             let others = scope.spawn(move || neighbours::watch(over));
             let report = weir_load::run(config, source, rows, live);
             over.store(true, Ordering::Release);
-            let edges = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let counters = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let fault = guard.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match fault {
                 Some(fault) => Err(fault),
-                None => Ok(Offered { report: report?, edges, others }),
+                None => Ok(Offered { report: report?, counters, others }),
             }
         })
     }
@@ -391,7 +397,7 @@ impl Measurement<'_> {
     fn add_tiers(
         &self,
         windows: &[Difference<'_>],
-        edges: &Edges,
+        counters: &WindowCounters,
         signals: &mut Signals,
     ) -> Vec<GapError> {
         let Some(chunk) = self.stored_chunk() else { return Vec::new() };
@@ -399,7 +405,7 @@ impl Measurement<'_> {
             Some(_) => add_weir(windows, chunk.tokens, chunk.model_bytes, signals),
             None => Vec::new(),
         };
-        if let (Some((before, after)), Some(store)) = (&edges.store, self.site.store()) {
+        if let (Some((before, after)), Some(store)) = (&counters.store, self.site.store()) {
             add_store(store.product(), (before, after), chunk, signals);
         }
         gaps
@@ -414,7 +420,7 @@ impl Measurement<'_> {
     }
 
     /// What the plan gave, and what is on the disk, where the arm's processes are ours.
-    fn add_local(&self, edges: &Edges, signals: &mut Signals) {
+    fn add_local(&self, counters: &WindowCounters, signals: &mut Signals) {
         let (Some(local), Some(offload)) = (self.site.processes(), &self.arm().offload) else {
             return;
         };
@@ -424,7 +430,7 @@ impl Measurement<'_> {
         for (tier, bytes) in offload.capacities() {
             signals.add_of(tier, SignalKind::TierCapacityBytes, bytes.0 as f64, source);
         }
-        if let (Some(tier), Some(refused)) = (offload.farthest(), edges.refused)
+        if let (Some(tier), Some(refused)) = (offload.farthest(), counters.refused)
             && refused > 0
         {
             let source = SignalSource::of("logs").metric("batches that were not stored");
@@ -440,8 +446,13 @@ impl Measurement<'_> {
     }
 
     /// What the engines' KV events say.
-    fn add_events(&self, edges: &Edges, signals: &mut Signals, notes: &mut Vec<String>) {
-        let Some((before, after)) = &edges.events else { return };
+    fn add_events(
+        &self,
+        counters: &WindowCounters,
+        signals: &mut Signals,
+        notes: &mut Vec<String>,
+    ) {
+        let Some((before, after)) = &counters.events else { return };
         let engine = self.deployment.engine_of(self.arm());
         let block = u64::from(engine.block_size) * engine.kv_bytes_per_token;
         let offload = self.arm().offload.as_ref();
@@ -454,12 +465,12 @@ impl Measurement<'_> {
     /// The signals of the window, with the prompt tokens that the engines counted.
     fn signals(
         &self,
-        edges: &Edges,
+        counters: &WindowCounters,
         asked: &AskedLoad,
         notes: &mut Vec<String>,
     ) -> (Signals, Option<f64>) {
         let mut signals = Signals::default();
-        let differences = edges.differences(notes);
+        let differences = counters.differences(notes);
         // Each part is read where it speaks: an engine has nothing of a server's.
         let of = |prefix| -> Vec<Difference<'_>> {
             differences.iter().filter(|window| window.speaks_of(prefix)).copied().collect()
@@ -471,12 +482,12 @@ impl Measurement<'_> {
             gaps.extend(add_lmcache_server(&of("lmcache_mp_"), &objects, &mut signals));
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
-        gaps.extend(self.add_tiers(&engines, edges, &mut signals));
+        gaps.extend(self.add_tiers(&engines, counters, &mut signals));
         if let (Some(readers), Some(chunk)) = (&self.readers, self.stored_chunk()) {
-            notes.extend(origin::add(readers, edges.device_read, chunk, &mut signals));
+            notes.extend(origin::add(readers, counters.device_read, chunk, &mut signals));
         }
-        self.add_local(edges, &mut signals);
-        self.add_events(edges, &mut signals, notes);
+        self.add_local(counters, &mut signals);
+        self.add_events(counters, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
         notes.extend(gaps.iter().map(ToString::to_string));
         add_client(asked, self.arm().is_gpu_only(), &mut signals);
@@ -499,7 +510,7 @@ fn record_series(
     writer: &mut CellWriter,
     observations: &[Observation],
     start: UnixNanos,
-) -> Result<(), TrialError> {
+) -> Result<(), LiveError> {
     for observation in observations {
         let Observation::Sample(sample) = observation else { continue };
         if sample.at() < start {

@@ -1,4 +1,4 @@
-//! `trial.json`: what was done in a live cell besides asking, beside its tables.
+//! `outcome.json`: what was done in a live cell besides asking, beside its tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use weir_deploy::{Emptied, Started};
 use weir_model::Nanos;
 
-use crate::checks::Checks;
+use crate::live::checks::Checks;
 
 /// The file's name in a cell's folder.
-const FILE: &str = "trial.json";
+const FILE: &str = "outcome.json";
 
 /// A journal that cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use weir_spec::plan::ArmRole;
 
-use crate::beyond::ServedTokens;
-use crate::foreign::CountedTokens;
-use crate::lost::LostKeys;
-use crate::stalls::{STALLED_SHARE, Stalled};
+use crate::live::beyond::ServedTokens;
+use crate::live::foreign::CountedTokens;
+use crate::live::lost::LostKeys;
+use crate::live::stalls::{STALLED_SHARE, Stalled};
 
 /// What was compared. A comparison that could not be made is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,14 +7,14 @@ use weir_deploy::{Access, CACHE_SALT, Site};
 use weir_load::{Answers, Api, LimitField, LoadConfig, LoadShape, PromptForm, TokenizerText};
 use weir_spec::plan::{self, ArmRole, Cell, Client, Deployment, LevelLoad, Plan};
 
-use crate::error::TrialError;
+use crate::live::error::LiveError;
 
 pub(crate) fn config(
     plan: &Plan,
     deployment: &Deployment,
     cell: &Cell,
     site: &Site,
-) -> Result<LoadConfig, TrialError> {
+) -> Result<LoadConfig, LiveError> {
     let level = &deployment.levels[cell.level];
     let client = &plan.client;
     let access = site.endpoints()[0].access();
@@ -31,7 +31,7 @@ pub(crate) fn config(
         prompts: match &client.tokenizer {
             None => PromptForm::TokenIds { vocabulary },
             Some(path) => {
-                let failed = |error: weir_load::TextError| TrialError::Tokenizer {
+                let failed = |error: weir_load::TextError| LiveError::Tokenizer {
                     path: path.clone(),
                     problem: error.to_string(),
                 };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use weir_deploy::{DeployError, Endpoint, FirstRequestError, Site, UNANSWERED};
 use weir_load::{LimitField, LoadConfig, PromptForm, unmeasured_body};
 
-use crate::error::TrialError;
+use crate::live::error::LiveError;
 
 /// Tokens of a first prompt that leaves nothing in a cache: less than any block.
 pub(crate) const SHORT: u32 = 8;
@@ -60,7 +60,7 @@ impl<'a> FirstRequests<'a> {
     }
 
     /// Asks every endpoint once, in the form of the measured requests.
-    pub(crate) fn ask_all(&mut self) -> Result<(), TrialError> {
+    pub(crate) fn ask_all(&mut self) -> Result<(), LiveError> {
         for endpoint in self.site.endpoints() {
             self.ask(endpoint, SHORT, Form::Measured)?;
         }
@@ -75,7 +75,7 @@ impl<'a> FirstRequests<'a> {
         endpoint: &Endpoint,
         prompt_tokens: u32,
         form: Form,
-    ) -> Result<Option<u64>, TrialError> {
+    ) -> Result<Option<u64>, LiveError> {
         let timeout = Duration::from_nanos(self.config.request_timeout.0);
         let path = self.config.api.path();
         loop {
@@ -123,7 +123,7 @@ impl<'a> FirstRequests<'a> {
         }
     }
 
-    fn body(&self, prompt_tokens: u32, form: Form) -> Result<Vec<u8>, TrialError> {
+    fn body(&self, prompt_tokens: u32, form: Form) -> Result<Vec<u8>, LiveError> {
         let body = match form {
             Form::Measured => {
                 let body = unmeasured_body(&self.config, prompt_tokens, ANSWER)?;

@@ -8,8 +8,8 @@ use weir_deploy::Site;
 use weir_load::Live;
 use weir_model::Nanos;
 
-use crate::error::TrialError;
-use crate::sink::Rows;
+use crate::live::error::LiveError;
+use crate::live::sink::Rows;
 
 /// How often the parts are looked at: a few reads of `/proc`.
 const LOOK: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ pub(crate) fn watch(
     live: &Live,
     over: &AtomicBool,
     stall: Nanos,
-) -> Option<TrialError> {
+) -> Option<LiveError> {
     site.processes()?;
     let stall = Duration::from_nanos(stall.0);
     let (mut events, mut since) = (0, Instant::now());
@@ -37,10 +37,10 @@ pub(crate) fn watch(
         let fault = match site.check() {
             Err(_) => {
                 std::thread::sleep(SETTLE);
-                site.check().err().map(TrialError::Deploy)
+                site.check().err().map(LiveError::Deploy)
             }
             Ok(()) if since.elapsed() > stall => {
-                Some(TrialError::Hang { requests: now.in_flight, after: since.elapsed().as_secs() })
+                Some(LiveError::Hang { requests: now.in_flight, after: since.elapsed().as_secs() })
             }
             Ok(()) => None,
         };
@@ -50,15 +50,15 @@ pub(crate) fn watch(
         }
     }
     // Requests may have failed because of a death that nobody saw yet.
-    site.check().err().map(TrialError::Deploy)
+    site.check().err().map(LiveError::Deploy)
 }
 
 /// Refuses a load on processes of ours of which requests failed: nobody else was there, so their
 /// failure is theirs, and what is left is not what was asked.
-pub(crate) fn answered(rows: &Rows<'_>, site: &Site) -> Result<(), TrialError> {
+pub(crate) fn answered(rows: &Rows<'_>, site: &Site) -> Result<(), LiveError> {
     let failures = rows.failures();
     if site.processes().is_none() || failures.is_empty() {
         return Ok(());
     }
-    Err(TrialError::Requests { causes: failures.join("; ") })
+    Err(LiveError::Requests { causes: failures.join("; ") })
 }

@@ -13,8 +13,8 @@ use weir_observe::Clock;
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Deployment, Level};
 
-use crate::error::TrialError;
-use crate::first::{FirstRequests, Form, SHORT};
+use crate::live::error::LiveError;
+use crate::live::first::{FirstRequests, Form, SHORT};
 
 /// Longest wait for one scrape outside of the measurement.
 const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ impl FirstPrompts {
 pub(crate) fn warm_up(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
-) -> Result<(), TrialError> {
+) -> Result<(), LiveError> {
     let site = first.site;
     for endpoint in site.endpoints() {
         first.ask(endpoint, prompts.warm, Form::Whole)?;
@@ -101,7 +101,7 @@ pub(crate) fn empty(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
     store: Option<Emptied>,
-) -> Result<Caches, TrialError> {
+) -> Result<Caches, LiveError> {
     let site = first.site;
     let mut caches = Caches::default();
     if let Some(local) = site.processes() {
@@ -159,7 +159,7 @@ fn emptied(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
     endpoint: &Endpoint,
-) -> Result<Emptiness, TrialError> {
+) -> Result<Emptiness, LiveError> {
     if wait_flushed(endpoint, true, first.stopped)? == Flush::Unknown {
         return Ok(Emptiness::Unknown);
     }
@@ -185,7 +185,7 @@ fn served(
     prompt_tokens: u32,
     first: &mut FirstRequests<'_>,
     endpoint: &Endpoint,
-) -> Result<Option<u64>, TrialError> {
+) -> Result<Option<u64>, LiveError> {
     let site = first.site;
     let before = hits(site);
     if let Some(cached) = first.ask(endpoint, prompt_tokens, Form::Whole)? {
@@ -216,7 +216,7 @@ fn wait_flushed(
     endpoint: &Endpoint,
     external: bool,
     stopped: &dyn Fn() -> bool,
-) -> Result<Flush, TrialError> {
+) -> Result<Flush, LiveError> {
     let begin = Instant::now();
     loop {
         match endpoint.flush(external, stopped)? {
@@ -225,7 +225,7 @@ fn wait_flushed(
                 std::thread::sleep(Duration::from_millis(100));
             }
             Flush::Refused => {
-                return Err(TrialError::Protocol {
+                return Err(LiveError::Protocol {
                     place: endpoint.url().to_string(),
                     problem: "it does not empty its caches while requests or transfers run"
                         .to_owned(),

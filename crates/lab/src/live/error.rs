@@ -6,11 +6,11 @@ use weir_observe::{KvEventError, SamplerError};
 use weir_record::RecordError;
 use weir_workload::WorkloadError;
 
-use crate::journal::JournalError;
+use crate::live::journal::JournalError;
 
 /// A live cell that has no result. What it wrote is incomplete, and a resumed run runs it again.
 #[derive(Debug, thiserror::Error)]
-pub enum TrialError {
+pub enum LiveError {
     #[error(transparent)]
     Deploy(#[from] DeployError),
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum TrialError {
     Protocol { place: String, problem: String, remedy: String },
 }
 
-impl TrialError {
+impl LiveError {
     /// True where only this cell is concerned: the next may run.
     pub const fn is_of_the_cell(&self) -> bool {
         match self {

@@ -25,7 +25,7 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Snapshots at the edges, one pair per source; sources that failed are left out and noted.
 #[derive(Debug, Default)]
-pub(crate) struct Edges {
+pub(crate) struct WindowCounters {
     pairs: Vec<(Snapshot, Snapshot)>,
     /// What the arm's store said of itself.
     pub(crate) store: Option<(StoreCounts, StoreCounts)>,
@@ -42,7 +42,7 @@ pub(crate) struct Edges {
 
 /// Whom the edges are asked of.
 #[derive(Clone, Copy)]
-pub(crate) struct Observed<'a> {
+pub(crate) struct CounterSources<'a> {
     pub(crate) scrapers: &'a [Scraper],
     pub(crate) store: Option<&'a RemoteStore>,
     pub(crate) processes: Option<&'a Local>,
@@ -50,11 +50,11 @@ pub(crate) struct Observed<'a> {
     pub(crate) readers: Option<&'a TierReaders>,
 }
 
-impl Edges {
+impl WindowCounters {
     /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
     /// `over` is set when the load has come back.
     pub(crate) fn watch(
-        observed: Observed<'_>,
+        observed: CounterSources<'_>,
         (start, end): (Nanos, Option<Nanos>),
         live: &Live,
         over: &AtomicBool,
@@ -62,7 +62,7 @@ impl Edges {
     ) -> Self {
         let mut notes = Vec::new();
         wait(live, over, Some(start));
-        let Observed { scrapers, store, processes, events, readers } = observed;
+        let CounterSources { scrapers, store, processes, events, readers } = observed;
         let mut reads = readers.map(|of| HostProbe::open(&of.processes));
         let mut sample = || reads.as_mut().map(|probe| probe.sample(clock));
         let reads_before = sample();

@@ -13,7 +13,7 @@ use weir_model::{Nanos, RequestRow, Window};
 use weir_observe::signals::Asked;
 use weir_spec::plan::Client;
 
-use crate::beyond::template_tokens;
+use crate::live::beyond::template_tokens;
 
 /// Requests are kept that were answered so long before or after the window: a scrape takes less.
 const REACH: Nanos = Nanos::from_secs(30);

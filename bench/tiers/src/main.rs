@@ -40,6 +40,9 @@ struct Arguments {
     /// Fewer bytes, one round, one depth: two minutes
     #[arg(long)]
     quick: bool,
+    /// The least of everything: shows that it runs, its figures say nothing
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
     /// Only these tiers
     #[arg(long, value_delimiter = ',')]
     only: Vec<Group>,
@@ -98,16 +101,26 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let stop = || STOP.store(true, Ordering::Relaxed);
     ctrlc::set_handler(stop).context("Ctrl-C could not be caught")?;
-    let quick = arguments.quick;
+    let smoke = arguments.smoke;
+    let quick = arguments.quick || smoke;
+    let bytes = |mib: usize| {
+        if smoke {
+            64 << 20
+        } else if quick {
+            (mib << 20) / 2
+        } else {
+            mib << 20
+        }
+    };
     let setting = Setting {
         cores: Cores::of_this_process()?,
         pace: Pace {
             rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 5 }),
             patience: arguments.calm_s.map(Duration::from_secs),
         },
-        store_bytes: if quick { 256 << 20 } else { 512 << 20 },
-        disk_bytes: if quick { 256 << 20 } else { 512 << 20 },
-        memory_bytes: 256 << 20,
+        store_bytes: bytes(512),
+        disk_bytes: bytes(512),
+        memory_bytes: if smoke { bytes(512) } else { 256 << 20 },
         lmcache: Lmcache::find(arguments.lmcache.as_deref()),
     };
     let wants = |group| arguments.only.is_empty() || arguments.only.contains(&group);

@@ -13,9 +13,16 @@ use weir_record::{
     CellFigures, CellStatus, Environment, RequestColumn, RunFolder, RunSource, StepRow,
 };
 
-const ROWS: u64 = 500_000;
+/// Rows of a measurement; `cargo test` only sees that this still runs.
+fn rows_of_run() -> u64 {
+    if std::env::args().any(|argument| argument == "--bench") { 500_000 } else { 5_000 }
+}
+
 /// Rows where each has a list.
-const STREAMED: u64 = 50_000;
+fn streamed_of_run() -> u64 {
+    rows_of_run() / 10
+}
+
 /// Gaps of such a row.
 const GAPS: u64 = 128;
 const CELL: &str = "model/hardware/arm/level/0";
@@ -107,8 +114,8 @@ fn run() -> (tempfile::TempDir, RunFolder) {
 #[divan::bench(sample_count = 10)]
 fn push_request(bencher: Bencher) {
     let (_kept, run) = run();
-    let rows: Vec<RequestRow> = (0..ROWS).map(request).collect();
-    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+    let rows: Vec<RequestRow> = (0..rows_of_run()).map(request).collect();
+    bencher.counter(ItemsCount::new(rows_of_run())).bench_local(|| {
         let mut cell = run.begin_cell(CELL).expect("a cell");
         for row in &rows {
             cell.push_request(row).expect("a row");
@@ -117,14 +124,14 @@ fn push_request(bencher: Bencher) {
     });
     let bytes =
         run.completed(CELL).expect("readable").expect("complete").files["requests.parquet"].0;
-    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / ROWS as f64);
+    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / rows_of_run() as f64);
 }
 
 #[divan::bench(sample_count = 10)]
 fn push_request_with_128_gaps(bencher: Bencher) {
     let (_kept, run) = run();
-    let rows: Vec<RequestRow> = (0..STREAMED).map(streamed).collect();
-    bencher.counter(ItemsCount::new(STREAMED)).bench_local(|| {
+    let rows: Vec<RequestRow> = (0..streamed_of_run()).map(streamed).collect();
+    bencher.counter(ItemsCount::new(streamed_of_run())).bench_local(|| {
         let mut cell = run.begin_cell(CELL).expect("a cell");
         for row in &rows {
             cell.push_request(row).expect("a row");
@@ -133,18 +140,18 @@ fn push_request_with_128_gaps(bencher: Bencher) {
     });
     let bytes =
         run.completed(CELL).expect("readable").expect("complete").files["requests.parquet"].0;
-    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / STREAMED as f64);
+    eprintln!("requests.parquet: {:.1} bytes per row", bytes as f64 / streamed_of_run() as f64);
 }
 
 #[divan::bench(sample_count = 10)]
 fn read_128_gaps(bencher: Bencher) {
     let (_kept, run) = run();
     let mut cell = run.begin_cell(CELL).expect("a cell");
-    for index in 0..STREAMED {
+    for index in 0..streamed_of_run() {
         cell.push_request(&streamed(index)).expect("a row");
     }
     let closed = cell.close_tables().expect("tables");
-    bencher.counter(ItemsCount::new(STREAMED)).bench_local(|| {
+    bencher.counter(ItemsCount::new(streamed_of_run())).bench_local(|| {
         let groups = closed.tables().request_groups(&[RequestColumn::ChunkGaps]).expect("a table");
         groups.map(|group| group.expect("a group").len()).sum::<usize>()
     });
@@ -153,8 +160,8 @@ fn read_128_gaps(bencher: Bencher) {
 #[divan::bench(sample_count = 10)]
 fn push_step(bencher: Bencher) {
     let (_kept, run) = run();
-    let rows: Vec<StepRow> = (0..ROWS).map(step).collect();
-    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+    let rows: Vec<StepRow> = (0..rows_of_run()).map(step).collect();
+    bencher.counter(ItemsCount::new(rows_of_run())).bench_local(|| {
         let mut cell = run.begin_cell(CELL).expect("a cell");
         for row in &rows {
             cell.push_step(row).expect("a row");
@@ -177,7 +184,7 @@ fn empty_cell(bencher: Bencher) {
 fn read_four_columns(bencher: Bencher) {
     let (_kept, run) = run();
     let mut cell = run.begin_cell(CELL).expect("a cell");
-    for index in 0..ROWS {
+    for index in 0..rows_of_run() {
         cell.push_request(&request(index)).expect("a row");
     }
     let closed = cell.close_tables().expect("tables");
@@ -188,6 +195,6 @@ fn read_four_columns(bencher: Bencher) {
         RequestColumn::OutputTokens,
     ];
     bencher
-        .counter(ItemsCount::new(ROWS))
+        .counter(ItemsCount::new(rows_of_run()))
         .bench_local(|| closed.tables().request_columns(&chosen).expect("columns"));
 }

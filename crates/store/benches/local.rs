@@ -20,13 +20,27 @@ use weir_store::{
 };
 use weir_tier::EvictionPolicy;
 
-/// Odd in number after the warm-up of the disk, which takes one more.
-const ROUNDS: usize = 8;
-/// Bytes copied per round: far more than any cache holds.
-const MEMORY_BYTES: usize = 256 << 20;
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Odd in number after the warm-up of the disk, which takes one more.
+    rounds: u64,
+    /// Bytes copied per round: far more than any cache holds.
+    memory_bytes: usize,
+    disk_bytes: usize,
+}
+
+/// `cargo bench` measures; `cargo test` only sees that this still runs.
+fn size_of_run() -> Size {
+    if std::env::args().any(|argument| argument == "--bench") {
+        Size { rounds: 8, memory_bytes: 256 << 20, disk_bytes: 512 << 20 }
+    } else {
+        Size { rounds: 2, memory_bytes: 16 << 20, disk_bytes: 32 << 20 }
+    }
+}
+
 /// Bytes that one call loads from the disk.
 const DISK_WINDOW: usize = 32 << 20;
-const DISK_BYTES: usize = 512 << 20;
 const DEPTH: u16 = 16;
 const BLOCK_SIZES: [usize; 2] = [64 << 10, 2 << 20];
 
@@ -52,7 +66,8 @@ fn main() -> Outcome<()> {
 }
 
 fn memory(block_bytes: usize) -> Outcome<()> {
-    let count = MEMORY_BYTES / block_bytes;
+    let Size { rounds, memory_bytes, .. } = size_of_run();
+    let count = memory_bytes / block_bytes;
     let slab = Slab::new(2 * count as u32, block_bytes)?;
     let sources = filled(&slab, count);
     let mut sinks = blocks(&slab, count);
@@ -61,7 +76,7 @@ fn memory(block_bytes: usize) -> Outcome<()> {
     let tier = MemoryTier::new(options)?;
     let batch = batch_of(block_bytes);
     let [mut plain, mut put, mut get] = [(); 3].map(|()| Vec::new());
-    for round in 0..=ROUNDS as u64 {
+    for round in 0..=rounds {
         let copied = timed(|| {
             for (source, sink) in sources.iter().zip(&mut sinks) {
                 sink.copy_from_slice(source);
@@ -86,7 +101,8 @@ fn memory(block_bytes: usize) -> Outcome<()> {
 }
 
 fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> {
-    let count = DISK_BYTES / block_bytes;
+    let Size { rounds, disk_bytes, .. } = size_of_run();
+    let count = disk_bytes / block_bytes;
     let scratch = tempfile::tempdir_in(folder)?;
     let window = DISK_WINDOW / block_bytes;
     let slab = Slab::new(window as u32 + u32::from(DEPTH), block_bytes)?;
@@ -107,7 +123,7 @@ fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> 
     let order = permuted(count);
     let cycle: Vec<&Block> = sources.iter().cycle().take(count).collect();
     let [mut put, mut get, mut fio_put, mut fio_get] = [(); 4].map(|()| Vec::new());
-    for round in 0..=ROUNDS as u64 {
+    for round in 0..=rounds {
         let limit = |pattern| if has_fio { fio.run(pattern).map(Some) } else { Ok(None) };
         let store = || timed(|| put_all(&tier, &cycle, round, count));
         // Blocks that were loaded in any order are evicted in that order, so writes are random too.
@@ -150,19 +166,21 @@ struct Fio {
 impl Fio {
     /// The time that fio takes for as many bytes.
     fn run(&self, pattern: &str) -> Outcome<Duration> {
+        let bytes = size_of_run().disk_bytes;
+        let share = bytes / usize::from(DEPTH);
         let mut command = Command::new("fio");
         command
             .args(["--name=limit", "--direct=1", "--minimal", "--terse-version=3"])
             .arg(format!("--filename={}", self.file.display()))
-            .arg(format!("--size={DISK_BYTES}"))
+            .arg(format!("--size={bytes}"))
             .arg(format!("--bs={}", self.block_bytes))
             .arg(format!("--rw={pattern}"));
         match self.engine {
             EngineChoice::Threads => command
                 .args(["--ioengine=psync", "--thread", "--group_reporting"])
                 .arg(format!("--numjobs={DEPTH}"))
-                .arg(format!("--io_size={}", DISK_BYTES / usize::from(DEPTH)))
-                .arg(format!("--offset_increment={}", DISK_BYTES / usize::from(DEPTH))),
+                .arg(format!("--io_size={share}"))
+                .arg(format!("--offset_increment={share}")),
             EngineChoice::Auto | EngineChoice::IoUring => command
                 .args(["--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1"])
                 .arg(format!("--iodepth={DEPTH}")),
@@ -176,8 +194,8 @@ impl Fio {
         let (Some(kib), Some(kib_per_s)) = (number(kib), number(bandwidth)) else {
             return Err(format!("fio: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
         };
-        if (kib * 1024.0 - DISK_BYTES as f64).abs() > 1.0 {
-            return Err(format!("fio moved {kib} KiB of {DISK_BYTES} bytes").into());
+        if (kib * 1024.0 - bytes as f64).abs() > 1.0 {
+            return Err(format!("fio moved {kib} KiB of {bytes} bytes").into());
         }
         Ok(Duration::from_secs_f64(kib / kib_per_s))
     }

@@ -173,3 +173,33 @@ fn the_mock_ends_with_whoever_started_it() {
     assert!(mock.child.wait().expect("an end").success());
     assert_eq!(mock.truth().0.requests, 0);
 }
+
+/// Needs the product's program: `WEIR_BIN`, which `scripts/test` sets.
+#[test]
+fn weir_is_compared_with_the_bare_loop() {
+    let Some(weir) = std::env::var_os("WEIR_BIN") else {
+        assert!(std::env::var("CI").is_err(), "WEIR_BIN is not set; run scripts/test");
+        println!("SKIPPED weir_is_compared_with_the_bare_loop: WEIR_BIN is not set");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("runs.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_compare"))
+        .args(["--tools", "bare,weir", "--case", "unpaced-64x128", "--repeats", "1"])
+        .args(["--duration-s", "1", "--weir"])
+        .arg(weir)
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .expect("the comparison starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let runs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&json).expect("a file")).expect("JSON");
+    let tools: Vec<&str> = runs["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|run| run["tool"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(tools, ["bare", "weir"]);
+}

@@ -120,9 +120,8 @@ pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
         put(Figure::TtftErrorP99Ms, own.ttft_p99_ms.map(|p99| p99 - true_p99 / 1e6));
         return figures;
     }
-    let error = |(request, row): &(&Request, &Served)| {
-        request.first_token_ns - true_first_token_ns(row)
-    };
+    let error =
+        |(request, row): &(&Request, &Served)| request.first_token_ns - true_first_token_ns(row);
     let errors = sorted(pairs.iter().map(error));
     put(Figure::TtftErrorMeanMs, Some(mean(&errors) / 1e6));
     put(Figure::TtftErrorP99Ms, Some(quantile(&errors, 0.99) / 1e6));

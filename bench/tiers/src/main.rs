@@ -1,5 +1,7 @@
 //! Weir's tiers beside the practical limits and LMCache, in one run and in turns.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+
 mod allocations;
 mod bare;
 mod blocks;

@@ -3,6 +3,8 @@
 //!
 //! What a real generator adds (parsing, bounds, rows, reports) is its cost over this.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+
 mod report;
 mod stream;
 

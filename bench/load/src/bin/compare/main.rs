@@ -1,6 +1,8 @@
 //! Load generators side by side: for each case and tool a fresh mock server on one core, the tool
 //! on another, and the difference between what the tool says and what the server knows.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+
 mod bars;
 mod case;
 mod figures;

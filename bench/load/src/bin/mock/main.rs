@@ -3,6 +3,8 @@
 //! It is the truth that load generators are compared with. Its own event loop, because it must
 //! cost less per token than any client: a token is one write of bytes that were made before.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+
 mod connection;
 mod frame;
 mod ledger;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use weir_spec::plan::Tolerance;
 use weir_workload::config::TimeUnit;
 
-/// Which of the interfaces is asked.
+/// Interface that requests go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ApiArg {
     /// `/v1/completions`.
@@ -59,10 +59,10 @@ pub(crate) enum TraceFormatArg {
   weir load http://127.0.0.1:8000 --workload '{agentic: {system_tokens: 2000, task_tokens: 100,
        tool_calls: 4, call_tokens: 50, result_tokens: 800, answer_tokens: 200}}' --users 8")]
 pub(crate) struct LoadArgs {
-    /// Base URL of the server; with several, sessions go to them in turn.
+    /// Base URL of the server; with several, sessions are spread over them in turn.
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
-    /// The name that the server gives the model; by default the only one it serves.
+    /// Served model name [default: the only one that the server has].
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -73,172 +73,177 @@ pub(crate) struct LoadArgs {
     pub(crate) client: ClientArgs,
     #[command(flatten)]
     pub(crate) objectives: ObjectiveArgs,
-    /// Run folder to create; the default is `runs/load-<time>`.
+    /// Run folder to create [default: `runs/load-<time>`].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Also write results as `guidellm=FILE`, `vllm-bench=FILE`, `benchmark-report=FILE`
-    /// or `csv=FILE`; with several levels, FILE gets the level's name. May be repeated.
+    /// Also write results as `guidellm=FILE`, `vllm-bench=FILE`, `benchmark-report=FILE` or
+    /// `csv=FILE`; with several levels, the level's name is added to FILE. May be repeated.
     #[arg(long = "format", value_name = "FORMAT=FILE")]
     pub(crate) formats: Vec<String>,
-    /// Print what would be sent and stop.
+    /// Print what would be sent, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
 /// How requests arrive: one of these; a list is a sweep.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Arrival (one of; lists are swept)")]
+#[command(next_help_heading = "Arrival (choose one; lists are swept)")]
 pub(crate) struct ArrivalArgs {
-    /// Closed loop: users with one session at a time [default: 1].
+    /// Closed loop: number of users, each with one session at a time [default: 1].
     #[arg(long, value_name = "N,..", value_delimiter = ',', group = "arrival")]
     pub(crate) users: Vec<u32>,
-    /// Open loop with constant gaps: sessions per second.
+    /// Open loop with constant gaps, in sessions per second.
     #[arg(long, value_name = "RATE,..", value_delimiter = ',', group = "arrival")]
     pub(crate) rate: Vec<f64>,
-    /// Open loop with exponential gaps.
+    /// Open loop with exponential gaps (Poisson arrivals), in sessions per second.
     #[arg(long, value_name = "RATE,..", value_delimiter = ',', group = "arrival")]
     pub(crate) poisson: Vec<f64>,
-    /// Open loop with gamma gaps of variation --cv.
+    /// Open loop with gamma-distributed gaps of variation --cv, in sessions per second.
     #[arg(long, value_name = "RATE,..", value_delimiter = ',', group = "arrival")]
     pub(crate) gamma: Vec<f64>,
-    /// Search the highest Poisson rate of a range that meets the objectives.
+    /// Find the highest Poisson rate in a range that meets the objectives.
     #[arg(long, value_name = "LOW..HIGH", group = "arrival")]
     pub(crate) find_rate: Option<String>,
-    /// A trace's own times, divided by this [default with --trace: 1].
+    /// Use the trace's own times, divided by this factor [default with --trace: 1].
     #[arg(long, value_name = "FACTOR,..", value_delimiter = ',', group = "arrival")]
     pub(crate) trace_speed: Vec<f64>,
-    /// Coefficient of variation of --gamma; 1 is Poisson, above is burstier.
+    /// Coefficient of variation of --gamma; 1 is Poisson, more is burstier.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) cv: f64,
-    /// Requests due until here are measured [default: 30s; with --requests or a trace none].
+    /// End of the measured window: requests due before it count [default: 30s; with --requests or a
+    /// trace: no end].
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<String>,
-    /// The measured window starts here [default: a tenth of --duration].
+    /// Start of the measured window [default: a tenth of --duration].
     #[arg(long, value_name = "TIME")]
     pub(crate) warmup: Option<String>,
-    /// Users start evenly over this time; 0s starts all at once [default: half of --warmup].
+    /// Spread the start of users evenly over this time; 0s starts all at once [default: half of
+    /// --warmup].
     #[arg(long, value_name = "TIME")]
     pub(crate) ramp: Option<String>,
-    /// Most requests of a level.
+    /// Largest number of requests of a level.
     #[arg(long, value_name = "N")]
     pub(crate) requests: Option<u64>,
-    /// Measured requests may take this much longer, while the load goes on.
+    /// Extra time for measured requests to finish, while the load goes on.
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub(crate) drain: String,
-    /// Largest share of the measured requests that may fail before a level says nothing.
+    /// Largest share of measured requests that may fail; above it the level is refused.
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub(crate) max_failures: f64,
-    /// Repeats of each level.
+    /// Number of repeats of each level.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: u32,
-    /// Master seed: equal seeds ask prompts of one structure (--same-prompts: the same prompts).
+    /// Master seed: equal seeds give prompts of equal structure (with --same-prompts: the same
+    /// prompts).
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 }
 
-/// What is asked.
+/// What the prompts hold.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What is asked")]
+#[command(next_help_heading = "Prompts")]
 pub(crate) struct AskedArgs {
-    /// New tokens of each prompt.
+    /// Number of new tokens in each prompt.
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub(crate) prompt_tokens: u32,
-    /// Tokens to generate.
+    /// Number of tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) output_tokens: u32,
-    /// Length of the prefix that prompts share; 0 for none.
+    /// Length of the prefix that prompts share, in tokens; 0 is none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) prefix_tokens: u32,
     /// Number of different prefixes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) prefixes: u64,
-    /// As many prefixes as make so many times what the server's GPU cache holds: below 1 they fit,
-    /// and no offloading can help; above, only offloading can; 0 shares no prefix. A list compares.
+    /// Choose the number of prefixes so that they fill the server's GPU cache this many times.
+    /// Below 1 they fit, and offloading cannot help; above 1 only offloading can; 0 shares no
+    /// prefix. A list compares.
     #[arg(long, value_name = "TIMES,..", value_delimiter = ',', conflicts_with_all = ["prefixes", "trace"])]
     pub(crate) working_set: Vec<f64>,
-    /// Turns of a session; each quotes the ones before.
+    /// Number of turns in a session; each prompt contains the turns before.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) turns: u32,
     /// Pause between turns.
     #[arg(long, value_name = "TIME", default_value = "0s")]
     pub(crate) think: String,
-    /// Any workload of experiment files, as YAML or as a file that holds it.
+    /// Workload section of an experiment file, as YAML or as the path of a YAML file.
     #[arg(long, value_name = "YAML", conflicts_with_all = ["trace", "prefix_tokens", "prefixes", "turns", "working_set"])]
     pub(crate) workload: Option<String>,
-    /// A recorded trace.
+    /// Recorded trace to replay.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<String>,
-    /// Its format.
+    /// Format of the trace.
     #[arg(long, value_enum, default_value_t = TraceFormatArg::Mooncake)]
     pub(crate) trace_format: TraceFormatArg,
-    /// Tokens that one of its hash ids stands for [default: found where one size alone fits].
+    /// Number of tokens per hash id of the trace [default: detected where only one size fits].
     #[arg(long, value_name = "N", requires = "trace")]
     pub(crate) trace_block_tokens: Option<u32>,
-    /// Unit of its timestamps [default: known of Mooncake's and Qwen-Bailian's own files].
+    /// Unit of the trace's timestamps [default: detected for the Mooncake and Qwen-Bailian files].
     #[arg(long, value_enum, requires = "trace")]
     pub(crate) trace_time_unit: Option<TimeUnitArg>,
 }
 
-/// How it is asked.
+/// How requests are sent.
 // Each switch is a flag of its own to the user.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Client")]
 pub(crate) struct ClientArgs {
-    /// Which interface.
+    /// Interface to use.
     #[arg(long, value_enum, default_value_t = ApiArg::Completions)]
     pub(crate) api: ApiArg,
-    /// A tokenizer.json: prompts are sent as text of exact length instead of token ids.
+    /// Path of a tokenizer.json: send prompts as text of exact length instead of token ids.
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<String>,
-    /// Token ids are drawn below this [default: the served model's vocabulary where it is known, at
-    /// most 32000].
+    /// Draw token ids below this number [default: the served model's vocabulary if known, at most
+    /// 32000].
     #[arg(long, value_name = "N")]
     pub(crate) vocabulary: Option<u32>,
-    /// Ask what other loads with the same seed ask, instead of new prompts of the same structure.
+    /// Send the same prompts as other loads with this seed, instead of new prompts of the same
+    /// structure.
     #[arg(long)]
     pub(crate) same_prompts: bool,
-    /// Quote the server's own answers in later turns, as token ids.
+    /// Put the server's own answers into later turns, as token ids.
     #[arg(long)]
     pub(crate) own_answers: bool,
-    /// Ask for whole answers instead of streams.
+    /// Request whole answers instead of streams.
     #[arg(long)]
     pub(crate) no_stream: bool,
-    /// Let answers end early: do not send `ignore_eos` and `min_tokens`.
+    /// Allow answers to end early: do not send `ignore_eos` and `min_tokens`.
     #[arg(long)]
     pub(crate) allow_eos: bool,
-    /// A connection of its own for each request.
+    /// Open a new connection for each request.
     #[arg(long)]
     pub(crate) new_connections: bool,
-    /// File with the bearer token.
+    /// File that holds the bearer token.
     #[arg(long, value_name = "FILE")]
     pub(crate) bearer_file: Option<String>,
-    /// A further header. May be repeated.
+    /// Additional header. May be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
-    /// Further keys of each request's body, as a JSON object.
+    /// Additional keys for each request's body, as a JSON object.
     #[arg(long, value_name = "JSON")]
     pub(crate) body: Option<String>,
-    /// Certificates that the server is checked against, instead of the system's.
+    /// Certificates to check the server against, instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<String>,
-    /// Accept any certificate.
+    /// Accept any server certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Longest wait for a connection.
+    /// Timeout of a connection attempt.
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) connect_timeout: String,
-    /// Longest request.
+    /// Timeout of a request.
     #[arg(long, value_name = "TIME", default_value = "600s")]
     pub(crate) request_timeout: String,
-    /// Threads that send and time requests.
+    /// Number of threads that send and time requests.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) workers: u32,
-    /// Largest error of a time because of this client, as a time or a share: `5ms`, `5%`. Times
-    /// with a larger one are shown as bounds [default: 5% of the figure, at least 1ms].
+    /// Largest error that this client may add to a time, as a time or a share: `5ms`, `5%`. Times
+    /// with a larger error are shown as bounds [default: 5% of the figure, at least 1ms].
     #[arg(long, value_name = "ERROR")]
     pub(crate) max_error: Option<Tolerance>,
-    /// Pin the first worker to this processor, and the next ones to those after it.
+    /// Pin the first worker to this CPU, and the others to the CPUs after it.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,
 }
@@ -249,16 +254,16 @@ pub(crate) struct ClientArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Objectives")]
 pub(crate) struct ObjectiveArgs {
-    /// Longest time to first token.
+    /// Longest acceptable time to first token.
     #[arg(long, value_name = "TIME")]
     pub(crate) slo_ttft: Option<String>,
-    /// Longest time per output token after the first.
+    /// Longest acceptable time per output token after the first.
     #[arg(long, value_name = "TIME")]
     pub(crate) slo_tpot: Option<String>,
-    /// Longest request.
+    /// Longest acceptable time of a whole request.
     #[arg(long, value_name = "TIME")]
     pub(crate) slo_e2e: Option<String>,
-    /// Share of the requests that must meet them for --find-rate.
+    /// Share of requests that must meet the objectives, for --find-rate.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     pub(crate) slo_share: f64,
 }

@@ -16,19 +16,19 @@ pub(crate) use probe::{AgainstArgs, EvictionArg, OutputArgs, ProbeArgs, VerifyAr
 pub(crate) use serve::{EventEncodingArg, MovementArg, ServeArgs};
 pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 
-/// Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with
-/// proof that its mechanism acted.
+/// Evaluate KV-cache offloading for LLM serving: run one experiment on any target, and check for
+/// each arm that its mechanism acted.
 #[derive(Debug, Parser)]
 #[command(
     name = "weir",
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 done; 1 done, and some cell failed or is void or unverified \
-                  against the plan's prediction; 2 a mistake in the input; 3 a fault of the \
-                  environment; 101 a defect of Weir; 130 ended by a second Ctrl-C."
+    after_help = "Exit codes: 0 done; 1 done, but a cell failed, or is void or unverified \
+                  against the plan's prediction; 2 invalid input; 3 a fault of the \
+                  environment; 101 a defect of Weir; 130 stopped by a second Ctrl-C."
 )]
 pub(crate) struct Cli {
-    /// Say nothing on stderr but errors.
+    /// Print only errors to stderr.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     #[command(subcommand)]
@@ -39,31 +39,31 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run an experiment and write its report.
     Run(RunArgs),
-    /// Print what would run: cells, working sets, tiers, predicted verdicts, time.
+    /// Print what would run: cells, working sets, tiers, predicted verdicts and the time needed.
     Plan(PlanArgs),
-    /// Ask a server, and measure how it answers.
+    /// Benchmark an OpenAI-compatible server.
     Load(Box<LoadArgs>),
-    /// Serve Weir's own engine: an OpenAI-compatible server that looks like vLLM.
+    /// Run the emulated engine behind a vLLM-compatible API.
     Serve(Box<ServeArgs>),
-    /// Measure a tier with KV-shaped transfers, and where its time goes.
+    /// Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes.
     Probe(Box<ProbeArgs>),
-    /// List known models, hardware, arms.
+    /// List known models, hardware and arms.
     List(ListArgs),
-    /// Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even.
+    /// Calculate KV bytes, tokens in GPU memory, prefixes per tier and break-even bandwidth.
     Size(SizeArgs),
     /// Write the report of a run folder again.
     Report(ReportArgs),
-    /// Tell in words what happened to each arm of a run, and why it counts or not.
+    /// Explain each arm's result: where tokens came from and why it counts or not.
     Explain(ExplainArgs),
-    /// End and remove what runs that were killed left on this machine.
+    /// Stop and remove what killed runs left behind.
     Teardown(TeardownArgs),
     /// Compare two runs cell by cell.
     Compare(CompareArgs),
-    /// Fit the constants of the timing model to a recording of a live target.
+    /// Fit the timing model's constants to a recorded run of a live target.
     Calibrate(CalibrateArgs),
     /// Write, check or describe experiment files.
     Spec(SpecArgs),
-    /// Install the real stack for machines without a GPU, or write a model for it.
+    /// Install vLLM and LMCache for machines without a GPU, or write a model for them.
     Setup(SetupArgs),
     /// Print shell completions.
     Completions(CompletionsArgs),
@@ -72,10 +72,10 @@ pub(crate) enum Command {
 /// An experiment file and what is laid over it.
 #[derive(Debug, Args)]
 pub(crate) struct ExperimentArgs {
-    /// Experiment file; without one, a small built-in experiment.
+    /// Experiment file [default: a small built-in experiment].
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Override a value of the file, for example `load.users=[1,50]`; a path starts from the
+    /// Override a value of the file, for example `load.users=[1,50]`; paths are relative to the
     /// working directory. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) sets: Vec<String>,
@@ -91,13 +91,13 @@ pub(crate) struct ExperimentArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// Run folder to create; the default is `runs/<name>-<time>`.
+    /// Run folder to create [default: `runs/<name>-<time>`].
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
-    /// Finish the run in this folder. With a FILE, its plan must be the run's.
+    /// Finish the run in this folder. With FILE, its plan must be that of the run.
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
-    /// Cells that run at once; the default is the number of processors.
+    /// Number of cells that run at once [default: the number of CPUs].
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
     /// Print the plan and stop.
@@ -133,7 +133,7 @@ pub(crate) enum Catalogue {
   weir list
   weir list models")]
 pub(crate) struct ListArgs {
-    /// One catalogue; all of them by default.
+    /// Catalogue to list [default: all].
     pub(crate) what: Option<Catalogue>,
 }
 
@@ -144,22 +144,22 @@ pub(crate) struct ListArgs {
   weir size --model Qwen/Qwen3-8B --hardware 2x-l40s --arm native-offload \\
             --set 'arms=[{preset: native-offload, bytes: 200GiB}]'")]
 pub(crate) struct SizeArgs {
-    /// Model of the catalogue, or the path of a Hugging Face config.json.
+    /// Model from the catalogue, or the path of a Hugging Face config.json.
     #[arg(long)]
     pub(crate) model: String,
     /// Hardware of one replica, for example `2x-l40s`.
     #[arg(long)]
     pub(crate) hardware: String,
-    /// Tensor-parallel ranks; the default is all accelerators of the hardware.
+    /// Number of tensor-parallel ranks [default: all accelerators of the hardware].
     #[arg(long, value_name = "N")]
     pub(crate) tp: Option<u32>,
-    /// Length of the prefix in question, tokens.
+    /// Length of the prefix, in tokens.
     #[arg(long, default_value_t = 10_000, value_name = "TOKENS")]
     pub(crate) prefix: u32,
-    /// Arm presets whose tiers are sized. May be repeated.
+    /// Arm preset whose tiers are sized. May be repeated.
     #[arg(long = "arm", value_name = "PRESET", default_values = ["native-offload", "lmcache-redis"])]
     pub(crate) arms: Vec<String>,
-    /// Override a value of the experiment behind the arithmetic; paths start from the working
+    /// Override a value of the experiment that is sized; paths are relative to the working
     /// directory. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) sets: Vec<String>,
@@ -167,10 +167,10 @@ pub(crate) struct SizeArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --prediction, the report of a live run gets a section that sets what was
-simulated beside what was measured: hit tokens per tier, which must be equal to the token where
-requests are sequential (one user) and within the tolerance elsewhere, and throughput and latency
-with the error of the prediction. Both runs are of the same experiment file.
+    after_help = "With --prediction, the report of a live run gets a section that compares
+simulation and measurement. Hit tokens per tier must be equal to the token where requests are
+sequential (one user), and within the tolerance elsewhere. Throughput and latency are shown with the
+error of the prediction. Both runs must be of the same experiment file.
 
 Examples:
   weir report runs/first
@@ -181,19 +181,19 @@ pub(crate) struct ReportArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// Simulated run of the same experiment, to set beside this live one.
+    /// Simulated run of the same experiment, to compare with this live run.
     #[arg(long, value_name = "RUN")]
     pub(crate) prediction: Option<PathBuf>,
-    /// By how much hits may differ where requests overlap, percent of the prompt tokens.
+    /// Largest difference in hits where requests overlap, in percent of the prompt tokens.
     #[arg(long, default_value_t = TOLERANCE_PERCENT, value_name = "PERCENT", requires = "prediction")]
     pub(crate) tolerance: f64,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Says per arm and level where prompt tokens came from, what was stored, who says
-so and whether sources agree, in which regime the arm was, why it is void, overhead-only, corrupt or
-failed, and what to change to see an effect. Writes nothing.
+    after_help = "Prints for each arm and level: where prompt tokens came from, what was stored,
+which source says so and whether sources agree, the regime, why the arm is void, overhead-only,
+corrupt or failed, and what to change to see an effect. Writes no files.
 
 Examples:
   weir explain runs/first
@@ -204,10 +204,10 @@ pub(crate) struct ExplainArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// Only this arm.
+    /// Explain only this arm.
     #[arg(long, value_name = "NAME")]
     pub(crate) arm: Option<String>,
-    /// Only this level, for example `c50`.
+    /// Explain only this level, for example `c50`.
     #[arg(long, value_name = "NAME")]
     pub(crate) level: Option<String>,
 }
@@ -223,7 +223,7 @@ pub(crate) struct CompareArgs {
     /// Second run folder.
     #[arg(value_name = "RUN")]
     pub(crate) second: PathBuf,
-    /// Leave out changes smaller than this, in percent.
+    /// Hide changes smaller than this, in percent.
     #[arg(long, default_value_t = 0.5, value_name = "PERCENT")]
     pub(crate) least: f64,
     /// Print all changes as CSV.
@@ -236,9 +236,9 @@ pub(crate) struct CompareArgs {
   weir calibrate runs/calibration-20261127-101500
   weir calibrate runs/calibration-20261127-101500 > timing.yaml
 
-Takes the requests of the no-offload cells that had the engine to themselves, and prints `engine:
-{timing: {fixed: ...}}` for an experiment file, with how well it fits. Never compare the cells that
-the constants come from with what is simulated with them (docs/calibration.md).")]
+Uses the requests of no-offload cells that had the engine to themselves. Prints `engine: {timing:
+{fixed: ...}}` for an experiment file, and how well it fits. Never compare a simulation with the
+cells that its constants come from (docs/calibration.md).")]
 pub(crate) struct CalibrateArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]
@@ -255,7 +255,7 @@ pub(crate) struct SpecArgs {
 pub(crate) enum SpecCommand {
     /// Write a commented experiment file.
     New {
-        /// Where to; `-` is stdout.
+        /// File to write; `-` is stdout.
         #[arg(default_value = "experiment.yaml")]
         file: PathBuf,
     },
@@ -273,17 +273,17 @@ pub(crate) enum SpecCommand {
   weir teardown
   weir teardown runs/local-cpu-20261127-101500
 
-Processes are known by the run's mark in their environments, folders and shared memory by their
-names: what a `kill -9` left is found too. Without RUN, only what belongs to processes of Weir that
-are gone is touched.")]
+Finds processes by a mark in their environment, and folders and shared memory by name, so that it
+also finds what a `kill -9` left. Without RUN, it touches only what belongs to Weir processes that
+no longer run.")]
 pub(crate) struct TeardownArgs {
-    /// Run folder: what was started for it goes, even while it runs.
+    /// Run folder: stop everything that was started for this run, even while it runs.
     #[arg(value_name = "RUN")]
     pub(crate) run: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell.
+    /// Shell.
     pub(crate) shell: Shell,
 }

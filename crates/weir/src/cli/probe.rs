@@ -4,23 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// How much of a loaded block is compared with what was stored.
+/// How much of a loaded block is compared with the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum VerifyArg {
-    /// The last page of 16 KiB, and the beginnings of the first and of six more.
+    /// The last 16 KiB page, and the start of the first page and of six more.
     Sampled,
     /// Every byte.
     Full,
 }
 
-/// What a tier with a limit of its own evicts.
+/// Eviction policy of a tier with its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EvictionArg {
     /// Least recently used.
     Lru,
     /// Adaptive replacement.
     Arc,
-    /// Nothing: a full tier refuses blocks.
+    /// No eviction: a full tier refuses blocks.
     None,
 }
 
@@ -40,12 +40,12 @@ pub(crate) enum EvictionArg {
   weir probe disk:/mnt/nvme/kv --model Qwen/Qwen3-8B --trace conversation_trace.jsonl \\
              --capacity 20GiB
 
-A profile is used by an experiment as `{preset: lmcache-redis, store: {profile: my-redis.yaml}}`.
-Exit codes: 0 all points measured; 1 some blocks failed, found no room or were wrong, or it was
-stopped; 2 a mistake in the input; 3 a fault of the environment.")]
+An experiment uses a profile as `{preset: lmcache-redis, store: {profile: my-redis.yaml}}`.
+Exit codes: 0 all points measured; 1 some blocks failed, were refused or were wrong, or the probe
+was stopped; 2 invalid input; 3 a fault of the environment.")]
 pub(crate) struct ProbeArgs {
     /// `memory`, a folder (`disk:/mnt/nvme/kv`), a store's address (`redis://host:6379`,
-    /// `unix:///run/redis.sock`), or a server to be started: `redis`, `valkey`, `kvrocks`.
+    /// `unix:///run/redis.sock`), or a server to start: `redis`, `valkey`, `kvrocks`.
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct ProbeArgs {
     pub(crate) against: AgainstArgs,
     #[command(flatten)]
     pub(crate) outputs: OutputArgs,
-    /// Print the points, the time and the bytes, and stop.
+    /// Print the points, the time and the bytes needed, and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -69,81 +69,82 @@ pub(crate) struct ProbeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Blocks")]
 pub(crate) struct BlockArgs {
-    /// Model of the catalogue, or the path of a Hugging Face config.json: a block has the KV bytes
-    /// of --chunk-tokens.
+    /// Model from the catalogue, or the path of a Hugging Face config.json: a block has the KV
+    /// bytes of --chunk-tokens.
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// Tokens of a block; needs --model [default: 256, with --trace its blocks].
+    /// Tokens per block; needs --model [default: 256; with --trace: the trace's block size].
     #[arg(long, value_name = "N,..", value_delimiter = ',', requires = "model")]
     pub(crate) chunk_tokens: Vec<u32>,
-    /// Sizes of blocks instead of --chunk-tokens [default without --model: 2MiB].
+    /// Block sizes, instead of --chunk-tokens [default without --model: 2MiB].
     #[arg(long, value_name = "SIZE,..", value_delimiter = ',', conflicts_with = "chunk_tokens")]
     pub(crate) block: Vec<String>,
-    /// Compare with computing the tokens on this hardware, for example `1x-h100`; needs --model.
+    /// Compare with recomputing the tokens on this hardware, for example `1x-h100`; needs --model.
     #[arg(long, value_name = "HARDWARE", requires = "model")]
     pub(crate) hardware: Option<String>,
-    /// Tensor-parallel ranks [default: all accelerators of the hardware].
+    /// Number of tensor-parallel ranks [default: all accelerators of the hardware].
     #[arg(long, value_name = "N", requires = "hardware")]
     pub(crate) tp: Option<u32>,
-    /// Length of the prefix that is loaded or computed, tokens.
+    /// Length of the prefix that is loaded or computed, in tokens.
     #[arg(long, default_value_t = 10_000, value_name = "TOKENS")]
     pub(crate) prefix: u32,
 }
 
-/// Points: lists are swept, every combination is measured.
+/// Points: lists are swept; every combination is measured.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Points (lists are swept)")]
 pub(crate) struct PointArgs {
-    /// Threads, each with one batch under way [default: 1,4].
+    /// Number of threads, each with one batch in flight [default: 1,4].
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) threads: Vec<u32>,
-    /// Blocks of a batch: pipelining of a store, queue depth of a disk [default: 1,8].
+    /// Blocks per batch: pipelining of a store, queue depth of a disk [default: 1,8].
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub(crate) depth: Vec<u32>,
-    /// What is done: `write` (new blocks), `read`, a number (percent that reads), `engine` (loads,
-    /// and stores what missed) [default: write,read; with --trace or a working set that is larger
-    /// than the tier: engine].
+    /// Operations: `write` (new blocks), `read`, a number (percent of reads), or `engine` (load,
+    /// and store what missed) [default: write,read; with --trace or a working set larger than the
+    /// tier: engine].
     #[arg(long, value_name = "WORK,..", value_delimiter = ',')]
     pub(crate) mix: Vec<String>,
-    /// A list by name: `threads=1,2,4`, `depth=1,8,32`, `block=64KiB,2MiB`,
+    /// Sweep an option by name: `threads=1,2,4`, `depth=1,8,32`, `block=64KiB,2MiB`,
     /// `chunk-tokens=64,256,1024`, `mix=write,read`. May be repeated.
     #[arg(long, value_name = "KEY=LIST")]
     pub(crate) sweep: Vec<String>,
-    /// Measured time of a point in one repeat [default: 1s, with --trace 10s].
+    /// Measured time of a point in one repeat [default: 1s; with --trace: 10s].
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<String>,
-    /// Time before it that is not counted; a trace has none.
+    /// Time before the measured time that does not count; a trace has none.
     #[arg(long, value_name = "TIME", default_value = "200ms")]
     pub(crate) warmup: String,
-    /// Most blocks of a point in one repeat.
+    /// Largest number of blocks of a point in one repeat.
     #[arg(long, value_name = "N")]
     pub(crate) operations: Option<u64>,
-    /// Repeats of each point; tables show medians and the spread [default: 3, with --against 6].
+    /// Number of repeats of each point; tables show median and spread [default: 3; with --against:
+    /// 6].
     #[arg(long, value_name = "N")]
     pub(crate) repeats: Option<u32>,
-    /// Longest time of one batch.
+    /// Timeout of one batch.
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) deadline: String,
-    /// How loads are checked, outside the measured time.
+    /// How loaded blocks are checked, outside the measured time.
     #[arg(long, value_enum, default_value_t = VerifyArg::Sampled)]
     pub(crate) verify: VerifyArg,
-    /// Pin the first thread to this processor, and the next ones to those after it, from the last
-    /// on to the first.
+    /// Pin the first thread to this CPU, and the others to the CPUs after it; after the last CPU
+    /// comes the first.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,
-    /// Connections to a store [default: as many as threads].
+    /// Number of connections to a store [default: the number of threads].
     #[arg(long, value_name = "N")]
     pub(crate) connections: Option<u32>,
-    /// Let values in a store carry a checksum that is compared at every load.
+    /// Store a checksum with each value, and check it at every load.
     #[arg(long)]
     pub(crate) checksums: bool,
-    /// Certificates that the store is checked against, instead of the system's.
+    /// Certificates to check the store against, instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Accept any certificate.
+    /// Accept any server certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Leave out the runs that say where the time goes.
+    /// Skip the runs that show where the time goes.
     #[arg(long)]
     pub(crate) no_differential: bool,
 }
@@ -152,42 +153,42 @@ pub(crate) struct PointArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Caches")]
 pub(crate) struct CacheArgs {
-    /// Keep loads from coming out of caches: a tier in a folder passes the page cache by, or it is
-    /// dropped between laps, as are the files of a store on this machine. A row is called cold
-    /// where at least 90 % of what was loaded was read from the device.
+    /// Keep loads out of caches: a tier in a folder bypasses the page cache, or the cache is
+    /// dropped between laps. The cached files of a store on this machine are dropped too. A row
+    /// counts as cold where at least 90 % of the loaded bytes were read from the device.
     #[arg(long, conflicts_with = "trace")]
     pub(crate) cold: bool,
-    /// Let a tier in a folder go through the page cache, as tiers without `O_DIRECT` do.
+    /// Use the page cache for a tier in a folder, as tiers without `O_DIRECT` do.
     #[arg(long)]
     pub(crate) page_cache: bool,
 }
 
-/// What is asked for.
+/// Which blocks are loaded and stored.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keys")]
 pub(crate) struct KeyArgs {
-    /// Different blocks that are loaded: `512MiB`, `4000 blocks`, or `2x` the tier's capacity
-    /// [default: 512MiB].
+    /// Size of the set of different blocks that are loaded: `512MiB`, `4000 blocks`, or `2x` the
+    /// tier's capacity [default: 512MiB].
     #[arg(long, value_name = "SIZE")]
     pub(crate) working_set: Option<String>,
-    /// Bytes that a tier in memory or on a disk may hold, or `maxmemory` of a store that is started
+    /// Capacity of a tier in memory or on a disk, or `maxmemory` of a store that Weir starts
     /// [default: enough for the working set and one lap of new blocks].
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<String>,
-    /// What a tier in memory or on a disk evicts when it is full.
+    /// Eviction policy of a tier in memory or on a disk.
     #[arg(long, value_enum, default_value_t = EvictionArg::Lru)]
     pub(crate) eviction: EvictionArg,
-    /// Popularity: the k-th block is asked for with k to the power of minus this [default: all
-    /// alike].
+    /// Zipf exponent: the k-th block is requested with weight k to the power of minus this number
+    /// [default: all alike].
     #[arg(long, value_name = "EXPONENT")]
     pub(crate) zipf: Option<f64>,
-    /// A Mooncake trace: its requests load and store their chunks in its order.
+    /// Mooncake trace to replay: its requests load and store their chunks in order.
     #[arg(long, value_name = "FILE", requires = "model", conflicts_with_all = ["zipf", "working_set", "block"])]
     pub(crate) trace: Option<PathBuf>,
-    /// Tokens that one of its hash ids stands for [default: found where one size alone fits].
+    /// Number of tokens per hash id of the trace [default: detected where only one size fits].
     #[arg(long, value_name = "N", requires = "trace")]
     pub(crate) trace_block_tokens: Option<u32>,
-    /// Most requests of the trace.
+    /// Largest number of requests taken from the trace.
     #[arg(long, value_name = "N", requires = "trace")]
     pub(crate) requests: Option<u64>,
     /// Seed of keys and draws.
@@ -199,24 +200,24 @@ pub(crate) struct KeyArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Two tiers in turns (A is TARGET, B is --against)")]
 pub(crate) struct AgainstArgs {
-    /// A second target: each repeat is measured on both in turns (A B, B A, ...), with the same
-    /// keys and draws, and the ratio A / B gets a 95 % interval.
+    /// Second target: each repeat measures both in turns (A B, B A, ...) with the same keys and
+    /// draws. The ratio A / B gets a 95 % interval.
     #[arg(
         long,
         value_name = "TARGET",
         conflicts_with_all = ["trace", "profile", "hardware"]
     )]
     pub(crate) against: Option<String>,
-    /// A line for the configuration of A, where Weir starts it. May be repeated.
+    /// Add a line to the configuration of A, if Weir starts it. May be repeated.
     #[arg(long, value_name = "LINE", requires = "against")]
     pub(crate) set_a: Vec<String>,
     /// The same for B.
     #[arg(long, value_name = "LINE", requires = "against")]
     pub(crate) set_b: Vec<String>,
-    /// Tokens of B's blocks, as many sizes as A has [default: A's].
+    /// Tokens per block of B, one value for each of A's [default: those of A].
     #[arg(long, value_name = "N,..", value_delimiter = ',', requires_all = ["against", "model"])]
     pub(crate) chunk_tokens_b: Vec<u32>,
-    /// Sizes of B's blocks, as many as A has [default: A's].
+    /// Block sizes of B, one for each of A's [default: those of A].
     #[arg(
         long,
         value_name = "SIZE,..",
@@ -225,34 +226,34 @@ pub(crate) struct AgainstArgs {
         conflicts_with = "chunk_tokens_b"
     )]
     pub(crate) block_b: Vec<String>,
-    /// What one GiB of A costs for a month, for example `3 USD` (the form that `prices` of an
-    /// experiment has): ratios for the money stand beside those of the speed.
+    /// Price of one GiB of A for a month, for example `3 USD` (as in `prices` of an experiment):
+    /// adds ratios per price to the ratios of speed.
     #[arg(long, value_name = "MONEY", requires_all = ["against", "price_b"])]
     pub(crate) price_a: Option<String>,
-    /// The same for B, in the same currency.
+    /// Price of one GiB of B for a month, in the same currency.
     #[arg(long, value_name = "MONEY", requires_all = ["against", "price_a"])]
     pub(crate) price_b: Option<String>,
-    /// What the ratio A / B should be, over all points: `read >= 2.5`, `write <= 0.8`, `read 2..3`
-    /// (GB/s), `lookup >= 1` (keys per second). The verdict is borne out, not borne out, or
+    /// Claim about the ratio A / B over all points: `read >= 2.5`, `write <= 0.8`, `read 2..3`
+    /// (GB/s), `lookup >= 1` (keys per second). The verdict is borne out, not borne out or
     /// undecided. May be repeated.
     #[arg(long, value_name = "CLAIM", requires = "against")]
     pub(crate) claim: Vec<String>,
 }
 
-/// What is written.
+/// Files to write.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Outputs")]
 pub(crate) struct OutputArgs {
-    /// Everything that was measured, as JSON.
+    /// Write everything that was measured as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// One row per point, as CSV.
+    /// Write one row per point as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Folder for plots, PNG and SVG.
+    /// Write plots to this folder, as PNG and SVG.
     #[arg(long, value_name = "DIR")]
     pub(crate) plots: Option<PathBuf>,
-    /// A link profile that the simulator takes: `store: {profile: FILE}`.
+    /// Write a link profile for the simulator: `store: {profile: FILE}`.
     #[arg(long, value_name = "FILE.yaml")]
     pub(crate) profile: Option<PathBuf>,
 }

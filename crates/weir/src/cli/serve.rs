@@ -13,12 +13,12 @@ pub(crate) enum EventEncodingArg {
     Array,
 }
 
-/// Who accounts for the time that bytes of the offload mechanism take.
+/// Whether the offload mechanism's bytes really move, or a model gives the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MovementArg {
     /// Bytes really move to memory, disk or store.
     Real,
-    /// Nothing moves; the links' model says how long it would take.
+    /// No bytes move; the link model gives the time.
     Modelled,
 }
 
@@ -33,22 +33,22 @@ pub(crate) enum MovementArg {
   weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --kv-events 'tcp://*:5557' \\
              --kv-replay 'tcp://*:5558'")]
 pub(crate) struct ServeArgs {
-    /// Experiment file whose engine and arm are served; otherwise --model and --hardware say it.
+    /// Experiment file that describes engine and arm; alternative to --model and --hardware.
     #[arg(value_name = "FILE", conflicts_with_all = ["hardware", "replicas", "tp"])]
     pub(crate) file: Option<PathBuf>,
-    /// Model of the catalogue, or the path of a Hugging Face config.json.
+    /// Model from the catalogue, or the path of a Hugging Face config.json.
     #[arg(long, value_name = "MODEL", required_unless_present = "file")]
     pub(crate) model: Option<String>,
     /// Hardware of one replica, for example `1x-h100`.
     #[arg(long, value_name = "HARDWARE", required_unless_present = "file")]
     pub(crate) hardware: Option<String>,
-    /// Tensor-parallel ranks; the default is all accelerators of the hardware.
+    /// Number of tensor-parallel ranks [default: all accelerators of the hardware].
     #[arg(long, value_name = "N")]
     pub(crate) tp: Option<u32>,
     /// Arm to serve: a preset, or the name of an arm of FILE.
     #[arg(long, value_name = "ARM", default_value = "no-offload")]
     pub(crate) arm: String,
-    /// Engines behind one port, with the arm's routing.
+    /// Number of engines behind one port, with the arm's routing.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) replicas: u32,
     /// Override a value of the experiment, for example `engine.max_num_seqs=64`. May be repeated.
@@ -57,44 +57,45 @@ pub(crate) struct ServeArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
-    /// Port; 0 takes a free one, which is printed.
+    /// Port to listen on; 0 picks a free port and prints it.
     #[arg(long, default_value_t = 8000)]
     pub(crate) port: u16,
-    /// Name that clients ask for; the default is the model's.
+    /// Model name that clients use [default: the model's].
     #[arg(long, value_name = "NAME")]
     pub(crate) served_model_name: Option<String>,
     /// Whether the arm's tiers hold real bytes [default: real].
     #[arg(long, value_enum)]
     pub(crate) bytes: Option<MovementArg>,
-    /// Bytes moved per byte of the model's KV, at most 1: where its blocks would not fit here
+    /// Bytes to move per byte of the model's KV, at most 1, for models whose blocks do not fit here
     /// [default: 1].
     #[arg(long, value_name = "FACTOR")]
     pub(crate) byte_scale: Option<f64>,
     /// Folder of the arm's disk tier [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub(crate) disk: Option<PathBuf>,
-    /// Tokenise text with this tokenizer.json instead of the built-in tokenizer.
+    /// Tokenize text with this tokenizer.json instead of the built-in tokenizer.
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// Run the engine's clock this much faster than real time.
+    /// Run the engine's clock this many times as fast as real time.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, conflicts_with = "instant")]
     pub(crate) time_scale: f64,
-    /// Let passes take no time: a server that is never the bottleneck, for load tests.
+    /// Make passes take no time, so that the server is never the bottleneck in load tests.
     #[arg(long)]
     pub(crate) instant: bool,
-    /// Publish KV events here, over `ZeroMQ` (`tcp://*:5557` binds, `tcp://host:5557` connects).
+    /// `ZeroMQ` endpoint to publish KV events on (`tcp://*:5557` binds, `tcp://host:5557`
+    /// connects).
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) kv_events: Option<String>,
-    /// Answer requests for missed KV events here.
+    /// `ZeroMQ` endpoint to replay missed KV events on.
     #[arg(long, value_name = "ENDPOINT", requires = "kv_events")]
     pub(crate) kv_replay: Option<String>,
-    /// Topic of the events.
+    /// Topic of the KV events.
     #[arg(long, value_name = "TEXT", default_value = "", requires = "kv_events")]
     pub(crate) kv_topic: String,
-    /// Encoding of the events.
+    /// Encoding of the KV events.
     #[arg(long, value_enum, default_value_t = EventEncodingArg::Map)]
     pub(crate) kv_encoding: EventEncodingArg,
-    /// Pin the server to this processor.
+    /// Pin the server to this CPU.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,
 }

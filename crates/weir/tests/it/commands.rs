@@ -267,37 +267,37 @@ fn every_command_has_help_and_examples_that_it_takes() {
     let folder = tempfile::tempdir().unwrap();
     let help = weir(folder.path(), &["--help"]).done().out;
     assert_snapshot!(help, @"
-    Evaluate KV-cache offloading for LLM serving: the same experiment on any target, each arm with proof
-    that its mechanism acted
+    Evaluate KV-cache offloading for LLM serving: run one experiment on any target, and check for each
+    arm that its mechanism acted
 
     Usage: weir [OPTIONS] <COMMAND>
 
     Commands:
       run          Run an experiment and write its report
-      plan         Print what would run: cells, working sets, tiers, predicted verdicts, time
-      load         Ask a server, and measure how it answers
-      serve        Serve Weir's own engine: an OpenAI-compatible server that looks like vLLM
-      probe        Measure a tier with KV-shaped transfers, and where its time goes
-      list         List known models, hardware, arms
-      size         Answer the arithmetic: KV bytes, tokens in GPU memory, prefixes per tier, break-even
+      plan         Print what would run: cells, working sets, tiers, predicted verdicts and the time needed
+      load         Benchmark an OpenAI-compatible server
+      serve        Run the emulated engine behind a vLLM-compatible API
+      probe        Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes
+      list         List known models, hardware and arms
+      size         Calculate KV bytes, tokens in GPU memory, prefixes per tier and break-even bandwidth
       report       Write the report of a run folder again
-      explain      Tell in words what happened to each arm of a run, and why it counts or not
-      teardown     End and remove what runs that were killed left on this machine
+      explain      Explain each arm's result: where tokens came from and why it counts or not
+      teardown     Stop and remove what killed runs left behind
       compare      Compare two runs cell by cell
-      calibrate    Fit the constants of the timing model to a recording of a live target
+      calibrate    Fit the timing model's constants to a recorded run of a live target
       spec         Write, check or describe experiment files
-      setup        Install the real stack for machines without a GPU, or write a model for it
+      setup        Install vLLM and LMCache for machines without a GPU, or write a model for them
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-      -q, --quiet    Say nothing on stderr but errors
+      -q, --quiet    Print only errors to stderr
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit codes: 0 done; 1 done, and some cell failed or is void or unverified against the plan's
-    prediction; 2 a mistake in the input; 3 a fault of the environment; 101 a defect of Weir; 130 ended
-    by a second Ctrl-C.
+    Exit codes: 0 done; 1 done, but a cell failed, or is void or unverified against the plan's
+    prediction; 2 invalid input; 3 a fault of the environment; 101 a defect of Weir; 130 stopped by a
+    second Ctrl-C.
     ");
     for command in COMMANDS {
         let line = help.lines().find(|line| line.trim_start().starts_with(command));

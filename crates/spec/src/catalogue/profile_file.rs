@@ -135,7 +135,7 @@ impl LinkProfileFile {
             |source| SpecError::Read { what: "the link profile", path: path.to_owned(), source };
         let long = std::fs::metadata(path).map_err(failed)?.len();
         if long > LARGEST_FILE {
-            let problem = format!("{} are no link profile", Bytes(long));
+            let problem = format!("{} are too large for a link profile", Bytes(long));
             return Err(refused(path, problem, "check the path"));
         }
         let text = std::fs::read_to_string(path).map_err(failed)?;
@@ -158,7 +158,7 @@ impl LinkProfileFile {
             }
             None => {
                 let remedy = "write one with `weir probe TARGET --profile FILE.yaml`";
-                return Err(refused(path, "no `format`, so this is no link profile", remedy));
+                return Err(refused(path, "a link profile must have a `format`", remedy));
             }
         }
         let profile: Self = read_yaml(text, &file)?;
@@ -193,7 +193,7 @@ impl LinkProfileFile {
             [("read_gb_per_s", figures.read_gb_per_s), ("write_gb_per_s", figures.write_gb_per_s)]
         {
             if !(rate > 0.0 && rate < 1e6) {
-                let problem = format!("figures.{key}: {rate} is no bandwidth");
+                let problem = format!("figures.{key}: {rate} is not a bandwidth");
                 return Err(refused(path, problem, "write GB/s above 0"));
             }
         }
@@ -285,7 +285,7 @@ mod tests {
         let none = refusal(&text.replace("format: 1\n", ""));
         assert!(none.starts_with("my.yaml: no `format`"), "{none}");
         let rate = refusal(&text.replace("read_gb_per_s: 2.25", "read_gb_per_s: 0.0"));
-        assert!(rate.contains("figures.read_gb_per_s: 0 is no bandwidth"), "{rate}");
+        assert!(rate.contains("figures.read_gb_per_s: 0 is not a bandwidth"), "{rate}");
         let lanes = refusal(&text.replace("lanes: 2", "lanes: 0"));
         assert!(lanes.contains("figures.lanes: 0 lanes"), "{lanes}");
         let key = refusal(&text.replace("lanes: 2", "lines: 2"));

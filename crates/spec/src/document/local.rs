@@ -72,19 +72,21 @@ impl LocalTarget {
     }
 }
 
-/// The processors of a list such as `0-5,8`.
+/// The CPUs of a list such as `0-5,8`.
 fn cores_of(text: &str) -> Result<Vec<usize>, String> {
     let mut cores = Vec::new();
     for part in text.split(',') {
         let number = |text: &str| {
-            text.trim().parse::<usize>().map_err(|_| format!("`{}` is no processor", text.trim()))
+            text.trim()
+                .parse::<usize>()
+                .map_err(|_| format!("`{}` is not a CPU number", text.trim()))
         };
         let (first, last) = match part.split_once('-') {
             Some((first, last)) => (number(first)?, number(last)?),
             None => (number(part)?, number(part)?),
         };
         if first > last || last > 4095 {
-            return Err(format!("`{}` is no range of processors", part.trim()));
+            return Err(format!("`{}` is not a range of CPUs", part.trim()));
         }
         cores.extend(first..=last);
     }

@@ -261,7 +261,7 @@ fn inline_hardware(section: &HardwareSection) -> Result<Hardware, SpecError> {
             return Ok(value);
         }
         let key = format!("hardware.{key}");
-        Err(SpecError::value(key, format!("{value} is no such figure"), "write a number above 0"))
+        Err(SpecError::value(key, format!("unsupported value {value}"), "write a number above 0"))
     };
     if let Some(gib) = section.memory_gib {
         accelerator.memory_mib = (positive("memory_gib", gib)? * 1024.0) as u64;

@@ -153,7 +153,7 @@ fn check_match(
     if load.trace.is_some() && !matches!(workload, WorkloadConfig::Trace(_)) {
         return Err(SpecError::value(
             "load.trace",
-            "the workload is no trace and has no times of its own",
+            "only a trace has times of its own, and the workload is another kind",
             "write `load: {users: ...}` or a rate, or a `workload: {trace: ...}`",
         ));
     }

@@ -32,9 +32,9 @@ pub(super) fn resolve(
         let remedy = "write for example 15m";
         return Err(SpecError::value(key("start_timeout"), "no time at all", remedy));
     }
-    local.core_list().map_err(|problem| {
-        SpecError::value(key("cores"), problem, "write processors such as `0-5,8`")
-    })?;
+    local
+        .core_list()
+        .map_err(|problem| SpecError::value(key("cores"), problem, "write CPUs such as `0-5,8`"))?;
     check_arguments(&key("vllm_args"), &local.vllm_args)?;
     check_env(&key("env"), &local.env)?;
     let random = local.weights.as_deref() == Some(GENERATED);

@@ -469,5 +469,5 @@ fn check_rate(key: &str, gb_per_s: f64) -> Result<(), SpecError> {
     if gb_per_s > 0.0 && gb_per_s < 1e6 {
         return Ok(());
     }
-    Err(SpecError::value(key, format!("{gb_per_s} is no bandwidth"), "write GB/s above 0"))
+    Err(SpecError::value(key, format!("{gb_per_s} is not a bandwidth"), "write GB/s above 0"))
 }

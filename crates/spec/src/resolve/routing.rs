@@ -241,5 +241,9 @@ fn check_weight(key: &str, weight: f64) -> Result<(), SpecError> {
     if (0.0..=1e6).contains(&weight) {
         return Ok(());
     }
-    Err(SpecError::value(key, format!("{weight} is no weight"), "write a number from 0 on"))
+    Err(SpecError::value(
+        key,
+        format!("unsupported weight {weight}"),
+        "write a number of at least 0",
+    ))
 }

@@ -57,7 +57,7 @@ fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
     let scale = target.byte_scale;
     if !(scale > 0.0 && scale <= 1.0) {
         let remedy = "write a number above 0 and at most 1".to_owned();
-        return refuse("byte_scale", format!("{scale} is no scale"), remedy);
+        return refuse("byte_scale", format!("unsupported scale {scale}"), remedy);
     }
     if !(1..=MOST_MOVERS).contains(&target.movers) {
         let remedy = format!("write a number from 1 to {MOST_MOVERS}");
@@ -106,7 +106,7 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
             let nearest = did_you_mean(name, arms.iter().map(|arm| arm.name.as_str()));
             return Err(SpecError::value(
                 format!("target.endpoint.arms.{name}"),
-                format!("there is no such arm{nearest}"),
+                format!("unknown arm{nearest}"),
                 "write the name of an arm of the experiment",
             ));
         }

@@ -157,14 +157,14 @@ fn missing_malformed_and_later_files_are_named() {
          check the path"
     );
     for (text, part) in [
-        ("name: an experiment\n".to_owned(), "no `format`, so this is no link profile"),
+        ("name: an experiment\n".to_owned(), "a link profile must have a `format`"),
         ("format: [".to_owned(), "[folder]/my.yaml:1:"),
         (STORE.replace("format: 1", "format: 7"), "format 7 of link profiles is not known here"),
         (STORE.replace("  lanes: 2\n", ""), "missing field `lanes`"),
         (STORE.replace("lanes: 2", "lanes: many"), "not a whole number"),
         (STORE.replace("90us", "90"), "a duration with its unit"),
-        (STORE.replace("2.5", "-1.0"), "figures.read_gb_per_s: -1 is no bandwidth"),
-        (format!("{STORE}{}", "# \n".repeat(400_000)), "are no link profile"),
+        (STORE.replace("2.5", "-1.0"), "figures.read_gb_per_s: -1 is not a bandwidth"),
+        (format!("{STORE}{}", "# \n".repeat(400_000)), "are too large for a link profile"),
     ] {
         fs::write(folder.path().join("my.yaml"), &text).unwrap();
         let message = refused(folder.path(), arm);

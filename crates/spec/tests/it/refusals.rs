@@ -311,8 +311,8 @@ fn limits_of_the_load() {
         (
             "users: [2]",
             "trace: {speed: 1}",
-            "load.trace: the workload is no trace and has no times of its own; write `load: \
-             {users: ...}` or a rate, or a `workload: {trace: ...}`",
+            "load.trace: only a trace has times of its own, and the workload is another kind; write \
+             `load: {users: ...}` or a rate, or a `workload: {trace: ...}`",
         ),
         (
             "duration: 10s",

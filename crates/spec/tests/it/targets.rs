@@ -32,7 +32,7 @@ fn an_endpoint_says_where_each_arm_is() {
     let unknown = at_endpoint("{url: 'http://a:1', arms: {other: 'http://b:2'}}");
     assert_eq!(
         error(&unknown, &[]),
-        "target.endpoint.arms.other: there is no such arm; write the name of an arm of the \
+        "target.endpoint.arms.other: unknown arm; write the name of an arm of the \
          experiment"
     );
 }
@@ -185,11 +185,11 @@ fn the_emulated_target_is_a_name_or_says_how_bytes_move() {
     for (set, message) in [
         (
             "target={emulated: {byte_scale: 0}}",
-            "target.emulated.byte_scale: 0 is no scale; write a number above 0 and at most 1",
+            "target.emulated.byte_scale: unsupported scale 0; write a number above 0 and at most 1",
         ),
         (
             "target={emulated: {byte_scale: 2}}",
-            "target.emulated.byte_scale: 2 is no scale; write a number above 0 and at most 1",
+            "target.emulated.byte_scale: unsupported scale 2; write a number above 0 and at most 1",
         ),
         (
             "target={emulated: {movers: 0}}",
@@ -291,7 +291,7 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
     }
     assert_eq!(
         error(&arm("bytes: 1GiB"), &["target={local: {cores: 3-1}}"]),
-        "target.local.cores: `3-1` is no range of processors; write processors such as `0-5,8`"
+        "target.local.cores: `3-1` is not a range of CPUs; write CPUs such as `0-5,8`"
     );
     let routed = SMALL.replace("native-offload", "llm-d-approx") + "target: local\nreplicas: 2\n";
     assert!(error(&routed, &[]).starts_with("arms.llm-d-approx: the local target brings up no"));

@@ -491,9 +491,9 @@ fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
 fn other_product(found: &ServerReport, wanted: Product) -> String {
     let ServerReport { place, product, version, .. } = found;
     match product {
-        Product::Other => format!(
-            "{place} is no Redis, Valkey or Kvrocks, and the arm says {wanted}; name a {wanted}"
-        ),
+        Product::Other => {
+            format!("{place} is an unsupported store, and the arm says {wanted}; name a {wanted}")
+        }
         _ => format!(
             "{place} is {product} {version}, and the arm says {wanted}; write preset \
              lmcache-{product}, or name a {wanted}"

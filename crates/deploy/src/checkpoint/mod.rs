@@ -87,7 +87,7 @@ pub fn write(folder: &Path, shape: &ModelShape) -> Result<(), CheckpointError> {
     check_ours(folder)?;
     let name = folder.file_name().ok_or_else(|| CheckpointError::Write {
         path: folder.to_path_buf(),
-        source: io::Error::new(io::ErrorKind::InvalidInput, "that is no folder's name"),
+        source: io::Error::new(io::ErrorKind::InvalidInput, "expected the name of a folder"),
     })?;
     let name = name.to_string_lossy();
     let parent = folder.parent().unwrap_or(Path::new("/"));

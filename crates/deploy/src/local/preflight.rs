@@ -23,7 +23,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
             return Err(DeployError::Setting {
                 key: "engine.block_size".to_owned(),
                 problem: format!(
-                    "vLLM for the processor has blocks of a multiple of {CPU_BLOCK} tokens, not \
+                    "vLLM for the CPU needs blocks of a multiple of {CPU_BLOCK} tokens, not \
                      {block}; write `block_size: {CPU_BLOCK}`"
                 ),
             });
@@ -47,7 +47,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
             if arm.store_access.is_none() && program(product).is_none() {
                 return Err(DeployError::Unsupported {
                     arm: arm.name.clone(),
-                    problem: format!("there is no {product} on this machine"),
+                    problem: format!("{product} is not installed on this machine"),
                     remedy: format!(
                         "{}, or write where one listens: `store: {{address: \
                          redis://host:6379}}`",

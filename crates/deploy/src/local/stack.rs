@@ -72,7 +72,8 @@ impl Stack {
         let last = said.lines().last().unwrap_or("it says nothing").to_owned();
         let answer: Answer = serde_json::from_slice(&asked.stdout).map_err(|_| failed(last))?;
         let text = answer.vllm.ok_or_else(|| failed("it has no vLLM".to_owned()))?;
-        let vllm = version(&text).ok_or_else(|| failed(format!("vLLM {text} is no release")))?;
+        let vllm =
+            version(&text).ok_or_else(|| failed(format!("unsupported vLLM version {text}")))?;
         let platform = if text.contains("cpu") { Platform::Cpu } else { Platform::Gpu };
         let lmcache = answer.lmcache.as_deref().and_then(version);
         Ok(Self { python, vllm, vllm_text: text, lmcache, platform })
@@ -110,7 +111,7 @@ fn interpreter(target: &LocalTarget) -> Result<PathBuf, DeployError> {
         }
         return Err(DeployError::Setting {
             key: "target.local.python".to_owned(),
-            problem: format!("{named} is no virtual environment; name one, or an interpreter"),
+            problem: format!("{named} must be a virtual environment or an interpreter"),
         });
     }
     if named.contains('/') && !path.exists() {

@@ -50,7 +50,7 @@ pub(super) const KNOWN: [Known; 32] = [
     ),
     known("serve at least one request with the model's max seq len", SHORTER),
     known("larger than the maximum number of tokens that can be stored in KV cache", SHORTER),
-    known("No common block size", "write another engine.block_size; on processors, one of 32"),
+    known("No common block size", "write another engine.block_size; on CPUs, one of 32"),
     known("LMCache chunk size", "write a chunk of whole blocks in the arm"),
     // Memory.
     known("CUDA out of memory", "lower engine.gpu_memory_utilization or engine.max_model_len"),

@@ -18,7 +18,7 @@ pub enum ProcessError {
     #[error("{name}: its folder {} is not there; was it removed meanwhile?", folder.display())]
     Folder { name: String, folder: PathBuf },
     #[error(
-        "{name}: processor {core} is not there, or not for this user; write others in \
+        "{name}: CPU {core} does not exist, or this user may not use it; write others in \
              target.local.cores"
     )]
     Core { name: String, core: usize },

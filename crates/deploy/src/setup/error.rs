@@ -33,7 +33,7 @@ pub enum SetupError {
     },
     #[error("{holder} installs into {folder}; wait for it, then run this again")]
     Busy { folder: PathBuf, holder: String },
-    #[error("{folder} exists and holds no installation of ours; name an empty or a new folder")]
+    #[error("{folder} already exists and was not created by Weir; name an empty or a new folder")]
     Foreign { folder: PathBuf },
     #[error(
         "stage `{stage}` failed: `{command}` ended with {ended}; the whole output is in {log}; \
@@ -73,7 +73,7 @@ pub(super) fn remedy(said: &str) -> &'static str {
     ]) {
         "check the network, or name a mirror (pip's PIP_INDEX_URL)"
     } else if has(&["No matching distribution", "Could not find a version"]) {
-        "check that pip's index has that version for this Python and processor"
+        "check that pip's index has that version for this Python and CPU"
     } else if has(&["ensurepip", "No module named venv"]) {
         "install the rest of Python (`apt-get install python3-venv`)"
     } else if has(&["Permission denied"]) {

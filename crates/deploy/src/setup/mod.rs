@@ -24,7 +24,7 @@ pub fn cache_folder() -> Result<PathBuf, DeployError> {
     let home = || set("HOME").map(|home| home.join(".cache/weir"));
     own.or_else(xdg).or_else(home).ok_or_else(|| DeployError::Setting {
         key: "HOME".to_owned(),
-        problem: "there is no cache folder; set WEIR_CACHE to a folder".to_owned(),
+        problem: "no cache folder is known; set WEIR_CACHE to a folder".to_owned(),
     })
 }
 

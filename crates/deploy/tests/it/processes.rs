@@ -315,7 +315,7 @@ fn what_cannot_be_started_is_told_by_its_name() {
     for cores in [vec![core, 1023], vec![1 << 20]] {
         let last = cores[cores.len() - 1];
         let refused = start(&|recipe| recipe.cores = Some(cores.clone()));
-        assert!(refused.starts_with(&format!("part: processor {last} is not there")), "{refused}");
+        assert!(refused.starts_with(&format!("part: CPU {last} does not exist")), "{refused}");
     }
 }
 

@@ -119,7 +119,7 @@ impl FromStr for Address {
             return wrong("it has no scheme");
         };
         let Some(scheme) = Scheme::of(word) else {
-            return wrong(format!("{word:?} is no scheme of a store"));
+            return wrong(format!("unsupported scheme {word:?}"));
         };
         // The last at sign: a password may have one in it that was not escaped.
         let (login, rest) = match rest.rsplit_once('@') {
@@ -168,14 +168,16 @@ fn database<'a>(rest: &'a str, scheme: &Scheme) -> Result<(&'a str, u32), Addres
     number
         .parse()
         .map(|number| (place, number))
-        .or_else(|_| wrong(format!("{number:?} is no number of a database")))
+        .or_else(|_| wrong(format!("the database must be a number, not {number:?}")))
 }
 
 fn endpoints(place: &str, scheme: &Scheme) -> Result<Vec<Endpoint>, AddressError> {
     if scheme.unix {
         let path = unescaped(place)?;
         if !path.starts_with('/') || path.len() > UNIX_PATH_MAX {
-            return wrong(format!("{path:?} is no absolute path of at most {UNIX_PATH_MAX} bytes"));
+            return wrong(format!(
+                "{path:?} must be an absolute path of at most {UNIX_PATH_MAX} bytes"
+            ));
         }
         return Ok(vec![Endpoint::Unix(path.into())]);
     }
@@ -210,13 +212,13 @@ pub(crate) fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, Addres
         Some("") => default_port,
         Some(digits) => match digits.parse() {
             Ok(port) if port > 0 => port,
-            _ => return wrong(format!("{digits:?} is no port")),
+            _ => return wrong(format!("{digits:?} is not a port")),
         },
         None => return wrong("behind a bracket stands only :PORT"),
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || ".:-_%".contains(c);
     if host.is_empty() || !host.chars().all(fits) {
-        return wrong(format!("{host:?} is no host"));
+        return wrong(format!("{host:?} is not a host name"));
     }
     Ok(Endpoint::Tcp { host: host.to_owned(), port })
 }
@@ -238,7 +240,7 @@ fn unescaped(text: &str) -> Result<String, AddressError> {
         }
         rest = &rest[2..];
     }
-    String::from_utf8(bytes).or_else(|_| wrong("user, password or path is no UTF-8"))
+    String::from_utf8(bytes).or_else(|_| wrong("user, password and path must be UTF-8"))
 }
 
 impl fmt::Display for Address {

@@ -101,7 +101,8 @@ impl Connection {
         if matches!(answer, Value::Error(_)) {
             return Ok(());
         }
-        let words = format!("it takes any number of a database, so {database} is none of its own");
+        let words =
+            format!("it accepts any database number, so {database} does not keep keys apart");
         Err(RespError::of_kind(self.place(), &words, Refusal::NoDatabases))
     }
 

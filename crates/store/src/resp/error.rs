@@ -24,7 +24,7 @@ pub enum RespError {
     Busy { place: String, waiting: usize },
     #[error("store {place}: {why}")]
     Disconnected { place: String, why: String },
-    #[error("store {place}: this is not what a RESP store says: {why}")]
+    #[error("store {place}: unexpected answer for a RESP store: {why}")]
     Protocol { place: String, why: String },
     #[error("store {place} refuses: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
     Refused { place: String, why: String, remedy: &'static str, refusal: Refusal },

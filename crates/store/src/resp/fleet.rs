@@ -272,7 +272,7 @@ impl Fleet {
         let place = pool.endpoint().to_string();
         let found = spans(&reply?, pool.endpoint()).ok_or_else(|| RespError::Protocol {
             place: place.clone(),
-            why: "the answer to CLUSTER SLOTS is none".to_owned(),
+            why: "unexpected answer to CLUSTER SLOTS".to_owned(),
         })?;
         if found.is_empty() {
             let why = "no slot has a server".to_owned();

@@ -340,7 +340,7 @@ fn counted(
     let Some(text) = info.text() else {
         return Err(RespError::Protocol {
             place: connection.place().to_owned(),
-            why: "the answer to INFO is no text".to_owned(),
+            why: "the answer to INFO must be text".to_owned(),
         });
     };
     let mut report = ServerReport::read(text, connection.place(), connection.is_local());

@@ -69,7 +69,7 @@ fn scan(
 fn odd(connection: &Connection) -> RespError {
     RespError::Protocol {
         place: connection.place().to_owned(),
-        why: "the answer to SCAN is none".to_owned(),
+        why: "unexpected answer to SCAN".to_owned(),
     }
 }
 

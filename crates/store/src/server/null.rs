@@ -181,7 +181,7 @@ impl Session<'_, '_> {
 }
 
 fn odd() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "this is no command in RESP")
+    io::Error::new(io::ErrorKind::InvalidData, "expected a RESP command")
 }
 
 const fn answer(word: &[u8]) -> &'static [u8] {

@@ -71,7 +71,7 @@ fn a_database_is_its_own_or_refused(kind: Kind) {
     }
     let error = outcome.unwrap_err();
     assert_eq!(error.fault, Fault::Refused);
-    for words in ["any number of a database", "leave the number out", "namespace"] {
+    for words in ["any database number", "leave the number out", "namespace"] {
         assert!(error.problem.contains(words), "{words}: {error}");
     }
     assert!(matches!(put(&third, &keys(0..1), later())[..], [Stored::Failed(_)]));

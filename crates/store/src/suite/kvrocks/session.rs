@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
         let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         number
             .filter(|number| *number <= most)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no command"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "expected a command"))
     }
 
     fn answer(&mut self, command: &[Vec<u8>]) {

@@ -32,7 +32,7 @@ impl Method {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
     /// Not a token of RFC 9110.
-    #[error("{0} is no header name: use letters, digits and hyphens")]
+    #[error("{0} is not a header name: use letters, digits and hyphens")]
     Name(Quoted),
     #[error("the header {name} has {character:?} in its value: it would end the line; remove it")]
     Value {

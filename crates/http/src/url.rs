@@ -183,7 +183,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
 /// Checks a host and brings it to the form that [`Url::host`] keeps.
 fn host_of(host: &str) -> Result<String, String> {
     if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let address: Ipv6Addr = v6.parse().map_err(|_| format!("{v6:?} is no IPv6 address"))?;
+        let address: Ipv6Addr = v6.parse().map_err(|_| format!("{v6:?} is not an IPv6 address"))?;
         return Ok(address.to_string());
     }
     if host.is_empty() {
@@ -202,7 +202,7 @@ fn host_of(host: &str) -> Result<String, String> {
     // A name whose last label is a number is read as an address by every resolver.
     let last = name.rsplit('.').next().unwrap_or(name);
     if last.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<Ipv4Addr>().is_err() {
-        return Err(format!("{name:?} is no IPv4 address (four numbers from 0 to 255)"));
+        return Err(format!("{name:?} is not an IPv4 address (four numbers from 0 to 255)"));
     }
     Ok(host.to_ascii_lowercase())
 }

@@ -102,10 +102,10 @@ impl ChunkDecoder {
                     if byte.is_ascii_digit() { byte - b'0' } else { (byte | 0x20) - b'a' + 10 };
                 self.left = self.left << 4 | u64::from(digit);
             }
-            (State::Size, _) if self.line == 0 => return refuse("it is no hexadecimal number"),
+            (State::Size, _) if self.line == 0 => return refuse("expected a hexadecimal number"),
             (State::Size, b';' | b' ' | b'\t') => self.state = State::Extension,
             (State::Size | State::Extension, b'\r') => self.state = State::SizeLf,
-            (State::Size, _) => return refuse("it is no hexadecimal number"),
+            (State::Size, _) => return refuse("expected a hexadecimal number"),
             (State::Extension, b'\n') => return refuse("a line feed without a carriage return"),
             (State::Extension, _) => {}
             (_, b'\n') => {

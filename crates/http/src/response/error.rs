@@ -13,9 +13,11 @@ pub enum HttpError {
     StatusLine { line: Quoted, why: String },
     #[error("malformed header line {line}: {why}")]
     HeaderLine { line: Quoted, why: String },
-    #[error("the head of the response is longer than {limit} bytes: this is no inference server")]
+    #[error(
+        "the head of the response is longer than {limit} bytes: this is not an inference server"
+    )]
     HeadTooLarge { limit: usize },
-    #[error("the response has more than {limit} header lines: this is no inference server")]
+    #[error("the response has more than {limit} header lines: this is not an inference server")]
     TooManyHeaders { limit: usize },
     /// A header that decides about the body has a value that cannot be followed.
     #[error("the header {name} has the value {value}: {why}")]

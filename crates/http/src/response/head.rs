@@ -170,7 +170,7 @@ fn framing(headers: &[Header<'_>], is_http_1_1: bool) -> Result<Framing, HttpErr
     for item in items(headers, name) {
         let refuse = |why| Err(HttpError::Header { name, value: Quoted::new(item), why });
         let Some(value) = decimal(item) else {
-            return refuse("it is no number of bytes");
+            return refuse("expected a number of bytes");
         };
         if length.is_some_and(|earlier| earlier != value) {
             return refuse("it contradicts an earlier one");

@@ -17,7 +17,7 @@ pub enum TlsError {
          CA file"
     )]
     NoSystemRoots { why: String },
-    #[error("{host:?} is no host name for TLS")]
+    #[error("{host:?} is not a valid host name for TLS")]
     ServerName { host: String },
     #[error("the certificate of {host} is not trusted: {why}; {remedy}")]
     Certificate { host: String, why: String, remedy: &'static str },

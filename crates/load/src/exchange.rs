@@ -262,7 +262,9 @@ impl Exchange {
             Reading::Refusal(status) => Err(self.refusal(status, parser)),
             Reading::NoEvents => {
                 let seen = quote(&self.text);
-                Err(Failure::Protocol(format!("the answer is no stream of events: {seen}")))
+                Err(Failure::Protocol(format!(
+                    "expected a stream of events, and the answer is: {seen}"
+                )))
             }
             Reading::Head => Err(Failure::Truncated("no head came".to_owned())),
         }

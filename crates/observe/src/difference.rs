@@ -32,7 +32,7 @@ pub enum GapError {
         endpoint: String,
         evidence: String,
     },
-    #[error("{endpoint}: `{series}` is {value}, which is no count; report it to its authors")]
+    #[error("{endpoint}: `{series}` is {value}, and must be a count; report it to its authors")]
     NotFinite {
         /// Whose value it is.
         endpoint: String,

@@ -248,7 +248,7 @@ fn check_pin(first: u32, processors: &[u32]) -> Result<(), ProbeError> {
     let names = names.join(", ");
     Err(ProbeError::value(
         "pin",
-        format!("this process may not use processor {first}"),
+        format!("this process may not use CPU {first}"),
         format!("give one of {names}"),
     ))
 }
@@ -275,7 +275,7 @@ mod tests {
     fn a_processor_that_is_not_there_is_refused_with_those_that_are() {
         check_pin(3, &[1, 3]).unwrap();
         let refused = check_pin(2, &[1, 3]).unwrap_err().to_string();
-        assert!(refused.contains("processor 2; give one of 1, 3"), "{refused}");
+        assert!(refused.contains("CPU 2; give one of 1, 3"), "{refused}");
         assert!(!processors().is_empty());
     }
 

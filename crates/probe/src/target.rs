@@ -78,7 +78,7 @@ impl Target {
             if SCHEMES.contains(&scheme) {
                 return Ok(Self::Store(text.to_owned()));
             }
-            return Err(refused(&format!("`{scheme}://` is no kind of store that Weir speaks to")));
+            return Err(refused(&format!("unsupported store type `{scheme}://`")));
         }
         match text.strip_prefix("disk:") {
             Some("") => Err(refused("no folder behind `disk:`")),

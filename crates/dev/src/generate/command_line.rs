@@ -80,7 +80,8 @@ fn help(program: &Path, command: &[String]) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("`{}` failed: {}", shown(), String::from_utf8_lossy(&output.stderr).trim());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{}` is no text", shown()))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("the output of `{}` is not text", shown()))
 }
 
 /// Gathers the help of a command and of all below it, in the order of the lists.

@@ -84,7 +84,7 @@ fn example(word: &Word) -> anyhow::Result<Verdict> {
             json!({ word.name.as_str(): reason })
         }
     };
-    serde_json::from_value(written).with_context(|| format!("`{}` is no verdict", word.name))
+    serde_json::from_value(written).with_context(|| format!("`{}` is not a verdict", word.name))
 }
 
 fn first<T: JsonSchema>() -> anyhow::Result<String> {
@@ -134,7 +134,7 @@ fn signals() -> anyhow::Result<String> {
     let mut rows = Vec::new();
     for word in words::<SignalKind>()? {
         let kind: SignalKind = serde_json::from_value(json!(word.name))
-            .with_context(|| format!("`{}` is no signal", word.name))?;
+            .with_context(|| format!("`{}` is not a signal", word.name))?;
         let is = if kind.is_gauge() { "level" } else { "difference" };
         // The column before says so already.
         let meaning = capitalised(word.meaning.trim_start_matches("Gauge: "));
@@ -156,7 +156,7 @@ fn words<T: JsonSchema>() -> anyhow::Result<Vec<Word>> {
     let variants = schema
         .get("oneOf")
         .and_then(Value::as_array)
-        .with_context(|| format!("{name} is no enumeration with documented variants"))?;
+        .with_context(|| format!("{name} is not an enumeration with documented variants"))?;
     let word = |variant| word(variant).with_context(|| format!("{name}: not a word: {variant}"));
     variants.iter().map(word).collect()
 }

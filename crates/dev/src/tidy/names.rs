@@ -31,7 +31,7 @@ pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
     for part in file.path.split('/') {
         let stem = part.split('.').next().unwrap_or(part);
         if BANNED.contains(&stem) {
-            let message = format!("`{stem}` is no noun of the domain; name what it holds");
+            let message = format!("`{stem}` is not a noun of the domain; name what it holds");
             findings.push(Finding::of(file, 0, message));
         }
     }
@@ -44,7 +44,8 @@ pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
             continue;
         };
         if BANNED.contains(&name) {
-            let message = format!("module `{name}` is no noun of the domain; name what it holds");
+            let message =
+                format!("module `{name}` is not a noun of the domain; name what it holds");
             findings.push(Finding::of(file, number + 1, message));
         }
     }

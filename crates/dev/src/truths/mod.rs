@@ -193,7 +193,7 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<(String, Recording)>> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path)?;
         let recording = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no recording", path.display()))?;
+            .with_context(|| format!("{} is not a recording", path.display()))?;
         Ok((name, recording))
     };
     paths.into_iter().map(read).collect()

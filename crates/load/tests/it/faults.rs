@@ -127,7 +127,7 @@ fn broken_streams_are_failures_with_their_cause() {
         (
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
                 .to_owned(),
-            "protocol: the answer is no stream of events: {}",
+            "protocol: expected a stream of events, and the answer is: {}",
         ),
         (
             STREAM.replace("\r\n\r\n", "\r\nContent-Encoding: gzip\r\n\r\n"),

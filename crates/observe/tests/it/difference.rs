@@ -70,7 +70,7 @@ fn a_restart_is_a_gap_with_its_evidence() {
 fn no_count_comes_of_what_is_no_number() {
     for (before, after) in [("1", "NaN"), ("NaN", "1"), ("1", "+Inf")] {
         let error = growth(&format!("x_total {before}\n"), &format!("x_total {after}\n"), &[]);
-        assert!(error.unwrap_err().contains("which is no count"));
+        assert!(error.unwrap_err().contains("must be a count"));
     }
 }
 

@@ -166,8 +166,7 @@ pub(crate) struct SizeArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "With --prediction, the report of a live run gets a section that compares
+#[command(after_help = "With --prediction, the report of a live run gets a section that compares
 simulation and measurement. Hit tokens per tier must be equal to the token where requests are
 sequential (one user), and within the tolerance elsewhere. Throughput and latency are shown with the
 error of the prediction. Both runs must be of the same experiment file.
@@ -175,8 +174,7 @@ error of the prediction. Both runs must be of the same experiment file.
 Examples:
   weir report runs/first
   weir report runs/live --prediction runs/simulated
-  weir report runs/live --prediction runs/simulated --tolerance 2"
-)]
+  weir report runs/live --prediction runs/simulated --tolerance 2")]
 pub(crate) struct ReportArgs {
     /// Run folder.
     #[arg(value_name = "RUN")]

@@ -70,7 +70,7 @@ fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
     }
     if let Some(scale) = args.byte_scale {
         if !(scale > 0.0 && scale <= 1.0) {
-            let words = format!("--byte-scale {scale} is no scale; write one above 0, at most 1");
+            let words = format!("--byte-scale must be above 0 and at most 1, not {scale}");
             return Err(Mistake(words).into());
         }
         target.byte_scale = scale;

@@ -29,7 +29,7 @@ impl Search {
             .all(|objective| objective.is_none())
         {
             return Err(Mistake(
-                "--find-rate: there is no objective to meet; add --slo-ttft, --slo-tpot or \
+                "--find-rate: an objective is required; add --slo-ttft, --slo-tpot or \
                  --slo-e2e"
                     .to_owned(),
             ));

@@ -262,7 +262,7 @@ fn extend<T: FromStr>(list: &mut Vec<T>, values: &[&str], flag: &str) -> anyhow:
     }
     for value in values {
         let read = value.parse();
-        list.push(read.map_err(|_| Mistake(format!("{flag}: `{value}` is no such value")))?);
+        list.push(read.map_err(|_| Mistake(format!("{flag}: unsupported value `{value}`")))?);
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
     let foreign = runs().filter_map(|run| run.foreign_cpus).fold(0.0, f64::max);
     if foreign > QUIET_CPUS {
         warnings.push(format!(
-            "others kept up to {foreign:.1} processors busy meanwhile: on a loaded machine figures \
+            "others kept up to {foreign:.1} CPUs busy meanwhile: on a loaded machine figures \
              are lower bounds"
         ));
     }
@@ -131,8 +131,8 @@ fn origins(report: &Report, config: &ProbeConfig) -> Vec<String> {
     if !is_cold && config.works.iter().any(|work| work.reads()) && loads.clone().any(|l| cached(&l))
     {
         warnings.push(
-            "loads came out of memory (page cache), not from the device: these are no figures of \
-             the disk; probe with --cold, or with a working set larger than the memory"
+            "loads came out of memory (page cache), not from the device: they are not figures \
+             of the disk; probe with --cold, or with a working set larger than the memory"
                 .to_owned(),
         );
     }

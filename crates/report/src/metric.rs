@@ -276,7 +276,7 @@ metrics! {
      percentile; latencies count from the due time and contain it. Empty in simulation.",
     |cell| certified(cell, |seen| spread(&seen.send_lag));
     "generator_busy_percent", "Generator busy", "%", Neither, false,
-    "Live targets: processor time of the load generator's busiest worker, of the window. Empty in \
+    "Live targets: CPU time of the load generator's busiest worker, of the window. Empty in \
      simulation.",
     |cell| certified(cell, |seen| Some(100.0 * seen.busy_share));
     "window_s", "Window", "s", Neither, false,

@@ -262,7 +262,7 @@ impl DeploymentComparison {
             1 => format!("1 {noun}"),
             _ => format!("{count} {noun}s"),
         };
-        let noun = if self.on_processors { "processor" } else { "GPU" };
+        let noun = if self.on_processors { "CPU" } else { "GPU" };
         let (gpus, replicas) = (several(self.gpus, noun), several(self.replicas, "replica"));
         format!("{gpus}, {replicas}, tensor parallel {}", self.tensor_parallel)
     }

@@ -144,7 +144,7 @@ pub struct ArmSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSection>,
     /// Which part of LMCache serves the arm, for presets that have it. Without: the server where
-    /// LMCache really runs and on a processor without GPU, else LMCache in the engine.
+    /// LMCache really runs and on a CPU without GPU, else LMCache in the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lmcache_mode: Option<LmcacheMode>,
     /// Arguments of `vllm serve`, where it really runs. One that Weir writes as well takes the

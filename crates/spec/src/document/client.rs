@@ -75,7 +75,7 @@ pub struct ClientSection {
     /// Threads that send and time requests (1; one carries some 100,000 paced tokens/s).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,
-    /// Processor that the first worker is pinned to; the next ones follow.
+    /// CPU that the first worker is pinned to; the others take the CPUs after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<u32>,
     /// Largest error of a time because of the client (5% of the control's figure or of the

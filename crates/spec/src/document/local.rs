@@ -36,7 +36,7 @@ pub struct LocalTarget {
     /// Folder of the disk tiers: on the disk that is meant to be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
-    /// Processors of the engines, such as `0-5,8`; all without it. Replicas share them out.
+    /// CPUs of the engines, such as `0-5,8` [default: all]. Replicas share them out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cores: Option<String>,
     /// Longest time for a process to be ready.
@@ -66,7 +66,7 @@ impl Default for LocalTarget {
 }
 
 impl LocalTarget {
-    /// The processors of the engines; empty where all are theirs.
+    /// The CPUs of the engines; empty where all are theirs.
     pub fn core_list(&self) -> Result<Vec<usize>, String> {
         self.cores.as_deref().map_or(Ok(Vec::new()), cores_of)
     }

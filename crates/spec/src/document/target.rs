@@ -175,7 +175,7 @@ pub struct EmulatedTarget {
     /// Threads that move bytes.
     pub movers: u32,
     /// Whether each block of a remote store is compared with the checksum of what was stored (disks
-    /// do so always): costs processor time per byte.
+    /// do so always): costs CPU time per byte.
     pub checksums: bool,
     /// Longest time of one transfer or lookup; what takes longer has failed, and is computed.
     pub deadline: Span,

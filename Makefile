@@ -1,9 +1,9 @@
-# `make run` and `make test` are all the set-up a fresh Debian 12 machine with Rust needs.
+# A fresh Debian 12 machine with Rust needs no set-up beyond `make run` and `make test`.
 
 CARGO ?= cargo
 WEIR = target/release/weir
 
-.PHONY: help run build test test-full check-bench test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers clean-runs
+.PHONY: help run build test test-full check-bench test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers picture clean-runs
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
@@ -58,12 +58,23 @@ bench-load: build ## load generators side by side against a server that knows th
 	scripts/peers/clients guidellm aiperf
 	$(CARGO) run --release --locked --package weir-bench-load -- --weir $(WEIR) $(LOAD)
 
-# A quarter of an hour on an idle machine; TIERS=--quick takes minutes. LMCache is 8 GB, in ~/.cache/weir.
+# A quarter of an hour on an idle machine; TIERS=--quick takes minutes. Installs LMCache and vLLM for the
+# CPU into ~/.cache/weir (docs/local.md has the size).
 bench-tiers: ## tiers side by side with bare loops, fio, memcpy and LMCache
 	$(CARGO) build --release --locked --package weir-bench-tiers
 	lmcache=$$(scripts/peers/lmcache) || lmcache=; \
 	  $(CARGO) run --release --locked --package weir-bench-tiers -- \
 	  $${lmcache:+--lmcache "$$lmcache"} $(TIERS)
+
+# Needs chromium and pngquant. At most 150 KB, so the colours are reduced to 64.
+PICTURE = runs/picture
+picture: build ## photograph the built-in experiment's report for the README
+	rm -rf $(PICTURE)
+	$(WEIR) run --quiet --out $(PICTURE)
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=10000 \
+	  --window-size=1200,1500 --screenshot=$(CURDIR)/docs/report.png \
+	  file://$(CURDIR)/$(PICTURE)/report/report.html
+	pngquant --force --output docs/report.png 64 docs/report.png
 
 clean-runs: ## remove the run folders made here
 	rm -rf runs

@@ -1,4 +1,4 @@
-//! The repository's text files, as git would see them: everything but what the root `.gitignore`
+//! The repository's files, as git would see them: everything but what the root `.gitignore`
 //! names. They are found by a walk and not by asking git, so that an unpacked archive can be
 //! checked too, and so that a file counts before it is added.
 
@@ -34,7 +34,7 @@ pub(crate) fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// All text files below `root` that are not ignored, in the order of their paths.
+/// All files below `root` that are not ignored, in the order of their paths.
 pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let ignore = Ignore::parse(&fs::read_to_string(root.join(".gitignore")).unwrap_or_default());
     let mut files = Vec::new();
@@ -67,10 +67,10 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-/// The text of a file; nothing for pictures and other data, or for a file that has just gone.
+/// The text of a file: empty for pictures and other data, `None` for a file that has just gone.
 fn text_of(path: &Path) -> anyhow::Result<Option<String>> {
     let bytes = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MOST_BYTES => return Ok(None),
+        Ok(metadata) if metadata.len() > MOST_BYTES => return Ok(Some(String::new())),
         Ok(_) => match fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.with_context(|| format!("cannot read {}", path.display()))?,
@@ -78,7 +78,7 @@ fn text_of(path: &Path) -> anyhow::Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
     };
-    Ok(String::from_utf8(bytes).ok())
+    Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
 }
 
 /// The part of gitignore's notation that the root file uses: a path from the root (`/target`), or
@@ -148,6 +148,8 @@ mod tests {
     fn this_file_is_found_and_build_outputs_are_not() {
         let files = read(&root()).expect("the repository can be read");
         assert!(files.iter().any(|file| file.path == "crates/dev/src/repository.rs"));
+        let picture = files.iter().find(|file| file.path == "docs/report.png");
+        assert_eq!(picture.expect("a link may lead to a picture").text, "");
         assert!(files.iter().all(|file| !file.path.starts_with("target/")));
         assert!(files.is_sorted_by(|one, other| one.path < other.path));
     }

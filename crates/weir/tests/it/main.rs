@@ -8,6 +8,7 @@ mod calibrate;
 mod cases;
 mod commands;
 mod disk;
+mod documents;
 mod evidence;
 mod examples;
 mod explain;

@@ -1,15 +1,15 @@
-//! What was compressed on the way, as it was before.
+//! Decompression of bodies.
 
 use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// The body before the coding of `Content-Encoding` was applied, cut at `most` bytes. Nothing where
-/// the coding is not known (`br`) or the body is not of it.
+/// The decoded body, cut at `most` bytes. `None`: the coding is unsupported (`br`), or the body is
+/// not in it.
 pub fn decoded(coding: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
     match coding.to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => read(MultiGzDecoder::new(body), most),
-        // By RFC 9110 with the head of zlib, which some servers leave out.
+        // RFC 9110 requires the zlib header, which some servers omit.
         "deflate" => {
             read(ZlibDecoder::new(body), most).or_else(|| read(DeflateDecoder::new(body), most))
         }

@@ -49,7 +49,7 @@ impl EventSplitter {
         }
     }
 
-    /// Makes ready for the next stream.
+    /// Prepares for the next stream.
     pub fn reset(&mut self) {
         self.line.clear();
         self.data.clear();

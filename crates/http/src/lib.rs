@@ -6,9 +6,9 @@
 //! slices of what was fed; nothing is copied or allocated per chunk or per event unless it was
 //! split between two reads.
 //!
-//! No retry, no redirect, no proxy, no connection pool: what goes wrong is an error that says what
-//! was received. Compression is not asked for; what comes compressed all the same is understood
-//! where it is a message, and refused where it would be measured.
+//! No retry, no redirect, no proxy, no connection pool: a failure is an error that quotes what was
+//! received. Compression is not requested; compressed messages are decoded all the same, compressed
+//! answers to measured requests are refused.
 
 pub mod coding;
 pub mod events;

@@ -6,7 +6,6 @@ use thiserror::Error;
 use crate::quote::Quoted;
 use crate::url::Url;
 
-/// What is asked of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Method {
     #[default]
@@ -104,7 +103,7 @@ pub fn write_head<N: AsRef<str>, V: AsRef<str>>(
     Ok(())
 }
 
-/// Whether a header that somebody gave can be sent: for checking options before anything starts.
+/// Checks a header of the user before anything starts.
 pub fn check(name: &str, value: &str) -> Result<(), RequestError> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {

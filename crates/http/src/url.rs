@@ -1,5 +1,5 @@
-//! Addresses of endpoints: `http` and `https`, a host, a port, a path prefix. Strict, because a
-//! typing error in an address must not become a request to the wrong place.
+//! Endpoint URLs: `http` or `https`, a host, a port, a path prefix. Strict, because a typing error
+//! must not become a request to the wrong server.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,12 +7,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Url {
-    /// Whether the scheme is `https`.
     pub scheme_is_tls: bool,
-    /// Host name in lower case, or an IP address; an IPv6 address stands here without brackets.
+    /// Host name in lower case, or an IP address; IPv6 without brackets.
     pub host: String,
     /// Port, the scheme's own (80, 443) where the text names none.
     pub port: u16,
@@ -20,7 +18,6 @@ pub struct Url {
     pub path: String,
 }
 
-/// Why a text is not the address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
     #[error("the URL is empty: write e.g. http://localhost:8000")]
@@ -31,7 +28,7 @@ pub enum UrlError {
         /// The same with a scheme.
         corrected: String,
     },
-    #[error("{url:?} has the scheme {scheme:?}: only http and https are spoken")]
+    #[error("{url:?} has the scheme {scheme:?}: the scheme must be http or https")]
     Scheme { url: String, scheme: String },
     #[error(
         "the URL holds user information before {host:?}: leave it out and give a bearer token or \
@@ -50,15 +47,14 @@ pub enum UrlError {
     },
     #[error("{url:?} has no usable host: {why}")]
     Host { url: String, why: String },
-    /// The port is not a number from 1 to 65535.
-    #[error("{url:?} has the port {port:?}: a port is a number from 1 to 65535")]
+    #[error("{url:?} has the port {port:?}: the port must be a number from 1 to 65535")]
     Port { url: String, port: String },
     #[error("{url:?} has {character:?} in its path: percent-encode it")]
     Path { url: String, character: char },
 }
 
 impl Url {
-    /// Reads the address of an endpoint, e.g. `http://localhost:8000/v1`.
+    /// For example `http://localhost:8000/v1`.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         let url = || text.to_owned();
@@ -187,13 +183,13 @@ fn host_of(host: &str) -> Result<String, String> {
         return Ok(address.to_string());
     }
     if host.is_empty() {
-        return Err("nothing stands between the scheme and the port or path".to_owned());
+        return Err("the host is missing".to_owned());
     }
     if let Some(bad) =
         host.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')))
     {
         let how = if bad.is_ascii() { "" } else { "; write the name in its xn-- form" };
-        return Err(format!("{bad:?} has no place in a host name{how}"));
+        return Err(format!("{bad:?} is not allowed in a host name{how}"));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.len() > 253 || name.split('.').any(|label| label.is_empty() || label.len() > 63) {
@@ -262,9 +258,9 @@ mod tests {
         );
         assert!(error("//h:1").contains("write http://h:1"));
         assert!(error("").contains("empty"));
-        assert!(error("ftp://h").contains("only http and https"));
-        assert!(error("http://:80").contains("nothing stands"));
-        assert!(error("http:///v1").contains("nothing stands"));
+        assert!(error("ftp://h").contains("must be http or https"));
+        assert!(error("http://:80").contains("host is missing"));
+        assert!(error("http:///v1").contains("host is missing"));
         assert!(error("http://h:0").contains("1 to 65535"));
         assert!(error("http://h:65536").contains("1 to 65535"));
         assert!(error("http://h:+80").contains("1 to 65535"));
@@ -274,7 +270,7 @@ mod tests {
         assert!(error("http://::1:80").contains("[::1:80]"));
         assert!(error("http://[::1").contains("not closed"));
         assert!(error("http://[::1]x").contains("follows"));
-        assert!(error("http://[fe80::1%eth0]").contains("no IPv6"));
+        assert!(error("http://[fe80::1%eth0]").contains("not an IPv6"));
         assert!(error("http://300.1.1.1").contains("IPv4"));
         assert!(error("http://1.2.3").contains("IPv4"));
         assert!(error("http://a..b").contains("labels"));

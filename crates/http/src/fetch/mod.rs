@@ -1,5 +1,5 @@
 //! One blocking request with bounds on everything: for scrapes, health checks and commands, never
-//! for what is measured.
+//! for measured requests.
 
 mod error;
 mod wire;
@@ -19,7 +19,7 @@ use crate::url::Url;
 pub use error::FetchError;
 use wire::{Bounds, Wire};
 
-/// How often a wait looks whether it is still wanted.
+/// How often a wait checks whether it is aborted.
 const LOOK: Duration = Duration::from_millis(20);
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -28,13 +28,12 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 pub struct Fetch {
     pub method: Method,
     pub url: Url,
-    /// What is asked of it, beginning with a slash: see [`Url::target`].
+    /// Path, beginning with a slash: see [`Url::target`].
     pub target: String,
     /// Headers besides those that [`request::head`] adds.
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
-    /// Trusted certificates for `https`, where several requests share them; those of the system
-    /// are loaded where there are none.
+    /// Trusted certificates for `https`, shared by several requests. `None`: the system's.
     pub tls: Option<TlsClient>,
     /// The most time to connect to one address; a name may have several.
     pub connect_timeout: Duration,
@@ -118,11 +117,11 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     bytes.extend_from_slice(request.body.as_deref().unwrap_or_default());
 
     let now = Instant::now();
-    // A time-out beyond what a clock can hold is none: a year stands for it.
+    // A time-out beyond the range of the clock becomes a year.
     let deadline = now.checked_add(request.timeout).unwrap_or(now + YEAR);
     let bounds = Bounds { what, timeout: request.timeout, deadline };
     let mut wire = Wire::open(request, &bounds)?;
-    // A server may refuse a request before it has read it all: its answer says more than the
+    // A server may refuse a request before it has read it all: its answer explains more than the
     // broken pipe.
     let sent = wire.send(&bytes);
     if !matches!(sent, Ok(()) | Err(FetchError::Broken { .. })) {
@@ -136,8 +135,8 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     }
 }
 
-/// The same, ended early once `stopped` says so: nothing then. What was sent is not taken back, and
-/// its connection ends with the request's own time-out.
+/// The same; `None` once `stopped` returns true. The request is not revoked, and its connection
+/// ends with the request's own time-out.
 pub fn fetch_unless(
     request: &Fetch,
     stopped: &dyn Fn() -> bool,
@@ -145,7 +144,7 @@ pub fn fetch_unless(
     let (sender, receiver) = mpsc::sync_channel(1);
     let own = request.clone();
     let spawned = std::thread::Builder::new().name("fetch".to_owned()).spawn(move || {
-        // Nobody waits any more where the user has stopped.
+        // The receiver is gone if the user has stopped.
         let _ = sender.send(fetch(&own));
     });
     if spawned.is_err() {
@@ -156,7 +155,7 @@ pub fn fetch_unless(
             Ok(result) => return Some(result),
             Err(mpsc::RecvTimeoutError::Timeout) if stopped() => return None,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            // The thread is gone without a word, which only a defect brings about: once more, here.
+            // The thread panicked, which is a defect: once more, here.
             Err(mpsc::RecvTimeoutError::Disconnected) => return Some(fetch(request)),
         }
     }
@@ -194,7 +193,7 @@ fn read_response(
         });
         let mut progress = fed.map_err(failed)?;
         let more = match (more, progress) {
-            // Complete all the same: how the connection ended does not matter.
+            // After a complete response the end of the connection does not matter.
             (_, Progress::Complete { .. }) => true,
             (more, _) => more?,
         };
@@ -217,8 +216,8 @@ fn read_response(
     }
 }
 
-/// The body as it was before somebody on the way compressed it, which nobody asked for. An
-/// error whose body cannot be read keeps its status, which says most.
+/// Decodes a body that was compressed without request. An error response whose body cannot be
+/// decoded keeps its status.
 fn plain(head: &Head, body: Vec<u8>, most: usize) -> Result<Vec<u8>, HttpError> {
     let Some(coding) = head.coding() else { return Ok(body) };
     match coding::decoded(coding, &body, most) {
@@ -229,7 +228,7 @@ fn plain(head: &Head, body: Vec<u8>, most: usize) -> Result<Vec<u8>, HttpError> 
         None => Err(HttpError::Header {
             name: "content-encoding",
             value: Quoted::new(coding.as_bytes()),
-            why: "no compression was asked for",
+            why: "no compression was requested",
         }),
     }
 }

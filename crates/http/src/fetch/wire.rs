@@ -11,7 +11,6 @@ use crate::tls::{TlsClient, TlsConfig, TlsError, TlsSession};
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// What a fetch knows of itself while it goes on.
 pub(super) struct Bounds {
     pub(super) what: String,
     pub(super) timeout: Duration,
@@ -19,7 +18,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The time that is left, never zero, which sockets take for "for ever".
+    /// Never zero, which sockets take for "for ever".
     fn left(&self, doing: &str) -> Result<Duration, FetchError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(self.timed_out(doing)) } else { Ok(left) }
@@ -58,7 +57,7 @@ pub(super) struct Wire<'a> {
 impl<'a> Wire<'a> {
     /// Connects to the first address of the host that takes it.
     pub(super) fn open(fetch: &Fetch, bounds: &'a Bounds) -> Result<Self, FetchError> {
-        // Before connecting: a missing CA file is found without a server.
+        // Before connecting, so that a missing CA file is found without a server.
         let tls = match (fetch.url.scheme_is_tls, &fetch.tls) {
             (false, _) => None,
             (true, Some(client)) => Some(client.session(&fetch.url.host)),
@@ -183,8 +182,8 @@ fn connect(fetch: &Fetch, bounds: &Bounds) -> Result<(TcpStream, SocketAddr), Fe
     Err(FetchError::Connect { what, attempts, remedy, refused })
 }
 
-/// The addresses of a host. A name is looked up on a thread of its own, because the system's
-/// resolver knows no deadline; it ends with that thread when it comes too late.
+/// Looks up a host on its own thread, because the system's resolver has no deadline. A late result
+/// is dropped.
 fn resolve(host: &str, port: u16, bounds: &Bounds) -> Result<Vec<SocketAddr>, FetchError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -199,7 +198,7 @@ fn resolve(host: &str, port: u16, bounds: &Bounds) -> Result<Vec<SocketAddr>, Fe
     let name = host.to_owned();
     let lookup = move || {
         let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody waits any more when the deadline is over.
+        // The receiver is gone after the deadline.
         let _ = sender.send(found);
     };
     std::thread::Builder::new()
@@ -207,7 +206,9 @@ fn resolve(host: &str, port: u16, bounds: &Bounds) -> Result<Vec<SocketAddr>, Fe
         .spawn(lookup)
         .map_err(|error| bounds.broken(&doing, &error))?;
     match receiver.recv_timeout(bounds.left(&doing)?) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(not_found("it has none".to_owned())),
+        Ok(Ok(addresses)) if addresses.is_empty() => {
+            Err(not_found("it has no addresses".to_owned()))
+        }
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(error)) => Err(not_found(error.to_string())),
         Err(_) => Err(bounds.timed_out(&doing)),

@@ -1,10 +1,9 @@
-//! What can be wrong with a response, each with a short quotation of the bytes concerned.
+//! Faults of a response, each with a short quotation of the bytes.
 
 use thiserror::Error;
 
 use crate::quote::Quoted;
 
-/// Why a response cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HttpError {
     #[error("not HTTP: the answer begins with {seen}{hint}")]
@@ -22,7 +21,7 @@ pub enum HttpError {
     /// A header that decides about the body has a value that cannot be followed.
     #[error("the header {name} has the value {value}: {why}")]
     Header { name: &'static str, value: Quoted, why: &'static str },
-    #[error("the server answered 101 (switching protocols), which was not asked for")]
+    #[error("the server answered 101 (switching protocols), which was not requested")]
     Upgrade,
     #[error("malformed chunk size at {seen}: {why}")]
     ChunkSize {
@@ -30,12 +29,12 @@ pub enum HttpError {
         seen: Quoted,
         why: &'static str,
     },
-    #[error("a chunk is longer than its size says: {seen} stands where its line end should")]
+    #[error("a chunk is longer than its size says: found {seen} in place of its line end")]
     ChunkEnd {
         /// The bytes from the fault on.
         seen: Quoted,
     },
-    #[error("malformed trailer behind the last chunk at {seen}: {why}")]
+    #[error("malformed trailer after the last chunk at {seen}: {why}")]
     Trailer {
         /// The bytes from the fault on.
         seen: Quoted,

@@ -48,8 +48,8 @@ pub(super) fn check_start(bytes: &[u8]) -> Result<(), HttpError> {
         // A TLS record: an alert or a handshake message, version 3.x.
         [0x15 | 0x16, 0x03, ..] => ", which is TLS: write https:// in the URL",
         // A SETTINGS frame of HTTP/2: its length is a small multiple of six.
-        [0, 0, _, 4, ..] => ", which is HTTP/2: only HTTP/1.1 is spoken",
-        [b'H', b'T', b'T', b'P', b'/', ..] => ": only HTTP/1.0 and HTTP/1.1 are spoken",
+        [0, 0, _, 4, ..] => ", which is HTTP/2: only HTTP/1.1 is supported",
+        [b'H', b'T', b'T', b'P', b'/', ..] => ": only HTTP/1.0 and HTTP/1.1 are supported",
         _ => "",
     };
     Err(HttpError::NotHttp { seen: Quoted::new(bytes), hint })
@@ -161,7 +161,7 @@ fn framing(headers: &[Header<'_>], is_http_1_1: bool) -> Result<Framing, HttpErr
         let mut codings = items(headers, coding);
         let chunked = codings.next().is_some_and(|item| item.eq_ignore_ascii_case(b"chunked"));
         if !chunked || codings.next().is_some() {
-            return refuse("only chunked is understood, and no compression was asked for");
+            return refuse("only chunked is supported, and no compression was requested");
         }
         return Ok(Framing::Chunked);
     }

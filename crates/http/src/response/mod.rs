@@ -38,7 +38,6 @@ impl Default for Limits {
     }
 }
 
-/// How far a response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     Head,
@@ -51,7 +50,6 @@ pub enum Progress {
     },
 }
 
-/// Where the parser stands.
 #[derive(Debug, Clone)]
 enum Stage {
     Head,
@@ -91,12 +89,12 @@ impl ResponseParser {
         }
     }
 
-    /// Makes ready for the next response, to a GET or POST.
+    /// Prepares for the next response, to a GET or POST.
     pub fn reset(&mut self) {
         self.reset_for(Method::Get);
     }
 
-    /// Makes ready for the response to a request with this method: one to HEAD has no body.
+    /// Prepares for the response to a request with this method: one to HEAD has no body.
     pub fn reset_for(&mut self, method: Method) {
         self.method = method;
         self.stage = Stage::Head;

@@ -1,11 +1,10 @@
-//! What can go wrong with TLS, with the remedy.
+//! TLS errors with their remedies.
 
 use std::path::PathBuf;
 
 use rustls::{CertificateError, Error, InvalidMessage};
 use thiserror::Error as ThisError;
 
-/// Why there is no session with a server.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum TlsError {
     #[error("TLS cannot be set up: {0}")]

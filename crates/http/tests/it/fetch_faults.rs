@@ -243,7 +243,7 @@ fn servers_that_say_something_else() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             "malformed chunk size at \"zz",
         ),
-        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nx", "no compression was asked for"),
+        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nx", "no compression was requested"),
         (&long, "longer than 65536 bytes"),
         (&deep, "more than 128 header lines"),
     ] {

@@ -17,7 +17,7 @@ use chunk::{Chunk, Finish, Output, TextKeys, Usage};
 
 /// When the bytes of one read arrived.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sighting {
+pub(crate) struct Arrival {
     /// Arrival of the last of them.
     pub(crate) at: Nanos,
     /// How far `at` can be off for what ended with the last byte; none where the arrival of the
@@ -25,14 +25,14 @@ pub(crate) struct Sighting {
     pub(crate) last_byte_bound: Option<Nanos>,
 }
 
-/// What was asked, as far as the answer must agree with it.
+/// What was requested, as far as the answer must agree with it.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is asked of a request by itself")]
-pub(crate) struct Asked {
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of a request")]
+pub(crate) struct Requested {
     pub(crate) prompt_tokens: Tokens,
     /// Most tokens of the answer.
     pub(crate) output_tokens: Tokens,
-    /// The server was told that most: an answer that reached its limit has as many.
+    /// The request has a limit: an answer that reached it has as many tokens.
     pub(crate) limited: bool,
     /// The answer must have exactly as many.
     pub(crate) exactly: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Complete {
     pub(crate) prompt_tokens: Tokens,
     pub(crate) output_tokens: Tokens,
     pub(crate) cached_tokens: Tokens,
-    /// How its tokens were counted, beside what was asked.
+    /// How its tokens were counted, beside what was requested.
     pub(crate) note: AnswerNote,
     /// Its text, where its tokens are to be counted by it.
     pub(crate) text: Option<String>,
@@ -60,7 +60,7 @@ pub(crate) struct Complete {
 }
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "what was seen so far, each by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations")]
 pub(crate) struct Answer {
     /// Every event is kept.
     keep: bool,
@@ -138,8 +138,8 @@ impl Answer {
             return Ok(());
         }
         if data.first() != Some(&b'{') || data.last() != Some(&b'}') {
-            let (event, seen) = (self.events, quote(data));
-            return Err(Failure::Malformed(format!("event {event} is not a JSON object: {seen}")));
+            let (event, text) = (self.events, quote(data));
+            return Err(Failure::Malformed(format!("event {event} is not a JSON object: {text}")));
         }
         if self.first_token.is_some() && self.keys.has_text(data) {
             self.unread.clear();
@@ -204,10 +204,10 @@ impl Answer {
     }
 
     /// The read is taken in. `at_end`: nothing of a further event stood behind the last one.
-    /// `several` gives the bound for events that are not last in their read; asked only if needed.
+    /// `several` gives the bound for events that are not last in their read; called only if needed.
     pub(crate) fn end_read(
         &mut self,
-        sighting: &Sighting,
+        arrival: &Arrival,
         at_end: bool,
         several: impl FnOnce() -> Nanos,
         gaps: &mut SpreadTally,
@@ -216,7 +216,7 @@ impl Answer {
             return;
         }
         self.reads += 1;
-        let last = sighting.last_byte_bound.filter(|_| at_end);
+        let last = arrival.last_byte_bound.filter(|_| at_end);
         let bound = match last {
             Some(bound) if self.events_in_read == 1 => bound,
             _ => several(),
@@ -255,8 +255,8 @@ impl Answer {
         (self.events > 0).then_some(self.last_at)
     }
 
-    /// The stream is complete: reads its last output and holds it against what was asked.
-    pub(crate) fn complete(&mut self, asked: &Asked) -> Result<Complete, Failure> {
+    /// The stream is complete: reads its last output and holds it against what was requested.
+    pub(crate) fn complete(&mut self, requested: &Requested) -> Result<Complete, Failure> {
         if let Some(index) = self.unread_event.take() {
             let data = std::mem::take(&mut self.unread);
             let read = self.read(&data, index);
@@ -272,7 +272,7 @@ impl Answer {
             Some(first) => (first + self.gaps.iter().copied().sum::<Nanos>(), self.output_bound),
             None => (self.last_at, self.event_bound),
         };
-        let mut complete = Complete { end, end_bound, ..self.counts(asked)? };
+        let mut complete = Complete { end, end_bound, ..self.counts(requested)? };
         if self.first_token.is_none() {
             // Tokens without text, such as parts of a character.
             let first = self.first_choice.ok_or_else(|| {
@@ -287,17 +287,17 @@ impl Answer {
             let starts = [0].into_iter().chain(self.kept_ends.iter().copied());
             let documents = starts.zip(ends).map(|(start, end)| &self.kept[start..*end]);
             let output = Output::read(documents).map_err(Failure::Malformed)?;
-            take_output(asked, output, &mut complete)?;
+            take_output(requested, output, &mut complete)?;
         }
-        self.agrees(asked, &complete)?;
+        self.agrees(requested, &complete)?;
         Ok(complete)
     }
 
     /// Token counts: by usage; where the server gives none, by the limit that the answer reached;
     /// else by events, until its token ids or its text say more.
-    fn counts(&self, asked: &Asked) -> Result<Complete, Failure> {
+    fn counts(&self, requested: &Requested) -> Result<Complete, Failure> {
         let events = self.output_events();
-        let wanted = asked.output_tokens;
+        let wanted = requested.output_tokens;
         let usage = &self.usage;
         // A server that counts nothing although something came does not count.
         let (output_tokens, counted) = match usage.completion_tokens.filter(|count| *count > 0) {
@@ -305,19 +305,19 @@ impl Answer {
             None if events == 0 => {
                 return Err(Failure::Tokens("the answer is empty".to_owned()));
             }
-            None if asked.limited && self.finish == Some(Finish::Length) => {
+            None if requested.limited && self.finish == Some(Finish::Length) => {
                 (wanted, TokenCount::Asked)
             }
             None => (Tokens(events), TokenCount::Events),
         };
         let read = usage.prompt_tokens.filter(|count| *count > 0).map(Tokens);
         Ok(Complete {
-            prompt_tokens: read.unwrap_or(asked.prompt_tokens),
+            prompt_tokens: read.unwrap_or(requested.prompt_tokens),
             output_tokens,
             cached_tokens: Tokens(usage.cached_tokens.unwrap_or(0)),
             note: AnswerNote {
                 counted,
-                asked_prompt: asked.prompt_tokens,
+                asked_prompt: requested.prompt_tokens,
                 asked_output: wanted,
                 events,
             },
@@ -326,10 +326,10 @@ impl Answer {
     }
 
     /// Refuses an answer of another length than the one that had to be.
-    fn agrees(&self, asked: &Asked, complete: &Complete) -> Result<(), Failure> {
-        let (came, wanted) = (complete.output_tokens, asked.output_tokens);
+    fn agrees(&self, requested: &Requested, complete: &Complete) -> Result<(), Failure> {
+        let (came, wanted) = (complete.output_tokens, requested.output_tokens);
         let is_known = matches!(complete.note.counted, TokenCount::Usage | TokenCount::TokenIds);
-        if !asked.exactly || !is_known || came == wanted {
+        if !requested.exactly || !is_known || came == wanted {
             return Ok(());
         }
         let end = match self.finish {
@@ -337,20 +337,20 @@ impl Answer {
             None => String::new(),
         };
         let remedy = if came < wanted {
-            "; the server ends answers early although it is asked not to: --allow-eos takes them \
-             as they come"
+            "; the server ends answers early although the request forbids it: --allow-eos accepts \
+             them"
         } else {
             ""
         };
-        Err(Failure::Tokens(format!("{came} tokens came, {wanted} were asked{end}{remedy}")))
+        Err(Failure::Tokens(format!("{came} tokens came, {wanted} were requested{end}{remedy}")))
     }
 
     /// An answer that came as one body: its first byte stands for the first token.
     pub(crate) fn complete_whole(
         &mut self,
         body: &[u8],
-        asked: &Asked,
-        at: &Sighting,
+        requested: &Requested,
+        at: &Arrival,
         earliest: Nanos,
     ) -> Result<Complete, Failure> {
         let malformed =
@@ -364,30 +364,34 @@ impl Answer {
             self.first_token = self.first_byte;
         }
         let end_bound = at.last_byte_bound.unwrap_or(at.at.saturating_sub(earliest));
-        let mut complete = Complete { end: at.at, end_bound, ..self.counts(asked)? };
+        let mut complete = Complete { end: at.at, end_bound, ..self.counts(requested)? };
         self.first_token = self.first_byte;
         self.first_token_bound = self.first_token_bound.max(end_bound);
         if self.keep {
             let output = Output::read([body].into_iter()).map_err(Failure::Malformed)?;
-            take_output(asked, output, &mut complete)?;
+            take_output(requested, output, &mut complete)?;
         }
         if complete.note.counted == TokenCount::Events && complete.text.is_none() {
             return Err(Failure::Tokens(
                 "the body has no usage; ask for streams, or give a tokenizer".to_owned(),
             ));
         }
-        self.agrees(asked, &complete)?;
+        self.agrees(requested, &complete)?;
         Ok(complete)
     }
 }
 
 /// Takes what a kept answer says: its digest, its token ids, its text where nothing else counts.
-fn take_output(asked: &Asked, output: Output, complete: &mut Complete) -> Result<(), Failure> {
+fn take_output(
+    requested: &Requested,
+    output: Output,
+    complete: &mut Complete,
+) -> Result<(), Failure> {
     complete.digest = Some(output.digest);
-    if asked.text && complete.note.counted == TokenCount::Events {
+    if requested.text && complete.note.counted == TokenCount::Events {
         complete.text = Some(output.text);
     }
-    if !asked.token_ids {
+    if !requested.token_ids {
         return Ok(());
     }
     let ids = output.token_ids.ok_or_else(|| {
@@ -419,8 +423,8 @@ mod tests {
     const TOKEN: &[u8] = br#"{"choices":[{"text":"x"}]}"#;
     const EMPTY: &[u8] = br#"{"choices":[{"text":""}]}"#;
 
-    fn asked(tokens: u32) -> Asked {
-        Asked {
+    fn requested(tokens: u32) -> Requested {
+        Requested {
             prompt_tokens: Tokens(8),
             output_tokens: Tokens(tokens),
             limited: true,
@@ -445,8 +449,8 @@ mod tests {
             for event in now {
                 answer.event(event).unwrap();
             }
-            let sighting = Sighting { at, last_byte_bound: Some(Nanos(1)) };
-            answer.end_read(&sighting, true, || Nanos(1000), &mut gaps);
+            let arrival = Arrival { at, last_byte_bound: Some(Nanos(1)) };
+            answer.end_read(&arrival, true, || Nanos(1000), &mut gaps);
         }
         (answer, gaps)
     }
@@ -471,7 +475,7 @@ mod tests {
             events.extend(vec![EMPTY; trail]);
             events.push(b"[DONE]");
             let (mut answer, gaps) = play(&events, &reads);
-            let complete = answer.complete(&asked(tokens as u32 + 9)).unwrap();
+            let complete = answer.complete(&requested(tokens as u32 + 9)).unwrap();
             prop_assert_eq!(complete.output_tokens.get() as usize, tokens);
             prop_assert_eq!(complete.note.counted, TokenCount::Events);
             let list = answer.gaps();
@@ -487,13 +491,13 @@ mod tests {
         let stream = [TOKEN, TOKEN, TOKEN, b"[DONE]"];
         let (mut answer, gaps) = play(&stream, &[(1, 10), (1, 10), (1, 10), (1, 1)]);
         assert_eq!(answer.first_token_bound, Nanos(1));
-        let complete = answer.complete(&asked(3)).unwrap();
+        let complete = answer.complete(&requested(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(30), Nanos(1)));
         assert_eq!(gaps.spread().max, Nanos(1));
         // The last of two in one read is exact; what stands before it is not.
         let (mut answer, _) = play(&stream, &[(2, 10), (2, 10)]);
         assert_eq!(answer.first_token_bound, Nanos(1000));
-        let complete = answer.complete(&asked(3)).unwrap();
+        let complete = answer.complete(&requested(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(20), Nanos(1000)));
         assert_eq!(answer.gaps(), [Nanos(0), Nanos(10)]);
         // The first token behind an empty event is the last in its read.

@@ -14,14 +14,14 @@ const STARVED_SHARE_MAX: f64 = 0.01;
 /// Share of the users that must have been kept busy in a closed loop. What is lost above it is an
 /// error of the throughput, which is held against what it is compared with.
 const USERS_SHARE_MIN: f64 = 0.9;
-/// Requests per user below which idle users say that too little was asked.
+/// Requests per user below which idle users mean too few requests.
 const REQUESTS_PER_USER_MIN: f64 = 10.0;
 /// Share of the due sessions that an open loop must have begun.
 const ARRIVALS_SHARE_MIN: f64 = 0.99;
 
-/// What was asked of the generator, as far as its limits depend on it.
+/// Properties of the load on which the limits depend.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Task {
+pub(crate) struct LoadKind {
     /// Users were kept in flight; else sessions arrived.
     pub(crate) closed: bool,
     pub(crate) token_ids: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Task {
 
 /// What one worker saw of itself in its window.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct WorkerCounters {
     pub(crate) read_lag: SpreadTally,
     pub(crate) send_lag: SpreadTally,
     pub(crate) first_token_bound: SpreadTally,
@@ -54,7 +54,7 @@ pub(crate) struct Tally {
     pub(crate) unstamped_reads: u64,
 }
 
-impl Tally {
+impl WorkerCounters {
     fn share(&self, time: Nanos) -> f64 {
         time.get() as f64 / (self.window.get() as f64).max(1.0)
     }
@@ -64,64 +64,64 @@ impl Tally {
     }
 }
 
-pub(crate) fn certify(tallies: &[Tally], task: Task) -> Certificate {
-    let merged = |pick: fn(&Tally) -> &SpreadTally| {
+pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificate {
+    let merged = |pick: fn(&WorkerCounters) -> &SpreadTally| {
         let mut all = SpreadTally::default();
-        for tally in tallies {
-            all.add(pick(tally));
+        for counters in counters {
+            all.add(pick(counters));
         }
         all.spread()
     };
     let (mut offered, mut delivered) = (0.0, 0.0);
-    for tally in tallies {
-        if task.closed {
-            let users = f64::from(tally.users);
+    for counters in counters {
+        if kind.closed {
+            let users = f64::from(counters.users);
             offered += users;
-            delivered += (users - tally.lost.as_secs_f64() / tally.seconds()).max(0.0);
+            delivered += (users - counters.lost.as_secs_f64() / counters.seconds()).max(0.0);
         } else {
-            offered += tally.sessions_due as f64 / tally.seconds();
-            delivered += tally.sessions_begun as f64 / tally.seconds();
+            offered += counters.sessions_due as f64 / counters.seconds();
+            delivered += counters.sessions_begun as f64 / counters.seconds();
         }
     }
-    let read_lag = merged(|tally| &tally.read_lag);
-    let unstamped: u64 = tallies.iter().map(|tally| tally.unstamped_reads).sum();
-    let most = |share: fn(&Tally) -> f64| tallies.iter().map(share).fold(0.0, f64::max);
-    let waits = tallies.iter().filter_map(|tally| Some(tally.share(tally.cpu_wait?)));
+    let read_lag = merged(|counters| &counters.read_lag);
+    let unstamped: u64 = counters.iter().map(|counters| counters.unstamped_reads).sum();
+    let most = |share: fn(&WorkerCounters) -> f64| counters.iter().map(share).fold(0.0, f64::max);
+    let waits = counters.iter().filter_map(|counters| Some(counters.share(counters.cpu_wait?)));
     let mut certificate = Certificate {
         read_lag,
-        send_lag: merged(|tally| &tally.send_lag),
-        first_token_bound: merged(|tally| &tally.first_token_bound),
-        gap_bound: merged(|tally| &tally.gap_bound),
-        busy_share: most(|tally| tally.share(tally.processor)),
+        send_lag: merged(|counters| &counters.send_lag),
+        first_token_bound: merged(|counters| &counters.first_token_bound),
+        gap_bound: merged(|counters| &counters.gap_bound),
+        busy_share: most(|counters| counters.share(counters.processor)),
         cpu_wait_share: waits.reduce(f64::max),
-        due_at_once: tallies.iter().map(|tally| tally.due_at_once).max().unwrap_or_default(),
-        workers: tallies.len() as u32,
+        due_at_once: counters.iter().map(|counters| counters.due_at_once).max().unwrap_or_default(),
+        workers: counters.len() as u32,
         // The kernel turns stamps on a moment after the first socket asks for them.
         kernel_stamps: read_lag.count > 0 && unstamped * 1000 <= read_lag.count,
         offered,
         delivered,
-        starved: tallies.iter().map(|tally| tally.starved).max().unwrap_or_default(),
+        starved: counters.iter().map(|counters| counters.starved).max().unwrap_or_default(),
         refused: None,
     };
-    let window = tallies.iter().map(|tally| tally.window).max().unwrap_or_default();
-    certificate.refused = refusal(&certificate, window, task);
+    let window = counters.iter().map(|counters| counters.window).max().unwrap_or_default();
+    certificate.refused = refusal(&certificate, window, kind);
     certificate
 }
 
 /// Why the generator itself was the limit.
-fn refusal(seen: &Certificate, window: Nanos, task: Task) -> Option<Refusal> {
-    if seen.send_lag.count == 0 {
+fn refusal(certificate: &Certificate, window: Nanos, kind: LoadKind) -> Option<Refusal> {
+    if certificate.send_lag.count == 0 {
         return Some(Refusal::NothingSent);
     }
-    if seen.starved.get() as f64 > window.get() as f64 * STARVED_SHARE_MAX {
-        return Some(Refusal::Starved { waited: seen.starved, token_ids: task.token_ids });
+    if certificate.starved.get() as f64 > window.get() as f64 * STARVED_SHARE_MAX {
+        return Some(Refusal::Starved { waited: certificate.starved, token_ids: kind.token_ids });
     }
-    let (requests, why) = (seen.send_lag.count, seen.lateness());
-    if seen.busy_share > BUSY_SHARE_MAX {
-        return Some(Refusal::Busy { share: seen.busy_share, why });
+    let (requests, why) = (certificate.send_lag.count, certificate.lateness());
+    if certificate.busy_share > BUSY_SHARE_MAX {
+        return Some(Refusal::Busy { share: certificate.busy_share, why });
     }
-    if task.closed {
-        let (busy, users) = (seen.delivered, seen.offered);
+    if kind.closed {
+        let (busy, users) = (certificate.delivered, certificate.offered);
         let few = (requests as f64) < REQUESTS_PER_USER_MIN * users;
         return (busy < users * USERS_SHARE_MIN).then_some(if few {
             Refusal::TooFewRequests { requests, users }
@@ -129,7 +129,7 @@ fn refusal(seen: &Certificate, window: Nanos, task: Task) -> Option<Refusal> {
             Refusal::UsersIdle { busy, users, why }
         });
     }
-    let (begun, due) = (seen.delivered, seen.offered);
+    let (begun, due) = (certificate.delivered, certificate.offered);
     (begun < due * ARRIVALS_SHARE_MIN).then_some(Refusal::ArrivalsMissed { begun, due, why })
 }
 
@@ -140,28 +140,28 @@ mod tests {
     use super::*;
 
     /// A worker that was never late, for ten seconds with 100 users.
-    fn calm() -> Tally {
-        let mut tally = Tally {
+    fn calm() -> WorkerCounters {
+        let mut counters = WorkerCounters {
             window: Nanos::from_secs(10),
             processor: Nanos::from_secs(1),
             users: 100,
             sessions_due: 1000,
             sessions_begun: 1000,
-            ..Tally::default()
+            ..WorkerCounters::default()
         };
         for _ in 0..1000 {
-            tally.read_lag.record(Nanos::from_micros(20));
-            tally.send_lag.record(Nanos::from_micros(20));
-            tally.first_token_bound.record(Nanos::from_micros(1));
+            counters.read_lag.record(Nanos::from_micros(20));
+            counters.send_lag.record(Nanos::from_micros(20));
+            counters.first_token_bound.record(Nanos::from_micros(1));
         }
-        tally
+        counters
     }
 
-    const CLOSED: Task = Task { closed: true, token_ids: true };
-    const OPEN: Task = Task { closed: false, token_ids: true };
+    const CLOSED: LoadKind = LoadKind { closed: true, token_ids: true };
+    const OPEN: LoadKind = LoadKind { closed: false, token_ids: true };
 
-    fn refused(tally: Tally, task: Task) -> Option<Refusal> {
-        certify(&[calm(), tally], task).refused
+    fn refused(counters: WorkerCounters, kind: LoadKind) -> Option<Refusal> {
+        certify(&[calm(), counters], kind).refused
     }
 
     #[test]
@@ -176,58 +176,61 @@ mod tests {
 
     #[test]
     fn each_limit_refuses_with_its_cause() {
-        let with = |change: fn(&mut Tally)| {
-            let mut tally = calm();
-            change(&mut tally);
-            tally
+        let with = |change: fn(&mut WorkerCounters)| {
+            let mut counters = calm();
+            change(&mut counters);
+            counters
         };
-        let busy = || with(|tally| tally.processor = Nanos::from_millis(9600));
+        let busy = || with(|counters| counters.processor = Nanos::from_millis(9600));
         let expected = |why| Some(Refusal::Busy { share: 0.96, why });
         assert_eq!(refused(busy(), CLOSED), expected(Lateness::Busy));
-        let crowded = Tally { cpu_wait: Some(Nanos::from_secs(1)), ..busy() };
+        let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(1)), ..busy() };
         assert_eq!(refused(crowded, CLOSED), expected(Lateness::NoCpu));
-        let lost = || with(|tally| tally.lost = Nanos::from_secs(10) * 25);
+        let lost = || with(|counters| counters.lost = Nanos::from_secs(10) * 25);
         let idle = |why| Some(Refusal::UsersIdle { busy: 175.0, users: 200.0, why });
         assert_eq!(refused(lost(), CLOSED), idle(Lateness::Unknown));
         // 25 of the 200 users were lost because 64 requests were always due at once.
-        let together = Tally { due_at_once: 64, ..lost() };
+        let together = WorkerCounters { due_at_once: 64, ..lost() };
         assert_eq!(refused(together, CLOSED), idle(Lateness::AtOnce));
-        let crowded = Tally { cpu_wait: Some(Nanos::from_secs(2)), ..lost() };
+        let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(2)), ..lost() };
         assert_eq!(refused(crowded, CLOSED), idle(Lateness::NoCpu));
-        let missed = with(|tally| tally.sessions_begun = 970);
+        let missed = with(|counters| counters.sessions_begun = 970);
         let why = Lateness::Unknown;
         let expected = Refusal::ArrivalsMissed { begun: 197.0, due: 200.0, why };
         assert_eq!(refused(missed, OPEN), Some(expected));
-        let starved = || with(|tally| tally.starved = Nanos::from_millis(101));
+        let starved = || with(|counters| counters.starved = Nanos::from_millis(101));
         let expected =
             |token_ids| Some(Refusal::Starved { waited: Nanos::from_millis(101), token_ids });
         assert_eq!(refused(starved(), CLOSED), expected(true));
-        assert_eq!(refused(starved(), Task { token_ids: false, ..CLOSED }), expected(false));
-        assert_eq!(certify(&[Tally::default()], CLOSED).refused, Some(Refusal::NothingSent));
+        assert_eq!(refused(starved(), LoadKind { token_ids: false, ..CLOSED }), expected(false));
+        assert_eq!(
+            certify(&[WorkerCounters::default()], CLOSED).refused,
+            Some(Refusal::NothingSent)
+        );
     }
 
     /// Two requests of one user, 0.2 ms each, sent 0.05 ms late: what was lost is the start of the
     /// load, and neither more workers nor cores can mend it.
     #[test]
     fn too_few_requests_are_told_from_a_slow_generator() {
-        let mut tally = Tally {
+        let mut counters = WorkerCounters {
             window: Nanos::from_micros(500),
             users: 1,
             lost: Nanos::from_micros(100),
-            ..Tally::default()
+            ..WorkerCounters::default()
         };
-        tally.send_lag.record_many(Nanos::from_micros(50), 2);
+        counters.send_lag.record_many(Nanos::from_micros(50), 2);
         let few = Refusal::TooFewRequests { requests: 2, users: 1.0 };
-        assert_eq!(certify(&[tally], CLOSED).refused, Some(few));
+        assert_eq!(certify(&[counters], CLOSED).refused, Some(few));
     }
 
     /// Errors of times are facts: what they are small or large against is not known here.
     #[test]
     fn late_requests_alone_refuse_nothing() {
-        let mut tally = calm();
-        tally.send_lag.record_many(Nanos::from_millis(40), 100);
-        tally.first_token_bound.record_many(Nanos::from_millis(40), 100);
-        let certificate = certify(&[tally], CLOSED);
+        let mut counters = calm();
+        counters.send_lag.record_many(Nanos::from_millis(40), 100);
+        counters.first_token_bound.record_many(Nanos::from_millis(40), 100);
+        let certificate = certify(&[counters], CLOSED);
         assert_eq!(certificate.refused, None);
         assert!(certificate.first_token_bound.p99 >= Nanos::from_millis(40));
     }

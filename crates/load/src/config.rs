@@ -1,4 +1,4 @@
-//! What to ask, of whom, how often: everything a cell of load needs, checked before it starts.
+//! The configuration of a cell of load, and its checks.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use weir_workload::Arrivals;
 use crate::error::LoadError;
 use crate::text::TextMaker;
 
-/// Which interface is asked, of those that `OpenAI` defined.
+/// The `OpenAI` interface in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     /// `/v1/completions`.
@@ -72,7 +72,8 @@ pub enum Answers {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LoadShape {
-    /// Closed loop: so many users, each with one session at a time, started evenly over `ramp`.
+    /// Closed loop: so many users, each with one session at a time, started evenly over
+    /// `ramp`.
     Users {
         users: u32,
         /// Time until all have started.
@@ -185,7 +186,7 @@ impl LoadConfig {
             _ => {}
         }
         if matches!(self.load, LoadShape::Users { users: 0, .. }) {
-            return refuse("0 users ask nothing: give at least 1".to_owned());
+            return refuse("users must be at least 1".to_owned());
         }
         if self.duration.is_some_and(|duration| duration <= self.warmup) {
             return refuse(format!(

@@ -13,7 +13,7 @@ pub enum LoadError {
     Resolve { endpoint: String, cause: String },
     #[error(
         "{needed} open files are needed and at most {hard} are allowed: raise the limit \
-         (`ulimit -Hn`, or `ulimit -n {needed}` as root) or ask with fewer streams"
+         (`ulimit -Hn`, or `ulimit -n {needed}` as root) or use fewer streams"
     )]
     Descriptors { needed: u64, hard: u64 },
     #[error("{0}")]

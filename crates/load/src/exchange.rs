@@ -10,7 +10,7 @@ use weir_model::{Nanos, Outcome, Piece, RequestRow, TierKind, Tokens};
 use weir_workload::demand::Due;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::answer::{Answer, Asked, Complete, Sighting};
+use crate::answer::{Answer, Arrival, Complete, Requested};
 use crate::body::Body;
 use crate::failure::{Failure, message, quote};
 use crate::spread::SpreadTally;
@@ -28,12 +28,12 @@ enum Reading {
     Whole,
     /// A status other than 200.
     Refusal(u16),
-    /// A status of 200 with something that is no stream of events.
+    /// A status of 200 without a stream of events.
     NoEvents,
 }
 
-/// Buffers and tallies that a worker lends to whichever exchange is reading.
-pub(crate) struct Ledger<'a> {
+/// Buffers and counters that a worker lends to whichever exchange is reading.
+pub(crate) struct ReadBuffers<'a> {
     pub(crate) spans: &'a mut Vec<Range<usize>>,
     pub(crate) gap_bound: &'a mut SpreadTally,
 }
@@ -53,13 +53,12 @@ impl From<RequestRow> for Ended {
     }
 }
 
-/// A request under way.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) id: u64,
     pub(crate) endpoint: usize,
     pub(crate) due: Due,
-    pub(crate) asked: Asked,
+    pub(crate) requested: Requested,
     stream: bool,
     pub(crate) head: Vec<u8>,
     pub(crate) body: Body,
@@ -69,22 +68,21 @@ pub(crate) struct Exchange {
     /// Time that it waited for its own connection.
     pub(crate) connect_began: Option<Nanos>,
     pub(crate) connected: Option<Nanos>,
-    /// How much earlier the connection can have been there than it was noticed.
+    /// How much later than the connection's beginning it can have been noticed.
     pub(crate) noticed_late: Nanos,
     pub(crate) start: Option<Nanos>,
     pub(crate) sent_at: Nanos,
     reading: Reading,
     pub(crate) answer: Answer,
-    /// A body that is no stream of events.
+    /// A body that is not a stream of events.
     text: Vec<u8>,
     /// When the worker last knew that nothing of the body in one piece had come.
     whole_earliest: Nanos,
 }
 
 impl Exchange {
-    /// An exchange without a request, to be reused.
-    pub(crate) fn vacant(due: Due) -> Self {
-        let asked = Asked {
+    pub(crate) fn unused(due: Due) -> Self {
+        let requested = Requested {
             prompt_tokens: Tokens::ZERO,
             output_tokens: Tokens::ZERO,
             limited: false,
@@ -97,7 +95,7 @@ impl Exchange {
             id: 0,
             endpoint: 0,
             due,
-            asked,
+            requested,
             stream: true,
             head: Vec::new(),
             body: Body::default(),
@@ -115,9 +113,9 @@ impl Exchange {
         }
     }
 
-    /// Makes ready for a request; buffers keep their room.
-    pub(crate) fn reset(&mut self, id: u64, endpoint: usize, due: Due, asked: Asked) {
-        (self.id, self.endpoint, self.due, self.asked) = (id, endpoint, due, asked);
+    /// Prepares for a request; buffers keep their capacity.
+    pub(crate) fn reset(&mut self, id: u64, endpoint: usize, due: Due, requested: Requested) {
+        (self.id, self.endpoint, self.due, self.requested) = (id, endpoint, due, requested);
         self.body = Body::default();
         (self.length, self.sent) = (0, 0);
         (self.connect_began, self.connected, self.start) = (None, None, None);
@@ -126,24 +124,23 @@ impl Exchange {
         self.text.clear();
     }
 
-    /// How its answer is to be read.
     pub(crate) fn expect(&mut self, stream: bool, keep: bool) {
         self.stream = stream;
         self.answer.reset(keep);
     }
 
-    /// Takes bytes of the answer. True when it is complete.
-    pub(crate) fn take_in(
+    /// Reads bytes of the answer. True when it is complete.
+    pub(crate) fn handle_bytes(
         &mut self,
         parser: &mut ResponseParser,
         splitter: &mut EventSplitter,
         bytes: &[u8],
-        sighting: &Sighting,
+        arrival: &Arrival,
         several: impl FnOnce() -> Nanos,
-        ledger: &mut Ledger<'_>,
+        buffers: &mut ReadBuffers<'_>,
     ) -> Result<bool, Failure> {
-        ledger.spans.clear();
-        let spans = &mut *ledger.spans;
+        buffers.spans.clear();
+        let spans = &mut *buffers.spans;
         let base = bytes.as_ptr() as usize;
         let progress = parser.feed(bytes, &mut |span: &[u8]| {
             // Slices of `bytes`, by the parser's contract.
@@ -153,10 +150,10 @@ impl Exchange {
         if self.reading == Reading::Head {
             self.read_head(parser)?;
         }
-        if !ledger.spans.is_empty() {
-            self.take_body(splitter, bytes, sighting, several, ledger)?;
+        if !buffers.spans.is_empty() {
+            self.take_body(splitter, bytes, arrival, several, buffers)?;
         }
-        match progress.map_err(|error| of_http(&error))? {
+        match progress.map_err(|error| http_failure(&error))? {
             Progress::Head | Progress::Body => Ok(false),
             Progress::Complete { unread: 0 } => Ok(true),
             Progress::Complete { unread } => {
@@ -172,8 +169,8 @@ impl Exchange {
             200 if head.coding().is_some() => {
                 let coding = head.coding().unwrap_or_default();
                 let what = format!(
-                    "the answer is compressed ({coding}) although identity was asked for; times of \
-                     its tokens are lost in that: turn it off in the server or the proxy"
+                    "the answer is compressed ({coding}) although identity was requested; this \
+                     hides the times of its tokens: turn it off in the server or the proxy"
                 );
                 return Err(Failure::Protocol(what));
             }
@@ -191,19 +188,19 @@ impl Exchange {
         &mut self,
         splitter: &mut EventSplitter,
         bytes: &[u8],
-        sighting: &Sighting,
+        arrival: &Arrival,
         several: impl FnOnce() -> Nanos,
-        ledger: &mut Ledger<'_>,
+        buffers: &mut ReadBuffers<'_>,
     ) -> Result<(), Failure> {
         let is_first = self.answer.first_byte.is_none();
         if is_first && self.reading == Reading::NoEvents {
-            let begins = ledger.spans.first().map_or(&[][..], |span| &bytes[span.clone()]);
+            let begins = buffers.spans.first().map_or(&[][..], |span| &bytes[span.clone()]);
             // Some servers give a stream of events another type.
             if [&b"data:"[..], b"event:", b": "].iter().any(|field| begins.starts_with(field)) {
                 self.reading = Reading::Events;
             }
         }
-        self.answer.begin_read(sighting.at);
+        self.answer.begin_read(arrival.at);
         if self.reading != Reading::Events {
             let most = match self.reading {
                 Reading::Whole => WHOLE_BYTES_MAX,
@@ -212,9 +209,9 @@ impl Exchange {
             if is_first {
                 let bound = several();
                 self.answer.first_token_bound = bound;
-                self.whole_earliest = sighting.at.saturating_sub(bound);
+                self.whole_earliest = arrival.at.saturating_sub(bound);
             }
-            for span in ledger.spans.iter() {
+            for span in buffers.spans.iter() {
                 let room = most.saturating_sub(self.text.len());
                 self.text.extend_from_slice(&bytes[span.clone()][..span.len().min(room)]);
             }
@@ -225,8 +222,8 @@ impl Exchange {
         }
         let mut result = Ok(());
         let answer = &mut self.answer;
-        let gap_bound = &mut *ledger.gap_bound;
-        for span in ledger.spans.iter() {
+        let gap_bound = &mut *buffers.gap_bound;
+        for span in buffers.spans.iter() {
             let fed = splitter.feed(&bytes[span.clone()], &mut |data: &[u8]| {
                 if result.is_ok() {
                     result = answer.event(data);
@@ -239,25 +236,24 @@ impl Exchange {
                 break;
             }
         }
-        answer.end_read(sighting, !splitter.is_mid_event(), several, gap_bound);
+        answer.end_read(arrival, !splitter.is_mid_event(), several, gap_bound);
         result
     }
 
-    /// The message is complete: what it amounts to.
     pub(crate) fn complete(
         &mut self,
         parser: &ResponseParser,
         splitter: &EventSplitter,
-        last: &Sighting,
+        last: &Arrival,
     ) -> Result<Complete, Failure> {
         match self.reading {
             Reading::Events if splitter.is_mid_event() => {
                 let events = self.answer.events;
                 Err(Failure::Truncated(format!("it ended inside event {events}")))
             }
-            Reading::Events => self.answer.complete(&self.asked),
+            Reading::Events => self.answer.complete(&self.requested),
             Reading::Whole => {
-                self.answer.complete_whole(&self.text, &self.asked, last, self.whole_earliest)
+                self.answer.complete_whole(&self.text, &self.requested, last, self.whole_earliest)
             }
             Reading::Refusal(status) => Err(self.refusal(status, parser)),
             Reading::NoEvents => {
@@ -266,7 +262,7 @@ impl Exchange {
                     "expected a stream of events, and the answer is: {seen}"
                 )))
             }
-            Reading::Head => Err(Failure::Truncated("no head came".to_owned())),
+            Reading::Head => Err(Failure::Truncated("there is no response head".to_owned())),
         }
     }
 
@@ -305,7 +301,7 @@ impl Exchange {
     /// the generator itself can have added.
     fn bound(&self, event: Nanos) -> Nanos {
         let late = self.send_lag().unwrap_or_default() + self.noticed_late;
-        event + late + self.send_time() + self.asked.kernel_path
+        event + late + self.send_time() + self.requested.kernel_path
     }
 
     pub(crate) fn first_token_bound(&self) -> Nanos {
@@ -316,7 +312,7 @@ impl Exchange {
         let request = &self.due.request;
         let answer = &self.answer;
         let reads = answer.reads.max(1) as f32;
-        // A request that never left counts from the moment it was given up.
+        // A request that was never sent counts from its abort.
         let start = self.start.unwrap_or(end);
         RequestRow {
             request: self.id,
@@ -364,7 +360,7 @@ impl Exchange {
         RequestRow { error: Some(failure.to_string()), ..self.row(Outcome::Failed, at) }
     }
 
-    /// The row of a request that was given up at the end of the cell, with the tokens it had.
+    /// The row of a request that was aborted at the end of the cell, with the tokens it had.
     pub(crate) fn unfinished_row(&self, at: Nanos) -> RequestRow {
         self.row(Outcome::Unfinished, at)
     }
@@ -381,8 +377,7 @@ fn prompt_id(pieces: &[Piece]) -> u64 {
     hasher.digest()
 }
 
-/// What went wrong with a response, by its kind.
-pub(crate) fn of_http(error: &HttpError) -> Failure {
+pub(crate) fn http_failure(error: &HttpError) -> Failure {
     let what = error.to_string();
     match error {
         HttpError::NoResponse

@@ -26,7 +26,7 @@ const READY_USERS_MIN: usize = 64;
 
 /// A session and the bodies of its turns.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedSession {
     pub(crate) session: Session,
     pub(crate) bodies: Vec<Body>,
     bytes: usize,
@@ -34,22 +34,20 @@ pub(crate) struct Prepared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    sessions: VecDeque<Prepared>,
+    sessions: VecDeque<PreparedSession>,
     bytes: usize,
-    /// No more will come.
     is_over: bool,
-    /// Workers that still take.
-    takers: usize,
+    receivers: usize,
     feeder_waits: bool,
 }
 
 impl Waiting {
     const fn is_abandoned(&self) -> bool {
-        self.takers == 0
+        self.receivers == 0
     }
 }
 
-/// Sessions on their way from the feeder to workers.
+/// Sessions from the feeder to workers.
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -59,8 +57,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    fn new(takers: usize, sessions_max: usize, bytes_max: usize) -> Self {
-        let waiting = Mutex::new(Waiting { takers, ..Waiting::default() });
+    fn new(receivers: usize, sessions_max: usize, bytes_max: usize) -> Self {
+        let waiting = Mutex::new(Waiting { receivers, ..Waiting::default() });
         Self { waiting, changed: Condvar::new(), sessions_max, bytes_max }
     }
 
@@ -81,8 +79,8 @@ impl Queue {
         sessions == 0 || (sessions * 2 <= self.sessions_max && bytes * 2 <= self.bytes_max)
     }
 
-    /// Waits for room. False when nobody takes any more.
-    fn push(&self, prepared: Prepared) -> bool {
+    /// Waits for room. False when no worker receives any more.
+    fn push(&self, prepared: PreparedSession) -> bool {
         let mut waiting = self.lock();
         while self.is_full(&waiting) && !waiting.is_abandoned() {
             waiting.feeder_waits = true;
@@ -97,8 +95,8 @@ impl Queue {
         true
     }
 
-    /// The next one; nothing when no more will come. `waited` is called before it has to wait.
-    fn take(&self, waited: impl FnOnce()) -> Option<Prepared> {
+    /// `None`: there are no more. `waited` is called before it has to wait.
+    fn take(&self, waited: impl FnOnce()) -> Option<PreparedSession> {
         let mut waiting = self.lock();
         let mut waited = Some(waited);
         while waiting.sessions.is_empty() && !waiting.is_over && !waiting.is_abandoned() {
@@ -125,16 +123,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// A worker takes no more. Sessions for a queue without takers are dropped, so that the other
-    /// workers get theirs.
-    pub(crate) fn leave(&self) {
+    /// A worker receives no more. Sessions of a queue without receivers are dropped, so that the
+    /// other workers get theirs.
+    pub(crate) fn close_receiver(&self) {
         let mut waiting = self.lock();
-        waiting.takers = waiting.takers.saturating_sub(1);
+        waiting.receivers = waiting.receivers.saturating_sub(1);
         self.changed.notify_all();
     }
 
     fn abandon(&self) {
-        self.lock().takers = 0;
+        self.lock().receivers = 0;
         self.changed.notify_all();
     }
 
@@ -177,7 +175,7 @@ impl Feed {
         self.queues[worker].clone()
     }
 
-    /// Prepares sessions until they end or nobody takes any more.
+    /// Prepares sessions until they end or no worker receives any more.
     pub(crate) fn run(
         &self,
         config: &LoadConfig,
@@ -189,7 +187,7 @@ impl Feed {
             let Some(session) = source.next_session() else { break };
             match maker.bodies(&session) {
                 Ok((bodies, bytes)) => {
-                    let taken = queue.push(Prepared { session, bodies, bytes });
+                    let taken = queue.push(PreparedSession { session, bodies, bytes });
                     if !taken && self.queues.iter().all(|queue| queue.is_abandoned()) {
                         break;
                     }
@@ -205,7 +203,7 @@ impl Feed {
         result
     }
 
-    /// Nobody takes any more: the feeder and whoever waits for it go on.
+    /// Closes all receivers and wakes everybody who waits.
     pub(crate) fn abandon(&self) {
         self.queues.iter().for_each(|queue| queue.abandon());
     }
@@ -216,41 +214,40 @@ impl Feed {
     }
 }
 
-/// A session that a worker has taken.
+/// A session of a worker.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
+pub(crate) struct OpenSession {
     /// Taken when they are sent.
     pub(crate) bodies: Vec<Body>,
     /// The server's own answers, where later turns quote them.
     pub(crate) answers: Vec<Option<Vec<u32>>>,
-    /// Turns that have not ended.
+    /// Unfinished turns.
     pub(crate) left: usize,
     /// When the last of the others ended. They may be noticed in another order.
     pub(crate) ended: Nanos,
 }
 
-/// What a worker has taken from the feed.
 #[derive(Debug)]
 pub(crate) struct Intake {
     queue: Arc<Queue>,
     clock: Clock,
-    pub(crate) under_way: HashMap<u64, UnderWay>,
+    pub(crate) open_sessions: HashMap<u64, OpenSession>,
     /// Time that passed while the worker waited for a session.
     pub(crate) starved: Nanos,
 }
 
 /// The worker's end of the feed, as the source that its demand draws from.
 #[derive(Debug, Clone)]
-pub(crate) struct Taken(pub(crate) Rc<RefCell<Intake>>);
+pub(crate) struct WorkerSource(pub(crate) Rc<RefCell<Intake>>);
 
-impl Taken {
+impl WorkerSource {
     pub(crate) fn new(queue: Arc<Queue>, clock: Clock) -> Self {
-        let (under_way, starved) = (HashMap::new(), Nanos::ZERO);
-        Self(Rc::new(RefCell::new(Intake { queue, clock, under_way, starved })))
+        let (open_sessions, starved) = (HashMap::new(), Nanos::ZERO);
+        Self(Rc::new(RefCell::new(Intake { queue, clock, open_sessions, starved })))
     }
 }
 
-impl SessionSource for Taken {
+impl SessionSource for WorkerSource {
     /// Waits if the feeder is behind: arrivals are stamped by the kernel meanwhile, and the time
     /// counts as starved.
     fn next_session(&mut self) -> Option<Session> {
@@ -261,12 +258,12 @@ impl SessionSource for Taken {
         if let Some(began) = began {
             intake.starved += clock.now().saturating_sub(began);
         }
-        let Prepared { session, bodies, .. } = prepared?;
+        let PreparedSession { session, bodies, .. } = prepared?;
         let turns = session.turns.len();
         let answers = vec![None; turns];
         intake
-            .under_way
-            .insert(session.id, UnderWay { bodies, answers, left: turns, ended: Nanos::ZERO });
+            .open_sessions
+            .insert(session.id, OpenSession { bodies, answers, left: turns, ended: Nanos::ZERO });
         Some(session)
     }
 }

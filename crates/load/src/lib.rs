@@ -1,7 +1,7 @@
 //! Generate and time requests over HTTP. Nothing but I/O on the timed path.
 //!
 //! Owns the measured client: connections, request bodies, the moments at which answers arrive, and
-//! the certificate that says how wrong those moments can be. It does not own what is asked when
+//! the certificate that says how wrong those moments can be. It does not own what is requested when
 //! (`weir-workload`), how HTTP is spelled (`weir-http`), or what is done with the rows (the sink).
 //!
 //! Each worker is one thread with an event loop of its own instead of an asynchronous runtime,

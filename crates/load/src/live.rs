@@ -1,7 +1,7 @@
-//! What a terminal can show while load is generated, and the way to stop it.
+//! Progress of a run for a terminal, and its abort.
 //!
-//! Workers touch atomics once per turn or request; the distributions belong to the thread that
-//! takes the rows, so that nobody on the timed path waits for a lock.
+//! Workers touch atomics once per turn or request. The thread that takes the rows owns the
+//! distributions, so that no worker waits for a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::poll::Waker;
 use crate::spread::SpreadTally;
 
 #[derive(Debug, Default)]
-struct Seen {
+struct RowTotals {
     first_token: SpreadTally,
     gap: SpreadTally,
     done: u64,
@@ -24,20 +24,20 @@ struct Seen {
     last_error: Option<String>,
 }
 
-/// Shared between a run and whoever watches it.
+/// Shared between a run and its watchers.
 #[derive(Debug, Default)]
 pub struct Live {
-    is_stopped: AtomicBool,
+    is_aborted: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
     clock: Mutex<Option<Clock>>,
     issued: AtomicU64,
     in_flight: AtomicU32,
-    /// Requests of the measured set under way, and workers that may still send some: while there
-    /// are any the load goes on.
-    followed: AtomicU64,
+    /// Requests of the measured set in flight, plus workers that may still send some. The load goes
+    /// on until it is zero.
+    measured: AtomicU64,
     events: AtomicU64,
     busy: Mutex<Vec<u32>>,
-    seen: Mutex<Seen>,
+    totals: Mutex<RowTotals>,
 }
 
 /// The state of a run at one moment.
@@ -45,17 +45,16 @@ pub struct Live {
 pub struct LiveSnapshot {
     /// Since the start of the cell; zero before it.
     pub elapsed: Nanos,
-    /// Requests sent or about to be.
+    /// Requests sent or about to be sent.
     pub issued: u64,
-    /// Of them, without an end.
     pub in_flight: u32,
     pub done: u64,
     pub failed: u64,
-    /// Given up at the end.
+    /// Aborted at the end.
     pub unfinished: u64,
-    /// Events that arrived, whatever became of their requests.
+    /// Events that arrived, those of failed requests included.
     pub events: u64,
-    /// Tokens of answered requests.
+    /// Of answered requests.
     pub output_tokens: u64,
     /// Prompt tokens of answered requests that a cache served.
     pub cached_tokens: u64,
@@ -69,7 +68,7 @@ pub struct LiveSnapshot {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is shown may be half updated if its writer panicked; the run ends then anyway.
+    // After a panic of its writer the data may be half updated, but the run ends then.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -78,25 +77,24 @@ impl Live {
         Self::default()
     }
 
-    /// Asks for an end: nothing more is asked, and what is in flight is given up.
-    pub fn stop(&self) {
-        self.is_stopped.store(true, Relaxed);
+    /// Ends the run: no more requests are sent, and those in flight are aborted.
+    pub fn abort(&self) {
+        self.is_aborted.store(true, Relaxed);
         lock(&self.wakers).iter().for_each(Waker::wake);
     }
 
-    /// Whether an end was asked for.
-    pub fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Relaxed)
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Relaxed)
     }
 
     pub(crate) fn begin(&self, clock: Clock, workers: usize) {
         *lock(&self.clock) = Some(clock);
         *lock(&self.busy) = vec![0; workers];
-        self.followed.store(workers as u64, Relaxed);
+        self.measured.store(workers as u64, Relaxed);
     }
 
-    /// Registers a worker. It looks at [`Live::is_stopped`] after it, so no call is lost.
-    pub(crate) fn join(&self, waker: Waker) {
+    /// Registers a worker, which checks [`Live::is_aborted`] afterwards, so that no abort is lost.
+    pub(crate) fn register(&self, waker: Waker) {
         lock(&self.wakers).push(waker);
     }
 
@@ -104,30 +102,29 @@ impl Live {
         lock(&self.wakers).clear();
     }
 
-    pub(crate) fn issue(&self) {
+    pub(crate) fn request_issued(&self) {
         self.issued.fetch_add(1, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn land(&self) {
+    pub(crate) fn request_ended(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    /// A request of the measured set goes out.
-    pub(crate) fn follow(&self) {
-        self.followed.fetch_add(1, Relaxed);
+    pub(crate) fn measured_issued(&self) {
+        self.measured.fetch_add(1, Relaxed);
     }
 
-    /// A request of the measured set has ended, or a worker has sent all of its own. The last one
-    /// wakes those that keep the load up.
-    pub(crate) fn unfollow(&self) {
-        if self.followed.fetch_sub(1, Relaxed) == 1 {
+    /// A request of the measured set has ended, or a worker has sent all of its own. The last call
+    /// wakes the workers that keep up the load.
+    pub(crate) fn measured_ended(&self) {
+        if self.measured.fetch_sub(1, Relaxed) == 1 {
             lock(&self.wakers).iter().for_each(Waker::wake);
         }
     }
 
-    pub(crate) fn is_followed(&self) -> bool {
-        self.followed.load(Relaxed) > 0
+    pub(crate) fn has_measured(&self) -> bool {
+        self.measured.load(Relaxed) > 0
     }
 
     pub(crate) fn add_events(&self, events: u64) {
@@ -140,30 +137,29 @@ impl Live {
         }
     }
 
-    /// Called by the thread that takes the rows.
-    pub(crate) fn see(&self, row: &RequestRow) {
-        let mut seen = lock(&self.seen);
+    pub(crate) fn add_row(&self, row: &RequestRow) {
+        let mut totals = lock(&self.totals);
         match row.outcome {
             Outcome::Done => {
-                seen.done += 1;
-                seen.output_tokens += u64::from(row.output_tokens.get());
-                seen.cached_tokens += u64::from(row.gpu_hit_tokens().get());
+                totals.done += 1;
+                totals.output_tokens += u64::from(row.output_tokens.get());
+                totals.cached_tokens += u64::from(row.gpu_hit_tokens().get());
                 if let Some(first) = row.first_token {
-                    seen.first_token.record(first.saturating_sub(row.due));
+                    totals.first_token.record(first.saturating_sub(row.due));
                 }
                 for gap in &row.chunk_gaps {
-                    seen.gap.record(*gap);
+                    totals.gap.record(*gap);
                 }
             }
-            Outcome::Unfinished => seen.unfinished += 1,
+            Outcome::Unfinished => totals.unfinished += 1,
             Outcome::Failed => {
-                seen.failed += 1;
-                seen.last_error.clone_from(&row.error);
+                totals.failed += 1;
+                totals.last_error.clone_from(&row.error);
             }
         }
     }
 
-    /// Time since the load began; nothing before it has.
+    /// Since the start of the load; `None` before it.
     pub fn elapsed(&self) -> Option<Nanos> {
         lock(&self.clock).map(Clock::now)
     }
@@ -171,21 +167,21 @@ impl Live {
     pub fn snapshot(&self) -> LiveSnapshot {
         let elapsed = lock(&self.clock).map_or(Nanos::ZERO, Clock::now);
         let busy = lock(&self.busy).iter().map(|share| f64::from(*share) / 1000.0).collect();
-        let seen = lock(&self.seen);
+        let totals = lock(&self.totals);
         LiveSnapshot {
             elapsed,
             issued: self.issued.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
-            done: seen.done,
-            failed: seen.failed,
-            unfinished: seen.unfinished,
+            done: totals.done,
+            failed: totals.failed,
+            unfinished: totals.unfinished,
             events: self.events.load(Relaxed),
-            output_tokens: seen.output_tokens,
-            cached_tokens: seen.cached_tokens,
-            first_token: seen.first_token.spread(),
-            gap: seen.gap.spread(),
+            output_tokens: totals.output_tokens,
+            cached_tokens: totals.cached_tokens,
+            first_token: totals.first_token.spread(),
+            gap: totals.gap.spread(),
             busy,
-            last_error: seen.last_error.clone(),
+            last_error: totals.last_error.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@ use weir_model::answers::{AnswerFacts, TokenCount};
 use weir_model::{Certificate, Nanos, RequestRow, Tokens};
 use weir_workload::SessionSource;
 
-use crate::certificate::{Task, certify};
+use crate::certificate::{LoadKind, certify};
 use crate::clock::Clock;
 use crate::config::{LoadConfig, LoadShape, PromptForm};
 use crate::connection::Stamps;
@@ -18,7 +18,7 @@ use crate::error::LoadError;
 use crate::exchange::Ended;
 use crate::feed::Feed;
 use crate::live::Live;
-use crate::worker::{Closed, Worker, WorkerReport};
+use crate::worker::{CloseReason, Worker, WorkerReport};
 
 /// Batches of up to 64 rows that wait to be taken. With 1,024 gaps each they take 32 MiB; a sink
 /// that is slower than that for long makes workers wait, which the certificate shows.
@@ -40,27 +40,25 @@ pub trait Sink: Send {
     fn row(&mut self, row: RequestRow) -> Result<(), String>;
 }
 
-/// What a cell of load amounts to, besides its rows.
+/// The result of a cell of load, besides its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadReport {
     /// Time of day of the start, from which all times count; nanoseconds since 1970.
     pub started_unix_ns: u64,
-    /// Requests, whatever became of them.
     pub issued: u64,
-    /// Requests of the measured set that were given up at the end.
+    /// Requests of the measured set that were aborted at the end.
     pub unfinished: u64,
-    /// The measured window: from the end of the warm-up to when no more was asked because of time
-    /// or a stop, else to the last row's end.
+    /// The measured window: from the end of the warm-up to the end of the duration or the abort,
+    /// else to the end of the last row.
     pub window: (Nanos, Nanos),
-    /// Why nothing more was asked before the time, where everything failed.
+    /// Why the load ended early, if everything failed.
     pub gave_up: Option<String>,
     /// How the tokens of complete answers were counted.
     pub answers: AnswerFacts,
-    /// What the generator says of itself.
     pub certificate: Certificate,
 }
 
-/// Generates the load and waits for its end. Rows go to the sink on the calling thread.
+/// Generates the load to its end. The sink gets the rows on the calling thread.
 pub fn run<S: SessionSource + Send>(
     config: &LoadConfig,
     source: S,
@@ -82,13 +80,12 @@ pub fn run<S: SessionSource + Send>(
         endpoint.kernel_path = kernel_path(stamps.kernel_path());
     }
     let feed = Feed::new(config);
-    // What cannot go on stops the others.
-    let abort = || live.stop();
+    let abort = || live.abort();
     thread::scope(|scope| {
         let feeder = scope.spawn(|| feed.run(config, source).inspect_err(|_| abort()));
         feed.wait_filled();
         let count = config.worker_count();
-        // The clock starts once all threads run: what is due at once would be late otherwise.
+        // The clock starts once all threads run, so that requests due at once are not late.
         let (running, started) = (Arc::new(Barrier::new(count + 1)), Arc::new(OnceLock::new()));
         let (rows, taken) = sync_channel(BATCHES_WAITING);
         let workers: Vec<_> = (0..count)
@@ -109,7 +106,6 @@ pub fn run<S: SessionSource + Send>(
         running.wait();
         let (clock, started_unix_ns) = Clock::start();
         live.begin(clock, count);
-        // Nobody else sets it.
         let _ = started.set(clock);
         let sunk = take_rows(config, &taken, sink, live);
         drop(taken);
@@ -123,13 +119,13 @@ pub fn run<S: SessionSource + Send>(
     })
 }
 
-/// The result of a thread; its panic goes on here.
+/// The result of a thread; resumes its panic.
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Takes rows until all workers are done; when the last one ended. After an error of the sink the
-/// run is stopped and the other rows are dropped.
+/// Takes rows until all workers are done; returns the end of the last one. An error of the sink
+/// aborts the run and drops the other rows.
 fn take_rows(
     config: &LoadConfig,
     batches: &Receiver<Vec<Ended>>,
@@ -142,19 +138,19 @@ fn take_rows(
     for ended in batches.iter().flatten() {
         let row = counted(config, ended, &mut answers);
         last_end = last_end.max(row.end);
-        live.see(&row);
+        live.add_row(&row);
         if result.is_ok() {
             result = sink.row(row);
             if result.is_err() {
-                live.stop();
+                live.abort();
             }
         }
     }
     result.map(|()| (last_end, answers)).map_err(LoadError::Sink)
 }
 
-/// The row of a request, its tokens counted by its text where nothing else counted them. Here and
-/// not where it is timed, because that takes as long as some events.
+/// The row of a request; its tokens are counted by the tokenizer if nothing else counted them. This
+/// is not done in the timed loop, because it takes as long as several events.
 fn counted(config: &LoadConfig, ended: Ended, answers: &mut AnswerFacts) -> RequestRow {
     let Ended { mut row, note, text } = ended;
     let Some(mut note) = note else { return row };
@@ -176,16 +172,16 @@ fn report(
     answers: AnswerFacts,
 ) -> LoadReport {
     let cut = reports.iter().filter_map(|report| match report.closed {
-        Closed::At(at) => Some(config.duration.unwrap_or(at).min(at)),
-        Closed::Followed => config.duration,
-        Closed::ByItself => None,
+        CloseReason::CutOff(at) => Some(config.duration.unwrap_or(at).min(at)),
+        CloseReason::Drained => config.duration,
+        CloseReason::Exhausted => None,
     });
     let end = cut.max().unwrap_or(last_end).max(config.warmup);
     let issued = reports.iter().map(|report| report.issued).sum();
     let unfinished = reports.iter().map(|report| report.unfinished).sum();
     let gave_up = reports.iter().find_map(|report| report.gave_up.clone());
-    let tallies: Vec<_> = reports.into_iter().map(|report| report.tally).collect();
-    let task = Task {
+    let counters: Vec<_> = reports.into_iter().map(|report| report.counters).collect();
+    let kind = LoadKind {
         closed: matches!(config.load, LoadShape::Users { .. }),
         token_ids: matches!(config.prompts, PromptForm::TokenIds { .. }),
     };
@@ -196,6 +192,6 @@ fn report(
         window: (config.warmup, end),
         gave_up,
         answers,
-        certificate: certify(&tallies, task),
+        certificate: certify(&counters, kind),
     }
 }

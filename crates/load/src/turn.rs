@@ -1,4 +1,4 @@
-//! What one turn of a worker's loop knows about when things arrived.
+//! Bounds of arrival times, from one turn of a worker's loop.
 //!
 //! The kernel stamps the arrival of a read's last byte. When the first of several events in one
 //! read arrived is not stamped, but bounded from below:
@@ -9,7 +9,7 @@
 //!   the time that the thread then waited for a processor, which the kernel counts
 //!   (`/proc/thread-self/schedstat`).
 //!
-//! Two things are not seen: a processor taken away by a hypervisor, and an interrupt handled late.
+//! It does not detect a CPU taken away by a hypervisor, or an interrupt handled late.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,9 +22,9 @@ use crate::clock::DayOffset;
 /// the events and a switch to user mode. Generous, as both are a few microseconds.
 const RETURN_SLACK: Nanos = Nanos::from_micros(30);
 
-/// How often the delay is asked even if nobody needs it: what is asked later would have to be
-/// counted from the last time, and asking costs a microsecond.
-const ASK_INTERVAL: Nanos = Nanos::from_millis(1);
+/// Longest time between two samples of the delay. A sample counts from the one before, and costs a
+/// microsecond.
+const SAMPLE_INTERVAL: Nanos = Nanos::from_millis(1);
 
 /// Time that this thread was ready to run and waited for a processor, as the kernel counts it.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl RunDelay {
         self.read().map(Nanos)
     }
 
-    /// Waited since the last time this was asked.
+    /// Since the last call.
     fn since_last(&mut self) -> Option<Nanos> {
         let now = self.read()?;
         let since = now.saturating_sub(self.last_ns);
@@ -68,7 +68,7 @@ impl RunDelay {
 struct Wait {
     began: Nanos,
     ended: Nanos,
-    /// At least as long as the thread waited for a processor within the call, where it was asked.
+    /// At least as long as the thread waited for a processor within the call, if it was sampled.
     delay: Option<Nanos>,
 }
 
@@ -91,20 +91,20 @@ pub(crate) struct Turn {
     /// Both clocks, as of this turn.
     pub(crate) day: DayOffset,
     run_delay: RunDelay,
-    /// When the delay was last asked as a matter of routine.
-    asked: Nanos,
+    /// Last regular sample of the delay.
+    sampled_at: Nanos,
 }
 
 impl Turn {
     pub(crate) fn new(now: Nanos, day: DayOffset, run_delay: RunDelay) -> Self {
         let wait = Wait { began: now, ended: now, delay: None };
-        Self { previous: wait, current: wait, day, run_delay, asked: now }
+        Self { previous: wait, current: wait, day, run_delay, sampled_at: now }
     }
 
     pub(crate) fn begin_wait(&mut self, now: Nanos) {
-        if now.saturating_sub(self.asked) >= ASK_INTERVAL {
+        if now.saturating_sub(self.sampled_at) >= SAMPLE_INTERVAL {
             self.current_delay();
-            self.asked = now;
+            self.sampled_at = now;
         }
         self.previous = self.current;
         self.current = Wait { began: now, ended: now, delay: None };
@@ -130,7 +130,7 @@ impl Turn {
         empty_since.max(self.looked()).max(self.woken())
     }
 
-    /// The delay since the last turn in which it was asked, which covers the current call.
+    /// The delay since the last sample, which covers the current call.
     fn current_delay(&mut self) -> Option<Nanos> {
         if self.current.delay.is_none() {
             self.current.delay = self.run_delay.since_last();
@@ -143,7 +143,7 @@ impl Turn {
         if self.previous.is_brief() {
             return self.previous.began;
         }
-        // Not asked in the previous turn, its delay is part of what is counted by now.
+        // Without a sample in the previous turn, its delay is part of the next sample.
         let delay = self.previous.delay.or_else(|| self.current_delay());
         let looked = delay.map_or(Nanos::ZERO, |delay| self.previous.end_less(delay));
         looked.max(self.previous.began)

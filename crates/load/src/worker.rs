@@ -1,7 +1,7 @@
-//! One thread with its own loop: sends what is due, stamps what comes, keeps no lock.
+//! One thread with its own loop, without locks.
 //!
-//! A turn of the loop: send what is due; wait; sample both clocks; for each socket that has
-//! something, read once, hand the bytes to the exchange, and send at once what became due by it.
+//! A turn of the loop: send due requests; wait; sample both clocks; for each readable socket, read
+//! once, feed the bytes to the exchange, and send at once what has become due by it.
 
 mod pool;
 mod traffic;
@@ -16,15 +16,15 @@ use weir_model::{Nanos, Tokens, Window};
 use weir_workload::demand::{Demand, Due, Load};
 use weir_workload::{Ramp, Schedule};
 
-use crate::answer::Asked;
-use crate::certificate::Tally;
+use crate::answer::Requested;
+use crate::certificate::WorkerCounters;
 use crate::clock::{Clock, thread_processor_time};
 use crate::config::{Answers, LoadConfig, LoadShape, PromptForm};
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
 use crate::exchange::{Ended, Exchange};
 use crate::failure::Failure;
-use crate::feed::{Queue, Taken};
+use crate::feed::{Queue, WorkerSource};
 use crate::live::Live;
 use crate::poll::{Poll, Ready};
 use crate::turn::{RunDelay, Turn};
@@ -32,46 +32,45 @@ use pool::Pool;
 
 /// Bytes that one read takes at most: 300 events.
 const READ_BYTES: usize = 64 << 10;
-/// Failures in a row after which a worker stops asking: the endpoint is not there, and a closed
-/// loop would write a row for each of the 10,000 refusals per second.
+/// Consecutive failures after which a worker stops: the endpoint is not there, and a closed loop
+/// would write a row for each of 10,000 refusals per second.
 const FAILURES_TO_GIVE_UP: u32 = 1000;
-/// Rows that a worker keeps until it hands them over, and how long: waking the thread that takes
-/// them costs a switch of threads, which should not come with every request.
+/// Rows that a worker buffers, and for how long: each batch wakes the receiving thread, a context
+/// switch that should not come with every request.
 const ROWS_KEPT: usize = 64;
 const ROWS_KEPT_FOR: Nanos = Nanos::from_millis(100);
-/// How often the share of processor time is shown.
+/// Update interval of the displayed CPU share.
 const BUSY_INTERVAL: Nanos = Nanos::from_millis(250);
 
-/// Requests that are due within it wait for each other when they are sent.
+/// Requests due within it are sent one after another and delay each other.
 const TOGETHER: Nanos = Nanos::from_millis(1);
 
-/// What a thread has used of the machine since it began.
+/// CPU time of a thread since its start.
 #[derive(Debug, Clone, Copy)]
-struct Used {
+struct CpuUse {
     processor: Nanos,
-    /// Time in which it was ready and had no CPU.
+    /// Time in which it was runnable without a CPU.
     cpu_wait: Option<Nanos>,
 }
 
-/// How a worker came to ask no more.
+/// Why a worker sends no more requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closed {
-    /// A stop or failures cut it off.
-    At(Nanos),
-    /// The time was over, and then the requests that were due in it had ended or had had their
-    /// time. Nobody waits for those that were sent meanwhile, to keep the load up.
-    Followed,
-    /// The requests or sessions came to their end.
-    ByItself,
+pub(crate) enum CloseReason {
+    /// An abort or too many failures.
+    CutOff(Nanos),
+    /// The duration is over, and the requests that were due in it have ended or timed out. Requests
+    /// sent afterwards, which only kept up the load, are not waited for.
+    Drained,
+    /// The request limit is reached, or there are no more sessions.
+    Exhausted,
 }
 
-/// What a worker leaves besides its rows.
 #[derive(Debug)]
 pub(crate) struct WorkerReport {
-    pub(crate) tally: Tally,
+    pub(crate) counters: WorkerCounters,
     pub(crate) issued: u64,
     pub(crate) unfinished: u64,
-    pub(crate) closed: Closed,
+    pub(crate) closed: CloseReason,
     pub(crate) gave_up: Option<String>,
 }
 
@@ -92,8 +91,8 @@ pub(crate) struct Worker<'a> {
     poll: Poll,
     turn: Turn,
     queue: Arc<Queue>,
-    taken: Taken,
-    demand: Demand<Taken>,
+    taken: WorkerSource,
+    demand: Demand<WorkerSource>,
     pool: Pool,
     /// Exchanges without a request, with the room that they have grown.
     #[expect(clippy::vec_box, reason = "they move between here and connections as pointers")]
@@ -105,7 +104,7 @@ pub(crate) struct Worker<'a> {
     /// how many there may be.
     limit: Option<Tokens>,
     sends_limit: bool,
-    /// What no error may repeat.
+    /// Never part of an error text.
     secrets: Vec<String>,
     /// Prompts are text, so that there is something to count tokens of answers with; and whether an
     /// answer has shown that the server counts them itself.
@@ -116,17 +115,17 @@ pub(crate) struct Worker<'a> {
     request_deadlines: VecDeque<(Nanos, u64, u64)>,
     connect_deadlines: VecDeque<(Nanos, u64, u64)>,
     buffer: Vec<u8>,
-    /// What TLS made of the buffer.
+    /// The buffer, decrypted.
     plain: Vec<u8>,
     spans: Vec<Range<usize>>,
-    tally: Tally,
+    counters: WorkerCounters,
     /// What this thread had used at the start of the window, once that has come.
-    window_start: Option<Used>,
+    window_start: Option<CpuUse>,
     /// When the first of the latest requests that are due together was due, and their number.
     due_together: (Nanos, u64),
     /// All that was due in the window has been sent.
     is_window_over: bool,
-    closed: Option<Closed>,
+    closed: Option<CloseReason>,
     closed_at: Nanos,
     failures_in_a_row: u32,
     last_failure: String,
@@ -170,13 +169,13 @@ impl<'a> Worker<'a> {
         // Waits end when they are due and not up to 50 us later; without it they are late.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let poll = Poll::new().map_err(|error| refuse("wait for sockets", error.to_string()))?;
-        live.join(poll.waker());
+        live.register(poll.waker());
         let workers = config.worker_count();
         let (load, users) = share(config, index, workers)?;
         let most = config
             .max_requests
             .map(|most| most / workers as u64 + u64::from((index as u64) < most % workers as u64));
-        let taken = Taken::new(queue.clone(), clock);
+        let taken = WorkerSource::new(queue.clone(), clock);
         let (now, day) = clock.sample();
         Ok(Self {
             config,
@@ -208,7 +207,7 @@ impl<'a> Worker<'a> {
             buffer: vec![0; READ_BYTES],
             plain: Vec::new(),
             spans: Vec::new(),
-            tally: Tally { users, ..Tally::default() },
+            counters: WorkerCounters { users, ..WorkerCounters::default() },
             window_start: None,
             due_together: (Nanos::ZERO, 0),
             is_window_over: false,
@@ -227,14 +226,14 @@ impl<'a> Worker<'a> {
         let mut ready: Vec<Ready> = Vec::new();
         loop {
             self.now = self.clock.now();
-            self.keep_time();
+            self.update_window();
             if self.closed.is_none() {
                 self.issue_due();
                 self.close_if_over();
             }
             self.expire();
             if !self.kept_rows.is_empty() && self.now >= self.kept_since + ROWS_KEPT_FOR {
-                self.hand_over();
+                self.send_rows();
             }
             if self.is_at_end() {
                 break;
@@ -249,29 +248,29 @@ impl<'a> Worker<'a> {
             let (now, day) = self.clock.sample();
             self.now = now;
             self.turn.end_wait(now, day);
-            let events = self.tally_events();
+            let events = self.event_count();
             for socket in &ready {
                 self.handle(*socket);
                 if self.closed.is_none() && self.demand.next_at().is_some_and(|at| at <= self.now) {
                     self.issue_due();
                 }
             }
-            self.live.add_events(self.tally_events() - events);
+            self.live.add_events(self.event_count() - events);
         }
-        Ok(self.leave())
+        Ok(self.into_report())
     }
 
     /// Starts and ends the window, and closes the load when its time has come.
-    fn keep_time(&mut self) {
+    fn update_window(&mut self) {
         if self.window_start.is_none() && self.now >= self.config.warmup {
-            self.window_start = Some(self.used());
+            self.window_start = Some(self.cpu_use());
         }
         if self.closed.is_none() {
             if self.config.duration.is_some_and(|duration| self.now >= duration) {
-                self.pass_end();
+                self.end_duration();
             }
-            if self.closed.is_none() && self.live.is_stopped() {
-                self.close(Closed::At(self.now));
+            if self.closed.is_none() && self.live.is_aborted() {
+                self.close(CloseReason::CutOff(self.now));
             }
         }
         let (wall, processor) = self.busy_seen;
@@ -284,9 +283,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The window is over, and the load goes on for as long as requests that were due in it are
-    /// under way anywhere: what they meet is then the load that they were asked under.
-    fn pass_end(&mut self) {
+    /// After the window the load goes on while requests that were due in it are in flight at any
+    /// worker, so that their conditions do not change.
+    fn end_duration(&mut self) {
         if !self.is_window_over {
             self.issue_due();
             if self.closed.is_some() {
@@ -294,27 +293,27 @@ impl<'a> Worker<'a> {
             }
             self.is_window_over = true;
             self.end_window();
-            self.live.unfollow();
+            self.live.measured_ended();
         }
-        let is_late = self.follow_end().is_some_and(|end| self.now >= end);
-        if self.closed.is_none() && (is_late || !self.live.is_followed()) {
-            self.close(Closed::Followed);
+        let is_late = self.drain_end().is_some_and(|end| self.now >= end);
+        if self.closed.is_none() && (is_late || !self.live.has_measured()) {
+            self.close(CloseReason::Drained);
         }
     }
 
-    /// When requests of the window have had their time.
-    fn follow_end(&self) -> Option<Nanos> {
+    /// When requests of the window time out.
+    fn drain_end(&self) -> Option<Nanos> {
         Some(self.config.duration? + self.config.drain)
     }
 
-    /// Asks no more from now on.
-    fn close(&mut self, how: Closed) {
+    /// Sends no more requests.
+    fn close(&mut self, how: CloseReason) {
         self.closed = Some(how);
         self.closed_at = self.now;
-        self.queue.leave();
+        self.queue.close_receiver();
         if !self.is_window_over {
-            self.live.unfollow();
-            if let Closed::At(_) = how {
+            self.live.measured_ended();
+            if let CloseReason::CutOff(_) = how {
                 self.end_window();
             }
         }
@@ -323,20 +322,20 @@ impl<'a> Worker<'a> {
     fn close_if_over(&mut self) {
         let most_asked = self.most.is_some_and(|most| self.demand.issued() >= most);
         if self.demand.is_over() || most_asked {
-            self.close(Closed::ByItself);
+            self.close(CloseReason::Exhausted);
         }
     }
 
-    /// The measured window ends: what is tallied later does not count.
+    /// Ends the measured window: later counts do not belong to it.
     fn end_window(&mut self) {
         if let Some(before) = self.window_start {
-            let after = self.used();
-            self.tally.window = self.now.saturating_sub(self.config.warmup);
-            self.tally.processor = after.processor.saturating_sub(before.processor);
+            let after = self.cpu_use();
+            self.counters.window = self.now.saturating_sub(self.config.warmup);
+            self.counters.processor = after.processor.saturating_sub(before.processor);
             let waits = after.cpu_wait.zip(before.cpu_wait);
-            self.tally.cpu_wait = waits.map(|(after, before)| after.saturating_sub(before));
+            self.counters.cpu_wait = waits.map(|(after, before)| after.saturating_sub(before));
         }
-        self.tally.starved = self.taken.0.borrow().starved;
+        self.counters.starved = self.taken.0.borrow().starved;
     }
 
     /// Whether a request belongs to the measured set, by when it was due.
@@ -344,9 +343,8 @@ impl<'a> Worker<'a> {
         self.config.window().measures(exchange.due.at)
     }
 
-    /// What this thread has used so far.
-    fn used(&self) -> Used {
-        Used { processor: thread_processor_time(), cpu_wait: self.turn.cpu_wait() }
+    fn cpu_use(&self) -> CpuUse {
+        CpuUse { processor: thread_processor_time(), cpu_wait: self.turn.cpu_wait() }
     }
 
     /// Counts how many requests of the measured set are due at the same moment.
@@ -354,21 +352,20 @@ impl<'a> Worker<'a> {
         let (first, together) = self.due_together;
         let is_near = together > 0 && at.saturating_sub(first) <= TOGETHER;
         self.due_together = if is_near { (first, together + 1) } else { (at, 1) };
-        self.tally.due_at_once = self.tally.due_at_once.max(self.due_together.1);
+        self.counters.due_at_once = self.counters.due_at_once.max(self.due_together.1);
     }
 
-    /// Nothing is left to wait for, or nobody waits any longer.
     fn is_at_end(&self) -> bool {
         self.closed.is_some()
             && (self.in_flight == 0
-                || self.closed == Some(Closed::Followed)
+                || self.closed == Some(CloseReason::Drained)
                 || self.now >= self.closed_at + self.config.drain
-                || self.live.is_stopped())
+                || self.live.is_aborted())
     }
 
     fn next_wake(&self) -> Option<Nanos> {
         let due = match self.closed {
-            None if self.is_window_over => [self.demand.next_at(), self.follow_end()],
+            None if self.is_window_over => [self.demand.next_at(), self.drain_end()],
             None => [self.demand.next_at(), self.config.duration],
             Some(_) => [Some(self.closed_at + self.config.drain), None],
         };
@@ -379,8 +376,8 @@ impl<'a> Worker<'a> {
         due.into_iter().chain(deadlines).chain([warm, rows]).flatten().min()
     }
 
-    /// Sends all that is due, but until the window is over nothing that is due later: its end may
-    /// have come since this turn looked at the time.
+    /// Sends all due requests. Before the end of the window it sends none that is due after it: the
+    /// end may have passed since this turn read the clock.
     fn issue_due(&mut self) {
         let last = match self.config.duration {
             Some(end) if !self.is_window_over => end.saturating_sub(Nanos(1)),
@@ -395,16 +392,16 @@ impl<'a> Worker<'a> {
     }
 
     fn issue(&mut self, due: Due) {
-        self.live.issue();
+        self.live.request_issued();
         self.in_flight += 1;
         if self.config.window().measures(due.at) {
-            self.live.follow();
+            self.live.measured_issued();
             self.note_due(due.at);
-            self.tally.sessions_begun += u64::from(due.request.turn == 0);
+            self.counters.sessions_begun += u64::from(due.request.turn == 0);
         }
         let id = due.request.id * self.workers + self.index as u64;
         let endpoint = (due.request.session % self.endpoints.len() as u64) as usize;
-        let asked = Asked {
+        let requested = Requested {
             prompt_tokens: due.request.prompt.tokens(),
             output_tokens: self.limit.unwrap_or(due.request.output_tokens),
             limited: self.sends_limit,
@@ -414,9 +411,9 @@ impl<'a> Worker<'a> {
             kernel_path: self.endpoints[endpoint].kernel_path,
         };
         let spare = self.spare.pop();
-        let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::vacant(due.clone())));
-        exchange.reset(id, endpoint, due, asked);
-        let keep = asked.token_ids || asked.text || self.config.digest_output;
+        let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::unused(due.clone())));
+        exchange.reset(id, endpoint, due, requested);
+        let keep = requested.token_ids || requested.text || self.config.digest_output;
         exchange.expect(self.config.stream, keep);
         if let Err(failure) = self.load_body(&mut exchange) {
             self.fail_unsent(exchange, &failure);
@@ -435,7 +432,7 @@ impl<'a> Worker<'a> {
         let mut intake = self.taken.0.borrow_mut();
         let request = &exchange.due.request;
         let session = intake
-            .under_way
+            .open_sessions
             .get_mut(&request.session)
             .expect("a session is under way from its first turn to its last");
         exchange.body = std::mem::take(&mut session.bodies[request.turn as usize]);
@@ -453,27 +450,27 @@ impl<'a> Worker<'a> {
 
     /// A request has ended, with its row. `at`: when the server was done with it.
     fn end(&mut self, exchange: Box<Exchange>, ended: Ended, mut at: Nanos) {
-        self.live.land();
+        self.live.request_ended();
         self.in_flight -= 1;
         if self.is_measured(&exchange) {
-            self.live.unfollow();
+            self.live.measured_ended();
         }
         if self.kept_rows.is_empty() {
             self.kept_since = self.now;
         }
         self.kept_rows.push(ended);
         if self.kept_rows.len() == ROWS_KEPT {
-            self.hand_over();
+            self.send_rows();
         }
         let request = &exchange.due.request;
         {
             let mut intake = self.taken.0.borrow_mut();
-            if let Some(session) = intake.under_way.get_mut(&request.session) {
+            if let Some(session) = intake.open_sessions.get_mut(&request.session) {
                 session.left -= 1;
                 session.ended = session.ended.max(at);
                 at = session.ended;
                 if session.left == 0 {
-                    intake.under_way.remove(&request.session);
+                    intake.open_sessions.remove(&request.session);
                 }
             }
         }
@@ -482,13 +479,13 @@ impl<'a> Worker<'a> {
             if self.failures_in_a_row >= FAILURES_TO_GIVE_UP {
                 let (count, last) = (self.failures_in_a_row, &self.last_failure);
                 self.gave_up = Some(format!("{count} requests in a row failed, the last: {last}"));
-                self.close(Closed::At(self.now));
+                self.close(CloseReason::CutOff(self.now));
             }
         }
         self.spare.push(exchange);
     }
 
-    fn hand_over(&mut self) {
+    fn send_rows(&mut self) {
         let rows = std::mem::replace(&mut self.kept_rows, Vec::with_capacity(ROWS_KEPT));
         // The receiver is gone only when the run is being given up.
         let _ = self.rows.send(rows);
@@ -506,13 +503,13 @@ impl<'a> Worker<'a> {
         self.end(exchange, row.into(), self.now);
     }
 
-    fn tally_events(&self) -> u64 {
+    fn event_count(&self) -> u64 {
         self.pool.events
     }
 
     /// The end: what is still in flight is recorded as it stands.
-    fn leave(mut self) -> WorkerReport {
-        if self.closed == Some(Closed::ByItself) {
+    fn into_report(mut self) -> WorkerReport {
+        if self.closed == Some(CloseReason::Exhausted) {
             self.end_window();
         }
         for exchange in self.pool.close_all() {
@@ -520,14 +517,14 @@ impl<'a> Worker<'a> {
             let row = exchange.unfinished_row(self.now);
             self.end(exchange, row.into(), self.now);
         }
-        self.hand_over();
+        self.send_rows();
         let scheduled = self.scheduled_sessions();
-        self.tally.sessions_due = scheduled.unwrap_or(self.tally.sessions_begun);
+        self.counters.sessions_due = scheduled.unwrap_or(self.counters.sessions_begun);
         WorkerReport {
-            tally: self.tally,
+            counters: self.counters,
             issued: self.demand.issued(),
             unfinished: self.unfinished,
-            closed: self.closed.unwrap_or(Closed::ByItself),
+            closed: self.closed.unwrap_or(CloseReason::Exhausted),
             gave_up: self.gave_up,
         }
     }
@@ -536,9 +533,11 @@ impl<'a> Worker<'a> {
     /// are not a schedule, or ended by themselves.
     fn scheduled_sessions(&self) -> Option<u64> {
         let end = match self.closed {
-            Some(Closed::Followed) => self.config.duration?,
-            Some(Closed::At(_)) => self.config.duration.unwrap_or(Nanos::MAX).min(self.closed_at),
-            Some(Closed::ByItself) | None => return None,
+            Some(CloseReason::Drained) => self.config.duration?,
+            Some(CloseReason::CutOff(_)) => {
+                self.config.duration.unwrap_or(Nanos::MAX).min(self.closed_at)
+            }
+            Some(CloseReason::Exhausted) | None => return None,
         };
         let LoadShape::Open(_) = self.config.load else { return None };
         let (Load::Open(schedule), _) =

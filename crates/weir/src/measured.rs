@@ -36,7 +36,7 @@ pub(crate) fn measure(
             while !over.load(Ordering::Acquire) {
                 if interrupt.is_set() {
                     // Nothing of the cell is kept.
-                    live.stop();
+                    live.abort();
                 }
                 view.show(&live.snapshot());
                 std::thread::sleep(LOOK);

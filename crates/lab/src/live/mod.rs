@@ -116,7 +116,7 @@ pub fn run(
     phase(Phase::BringUp);
     // Others on this machine are told, to the end; where they cannot be, the cell goes on.
     let _presence = Presence::show(run);
-    let place = Place { run, folder: writer.folder(), stopped: &|| live.is_stopped() };
+    let place = Place { run, folder: writer.folder(), stopped: &|| live.is_aborted() };
     let site = Site::stand_up(plan, deployment, arm, place)?;
     let outcome = measured(plan, cell, &site, writer, live, phase);
     phase(Phase::TakeDown);
@@ -141,7 +141,7 @@ fn measured(
     let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
     let events = heard.map(KvEventWatch::start).transpose()?;
     phase(Phase::WarmUp);
-    let stopped = || live.is_stopped();
+    let stopped = || live.is_aborted();
     let config = load_config::config(plan, deployment, cell, site)?;
     let arm = &deployment.arms[cell.arm];
     let is_guess = arm.role == ArmRole::AsDeployed && plan.client.vocabulary.is_none();

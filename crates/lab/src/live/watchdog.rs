@@ -45,7 +45,7 @@ pub(crate) fn watch(
             Ok(()) => None,
         };
         if fault.is_some() {
-            live.stop();
+            live.abort();
             return fault;
         }
     }

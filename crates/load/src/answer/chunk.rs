@@ -18,8 +18,8 @@ struct Filled(bool);
 
 impl<'de> Deserialize<'de> for Filled {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
+        struct FieldVisitor;
+        impl<'de> Visitor<'de> for FieldVisitor {
             type Value = Filled;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, list, object or null")
@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Filled {
                 Ok(Filled(filled))
             }
         }
-        deserializer.deserialize_any(Look)
+        deserializer.deserialize_any(FieldVisitor)
     }
 }
 
@@ -58,8 +58,8 @@ macro_rules! lenient {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Look;
-                impl<'de> Visitor<'de> for Look {
+                struct FieldVisitor;
+                impl<'de> Visitor<'de> for FieldVisitor {
                     type Value = $name;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         f.write_str("any value")
@@ -80,7 +80,7 @@ macro_rules! lenient {
                         IgnoredAny.visit_map(map).map(|_| $name(None))
                     }
                 }
-                deserializer.deserialize_any(Look)
+                deserializer.deserialize_any(FieldVisitor)
             }
         }
     };
@@ -134,7 +134,7 @@ impl fmt::Display for Finish {
 /// What a message or a part of one holds, in the fields that servers are known to use for what a
 /// model generates.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct Delta {
     #[serde(default)]
     content: Filled,
     #[serde(default)]
@@ -157,7 +157,7 @@ struct Said {
     role: Option<IgnoredAny>,
 }
 
-impl Said {
+impl Delta {
     const fn is_filled(&self) -> bool {
         self.content.0
             || self.reasoning_content.0
@@ -178,9 +178,9 @@ struct Choice {
     #[serde(default)]
     text: Option<Filled>,
     #[serde(default)]
-    delta: Option<Said>,
+    delta: Option<Delta>,
     #[serde(default)]
-    message: Option<Said>,
+    message: Option<Delta>,
     #[serde(default)]
     token_ids: Filled,
     #[serde(default)]
@@ -194,7 +194,7 @@ struct PromptDetails {
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-struct SaidUsage {
+struct UsageFields {
     #[serde(default)]
     prompt_tokens: Count,
     #[serde(default)]
@@ -224,8 +224,8 @@ impl Usage {
     }
 }
 
-impl From<SaidUsage> for Usage {
-    fn from(said: SaidUsage) -> Self {
+impl From<UsageFields> for Usage {
+    fn from(said: UsageFields) -> Self {
         Self {
             prompt_tokens: said.prompt_tokens.0,
             completion_tokens: said.completion_tokens.0,
@@ -239,7 +239,7 @@ struct Document<'a> {
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     #[serde(default)]
-    usage: Option<SaidUsage>,
+    usage: Option<UsageFields>,
     #[serde(default, borrow)]
     error: Option<&'a serde_json::value::RawValue>,
 }
@@ -275,7 +275,7 @@ impl Chunk {
             let said = choice.delta.as_ref().or(choice.message.as_ref());
             let filled = choice.token_ids.0
                 || choice.text.is_some_and(|text| text.0)
-                || said.is_some_and(Said::is_filled);
+                || said.is_some_and(Delta::is_filled);
             chunk.has_output |= filled;
             chunk.is_of_another_choice |= choice.index.0.is_some_and(|index| index > 0);
             chunk.finish = chunk.finish.or(choice.finish_reason.0);
@@ -321,19 +321,19 @@ impl TextKeys {
 }
 
 #[derive(Debug, Deserialize)]
-struct SpokenChoice {
+struct OutputChoice {
     #[serde(default)]
     text: Option<String>,
     #[serde(default)]
-    delta: Option<Spoken>,
+    delta: Option<OutputDelta>,
     #[serde(default)]
-    message: Option<Spoken>,
+    message: Option<OutputDelta>,
     #[serde(default)]
     token_ids: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Spoken {
+struct OutputDelta {
     #[serde(default, deserialize_with = "text_alone")]
     content: Option<String>,
     #[serde(default)]
@@ -354,9 +354,9 @@ fn text_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 }
 
 #[derive(Debug, Deserialize)]
-struct SpokenDocument {
+struct OutputDocument {
     #[serde(default)]
-    choices: Option<Vec<SpokenChoice>>,
+    choices: Option<Vec<OutputChoice>>,
 }
 
 /// The output of an answer that was kept.
@@ -377,7 +377,7 @@ impl Output {
         let mut all_have_ids = true;
         let mut text = String::new();
         for data in documents {
-            let document: SpokenDocument =
+            let document: OutputDocument =
                 serde_json::from_slice(data).map_err(|error| error.to_string())?;
             let Some(choice) = document.choices.into_iter().flatten().next() else { continue };
             let said = choice.delta.or(choice.message);

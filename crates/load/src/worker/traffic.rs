@@ -1,4 +1,4 @@
-//! What a worker does with its sockets: connect, send, read, finish, fail, give up on time.
+//! The sockets of a worker: connect, send, read, finish, fail, time out.
 
 use std::io::{self, ErrorKind};
 
@@ -6,10 +6,10 @@ use weir_model::Nanos;
 use weir_model::answers::TokenCount;
 
 use super::{Worker, pool::Pool};
-use crate::answer::Sighting;
+use crate::answer::Arrival;
 use crate::body::Part;
 use crate::connection::{self, Connection, State};
-use crate::exchange::{Ended, Exchange, Ledger, of_http};
+use crate::exchange::{Ended, Exchange, ReadBuffers, http_failure};
 use crate::failure::Failure;
 use crate::poll::Ready;
 
@@ -77,7 +77,6 @@ impl Worker<'_> {
         Failure::Connect(format!("{address}: {error}{hint}"))
     }
 
-    /// A socket has something.
     pub(super) fn handle(&mut self, ready: Ready) {
         let key = ready.key;
         let Some(connection) = self.pool.get(key) else { return };
@@ -96,7 +95,6 @@ impl Worker<'_> {
         }
     }
 
-    /// The attempt to connect has come to its end.
     fn connected(&mut self, key: u64) {
         let Some(connection) = self.pool.get(key) else { return };
         if let Err(error) = connection.connect_result() {
@@ -118,7 +116,6 @@ impl Worker<'_> {
         self.begin_send(key);
     }
 
-    /// The connection is there: its request goes out.
     fn begin_send(&mut self, key: u64) {
         let noticed = self.now;
         let now = self.clock.now();
@@ -126,7 +123,7 @@ impl Worker<'_> {
         let timeout = self.config.request_timeout;
         let Some(connection) = self.pool.get(key) else { return };
         connection.state = State::Busy;
-        // Nothing of an answer can have come before the question.
+        // No byte of the answer can arrive before the request is sent.
         connection.empty_since = now;
         connection.was_drained = true;
         let Some(exchange) = connection.exchange.as_mut() else { return };
@@ -149,7 +146,6 @@ impl Worker<'_> {
         self.send(key);
     }
 
-    /// Sends what the kernel takes.
     fn send(&mut self, key: u64) {
         let Some(connection) = self.pool.get(key) else { return };
         if connection.tls.is_some() {
@@ -246,22 +242,21 @@ impl Worker<'_> {
         self.await_writable(key, false);
     }
 
-    /// Whether the request of a connection belongs to the measured set.
     fn is_key_measured(&mut self, key: u64) -> bool {
         let window = self.config.window();
         let exchange = self.pool.get(key).and_then(|connection| connection.exchange.as_ref());
         exchange.is_some_and(|exchange| window.measures(exchange.due.at))
     }
 
-    /// The first byte of a request went out.
+    /// The first byte of a request was sent.
     fn note_start(&mut self, key: u64) {
         let window = self.config.window();
         let Some(exchange) = self.pool.get(key).and_then(|c| c.exchange.as_ref()) else { return };
         let due = exchange.due.at;
         let Some(lag) = exchange.send_lag().filter(|_| window.measures(due)) else { return };
-        self.tally.send_lag.record(lag);
-        // What is lost behind the window is not lost in it.
-        self.tally.lost += lag.min(window.end.saturating_sub(due));
+        self.counters.send_lag.record(lag);
+        // Time lost after the window does not count.
+        self.counters.lost += lag.min(window.end.saturating_sub(due));
     }
 
     fn await_writable(&mut self, key: u64, wanted: bool) {
@@ -289,7 +284,7 @@ impl Worker<'_> {
             Ok(received) => {
                 let (bytes, stamp) = (&buffer[..received.bytes], received.stamp_ns);
                 let drained = received.bytes < buffer.len();
-                self.take_in(key, bytes, stamp, before, drained);
+                self.handle_bytes(key, bytes, stamp, before, drained);
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -302,7 +297,7 @@ impl Worker<'_> {
 
     /// When a read's last byte arrived, by the kernel's stamp where that makes sense.
     /// Nothing can have come before `floor`.
-    fn sight(&self, floor: Nanos, stamp_ns: Option<u64>, drained: bool) -> (Sighting, bool) {
+    fn arrival(&self, floor: Nanos, stamp_ns: Option<u64>, drained: bool) -> (Arrival, bool) {
         let width = self.turn.day.width;
         let stamped = stamp_ns
             .and_then(|stamp| self.turn.day.convert(stamp))
@@ -312,13 +307,13 @@ impl Worker<'_> {
             Some(at) => {
                 let at = at.clamp(floor, self.now);
                 // A read that filled its buffer may carry the stamp of bytes behind its own.
-                (Sighting { at, last_byte_bound: drained.then_some(width) }, true)
+                (Arrival { at, last_byte_bound: drained.then_some(width) }, true)
             }
-            None => (Sighting { at: self.now, last_byte_bound: None }, false),
+            None => (Arrival { at: self.now, last_byte_bound: None }, false),
         }
     }
 
-    fn take_in(
+    fn handle_bytes(
         &mut self,
         key: u64,
         bytes: &[u8],
@@ -334,27 +329,27 @@ impl Worker<'_> {
         }
         let start = connection.exchange.as_ref().and_then(|exchange| exchange.start);
         let floor = empty_since.max(start.unwrap_or_default());
-        let (sighting, is_stamped) = self.sight(floor, stamp_ns, drained);
+        let (arrival, is_stamped) = self.arrival(floor, stamp_ns, drained);
         let Some(connection) = self.pool.get(key) else { return };
         if connection.state == State::Handshaking
             && let Some(exchange) = connection.exchange.as_mut()
         {
-            exchange.noticed_late += self.now.saturating_sub(sighting.at);
+            exchange.noticed_late += self.now.saturating_sub(arrival.at);
         }
         if connection.tls.is_some() {
             let mut plain = std::mem::take(&mut self.plain);
             plain.clear();
             let goes_on = self.decrypt(key, bytes, &mut plain);
             if goes_on && !plain.is_empty() {
-                self.take_plain(key, &plain, &sighting, is_stamped, empty_since, was_drained);
+                self.handle_plain(key, &plain, &arrival, is_stamped, empty_since, was_drained);
             }
             self.plain = plain;
         } else {
-            self.take_plain(key, bytes, &sighting, is_stamped, empty_since, was_drained);
+            self.handle_plain(key, bytes, &arrival, is_stamped, empty_since, was_drained);
         }
     }
 
-    /// Hands TLS what came; false if the connection is gone.
+    /// False if the connection is gone.
     fn decrypt(&mut self, key: u64, bytes: &[u8], plain: &mut Vec<u8>) -> bool {
         let Some(connection) = self.pool.get(key) else { return false };
         let Some(tls) = connection.tls.as_mut() else { return false };
@@ -379,11 +374,11 @@ impl Worker<'_> {
     }
 
     /// Takes bytes of HTTP.
-    fn take_plain(
+    fn handle_plain(
         &mut self,
         key: u64,
         bytes: &[u8],
-        sighting: &Sighting,
+        arrival: &Arrival,
         is_stamped: bool,
         empty_since: Nanos,
         was_drained: bool,
@@ -391,31 +386,30 @@ impl Worker<'_> {
         let is_measured = self.is_key_measured(key);
         let turn = &mut self.turn;
         let width = turn.day.width;
-        let several =
-            || width + sighting.at.saturating_sub(turn.earliest(empty_since, was_drained));
+        let several = || width + arrival.at.saturating_sub(turn.earliest(empty_since, was_drained));
         let gap_bound =
-            if is_measured { &mut self.tally.gap_bound } else { &mut self.tally.outside };
-        let mut ledger = Ledger { spans: &mut self.spans, gap_bound };
+            if is_measured { &mut self.counters.gap_bound } else { &mut self.counters.outside };
+        let mut buffers = ReadBuffers { spans: &mut self.spans, gap_bound };
         let Some(connection) = self.pool.get(key) else { return };
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
         let Some(exchange) = exchange.as_mut() else {
-            // Bytes that nobody asked for: the connection cannot be used again.
+            // Unexpected bytes: the connection cannot be used again.
             self.close_connection(key);
             return;
         };
         let events = exchange.answer.events;
-        let result = exchange.take_in(parser, splitter, bytes, sighting, several, &mut ledger);
+        let result = exchange.handle_bytes(parser, splitter, bytes, arrival, several, &mut buffers);
         let brought = exchange.answer.events - events;
         if brought > 0 {
             self.pool.events += u64::from(brought);
             if is_measured {
-                self.tally.read_lag.record(self.now.saturating_sub(sighting.at));
-                self.tally.unstamped_reads += u64::from(!is_stamped);
+                self.counters.read_lag.record(self.now.saturating_sub(arrival.at));
+                self.counters.unstamped_reads += u64::from(!is_stamped);
             }
         }
         match result {
             Ok(false) => {}
-            Ok(true) => self.finish(key, sighting, true),
+            Ok(true) => self.finish(key, arrival, true),
             Err(failure) => self.fail(key, &failure),
         }
     }
@@ -428,21 +422,21 @@ impl Worker<'_> {
             return;
         };
         let result = match tls.as_ref().map_or(Ok(()), |tls| tls.end_of_input()) {
-            Ok(()) => parser.end_of_input().map(|_| ()).map_err(|error| of_http(&error)),
+            Ok(()) => parser.end_of_input().map(|_| ()).map_err(|error| http_failure(&error)),
             Err(error) => Err(Failure::Tls(error.to_string())),
         };
         let last = exchange.answer.last_at();
         match result {
             Ok(()) => {
                 let at = last.unwrap_or(self.now);
-                self.finish(key, &Sighting { at, last_byte_bound: None }, false);
+                self.finish(key, &Arrival { at, last_byte_bound: None }, false);
             }
             Err(failure) => self.fail(key, &failure),
         }
     }
 
     /// The message is complete: a row, and the connection is free or closed.
-    fn finish(&mut self, key: u64, last: &Sighting, is_open: bool) {
+    fn finish(&mut self, key: u64, last: &Arrival, is_open: bool) {
         let is_measured = self.is_key_measured(key);
         let Some(connection) = self.pool.get(key) else { return };
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
@@ -464,7 +458,7 @@ impl Worker<'_> {
             Ok(mut complete) => {
                 self.failures_in_a_row = 0;
                 if exchange.answer.first_token.is_some() && is_measured {
-                    self.tally.first_token_bound.record(exchange.first_token_bound());
+                    self.counters.first_token_bound.record(exchange.first_token_bound());
                 }
                 if let Some(ids) = complete.token_ids.take() {
                     self.keep_answer(&exchange, ids);
@@ -485,7 +479,7 @@ impl Worker<'_> {
 
     fn keep_answer(&mut self, exchange: &Exchange, ids: Vec<u32>) {
         let request = &exchange.due.request;
-        if let Some(session) = self.taken.0.borrow_mut().under_way.get_mut(&request.session) {
+        if let Some(session) = self.taken.0.borrow_mut().open_sessions.get_mut(&request.session) {
             session.answers[request.turn as usize] = Some(ids);
         }
     }

@@ -239,7 +239,8 @@ fn other_lengths_are_told_and_refused_where_they_were_to_be_exact() {
     let early = streamed(&[&token, &token, stop, &usage(8, 2), DONE]);
     let refused = error_of(early.clone());
     assert!(
-        refused.starts_with("wrong token count: 2 tokens came, 4 were asked (finish_reason stop)")
+        refused
+            .starts_with("wrong token count: 2 tokens came, 4 were requested (finish_reason stop)")
             && refused.contains("--allow-eos"),
         "{refused}"
     );

@@ -160,13 +160,13 @@ fn a_line_without_end_is_refused_and_not_kept() {
 fn wrong_token_counts_are_failures() {
     let body = four();
     let error = error_of(&streamed(&format!("{body}{}{DONE}", usage(8, 5))));
-    assert_eq!(error, "wrong token count: 5 tokens came, 4 were asked");
+    assert_eq!(error, "wrong token count: 5 tokens came, 4 were requested");
     for short in
         [format!("{}{}{DONE}", token("x"), usage(8, 1)), format!("{body}{}{DONE}", usage(8, 3))]
     {
         let error = error_of(&streamed(&short));
         assert!(
-            error.contains("tokens came, 4 were asked; the server ends answers early"),
+            error.contains("tokens came, 4 were requested; the server ends answers early"),
             "{error}"
         );
     }

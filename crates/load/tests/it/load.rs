@@ -197,7 +197,7 @@ fn a_stop_ends_an_endless_run() {
             assert!(began.elapsed() < Duration::from_mins(1), "{:?}", stopper.snapshot());
             std::thread::yield_now();
         }
-        stopper.stop();
+        stopper.abort();
     });
     let mut rows = Rows::default();
     let report = run(&config, single_turns(u64::MAX >> 40, 4), &mut rows, &live).unwrap();

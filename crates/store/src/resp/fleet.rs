@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::connection::Connection;
 use super::error::RespError;
-use super::pipeline::{Errand, Job, Redirect, drive};
+use super::pipeline::{Job, PendingCommand, Redirect, drive};
 use super::pool::{Dial, Pool};
 use super::refusal::Refusal;
 use super::slots::{SLOTS, slot, spans};
@@ -26,7 +26,7 @@ const NODES_MAX: usize = 1024;
 /// A cluster is not asked for its slots more often than this.
 const REFRESH_PAUSE: Duration = Duration::from_millis(200);
 /// No server is known for a slot.
-const NOBODY: u16 = u16::MAX;
+const NO_NODE: u16 = u16::MAX;
 
 /// The servers of a store.
 #[derive(Debug)]
@@ -47,14 +47,32 @@ struct Map {
     refreshed: Option<Instant>,
 }
 
-/// A connection of a job, with where it came from.
-struct Lane {
+/// Where a connection of a job came from.
+struct Origin {
     pool: Arc<Pool>,
     was_idle: bool,
 }
 
-/// One in the usual case; the masters of a small cluster.
-type Lanes = SmallVec<[Lane; 3]>;
+/// A command without a connection, and the node that a redirect names.
+struct Unrouted {
+    pending: PendingCommand,
+    node: Option<u16>,
+}
+
+impl Unrouted {
+    const fn new(command: u32) -> Self {
+        Self { pending: PendingCommand { command, asking: false }, node: None }
+    }
+}
+
+/// Commands by the number of their node.
+struct Routes {
+    nodes: Vec<Arc<Pool>>,
+    commands: Vec<(u16, PendingCommand)>,
+}
+
+/// One server in the usual case; the masters of a small cluster.
+type Origins = SmallVec<[Origin; 3]>;
 type Connections = SmallVec<[Connection; 3]>;
 
 impl Fleet {
@@ -62,7 +80,7 @@ impl Fleet {
         let pool =
             |endpoint: &Endpoint| Arc::new(Pool::new(dial.clone(), endpoint.clone(), connections));
         let nodes = dial.address.endpoints.iter().map(pool).collect();
-        let slots = if dial.address.cluster { vec![NOBODY; SLOTS] } else { Vec::new() };
+        let slots = if dial.address.cluster { vec![NO_NODE; SLOTS] } else { Vec::new() };
         let map = Map { nodes, slots, is_stale: dial.address.cluster, refreshed: None };
         Self { dial, connections, map: Mutex::new(map) }
     }
@@ -105,14 +123,14 @@ impl Fleet {
                 return Err(error);
             }
         };
-        let mut lanes = Lanes::new();
+        let mut origins = Origins::new();
         let mut connections = Connections::new();
-        lanes.push(Lane { pool, was_idle: taken.was_idle });
+        origins.push(Origin { pool, was_idle: taken.was_idle });
         connections.push(taken.connection);
-        let errand = |command| Errand { command, asking: false };
-        let wanted = (0..job.commands()).filter(|command| job.wants(*command)).map(errand);
+        let pending = |command| PendingCommand { command, asking: false };
+        let wanted = (0..job.commands()).filter(|command| job.wants(*command)).map(pending);
         connections[0].pipe.load(wanted);
-        let (redirects, error) = finish(lanes, connections, job, deadline);
+        let (redirects, error) = finish(origins, connections, job, deadline);
         let refusal = redirects.first().map(|redirect| RespError::Refused {
             place: self.dial.address.to_string(),
             why: "it has given the slot of a key to another server".to_owned(),
@@ -127,33 +145,34 @@ impl Fleet {
 
     fn run_cluster(&self, job: &mut dyn Job, deadline: Instant) -> Result<(), RespError> {
         let wanted = (0..job.commands()).filter(|command| job.wants(*command));
-        let mut pending: Vec<(Errand, Option<u16>)> =
-            wanted.map(|command| (Errand { command, asking: false }, None)).collect();
+        let mut unrouted: Vec<Unrouted> = wanted.map(Unrouted::new).collect();
         let mut first_error = None;
         for _ in 0..=REDIRECTS_MAX {
             if let Err(error) = self.refresh(deadline) {
-                for (errand, _) in pending.drain(..) {
-                    job.fail(errand.command, error.fault());
+                for Unrouted { pending, .. } in unrouted.drain(..) {
+                    job.fail(pending.command, error.fault());
                 }
                 return Err(first_error.unwrap_or(error));
             }
-            let (lanes, connections) = self.embark(&pending, job, deadline, &mut first_error);
-            let (redirects, error) = finish(lanes, connections, job, deadline);
+            let routed = self.route(&unrouted, job);
+            let (origins, connections, unreached) = self.assign_connections(&routed, job, deadline);
+            first_error = first_error.or(unreached);
+            let (redirects, error) = finish(origins, connections, job, deadline);
             if let Some(error) = error {
-                // Its master may have been replaced.
+                // The server may no longer be the master of its slots.
                 self.map().is_stale = true;
                 first_error.get_or_insert(error);
             }
-            pending.clear();
+            unrouted.clear();
             for redirect in redirects {
-                pending.push(self.follow(&redirect));
+                unrouted.push(self.redirected(&redirect));
             }
-            if pending.is_empty() {
+            if unrouted.is_empty() {
                 return first_error.map_or(Ok(()), Err);
             }
         }
-        for (errand, _) in pending {
-            job.fail(errand.command, Fault::Disconnected);
+        for Unrouted { pending, .. } in unrouted {
+            job.fail(pending.command, Fault::Disconnected);
         }
         Err(first_error.unwrap_or_else(|| RespError::Disconnected {
             place: self.dial.address.to_string(),
@@ -161,33 +180,36 @@ impl Fleet {
         }))
     }
 
-    /// Gives every errand to a connection of its server. Servers are taken in the order of their
-    /// numbers, so that two callers never wait for each other.
-    fn embark(
-        &self,
-        pending: &[(Errand, Option<u16>)],
-        job: &mut dyn Job,
-        deadline: Instant,
-        first_error: &mut Option<RespError>,
-    ) -> (Lanes, Connections) {
+    /// Finds the node of each command: the target of its redirect, or the owner of its key's slot.
+    /// Ordered by node.
+    fn route(&self, unrouted: &[Unrouted], job: &dyn Job) -> Routes {
         let mut key = Vec::new();
         let map = self.map();
-        let mut routed: Vec<(u16, Errand)> = pending
-            .iter()
-            .map(|(errand, node)| {
-                key.clear();
-                job.key(errand.command, &mut key);
-                (node.unwrap_or_else(|| map.slots[usize::from(slot(&key))]), *errand)
-            })
-            .collect();
-        let nodes = map.nodes.clone();
-        drop(map);
-        routed.sort_by_key(|(node, _)| *node);
-        let (mut lanes, mut connections) = (Lanes::new(), Connections::new());
-        for group in routed.chunk_by(|a, b| a.0 == b.0) {
+        let node_of = |it: &Unrouted| {
+            key.clear();
+            job.key(it.pending.command, &mut key);
+            (it.node.unwrap_or_else(|| map.slots[usize::from(slot(&key))]), it.pending)
+        };
+        let mut commands: Vec<(u16, PendingCommand)> = unrouted.iter().map(node_of).collect();
+        commands.sort_by_key(|(node, _)| *node);
+        Routes { nodes: map.nodes.clone(), commands }
+    }
+
+    /// Takes a connection to each node and loads the node's commands. Nodes come in the order of
+    /// their numbers, so that two callers never wait for each other. Commands of a node that cannot
+    /// be reached fail; its error is the third result.
+    fn assign_connections(
+        &self,
+        routes: &Routes,
+        job: &mut dyn Job,
+        deadline: Instant,
+    ) -> (Origins, Connections, Option<RespError>) {
+        let (mut origins, mut connections) = (Origins::new(), Connections::new());
+        let mut first_error = None;
+        for group in routes.commands.chunk_by(|a, b| a.0 == b.0) {
             let node = group[0].0;
-            let errands = group.iter().map(|(_, errand)| *errand);
-            let taken = match nodes.get(usize::from(node)) {
+            let commands = group.iter().map(|(_, pending)| *pending);
+            let taken = match routes.nodes.get(usize::from(node)) {
                 Some(pool) => pool.take(deadline).map(|taken| (Arc::clone(pool), taken)),
                 None => Err(RespError::Disconnected {
                     place: self.dial.address.to_string(),
@@ -196,28 +218,28 @@ impl Fleet {
             };
             match taken {
                 Ok((pool, mut taken)) => {
-                    taken.connection.pipe.load(errands);
+                    taken.connection.pipe.load(commands);
                     connections.push(taken.connection);
-                    lanes.push(Lane { pool, was_idle: taken.was_idle });
+                    origins.push(Origin { pool, was_idle: taken.was_idle });
                 }
                 Err(error) => {
-                    errands.for_each(|errand| job.fail(errand.command, error.fault()));
+                    commands.for_each(|pending| job.fail(pending.command, error.fault()));
                     self.map().is_stale = true;
                     first_error.get_or_insert(error);
                 }
             }
         }
-        (lanes, connections)
+        (origins, connections, first_error)
     }
 
-    /// Where a command goes that was sent on.
-    fn follow(&self, redirect: &Redirect) -> (Errand, Option<u16>) {
+    /// The command of a redirect, to be sent again.
+    fn redirected(&self, redirect: &Redirect) -> Unrouted {
         let mut map = self.map();
-        let command = redirect.command;
+        let mut unrouted = Unrouted::new(redirect.command);
         match &redirect.refusal {
             Refusal::Ask { to: Some(to) } => {
-                let node = map.node(to, &self.dial, self.connections);
-                (Errand { command, asking: true }, node)
+                unrouted.node = map.node(to, &self.dial, self.connections);
+                unrouted.pending.asking = true;
             }
             Refusal::Moved { slot, to } => {
                 map.is_stale = true;
@@ -225,13 +247,11 @@ impl Fleet {
                 if let Some(node) = node {
                     map.slots[usize::from(*slot)] = node;
                 }
-                (Errand { command, asking: false }, node)
+                unrouted.node = node;
             }
-            _ => {
-                map.is_stale = true;
-                (Errand { command, asking: false }, None)
-            }
+            _ => map.is_stale = true,
         }
+        unrouted
     }
 
     /// Asks the cluster for its slots, where that is due.
@@ -280,7 +300,7 @@ impl Fleet {
             return Err(RespError::Refused { place, why, remedy, refusal: Refusal::Other });
         }
         let mut map = self.map();
-        map.slots.fill(NOBODY);
+        map.slots.fill(NO_NODE);
         for span in found {
             if let Some(node) = map.node(&span.master, &self.dial, self.connections) {
                 map.slots[usize::from(span.first)..=usize::from(span.last)].fill(node);
@@ -300,7 +320,7 @@ impl Fleet {
         if self.is_cluster() {
             self.refresh(deadline)?;
         }
-        for pool in self.homes() {
+        for pool in self.key_servers() {
             let mut taken = pool.take(deadline)?;
             let mut outcome = work(&mut taken.connection);
             if taken.was_idle && outcome.as_ref().is_err_and(|e| e.fault() == Fault::Disconnected) {
@@ -315,14 +335,14 @@ impl Fleet {
     }
 
     /// The servers that have keys.
-    fn homes(&self) -> Vec<Arc<Pool>> {
+    fn key_servers(&self) -> Vec<Arc<Pool>> {
         let map = self.map();
         if map.slots.is_empty() {
             return map.nodes.clone();
         }
-        let homes = map.nodes.iter().enumerate();
-        let homes = homes.filter(|(node, _)| map.slots.iter().any(|s| usize::from(*s) == *node));
-        homes.map(|(_, pool)| Arc::clone(pool)).collect()
+        let owners = map.nodes.iter().enumerate();
+        let owners = owners.filter(|(node, _)| map.slots.iter().any(|s| usize::from(*s) == *node));
+        owners.map(|(_, pool)| Arc::clone(pool)).collect()
     }
 }
 
@@ -341,27 +361,27 @@ impl Map {
     }
 }
 
-/// Drives loaded connections, tries those again that had been closed while they were idle, fails
-/// what is left, and gives the connections back.
+/// Runs the loaded commands, retries on connections that the server had closed while idle, fails
+/// the rest, and returns the connections to their pools.
 fn finish(
-    lanes: Lanes,
+    origins: Origins,
     mut connections: Connections,
     job: &mut dyn Job,
     deadline: Instant,
 ) -> (Vec<Redirect>, Option<RespError>) {
     drive(&mut connections, job, deadline);
     let mut first_error = None;
-    for (lane, connection) in lanes.iter().zip(&mut connections) {
+    for (origin, connection) in origins.iter().zip(&mut connections) {
         // Every command may be run twice with the same effect.
         let gone = connection.pipe.error.as_ref().map(RespError::fault);
         let again =
-            gone == Some(Fault::Disconnected) && lane.was_idle && !connection.pipe.has_answers();
+            gone == Some(Fault::Disconnected) && origin.was_idle && !connection.pipe.has_answers();
         if again {
-            match lane.pool.take_new(deadline) {
+            match origin.pool.take_new(deadline) {
                 Ok(mut fresh) => {
                     fresh.pipe.load(connection.pipe.unanswered().iter().copied());
                     std::mem::swap(connection, &mut fresh);
-                    lane.pool.give_back(fresh);
+                    origin.pool.give_back(fresh);
                     drive(std::slice::from_mut(connection), job, deadline);
                 }
                 Err(error) => connection.pipe.error = Some(error),
@@ -369,22 +389,22 @@ fn finish(
         }
     }
     let mut redirects = Vec::new();
-    for (lane, mut connection) in lanes.into_iter().zip(connections) {
+    for (origin, mut connection) in origins.into_iter().zip(connections) {
         redirects.append(&mut connection.pipe.redirects);
         if let Some(error) = connection.pipe.error.take() {
-            for errand in connection.pipe.unanswered() {
-                job.fail(errand.command, error.fault());
+            for pending in connection.pipe.unanswered() {
+                job.fail(pending.command, error.fault());
             }
-            // What the server said before it hung up says more than that it did.
-            let said = connection.pipe.refused.take();
-            let said = said.map(|words| RespError::refused(connection.place(), &words));
-            lane.pool.give_back_after(connection, &error);
-            first_error.get_or_insert(said.unwrap_or(error));
+            // The refusal of a server explains more than its disconnect.
+            let refusal = connection.pipe.refused.take();
+            let refusal = refusal.map(|words| RespError::refused(connection.place(), &words));
+            origin.pool.give_back_after(connection, &error);
+            first_error.get_or_insert(refusal.unwrap_or(error));
         } else {
             if let Some(words) = connection.pipe.refused.take() {
                 first_error.get_or_insert(RespError::refused(connection.place(), &words));
             }
-            lane.pool.give_back(connection);
+            origin.pool.give_back(connection);
         }
     }
     (redirects, first_error)

@@ -88,11 +88,10 @@ pub(crate) trait Job {
     fn fail(&mut self, command: u32, fault: Fault);
 }
 
-/// A command to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Errand {
+pub(crate) struct PendingCommand {
     pub(crate) command: u32,
-    /// Whether `ASKING` stands before it.
+    /// Send `ASKING` before it.
     pub(crate) asking: bool,
 }
 
@@ -122,11 +121,11 @@ struct Receipt {
 /// The state of a pipeline; its buffers are used again.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    pub(super) errands: Vec<Errand>,
+    pub(super) commands: Vec<PendingCommand>,
     begun: usize,
     answered: usize,
-    /// The reply to `ASKING` has come.
-    allowed: bool,
+    /// `ASKING` is answered.
+    asking_answered: bool,
     open_bytes: usize,
     text: Vec<u8>,
     pieces: Vec<Piece>,
@@ -141,17 +140,17 @@ pub(crate) struct Pipe {
     /// What the server said to the first command that it refused, redirects and unknown commands
     /// left out: they are followed.
     pub(super) refused: Option<String>,
-    /// Something may still be moved without waiting.
-    is_hot: bool,
+    /// More can be read or written without waiting.
+    is_ready: bool,
 }
 
 impl Default for Pipe {
     fn default() -> Self {
         Self {
-            errands: Vec::new(),
+            commands: Vec::new(),
             begun: 0,
             answered: 0,
-            allowed: false,
+            asking_answered: false,
             open_bytes: 0,
             text: Vec::new(),
             pieces: Vec::new(),
@@ -163,54 +162,53 @@ impl Default for Pipe {
             redirects: Vec::new(),
             error: None,
             refused: None,
-            is_hot: false,
+            is_ready: false,
         }
     }
 }
 
 impl Pipe {
-    /// Takes errands for the next drive.
-    pub(super) fn load(&mut self, errands: impl IntoIterator<Item = Errand>) {
-        self.errands.clear();
-        self.errands.extend(errands);
+    /// Takes the commands of the next [`drive`].
+    pub(super) fn load(&mut self, commands: impl IntoIterator<Item = PendingCommand>) {
+        self.commands.clear();
+        self.commands.extend(commands);
         (self.begun, self.answered, self.open_bytes) = (0, 0, 0);
-        self.allowed = false;
+        self.asking_answered = false;
         self.text.clear();
         self.pieces.clear();
         (self.piece, self.text_at, self.piece_at) = (0, 0, 0);
         self.redirects.clear();
         self.error = None;
         self.refused = None;
-        self.is_hot = false;
+        self.is_ready = false;
     }
 
     pub(super) const fn has_answers(&self) -> bool {
-        self.answered > 0 || self.allowed
+        self.answered > 0 || self.asking_answered
     }
 
-    /// Errands that no answer came for.
-    pub(super) fn unanswered(&self) -> &[Errand] {
-        &self.errands[self.answered..]
+    pub(super) fn unanswered(&self) -> &[PendingCommand] {
+        &self.commands[self.answered..]
     }
 
     fn is_running(&self) -> bool {
-        self.error.is_none() && self.answered < self.errands.len()
+        self.error.is_none() && self.answered < self.commands.len()
     }
 
     /// Whether so much is answered that it is time to send more: a server that gets several
     /// commands together answers them together.
     fn may_begin(&self) -> bool {
         let open = self.begun - self.answered;
-        self.begun < self.errands.len()
+        self.begun < self.commands.len()
             && (open < OPEN_MIN
                 || (open <= COMMANDS_MAX / 2 && self.open_bytes <= OPEN_BYTES_MAX / 2))
     }
 
     /// Whether one more command fits to those that are sent together.
     fn may_go_on(&self, job: &dyn Job) -> bool {
-        let Some(errand) = self.errands.get(self.begun) else { return false };
+        let Some(pending) = self.commands.get(self.begun) else { return false };
         let open = self.begun - self.answered;
-        let bytes = self.open_bytes + job.bytes(errand.command);
+        let bytes = self.open_bytes + job.bytes(pending.command);
         open < OPEN_MIN || (open < COMMANDS_MAX && bytes <= OPEN_BYTES_MAX)
     }
 
@@ -225,17 +223,17 @@ impl Pipe {
         (self.piece, self.text_at, self.piece_at) = (0, 0, 0);
         while self.text.len() < TEXT_BYTES && self.pieces.len() + 3 <= PIECES && self.may_go_on(job)
         {
-            let errand = self.errands[self.begun];
-            if errand.asking {
+            let pending = self.commands[self.begun];
+            if pending.asking {
                 command(&mut self.text, &[b"ASKING"]);
             }
-            job.head(errand.command, &mut self.text);
-            if !job.payload(errand.command).is_empty() {
+            job.head(pending.command, &mut self.text);
+            if !job.payload(pending.command).is_empty() {
                 self.pieces.push(Piece::Text(self.text.len()));
-                self.pieces.push(Piece::Payload(errand.command));
+                self.pieces.push(Piece::Payload(pending.command));
             }
-            job.tail(errand.command, &mut self.text);
-            self.open_bytes += job.bytes(errand.command);
+            job.tail(pending.command, &mut self.text);
+            self.open_bytes += job.bytes(pending.command);
             self.begun += 1;
         }
         let covered = self.pieces.iter().rev().find_map(|piece| match piece {
@@ -291,19 +289,19 @@ impl Pipe {
 impl Connection {
     /// Writes and reads what can be moved now.
     fn step(&mut self, job: &mut dyn Job) -> Result<(), RespError> {
-        self.pipe.is_hot = false;
+        self.pipe.is_ready = false;
         if !self.pipe.has_output() && self.pipe.may_begin() {
             self.pipe.refill(job);
         }
         if self.pipe.has_output() || self.wire.wants_flush() {
             let moved = self.wire.send(&self.pipe.slices(job))?;
             self.pipe.sent(moved.bytes, job);
-            self.pipe.is_hot |= moved.more && (self.pipe.has_output() || self.pipe.may_begin());
+            self.pipe.is_ready |= moved.more && (self.pipe.has_output() || self.pipe.may_begin());
         }
         if self.pipe.begun > self.pipe.answered {
             self.read(job)?;
         }
-        self.pipe.is_hot |= !self.pipe.has_output() && self.pipe.may_begin();
+        self.pipe.is_ready |= !self.pipe.has_output() && self.pipe.may_begin();
         Ok(())
     }
 
@@ -312,19 +310,19 @@ impl Connection {
         let receipt = &mut self.pipe.receipt;
         if left == 0 || receipt.passed_over || receipt.is_error {
             let moved = self.wire.receive(&mut [IoSliceMut::new(&mut self.inbox)])?;
-            self.pipe.is_hot |= moved.more;
+            self.pipe.is_ready |= moved.more;
             return self.work_on(moved.bytes, job);
         }
         let block_at = receipt.at.min(receipt.block);
         let aside_at = receipt.at - block_at;
-        let command = self.pipe.errands[self.pipe.answered].command;
+        let command = self.pipe.commands[self.pipe.answered].command;
         let mut slices = [
             IoSliceMut::new(&mut job.block(command)[block_at..receipt.block]),
             IoSliceMut::new(&mut self.pipe.aside[aside_at..receipt.aside]),
             IoSliceMut::new(&mut self.inbox[..BEHIND_BODY]),
         ];
         let moved = self.wire.receive(&mut slices)?;
-        self.pipe.is_hot |= moved.more;
+        self.pipe.is_ready |= moved.more;
         let of_body = moved.bytes.min(left);
         self.decoder.body_taken(of_body as u64);
         receipt.at += of_body;
@@ -358,11 +356,11 @@ impl Connection {
 
 impl Pipe {
     fn event(&mut self, event: Event<'_>, job: &mut dyn Job) -> Result<(), ProtocolError> {
-        let errand = self.errands[self.answered];
-        if errand.asking && !self.allowed {
+        let pending = self.commands[self.answered];
+        if pending.asking && !self.asking_answered {
             return match event {
                 Event::Simple(_) => {
-                    self.allowed = true;
+                    self.asking_answered = true;
                     Ok(())
                 }
                 _ => Err(ProtocolError::Unexpected("ASKING is answered with a status")),
@@ -390,9 +388,9 @@ impl Pipe {
 
     /// Accounts for an answer; the command it is for.
     fn finish(&mut self, job: &dyn Job) -> u32 {
-        let command = self.errands[self.answered].command;
+        let command = self.commands[self.answered].command;
         self.answered += 1;
-        self.allowed = false;
+        self.asking_answered = false;
         self.open_bytes -= job.bytes(command);
         command
     }
@@ -412,7 +410,7 @@ impl Pipe {
     }
 
     fn begin_body(&mut self, length: u64, is_error: bool, job: &dyn Job) {
-        let command = self.errands[self.answered].command;
+        let command = self.commands[self.answered].command;
         let mut receipt = Receipt { is_error, ..Receipt::default() };
         match job.body(command, length) {
             _ if is_error => {}
@@ -442,7 +440,7 @@ impl Pipe {
         let block_at = receipt.at.min(receipt.block);
         let of_block = part.len().min(receipt.block - block_at);
         if of_block > 0 {
-            let command = self.errands[self.answered].command;
+            let command = self.commands[self.answered].command;
             job.block(command)[block_at..block_at + of_block].copy_from_slice(&part[..of_block]);
         }
         let aside_at = receipt.at - block_at;
@@ -467,39 +465,42 @@ impl Pipe {
     }
 }
 
-/// Moves the errands of all connections until each is answered or its connection has an error.
-/// Errands without an answer stay in [`Pipe::unanswered`].
-pub(super) fn drive(lanes: &mut [Connection], job: &mut dyn Job, deadline: Instant) {
+/// Runs the commands of all connections until each is answered or its connection has an error.
+/// Commands without an answer stay in [`Pipe::unanswered`].
+pub(super) fn drive(connections: &mut [Connection], job: &mut dyn Job, deadline: Instant) {
     loop {
-        let mut hot = false;
+        let mut ready = false;
         let mut running = false;
-        for lane in lanes.iter_mut() {
-            if !lane.pipe.is_running() {
+        for connection in connections.iter_mut() {
+            if !connection.pipe.is_running() {
                 continue;
             }
-            if let Err(error) = lane.step(job) {
-                lane.give_up();
-                lane.pipe.error = Some(error);
-            } else if lane.pipe.is_running() {
+            if let Err(error) = connection.step(job) {
+                connection.give_up();
+                connection.pipe.error = Some(error);
+            } else if connection.pipe.is_running() {
                 running = true;
-                hot |= lane.pipe.is_hot;
+                ready |= connection.pipe.is_ready;
             }
         }
         if !running {
             return;
         }
         if Instant::now() >= deadline {
-            for lane in lanes.iter_mut().filter(|lane| lane.pipe.is_running()) {
-                lane.give_up();
-                let place = lane.place().to_owned();
-                lane.pipe.error = Some(RespError::Timeout { place, doing: "moving blocks" });
+            for connection in
+                connections.iter_mut().filter(|connection| connection.pipe.is_running())
+            {
+                connection.give_up();
+                let place = connection.place().to_owned();
+                connection.pipe.error = Some(RespError::Timeout { place, doing: "moving blocks" });
             }
             return;
         }
-        if !hot {
-            let running = lanes.iter().filter(|lane| lane.pipe.is_running());
-            let mut fds: SmallVec<[PollFd<'_>; 8]> =
-                running.map(|lane| PollFd::new(lane.wire.fd(), lane.interest())).collect();
+        if !ready {
+            let running = connections.iter().filter(|connection| connection.pipe.is_running());
+            let mut fds: SmallVec<[PollFd<'_>; 8]> = running
+                .map(|connection| PollFd::new(connection.wire.fd(), connection.interest()))
+                .collect();
             // Whether something is ready or the time is over: the next turn finds out.
             wait(&mut fds, deadline);
         }

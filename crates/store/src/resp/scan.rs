@@ -12,7 +12,7 @@ use super::error::RespError;
 use super::fleet::Fleet;
 use super::job::{AskJob, Asked, Question};
 use super::layout::{Layout, Part};
-use super::pipeline::{Errand, drive};
+use super::pipeline::{PendingCommand, drive};
 use super::refusal::Refusal;
 use super::value::Value;
 use crate::tier::ChunkHash;
@@ -232,8 +232,8 @@ fn unlink(
 ) -> Result<Option<u64>, RespError> {
     let mut answers = vec![Asked::Pending; keys.len()];
     let key = |index: u32, out: &mut Vec<u8>| out.extend_from_slice(&keys[index as usize]);
-    let errands = (0..keys.len() as u32).map(|command| Errand { command, asking: false });
-    connection.pipe.load(errands);
+    let commands = (0..keys.len() as u32).map(|command| PendingCommand { command, asking: false });
+    connection.pipe.load(commands);
     let mut job = AskJob { question, key, answers: &mut answers };
     drive(std::slice::from_mut(connection), &mut job, deadline);
     if let Some(error) = connection.pipe.error.take() {

@@ -1,14 +1,14 @@
 //! The world: a demand and a cluster in virtual time.
 //!
-//! Loop: go to the next moment at which something happens, and let it happen. At one moment the
-//! cluster goes first, and then all that is due arrives together. A live driver does the same: it
-//! steps what its clock has passed, and then takes in the requests that have come.
+//! Loop: go to the next moment with an event and handle it. At one moment the cluster's events come
+//! first, then all due requests arrive together. The live server does the same: it steps events up
+//! to its clock, then submits the requests that have arrived.
 
 use weir_cluster::{Cluster, TimingError};
 use weir_model::{Nanos, Signals};
 use weir_workload::SessionSource;
 
-use crate::books::{Books, Recorder};
+use crate::accounting::{Accounting, Recorder};
 use crate::config::WorldConfig;
 
 /// Why a cell could not be simulated.
@@ -25,11 +25,9 @@ pub enum SimError<E> {
     Endless,
 }
 
-/// What the world saw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// When the last thing happened; with a duration, when nothing of the measured set was under
-    /// way any more.
+    /// Time of the last event; with a duration, when no request of the measured set is in flight.
     pub end: Nanos,
     /// The signals of the window and the measured set.
     pub signals: Signals,
@@ -44,11 +42,11 @@ pub struct Summary {
     pub residence_sum: u128,
 }
 
-/// The world. Make one per cell.
+/// One cell.
 pub struct World<'a, S, R: Recorder> {
     config: WorldConfig,
     cluster: Cluster,
-    books: Books<'a, S, R>,
+    accounting: Accounting<'a, S, R>,
     now: Nanos,
 }
 
@@ -60,17 +58,17 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         recorder: &'a mut R,
     ) -> Result<Self, SimError<R::Error>> {
         let cluster = Cluster::new(config.cluster())?;
-        let books = Books::new(&config, source, recorder);
-        Ok(Self { config, cluster, books, now: Nanos::ZERO })
+        let accounting = Accounting::new(&config, source, recorder);
+        Ok(Self { config, cluster, accounting, now: Nanos::ZERO })
     }
 
-    /// Runs to the end of the cell. `go_on` is told the virtual time and the requests issued now
-    /// and then; when it answers false, the run stops and gives nothing.
+    /// Runs to the end of the cell. `go_on` gets the virtual time and the requests issued, now and
+    /// then; when it returns false, the run stops and returns `None`.
     pub fn run(
         mut self,
         mut go_on: impl FnMut(Nanos, u64) -> bool,
     ) -> Result<Option<Summary>, SimError<R::Error>> {
-        if self.config.duration.is_none() && !self.books.demand.is_finite() {
+        if self.config.duration.is_none() && !self.accounting.demand.is_finite() {
             return Err(SimError::Endless);
         }
         let mut moments = 0u64;
@@ -78,66 +76,63 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         let follow_end = self.config.duration.map(|end| end + self.config.drain);
         while let Some(at) = self.next_at() {
             if at >= window.end {
-                // What was due before is in flight: the cell's last moment has all happened.
-                self.books.tally.close(&self.cluster);
-                if !self.books.has_followed() || follow_end.is_some_and(|end| at >= end) {
+                self.accounting.counters.close(&self.cluster);
+                if !self.accounting.has_measured() || follow_end.is_some_and(|end| at >= end) {
                     break;
                 }
             }
-            if self.books.demand.is_served() {
-                // Only stores are under way; a cell does not last longer for them.
+            if self.accounting.demand.is_served() {
+                // Only stores are in flight; a cell does not wait for them.
                 break;
             }
-            if !self.books.tally.is_open() && at >= self.config.warmup {
-                self.books.tally.open(&self.cluster);
+            if !self.accounting.counters.is_open() && at >= self.config.warmup {
+                self.accounting.counters.open(&self.cluster);
             }
             self.now = at;
-            self.let_happen(at)?;
+            self.handle_moment(at)?;
             moments += 1;
-            if moments.is_multiple_of(4096) && !go_on(at, self.books.demand.issued()) {
+            if moments.is_multiple_of(4096) && !go_on(at, self.accounting.demand.issued()) {
                 return Ok(None);
             }
         }
         self.finish().map(Some)
     }
 
-    /// When something happens next.
     fn next_at(&self) -> Option<Nanos> {
-        let (event, due) = (self.cluster.next_at(), self.books.demand.next_at());
+        let (event, due) = (self.cluster.next_at(), self.accounting.demand.next_at());
         event.into_iter().chain(due).min()
     }
 
-    /// What happens in the cluster at this moment, then what is due. What that leads to at once is
-    /// left for the next call.
-    fn let_happen(&mut self, at: Nanos) -> Result<(), SimError<R::Error>> {
-        while self.cluster.next_at() == Some(at) && !self.books.demand.is_served() {
-            self.cluster.step(&mut self.books);
-            if let Some(failure) = self.books.take_failure() {
+    /// Handles the cluster's events of this moment, then submits what is due. Events that this
+    /// causes at the same moment are left for the next call.
+    fn handle_moment(&mut self, at: Nanos) -> Result<(), SimError<R::Error>> {
+        while self.cluster.next_at() == Some(at) && !self.accounting.demand.is_served() {
+            self.cluster.step(&mut self.accounting);
+            if let Some(failure) = self.accounting.take_failure() {
                 return Err(SimError::Record(failure));
             }
         }
-        while let Some(due) = self.books.demand.pop(at) {
-            self.books.depart(due, &mut self.cluster);
+        while let Some(due) = self.accounting.demand.pop(at) {
+            self.accounting.submit(due, &mut self.cluster);
         }
         Ok(())
     }
 
-    /// Records what is in flight, and sums up.
     fn finish(mut self) -> Result<Summary, SimError<R::Error>> {
         if let Some(end) = self.config.duration {
-            let last = if self.books.has_followed() { end + self.config.drain } else { end };
+            let last = if self.accounting.has_measured() { end + self.config.drain } else { end };
             self.now = self.now.max(last);
         } else {
-            let left = self.books.demand.in_flight();
-            assert_eq!(left, 0, "a request was left without a wake-up");
+            let left = self.accounting.demand.in_flight();
+            assert_eq!(left, 0, "a request has no wake-up");
             debug_assert!(self.cluster.is_idle());
         }
-        let flow = self.books.close(self.now, self.cluster.in_flight());
+        let flow = self.accounting.close(self.now, self.cluster.in_flight());
         let flow = flow.map_err(SimError::Record)?;
         Ok(Summary {
             end: self.now,
-            signals: self.books.tally.signals(&self.cluster),
-            issued: self.books.demand.issued(),
+            signals: self.accounting.counters.signals(&self.cluster),
+            issued: self.accounting.demand.issued(),
             unfinished: flow.unfinished,
             passes: self.cluster.replicas().map(|replica| replica.counters().passes).sum(),
             flow_integral: flow.integral,

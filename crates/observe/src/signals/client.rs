@@ -4,13 +4,14 @@
 //! which the workload knows exactly. *Eligible* is what of them an offload mechanism could have
 //! served: whole blocks, at least one token left to compute, minus what the GPU served.
 //!
-//! The simulator knows more (`weir-sim`, `tally.rs` and `reach.rs`), so a live figure is an upper
-//! bound of the simulator's. With a mechanism, the simulator leaves out what was not stored yet
-//! because its first request was still in flight, what only another replica holds, and generated
-//! tokens where the mechanism stores prompts alone, and counts in the mechanism's chunks. It takes
-//! the GPU's share off request by request; here it is taken off the sum, because engines expose
-//! only the sum. Where the GPU serves what the workload does not know as seen (a chat template,
-//! requests before the cell), that makes the figure smaller, by no more than those tokens.
+//! The simulator knows more (`weir-sim`, `counters.rs` and `unlimited.rs`), so a live figure is an
+//! upper bound of the simulator's. With a mechanism, the simulator leaves out what was not stored
+//! yet because its first request was still in flight, what only another replica holds, and
+//! generated tokens where the mechanism stores prompts alone, and counts in the mechanism's chunks.
+//! It takes the GPU's share off request by request; here it is taken off the sum, because engines
+//! expose only the sum. Where the GPU serves what the workload does not know as seen (a chat
+//! template, requests before the cell), that makes the figure smaller, by no more than those
+//! tokens.
 //!
 //! Engines count at the time of their lookups, and cannot say of which requests. What is held
 //! against their counters over the window is therefore what was asked by requests whose first token

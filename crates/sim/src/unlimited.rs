@@ -1,28 +1,24 @@
-//! What an offload mechanism could have served had its tiers no limits: the reuse that it was
-//! eligible for.
+//! What an offload mechanism could serve if its tiers had no limits: the eligible reuse.
 //!
-//! That is less than what was asked before: a request in flight has stored nothing yet, a
-//! replica's own tiers do not have what another replica computed, and most mechanisms do not
-//! store generated tokens.
+//! It is less than all repeated tokens: a request in flight has stored nothing yet, a replica's own
+//! tiers lack what another replica computed, and most mechanisms do not store generated tokens.
 
 use weir_engine::OffloadConfig;
 use weir_model::{Piece, Request};
 use weir_tier::EvictionPolicy;
 use weir_tier::chunk_cache::{ChunkCache, Fit};
 
-/// Chunks remembered per scope: 67 million tokens in chunks of 16. A bound, so that memory does
-/// not grow with finished requests for ever.
+/// Chunks remembered per scope, 67 million tokens in chunks of 16: a bound of the memory.
 const REMEMBERED_CHUNKS: u32 = 1 << 22;
 
-/// Tiers without limits, beside the real ones.
-pub(crate) struct Reach {
+pub(crate) struct UnlimitedTiers {
     /// One per replica, or one for all where they share a store.
     scopes: Vec<ChunkCache>,
     chunk_tokens: u32,
     prompt_only: bool,
 }
 
-impl Reach {
+impl UnlimitedTiers {
     pub(crate) fn new(offload: &OffloadConfig, replicas: u16) -> Self {
         let scopes = if offload.store.is_some() { 1 } else { usize::from(replicas) };
         let chunk_tokens = offload.chunk_tokens;
@@ -35,8 +31,8 @@ impl Reach {
         &mut self.scopes[usize::from(replica).min(last)]
     }
 
-    /// A request got its first token: the tokens behind the GPU's own hit that could have been
-    /// served. Its prompt can be from now on.
+    /// At the first token of a request: the tokens behind the GPU's own hit that could have been
+    /// served. Its prompt is served from now on.
     pub(crate) fn started(&mut self, replica: u16, request: &Request, gpu_hit: u32) -> u32 {
         let chunk = self.chunk_tokens;
         let prompt = request.prompt.tokens().0;
@@ -48,7 +44,7 @@ impl Reach {
         if found == 0 { 0 } else { end.saturating_sub(gpu_hit) }
     }
 
-    /// A request has ended: its answer can be served, where mechanisms store answers.
+    /// At the end of a request: its answer is served from now on, if the mechanism stores answers.
     pub(crate) fn ended(&mut self, replica: u16, request: &Request) {
         if self.prompt_only {
             return;

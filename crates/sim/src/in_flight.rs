@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// A request between its due time and its end.
 #[derive(Debug, Clone)]
-pub(crate) struct Flight {
+pub(crate) struct InFlightRequest {
     pub(crate) due: Due,
     pub(crate) first_token: Option<Nanos>,
     pub(crate) placement: Placement,
@@ -24,8 +24,7 @@ fn prompt_id(pieces: &[Piece]) -> u64 {
     hasher.digest()
 }
 
-impl Flight {
-    /// A request that is due and has no replica yet.
+impl InFlightRequest {
     pub(crate) fn new(due: Due) -> Self {
         Self { due, first_token: None, placement: Placement::default() }
     }
@@ -62,7 +61,6 @@ impl Flight {
         }
     }
 
-    /// The row of a request that has all its tokens.
     pub(crate) fn done(&self, end: Nanos, finished: &Finished) -> RequestRow {
         RequestRow {
             output_tokens: finished.output_tokens,
@@ -73,7 +71,6 @@ impl Flight {
         }
     }
 
-    /// The row of a request that was in flight when the cell ended, with the tokens it had.
     pub(crate) fn unfinished(&self, end: Nanos, tokens: u32, cached: [Tokens; 4]) -> RequestRow {
         RequestRow {
             output_tokens: Tokens(tokens),

@@ -1,4 +1,4 @@
-//! The signals of a cell, from the block movements that the simulation conserves.
+//! The signals of a cell, from the simulation's own counters.
 
 use weir_cluster::{Cluster, Placement};
 use weir_engine::Mechanism;
@@ -7,7 +7,7 @@ use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
 
 use crate::config::WorldConfig;
-use crate::reach::Reach;
+use crate::unlimited::UnlimitedTiers;
 
 const SOURCE: &str = "simulator";
 
@@ -19,7 +19,7 @@ struct Totals {
     stored_bytes: u64,
     loaded_bytes: u64,
     evicted_bytes: [u64; 4],
-    /// Chunks by the tier that did not take them: the nearest for all local ones, and the store.
+    /// Refused chunks by tier; those of all local tiers count at the nearest.
     refused: [u64; 4],
     gpu_evicted_bytes: u64,
     preemptions: u64,
@@ -28,17 +28,17 @@ struct Totals {
     index_hits: u64,
 }
 
-/// Counters at the end of the window, and what was held then.
+/// Counters and tiers at the end of the window.
 #[derive(Debug, Clone)]
-struct AtEnd {
+struct WindowEnd {
     totals: Totals,
     stats: RouterStats,
-    rooms: [Option<Room>; 4],
+    tiers: [Option<TierUse>; 4],
 }
 
 /// A tier over all replicas.
 #[derive(Debug, Clone, Copy, Default)]
-struct Room {
+struct TierUse {
     capacity_bytes: u64,
     used_bytes: u64,
     chunks: u64,
@@ -46,20 +46,20 @@ struct Room {
 
 /// Sums over the measured set: requests that were due in the window, from their first token on.
 #[derive(Debug, Clone, Copy, Default)]
-struct Started {
+struct MeasuredTokens {
     prompt: u64,
     seen: u64,
     cached: [u64; 4],
     eligible: u64,
 }
 
-pub(crate) struct Tally {
+pub(crate) struct CellCounters {
     block_bytes: u64,
     has_offload: bool,
-    reach: Option<Reach>,
+    unlimited: Option<UnlimitedTiers>,
     start: Option<Totals>,
-    end: Option<AtEnd>,
-    started: Started,
+    end: Option<WindowEnd>,
+    started: MeasuredTokens,
     decisions: Vec<u64>,
     routed: f64,
     uniform: f64,
@@ -68,15 +68,18 @@ pub(crate) struct Tally {
     has_index: bool,
 }
 
-impl Tally {
+impl CellCounters {
     pub(crate) fn new(config: &WorldConfig) -> Self {
         Self {
             block_bytes: config.engine.kv_bytes_per_token * u64::from(config.engine.block_size),
             has_offload: config.offload.is_some(),
-            reach: config.offload.as_ref().map(|offload| Reach::new(offload, config.replicas)),
+            unlimited: config
+                .offload
+                .as_ref()
+                .map(|offload| UnlimitedTiers::new(offload, config.replicas)),
             start: None,
             end: None,
-            started: Started::default(),
+            started: MeasuredTokens::default(),
             decisions: vec![0; usize::from(config.replicas)],
             routed: 0.0,
             uniform: 0.0,
@@ -97,7 +100,7 @@ impl Tally {
         self.start = Some(self.totals(cluster, &cluster.router_stats()));
     }
 
-    /// The window ends, unless it has.
+    /// Ends the window, if it has not ended.
     pub(crate) fn close(&mut self, cluster: &Cluster) {
         if self.end.is_some() {
             return;
@@ -107,8 +110,11 @@ impl Tally {
         }
         let stats = cluster.router_stats();
         let totals = self.totals(cluster, &stats);
-        self.end =
-            Some(AtEnd { totals, stats, rooms: TierKind::ALL.map(|tier| room(cluster, tier)) });
+        self.end = Some(WindowEnd {
+            totals,
+            stats,
+            tiers: TierKind::ALL.map(|tier| tier_use(cluster, tier)),
+        });
     }
 
     /// A routing decision between at least two replicas, for a request of the measured set.
@@ -119,7 +125,7 @@ impl Tally {
         self.best += f64::from(placement.best_hit);
     }
 
-    /// A request got its first token: what it was served is known.
+    /// At the first token of a request.
     pub(crate) fn started(
         &mut self,
         replica: u16,
@@ -130,8 +136,8 @@ impl Tally {
     ) {
         let prompt = request.prompt.tokens().0;
         let gpu_hit = cached[TierKind::Gpu.index()].0;
-        let eligible = if let Some(reach) = &mut self.reach {
-            reach.started(replica, request, gpu_hit)
+        let eligible = if let Some(unlimited) = &mut self.unlimited {
+            unlimited.started(replica, request, gpu_hit)
         } else {
             // Any mechanism: whole blocks, and at least one token is computed.
             let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
@@ -149,8 +155,8 @@ impl Tally {
     }
 
     pub(crate) fn ended(&mut self, replica: u16, request: &Request) {
-        if let Some(reach) = &mut self.reach {
-            reach.ended(replica, request);
+        if let Some(unlimited) = &mut self.unlimited {
+            unlimited.ended(replica, request);
         }
     }
 
@@ -208,8 +214,8 @@ impl Tally {
         add(SignalKind::GpuEvictedBytes, now.gpu_evicted_bytes - start.gpu_evicted_bytes);
         add(SignalKind::Replicas, u64::from(self.replicas));
         if self.has_offload {
-            let asked = now.external_query_tokens - start.external_query_tokens;
-            add(SignalKind::ExternalQueryTokens, asked);
+            let queried = now.external_query_tokens - start.external_query_tokens;
+            add(SignalKind::ExternalQueryTokens, queried);
             for tier in &TierKind::ALL[1..] {
                 add(SignalKind::hits_of(*tier), started.cached[tier.index()]);
             }
@@ -251,8 +257,7 @@ impl Tally {
     }
 }
 
-/// What the lookups of LMCache's server found, from the first token on, where that is the
-/// mechanism.
+/// Hits of the lookups of LMCache's server, from the first token on.
 fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &Totals) {
     let is_server = cluster
         .replicas()
@@ -268,42 +273,41 @@ fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &T
     }
 }
 
-/// What each tier did and held.
-fn add_tiers(signals: &mut Signals, end: &AtEnd, start: &Totals) {
+fn add_tiers(signals: &mut Signals, end: &WindowEnd, start: &Totals) {
     for tier in &TierKind::ALL[1..] {
-        let Some(room) = end.rooms[tier.index()] else { continue };
+        let Some(tier_use) = end.tiers[tier.index()] else { continue };
         let mut add = |kind, value: u64| signals.add_of(*tier, kind, value as f64, SOURCE);
         let grown =
             |of: fn(&Totals) -> [u64; 4]| of(&end.totals)[tier.index()] - of(start)[tier.index()];
         add(SignalKind::EvictedBytes, grown(|totals| totals.evicted_bytes));
-        add(SignalKind::TierCapacityBytes, room.capacity_bytes);
-        add(SignalKind::TierUsedBytes, room.used_bytes);
+        add(SignalKind::TierCapacityBytes, tier_use.capacity_bytes);
+        add(SignalKind::TierUsedBytes, tier_use.used_bytes);
         match tier {
             TierKind::Remote => {
                 add(SignalKind::StoreFailures, grown(|totals| totals.refused));
-                signals.add(SignalKind::StoreKeys, room.chunks as f64, SOURCE);
+                signals.add(SignalKind::StoreKeys, tier_use.chunks as f64, SOURCE);
             }
             TierKind::Host => add(SignalKind::StoreFailures, grown(|totals| totals.refused)),
-            TierKind::Disk => signals.add(SignalKind::DiskFiles, room.chunks as f64, SOURCE),
+            TierKind::Disk => signals.add(SignalKind::DiskFiles, tier_use.chunks as f64, SOURCE),
             TierKind::Gpu => {}
         }
     }
 }
 
-/// A tier over all replicas; nothing where there is none.
-fn room(cluster: &Cluster, tier: TierKind) -> Option<Room> {
+/// `None`: there is no such tier.
+fn tier_use(cluster: &Cluster, tier: TierKind) -> Option<TierUse> {
     let local = cluster.replicas().filter_map(|replica| {
         let offload = replica.engine().offload()?;
         Some((offload.cache(tier)?, offload.chunk_bytes().0))
     });
     let remote = cluster.store().filter(|_| tier == TierKind::Remote);
     let remote = remote.map(|store| (store.cache(), store.chunk_bytes().0));
-    local.chain(remote).fold(None, |room: Option<Room>, (cache, bytes)| {
-        let room = room.unwrap_or_default();
-        Some(Room {
-            capacity_bytes: room.capacity_bytes + u64::from(cache.capacity()) * bytes,
-            used_bytes: room.used_bytes + u64::from(cache.used()) * bytes,
-            chunks: room.chunks + u64::from(cache.used()),
+    local.chain(remote).fold(None, |tier_use: Option<TierUse>, (cache, bytes)| {
+        let tier_use = tier_use.unwrap_or_default();
+        Some(TierUse {
+            capacity_bytes: tier_use.capacity_bytes + u64::from(cache.capacity()) * bytes,
+            used_bytes: tier_use.used_bytes + u64::from(cache.used()) * bytes,
+            chunks: tier_use.chunks + u64::from(cache.used()),
         })
     })
 }

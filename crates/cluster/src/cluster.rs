@@ -1,7 +1,7 @@
 //! The cluster: N replicas behind a router, and the remote store that they share.
 //!
-//! Loop: take the next event; let the replica it belongs to react; plan what that leads to. The
-//! cluster owns all model time; engines, router and tiers only answer.
+//! Loop: take the next event, let its replica handle it, schedule what follows. The cluster owns
+//! all model time; engines, router and tiers have no clock.
 
 use weir_engine::timing::{Timing, TimingError};
 use weir_engine::{Slot, TransferId, TransferOutcome};
@@ -9,30 +9,16 @@ use weir_model::{Bytes, Nanos, Prompt, Request};
 use weir_router::{PolicyConfig, Router, RouterStats};
 use weir_tier::remote::RemoteStore;
 
-use crate::clock::Clock;
 use crate::config::ClusterConfig;
-use crate::errand::Errand;
+use crate::event_queue::EventQueue;
+use crate::io::IoRequest;
 use crate::observer::Observer;
-use crate::replica::{Event, Replica, Surroundings};
-use crate::view::{InFlight, ReplicaView};
+use crate::replica::{Event, Replica, SharedParts};
+use crate::view::{InFlight, Placement};
 
-/// Where a request went, and what it would have found elsewhere. With one replica there is no
-/// choice, and the hits are zero.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Placement {
-    pub replica: u16,
-    /// Prompt tokens that the chosen replica's GPU held at the decision.
-    pub routed_hit: u32,
-    /// The same, averaged over all replicas: a uniform choice.
-    pub uniform_hit: f32,
-    /// The same, of the best replica.
-    pub best_hit: u32,
-}
-
-/// Engines behind a router. See the module's header.
 pub struct Cluster {
     config: ClusterConfig,
-    clock: Clock<Event>,
+    queue: EventQueue<Event>,
     replicas: Vec<Replica>,
     store: Option<RemoteStore>,
     router: Router,
@@ -55,7 +41,7 @@ impl Cluster {
             Some(RemoteStore::new(store, chunk, bytes, replicas))
         });
         Ok(Self {
-            clock: Clock::new(),
+            queue: EventQueue::new(),
             replicas: (0..replicas)
                 .map(|number| Replica::new(number, &config, timing.clone(), event_delay))
                 .collect(),
@@ -66,23 +52,23 @@ impl Cluster {
         })
     }
 
-    /// Leaves transfers and lookups to the caller, who moves real bytes: from now on they are
-    /// [`Errand`]s, and links and store have no model. To be called before anything is submitted.
-    pub fn carry(&mut self) {
+    /// Hands transfers and lookups to the caller as [`IoRequest`]s, in place of the model of links
+    /// and store. Must be called before the first request.
+    pub fn use_external_io(&mut self) {
         self.store = None;
         for replica in &mut self.replicas {
-            replica.carry();
+            replica.use_external_io();
         }
     }
 
-    /// Adds what the caller is to do. To be asked after each call that lets something happen.
-    pub fn take_errands(&mut self, into: &mut Vec<Errand>) {
+    /// Appends the new I/O requests. Must be called after each call that can make any.
+    pub fn take_io_requests(&mut self, into: &mut Vec<IoRequest>) {
         for replica in &mut self.replicas {
-            into.append(&mut replica.errands);
+            into.append(&mut replica.io_requests);
         }
     }
 
-    /// A transfer that was an errand has ended at `now`. What follows is an event at that time.
+    /// An [`IoRequest::Transfer`] ended at `now`.
     pub fn transfer_done(
         &mut self,
         now: Nanos,
@@ -90,10 +76,10 @@ impl Cluster {
         id: TransferId,
         outcome: TransferOutcome,
     ) {
-        self.clock.plan(now.max(self.clock.now()), Event::TransferEnd(replica, id, outcome));
+        self.queue.schedule(now.max(self.queue.now()), Event::TransferEnd(replica, id, outcome));
     }
 
-    /// A lookup that was an errand is answered at `now`: `found` consecutive chunks from
+    /// An [`IoRequest::Lookup`] ended at `now`: the store has `found` consecutive chunks from
     /// `from_chunk` on.
     pub fn lookup_done(
         &mut self,
@@ -103,15 +89,15 @@ impl Cluster {
         from_chunk: u32,
         found: u32,
     ) {
-        let at = now.max(self.clock.now());
-        self.clock.plan(at, Event::LookupEnd(replica, slot, from_chunk, found));
+        let at = now.max(self.queue.now());
+        self.queue.schedule(at, Event::LookupEnd(replica, slot, from_chunk, found));
     }
 
-    /// Routes a request that arrives at `now`. `tag` is the caller's name for it, unique among the
-    /// requests in flight, and comes back with everything about it.
+    /// Routes a request that arrives at `now`. `tag` is the caller's id for it, unique among the
+    /// requests in flight; the observer gets it with every event of the request.
     ///
-    /// The caller steps everything due at or before `now` first. A `now` before the event that was
-    /// handled last counts as that event's time: nothing can arrive in the past.
+    /// The caller first steps everything due at or before `now`. A `now` before the last handled
+    /// event counts as that event's time.
     pub fn submit(
         &mut self,
         now: Nanos,
@@ -119,39 +105,39 @@ impl Cluster {
         request: Request,
         observer: &mut impl Observer,
     ) -> Placement {
-        let now = now.max(self.clock.now());
+        let now = now.max(self.queue.now());
         let (placement, delay) = self.place(now, &request.prompt);
         observer.placed(now, tag, &placement);
         let replica = &mut self.replicas[usize::from(placement.replica)];
-        replica.arrive(now + delay, tag, request, &mut self.clock);
+        replica.arrive(now + delay, tag, request, &mut self.queue);
         placement
     }
 
-    /// When the next event is due. Nothing: only the caller can make something happen.
+    /// `None`: nothing happens without a call.
     pub fn next_at(&self) -> Option<Nanos> {
-        self.clock.next_at()
+        self.queue.next_at()
     }
 
-    /// Handles the one next event, at its own planned time. False when there is none.
+    /// Handles the next event, at its scheduled time. False when there is none.
     pub fn step(&mut self, observer: &mut impl Observer) -> bool {
-        let Some(event) = self.clock.next() else { return false };
-        let now = self.clock.now();
-        let around = &mut Surroundings { clock: &mut self.clock, store: self.store.as_mut() };
+        let Some(event) = self.queue.next() else { return false };
+        let now = self.queue.now();
+        let shared = &mut SharedParts { queue: &mut self.queue, store: self.store.as_mut() };
         match event {
             Event::Submit(number) => {
-                self.replicas[usize::from(number)].submit(now, around, observer);
+                self.replicas[usize::from(number)].submit(now, shared, observer);
             }
             Event::PassEnd(number) => {
-                self.replicas[usize::from(number)].end_pass(now, around, observer);
+                self.replicas[usize::from(number)].end_pass(now, shared, observer);
             }
             Event::TransferEnd(number, id, outcome) => {
                 let replica = &mut self.replicas[usize::from(number)];
-                replica.arrive_transfer(now, id, outcome, around, observer);
+                replica.transfer_ended(now, id, outcome, shared, observer);
             }
             Event::LookupEnd(number, slot, from, found) => {
                 let replica = &mut self.replicas[usize::from(number)];
                 replica.engine.lookup_done(slot, from, found);
-                replica.kick(now, around, observer);
+                replica.try_begin_pass(now, shared, observer);
             }
             Event::KvEvents(number, events) => {
                 for event in &events {
@@ -160,41 +146,41 @@ impl Cluster {
             }
             Event::Wake(number) => {
                 let replica = &mut self.replicas[usize::from(number)];
-                replica.collect_events(now, around.clock, observer);
-                replica.kick(now, around, observer);
+                replica.collect_events(now, shared.queue, observer);
+                replica.try_begin_pass(now, shared, observer);
             }
         }
         true
     }
 
-    /// Gives a request up, wherever it stands: nothing more is told of it. Its blocks are free at
-    /// once, except those that a load still writes to. A tag that is not in flight is ignored, so
-    /// that a client may vanish while its last token is on the way.
+    /// Aborts a request; the observer gets no more events of it. Its blocks are free at once,
+    /// except those that a load still writes to. A tag that is not in flight is ignored: a client
+    /// may disconnect while its last token is on the way.
     pub fn abort(&mut self, now: Nanos, tag: u64) {
-        let here = self.replicas.iter_mut().find_map(|it| it.abort(tag).then_some(it.number));
-        if let Some(number) = here {
-            self.clock.plan(now.max(self.clock.now()), Event::Wake(number));
+        let owner = self.replicas.iter_mut().find_map(|it| it.abort(tag).then_some(it.number));
+        if let Some(number) = owner {
+            self.queue.schedule(now.max(self.queue.now()), Event::Wake(number));
         }
     }
 
     /// Empties the GPUs' caches, as vLLM's `reset_prefix_cache` does; with `external` also the
-    /// tiers and the modelled store, which otherwise keep what they have. A caller who moves real
-    /// bytes empties the real tiers itself. False, and nothing is changed, while requests hold
-    /// blocks of any replica; with `external` while any request or transfer is under way.
+    /// tiers and the modelled store. A caller that does the I/O empties the real tiers itself.
+    /// False, and nothing changes, while requests hold blocks of any replica; with `external` also
+    /// while any request or transfer is in flight.
     pub fn reset_prefix_cache(&mut self, now: Nanos, external: bool) -> bool {
         if self.replicas.iter().any(|replica| replica.engine.pool().used_blocks() > 0) {
             return false;
         }
-        if external && !self.tiers_rest() {
+        if external && !self.tiers_idle() {
             return false;
         }
-        let now = now.max(self.clock.now());
+        let now = now.max(self.queue.now());
         for replica in &mut self.replicas {
-            replica.engine.reset().expect("no block of it is held");
+            replica.engine.reset().expect("no request holds a block");
             if external {
                 replica.engine.reset_tiers();
             }
-            self.clock.plan(now, Event::Wake(replica.number));
+            self.queue.schedule(now, Event::Wake(replica.number));
         }
         if let (true, Some(store)) = (external, &mut self.store) {
             store.clear();
@@ -202,22 +188,20 @@ impl Cluster {
         true
     }
 
-    /// True when no request may still ask the tiers for chunks that they had, and nothing moves.
-    fn tiers_rest(&self) -> bool {
-        let rests = |replica: &Replica| replica.in_flight == 0 && replica.engine.tiers_rest();
-        self.replicas.iter().all(rests)
+    fn tiers_idle(&self) -> bool {
+        let idle = |replica: &Replica| replica.in_flight == 0 && replica.engine.tiers_idle();
+        self.replicas.iter().all(idle)
     }
 
     pub const fn config(&self) -> &ClusterConfig {
         &self.config
     }
 
-    /// The replicas, in order of their numbers.
-    pub fn replicas(&self) -> impl Iterator<Item = ReplicaView<'_>> {
-        self.replicas.iter().map(ReplicaView)
+    /// In order of their numbers.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter()
     }
 
-    /// The store that the replicas share.
     pub const fn store(&self) -> Option<&RemoteStore> {
         self.store.as_ref()
     }
@@ -231,14 +215,13 @@ impl Cluster {
         self.replicas.iter().flat_map(Replica::requests)
     }
 
-    /// True when no pass is under way and none can begin. A request that is in flight nevertheless
-    /// waits for a lookup or a transfer, which is an event that [`Cluster::next_at`] knows.
+    /// True when no pass runs and none can begin. A request in flight then waits for a lookup or a
+    /// transfer.
     pub fn is_idle(&self) -> bool {
         self.replicas.iter().all(Replica::is_idle)
     }
 
-    /// Chooses a replica, and notes what a uniform and the best choice would have hit. Also the
-    /// time that the decision takes.
+    /// Chooses a replica; returns also the time that the decision takes.
     fn place(&mut self, now: Nanos, prompt: &Prompt) -> (Placement, Nanos) {
         if self.replicas.len() == 1 {
             return (Placement::default(), Nanos::ZERO);
@@ -247,7 +230,7 @@ impl Cluster {
         self.loads.extend(self.replicas.iter().map(|replica| {
             let running = replica.engine.running();
             weir_router::Load {
-                // A router knows what it has sent, also what has not reached the engine yet.
+                // A router counts what it has sent, even before it reaches the engine.
                 waiting: replica.in_flight - running,
                 running,
                 kv_usage: replica.kv_usage(),

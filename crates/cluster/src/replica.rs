@@ -1,38 +1,38 @@
-//! One engine with its front end, its links and its transfers under way.
+//! One engine with its front end, its links and its transfers in flight.
 
 use std::collections::VecDeque;
 
 use weir_engine::timing::{Timing, TimingModel};
 use weir_engine::{
-    Effects, Engine, Eviction, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
+    Counters, Effects, Engine, Eviction, Slot, Transfer, TransferId, TransferKind, TransferOutcome,
 };
 use weir_model::{KvEvent, Nanos, Request, StepRow, TierKind, Tokens};
 use weir_tier::link::{Direction, Link};
 use weir_tier::remote::RemoteStore;
 
-use crate::clock::Clock;
 use crate::config::ClusterConfig;
-use crate::errand::Errand;
+use crate::event_queue::EventQueue;
+use crate::io::IoRequest;
 use crate::observer::Observer;
 use crate::view::{InFlight, LinkTotals};
 
-/// What happens to a replica, named by its number.
+/// An event of the replica with this number.
 pub(crate) enum Event {
-    /// The oldest request in the front end is past it.
+    /// The front end has finished with its oldest request.
     Submit(u16),
     PassEnd(u16),
     TransferEnd(u16, TransferId, TransferOutcome),
-    /// A remote lookup is answered: from which chunk on it asked, and how many were found.
+    /// First chunk of a remote lookup, and the number of consecutive chunks found.
     LookupEnd(u16, Slot, u32, u32),
     /// KV events reach the router.
     KvEvents(u16, Vec<KvEvent>),
-    /// The engine was changed from outside, and may have something to run.
+    /// A call changed the engine, which may be able to run now.
     Wake(u16),
 }
 
-/// What a replica shares with the others.
-pub(crate) struct Surroundings<'a> {
-    pub(crate) clock: &'a mut Clock<Event>,
+/// What all replicas share.
+pub(crate) struct SharedParts<'a> {
+    pub(crate) queue: &'a mut EventQueue<Event>,
     pub(crate) store: Option<&'a mut RemoteStore>,
 }
 
@@ -42,44 +42,44 @@ struct Arriving {
     request: Request,
 }
 
-pub(crate) struct Replica {
+/// One engine as the router sees it.
+pub struct Replica {
     pub(crate) engine: Engine,
     timing: Timing,
     pub(crate) number: u16,
     links: Vec<(TierKind, Link)>,
     pub(crate) totals: Vec<LinkTotals>,
-    /// Transfers under way, by id, and when each was asked for.
+    /// Transfers in flight by id, with the time of their request.
     transfers: Vec<Option<(Transfer, Nanos)>>,
-    /// Transfers that the next pass waits for and that have not arrived.
-    awaited: u32,
-    /// Those that have, and that the engine hears of at the pass's end.
-    arrived: Vec<(TransferId, TransferOutcome)>,
-    /// The duration of a pass that was planned and waits for its loads.
-    waiting_pass: Option<Nanos>,
-    /// Bytes are moved by the caller.
-    carried: bool,
-    /// What the caller is to do.
-    pub(crate) errands: Vec<Errand>,
-    gone: Vec<(TierKind, Eviction)>,
+    /// Transfers in flight that the next pass waits for.
+    pass_transfers: u32,
+    /// Ended transfers of the pass; the engine gets them at the end of the pass.
+    pass_outcomes: Vec<(TransferId, TransferOutcome)>,
+    /// Duration of a scheduled pass that waits for its loads.
+    delayed_pass: Option<Nanos>,
+    /// The caller does the I/O.
+    external_io: bool,
+    pub(crate) io_requests: Vec<IoRequest>,
+    evictions: Vec<(TierKind, Eviction)>,
     /// Time by which copies issued since the last pass lengthen the next one.
     issue_debt: Nanos,
-    /// Requests that the front end deals with, first in, first out. An aborted one leaves a hole.
+    /// Requests in the front end, first in, first out. `None`: aborted.
     front_end: VecDeque<Option<Arriving>>,
-    /// When the front end has dealt with the requests it has.
+    /// When the front end is done with all of them.
     front_end_free: Nanos,
     in_pass: bool,
     last_end: Nanos,
     effects: Effects,
-    /// The callers' names of the requests in the engine, by slot.
+    /// The caller's tags of the requests in the engine, by slot.
     tags: Vec<Option<u64>>,
-    /// Requests sent here and not ended, those before the front end included.
+    /// Unfinished requests, those in the front end included.
     pub(crate) in_flight: u32,
     new_transfers: Vec<Transfer>,
     new_lookups: Vec<weir_engine::Lookup>,
-    /// How late the router learns of KV events, where it wants them.
+    /// Delay of KV events to the router; `None`: it does not use them.
     event_delay: Option<Nanos>,
-    /// Whether observers are told of KV events.
-    shows_events: bool,
+    /// The observer wants KV events.
+    observes_events: bool,
 }
 
 impl Replica {
@@ -101,12 +101,12 @@ impl Replica {
             links,
             totals: Vec::new(),
             transfers: Vec::new(),
-            awaited: 0,
-            arrived: Vec::new(),
-            waiting_pass: None,
-            carried: false,
-            errands: Vec::new(),
-            gone: Vec::new(),
+            pass_transfers: 0,
+            pass_outcomes: Vec::new(),
+            delayed_pass: None,
+            external_io: false,
+            io_requests: Vec::new(),
+            evictions: Vec::new(),
             issue_debt: Nanos::ZERO,
             front_end: VecDeque::new(),
             front_end_free: Nanos::ZERO,
@@ -118,32 +118,32 @@ impl Replica {
             new_transfers: Vec::new(),
             new_lookups: Vec::new(),
             event_delay,
-            shows_events: config.kv_events,
+            observes_events: config.kv_events,
         }
     }
 
-    /// A request arrives at the front end, which takes one at a time.
+    /// The front end processes one request at a time.
     pub(crate) fn arrive(
         &mut self,
         now: Nanos,
         tag: u64,
         request: Request,
-        clock: &mut Clock<Event>,
+        queue: &mut EventQueue<Event>,
     ) {
         self.in_flight += 1;
         self.front_end_free = self.front_end_free.max(now) + self.timing.front_end();
         self.front_end.push_back(Some(Arriving { tag, request }));
-        clock.plan(self.front_end_free, Event::Submit(self.number));
+        queue.schedule(self.front_end_free, Event::Submit(self.number));
     }
 
-    /// The oldest request in the front end goes to the engine.
+    /// Sends the oldest request in the front end to the engine.
     pub(crate) fn submit(
         &mut self,
         now: Nanos,
-        around: &mut Surroundings<'_>,
+        shared: &mut SharedParts<'_>,
         observer: &mut impl Observer,
     ) {
-        let arriving = self.front_end.front().expect("each arrival is submitted once");
+        let arriving = self.front_end.front().expect("each request is submitted once");
         let submitted = arriving.as_ref().map(|it| (it.tag, self.engine.submit(&it.request)));
         self.front_end.pop_front();
         match submitted {
@@ -153,7 +153,7 @@ impl Replica {
                     self.tags.resize(index + 1, None);
                 }
                 self.tags[index] = Some(tag);
-                self.kick(now, around, observer);
+                self.try_begin_pass(now, shared, observer);
             }
             Some((tag, Err(refusal))) => {
                 self.in_flight -= 1;
@@ -163,11 +163,11 @@ impl Replica {
         }
     }
 
-    /// Begins a pass if the engine is free and has something to run.
-    pub(crate) fn kick<O: Observer>(
+    /// Begins a pass if none runs and the engine has work.
+    pub(crate) fn try_begin_pass<O: Observer>(
         &mut self,
         now: Nanos,
-        around: &mut Surroundings<'_>,
+        shared: &mut SharedParts<'_>,
         observer: &mut O,
     ) {
         if self.in_pass {
@@ -179,36 +179,36 @@ impl Replica {
             for slot in self.engine.started_slots() {
                 observer.scheduled(now, self.tag(slot), self.engine.cached_tokens(slot));
             }
-            let start = self.start_transfers(now, around);
+            let start = self.start_transfers(now, shared);
             self.in_pass = true;
             let duration = duration + std::mem::take(&mut self.issue_debt);
-            if self.awaited > 0 {
-                self.waiting_pass = Some(duration);
+            if self.pass_transfers > 0 {
+                self.delayed_pass = Some(duration);
             } else {
-                around.clock.plan(start + duration, Event::PassEnd(self.number));
+                shared.queue.schedule(start + duration, Event::PassEnd(self.number));
             }
         } else {
-            self.start_transfers(now, around);
+            self.start_transfers(now, shared);
         }
-        self.collect_events(now, around.clock, observer);
+        self.collect_events(now, shared.queue, observer);
     }
 
-    /// Ends the pass under way, and tells what it brought.
+    /// Ends the running pass and reports its results.
     pub(crate) fn end_pass<O: Observer>(
         &mut self,
         now: Nanos,
-        around: &mut Surroundings<'_>,
+        shared: &mut SharedParts<'_>,
         observer: &mut O,
     ) {
         let (running, waiting) = (self.engine.running(), self.engine.waiting());
         self.in_pass = false;
-        for (id, outcome) in std::mem::take(&mut self.arrived) {
-            self.end_transfer(now, id, outcome, around.store.as_deref_mut(), observer);
+        for (id, outcome) in std::mem::take(&mut self.pass_outcomes) {
+            self.end_transfer(now, id, outcome, shared.store.as_deref_mut(), observer);
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.engine.advance(now);
         self.engine.complete(&mut effects);
-        self.start_transfers(now, around);
+        self.start_transfers(now, shared);
         for slot in &effects.first_tokens {
             observer.first_token(now, self.tag(*slot), self.engine.cached_tokens(*slot));
         }
@@ -234,30 +234,30 @@ impl Replica {
             observer.finished(now, tag.expect("a request in flight ends once"), finished);
         }
         self.effects = effects;
-        self.kick(now, around, observer);
+        self.try_begin_pass(now, shared, observer);
     }
 
-    /// A transfer has arrived: the engine hears of it, at once or with the pass that waits for it.
-    pub(crate) fn arrive_transfer(
+    /// Reports the end of a transfer to the engine: at once, or with the pass that waits for it.
+    pub(crate) fn transfer_ended(
         &mut self,
         now: Nanos,
         id: TransferId,
         outcome: TransferOutcome,
-        around: &mut Surroundings<'_>,
+        shared: &mut SharedParts<'_>,
         observer: &mut impl Observer,
     ) {
-        let under_way = self.transfers[id.0 as usize].as_ref();
-        if !under_way.is_some_and(|(transfer, _)| transfer.holds_pass) {
-            self.end_transfer(now, id, outcome, around.store.as_deref_mut(), observer);
-            self.kick(now, around, observer);
+        let transfer = self.transfers[id.0 as usize].as_ref();
+        if !transfer.is_some_and(|(transfer, _)| transfer.holds_pass) {
+            self.end_transfer(now, id, outcome, shared.store.as_deref_mut(), observer);
+            self.try_begin_pass(now, shared, observer);
             return;
         }
-        self.arrived.push((id, outcome));
-        self.awaited -= 1;
-        if self.awaited == 0
-            && let Some(duration) = self.waiting_pass.take()
+        self.pass_outcomes.push((id, outcome));
+        self.pass_transfers -= 1;
+        if self.pass_transfers == 0
+            && let Some(duration) = self.delayed_pass.take()
         {
-            around.clock.plan(now + duration, Event::PassEnd(self.number));
+            shared.queue.schedule(now + duration, Event::PassEnd(self.number));
         }
     }
 
@@ -269,7 +269,7 @@ impl Replica {
         store: Option<&mut RemoteStore>,
         observer: &mut impl Observer,
     ) {
-        let (transfer, asked) =
+        let (transfer, requested_at) =
             self.transfers[id.0 as usize].take().expect("a transfer ends once, after it began");
         if let (TransferKind::Store, TierKind::Remote, Some(store)) =
             (transfer.kind, transfer.tier, store)
@@ -279,16 +279,16 @@ impl Replica {
         self.engine.advance(now);
         self.engine.transfer_done(id, outcome);
         if outcome == TransferOutcome::Ok {
-            self.count(&transfer, now - asked);
-            observer.transferred(now, self.number, &transfer, now - asked);
+            self.count(&transfer, now - requested_at);
+            observer.transferred(now, self.number, &transfer, now - requested_at);
         }
     }
 
-    /// Gives a request up. False when it is not here.
+    /// False when the request is not on this replica.
     pub(crate) fn abort(&mut self, tag: u64) -> bool {
-        let in_front = |place: &Option<Arriving>| place.as_ref().is_some_and(|it| it.tag == tag);
-        if let Some(place) = self.front_end.iter_mut().find(|place| in_front(place)) {
-            *place = None;
+        let matches = |entry: &Option<Arriving>| entry.as_ref().is_some_and(|it| it.tag == tag);
+        if let Some(entry) = self.front_end.iter_mut().find(|entry| matches(entry)) {
+            *entry = None;
         } else if let Some(slot) = self.tags.iter().position(|it| *it == Some(tag)) {
             self.tags[slot] = None;
             self.engine.abort(Slot(slot as u32));
@@ -299,81 +299,79 @@ impl Replica {
         true
     }
 
-    /// Tells of what changed in the cache since the last call.
+    /// Reports the KV events since the last call.
     pub(crate) fn collect_events(
         &mut self,
         now: Nanos,
-        clock: &mut Clock<Event>,
+        queue: &mut EventQueue<Event>,
         observer: &mut impl Observer,
     ) {
-        if self.event_delay.is_none() && !self.shows_events {
+        if self.event_delay.is_none() && !self.observes_events {
             return;
         }
         let mut events = Vec::new();
         self.engine.take_events(&mut events);
-        if self.shows_events {
+        if self.observes_events {
             for event in &events {
                 observer.kv_event(now, self.number, event);
             }
         }
         if let (Some(delay), false) = (self.event_delay, events.is_empty()) {
-            clock.plan(now + delay, Event::KvEvents(self.number, events));
+            queue.schedule(now + delay, Event::KvEvents(self.number, events));
         }
     }
 
-    /// From now on the caller moves the bytes.
-    pub(crate) fn carry(&mut self) {
-        self.carried = true;
-        self.engine.carry();
+    pub(crate) fn use_external_io(&mut self) {
+        self.external_io = true;
+        self.engine.use_external_io();
     }
 
-    /// Starts what the engine handed out; returns when a pass that waits for it can start, as far
-    /// as that is known now.
-    fn start_transfers(&mut self, now: Nanos, around: &mut Surroundings<'_>) -> Nanos {
+    /// Starts the engine's new transfers and lookups; returns the earliest start of a pass that
+    /// waits for them, where the model knows it.
+    fn start_transfers(&mut self, now: Nanos, shared: &mut SharedParts<'_>) -> Nanos {
         self.engine.take_transfers(&mut self.new_transfers);
         self.engine.take_lookups(&mut self.new_lookups);
-        if self.carried {
-            self.send_out(now);
+        if self.external_io {
+            self.make_io_requests(now);
             return now;
         }
         let mut start = now;
         for transfer in std::mem::take(&mut self.new_transfers) {
-            let done = self.transfer_time(now, &transfer, around.store.as_deref_mut());
+            let done = self.transfer_time(now, &transfer, shared.store.as_deref_mut());
             let (id, ok) = (transfer.id, TransferOutcome::Ok);
             if transfer.holds_pass {
                 start = start.max(done);
-                self.arrived.push((id, ok));
+                self.pass_outcomes.push((id, ok));
             } else {
-                around.clock.plan(done, Event::TransferEnd(self.number, id, ok));
+                shared.queue.schedule(done, Event::TransferEnd(self.number, id, ok));
             }
-            self.remember(now, transfer);
+            self.track(now, transfer);
         }
         for lookup in std::mem::take(&mut self.new_lookups) {
-            let store = around.store.as_deref_mut().expect("only a remote store is looked up");
+            let store = shared.store.as_deref_mut().expect("only a remote store is looked up");
             let (pieces, from) = (lookup.tokens.pieces(), lookup.from_chunk);
             let (found, at) = store.lookup(now, pieces, from, lookup.to_chunk);
-            around.clock.plan(at, Event::LookupEnd(self.number, lookup.slot, from, found));
+            shared.queue.schedule(at, Event::LookupEnd(self.number, lookup.slot, from, found));
         }
         start
     }
 
-    /// Makes errands of what the engine handed out.
-    fn send_out(&mut self, now: Nanos) {
+    fn make_io_requests(&mut self, now: Nanos) {
         let replica = self.number;
-        self.engine.take_evictions(&mut self.gone);
-        let gone = self.gone.drain(..);
-        self.errands.extend(gone.map(|(tier, gone)| Errand::Drop { replica, tier, gone }));
+        self.engine.take_evictions(&mut self.evictions);
+        let evictions = self.evictions.drain(..);
+        let drops = evictions.map(|(tier, eviction)| IoRequest::Drop { replica, tier, eviction });
+        self.io_requests.extend(drops);
         for transfer in std::mem::take(&mut self.new_transfers) {
-            self.awaited += u32::from(transfer.holds_pass);
-            self.errands.push(Errand::Transfer { replica, transfer: transfer.clone() });
-            self.remember(now, transfer);
+            self.pass_transfers += u32::from(transfer.holds_pass);
+            self.io_requests.push(IoRequest::Transfer { replica, transfer: transfer.clone() });
+            self.track(now, transfer);
         }
         let lookups = self.new_lookups.drain(..);
-        self.errands.extend(lookups.map(|lookup| Errand::Lookup { replica, lookup }));
+        self.io_requests.extend(lookups.map(|lookup| IoRequest::Lookup { replica, lookup }));
     }
 
-    /// Keeps a transfer under way, with the time at which it was asked for.
-    fn remember(&mut self, now: Nanos, transfer: Transfer) {
+    fn track(&mut self, now: Nanos, transfer: Transfer) {
         self.issue_debt += transfer.issue_cost;
         let index = transfer.id.0 as usize;
         if self.transfers.len() <= index {
@@ -412,8 +410,8 @@ impl Replica {
 
     fn count(&mut self, transfer: &Transfer, took: Nanos) {
         let (tier, kind) = (transfer.tier, transfer.kind);
-        let known = self.totals.iter().position(|it| it.tier == tier && it.kind == kind);
-        let index = known.unwrap_or_else(|| {
+        let existing = self.totals.iter().position(|it| it.tier == tier && it.kind == kind);
+        let index = existing.unwrap_or_else(|| {
             let (bytes, time) = (weir_model::Bytes::ZERO, Nanos::ZERO);
             self.totals.push(LinkTotals { tier, kind, transfers: 0, bytes, time });
             self.totals.len() - 1
@@ -425,11 +423,39 @@ impl Replica {
     }
 
     fn tag(&self, slot: Slot) -> u64 {
-        self.tags[slot.0 as usize].expect("who runs was submitted and has not ended")
+        self.tags[slot.0 as usize].expect("a running request was submitted and has not ended")
     }
 
-    /// Share of the pool's blocks that requests hold.
-    pub(crate) fn kv_usage(&self) -> f64 {
+    /// From 0.
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Counters since the start.
+    pub const fn counters(&self) -> Counters {
+        self.engine.counters()
+    }
+
+    pub const fn running(&self) -> u32 {
+        self.engine.running()
+    }
+
+    /// Unfinished requests, those in the front end included.
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Ended transfers to and from its tiers.
+    pub fn links(&self) -> &[LinkTotals] {
+        &self.totals
+    }
+
+    /// Share of the pool's blocks that requests hold, 0 to 1.
+    pub fn kv_usage(&self) -> f64 {
         let pool = self.engine.pool();
         f64::from(pool.used_blocks()) / f64::from(pool.total_blocks())
     }
@@ -437,22 +463,21 @@ impl Replica {
     /// Requests that have not ended: those in the engine, then those in the front end.
     pub(crate) fn requests(&self) -> impl Iterator<Item = InFlight> {
         let replica = self.number;
-        let inside = self.tags.iter().enumerate().filter_map(move |(slot, tag)| {
+        let in_engine = self.tags.iter().enumerate().filter_map(move |(slot, tag)| {
             let (tag, slot) = ((*tag)?, Slot(slot as u32));
             let generated = self.engine.generated_tokens(slot);
             let cached = self.engine.cached_tokens(slot);
             Some(InFlight { tag, replica, generated, cached })
         });
-        let outside = self.front_end.iter().flatten().map(move |arriving| InFlight {
+        let in_front_end = self.front_end.iter().flatten().map(move |arriving| InFlight {
             tag: arriving.tag,
             replica,
             generated: 0,
             cached: [Tokens::ZERO; 4],
         });
-        inside.chain(outside)
+        in_engine.chain(in_front_end)
     }
 
-    /// Whether the replica is a free engine with nothing to run and nothing under way.
     pub(crate) fn is_idle(&self) -> bool {
         !self.in_pass && self.engine.is_quiescent()
     }

@@ -70,7 +70,7 @@ pub fn config(
         kv_events: false,
     };
     let mut config = ServeConfig::new(cluster, deployment.model.name.clone());
-    config.carrier = tiers.map(Tiers::carrier);
+    config.mover = tiers.map(Tiers::mover);
     config.tokenizer = TokenizerConfig::BuiltIn { vocabulary: deployment.model.vocabulary };
     Ok(config)
 }

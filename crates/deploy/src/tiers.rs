@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use weir_engine::{Mechanism, OffloadConfig};
 use weir_model::{Bytes, TierKind};
-use weir_serve::carrier::{BATCH, CarrierConfig};
+use weir_serve::mover::{BATCH, MoverConfig};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
 use weir_store::held::{HeldFolder, TIER};
 use weir_store::{DiskOptions, DiskTier, MemoryOptions, MemoryTier, Slab, SlabError, Tier};
@@ -29,7 +29,7 @@ const COME_BACK: Duration = Duration::from_secs(5);
 /// See the module's header.
 #[derive(Debug)]
 pub struct Tiers {
-    carrier: CarrierConfig,
+    mover: MoverConfig,
     remote: Option<RemoteStore>,
     /// Where disk tiers are, removed with this.
     folder: Option<HeldFolder>,
@@ -55,7 +55,7 @@ impl Tiers {
         let slab = Slab::new((workers * BATCH) as u32, sizes.block_bytes as usize)
             .map_err(|error| out_of_memory(arm, "blocks on their way", &error))?;
         let mut tiers = Self {
-            carrier: CarrierConfig {
+            mover: MoverConfig {
                 chunk_tokens: offload.chunk_tokens,
                 block_bytes: sizes.block_bytes as usize,
                 byte_scale: sizes.scale(),
@@ -78,7 +78,7 @@ impl Tiers {
                     _ => memory(arm, &sizes, tier, target)?,
                 });
             }
-            tiers.carrier.local.push(local);
+            tiers.mover.local.push(local);
         }
         if let Some(store) = &offload.store {
             let owner = Owner::this_process(run)?;
@@ -93,7 +93,7 @@ impl Tiers {
             };
             let remote = RemoteStore::open(arm, store, moved, Keys::Run(&owner))?;
             remote.empty(Instant::now() + PATIENCE)?;
-            tiers.carrier.store = Some(remote.tier());
+            tiers.mover.store = Some(remote.tier());
             tiers.remote = Some(remote);
         }
         Ok(Some(tiers))
@@ -123,10 +123,10 @@ impl Tiers {
         let folder = self.folder.as_ref().expect("it was made just now").path();
         let capacity = sizes.with_room(tier.capacity, target);
         let mut options =
-            DiskOptions::new(folder.join(replica.to_string()), capacity, self.carrier.block_bytes);
+            DiskOptions::new(folder.join(replica.to_string()), capacity, self.mover.block_bytes);
         options.eviction = tier.policy;
         options.lanes = target.movers as u16;
-        options.slab = Some(Arc::clone(&self.carrier.slab));
+        options.slab = Some(Arc::clone(&self.mover.slab));
         let disk = DiskTier::open(&options).map_err(|error| {
             let problem = format!("a disk of {} (before scaling): {error}", tier.capacity);
             let remedy = format!(
@@ -143,13 +143,13 @@ impl Tiers {
     }
 
     /// What a server needs of them.
-    pub fn carrier(&self) -> CarrierConfig {
-        self.carrier.clone()
+    pub fn mover(&self) -> MoverConfig {
+        self.mover.clone()
     }
 
     /// Bytes that are moved for one chunk.
     pub const fn block_bytes(&self) -> u64 {
-        self.carrier.block_bytes as u64
+        self.mover.block_bytes as u64
     }
 
     pub const fn remote(&self) -> Option<&RemoteStore> {

@@ -1,16 +1,15 @@
-//! What the engine tells its driver.
+//! Output of the engine: effects, transfers, lookups, counters.
 
 use weir_model::{Bytes, Nanos, Prompt, TierKind, Tokens};
 
-/// A sequence's place in the engine, from `submit` until it has finished. Used again afterwards.
+/// The id of a sequence in the engine, reused after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
-/// Names a transfer until it is done.
+/// The id of a transfer, reused after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId(pub u32);
 
-/// Which way a transfer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferKind {
     /// From the GPU to the tier.
@@ -19,7 +18,7 @@ pub enum TransferKind {
     Load,
 }
 
-/// Chunks to move. The driver starts it at once and reports its end with `transfer_done`.
+/// Chunks to move. The caller starts it at once and reports its end with `transfer_done`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
     pub id: TransferId,
@@ -39,28 +38,25 @@ pub struct Transfer {
     pub issue_cost: Nanos,
 }
 
-/// A question to a remote store, answered with `lookup_done`.
+/// A lookup in the remote store; the caller reports its result with `lookup_done`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
     pub slot: Slot,
-    /// Pieces whose chunks are meant.
+    /// The sequence whose chunks are looked up.
     pub tokens: Prompt,
-    /// First chunk that is asked for.
     pub from_chunk: u32,
     pub to_chunk: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferOutcome {
-    /// The bytes are there.
     Ok,
     Failed,
 }
 
-/// A request that has all its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
-    /// Its place, free from now on.
+    /// Free from now on.
     pub slot: Slot,
     pub request: u64,
     /// Prompt tokens served per tier, indexed by [`TierKind::index`].
@@ -71,7 +67,7 @@ pub struct Finished {
     pub output_tokens: Tokens,
 }
 
-/// What a pass brought. Buffers are used again: the driver passes the same value each time.
+/// Results of a pass. The caller passes the same value each time, so that its buffers are reused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Number of the pass, from 1.
@@ -81,7 +77,6 @@ pub struct Effects {
     pub decoding: u32,
     /// Tokens computed, prompt and decode.
     pub tokens: u32,
-    /// Requests whose first token came.
     pub first_tokens: Vec<Slot>,
     pub finished: Vec<Finished>,
 }
@@ -93,7 +88,7 @@ pub struct Counters {
     pub prompt_tokens: u64,
     /// Of these, served by the GPU's cache.
     pub gpu_hit_tokens: u64,
-    /// Asked of the offload mechanism.
+    /// Looked up in the offload mechanism.
     pub external_query_tokens: u64,
     /// Served by tiers, indexed by [`TierKind::index`].
     pub tier_hit_tokens: [u64; 4],
@@ -103,7 +98,7 @@ pub struct Counters {
     /// Bytes stored, GPU to the first tier that takes them.
     pub stored_bytes: u64,
     pub loaded_bytes: u64,
-    /// Chunks that found no room in a tier.
+    /// Chunks that a full tier refused.
     pub refused_chunks: u64,
     pub preemptions: u64,
     pub passes: u64,

@@ -14,6 +14,6 @@ pub use effects::{
 };
 pub use weir_tier::chunk_cache::Eviction;
 
-pub use scheduler::{Busy, Engine, SubmitError};
+pub use scheduler::{BlocksInUse, Engine, SubmitError};
 
 pub use config::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};

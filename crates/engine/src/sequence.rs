@@ -19,7 +19,7 @@ pub(crate) enum Phase {
     /// Running, one token per pass.
     Decode,
     /// Aborted while a lookup or loads are under way: their end frees blocks and slot.
-    Settling,
+    Aborted,
     /// The slot is free.
     Done,
 }

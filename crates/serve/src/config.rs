@@ -6,9 +6,9 @@ use weir_cluster::{ClusterConfig, TimingError};
 use weir_engine::TimingConfig;
 use weir_model::Nanos;
 
-use crate::carrier::CarrierConfig;
 use crate::clock::TimeMode;
 use crate::kv_events::{EventForm, KvEventsError, PublisherConfig};
+use crate::mover::MoverConfig;
 use crate::tokenizer::{TokenizerConfig, TokenizerError};
 
 /// Everything a server needs.
@@ -21,9 +21,9 @@ pub struct ServeConfig {
     pub models: Vec<String>,
     /// Text to token ids and back.
     pub tokenizer: TokenizerConfig,
-    /// Tiers that really hold the offload mechanism's bytes. Without it, or without a mechanism,
-    /// nothing is moved and the links' model says how long it would take.
-    pub carrier: Option<CarrierConfig>,
+    /// Real tiers of the offload mechanism. Without them, or without a mechanism, no bytes move and
+    /// the link model gives the times.
+    pub mover: Option<MoverConfig>,
     /// How model time runs.
     pub time: TimeMode,
     /// Where KV events go, and how their blocks are named.
@@ -52,7 +52,7 @@ impl ServeConfig {
             cluster,
             models: vec![model.into()],
             tokenizer: TokenizerConfig::default(),
-            carrier: None,
+            mover: None,
             time: TimeMode::Real,
             kv_events: None,
             body_limit: 64 << 20,

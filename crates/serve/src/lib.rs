@@ -1,20 +1,20 @@
-//! The live driver of engine and router: an OpenAI-compatible server that looks like vLLM.
+//! The emulated engine behind a vLLM-compatible HTTP API.
 //!
-//! One thread and one runtime per server. A request's tokens become a symbolic prompt
-//! ([`interner`]), the [`driver`] steps the same cluster as the simulator on the model's own
-//! timeline, and a response makes its frames when its peer takes them. [`Server`] puts a socket in
-//! front of that.
+//! One thread and one runtime per server. The [`interner`] turns token ids into a symbolic prompt,
+//! the [`engine_loop`] steps the same cluster as the simulator in model time, and a response makes
+//! its frames when its client takes them. [`Server`] adds the socket.
 
-mod api;
-pub mod carrier;
 mod clock;
 mod config;
-pub mod driver;
-mod house;
+pub mod engine_loop;
+mod http;
 pub mod interner;
 pub mod kv_events;
 pub mod metrics;
+pub mod mover;
+pub mod requests;
 mod server;
+mod state;
 mod telemetry;
 mod timer;
 pub mod token_ids;

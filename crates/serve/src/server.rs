@@ -1,6 +1,5 @@
-//! The server: one thread, one runtime, from a listener to the last answer.
+//! The server: one thread with one runtime, from the listener to the last answer.
 
-use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,13 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc as channel, watch};
 use tokio::task::LocalSet;
 
-use crate::api::{Desk, Facts, answer, router};
-use crate::carrier::Carrier;
 use crate::clock::{TimeMode, unix_seconds};
 use crate::config::{ServeConfig, ServeError};
-use crate::driver::Driver;
-use crate::house::House;
+use crate::engine_loop::EngineLoop;
+use crate::http::{ControlState, answer, router};
 use crate::interner::Interner;
+use crate::mover::Mover;
+use crate::state::{ServerInfo, ServerState};
 use crate::telemetry::Telemetry;
 use crate::timer::Timer;
 use crate::tokenizer::Tokenizer;
@@ -36,17 +35,17 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Tells a server to stop. Any clone does.
+/// Stops a server; all clones act on the same one.
 #[derive(Debug, Clone)]
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
-    /// A stopper for a server that is yet to be started with [`Server::run`].
+    /// For a server that [`Server::run`] will start.
     pub fn new() -> Self {
         Self(watch::channel(false).0)
     }
 
-    /// Asks for the end: no new requests; open answers may go on for the configured grace.
+    /// Refuses new requests; open answers may go on for the configured grace.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -67,13 +66,11 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Stops the server: refuses new requests, lets open answers end within the grace, cuts off
-    /// what is left, and waits for the thread.
+    /// Stops the server and waits for its thread. Answers still open after the grace are cut off.
     pub fn shutdown(mut self) -> Result<(), ServeError> {
         self.join()
     }
 
-    /// Something that can stop it from elsewhere.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
@@ -87,7 +84,7 @@ impl ServerHandle {
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        // Whoever wants to know how it ended calls `shutdown`.
+        // `shutdown` returns the result; here nobody can take it.
         let _ = self.join();
     }
 }
@@ -96,7 +93,7 @@ impl Drop for ServerHandle {
 pub struct Server;
 
 impl Server {
-    /// Starts a server on its own thread. It is ready when this returns.
+    /// Starts a server on its own thread; returns when it accepts connections.
     pub fn start(config: ServeConfig, listener: TcpListener) -> Result<ServerHandle, ServeError> {
         let addr = local_addr(&listener)?;
         let stopper = Stopper::new();
@@ -106,7 +103,6 @@ impl Server {
             .name("weir-serve".to_owned())
             .spawn(move || {
                 run(&config, listener, &stop, || {
-                    // Whoever starts the server waits for this.
                     let _ = ready.send(());
                 })
             })
@@ -114,12 +110,12 @@ impl Server {
         let mut handle = ServerHandle { addr, stopper, thread: Some(thread) };
         match started.recv() {
             Ok(()) => Ok(handle),
-            // The thread ended before it was ready: it says why.
+            // The thread ended before it was ready: its result says why.
             Err(_) => Err(handle.join().err().unwrap_or(ServeError::Panicked)),
         }
     }
 
-    /// Runs a server on this thread until it is told to stop. `ready` is called once it accepts.
+    /// Runs a server on this thread until it is stopped. `ready` is called once it accepts.
     pub fn run(
         config: &ServeConfig,
         listener: TcpListener,
@@ -154,8 +150,7 @@ fn run(
     LocalSet::new().block_on(&runtime, serve(config, listener, stopper.0.subscribe(), ready))
 }
 
-/// A connection is a descriptor: as many as the system lets this process have. Where it does not,
-/// `accept` fails for connections beyond the limit and goes on when others close.
+/// Each connection needs a descriptor. Beyond the limit `accept` fails until others close.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -184,59 +179,59 @@ async fn serve(
     let refused = |source| ServeError::Listen { address, source };
     listener.set_nonblocking(true).map_err(refused)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(refused)?;
-    let facts = Arc::new(facts(config, address)?);
-    let interner = Interner::new(facts.tokenizer.answers(), config.remembered_tokens);
+    let info = Arc::new(server_info(config, address)?);
+    let interner = Interner::new(info.tokenizer.answers(), config.remembered_tokens);
     let telemetry = Telemetry::open(config).await?;
     let instant = config.time == TimeMode::Instant;
-    let mut driver = Driver::new(config.resolved_cluster(), interner, instant, telemetry)?;
-    let (done, outcomes) = channel::unbounded_channel();
-    let carried = config.carrier.clone().filter(|_| config.cluster.offload.is_some());
-    let carrier = carried.map(|carrier| Carrier::start(carrier, done)).transpose()?;
-    if carrier.is_some() {
-        driver.carry();
+    let mut engines = EngineLoop::new(config.resolved_cluster(), interner, instant, telemetry)?;
+    let (done, completions) = channel::unbounded_channel();
+    let mover_config = config.mover.clone().filter(|_| config.cluster.offload.is_some());
+    let mover = mover_config.map(|config| Mover::start(config, done)).transpose()?;
+    if mover.is_some() {
+        engines.use_external_io();
     }
     let timer =
         Timer::new().map_err(|source| ServeError::System { what: "make a timer", source })?;
-    let house = House::new(Arc::clone(&facts), driver, carrier, config);
-    let (commands, orders) = channel::unbounded_channel();
-    let control = TowerToHyperService::new(router(Desk { facts, commands }));
-    let driving = tokio::task::spawn_local({
-        let house = Rc::clone(&house);
-        async move { house.drive(timer, outcomes).await }
+    let state = ServerState::new(Arc::clone(&info), engines, mover, config);
+    let (commands, received) = channel::unbounded_channel();
+    let control = TowerToHyperService::new(router(ControlState { info, commands }));
+    let running = tokio::task::spawn_local({
+        let state = Rc::clone(&state);
+        async move { state.run_engines(timer, completions).await }
     });
-    let obeying = tokio::task::spawn_local({
-        let house = Rc::clone(&house);
-        async move { house.obey(orders).await }
+    let controlling = tokio::task::spawn_local({
+        let state = Rc::clone(&state);
+        async move { state.handle_control(received).await }
     });
     ready();
-    let mut driving = pin!(driving);
+    let mut running = pin!(running);
     let mut result = Ok(());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => welcome(&house, &control, stream),
+                Ok((stream, _)) => spawn_connection(&state, &control, stream),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
-            // An error means that nobody is left who could ask for the end.
+            // An error means that all stoppers are dropped.
             _ = stop.wait_for(|stop| *stop) => break,
-            ended = &mut driving => {
+            ended = &mut running => {
                 result = ended.unwrap_or(Err(ServeError::Panicked));
                 break;
             }
         }
     }
     drop(listener);
-    // Cut off at the end of the grace: dropping the tasks closes what is left.
-    let _ = tokio::time::timeout(Duration::from_nanos(config.grace.0), house.empty()).await;
-    driving.abort();
-    obeying.abort();
-    house.close_feeds().await;
+    // After the grace, dropping the tasks closes the remaining connections.
+    let _ = tokio::time::timeout(Duration::from_nanos(config.grace.0), state.drain()).await;
+    running.abort();
+    controlling.abort();
+    state.close_publishers().await;
     result
 }
 
-fn facts(config: &ServeConfig, address: SocketAddr) -> Result<Facts, ServeError> {
+fn server_info(config: &ServeConfig, address: SocketAddr) -> Result<ServerInfo, ServeError> {
     let created = unix_seconds();
-    Ok(Facts {
+    Ok(ServerInfo {
         models: config.models.clone(),
         tokenizer: Tokenizer::new(&config.tokenizer)?,
         max_model_len: config.cluster.engine.max_model_len,
@@ -250,37 +245,37 @@ fn facts(config: &ServeConfig, address: SocketAddr) -> Result<Facts, ServeError>
     })
 }
 
-/// Serves a connection in a task of its own.
-fn welcome(house: &Rc<House>, control: &TowerToHyperService<axum::Router>, stream: TcpStream) {
-    // A token is a small write that must not wait for the one before to be acknowledged. The
-    // connection works without, so a failure is none of its own.
+/// Serves a connection in its own task.
+fn spawn_connection(
+    state: &Rc<ServerState>,
+    control: &TowerToHyperService<axum::Router>,
+    stream: TcpStream,
+) {
+    // A token is a small write that must not wait for the acknowledgement of the one before. The
+    // connection works without the option.
     let _ = stream.set_nodelay(true);
     let service = service_fn({
-        let house = Rc::clone(house);
+        let state = Rc::clone(state);
         let control = control.clone();
-        move |request: Request<Incoming>| answer(Rc::clone(&house), control.clone(), request)
+        move |request: Request<Incoming>| answer(Rc::clone(&state), control.clone(), request)
     });
     let serving = http1::Builder::new()
         // Small frames are cheaper copied into one buffer than gathered from many.
         .writev(false)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let house = Rc::clone(house);
+    let mut stopping = state.open_connection();
     tokio::task::spawn_local(async move {
-        let place = house.enter();
         let mut serving = pin!(serving);
-        let mut told = false;
-        // A broken connection has dropped its answer, which gave the request up: nothing is left
-        // to be done about the error.
-        let _ = poll_fn(|context| {
-            house.listen(place, context.waker());
-            if house.is_stopping() && !told {
-                told = true;
+        // A broken connection has dropped its response, which aborted the request. Its error needs
+        // no handling.
+        let _ = tokio::select! {
+            biased;
+            ended = serving.as_mut() => ended,
+            _ = stopping.wait_for(|stopping| *stopping) => {
                 serving.as_mut().graceful_shutdown();
+                serving.await
             }
-            serving.as_mut().poll(context)
-        })
-        .await;
-        house.leave(place);
+        };
     });
 }

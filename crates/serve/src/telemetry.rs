@@ -1,25 +1,24 @@
-//! Who looks on in the server: the metrics page and the publishers of KV events.
+//! From the events of live requests to the metrics page and published KV events.
 
-use weir_cluster::{Cluster, ReplicaView};
+use weir_cluster::{Cluster, Replica};
 use weir_engine::{Mechanism, OffloadConfig, Transfer, TransferKind};
 use weir_model::{Bytes, KvEvent, Nanos, StepRow, TierKind, Tokens};
 
-use crate::carrier::CarrierState;
 use crate::clock::unix_seconds;
 use crate::config::{ServeConfig, ServeError};
-use crate::driver::Watcher;
 use crate::kv_events::{Event, Expander, Publisher};
 use crate::metrics::{
-    CacheConfig, EngineSnapshot, FinishedRequest, LmcacheSnapshot, Metrics, TransferWay,
-    carried_page,
+    CacheConfig, EngineSnapshot, FinishedRequest, LmcacheSnapshot, Metrics, TransferWay, mover_page,
 };
+use crate::mover::MoverState;
+use crate::requests::Watcher;
 use crate::token_ids::TokenIds;
 
-/// The KV events of one engine on their way out.
-struct Feed {
+/// Publishes the KV events of one engine.
+struct KvEventFeed {
     expander: Expander,
     publisher: Publisher,
-    /// Events of the pass under way.
+    /// Events of the running pass.
     pending: Vec<Event>,
 }
 
@@ -30,7 +29,7 @@ pub(crate) struct Telemetry {
     created: f64,
     cache: CacheConfig,
     offload: Option<OffloadConfig>,
-    feeds: Vec<Feed>,
+    feeds: Vec<KvEventFeed>,
 }
 
 impl Telemetry {
@@ -57,7 +56,11 @@ impl Telemetry {
         {
             for rank in 0..replicas {
                 let publisher = Publisher::open(publisher, form, rank).await?;
-                feeds.push(Feed { expander: form.expander(), publisher, pending: Vec::new() });
+                feeds.push(KvEventFeed {
+                    expander: form.expander(),
+                    publisher,
+                    pending: Vec::new(),
+                });
             }
         }
         let created = unix_seconds();
@@ -65,19 +68,19 @@ impl Telemetry {
         Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
     }
 
-    pub(crate) fn page(&self, cluster: &Cluster, carried: Option<&CarrierState>) -> String {
+    pub(crate) fn page(&self, cluster: &Cluster, moved: Option<&MoverState>) -> String {
         let state: Vec<EngineSnapshot> =
             cluster.replicas().map(|replica| self.snapshot(replica)).collect();
         let mut page = self.metrics.page(&self.cache, &state);
-        if let Some(carried) = carried {
-            page.push_str(&carried_page(carried, self.created));
+        if let Some(moved) = moved {
+            page.push_str(&mover_page(moved, self.created));
         }
         page
     }
 
-    fn snapshot(&self, replica: ReplicaView<'_>) -> EngineSnapshot {
+    fn snapshot(&self, replica: &Replica) -> EngineSnapshot {
         let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);
-        // A request between router and engine waits too.
+        // Requests in the front end count as waiting too.
         let waiting = replica.in_flight().saturating_sub(replica.running());
         let mut snapshot = EngineSnapshot {
             running: u64::from(replica.running()),
@@ -87,7 +90,7 @@ impl Telemetry {
         }
         .with_counters(&replica.counters(), mechanism);
         if let Some(lmcache) = &mut snapshot.lmcache {
-            Self::describe_lmcache(replica, lmcache);
+            Self::fill_lmcache(replica, lmcache);
         }
         if let Some(offload) = &mut snapshot.offload {
             for link in replica.links() {
@@ -101,9 +104,8 @@ impl Telemetry {
         snapshot
     }
 
-    /// What `LMCache` counts beside its hits: what it stored, what went to and from a store, and
-    /// how full its tiers are.
-    fn describe_lmcache(replica: ReplicaView<'_>, lmcache: &mut LmcacheSnapshot) {
+    /// `LMCache`'s counts beside its hits: stored tokens, bytes to and from a store, bytes in tiers.
+    fn fill_lmcache(replica: &Replica, lmcache: &mut LmcacheSnapshot) {
         for link in replica.links().iter().filter(|link| link.tier == TierKind::Remote) {
             match link.kind {
                 TransferKind::Store => lmcache.remote_written_bytes += link.bytes.0,
@@ -119,7 +121,7 @@ impl Telemetry {
         lmcache.disk_bytes = used(TierKind::Disk);
     }
 
-    pub(crate) fn take_feeds(&mut self) -> Vec<Publisher> {
+    pub(crate) fn take_publishers(&mut self) -> Vec<Publisher> {
         self.feeds.drain(..).map(|feed| feed.publisher).collect()
     }
 }

@@ -2,7 +2,7 @@
 //! that are emptied, under every mechanism and policy.
 
 use proptest::prelude::*;
-use weir_cluster::{Cluster, ClusterConfig, ReplicaView};
+use weir_cluster::{Cluster, ClusterConfig, Replica};
 use weir_engine::offload::Offload;
 use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::Nanos;
@@ -127,7 +127,7 @@ proptest! {
         prop_assert_eq!(cluster.in_flight().count(), 0);
         for replica in cluster.replicas() {
             prop_assert_eq!(replica.in_flight(), 0);
-            prop_assert_eq!(replica.waiting() + replica.running(), 0);
+            prop_assert_eq!(replica.engine().waiting() + replica.running(), 0);
             prop_assert_eq!(replica.engine().pool().used_blocks(), 0);
             let offload = replica.engine().offload();
             prop_assert_eq!(offload.map_or(0, Offload::open_transfers), 0);
@@ -141,7 +141,7 @@ proptest! {
         let decoded: u64 = log.steps.iter().map(|step| u64::from(step.decoding)).sum();
         prop_assert_eq!(tokens, decoded + firsts);
         prop_assert_eq!(log.cleared, resets * u32::from(replicas));
-        let links = cluster.replicas().flat_map(ReplicaView::links);
+        let links = cluster.replicas().flat_map(Replica::links);
         let moved: u64 = links.map(|it| it.transfers).sum();
         prop_assert_eq!(moved, log.transfers);
         // The same deeds are told alike.

@@ -1,6 +1,6 @@
 //! Integration tests of the cluster.
 
 mod behaviour;
-mod carried;
+mod external_io;
 mod fixture;
 mod invariants;

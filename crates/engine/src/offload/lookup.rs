@@ -3,7 +3,7 @@
 use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
 
-use super::{Answer, Offload, Question, Segment, Segments};
+use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 use crate::config::Mechanism;
 
 impl Offload {
@@ -16,7 +16,7 @@ impl Offload {
 
     /// What can be loaded for a sequence behind what the GPU serves. What is found is to be loaded:
     /// room for it may have been made.
-    pub fn query(&mut self, of: Question<'_>) -> Answer {
+    pub fn query(&mut self, of: TierQuery<'_>) -> TierAnswer {
         match self.config.mechanism {
             Mechanism::Native => self.query_native(of),
             Mechanism::Lmcache => self.query_lmcache(of),
@@ -33,28 +33,28 @@ impl Offload {
 
     /// The chunks that the store must be asked for before a sequence has its turn, where the order
     /// is kept.
-    pub fn asks_in_order(&self, of: &Question<'_>) -> Option<(u32, u32)> {
+    pub fn ordered_lookup(&self, of: &TierQuery<'_>) -> Option<(u32, u32)> {
         if !self.keeps_order() || of.remote.is_some() {
             return None;
         }
-        let (_, at) = self.reach_of_lmcache(of);
+        let (_, at) = self.lmcache_segments(of);
         let limit = of.known / self.config.chunk_tokens;
         (at < limit).then_some((at, limit))
     }
 
     /// LMCache treats a chunk that is still being written as a miss.
-    fn query_lmcache(&mut self, of: Question<'_>) -> Answer {
-        let (segments, at) = self.reach_of_lmcache(&of);
+    fn query_lmcache(&mut self, of: TierQuery<'_>) -> TierAnswer {
+        let (segments, at) = self.lmcache_segments(&of);
         for tier in &mut self.tiers {
             tier.cache.touch(of.tokens, 0, at, &[]);
         }
         self.used_by(of.slot).offer(0);
-        Answer::Found(segments)
+        TierAnswer::Found(segments)
     }
 
     /// What LMCache in the engine serves, as far as is known of its store, and up to where.
-    fn reach_of_lmcache(&self, of: &Question<'_>) -> (Vec<Segment>, u32) {
-        let Question { tokens, local, known, remote, .. } = *of;
+    fn lmcache_segments(&self, of: &TierQuery<'_>) -> (Vec<Segment>, u32) {
+        let TierQuery { tokens, local, known, remote, .. } = *of;
         let limit = known / self.config.chunk_tokens;
         let mut segments: Vec<Segment> = Vec::new();
         let mut at = local / self.config.chunk_tokens;
@@ -85,24 +85,24 @@ impl Offload {
     /// to the GPU for another request, and leaves alone what is less than a chunk more than the
     /// GPU has. Its tiering makes room in the nearest tier for what farther ones have, chunk after
     /// chunk as it looks; what that evicts of the sequence itself is brought back with the rest.
-    fn query_native(&mut self, of: Question<'_>) -> Answer {
-        let Question { slot, tokens, local, known, .. } = of;
+    fn query_native(&mut self, of: TierQuery<'_>) -> TierAnswer {
+        let TierQuery { slot, tokens, local, known, .. } = of;
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;
         let from = local / chunk;
         let mut promoted = Spans::new();
         let Some(mut segments) = self.scan(tokens, from, limit, &promoted) else {
-            return Answer::Pending;
+            return TierAnswer::Pending;
         };
         let is_worth_it = |segments: &Segments| {
             let end = segments.last().map_or(from, |last| last.to) * chunk;
             end.saturating_sub(local) >= chunk && local + 1 < known
         };
         if !is_worth_it(&segments) {
-            return Answer::Found(Vec::new());
+            return TierAnswer::Found(Vec::new());
         }
         if self.is_being_loaded(tokens, &segments) {
-            return Answer::Pending;
+            return TierAnswer::Pending;
         }
         while self.promote(tokens, &segments, &mut promoted) {
             // Only what this lookup brings in can be pending now.
@@ -125,7 +125,7 @@ impl Offload {
         }
         promoted.retain(|span| span.from < end);
         self.used_by(slot).stored(0, &promoted);
-        Answer::Found(segments.into_vec())
+        TierAnswer::Found(segments.into_vec())
     }
 
     fn is_being_loaded(&self, tokens: &[Piece], segments: &Segments) -> bool {

@@ -33,28 +33,26 @@ pub struct Segment {
 /// Consecutive chunks of a sequence, by the tiers that have them.
 type Segments = SmallVec<[Segment; 4]>;
 
-/// A sequence that asks what can be loaded for it.
+/// A sequence that looks for chunks to load.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Its place in the engine.
+pub struct TierQuery<'a> {
     pub slot: u32,
     /// Its prompt and its whole answer.
     pub tokens: &'a [Piece],
     /// Tokens at the front that the GPU serves.
     pub local: u32,
     pub known: u32,
-    /// The answer of an earlier remote lookup: from which chunk on it asked, and how many it found.
+    /// Result of an earlier remote lookup: its first chunk, and the number found.
     pub remote: Option<(u32, u32)>,
 }
 
-/// What the mechanism can do for a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum TierAnswer {
     /// These chunks can be loaded, in order, right behind the GPU's hit.
     Found(Vec<Segment>),
-    /// A chunk is on its way in; ask again when a transfer has ended.
+    /// A chunk is being stored; query again when a transfer has ended.
     Pending,
-    /// The remote store must be asked for chunks from here on.
+    /// These chunks must be looked up in the remote store first.
     AskRemote { from: u32, to: u32 },
 }
 
@@ -64,22 +62,22 @@ struct LocalTier {
     cache: ChunkCache,
 }
 
-/// A transfer under way, kept until it is done.
+/// A transfer in flight.
 #[derive(Debug, Clone)]
-struct Job {
+struct OpenTransfer {
     transfer: TransferId,
     kind: TransferKind,
     tier: TierKind,
     tokens: Prompt,
     from: u32,
     to: u32,
-    /// Who waits for it (loads).
+    /// The sequence that waits for a load.
     slot: u32,
 }
 
-/// A transfer that has ended, as far as the engine must know.
+/// What the engine needs of an ended transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedTransfer {
     pub kind: TransferKind,
     /// Whose blocks it moved.
     pub slot: u32,
@@ -88,20 +86,19 @@ pub struct Ended {
     pub gpu_bytes: Bytes,
 }
 
-/// The mechanism's state.
 #[derive(Debug, Clone)]
 pub struct Offload {
     config: OffloadConfig,
     tiers: Vec<LocalTier>,
     chunk_bytes: Bytes,
-    jobs: Vec<Option<Job>>,
+    open: Vec<Option<OpenTransfer>>,
     vacant: Vec<u32>,
     refused: u64,
     /// Chunks on their way to tiers behind the nearest one, which buffers them.
     behind: u32,
     /// What the requests use, by slot.
     used: Vec<Used>,
-    /// What is done by the clock is done next at this time.
+    /// Time of the next periodic task.
     next_round: Nanos,
     /// Tokens that lookups found, also those that the GPU has; indexed by tier.
     found: [u64; 4],
@@ -125,7 +122,7 @@ impl Offload {
             config,
             tiers,
             chunk_bytes,
-            jobs: Vec::new(),
+            open: Vec::new(),
             vacant: Vec::new(),
             refused: 0,
             behind: 0,
@@ -159,7 +156,7 @@ impl Offload {
         self.refused
     }
 
-    /// Keeps evictions of local tiers for [`Offload::take_evictions`]: for a driver that moves
+    /// Keeps evictions of local tiers for [`Offload::take_evictions`]: for a caller that moves
     /// real bytes.
     pub fn log_evictions(&mut self) {
         for tier in &mut self.tiers {
@@ -175,7 +172,7 @@ impl Offload {
     }
 
     pub fn open_transfers(&self) -> usize {
-        self.jobs.len() - self.vacant.len()
+        self.open.len() - self.vacant.len()
     }
 
     /// Tokens that lookups found: [`crate::Counters::lookup_hit_tokens`].
@@ -310,8 +307,8 @@ impl Offload {
     }
 
     /// A transfer has ended. Nothing is returned for one that is not under way.
-    pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<Ended> {
-        let job = self.jobs.get_mut(id.0 as usize).and_then(Option::take)?;
+    pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<EndedTransfer> {
+        let job = self.open.get_mut(id.0 as usize).and_then(Option::take)?;
         self.vacant.push(id.0);
         debug_assert_eq!(job.transfer, id);
         if job.kind == TransferKind::Store && self.is_behind(job.tier) {
@@ -342,7 +339,7 @@ impl Offload {
         let passes_on = job.kind == TransferKind::Store && self.is_behind(job.tier);
         let chunks = if passes_on { 0 } else { u64::from(job.to - job.from) };
         let gpu_bytes = self.moved(job.kind, chunks);
-        Some(Ended { kind: job.kind, slot: job.slot, gpu_bytes })
+        Some(EndedTransfer { kind: job.kind, slot: job.slot, gpu_bytes })
     }
 
     fn moved(&self, kind: TransferKind, chunks: u64) -> Bytes {
@@ -354,7 +351,7 @@ impl Offload {
 
     /// What is loaded from a farther tier goes through the nearest one, where its room was made
     /// with the lookup. With vLLM's tiering it stays there, in LMCache's server it does not.
-    fn end_promotion(&mut self, job: &Job, arrived: bool) {
+    fn end_promotion(&mut self, job: &OpenTransfer, arrived: bool) {
         if self.config.mechanism == Mechanism::Lmcache || !self.is_behind(job.tier) {
             return;
         }
@@ -367,7 +364,7 @@ impl Offload {
     }
 
     /// LMCache in the engine keeps what it read from its remote store in host memory.
-    fn keep_copy(&mut self, job: &Job, arrived: bool) {
+    fn keep_copy(&mut self, job: &OpenTransfer, arrived: bool) {
         if !arrived || self.config.mechanism != Mechanism::Lmcache {
             return;
         }
@@ -397,16 +394,16 @@ impl Offload {
         slot: u32,
     ) -> Transfer {
         let id = TransferId(self.vacant.pop().unwrap_or_else(|| {
-            self.jobs.push(None);
-            (self.jobs.len() - 1) as u32
+            self.open.push(None);
+            (self.open.len() - 1) as u32
         }));
         let Segment { tier, from, to } = segment;
         if kind == TransferKind::Store && self.is_behind(tier) {
             self.behind += to - from;
         }
         let tokens = tokens.clone();
-        self.jobs[id.0 as usize] =
-            Some(Job { transfer: id, kind, tier, tokens: tokens.clone(), from, to, slot });
+        self.open[id.0 as usize] =
+            Some(OpenTransfer { transfer: id, kind, tier, tokens: tokens.clone(), from, to, slot });
         let chunks = u64::from(to - from);
         let copies = chunks * u64::from(self.config.copies_per_chunk);
         let in_pass = kind == TransferKind::Load && self.config.load == LoadMode::InPass;

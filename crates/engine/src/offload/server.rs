@@ -13,7 +13,7 @@
 use weir_model::{Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::Fit;
 
-use super::{Answer, Offload, Question, Segment, Segments};
+use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 use crate::effects::{Transfer, TransferKind};
 
 /// Time between two looks at how full level 1 is (`EvictionController.eviction_loop`).
@@ -39,12 +39,12 @@ impl Offload {
         }
     }
 
-    pub(super) fn query_server(&mut self, of: Question<'_>) -> Answer {
-        let Question { slot, tokens, local, known, remote } = of;
+    pub(super) fn query_server(&mut self, of: TierQuery<'_>) -> TierAnswer {
+        let TierQuery { slot, tokens, local, known, remote } = of;
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;
         if self.config.store.is_some() && remote.is_none() && limit > 0 {
-            return Answer::AskRemote { from: 0, to: limit };
+            return TierAnswer::AskRemote { from: 0, to: limit };
         }
         let mut segments = self.scan_levels(tokens, limit, remote.map_or(0, |(_, found)| found));
         let level1 = self.tiers[0].kind;
@@ -62,7 +62,7 @@ impl Offload {
         used.offer(hit);
         used.extend(0, limit);
         if (hit * chunk).min(known - 1) <= local {
-            return Answer::Found(Vec::new());
+            return TierAnswer::Found(Vec::new());
         }
         let skip = local / chunk;
         let behind = segments.iter().filter(|segment| segment.to > skip);
@@ -73,7 +73,7 @@ impl Offload {
             let reserved = cache.reserve(tokens, segment.from, segment.to, Fit::Free);
             debug_assert_eq!(reserved.refused, 0, "there is room for all");
         }
-        Answer::Found(segments)
+        TierAnswer::Found(segments)
     }
 
     /// Which level serves which chunks, from the first on. `remote` of them are in the store.

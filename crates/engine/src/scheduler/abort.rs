@@ -1,4 +1,4 @@
-//! Requests that are given up, and the cache that is emptied: vLLM's rules.
+//! Aborted requests and the reset of the cache, by vLLM's rules.
 //!
 //! vLLM takes an aborted request out of its queues and frees its blocks at once, also while a pass
 //! computes it: what the pass gives for it is dropped, and its blocks cannot be taken before the
@@ -10,23 +10,22 @@ use super::Engine;
 use crate::effects::Slot;
 use crate::sequence::Phase;
 
-/// Requests hold blocks, so the cache was not emptied.
+/// The cache was not emptied because requests hold blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("requests hold {used_blocks} blocks; the cache can be emptied once they have ended")]
-pub struct Busy {
+pub struct BlocksInUse {
     pub used_blocks: u32,
 }
 
 impl Engine {
-    /// Gives a request up, wherever it stands; nothing more is told of it. Its slot is used again
-    /// once nothing that was handed out can name it any more. A slot without a request is left
-    /// alone.
+    /// Aborts a request in any phase. Its slot is reused once no transfer or lookup names it. A
+    /// slot without a request is ignored.
     pub fn abort(&mut self, slot: Slot) {
         let slot = slot.0;
         let Some(sequence) = self.sequences.get(slot as usize) else { return };
         let asking = sequence.phase == Phase::LookingUp;
         match sequence.phase {
-            Phase::Settling | Phase::Done => return,
+            Phase::Aborted | Phase::Done => return,
             Phase::Waiting | Phase::LookingUp => {
                 self.waiting.retain(|waiting| *waiting != slot);
                 self.resumed.retain(|resumed| *resumed != slot);
@@ -43,10 +42,10 @@ impl Engine {
         self.started.retain(|started| *started != slot);
         self.release_tiers(slot);
         self.unfinished -= 1;
-        self.stirred |= self.unfinished > 0;
+        self.may_admit |= self.unfinished > 0;
         let sequence = &mut self.sequences[slot as usize];
         sequence.epoch = sequence.epoch.wrapping_add(1);
-        sequence.phase = Phase::Settling;
+        sequence.phase = Phase::Aborted;
         if !asking && sequence.loads_open == 0 {
             self.vacate(slot);
         }
@@ -72,14 +71,14 @@ impl Engine {
         let holding = std::mem::take(&mut sequence.holding);
         self.pool.release(holding);
         self.vacant.push(slot);
-        self.stirred |= self.unfinished > 0;
+        self.may_admit |= self.unfinished > 0;
     }
 
     /// Empties the GPU's cache, as vLLM's `reset_prefix_cache` does: only while no request holds
     /// blocks. Tiers keep what they have.
-    pub fn reset(&mut self) -> Result<(), Busy> {
+    pub fn reset(&mut self) -> Result<(), BlocksInUse> {
         if !self.pool.reset() {
-            return Err(Busy { used_blocks: self.pool.used_blocks() });
+            return Err(BlocksInUse { used_blocks: self.pool.used_blocks() });
         }
         // What was stored and removed so far is gone with the rest.
         self.pool.take_evictions();
@@ -96,13 +95,11 @@ impl Engine {
         Ok(())
     }
 
-    /// True when nothing is on its way to or from the tiers.
-    pub fn tiers_rest(&self) -> bool {
+    pub fn tiers_idle(&self) -> bool {
         self.offload.as_ref().is_none_or(|offload| offload.open_transfers() == 0)
     }
 
-    /// Empties the tiers of its own, as vLLM's `reset_external` asks its connector to. Only while
-    /// nothing is on its way to or from them.
+    /// Empties the local tiers, as vLLM's `reset_external` does. No transfer may be in flight.
     pub fn reset_tiers(&mut self) {
         if let Some(offload) = &mut self.offload {
             offload.reset();

@@ -5,7 +5,7 @@ use weir_model::TierKind;
 use super::Engine;
 use crate::config::LoadMode;
 use crate::effects::{Lookup, Slot};
-use crate::offload::{Answer, Offload, Question, Segment};
+use crate::offload::{Offload, Segment, TierAnswer, TierQuery};
 use crate::pool::Hit;
 use crate::sequence::{Hits, Phase};
 
@@ -75,8 +75,8 @@ impl Engine {
         let Some(offload) = &self.offload else { return false };
         let sequence = &mut self.sequences[slot as usize];
         let (tokens, known, remote) = (sequence.tokens.pieces(), sequence.known, sequence.remote);
-        let question = Question { slot, tokens, local, known, remote };
-        let Some((from, to)) = offload.asks_in_order(&question) else { return false };
+        let query = TierQuery { slot, tokens, local, known, remote };
+        let Some((from, to)) = offload.ordered_lookup(&query) else { return false };
         sequence.phase = Phase::LookingUp;
         let tokens = sequence.tokens.clone();
         self.lookups.push(Lookup { slot: Slot(slot), tokens, from_chunk: from, to_chunk: to });
@@ -159,12 +159,12 @@ impl Engine {
         let Some(offload) = &mut self.offload else { return Ok(Vec::new()) };
         let sequence = &mut self.sequences[slot as usize];
         let (tokens, known, remote) = (sequence.tokens.pieces(), sequence.known, sequence.remote);
-        let answer = offload.query(Question { slot, tokens, local, known, remote });
+        let answer = offload.query(TierQuery { slot, tokens, local, known, remote });
         self.counters.lookup_hit_tokens = offload.found_tokens();
         match answer {
-            Answer::Found(segments) => Ok(segments),
-            Answer::Pending => Err(Admission::Skipped),
-            Answer::AskRemote { from, to } => {
+            TierAnswer::Found(segments) => Ok(segments),
+            TierAnswer::Pending => Err(Admission::Skipped),
+            TierAnswer::AskRemote { from, to } => {
                 sequence.phase = Phase::LookingUp;
                 let tokens = sequence.tokens.clone();
                 let (slot, from_chunk, to_chunk) = (Slot(slot), from, to);
@@ -201,7 +201,7 @@ impl Engine {
         if has_offload {
             self.counters.external_query_tokens += u64::from(sequence.known - local);
         }
-        let tiers = if self.carried { &TierKind::ALL[..1] } else { &TierKind::ALL[..] };
+        let tiers = if self.external_io { &TierKind::ALL[..1] } else { &TierKind::ALL[..] };
         for tier in tiers {
             self.counters.tier_hit_tokens[tier.index()] += u64::from(sequence.cached[tier.index()]);
         }
@@ -230,7 +230,7 @@ impl Engine {
         sequence.loads_open = transfers.len() as u32;
         sequence.load_failed = false;
         sequence.loading = segments;
-        if !self.carried {
+        if !self.external_io {
             self.counters.loaded_bytes += transfers.iter().map(|load| load.bytes.0).sum::<u64>();
         }
         self.transfers.extend(transfers);

@@ -153,6 +153,6 @@ impl Engine {
         let holding = std::mem::take(&mut sequence.holding);
         self.pool.release(holding);
         self.waiting.push_front(slot);
-        self.stirred = true;
+        self.may_admit = true;
     }
 }

@@ -79,7 +79,7 @@ impl Engine {
         self.pool.release(holding);
         self.vacant.push(slot);
         self.unfinished -= 1;
-        self.stirred |= self.unfinished > 0;
+        self.may_admit |= self.unfinished > 0;
     }
 
     /// Offers newly computed whole chunks to the offload mechanism.
@@ -94,7 +94,7 @@ impl Engine {
         let to = end / offload.config().chunk_tokens;
         let stores = offload.store(slot, &sequence.tokens, to);
         self.counters.refused_chunks = offload.refused_chunks();
-        if !self.carried {
+        if !self.external_io {
             // The bytes leave the GPU once, however many tiers they go to.
             let nearest = stores.iter().filter(|store| Some(store.tier) == offload.nearest());
             self.counters.stored_bytes += nearest.map(|store| store.bytes.0).sum::<u64>();

@@ -1,4 +1,4 @@
-//! KV events of the GPU's cache, for drivers that asked for them.
+//! KV events of the GPU's cache, for callers that asked for them.
 
 use weir_model::{KvChange, KvEvent, TierKind};
 

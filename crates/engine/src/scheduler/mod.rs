@@ -6,7 +6,7 @@
 //! last, which is recomputed later. Loads from tiers run beside the passes and defer only their
 //! own request.
 //!
-//! The driver calls `begin`, lets the pass take its time, calls `complete`, and so on; between
+//! The caller calls `begin`, lets the pass take its time, calls `complete`, and so on; between
 //! them it reports arrivals, lookups and transfers. After each call it starts what
 //! [`Engine::take_transfers`] and [`Engine::take_lookups`] hand out.
 
@@ -31,7 +31,7 @@ use crate::running::{RunningList, WakeUp, Wheel};
 use crate::sequence::{Phase, Sequence};
 use crate::timing::PassShape;
 
-pub use abort::Busy;
+pub use abort::BlocksInUse;
 
 /// A request that this engine can never run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,6 @@ pub enum SubmitError {
     Empty,
 }
 
-/// The engine. See the module's header.
 #[derive(Debug, Clone)]
 pub struct Engine {
     config: EngineConfig,
@@ -84,10 +83,10 @@ pub struct Engine {
     lookups: Vec<Lookup>,
     events: Option<Vec<KvEvent>>,
     counters: Counters,
-    /// Set when something happened that may let a waiting sequence in.
-    stirred: bool,
-    /// The driver moves real bytes; see [`Engine::carry`].
-    carried: bool,
+    /// Something changed that may admit a waiting sequence.
+    may_admit: bool,
+    /// The caller does the I/O; see [`Engine::use_external_io`].
+    external_io: bool,
     unfinished: u32,
 }
 
@@ -120,15 +119,14 @@ impl Engine {
             lookups: Vec::new(),
             events: events.then(Vec::new),
             counters: Counters::default(),
-            stirred: false,
-            carried: false,
+            may_admit: false,
+            external_io: false,
             unfinished: 0,
             config,
         }
     }
 
-    /// Tells what time it is, for mechanisms that do something by the clock; it never goes back.
-    /// Without this they do not.
+    /// Sets the time for the periodic tasks of a mechanism. It must not go back.
     pub fn advance(&mut self, now: Nanos) {
         if let Some(offload) = &mut self.offload {
             offload.advance(now);
@@ -159,33 +157,33 @@ impl Engine {
         };
         self.waiting.push_back(slot);
         self.unfinished += 1;
-        self.stirred = true;
+        self.may_admit = true;
         Ok(Slot(slot))
     }
 
-    /// The answer of a remote lookup: `chunks` consecutive chunks from `from_chunk` on.
+    /// A remote lookup ended: the store has `chunks` consecutive chunks from `from_chunk` on.
     pub fn lookup_done(&mut self, slot: Slot, from_chunk: u32, chunks: u32) {
         let sequence = &mut self.sequences[slot.0 as usize];
-        if sequence.phase == Phase::Settling {
+        if sequence.phase == Phase::Aborted {
             self.vacate(slot.0);
             return;
         }
-        assert_eq!(sequence.phase, Phase::LookingUp, "an answer belongs to a question");
+        assert_eq!(sequence.phase, Phase::LookingUp, "a result belongs to a lookup");
         sequence.remote = Some((from_chunk, chunks));
         sequence.phase = Phase::Waiting;
         if !self.offload.as_ref().is_some_and(Offload::keeps_order) {
-            // Its place in the queue was kept in front of later arrivals.
+            // It keeps its place before later arrivals.
             self.resumed.push_back(slot.0);
         }
-        self.stirred = true;
+        self.may_admit = true;
     }
 
     pub fn transfer_done(&mut self, id: TransferId, outcome: TransferOutcome) {
         let arrived = outcome == TransferOutcome::Ok;
         let Some(offload) = &mut self.offload else { return };
-        self.stirred = true;
+        self.may_admit = true;
         let Some(ended) = offload.done(id, arrived) else { return };
-        if self.carried && arrived {
+        if self.external_io && arrived {
             match ended.kind {
                 TransferKind::Store => self.counters.stored_bytes += ended.gpu_bytes.0,
                 TransferKind::Load => self.counters.loaded_bytes += ended.gpu_bytes.0,
@@ -201,13 +199,13 @@ impl Engine {
         if sequence.loads_open > 0 {
             return;
         }
-        if self.carried {
+        if self.external_io {
             self.count_loaded(slot);
         }
         let sequence = &self.sequences[slot as usize];
         match sequence.phase {
             Phase::Loading => self.finish_load(slot),
-            Phase::Settling => self.vacate(slot),
+            Phase::Aborted => self.vacate(slot),
             _ => {}
         }
     }
@@ -216,10 +214,10 @@ impl Engine {
     /// under way until [`Engine::complete`].
     pub fn begin(&mut self) -> Option<&PassShape> {
         assert!(!self.in_pass, "a pass ends before the next begins");
-        if self.running.len() == 0 && !self.stirred {
+        if self.running.len() == 0 && !self.may_admit {
             return None;
         }
-        self.stirred = false;
+        self.may_admit = false;
         self.chunks.clear();
         self.ending.clear();
         self.started.clear();
@@ -273,11 +271,11 @@ impl Engine {
         into.append(&mut self.lookups);
     }
 
-    /// Makes this an engine whose driver moves real bytes, before anything is submitted: what
-    /// local tiers evict is kept for [`Engine::take_evictions`], because the driver must let go of
-    /// the same chunks, and hits and bytes count when they have arrived, because loads can fail.
-    pub fn carry(&mut self) {
-        self.carried = true;
+    /// The caller does the I/O; must be called before the first request. The engine then keeps the
+    /// evictions of local tiers for [`Engine::take_evictions`], because the caller must remove the
+    /// same chunks. Hits and bytes count at the end of a load, because loads can fail.
+    pub fn use_external_io(&mut self) {
+        self.external_io = true;
         if let Some(offload) = &mut self.offload {
             offload.log_evictions();
         }
@@ -296,11 +294,10 @@ impl Engine {
     }
 
     /// After [`Engine::complete`], and before any other call: the requests that got a token in
-    /// that pass. These are the ones whose first token came, those that decode, those that go on
-    /// after a preemption, and last those that finished: a server has most work with them, and
-    /// nobody waits for their next token.
+    /// that pass. Those that finished come last: a server has most work with them, and nobody waits
+    /// for their next token.
     pub fn token_slots(&self) -> impl Iterator<Item = Slot> {
-        // Whoever decodes now got a token in this pass, be it at the end of its prompt.
+        // A decoding sequence got a token in this pass, perhaps at the end of its prompt.
         let decodes = |slot: &u32| self.sequences[*slot as usize].phase == Phase::Decode;
         self.running.iter().filter(decodes).chain(self.ended.iter().copied()).map(Slot)
     }
@@ -332,7 +329,7 @@ impl Engine {
         self.counters
     }
 
-    /// Tokens that a request in this place has been given so far.
+    /// Tokens generated so far.
     pub fn generated_tokens(&self, slot: Slot) -> u32 {
         let sequence = &self.sequences[slot.0 as usize];
         if sequence.phase == Phase::Decode {
@@ -344,15 +341,14 @@ impl Engine {
         }
     }
 
-    /// Prompt tokens of the request in this place that each tier served, indexed by
-    /// [`weir_model::TierKind::index`].
+    /// Prompt tokens served per tier, indexed by [`weir_model::TierKind::index`].
     pub fn cached_tokens(&self, slot: Slot) -> [Tokens; 4] {
         self.sequences[slot.0 as usize].cached.map(Tokens)
     }
 
-    /// True when nothing can happen without a call from outside: no pass is possible, and each
-    /// unfinished request waits for a lookup or a transfer that was handed out. An engine that
-    /// is stuck otherwise has lost a wake-up, which is a defect.
+    /// True when nothing can happen without a call: no pass is possible, and each unfinished
+    /// request waits for a lookup or a transfer of the caller. An engine that is stuck otherwise
+    /// has lost a wake-up, which is a defect.
     pub fn is_quiescent(&self) -> bool {
         let under_way = self
             .sequences
@@ -360,6 +356,8 @@ impl Engine {
             .filter(|sequence| matches!(sequence.phase, Phase::LookingUp | Phase::Loading))
             .count();
         let stores = self.offload.as_ref().map_or(0, Offload::open_transfers);
-        !self.stirred && self.running.len() == 0 && (self.unfinished == 0 || under_way + stores > 0)
+        !self.may_admit
+            && self.running.len() == 0
+            && (self.unfinished == 0 || under_way + stores > 0)
     }
 }

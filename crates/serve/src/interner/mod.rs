@@ -89,7 +89,7 @@ impl Interner {
             self.next_content += 1;
             let rest: Box<[u32]> = ids[at..].into();
             push_piece(&mut self.pieces, Piece::new(content, rest.len() as u32));
-            end = self.tree.grow(end, content, 0, Run::Asked(rest));
+            end = self.tree.grow(end, content, 0, Run::Prompt(rest));
         }
         self.tree.hold(end);
         let answer = answer_content(answer_name(ids, salt, seed));

@@ -21,8 +21,8 @@ pub(super) struct NodeId(u32);
 /// The tokens of a node.
 #[derive(Debug)]
 pub(super) enum Run {
-    /// Asked by a client: kept as they came.
-    Asked(Box<[u32]>),
+    /// From a client, kept as received.
+    Prompt(Box<[u32]>),
     /// Tokens of an answer: a function of the content, so only their number is kept.
     Answered(u32),
 }
@@ -44,7 +44,7 @@ struct Node {
 impl Node {
     fn len(&self) -> u32 {
         match &self.run {
-            Run::Asked(ids) => ids.len() as u32,
+            Run::Prompt(ids) => ids.len() as u32,
             Run::Answered(len) => *len,
         }
     }
@@ -52,7 +52,7 @@ impl Node {
     fn cost(&self) -> u64 {
         NODE_COST_TOKENS
             + match &self.run {
-                Run::Asked(ids) => ids.len() as u64,
+                Run::Prompt(ids) => ids.len() as u64,
                 Run::Answered(_) => 0,
             }
     }
@@ -165,7 +165,7 @@ impl Tree {
     fn token(&self, id: NodeId, at: u32) -> u32 {
         let node = self.node(id);
         match &node.run {
-            Run::Asked(ids) => ids[at as usize],
+            Run::Prompt(ids) => ids[at as usize],
             Run::Answered(_) => self.answers.token(node.content, node.start + at),
         }
     }
@@ -174,7 +174,7 @@ impl Tree {
     pub(super) fn agreement(&self, id: NodeId, ids: &[u32]) -> u32 {
         let node = self.node(id);
         match &node.run {
-            Run::Asked(own) => agreement(own, ids),
+            Run::Prompt(own) => agreement(own, ids),
             Run::Answered(len) => {
                 let most = (*len as usize).min(ids.len());
                 let answer = (node.start..).map(|at| self.answers.token(node.content, at));
@@ -213,9 +213,9 @@ impl Tree {
         let node = self.node_mut(id);
         debug_assert!(at > 0 && at < node.len(), "both halves hold tokens");
         let (upper_run, lower_run) = match &node.run {
-            Run::Asked(ids) => {
+            Run::Prompt(ids) => {
                 let (upper, lower) = ids.split_at(at as usize);
-                (Run::Asked(upper.into()), Run::Asked(lower.into()))
+                (Run::Prompt(upper.into()), Run::Prompt(lower.into()))
             }
             Run::Answered(len) => (Run::Answered(at), Run::Answered(len - at)),
         };
@@ -304,7 +304,7 @@ impl Tree {
                 return false;
             };
             let node = self.node(*id);
-            let Run::Asked(own) = &node.run else { return false };
+            let Run::Prompt(own) = &node.run else { return false };
             let until = (at + own.len() as u32).min(end);
             if until > piece.start {
                 let skip = piece.start.saturating_sub(at) as usize;

@@ -8,7 +8,7 @@
 //! time, so a pass records its gap once, times the number of sequences; times stay whole
 //! nanoseconds until they are printed.
 
-mod carried;
+mod mover;
 mod exposition;
 mod families;
 mod histogram;
@@ -22,7 +22,7 @@ use weir_model::{Nanos, TierKind, Tokens};
 use families as f;
 use histogram::{Bounds, Histogram};
 
-pub(crate) use carried::page as carried_page;
+pub(crate) use mover::page as mover_page;
 pub use page::CONTENT_TYPE;
 pub use snapshot::{
     CacheConfig, EngineSnapshot, ExternalHits, FetchStages, LmcacheSnapshot, OffloadSnapshot,

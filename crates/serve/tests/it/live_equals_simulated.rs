@@ -1,6 +1,6 @@
-//! The strongest test of the shared core: one demand through the driver, as token ids that arrive
-//! one request at a time, and through the simulator, as symbolic prompts, gives the same passes
-//! and the same times of every request.
+//! The strongest test of the shared core: one demand gives the same passes and the same times of
+//! every request in the engine loop, as token ids of single requests, and in the simulator, as
+//! symbolic prompts.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,9 +11,10 @@ use weir_engine::OffloadConfig;
 use weir_model::prompt::token_id;
 use weir_model::{ContentId, Nanos, Prompt, RequestRow, StepRow, Tokens};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
-use weir_serve::driver::{Ask, Driver, Watcher};
+use weir_serve::engine_loop::{EngineLoop, NewRequest};
 use weir_serve::interner::{AnswerVocabulary, Interner};
 use weir_serve::metrics::FinishedRequest;
+use weir_serve::requests::Watcher;
 use weir_sim::{Recorder, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 use weir_workload::{Demand, Load, Ramp, SessionSlot, Source, SourceOptions, WorkloadConfig, open};
@@ -41,15 +42,14 @@ impl Recorder for Simulated {
     }
 }
 
-/// What the live side saw.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     steps: Vec<StepRow>,
     ended: Vec<(u64, FinishedRequest)>,
     tokens: HashMap<u64, Vec<Nanos>>,
 }
 
-impl Watcher for Seen {
+impl Watcher for Observed {
     fn pass(&mut self, step: &StepRow) {
         self.steps.push(*step);
     }
@@ -120,44 +120,43 @@ impl Client {
     }
 }
 
-/// What is known of a request on the live side.
-struct Asked {
+struct LiveRequest {
     id: u64,
     slot: SessionSlot,
     turn: u32,
     due: Nanos,
 }
 
-/// Runs the same demand through the driver. Rows come back in order of end.
+/// Runs the same demand through the engine loop. Rows come back in order of end.
 fn drive(
     cluster: &ClusterConfig,
     load: Load,
     most: u64,
     source: Source,
     quotes: bool,
-) -> (Vec<(Asked, FinishedRequest)>, Seen) {
+) -> (Vec<(LiveRequest, FinishedRequest)>, Observed) {
     let answers = AnswerVocabulary::Range { first: PROMPT_IDS, span: 50_000 };
     let interner = Interner::new(answers, u64::MAX);
-    let mut driver = Driver::new(cluster.clone(), interner, false, Seen::default())
+    let mut engines = EngineLoop::new(cluster.clone(), interner, false, Observed::default())
         .expect("the fixture is valid");
     let mut demand = Demand::new(load, source, Some(most));
     let mut client = Client { answers: HashMap::new(), quotes };
-    let mut asked: HashMap<u64, Asked> = HashMap::new();
+    let mut live: HashMap<u64, LiveRequest> = HashMap::new();
     let mut ended = Vec::new();
     loop {
-        let event = driver.next_at();
+        let event = engines.next_at();
         let due = demand.next_at();
         if let Some(event) = event.filter(|event| due.is_none_or(|due| *event <= due)) {
             if demand.is_served() {
                 break;
             }
-            driver.advance(event);
+            engines.advance(event);
         } else if let Some(moment) = due {
             // What is due at one moment arrives together.
             while let Some(due) = demand.pop(moment) {
                 let request = due.request;
-                let ids = client.ids(&request.prompt, driver.interner());
-                let ask = Ask {
+                let ids = client.ids(&request.prompt, engines.interner());
+                let new = NewRequest {
                     ids,
                     salt: String::new(),
                     seed: 0,
@@ -165,29 +164,30 @@ fn drive(
                     session: request.session,
                     streams: true,
                 };
-                let taken = driver.submit(due.at, &ask);
-                client.answers.insert(request.output, taken.answer);
-                let it = Asked { id: request.id, slot: due.slot, turn: request.turn, due: due.at };
-                asked.insert(taken.tag(), it);
+                let submitted = engines.submit(due.at, &new);
+                client.answers.insert(request.output, submitted.answer);
+                let it =
+                    LiveRequest { id: request.id, slot: due.slot, turn: request.turn, due: due.at };
+                live.insert(submitted.tag(), it);
             }
         } else {
             break;
         }
-        for (tag, finished) in std::mem::take(&mut driver.watcher_mut().ended) {
-            let it = asked.remove(&tag).expect("what ended was asked");
+        for (tag, finished) in std::mem::take(&mut engines.watcher_mut().ended) {
+            let it = live.remove(&tag).expect("only live requests end");
             assert_eq!(
-                driver.watcher_mut().tokens.remove(&tag).map_or(0, |at| at.len()),
+                engines.watcher_mut().tokens.remove(&tag).map_or(0, |at| at.len()),
                 finished.output_tokens.0 as usize,
-                "every token was told"
+                "every token was reported"
             );
             demand.ended(it.slot, it.turn, finished.ended);
             ended.push((it, finished));
         }
     }
-    assert!(asked.is_empty(), "everything asked was answered");
-    assert_eq!(driver.in_flight(), 0);
-    let seen = std::mem::take(driver.watcher_mut());
-    (ended, seen)
+    assert!(live.is_empty(), "every request ends");
+    assert_eq!(engines.in_flight(), 0);
+    let observed = std::mem::take(engines.watcher_mut());
+    (ended, observed)
 }
 
 fn offloads() -> impl Strategy<Value = Option<OffloadConfig>> {
@@ -222,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn the_driver_decides_what_the_simulator_decides(
+    fn the_engine_loop_decides_as_the_simulator_does(
         offload in offloads(),
         policy in policies(),
         replicas in 1u16..4,
@@ -239,26 +239,26 @@ proptest! {
         let load = Load::Users(Ramp::new(users, Nanos::from_millis(40)));
         let simulated =
             simulate(&config, load.clone(), 120, source(seed, prefixes, turns));
-        let (ended, seen) = drive(&config, load, 120, source(seed, prefixes, turns), true);
-        prop_assert_eq!(seen.steps, simulated.steps);
+        let (ended, observed) = drive(&config, load, 120, source(seed, prefixes, turns), true);
+        prop_assert_eq!(observed.steps, simulated.steps);
         prop_assert_eq!(ended.len(), simulated.requests.len());
-        for ((asked, live), row) in ended.iter().zip(&simulated.requests) {
-            prop_assert_eq!(asked.id, row.request);
-            prop_assert_eq!(asked.due, row.due);
-            prop_assert_eq!(live.prompt_tokens, row.prompt_tokens);
-            prop_assert_eq!(live.output_tokens, row.output_tokens);
-            prop_assert_eq!(Some(live.first_token), row.first_token);
-            prop_assert_eq!(live.ended, row.end);
-            prop_assert_eq!(live.preemptions, row.preemptions);
+        for ((request, finished), row) in ended.iter().zip(&simulated.requests) {
+            prop_assert_eq!(request.id, row.request);
+            prop_assert_eq!(request.due, row.due);
+            prop_assert_eq!(finished.prompt_tokens, row.prompt_tokens);
+            prop_assert_eq!(finished.output_tokens, row.output_tokens);
+            prop_assert_eq!(Some(finished.first_token), row.first_token);
+            prop_assert_eq!(finished.ended, row.end);
+            prop_assert_eq!(finished.preemptions, row.preemptions);
             let cached: Tokens = row.cached_tokens.iter().copied().sum();
-            prop_assert_eq!(live.cached_tokens, cached);
+            prop_assert_eq!(finished.cached_tokens, cached);
         }
     }
 }
 
-/// The comparison above sees a difference of one reused answer.
+/// The comparison above detects a difference of one reused answer.
 #[test]
-fn a_client_that_does_not_quote_answers_is_told_apart() {
+fn a_client_that_does_not_quote_answers_gives_other_passes() {
     let config = cluster(300);
     let load = Load::Users(Ramp::new(4, Nanos::ZERO));
     let simulated = simulate(&config, load.clone(), 60, source(3, 2, 3));

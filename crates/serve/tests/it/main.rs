@@ -3,8 +3,6 @@
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-/// Offload mechanisms whose bytes really move.
-mod carried;
 /// A plain HTTP client, and servers to ask.
 mod client;
 /// Real clients, where they are installed.
@@ -14,6 +12,8 @@ mod fixture;
 mod interner;
 /// The driver against the simulator.
 mod live_equals_simulated;
+/// Offload mechanisms whose bytes really move.
+mod mover;
 /// What is refused, and in which words.
 mod refusals;
 /// Clients that leave, servers that stop.

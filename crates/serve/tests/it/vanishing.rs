@@ -39,7 +39,7 @@ fn clients_that_vanish_at_any_stage_leave_nothing_behind() {
             0 => {}
             1 => stream.write_all(&bytes[..20]).expect("it reads"),
             2 | 3 => stream.write_all(&bytes[..bytes.len() - 10]).expect("it reads"),
-            // Asked, and gone at once or in the middle of the answer.
+            // CheckedRequest, and gone at once or in the middle of the answer.
             4 => {
                 stream.write_all(&bytes).expect("it reads");
                 taste(&mut stream);

@@ -167,13 +167,13 @@ fn banner(of: &Deployment, arm: &Arm, config: &ServeConfig, address: &str) -> St
         "  {} on {}, {} x TP {}, arm {}, {time}; GPU pool {tokens} tokens per replica",
         of.model.name, of.label, of.replicas, of.tensor_parallel, arm.name
     );
-    if let Some(carrier) = &config.carrier {
+    if let Some(mover) = &config.mover {
         let _ = writeln!(
             out,
             "  real bytes: {} per chunk of {} tokens, {:.4} of the model's",
-            Bytes(carrier.block_bytes as u64),
-            carrier.chunk_tokens,
-            carrier.byte_scale
+            Bytes(mover.block_bytes as u64),
+            mover.chunk_tokens,
+            mover.byte_scale
         );
     }
     if let Some((publisher, _)) = &config.kv_events {

@@ -1,42 +1,40 @@
-//! What the driver tells a response: how many tokens are due, and how it ended.
+//! The progress of a request, shared with its response: tokens due, and how it ended.
 //!
-//! No text goes through here. A token is a function of its answer and its number, so a response
-//! makes its frames itself when its peer is ready to take them: a slow reader costs one counter,
-//! not a queue, and gets what it missed in one piece.
+//! There is no text here. A token is a function of its answer and its index, so a response makes
+//! its frames when its client can take them: a slow client costs one counter, not a queue.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-/// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum Status {
     Running,
-    /// All its tokens are due.
+    /// All tokens are due.
     Done,
     Refused,
 }
 
-/// One request, seen from its response. Shared between driver and response on one thread.
+/// Shared between engine loop and response, on one thread.
 #[derive(Debug)]
-pub(crate) struct Flow {
-    /// Names the request in the driver.
+pub(crate) struct RequestOutput {
+    /// Tag in the request table.
     pub(crate) tag: Cell<u64>,
     due: Cell<u32>,
     cached: Cell<u32>,
-    progress: Cell<Progress>,
+    status: Cell<Status>,
     refusal: RefCell<String>,
-    /// Whether the response wants to hear of each token, or of the end alone.
+    /// Wake the response at each token, not only at the end.
     streams: bool,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Flow {
-    pub(super) fn new(streams: bool) -> Self {
+impl RequestOutput {
+    pub(crate) fn new(streams: bool) -> Self {
         Self {
             tag: Cell::new(u64::MAX),
             due: Cell::new(0),
             cached: Cell::new(0),
-            progress: Cell::new(Progress::Running),
+            status: Cell::new(Status::Running),
             refusal: RefCell::default(),
             streams,
             waker: RefCell::default(),
@@ -53,8 +51,8 @@ impl Flow {
         self.cached.get()
     }
 
-    pub(crate) fn progress(&self) -> Progress {
-        self.progress.get()
+    pub(crate) fn status(&self) -> Status {
+        self.status.get()
     }
 
     /// Why the engine refused it.
@@ -62,12 +60,12 @@ impl Flow {
         self.refusal.borrow().clone()
     }
 
-    /// Asks to be woken at the next token or at the end.
+    /// Wakes `waker` at the next token or at the end.
     pub(crate) fn register(&self, waker: &Waker) {
-        let mut own = self.waker.borrow_mut();
-        match &*own {
+        let mut registered = self.waker.borrow_mut();
+        match &*registered {
             Some(known) if known.will_wake(waker) => {}
-            _ => *own = Some(waker.clone()),
+            _ => *registered = Some(waker.clone()),
         }
     }
 
@@ -83,13 +81,13 @@ impl Flow {
     }
 
     pub(super) fn finish(&self) {
-        self.progress.set(Progress::Done);
+        self.status.set(Status::Done);
         self.wake();
     }
 
     pub(super) fn refuse(&self, why: String) {
         *self.refusal.borrow_mut() = why;
-        self.progress.set(Progress::Refused);
+        self.status.set(Status::Refused);
         self.wake();
     }
 

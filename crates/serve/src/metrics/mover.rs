@@ -1,8 +1,7 @@
-//! What vLLM's page does not have: the tiers that really hold bytes, and what went wrong with them.
-//! Bytes are those that were moved, after scaling.
+//! Families beside vLLM's: real tiers and their failures. Bytes are the bytes moved, after scaling.
 
 use super::page::{Family, Labels, Page};
-use crate::carrier::{CarrierState, TierState, fault_names};
+use crate::mover::{MoverState, TierState, fault_names};
 
 const fn family(name: &'static str, help: &'static str) -> Family {
     Family { name, help }
@@ -14,12 +13,12 @@ const BLOCKS: Family = family("weir_tier_blocks", "Blocks, by what became of the
 const BYTES: Family = family("weir_tier_bytes", "Bytes moved to (store) and from (load) the tier.");
 const SECONDS: Family = family("weir_tier_seconds", "Time in transfers, over all workers.");
 const FAULTS: Family = family("weir_tier_faults", "Blocks and calls that failed, by cause.");
-const CARRIER: Family = family("weir_carrier_events", "What went wrong on the way to the tiers.");
+const MOVER_EVENTS: Family =
+    family("weir_carrier_events", "What went wrong on the way to the tiers.");
 
 type Figures = fn(&TierState, u64) -> Vec<(&'static str, f64)>;
 
-/// The families of the carrier, as a page of their own.
-pub(crate) fn page(state: &CarrierState, created: f64) -> String {
+pub(crate) fn page(state: &MoverState, created: f64) -> String {
     let mut page = Page::new(created);
     page.gauge(BYTE_SCALE, vec![(Labels::new(), state.byte_scale)]);
     page.gauge(BLOCK_BYTES, vec![(Labels::new(), state.block_bytes as f64)]);
@@ -30,16 +29,16 @@ pub(crate) fn page(state: &CarrierState, created: f64) -> String {
     let events = [
         ("failed_load", state.failed_loads),
         ("failed_store", state.failed_stores),
-        ("turned_away_store", state.turned_away),
-        ("unnamed", state.unnamed),
-        ("wrong_block", state.wrong),
+        ("turned_away_store", state.rejected_stores),
+        ("unnamed", state.unknown_tokens),
+        ("wrong_block", state.wrong_blocks),
     ];
     let labelled = |(event, count): (&str, u64)| (vec![("event", event.to_owned())], count as f64);
-    page.counter(CARRIER, events.into_iter().map(labelled).collect());
+    page.counter(MOVER_EVENTS, events.into_iter().map(labelled).collect());
     page.finish()
 }
 
-fn by_tier(state: &CarrierState, label: &'static str, of: Figures) -> Vec<(Labels, f64)> {
+fn by_tier(state: &MoverState, label: &'static str, of: Figures) -> Vec<(Labels, f64)> {
     let mut series = Vec::new();
     for tier in &state.tiers {
         for (name, value) in of(tier, state.block_bytes) {

@@ -1,10 +1,9 @@
-//! The bytes of a chunk, made from its name: whoever loads them can tell whether they are right.
+//! The bytes of a chunk, derived from its hash, so that a load can check them.
 //!
-//! There is no GPU whose memory could be copied, so the content is made where it would be read. A
-//! page of 4 KiB begins with a stamp of the chunk's name and the page's number, and the rest stays
-//! what the block had at the start: making and checking a block touches every page and costs a
-//! hundredth of copying it, so what is timed is the tiers' work. Checksums over whole blocks are
-//! the tiers' own.
+//! There is no GPU memory to copy. Each page of 4 KiB begins with a stamp of the chunk's hash and
+//! the page's number; the rest of the block stays as it is. Making and checking a block touches
+//! every page and costs a hundredth of a copy, so the time measured is the tiers'. The tiers have
+//! their own checksums over whole blocks.
 
 use weir_store::ChunkHash;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -6,16 +6,13 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-/// A request that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    /// What failed, on what, and what would do.
     pub(crate) message: String,
     /// vLLM's word for the kind of error.
     pub(crate) kind: &'static str,
-    /// The field it is about.
     pub(crate) param: Option<String>,
 }
 
@@ -33,7 +30,6 @@ struct Inner<'a> {
 }
 
 impl ApiError {
-    /// A request that the engine's own checks refuse.
     pub(crate) fn bad_request(message: impl Into<String>, param: Option<&str>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -43,14 +39,14 @@ impl ApiError {
         }
     }
 
-    /// The same with the field and its value in the message, as vLLM adds them.
+    /// With the field and its value in the message, as vLLM adds them.
     pub(crate) fn value(message: impl Into<String>, param: &str, value: &impl ToString) -> Self {
         let message = message.into();
         let text = format!("{message} (parameter={param}, value={})", value.to_string());
         Self::bad_request(text, Some(param))
     }
 
-    /// A body that does not have the right shape: one line per fault, as pydantic's are printed.
+    /// A body of the wrong shape: one line per fault, as pydantic prints them.
     pub(crate) fn invalid(faults: &[Fault]) -> Self {
         let noun = if faults.len() == 1 { "error" } else { "errors" };
         let mut message = format!("{} validation {noun}:", faults.len());
@@ -78,7 +74,6 @@ impl ApiError {
         }
     }
 
-    /// A body longer than the server takes.
     pub(crate) fn too_large(limit: usize) -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -88,18 +83,16 @@ impl ApiError {
         }
     }
 
-    /// The server is going away.
     pub(crate) fn stopping() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            message: "the server is shutting down; ask another one".to_owned(),
+            message: "the server is shutting down; use another one".to_owned(),
             kind: "ServiceUnavailableError",
             param: None,
         }
     }
 
-    /// A tier that could not be emptied.
-    pub(crate) fn tier(error: &weir_store::TierError) -> Self {
+    pub(crate) fn not_emptied(error: &weir_store::TierError) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             message: format!("the caches are not all empty: {error}"),
@@ -123,9 +116,8 @@ impl ApiError {
     }
 }
 
-/// Serializes a value that cannot fail to be: structs of strings and numbers.
 pub(crate) fn json_bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("strings, numbers and lists of them have a JSON form")
+    serde_json::to_vec(value).expect("strings, numbers and lists of them can be serialized")
 }
 
 pub(crate) fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
@@ -136,18 +128,17 @@ pub(crate) fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Full<
     response
 }
 
-/// What Starlette says of routes, methods and bodies before vLLM is asked.
+/// Starlette's errors of routes, methods and bodies, before vLLM's own checks.
 pub(crate) fn detail(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     json_response(status, json_bytes(&serde_json::json!({ "detail": text })))
 }
 
-/// One fault of a body's shape, in pydantic's terms.
+/// A fault of a body's shape, in pydantic's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: &'static str,
     pub(crate) place: String,
     pub(crate) message: String,
-    /// The offending value, or what it is.
     pub(crate) input: String,
 }
 
@@ -172,7 +163,7 @@ impl Fault {
     }
 }
 
-/// A value in a message: containers by their size, texts cut.
+/// A value in a message: the size of a container, a text cut to a limit.
 pub(crate) fn described(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {

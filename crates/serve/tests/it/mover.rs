@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_engine::{ChunkBytes, Mechanism, OffloadConfig};
 use weir_model::TierKind;
-use weir_serve::carrier::{BATCH, CarrierConfig};
+use weir_serve::mover::{BATCH, MoverConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
 use weir_store::memory::{MemoryOptions, MemoryTier};
 use weir_store::{
@@ -114,7 +114,7 @@ fn serve(
     let mut config: ServeConfig = config(TimeMode::Instant);
     config.cluster.engine.blocks = 200;
     config.cluster.replicas = local.len() as u16;
-    config.carrier = Some(CarrierConfig {
+    config.mover = Some(MoverConfig {
         chunk_tokens: offload.chunk_tokens,
         block_bytes: BLOCK_BYTES,
         byte_scale: 1.0,

@@ -1,37 +1,35 @@
-//! The line in front of the workers: what requests wait for goes first.
+//! The job queue of the workers: first the jobs for which requests wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::Job;
 
-/// Stores that may wait. More are turned away: a mechanism that cannot keep up has no memory to
-/// hold what it would store later.
+/// Longest queue of stores: a mechanism that cannot keep up has no memory to buffer more.
 const MOST_STORES: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Waiting {
     urgent: VecDeque<Job>,
-    /// Stores, and chunks to let go of, in order.
+    /// Stores and removals, in order.
     stores: VecDeque<Job>,
     closed: bool,
 }
 
-/// See the module's header.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct JobQueue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
-impl Line {
-    /// Puts a lookup or a load in line. There are no more of them than requests in flight.
-    pub(super) fn urgent(&self, job: Job) {
+impl JobQueue {
+    /// Queues a lookup or a load. They are bounded by the requests in flight.
+    pub(super) fn push_urgent(&self, job: Job) {
         self.change(|waiting| waiting.urgent.push_back(job));
     }
 
-    /// Puts a store in line; false when too many wait.
-    pub(super) fn store(&self, job: Job) -> bool {
+    /// False when the queue of stores is full.
+    pub(super) fn push_store(&self, job: Job) -> bool {
         self.change(|waiting| {
             let room = waiting.stores.len() < MOST_STORES;
             if room {
@@ -41,12 +39,12 @@ impl Line {
         })
     }
 
-    /// Puts the dropping of chunks in line, behind the stores that may have brought them.
-    pub(super) fn release(&self, job: Job) {
+    /// Queues a removal of chunks behind the stores that may have written them.
+    pub(super) fn push_removal(&self, job: Job) {
         self.change(|waiting| waiting.stores.push_back(job));
     }
 
-    /// The next job, as soon as there is one; nothing once the line is closed.
+    /// Waits for the next job; `None` once the queue is closed.
     pub(super) fn next(&self) -> Option<Job> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -61,15 +59,15 @@ impl Line {
         }
     }
 
-    /// Sends everybody home; what waits is not done.
+    /// Ends the workers; queued jobs are dropped.
     pub(super) fn close(&self) {
         self.change(|waiting| waiting.closed = true);
         self.changed.notify_all();
     }
 
-    fn change<T>(&self, how: impl FnOnce(&mut Waiting) -> T) -> T {
+    fn change<T>(&self, apply: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = how(&mut waiting);
+        let result = apply(&mut waiting);
         drop(waiting);
         self.changed.notify_one();
         result

@@ -11,65 +11,66 @@ use weir_model::block::{BlockHasher, ServerHasher};
 use weir_store::slab::Block;
 use weir_store::{ChunkHash, Fetched, Get, Put, Stored, Tier};
 
-use super::line::Line;
-use super::{BATCH, CarrierConfig, Chunks, Done, Job, Tally, Task, payload};
+use super::queue::JobQueue;
+use super::{BATCH, Chunks, Completion, Job, MoverConfig, MoverCounters, Task, payload};
 
-/// Keys that one lookup asks for at once. A lookup stops at the first chunk that is not there, so
-/// more would mostly be asked in vain.
-const KEYS: usize = 32;
+/// Keys per call of a lookup. It stops at the first missing chunk, so more keys would mostly be
+/// useless.
+const LOOKUP_KEYS: usize = 32;
 
 pub(super) struct Worker {
-    config: Arc<CarrierConfig>,
-    tally: Arc<Tally>,
-    done: UnboundedSender<Done>,
+    config: Arc<MoverConfig>,
+    counters: Arc<MoverCounters>,
+    done: UnboundedSender<Completion>,
     hasher: ServerHasher,
-    /// Stand-in GPU memory: what is stored is made here, what is loaded arrives here.
+    /// Stand-in GPU memory: source of stores, destination of loads.
     blocks: Vec<Block>,
     keys: Vec<ChunkHash>,
 }
 
 impl Worker {
     pub(super) fn new(
-        config: Arc<CarrierConfig>,
-        tally: Arc<Tally>,
-        done: UnboundedSender<Done>,
+        config: Arc<MoverConfig>,
+        counters: Arc<MoverCounters>,
+        done: UnboundedSender<Completion>,
         blocks: Vec<Block>,
     ) -> Self {
-        Self { config, tally, done, hasher: ServerHasher::new(), blocks, keys: Vec::new() }
+        Self { config, counters, done, hasher: ServerHasher::new(), blocks, keys: Vec::new() }
     }
 
-    /// Works until the line is closed.
-    pub(super) fn run(mut self, line: &Line) {
-        while let Some(job) = line.next() {
-            self.name(&job.chunks);
-            let done = match job.task {
-                Task::Move { id, kind, tier } => {
-                    let outcome = self.carry(&job, kind, tier);
-                    Some(Done::Transfer { replica: job.replica, id, outcome })
+    /// Runs until the queue is closed.
+    pub(super) fn run(mut self, queue: &JobQueue) {
+        while let Some(job) = queue.next() {
+            self.hash_keys(&job.chunks);
+            let completion = match job.task {
+                Task::Transfer { id, kind, tier } => {
+                    let outcome = self.transfer(&job, kind, tier);
+                    Some(Completion::Transfer { replica: job.replica, id, outcome })
                 }
-                Task::Look { slot } => Some(Done::Lookup {
+                Task::Lookup { slot } => Some(Completion::Lookup {
                     replica: job.replica,
                     slot,
                     from_chunk: job.chunks.from,
-                    found: self.look(),
+                    found: self.lookup(),
                 }),
-                Task::Let { tier } => {
+                Task::Remove { tier } => {
                     if let Some(tier) = self.tier(job.replica, tier) {
-                        // A chunk that stays is one that the tier evicts by itself later.
+                        // The tier evicts a chunk that stays by itself later.
                         let _ = tier.remove(&self.keys, self.deadline());
                     }
                     None
                 }
             };
-            if let Some(done) = done {
-                // Nobody listens any more when the server ends.
-                let _ = self.done.send(done);
+            if let Some(completion) = completion {
+                // The receiver is gone when the server ends.
+                let _ = self.done.send(completion);
             }
         }
     }
 
-    /// The names of the chunks of a job, by the chain of LMCache's server. A salt changes them all.
-    fn name(&mut self, chunks: &Chunks) {
+    /// Fills `keys` with the job's chunk hashes, by the chain of LMCache's server. A salt changes
+    /// them all.
+    fn hash_keys(&mut self, chunks: &Chunks) {
         let tokens = self.config.chunk_tokens as usize;
         let mut parent = self.hasher.root();
         if !chunks.salt.is_empty() {
@@ -92,24 +93,24 @@ impl Worker {
         Instant::now() + self.config.deadline
     }
 
-    fn carry(&mut self, job: &Job, kind: TransferKind, tier: TierKind) -> TransferOutcome {
-        let Some(place) = self.tier(job.replica, tier) else { return TransferOutcome::Failed };
+    fn transfer(&mut self, job: &Job, kind: TransferKind, tier: TierKind) -> TransferOutcome {
+        let Some(target) = self.tier(job.replica, tier) else { return TransferOutcome::Failed };
         let start = Instant::now();
         let copies_to = (self.config.keeps_copies_of == Some(tier))
             .then(|| self.config.local.get(usize::from(job.replica))?.first().cloned())
             .flatten();
-        let arrived = match kind {
-            TransferKind::Store => self.store(place.as_ref()),
-            TransferKind::Load => self.load(place.as_ref(), copies_to.as_deref()),
+        let complete = match kind {
+            TransferKind::Store => self.store(target.as_ref()),
+            TransferKind::Load => self.load(target.as_ref(), copies_to.as_deref()),
         };
         let took = start.elapsed().as_nanos() as u64;
         let (nanos, failed) = match kind {
-            TransferKind::Store => (&self.tally.store_nanos, &self.tally.failed_stores),
-            TransferKind::Load => (&self.tally.load_nanos, &self.tally.failed_loads),
+            TransferKind::Store => (&self.counters.store_nanos, &self.counters.failed_stores),
+            TransferKind::Load => (&self.counters.load_nanos, &self.counters.failed_loads),
         };
         nanos[tier.index()].fetch_add(took, Ordering::Relaxed);
-        failed.fetch_add(u64::from(!arrived), Ordering::Relaxed);
-        if arrived { TransferOutcome::Ok } else { TransferOutcome::Failed }
+        failed.fetch_add(u64::from(!complete), Ordering::Relaxed);
+        if complete { TransferOutcome::Ok } else { TransferOutcome::Failed }
     }
 
     /// Whether all chunks are in the tier now.
@@ -123,7 +124,7 @@ impl Worker {
         })
     }
 
-    /// Whether all chunks came, with their own bytes.
+    /// Whether all chunks were loaded, with the right bytes.
     fn load(&mut self, tier: &dyn Tier, copies_to: Option<&dyn Tier>) -> bool {
         let deadline = self.deadline();
         self.keys.chunks(BATCH).all(|keys| {
@@ -138,33 +139,33 @@ impl Worker {
             }
             let right = |(key, block): (&ChunkHash, &Block)| payload::holds(*key, block);
             let wrong = keys.iter().zip(&self.blocks).filter(|it| !right(*it)).count();
-            self.tally.wrong.fetch_add(wrong as u64, Ordering::Relaxed);
+            self.counters.wrong_blocks.fetch_add(wrong as u64, Ordering::Relaxed);
             if wrong > 0 {
                 return false;
             }
             if let Some(nearest) = copies_to {
-                // Without room there the chunk is read from the store again.
+                // If it is full, the next load reads the chunk from the store again.
                 put(nearest, keys, &self.blocks, deadline);
             }
             true
         })
     }
 
-    /// How many of the chunks the store has, from the first on.
-    fn look(&self) -> u32 {
+    /// Consecutive chunks that the store has, from the first key on.
+    fn lookup(&self) -> u32 {
         let Some(store) = &self.config.store else { return 0 };
         let deadline = self.deadline();
         let mut found = 0;
-        for keys in self.keys.chunks(KEYS) {
-            let mut present = [false; KEYS];
+        for keys in self.keys.chunks(LOOKUP_KEYS) {
+            let mut present = [false; LOOKUP_KEYS];
             let present = &mut present[..keys.len()];
-            // A store that does not answer has nothing; it counts its faults itself.
+            // A failed store has no chunks; the tier counts its faults.
             if store.contains(keys, deadline, present).is_err() {
                 break;
             }
-            let here = present.iter().take_while(|it| **it).count();
-            found += here as u32;
-            if here < keys.len() {
+            let hits = present.iter().take_while(|it| **it).count();
+            found += hits as u32;
+            if hits < keys.len() {
                 break;
             }
         }

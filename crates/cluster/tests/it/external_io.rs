@@ -1,35 +1,35 @@
-//! A caller that moves bytes itself: with the links' own times it gets the model's world, and what
-//! fails is computed instead.
+//! A caller that does the I/O: with the link model's times the results equal the model's, and
+//! failed loads are computed instead.
 
 use proptest::prelude::*;
-use weir_cluster::{Cluster, ClusterConfig, Errand};
+use weir_cluster::{Cluster, ClusterConfig, IoRequest};
 use weir_engine::{LoadMode, OffloadConfig, TransferKind, TransferOutcome};
 use weir_model::{Nanos, TierKind};
 use weir_tier::link::{Direction, Link};
 
 use crate::fixture::{Log, config, lmcache, native, request};
 
-/// Carries out errands by the model of the host link.
-struct Carrier {
+/// Completes I/O requests by the model of the host link.
+struct HostMover {
     link: Link,
     /// Loads that fail: every so many of them, none for zero.
     fails_every: u32,
     loads: u32,
     dropped_chunks: u64,
-    errands: Vec<Errand>,
+    io_requests: Vec<IoRequest>,
 }
 
-impl Carrier {
+impl HostMover {
     fn new(offload: &OffloadConfig, fails_every: u32) -> Self {
         let link = Link::new(offload.tiers[0].link.clone());
-        Self { link, fails_every, loads: 0, dropped_chunks: 0, errands: Vec::new() }
+        Self { link, fails_every, loads: 0, dropped_chunks: 0, io_requests: Vec::new() }
     }
 
-    fn carry(&mut self, now: Nanos, cluster: &mut Cluster) {
-        cluster.take_errands(&mut self.errands);
-        for errand in self.errands.drain(..) {
-            match errand {
-                Errand::Transfer { replica, transfer } => {
+    fn handle(&mut self, now: Nanos, cluster: &mut Cluster) {
+        cluster.take_io_requests(&mut self.io_requests);
+        for request in self.io_requests.drain(..) {
+            match request {
+                IoRequest::Transfer { replica, transfer } => {
                     let direction = match transfer.kind {
                         TransferKind::Store => Direction::Write,
                         TransferKind::Load => Direction::Read,
@@ -42,10 +42,10 @@ impl Carrier {
                     let outcome = if fails { TransferOutcome::Failed } else { TransferOutcome::Ok };
                     cluster.transfer_done(done, replica, transfer.id, outcome);
                 }
-                Errand::Lookup { .. } => unreachable!("there is no store"),
-                Errand::Drop { tier, gone, .. } => {
+                IoRequest::Lookup { .. } => unreachable!("there is no store"),
+                IoRequest::Drop { tier, eviction, .. } => {
                     assert_eq!(tier, TierKind::Host);
-                    self.dropped_chunks += u64::from(gone.to_chunk - gone.from_chunk);
+                    self.dropped_chunks += u64::from(eviction.to_chunk - eviction.from_chunk);
                 }
             }
         }
@@ -56,19 +56,19 @@ impl Carrier {
 fn run(
     config: &ClusterConfig,
     asks: &[(u64, u32, u64)],
-    mut carrier: Option<&mut Carrier>,
+    mut mover: Option<&mut HostMover>,
 ) -> (Log, Cluster) {
     let mut cluster = Cluster::new(config.clone()).expect("the fixture is valid");
-    if carrier.is_some() {
-        cluster.carry();
+    if mover.is_some() {
+        cluster.use_external_io();
     }
     let mut log = Log::default();
     let mut now = Nanos::ZERO;
     let mut settle = |cluster: &mut Cluster, log: &mut Log, until: Nanos| {
         while let Some(at) = cluster.next_at().filter(|at| *at <= until) {
             cluster.step(log);
-            if let Some(carrier) = carrier.as_deref_mut() {
-                carrier.carry(at, cluster);
+            if let Some(mover) = mover.as_deref_mut() {
+                mover.handle(at, cluster);
             }
         }
     };
@@ -87,7 +87,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_carrier_with_the_links_times_is_the_model(
+    fn a_mover_with_the_link_models_times_gives_the_models_results(
         asks in prop::collection::vec((0u64..5, 1u32..200, 0u64..60), 1..40),
         blocks in 40u32..120,
         host_tokens in 200u64..3000,
@@ -101,22 +101,22 @@ proptest! {
         };
         config.offload = Some(offload.clone());
         let (modelled, of_model) = run(&config, &asks, None);
-        let mut carrier = Carrier::new(&offload, 0);
-        let (carried, of_carrier) = run(&config, &asks, Some(&mut carrier));
-        prop_assert_eq!(&carried.requests, &modelled.requests);
-        prop_assert_eq!(&carried.steps, &modelled.steps);
+        let mut mover = HostMover::new(&offload, 0);
+        let (moved, of_mover) = run(&config, &asks, Some(&mut mover));
+        prop_assert_eq!(&moved.requests, &modelled.requests);
+        prop_assert_eq!(&moved.steps, &modelled.steps);
         let last = |cluster: &Cluster| {
             let replica = cluster.replicas().next().expect("one replica");
             let cache = replica.engine().offload().and_then(|it| it.cache(TierKind::Host));
             (replica.counters(), cache.map(|cache| (cache.used(), cache.evicted())))
         };
-        prop_assert_eq!(last(&of_carrier), last(&of_model));
-        let (_, cache) = last(&of_carrier);
-        prop_assert_eq!(cache.map(|(_, evicted)| evicted), Some(carrier.dropped_chunks));
+        prop_assert_eq!(last(&of_mover), last(&of_model));
+        let (_, cache) = last(&of_mover);
+        prop_assert_eq!(cache.map(|(_, evicted)| evicted), Some(mover.dropped_chunks));
     }
 
     #[test]
-    fn loads_that_fail_are_computed_and_are_no_hits(
+    fn failed_loads_are_computed_and_are_not_hits(
         asks in prop::collection::vec((0u64..3, 1u32..200, 0u64..60), 1..40),
         in_pass in any::<bool>(),
     ) {
@@ -127,10 +127,10 @@ proptest! {
             native(4000)
         };
         config.offload = Some(offload.clone());
-        let mut carrier = Carrier::new(&offload, 1);
-        let (log, cluster) = run(&config, &asks, Some(&mut carrier));
+        let mut mover = HostMover::new(&offload, 1);
+        let (log, cluster) = run(&config, &asks, Some(&mut mover));
         prop_assert_eq!(log.requests.len(), asks.len());
-        prop_assert!(log.requests.values().all(|told| told.tokens == 12));
+        prop_assert!(log.requests.values().all(|request| request.tokens == 12));
         let counters = cluster.replicas().next().expect("one replica").counters();
         prop_assert_eq!(counters.tier_hit_tokens[TierKind::Host.index()], 0);
         prop_assert_eq!(counters.loaded_bytes, 0);

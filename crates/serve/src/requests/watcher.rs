@@ -1,4 +1,4 @@
-//! Who else looks on: metrics and KV events in the server, recorders in tests.
+//! Callbacks of the request table: metrics and KV events in the server, recorders in tests.
 
 use weir_engine::Transfer;
 use weir_model::{KvEvent, Nanos, StepRow, Tokens};
@@ -6,10 +6,10 @@ use weir_model::{KvEvent, Nanos, StepRow, Tokens};
 use crate::metrics::FinishedRequest;
 use crate::token_ids::TokenIds;
 
-/// Sees what the cluster does, with what only the driver knows beside it.
+/// What the cluster's observer gets, with the facts of the live request.
 pub trait Watcher {
-    /// A request's first token came, `waited` after its arrival. `cached` prompt tokens came from
-    /// each tier.
+    /// `waited`: since the arrival. `cached`: prompt tokens from each tier, indexed by
+    /// [`weir_model::TierKind::index`].
     fn first_token(
         &mut self,
         _replica: u16,
@@ -19,18 +19,14 @@ pub trait Watcher {
     ) {
     }
 
-    /// A request's token came: the driver's name for the request.
     fn token(&mut self, _at: Nanos, _tag: u64) {}
 
     fn pass(&mut self, _step: &StepRow) {}
 
-    /// A request has ended, `tag` being the driver's name for it.
     fn ended(&mut self, _tag: u64, _replica: u16, _request: &FinishedRequest) {}
 
-    /// A transfer between GPU and tier has ended.
     fn transferred(&mut self, _replica: u16, _transfer: &Transfer) {}
 
-    /// An engine's cache changed.
     fn kv_event(&mut self, _at: Nanos, _replica: u16, _event: &KvEvent, _tokens: &dyn TokenIds) {}
 }
 

@@ -1,26 +1,22 @@
 //! The HTTP interface: vLLM's routes, bodies and errors.
 //!
-//! The two generation routes are answered here, on the thread that owns the driver; all others are
-//! axum's. Bodies are read whole, within a limit, before anything is done.
+//! The two generation routes are handled here, on the server's thread; axum handles all others. A
+//! body is read as a whole, within a limit, before it is checked.
 
-mod asked;
 mod body;
 mod control;
 mod error;
 mod exchange;
-mod facts;
-mod fields;
-mod frames;
-mod prompt;
-mod render;
-mod reply;
-mod stream;
-mod whole;
+mod request;
+mod response;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use axum::Router;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -28,23 +24,19 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::service::TowerToHyperService;
 
-use self::asked::Api;
-use self::body::{Body, BodyError};
-pub(crate) use self::control::{Desk, router};
+use self::body::{Body, BodyError, PromptField};
+pub(crate) use self::control::{ControlState, router};
 use self::error::{ApiError, Fault, detail, json_response};
 use self::exchange::Exchange;
-pub(crate) use self::facts::Facts;
-use self::prompt::PromptField;
-pub(crate) use self::reply::Reply;
-use self::stream::TokenStream;
-use crate::house::House;
+use self::request::Api;
+use self::response::TokenStream;
+use crate::state::ServerState;
 
 const X_REQUEST_ID: &str = "x-request-id";
 const X_SESSION_ID: &str = "x-session-id";
 
-/// Answers one HTTP request.
 pub(crate) async fn answer(
-    house: Rc<House>,
+    state: Rc<ServerState>,
     control: TowerToHyperService<Router>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
@@ -61,25 +53,25 @@ pub(crate) async fn answer(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Ok(response.map(Reply::Whole));
     }
-    Ok(match generate(&house, api, request).await {
+    Ok(match generate(&state, api, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.map(Reply::Whole),
     })
 }
 
 async fn generate(
-    house: &Rc<House>,
+    state: &Rc<ServerState>,
     api: Api,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Response<Full<Bytes>>> {
     let refuse = |error: ApiError| error.response();
-    if house.is_stopping() {
+    if state.is_stopping() {
         return Err(ApiError::stopping().response());
     }
     check_content_type(request.headers()).map_err(refuse)?;
     let (head, incoming) = request.into_parts();
-    let facts = &house.facts;
-    let bytes = read(incoming, facts.body_limit).await?;
+    let info = &state.info;
+    let bytes = read(incoming, info.body_limit).await?;
     let body = Body::read(&bytes).map_err(|error| match error {
         BodyError::Api(error) => error.response(),
         BodyError::NotText => {
@@ -88,15 +80,15 @@ async fn generate(
     })?;
     drop(bytes);
     let checked = match api {
-        Api::Completions => asked::completion(body, facts),
-        Api::Chat => asked::chat(&body, facts),
+        Api::Completions => request::completion(body, info),
+        Api::Chat => request::chat(&body, info),
     };
-    let mut asked = checked.map_err(refuse)?;
+    let mut checked = checked.map_err(refuse)?;
     if let Some(session) = header(&head.headers, X_SESSION_ID) {
-        asked.session.get_or_insert(xxhash_rust::xxh3::xxh3_64(session.as_bytes()));
+        checked.session.get_or_insert(xxhash_rust::xxh3::xxh3_64(session.as_bytes()));
     }
     let id = header(&head.headers, X_REQUEST_ID);
-    let exchange = Exchange::start(house, asked, id).map_err(refuse)?;
+    let exchange = Exchange::start(state, checked, id).map_err(refuse)?;
     if exchange.options.stream {
         let mut response = Response::new(Reply::Stream(TokenStream::new(exchange)));
         let stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -104,7 +96,7 @@ async fn generate(
         return Ok(response);
     }
     exchange.ended().await.map_err(refuse)?;
-    let body = whole::answer(&exchange);
+    let body = response::answer(&exchange);
     Ok(json_response(StatusCode::OK, body).map(Reply::Whole))
 }
 
@@ -113,19 +105,19 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 async fn read(incoming: Incoming, limit: usize) -> Result<Bytes, Response<Full<Bytes>>> {
-    let length = hyper::body::Body::size_hint(&incoming).lower();
+    let length = HttpBody::size_hint(&incoming).lower();
     if length > limit as u64 {
         return Err(ApiError::too_large(limit).response());
     }
     match Limited::new(incoming, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit).response()),
-        // The peer broke off in the middle of its body: nobody will read this.
+        // The client disconnected while sending its body: nobody reads this response.
         Err(_) => Err(detail(StatusCode::BAD_REQUEST, "There was an error parsing the body")),
     }
 }
 
-/// vLLM reads JSON only when it is called JSON.
+/// vLLM reads a body only with the content type of JSON.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
     let media = given.split(';').next().unwrap_or_default().trim();
@@ -142,7 +134,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     })
 }
 
-/// The text of a prompt that must be one text.
+/// A prompt that must be one string.
 fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
     match prompt {
         PromptField::Text(text) => Ok(text),
@@ -151,6 +143,47 @@ fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
             let message = "Input should be a valid string";
             let list = serde_json::Value::Array(Vec::new());
             Err(ApiError::invalid(&[Fault::new("string_type", "body.prompt", message, &list)]))
+        }
+    }
+}
+
+/// The body of any response.
+pub(crate) enum Reply {
+    Whole(Full<Bytes>),
+    Stream(TokenStream),
+    Control(axum::body::Body),
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl HttpBody for Reply {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Stream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Control(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+            Self::Control(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+            Self::Control(body) => body.size_hint(),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Carries real bytes for the offload mechanism: the cluster decides what moves, threads here move
-//! it between stand-in GPU memory and tiers (`weir-store`), and the cluster hears how it ended.
+//! Real I/O for the offload mechanism. The cluster decides what moves, worker threads move it
+//! between stand-in GPU memory and tiers (`weir-store`), and the cluster gets the outcomes.
 //!
-//! The server's thread does no more than resolve token ids and put a job in line; names are hashed
-//! and bytes are moved by workers. Lookups and loads, for which requests wait, go before stores.
-//! What waits is bounded: stores beyond that are turned away, as a mechanism without memory would.
+//! The server's thread only resolves token ids and queues jobs; workers hash names and move bytes.
+//! Lookups and loads go first, because requests wait for them. The queue of stores is bounded: more
+//! are rejected, as by a mechanism without free buffers.
 
-mod line;
 mod payload;
+mod queue;
 mod worker;
 
 use std::fmt;
@@ -16,47 +16,46 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use weir_cluster::Errand;
+use weir_cluster::IoRequest;
 use weir_engine::{Slot, Transfer, TransferId, TransferKind, TransferOutcome};
 use weir_model::{Piece, Prompt, TierKind, Tokens};
 use weir_store::{Fault, Slab, Tier, TierCounters, TierError};
 
-use self::line::Line;
+use self::queue::JobQueue;
 use self::worker::Worker;
 use crate::config::ServeError;
 use crate::token_ids::TokenIds;
 
-/// Blocks that a worker moves at once: what pipelining and queue depth have to work with.
+/// Blocks per call of a tier: the pipeline depth of a worker.
 pub const BATCH: usize = 8;
 /// Longest time to empty all tiers.
-const CLEARING: Duration = Duration::from_secs(30);
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The tiers of a cluster, and how bytes are moved there.
 #[derive(Clone)]
-pub struct CarrierConfig {
+pub struct MoverConfig {
     pub chunk_tokens: u32,
-    /// Bytes that are moved for a chunk; the same in all tiers.
+    /// Bytes moved per chunk; equal in all tiers.
     pub block_bytes: usize,
-    /// What was taken off the model's real bytes to get there: 1 for none.
+    /// Bytes moved per byte of the model's KV; 1 without scaling.
     pub byte_scale: f64,
     /// Host memory and disk of each replica, nearest first.
     pub local: Vec<Vec<Arc<dyn Tier>>>,
-    /// The store that all replicas share.
+    /// Shared by all replicas.
     pub store: Option<Arc<dyn Tier>>,
-    /// Keep in the nearest tier what was loaded from this one: from the disk as vLLM's tiering
-    /// does, or from the store as LMCache does.
+    /// Copy what is loaded from this tier to the nearest one: from the disk as vLLM's tiering does,
+    /// or from the store as LMCache does.
     pub keeps_copies_of: Option<TierKind>,
-    /// Threads that move bytes.
+    /// Worker threads.
     pub workers: usize,
-    /// Where bytes are on their way: [`BATCH`] blocks of `block_bytes` for each worker.
+    /// Buffers: [`BATCH`] blocks of `block_bytes` per worker.
     pub slab: Arc<Slab>,
-    /// Longest time of one transfer or lookup. What takes longer has failed.
+    /// Longest time of one transfer or lookup; a longer one fails.
     pub deadline: Duration,
 }
 
-impl fmt::Debug for CarrierConfig {
+impl fmt::Debug for MoverConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CarrierConfig")
+        f.debug_struct("MoverConfig")
             .field("block_bytes", &self.block_bytes)
             .field("byte_scale", &self.byte_scale)
             .field("local", &self.local)
@@ -65,22 +64,20 @@ impl fmt::Debug for CarrierConfig {
     }
 }
 
-impl CarrierConfig {
-    /// The tiers of one kind: one per replica, or the store.
-    fn of_kind(&self, kind: TierKind) -> impl Iterator<Item = &dyn Tier> {
+impl MoverConfig {
+    /// One per replica, or the store.
+    fn tiers_of(&self, kind: TierKind) -> impl Iterator<Item = &dyn Tier> {
         let all = self.local.iter().flatten().chain(&self.store).map(AsRef::as_ref);
         all.filter(move |tier: &&dyn Tier| tier.kind() == kind)
     }
 }
 
-/// What came of an errand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Done {
+pub(crate) enum Completion {
     Transfer { replica: u16, id: TransferId, outcome: TransferOutcome },
     Lookup { replica: u16, slot: Slot, from_chunk: u32, found: u32 },
 }
 
-/// Something for a worker.
 #[derive(Debug)]
 struct Job {
     replica: u16,
@@ -90,12 +87,12 @@ struct Job {
 
 #[derive(Debug)]
 enum Task {
-    Move { id: TransferId, kind: TransferKind, tier: TierKind },
-    Look { slot: Slot },
-    Let { tier: TierKind },
+    Transfer { id: TransferId, kind: TransferKind, tier: TierKind },
+    Lookup { slot: Slot },
+    Remove { tier: TierKind },
 }
 
-/// Chunks, by the token ids from the first one on.
+/// A span of chunks, and all token ids up to its end.
 #[derive(Debug)]
 struct Chunks {
     ids: Vec<u32>,
@@ -104,22 +101,22 @@ struct Chunks {
     to: u32,
 }
 
-/// Times and failures that no tier counts, indexed by [`TierKind::index`] where they are of one.
+/// Times and failures that the tiers do not count. Arrays are indexed by [`TierKind::index`].
 #[derive(Debug, Default)]
-struct Tally {
+struct MoverCounters {
     store_nanos: [AtomicU64; 4],
     load_nanos: [AtomicU64; 4],
-    /// Blocks whose bytes were not those of their chunk, though the tier said so.
-    wrong: AtomicU64,
-    /// Errands whose token ids nobody knows any more.
-    unnamed: AtomicU64,
-    /// Stores for which too much was waiting.
-    turned_away: AtomicU64,
+    /// Loaded blocks with the bytes of another chunk.
+    wrong_blocks: AtomicU64,
+    /// Jobs whose token ids the interner has forgotten.
+    unknown_tokens: AtomicU64,
+    /// Stores that the full queue refused.
+    rejected_stores: AtomicU64,
     failed_loads: AtomicU64,
     failed_stores: AtomicU64,
 }
 
-/// What the tiers of one kind did, over all replicas.
+/// Counters of all tiers of one kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TierState {
     pub(crate) kind: TierKind,
@@ -129,67 +126,67 @@ pub(crate) struct TierState {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct CarrierState {
+pub(crate) struct MoverState {
     pub(crate) tiers: Vec<TierState>,
     pub(crate) block_bytes: u64,
     pub(crate) byte_scale: f64,
-    pub(crate) wrong: u64,
-    pub(crate) unnamed: u64,
-    pub(crate) turned_away: u64,
+    pub(crate) wrong_blocks: u64,
+    pub(crate) unknown_tokens: u64,
+    pub(crate) rejected_stores: u64,
     pub(crate) failed_loads: u64,
     pub(crate) failed_stores: u64,
 }
 
-/// The threads, and the line in front of them. Dropped, it lets them finish what they are at.
-pub(crate) struct Carrier {
-    config: Arc<CarrierConfig>,
-    line: Arc<Line>,
-    tally: Arc<Tally>,
-    done: UnboundedSender<Done>,
+/// Worker threads and their queue. Dropping it waits for the jobs in progress.
+pub(crate) struct Mover {
+    config: Arc<MoverConfig>,
+    queue: Arc<JobQueue>,
+    counters: Arc<MoverCounters>,
+    done: UnboundedSender<Completion>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Carrier {
-    /// Starts the threads. What becomes of errands goes to `done`.
+impl Mover {
+    /// `done` gets the outcome of each transfer and lookup.
     pub(crate) fn start(
-        config: CarrierConfig,
-        done: UnboundedSender<Done>,
+        config: MoverConfig,
+        done: UnboundedSender<Completion>,
     ) -> Result<Self, ServeError> {
         let count = config.workers.max(1);
         if (config.slab.free_blocks() as usize) < count * BATCH {
             return Err(ServeError::Memory { workers: count, blocks: count * BATCH });
         }
         let slab = Arc::clone(&config.slab);
-        let (config, line, tally) = (Arc::new(config), Arc::default(), Arc::default());
-        let mut carrier = Self { config, line, tally, done, workers: Vec::with_capacity(count) };
+        let (config, queue, counters) = (Arc::new(config), Arc::default(), Arc::default());
+        let mut mover = Self { config, queue, counters, done, workers: Vec::with_capacity(count) };
         for number in 0..count {
             let blocks = std::iter::from_fn(|| slab.take()).take(BATCH).collect();
             let worker = Worker::new(
-                Arc::clone(&carrier.config),
-                Arc::clone(&carrier.tally),
-                carrier.done.clone(),
+                Arc::clone(&mover.config),
+                Arc::clone(&mover.counters),
+                mover.done.clone(),
                 blocks,
             );
-            let line = Arc::clone(&carrier.line);
+            let queue = Arc::clone(&mover.queue);
             let thread = std::thread::Builder::new()
-                .name(format!("weir-carry-{number}"))
-                .spawn(move || worker.run(&line))
+                .name(format!("weir-mover-{number}"))
+                .spawn(move || worker.run(&queue))
                 .map_err(|source| ServeError::System { what: "start a thread", source })?;
-            carrier.workers.push(thread);
+            mover.workers.push(thread);
         }
-        Ok(carrier)
+        Ok(mover)
     }
 
-    pub(crate) fn take(&self, errands: &mut Vec<Errand>, ids: &dyn TokenIds) {
-        for errand in errands.drain(..) {
-            match errand {
-                Errand::Transfer { replica, transfer } => self.transfer(replica, &transfer, ids),
-                Errand::Lookup { replica, lookup } => {
-                    let task = Task::Look { slot: lookup.slot };
+    pub(crate) fn submit(&self, io_requests: &mut Vec<IoRequest>, ids: &dyn TokenIds) {
+        for request in io_requests.drain(..) {
+            match request {
+                IoRequest::Transfer { replica, transfer } => self.transfer(replica, &transfer, ids),
+                IoRequest::Lookup { replica, lookup } => {
+                    let task = Task::Lookup { slot: lookup.slot };
                     let span = (lookup.from_chunk, lookup.to_chunk);
                     match self.chunks(&lookup.tokens, span, ids) {
-                        Some(chunks) => self.line.urgent(Job { replica, chunks, task }),
-                        None => self.tell(Done::Lookup {
+                        Some(chunks) => self.queue.push_urgent(Job { replica, chunks, task }),
+                        None => self.complete(Completion::Lookup {
                             replica,
                             slot: lookup.slot,
                             from_chunk: lookup.from_chunk,
@@ -197,10 +194,14 @@ impl Carrier {
                         }),
                     }
                 }
-                Errand::Drop { replica, tier, gone } => {
-                    let span = (gone.from_chunk, gone.to_chunk);
-                    if let Some(chunks) = self.chunks_of(&gone.path, span, ids) {
-                        self.line.release(Job { replica, chunks, task: Task::Let { tier } });
+                IoRequest::Drop { replica, tier, eviction } => {
+                    let span = (eviction.from_chunk, eviction.to_chunk);
+                    if let Some(chunks) = self.chunks_of(&eviction.path, span, ids) {
+                        self.queue.push_removal(Job {
+                            replica,
+                            chunks,
+                            task: Task::Remove { tier },
+                        });
                     }
                 }
             }
@@ -210,23 +211,23 @@ impl Carrier {
     fn transfer(&self, replica: u16, transfer: &Transfer, ids: &dyn TokenIds) {
         let Transfer { id, kind, tier, .. } = *transfer;
         let span = (transfer.from_chunk, transfer.to_chunk);
-        let task = Task::Move { id, kind, tier };
+        let task = Task::Transfer { id, kind, tier };
         let job = self.chunks(&transfer.tokens, span, ids);
         let job = job.map(|chunks| Job { replica, chunks, task });
-        let taken = match (job, kind) {
+        let queued = match (job, kind) {
             (None, _) => false,
             (Some(job), TransferKind::Load) => {
-                self.line.urgent(job);
+                self.queue.push_urgent(job);
                 true
             }
             (Some(job), TransferKind::Store) => {
-                let taken = self.line.store(job);
-                self.tally.turned_away.fetch_add(u64::from(!taken), Ordering::Relaxed);
-                taken
+                let queued = self.queue.push_store(job);
+                self.counters.rejected_stores.fetch_add(u64::from(!queued), Ordering::Relaxed);
+                queued
             }
         };
-        if !taken {
-            self.tell(Done::Transfer { replica, id, outcome: TransferOutcome::Failed });
+        if !queued {
+            self.complete(Completion::Transfer { replica, id, outcome: TransferOutcome::Failed });
         }
     }
 
@@ -235,65 +236,64 @@ impl Carrier {
         self.chunks_of(tokens.pieces(), span, ids)
     }
 
-    /// Token ids up to the end of a span of chunks; nothing where they are forgotten.
+    /// `None`: the interner has forgotten the token ids.
     fn chunks_of(
         &self,
         path: &[Piece],
         (from, to): (u32, u32),
         ids: &dyn TokenIds,
     ) -> Option<Chunks> {
-        let mut known = Vec::with_capacity((to * self.config.chunk_tokens) as usize);
-        if !ids.append_token_ids(path, &mut known) {
-            self.tally.unnamed.fetch_add(1, Ordering::Relaxed);
+        let mut known_ids = Vec::with_capacity((to * self.config.chunk_tokens) as usize);
+        if !ids.append_token_ids(path, &mut known_ids) {
+            self.counters.unknown_tokens.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let salt = ids.cache_salt(path).unwrap_or_default().to_owned();
-        Some(Chunks { ids: known, salt, from, to })
+        Some(Chunks { ids: known_ids, salt, from, to })
     }
 
-    /// Empties the tiers and what the store has of this arm's layout. To be called while nothing is
-    /// under way.
+    /// Empties the tiers, and the store's keys of this arm. No job may be in progress.
     pub(crate) fn clear(&self) -> Result<(), TierError> {
-        let deadline = Instant::now() + CLEARING;
+        let deadline = Instant::now() + CLEAR_TIMEOUT;
         let mut tiers = self.config.local.iter().flatten().chain(&self.config.store);
         tiers.try_for_each(|tier| tier.clear(deadline))
     }
 
-    fn tell(&self, done: Done) {
-        // Nobody listens any more when the server ends.
-        let _ = self.done.send(done);
+    fn complete(&self, completion: Completion) {
+        // The receiver is gone when the server ends.
+        let _ = self.done.send(completion);
     }
 
-    pub(crate) fn state(&self) -> CarrierState {
+    pub(crate) fn state(&self) -> MoverState {
         let seconds = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed) as f64 / 1e9;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let tiers = TierKind::ALL.into_iter().filter_map(|kind| {
-            let counters = self.config.of_kind(kind).map(Tier::counters).reduce(sum)?;
+            let counters = self.config.tiers_of(kind).map(Tier::counters).reduce(sum)?;
             Some(TierState {
                 kind,
                 counters,
-                store_seconds: seconds(&self.tally.store_nanos[kind.index()]),
-                load_seconds: seconds(&self.tally.load_nanos[kind.index()]),
+                store_seconds: seconds(&self.counters.store_nanos[kind.index()]),
+                load_seconds: seconds(&self.counters.load_nanos[kind.index()]),
             })
         });
-        CarrierState {
+        MoverState {
             tiers: tiers.collect(),
             block_bytes: self.config.block_bytes as u64,
             byte_scale: self.config.byte_scale,
-            wrong: count(&self.tally.wrong),
-            unnamed: count(&self.tally.unnamed),
-            turned_away: count(&self.tally.turned_away),
-            failed_loads: count(&self.tally.failed_loads),
-            failed_stores: count(&self.tally.failed_stores),
+            wrong_blocks: count(&self.counters.wrong_blocks),
+            unknown_tokens: count(&self.counters.unknown_tokens),
+            rejected_stores: count(&self.counters.rejected_stores),
+            failed_loads: count(&self.counters.failed_loads),
+            failed_stores: count(&self.counters.failed_stores),
         }
     }
 }
 
-impl Drop for Carrier {
+impl Drop for Mover {
     fn drop(&mut self) {
-        self.line.close();
+        self.queue.close();
         for worker in self.workers.drain(..) {
-            // A worker that panicked has said so on stderr; there is nobody else to tell.
+            // A worker that panicked has printed its message.
             let _ = worker.join();
         }
     }
@@ -315,7 +315,7 @@ fn sum(one: TierCounters, other: TierCounters) -> TierCounters {
     }
 }
 
-/// The names of all faults, in the order of [`TierCounters::faults`].
+/// In the order of [`TierCounters::faults`].
 pub(crate) fn fault_names() -> impl Iterator<Item = &'static str> {
     Fault::ALL.into_iter().map(Fault::name)
 }

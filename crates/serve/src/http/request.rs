@@ -1,14 +1,12 @@
-//! From a body to what is asked: prompts as token ids, lengths, options. All checks are here, in
-//! vLLM's order and words where it has them.
+//! Checks a body and turns it into prompts as token ids, lengths and options. The checks have
+//! vLLM's order, and its words where it has them.
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::body::Body;
+use super::body::{Body, Field, PromptField, boolean, float, integer, list, missing, object, text};
 use super::error::{ApiError, Fault};
-use super::facts::Facts;
-use super::fields::{Field, boolean, float, integer, list, missing, object, text};
-use super::prompt::PromptField;
+use crate::state::ServerInfo;
 use crate::tokenizer::Message;
 
 /// Prompts in one request; vLLM's default of `VLLM_MAX_COMPLETION_PROMPTS`.
@@ -22,16 +20,16 @@ pub(crate) enum Api {
     Chat,
 }
 
-/// Which frames of a stream tell the usage.
+/// Which frames of a stream report the usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageFrames {
     Never,
     AtEnd,
-    /// Each, and one more at the end.
+    /// In each frame, and in one more at the end.
     Always,
 }
 
-/// How the answer is to look.
+/// Options of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) api: Api,
@@ -40,29 +38,28 @@ pub(crate) struct Options {
     pub(crate) return_token_ids: bool,
 }
 
-/// A prompt with the length of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct PromptRequest {
     pub(crate) ids: Vec<u32>,
     pub(crate) output_tokens: u32,
 }
 
 /// A request that passed all checks.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Asked {
-    pub(crate) questions: Vec<Question>,
+pub(crate) struct CheckedRequest {
+    pub(crate) prompts: Vec<PromptRequest>,
     pub(crate) options: Options,
     pub(crate) seed: u64,
     pub(crate) salt: String,
     pub(crate) session: Option<u64>,
-    /// The id that the client chose.
+    /// From the client.
     pub(crate) request_id: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) priority: i64,
 }
 
 /// Checks a body of `/v1/completions`.
-pub(super) fn completion(mut body: Body, facts: &Facts) -> Result<Asked, ApiError> {
+pub(super) fn completion(mut body: Body, info: &ServerInfo) -> Result<CheckedRequest, ApiError> {
     check_stream_options(&body)?;
     let no_prompt = matches!(&body.prompt, PromptField::Absent)
         || matches!(&body.prompt, PromptField::Text(text) if text.is_empty());
@@ -72,41 +69,40 @@ pub(super) fn completion(mut body: Body, facts: &Facts) -> Result<Asked, ApiErro
         return Err(ApiError::bad_request(message, Some("prompt")));
     }
     let options = options(&body, Api::Completions)?;
-    check_model(&body.model, facts)?;
+    check_model(&body.model, info)?;
     check_unsupported(&body, Api::Completions)?;
     if boolean("echo", &body.echo)? {
         return Err(unsupported("echo", "true"));
     }
-    let prompts = prompts(std::mem::take(&mut body.prompt), facts)?;
+    let prompts = prompts(std::mem::take(&mut body.prompt), info)?;
     // vLLM's default for this endpoint.
-    let asked = integer("max_tokens", &body.max_tokens)?.unwrap_or(16);
-    finish(&body, facts, options, prompts, asked)
+    let max_tokens = integer("max_tokens", &body.max_tokens)?.unwrap_or(16);
+    checked(&body, info, options, prompts, max_tokens)
 }
 
 /// Checks a body of `/v1/chat/completions`.
-pub(super) fn chat(body: &Body, facts: &Facts) -> Result<Asked, ApiError> {
+pub(super) fn chat(body: &Body, info: &ServerInfo) -> Result<CheckedRequest, ApiError> {
     check_stream_options(body)?;
-    let messages = messages(&body.messages, facts)?.ok_or_else(|| missing("messages"))?;
+    let messages = messages(&body.messages, info)?.ok_or_else(|| missing("messages"))?;
     let options = options(body, Api::Chat)?;
-    check_model(&body.model, facts)?;
+    check_model(&body.model, info)?;
     check_unsupported(body, Api::Chat)?;
     if messages.is_empty() {
         let message = "Cannot apply chat template to an empty conversation. Provide at least one \
                        message.";
         return Err(ApiError::bad_request(message, None));
     }
-    let ids = facts.tokenizer.encode_chat(&messages, generation_prompt(body)?);
-    let asked = match integer("max_completion_tokens", &body.max_completion_tokens)? {
+    let ids = info.tokenizer.encode_chat(&messages, generation_prompt(body)?);
+    let max_tokens = match integer("max_completion_tokens", &body.max_completion_tokens)? {
         Some(tokens) => Some(tokens),
         None => integer("max_tokens", &body.max_tokens)?,
     };
-    // The rest of the context is vLLM's default; a model would stop by itself, this one does not.
-    let room = facts.max_model_len.saturating_sub(ids.len() as u32).max(1);
-    let asked = asked.unwrap_or_else(|| i64::from(room.min(facts.chat_default_tokens)));
-    finish(body, facts, options, vec![ids], asked)
+    // vLLM allows the rest of the context, where a model stops by itself; this engine does not.
+    let room = info.max_model_len.saturating_sub(ids.len() as u32).max(1);
+    let max_tokens = max_tokens.unwrap_or_else(|| i64::from(room.min(info.chat_default_tokens)));
+    checked(body, info, options, vec![ids], max_tokens)
 }
 
-/// Whether a conversation is to be continued by the assistant.
 pub(super) fn generation_prompt(body: &Body) -> Result<bool, ApiError> {
     match &body.add_generation_prompt {
         None => Ok(true),
@@ -114,23 +110,23 @@ pub(super) fn generation_prompt(body: &Body) -> Result<bool, ApiError> {
     }
 }
 
-fn finish(
+fn checked(
     body: &Body,
-    facts: &Facts,
+    info: &ServerInfo,
     options: Options,
-    prompts: Vec<Vec<u32>>,
-    asked_tokens: i64,
-) -> Result<Asked, ApiError> {
+    prompt_ids: Vec<Vec<u32>>,
+    max_tokens: i64,
+) -> Result<CheckedRequest, ApiError> {
     let truncate = integer("truncate_prompt_tokens", &body.truncate_prompt_tokens)?;
     let right = text("truncation_side", &body.truncation_side)? == Some("right");
-    let mut questions = Vec::with_capacity(prompts.len());
-    for ids in prompts {
-        let ids = truncated(ids, truncate, right, facts.max_model_len);
-        let output_tokens = answer_length(ids.len(), asked_tokens, facts.max_model_len)?;
-        check_room(ids.len(), output_tokens, facts)?;
-        questions.push(Question { ids, output_tokens });
+    let mut prompts = Vec::with_capacity(prompt_ids.len());
+    for ids in prompt_ids {
+        let ids = truncated(ids, truncate, right, info.max_model_len);
+        let output_tokens = answer_length(ids.len(), max_tokens, info.max_model_len)?;
+        check_room(ids.len(), output_tokens, info)?;
+        prompts.push(PromptRequest { ids, output_tokens });
     }
-    check_sampling(body, asked_tokens)?;
+    check_sampling(body, max_tokens)?;
     let salt = text("cache_salt", &body.cache_salt)?.unwrap_or("");
     let request_id = text("request_id", &body.request_id)?;
     for (name, value) in [("cache_salt", Some(salt)), ("request_id", request_id)] {
@@ -139,8 +135,8 @@ fn finish(
             return Err(ApiError::bad_request(message, Some(name)));
         }
     }
-    Ok(Asked {
-        questions,
+    Ok(CheckedRequest {
+        prompts,
         options,
         seed: integer("seed", &body.seed)?.unwrap_or(0) as u64,
         salt: salt.to_owned(),
@@ -164,14 +160,14 @@ fn truncated(mut ids: Vec<u32>, to: Option<i64>, right: bool, context: u32) -> V
     ids
 }
 
-/// Tokens to generate: what was asked, as far as the context has room.
-fn answer_length(prompt: usize, asked: i64, context: u32) -> Result<u32, ApiError> {
-    if asked > i64::from(context) {
+/// Tokens to generate: the requested number, clipped to the rest of the context.
+fn answer_length(prompt: usize, max_tokens: i64, context: u32) -> Result<u32, ApiError> {
+    if max_tokens > i64::from(context) {
         let message = format!(
-            "max_tokens={asked} cannot be greater than max_model_len={context}. Please request \
-             fewer output tokens."
+            "max_tokens={max_tokens} cannot be greater than max_model_len={context}. Please \
+             request fewer output tokens."
         );
-        return Err(ApiError::value(message, "max_tokens", &asked));
+        return Err(ApiError::value(message, "max_tokens", &max_tokens));
     }
     if prompt > context as usize {
         let message = format!(
@@ -185,37 +181,37 @@ fn answer_length(prompt: usize, asked: i64, context: u32) -> Result<u32, ApiErro
         return Err(ApiError::bad_request("The decoder prompt cannot be empty", None));
     }
     let room = i64::from(context - prompt as u32);
-    match u32::try_from(asked.min(room)) {
+    match u32::try_from(max_tokens.min(room)) {
         Ok(tokens) if tokens > 0 => Ok(tokens),
         _ => {
-            let got = asked.min(room);
+            let got = max_tokens.min(room);
             let message = format!("max_tokens must be at least 1, got {got}.");
             Err(ApiError::value(message, "max_tokens", &got))
         }
     }
 }
 
-/// A sequence that the whole pool could not hold would wait for ever.
-fn check_room(prompt: usize, output_tokens: u32, facts: &Facts) -> Result<(), ApiError> {
+/// A sequence larger than the pool would wait for ever.
+fn check_room(prompt: usize, output_tokens: u32, info: &ServerInfo) -> Result<(), ApiError> {
     let tokens = prompt as u64 + u64::from(output_tokens);
-    let blocks = tokens.div_ceil(u64::from(facts.block_tokens));
-    if blocks <= u64::from(facts.pool_blocks) {
+    let blocks = tokens.div_ceil(u64::from(info.block_tokens));
+    if blocks <= u64::from(info.pool_blocks) {
         return Ok(());
     }
     let message = format!(
-        "{tokens} tokens of prompt and answer need {blocks} KV blocks, and the engine has {}; ask \
-         for fewer tokens, or give the engine more blocks.",
-        facts.pool_blocks
+        "{tokens} tokens of prompt and answer need {blocks} KV blocks, and the engine has {}; \
+         request fewer tokens, or give the engine more blocks.",
+        info.pool_blocks
     );
     Err(ApiError::bad_request(message, Some("max_tokens")))
 }
 
-fn prompts(field: PromptField, facts: &Facts) -> Result<Vec<Vec<u32>>, ApiError> {
+fn prompts(field: PromptField, info: &ServerInfo) -> Result<Vec<Vec<u32>>, ApiError> {
     let prompts: Vec<Vec<u32>> = match field {
-        PromptField::Text(text) => vec![facts.tokenizer.encode(&text)],
+        PromptField::Text(text) => vec![info.tokenizer.encode(&text)],
         PromptField::Texts(texts) => {
             check_count(texts.len())?;
-            texts.iter().map(|text| facts.tokenizer.encode(text)).collect()
+            texts.iter().map(|text| info.tokenizer.encode(text)).collect()
         }
         PromptField::Ids(ids) => vec![ids],
         PromptField::IdLists(lists) => {
@@ -227,7 +223,7 @@ fn prompts(field: PromptField, facts: &Facts) -> Result<Vec<Vec<u32>>, ApiError>
             return Err(ApiError::bad_request("You must pass at least one prompt", None));
         }
     };
-    let vocabulary = facts.tokenizer.vocabulary();
+    let vocabulary = info.tokenizer.vocabulary();
     if prompts.iter().any(Vec::is_empty) {
         return Err(ApiError::bad_request("The decoder prompt cannot be empty", None));
     }
@@ -251,14 +247,14 @@ fn check_count(count: usize) -> Result<(), ApiError> {
     Err(ApiError::bad_request(message, Some("prompt")))
 }
 
-/// The messages of a conversation, texts of their parts joined by newlines as vLLM joins them.
-pub(super) fn messages(field: &Field, facts: &Facts) -> Result<Option<Vec<Message>>, ApiError> {
+/// Text parts of a message are joined by newlines, as in vLLM.
+pub(super) fn messages(field: &Field, info: &ServerInfo) -> Result<Option<Vec<Message>>, ApiError> {
     let Some(items) = list("messages", field)? else { return Ok(None) };
-    let messages = items.iter().enumerate().map(|(index, item)| message(index, item, facts));
+    let messages = items.iter().enumerate().map(|(index, item)| message(index, item, info));
     messages.collect::<Result<_, _>>().map(Some)
 }
 
-fn message(index: usize, item: &Value, facts: &Facts) -> Result<Message, ApiError> {
+fn message(index: usize, item: &Value, info: &ServerInfo) -> Result<Message, ApiError> {
     let place = |field: &str| format!("body.messages.{index}{field}");
     let invalid = |kind, field: &str, text: &str, value: &Value| {
         Err(ApiError::invalid(&[Fault::new(kind, place(field), text, value)]))
@@ -280,7 +276,7 @@ fn message(index: usize, item: &Value, facts: &Facts) -> Result<Message, ApiErro
             let mut content = String::new();
             for part in parts {
                 let Some(text) = part_text(part) else {
-                    let message = format!("{} is not a multimodal model", facts.model());
+                    let message = format!("{} is not a multimodal model", info.model());
                     return Err(ApiError::bad_request(message, None));
                 };
                 if !content.is_empty() {
@@ -336,12 +332,12 @@ fn check_stream_options(body: &Body) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses a model that is not served; none at all means the one there is.
-pub(super) fn check_model(field: &Field, facts: &Facts) -> Result<(), ApiError> {
+/// No model name means the first one served.
+pub(super) fn check_model(field: &Field, info: &ServerInfo) -> Result<(), ApiError> {
     match text("model", field)? {
         None | Some("") => Ok(()),
-        Some(model) if facts.models.iter().any(|served| served == model) => Ok(()),
-        Some(model) => Err(ApiError::no_such_model(model, &facts.models)),
+        Some(model) if info.models.iter().any(|served| served == model) => Ok(()),
+        Some(model) => Err(ApiError::no_such_model(model, &info.models)),
     }
 }
 
@@ -387,7 +383,7 @@ fn check_unsupported(body: &Body, api: Api) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Parameters of sampling: checked, then without effect, because answers are made up.
+/// Sampling parameters have no effect, because answers are made up; they are checked all the same.
 fn check_sampling(body: &Body, max_tokens: i64) -> Result<(), ApiError> {
     let min_tokens = integer("min_tokens", &body.min_tokens)?.unwrap_or(0);
     if min_tokens < 0 {
@@ -435,7 +431,7 @@ fn check_sampling(body: &Body, max_tokens: i64) -> Result<(), ApiError> {
     check_transfer(body)
 }
 
-/// Limits per request on what an offload mechanism moves: vLLM's, checked and without effect.
+/// vLLM's limits per request on offload transfers; checked, without effect.
 fn check_transfer(body: &Body) -> Result<(), ApiError> {
     let Some(entries) = object("kv_transfer_params", &body.kv_transfer_params)? else {
         return Ok(());

@@ -8,7 +8,7 @@ use crate::clock::unix_seconds;
 use crate::config::{ServeConfig, ServeError};
 use crate::kv_events::{Event, Expander, Publisher};
 use crate::metrics::{
-    CacheConfig, EngineSnapshot, FinishedRequest, LmcacheSnapshot, Metrics, TransferWay, mover_page,
+    CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay, mover_page,
 };
 use crate::mover::MoverState;
 use crate::requests::Watcher;
@@ -79,46 +79,36 @@ impl Telemetry {
     }
 
     fn snapshot(&self, replica: &Replica) -> EngineSnapshot {
-        let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);
-        // Requests in the front end count as waiting too.
-        let waiting = replica.in_flight().saturating_sub(replica.running());
         let mut snapshot = EngineSnapshot {
             running: u64::from(replica.running()),
-            waiting_for_capacity: u64::from(waiting),
+            // Requests in the front end count as waiting too.
+            waiting: u64::from(replica.in_flight().saturating_sub(replica.running())),
             kv_usage: replica.kv_usage(),
+            counters: replica.counters(),
+            mechanism: self.offload.as_ref().map(|offload| offload.mechanism),
             ..EngineSnapshot::default()
-        }
-        .with_counters(&replica.counters(), mechanism);
-        if let Some(lmcache) = &mut snapshot.lmcache {
-            Self::fill_lmcache(replica, lmcache);
-        }
-        if let Some(offload) = &mut snapshot.offload {
-            for link in replica.links() {
-                let seconds = link.time.as_secs_f64();
-                match link.kind {
-                    TransferKind::Store => offload.store_seconds += seconds,
-                    TransferKind::Load => offload.load_seconds += seconds,
+        };
+        let lmcache = &mut snapshot.lmcache;
+        for link in replica.links() {
+            let (seconds, bytes) = match link.kind {
+                TransferKind::Store => {
+                    (&mut snapshot.store_seconds, &mut lmcache.remote_written_bytes)
                 }
+                TransferKind::Load => (&mut snapshot.load_seconds, &mut lmcache.remote_read_bytes),
+            };
+            *seconds += link.time.as_secs_f64();
+            if link.tier == TierKind::Remote {
+                *bytes += link.bytes.0;
             }
+        }
+        if let Some(offload) = replica.engine().offload() {
+            let chunk = offload.chunk_bytes().0;
+            let used = |tier| offload.cache(tier).map_or(0, |it| u64::from(it.used()) * chunk);
+            lmcache.stored_tokens = offload.config().tokens(Bytes(snapshot.counters.stored_bytes));
+            lmcache.local_bytes = used(TierKind::Host);
+            lmcache.disk_bytes = used(TierKind::Disk);
         }
         snapshot
-    }
-
-    /// `LMCache`'s counts beside its hits: stored tokens, bytes to and from a store, bytes in tiers.
-    fn fill_lmcache(replica: &Replica, lmcache: &mut LmcacheSnapshot) {
-        for link in replica.links().iter().filter(|link| link.tier == TierKind::Remote) {
-            match link.kind {
-                TransferKind::Store => lmcache.remote_written_bytes += link.bytes.0,
-                TransferKind::Load => lmcache.remote_read_bytes += link.bytes.0,
-            }
-        }
-        let Some(offload) = replica.engine().offload() else { return };
-        lmcache.stored_tokens = offload.config().tokens(Bytes(replica.counters().stored_bytes));
-        let used = |tier| {
-            offload.cache(tier).map_or(0, |cache| u64::from(cache.used()) * offload.chunk_bytes().0)
-        };
-        lmcache.local_bytes = used(TierKind::Host);
-        lmcache.disk_bytes = used(TierKind::Disk);
     }
 
     pub(crate) fn take_publishers(&mut self) -> Vec<Publisher> {

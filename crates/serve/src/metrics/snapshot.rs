@@ -1,140 +1,65 @@
-//! What the page says about an engine's present state, read from the cluster when it is scraped.
+//! The state of an engine at a scrape, read from the cluster.
 
 use weir_engine::{Counters, Mechanism};
 use weir_model::TierKind;
 
-/// The state of one engine at a scrape.
-#[derive(Debug, Clone, Default, PartialEq)]
+use super::page::{Labels, python_repr};
+
+#[derive(Debug, Clone, Default)]
 pub struct EngineSnapshot {
     /// Requests in the running batch.
     pub running: u64,
-    /// Requests that wait for room or for their turn.
-    pub waiting_for_capacity: u64,
-    /// Requests that wait for a lookup or a load.
-    pub deferred: u64,
-    /// The deferred requests by stage of their load, where the engine has an offload mechanism.
-    pub fetches: Option<FetchStages>,
+    /// Requests that wait for KV blocks or a place in the batch.
+    pub waiting: u64,
     /// Fraction of the KV blocks that requests hold.
     pub kv_usage: f64,
-    /// Prompt tokens asked of the GPU's prefix cache.
-    pub prefix_queries: u64,
-    pub prefix_hits: u64,
-    /// Prompt tokens asked of the offload mechanism.
-    pub external_queries: u64,
-    /// Of these, found, by where they came from.
-    pub external_hits: ExternalHits,
-    pub preemptions: u64,
-    pub offload: Option<OffloadSnapshot>,
-    pub lmcache: Option<LmcacheSnapshot>,
+    pub counters: Counters,
+    pub mechanism: Option<Mechanism>,
+    /// Sum of the times of transfers from the GPU, in seconds.
+    pub store_seconds: f64,
+    /// Sum of the times of transfers to the GPU, in seconds.
+    pub load_seconds: f64,
+    pub lmcache: LmcacheSnapshot,
 }
 
 impl EngineSnapshot {
-    /// Takes over what the engine itself counts.
-    #[must_use]
-    pub fn with_counters(mut self, counters: &Counters, mechanism: Option<Mechanism>) -> Self {
-        self.prefix_queries = counters.prompt_tokens;
-        self.prefix_hits = counters.gpu_hit_tokens;
-        self.external_queries = counters.external_query_tokens;
-        self.external_hits = ExternalHits::attributed(&counters.tier_hit_tokens, mechanism);
-        self.preemptions = counters.preemptions;
-        match mechanism {
-            Some(Mechanism::Native) => {
-                let offload = self.offload.get_or_insert_default();
-                offload.stored_bytes = counters.stored_bytes;
-                offload.loaded_bytes = counters.loaded_bytes;
-                offload.allocation_failures = counters.refused_chunks;
-            }
-            Some(Mechanism::Lmcache | Mechanism::LmcacheServer) => {
-                let lmcache = self.lmcache.get_or_insert_default();
-                lmcache.requested_tokens = counters.external_query_tokens;
-                lmcache.hit_tokens = self.external_hits.total();
-                lmcache.prompt_tokens = counters.prompt_tokens;
-                lmcache.gpu_hit_tokens = counters.gpu_hit_tokens;
-            }
-            None => {}
-        }
-        self
+    pub(super) fn is_native(&self) -> bool {
+        self.mechanism == Some(Mechanism::Native)
+    }
+
+    pub(super) fn is_lmcache(&self) -> bool {
+        self.mechanism.is_some_and(Mechanism::is_lmcache)
+    }
+
+    /// Prompt tokens served by tiers.
+    pub(super) fn external_hits(&self) -> u64 {
+        self.counters.tier_hit_tokens[TierKind::Host.index()..].iter().sum()
+    }
+
+    /// Prompt tokens reported as served by host or disk. `LMCache`'s connector reports no source.
+    pub(super) fn named_hits(&self, tier: TierKind) -> u64 {
+        if self.is_lmcache() { 0 } else { self.counters.tier_hit_tokens[tier.index()] }
+    }
+
+    pub(super) fn unnamed_hits(&self) -> u64 {
+        let named = self.named_hits(TierKind::Host) + self.named_hits(TierKind::Disk);
+        self.external_hits() - named
     }
 }
 
-/// Requests with a load from the offload mechanism, by its stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FetchStages {
-    /// The load has not started (its lookup is not answered, for example).
-    pub waiting_to_start: u64,
-    /// The bytes are on their way.
-    pub in_progress: u64,
-    /// They are there, and the request does not run yet.
-    pub completed_waiting: u64,
-}
-
-/// Hit tokens outside of the GPU, by vLLM's names for where they came from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ExternalHits {
-    pub host: u64,
-    pub peer: u64,
-    pub disk: u64,
-    /// A connector that does not say.
-    pub unspecified: u64,
-}
-
-impl ExternalHits {
-    /// Names the sources of hits per tier (indexed by [`TierKind::index`]) as vLLM does: its own
-    /// connector tells host and disk apart, `LMCache`'s says nothing.
-    pub fn attributed(tier_hits: &[u64; 4], mechanism: Option<Mechanism>) -> Self {
-        let of = |tier: TierKind| tier_hits[tier.index()];
-        let (host, disk, remote) = (of(TierKind::Host), of(TierKind::Disk), of(TierKind::Remote));
-        match mechanism {
-            Some(Mechanism::Lmcache | Mechanism::LmcacheServer) => {
-                Self { unspecified: host + disk + remote, ..Self::default() }
-            }
-            Some(Mechanism::Native) | None => Self { host, disk, peer: 0, unspecified: remote },
-        }
-    }
-
-    pub fn total(&self) -> u64 {
-        self.host + self.peer + self.disk + self.unspecified
-    }
-}
-
-/// Counters of vLLM's own offload connector. Sizes of single transfers and delays of lookups are
-/// recorded one by one, by [`super::EngineMetrics`].
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct OffloadSnapshot {
-    /// Bytes from the GPU to the host.
-    pub stored_bytes: u64,
-    /// Time their transfers took, in seconds.
-    pub store_seconds: f64,
-    /// Bytes from the host to the GPU.
-    pub loaded_bytes: u64,
-    /// Time their transfers took, in seconds.
-    pub load_seconds: f64,
-    /// Stores that found no room.
-    pub allocation_failures: u64,
-    /// Fraction of the host tier that transfers in flight pin: stores.
-    pub pinned_by_stores: f64,
-    pub pinned_by_loads: f64,
-}
-
-/// Counters of an in-process `LMCache`.
+/// Counters of an in-process `LMCache` besides the engine's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LmcacheSnapshot {
-    pub requested_tokens: u64,
-    pub hit_tokens: u64,
-    /// Tokens stored, evicted ones included.
+    /// Evicted tokens included.
     pub stored_tokens: u64,
-    pub prompt_tokens: u64,
-    /// Of these, held by the GPU already.
-    pub gpu_hit_tokens: u64,
     pub remote_read_bytes: u64,
     pub remote_written_bytes: u64,
     /// Bytes in host memory.
     pub local_bytes: u64,
     pub disk_bytes: u64,
-    pub remote_bytes: u64,
 }
 
-/// What `vllm:cache_config_info` says of all engines.
+/// The variable part of `vllm:cache_config_info`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CacheConfig {
     pub block_tokens: u32,
@@ -147,4 +72,60 @@ pub struct CacheConfig {
     pub hash_algorithm: &'static str,
     pub gpu_memory_utilization: f64,
     pub kv_cache_bytes: u64,
+}
+
+impl CacheConfig {
+    /// vLLM prints its whole cache configuration as labels, in Python's notation.
+    pub(super) fn labels(&self, engine: usize) -> Labels {
+        let block = self.block_tokens.to_string();
+        let tokens = self.gpu_blocks * u64::from(self.block_tokens);
+        let concurrency = tokens as f64 / f64::from(self.max_model_tokens.max(1));
+        let flag = |on: bool| if on { "True" } else { "False" }.to_owned();
+        let mut labels: Labels = vec![
+            ("block_size", block.clone()),
+            ("effective_attention_block_size", block),
+            ("enable_prefix_caching", flag(self.prefix_caching)),
+            ("engine", engine.to_string()),
+            ("gpu_memory_utilization", python_repr(self.gpu_memory_utilization)),
+            ("kv_cache_max_concurrency", python_repr(concurrency)),
+            ("kv_cache_memory_bytes", self.kv_cache_bytes.to_string()),
+            ("kv_cache_size_tokens", tokens.to_string()),
+            ("num_gpu_blocks", self.gpu_blocks.to_string()),
+            (
+                "num_gpu_blocks_override",
+                self.gpu_blocks_override.map_or_else(|| "None".to_owned(), |n| n.to_string()),
+            ),
+            ("prefix_caching_hash_algo", self.hash_algorithm.to_owned()),
+        ];
+        let constant = [
+            ("_block_size_resolved", "True"),
+            ("cache_dtype", "auto"),
+            ("cache_hit_alignment_tokens", "None"),
+            ("enable_mamba_shared_prefix_checkpoint", "False"),
+            ("hash_block_size", "None"),
+            ("is_attention_free", "False"),
+            ("kv_cache_dtype_skip_layers", "[]"),
+            ("kv_cache_layout", "None"),
+            ("kv_offloading_backend", "native"),
+            ("kv_offloading_size", "None"),
+            ("kv_sharing_fast_prefill", "False"),
+            ("mamba_block_size", "None"),
+            ("mamba_cache_dtype", "auto"),
+            ("mamba_cache_mode", "none"),
+            ("mamba_page_size_padded", "None"),
+            ("mamba_ssm_cache_dtype", "float32"),
+            ("num_cpu_blocks", "None"),
+            ("prefix_cache_retention_interval", "0"),
+            ("prefix_match_unit", "None"),
+            ("replayssm_buffer_len", "16"),
+            ("skip_page_size_padded", "None"),
+            ("sliding_window", "None"),
+            ("swa_bounded_replay", "True"),
+            ("use_kda_recoverssm", "False"),
+            ("use_replayssm", "False"),
+            ("user_specified_block_size", "True"),
+        ];
+        labels.extend(constant.map(|(name, value)| (name, value.to_owned())));
+        labels
+    }
 }

@@ -22,7 +22,7 @@ pub struct Cluster {
     replicas: Vec<Replica>,
     store: Option<RemoteStore>,
     router: Router,
-    loads: Vec<weir_router::Load>,
+    loads: Vec<weir_router::ReplicaLoad>,
 }
 
 impl Cluster {
@@ -229,7 +229,7 @@ impl Cluster {
         self.loads.clear();
         self.loads.extend(self.replicas.iter().map(|replica| {
             let running = replica.engine.running();
-            weir_router::Load {
+            weir_router::ReplicaLoad {
                 // A router counts what it has sent, even before it reaches the engine.
                 waiting: replica.in_flight - running,
                 running,

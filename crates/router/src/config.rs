@@ -1,4 +1,4 @@
-//! What a router is, resolved.
+//! Resolved configuration of a router.
 
 use serde::{Deserialize, Serialize};
 use weir_model::Nanos;
@@ -23,7 +23,7 @@ impl Default for ScorerWeights {
     }
 }
 
-/// The precise index: fed by KV events, later than they happen.
+/// The precise index, fed by delayed KV events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexConfig {
@@ -51,7 +51,6 @@ impl Default for IndexConfig {
     }
 }
 
-/// How a replica is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyConfig {
@@ -59,7 +58,7 @@ pub enum PolicyConfig {
     RoundRobin,
     /// Fewest running and waiting requests.
     LeastLoaded,
-    /// What this router sent where, remembered per replica in an LRU of blocks.
+    /// The router's own decisions, in an LRU of blocks per replica.
     ApproximatePrefix {
         weights: ScorerWeights,
         /// Tokens per remembered block (llm-d clamps to at least 64).
@@ -68,7 +67,7 @@ pub enum PolicyConfig {
         /// Longest prefix that is matched.
         max_prefix_tokens: u32,
     },
-    /// What the engines say they hold.
+    /// The engines' KV events.
     PrecisePrefix {
         weights: ScorerWeights,
         block_tokens: u32,

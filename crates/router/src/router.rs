@@ -1,7 +1,7 @@
 //! The router: a policy, its index and its counters, as a pure step.
 //!
-//! The caller supplies the time, the loads and the events; a decision depends on nothing else but
-//! the seed, so the simulator and a live proxy choose alike.
+//! A decision depends on the caller's time, loads and events and on the seed alone, so the
+//! simulator and a live proxy choose alike.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -9,33 +9,14 @@ use weir_model::{KvEvent, Nanos, Prompt};
 
 use crate::config::{PolicyConfig, RouterConfig, ScorerWeights};
 use crate::index::{ApproximateIndex, BlockIndex, Match, PreciseIndex, TierWeights};
-use crate::score::{best_replica, least_loaded};
+use crate::score::{ReplicaLoad, best_replica, least_loaded};
 
-/// What a replica reports of itself, as of its last report.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Load {
-    /// Requests in its queue.
-    pub waiting: u32,
-    /// Requests in its batch.
-    pub running: u32,
-    /// Share of its KV pool in use, 0 to 1.
-    pub kv_usage: f64,
-}
-
-impl Load {
-    /// Requests that wait or run.
-    pub const fn requests(&self) -> u64 {
-        self.waiting as u64 + self.running as u64
-    }
-}
-
-/// Where a request goes, and what the policy believed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Decision {
+pub struct RoutingDecision {
     pub replica: u16,
-    /// Prompt tokens that the policy believes the replica holds; 0 for policies without an index.
+    /// Prompt tokens that the replica holds by the index; 0 for policies without one.
     pub matched_tokens: u32,
-    /// The same belief, averaged over all replicas: what a choice by chance would expect.
+    /// The same, averaged over all replicas: the expectation of a random choice.
     pub uniform_matched_tokens: f64,
     /// Time that the decision takes before the request can be sent on.
     pub delay: Nanos,
@@ -48,11 +29,11 @@ pub struct RouterStats {
     pub decisions: Vec<u64>,
     /// KV events that reached the index.
     pub index_events: u64,
-    /// Blocks that the index knows now.
+    /// Blocks in the index.
     pub index_keys: u64,
-    /// Questions to the index.
+    /// Lookups in the index.
     pub lookups: u64,
-    /// Questions of which some replica held at least the first block.
+    /// Lookups that found at least the first block at some replica.
     pub lookup_hits: u64,
 }
 
@@ -111,7 +92,7 @@ pub struct Router {
     policy: Policy,
     stats: RouterStats,
     /// One per replica; reused between decisions.
-    loads: Vec<Load>,
+    loads: Vec<ReplicaLoad>,
     matches: Vec<Match>,
 }
 
@@ -123,26 +104,31 @@ impl Router {
             config: config.clone(),
             policy: Policy::new(config),
             stats: RouterStats { decisions: vec![0; replicas], ..RouterStats::default() },
-            loads: vec![Load::default(); replicas],
+            loads: vec![ReplicaLoad::default(); replicas],
             matches: vec![Match::default(); replicas],
         }
     }
 
     /// Chooses a replica for a prompt. `loads` has one entry per replica; a missing one counts as
     /// idle, and what is too many is not looked at. No policy of today ages by `now`.
-    pub fn place(&mut self, _now: Nanos, prompt: &Prompt, loads: &[Load]) -> Decision {
+    pub fn place(
+        &mut self,
+        _now: Nanos,
+        prompt: &Prompt,
+        loads: &[ReplicaLoad],
+    ) -> RoutingDecision {
         for (replica, load) in self.loads.iter_mut().enumerate() {
             *load = loads.get(replica).copied().unwrap_or_default();
         }
         let replicas = self.loads.len() as u16;
         let decision = match &mut self.policy {
-            Policy::Random(random) => blind(below(random, replicas)),
+            Policy::Random(random) => unindexed(below(random, replicas)),
             Policy::RoundRobin { next } => {
                 let replica = *next;
                 *next = (replica + 1) % replicas;
-                blind(replica)
+                unindexed(replica)
             }
-            Policy::LeastLoaded => blind(least_loaded(&self.loads)),
+            Policy::LeastLoaded => unindexed(least_loaded(&self.loads)),
             Policy::Approximate { weights, index } => {
                 let seen = Lookup { weights, loads: &self.loads, delay: Nanos::ZERO };
                 let decision = seen.decide(index, prompt, &mut self.matches, &mut self.stats);
@@ -186,9 +172,9 @@ impl Router {
     }
 }
 
-/// A decision without beliefs.
-const fn blind(replica: u16) -> Decision {
-    Decision { replica, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO }
+/// A decision without an index.
+const fn unindexed(replica: u16) -> RoutingDecision {
+    RoutingDecision { replica, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO }
 }
 
 /// A whole number below `bound` (Lemire's multiplication; its bias of at most one in 2^48 is far
@@ -197,10 +183,9 @@ fn below(random: &mut impl Rng, bound: u16) -> u16 {
     ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u16
 }
 
-/// What a decision by index looks at besides the index.
 struct Lookup<'a> {
     weights: &'a ScorerWeights,
-    loads: &'a [Load],
+    loads: &'a [ReplicaLoad],
     delay: Nanos,
 }
 
@@ -211,14 +196,14 @@ impl Lookup<'_> {
         prompt: &Prompt,
         matches: &mut [Match],
         stats: &mut RouterStats,
-    ) -> Decision {
+    ) -> RoutingDecision {
         let total_blocks = index.lookup(prompt, matches);
         let replica = best_replica(self.weights, self.loads, matches, total_blocks);
         let block_tokens = index.block_tokens();
         let all_blocks: u64 = matches.iter().map(|found| u64::from(found.blocks)).sum();
         stats.lookups += 1;
         stats.lookup_hits += u64::from(all_blocks > 0);
-        Decision {
+        RoutingDecision {
             replica,
             matched_tokens: matches[usize::from(replica)].blocks * block_tokens,
             uniform_matched_tokens: all_blocks as f64 * f64::from(block_tokens)

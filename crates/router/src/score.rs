@@ -7,7 +7,24 @@
 
 use crate::config::ScorerWeights;
 use crate::index::Match;
-use crate::router::Load;
+
+/// The last report of a replica.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ReplicaLoad {
+    /// Requests in its queue.
+    pub waiting: u32,
+    /// Requests in its batch.
+    pub running: u32,
+    /// Share of its KV pool in use, 0 to 1.
+    pub kv_usage: f64,
+}
+
+impl ReplicaLoad {
+    /// Requests that wait or run.
+    pub const fn requests(&self) -> u64 {
+        self.waiting as u64 + self.running as u64
+    }
+}
 
 /// `(max - waiting) / (max - min)` for a replica; 1 when all queues are equal.
 pub fn queue_score(waiting: u32, min: u32, max: u32) -> f64 {
@@ -18,7 +35,7 @@ pub fn queue_score(waiting: u32, min: u32, max: u32) -> f64 {
 }
 
 /// The free share of the KV pool.
-pub fn kv_usage_score(load: &Load) -> f64 {
+pub fn kv_usage_score(load: &ReplicaLoad) -> f64 {
     1.0 - load.kv_usage
 }
 
@@ -35,7 +52,7 @@ pub fn prefix_score(found: &Match, total_blocks: u32) -> f64 {
 /// length; without any replica the answer is 0.
 pub fn best_replica(
     weights: &ScorerWeights,
-    loads: &[Load],
+    loads: &[ReplicaLoad],
     matches: &[Match],
     total_blocks: u32,
 ) -> u16 {
@@ -57,7 +74,7 @@ pub fn best_replica(
 }
 
 /// The replica with the fewest requests, the lowest number among equals.
-pub fn least_loaded(loads: &[Load]) -> u16 {
+pub fn least_loaded(loads: &[ReplicaLoad]) -> u16 {
     let least = loads.iter().enumerate().min_by_key(|(_, load)| load.requests());
     least.map_or(0, |(replica, _)| replica as u16)
 }
@@ -66,8 +83,8 @@ pub fn least_loaded(loads: &[Load]) -> u16 {
 mod tests {
     use super::*;
 
-    fn load(waiting: u32, running: u32, kv_usage: f64) -> Load {
-        Load { waiting, running, kv_usage }
+    fn load(waiting: u32, running: u32, kv_usage: f64) -> ReplicaLoad {
+        ReplicaLoad { waiting, running, kv_usage }
     }
 
     fn found(score: f64) -> Match {

@@ -1,4 +1,4 @@
-//! The index of what this router sent where.
+//! The index of the router's own decisions.
 //!
 //! llm-d keeps, per replica, an LRU of block hashes, and adds the blocks of a prompt from the
 //! first to the last. Two consequences are kept here because they decide what is matched under

@@ -13,7 +13,7 @@ pub(super) trait Mark: Clone + Default + PartialEq {
     fn is_empty(&self) -> bool;
 }
 
-/// Told when extents change without a change of any block's mark.
+/// Callbacks for changes of extents that change no block's mark.
 pub(super) trait Watch<M> {
     /// `upper` now holds the front of what `lower` held; both carry the same mark.
     fn split(&mut self, tree: &PrefixTree<M>, upper: NodeId, lower: NodeId);

@@ -2,7 +2,8 @@
 
 use weir_model::{ContentId, Nanos, Piece, Prompt};
 use weir_router::{
-    Decision, IndexConfig, Load, PolicyConfig, Router, RouterConfig, RouterStats, ScorerWeights,
+    IndexConfig, PolicyConfig, ReplicaLoad, Router, RouterConfig, RouterStats, RoutingDecision,
+    ScorerWeights,
 };
 
 use crate::suite::stored;
@@ -32,8 +33,8 @@ fn prompt(prefix: u64, question: u64) -> Prompt {
     Prompt::new([Piece::new(ContentId(prefix), 10_000), Piece::new(ContentId(question), 141)])
 }
 
-fn idle(replicas: usize) -> Vec<Load> {
-    vec![Load { waiting: 0, running: 0, kv_usage: 0.5 }; replicas]
+fn idle(replicas: usize) -> Vec<ReplicaLoad> {
+    vec![ReplicaLoad { waiting: 0, running: 0, kv_usage: 0.5 }; replicas]
 }
 
 fn replicas_of(router: &mut Router, decisions: u64) -> Vec<u16> {
@@ -69,13 +70,17 @@ fn round_robin_takes_turns() {
 fn least_loaded_looks_at_requests_only() {
     let mut router = router(PolicyConfig::LeastLoaded, 3);
     let loads = [
-        Load { waiting: 0, running: 5, kv_usage: 0.0 },
-        Load { waiting: 2, running: 1, kv_usage: 1.0 },
-        Load { waiting: 0, running: 4, kv_usage: 0.0 },
+        ReplicaLoad { waiting: 0, running: 5, kv_usage: 0.0 },
+        ReplicaLoad { waiting: 2, running: 1, kv_usage: 1.0 },
+        ReplicaLoad { waiting: 0, running: 4, kv_usage: 0.0 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 2), &loads);
-    let expected =
-        Decision { replica: 1, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO };
+    let expected = RoutingDecision {
+        replica: 1,
+        matched_tokens: 0,
+        uniform_matched_tokens: 0.0,
+        delay: Nanos::ZERO,
+    };
     assert_eq!(decision, expected);
     // Replicas without a report count as idle.
     assert_eq!(router.place(Nanos::ZERO, &prompt(1, 2), &loads[..2]).replica, 2);
@@ -114,8 +119,8 @@ fn a_full_queue_outweighs_a_cached_prefix() {
     router.place(Nanos::ZERO, &prompt(1, 50), &idle(2));
     // Replica 0: queue 0, usage 2 x 0.1, prefix 3 x 156/158 = 3.16; replica 1: 2 + 2 x 0.6 = 3.2.
     let loads = [
-        Load { waiting: 9, running: 50, kv_usage: 0.9 },
-        Load { waiting: 0, running: 50, kv_usage: 0.4 },
+        ReplicaLoad { waiting: 9, running: 50, kv_usage: 0.9 },
+        ReplicaLoad { waiting: 0, running: 50, kv_usage: 0.4 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 51), &loads);
     assert_eq!((decision.replica, decision.matched_tokens), (1, 0));

@@ -8,7 +8,7 @@ use weir_model::Nanos;
 
 use crate::clock::TimeMode;
 use crate::kv_events::{EventForm, KvEventsError, PublisherConfig};
-use crate::mover::MoverConfig;
+use crate::mover::{MoverConfig, MoverError};
 use crate::tokenizer::{TokenizerConfig, TokenizerError};
 
 /// Everything a server needs.
@@ -111,13 +111,8 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    #[error("{workers} workers need a slab with {blocks} free blocks; give them a larger one")]
-    Memory {
-        /// Threads that move bytes.
-        workers: usize,
-        /// Blocks that they need.
-        blocks: usize,
-    },
+    #[error(transparent)]
+    Mover(#[from] MoverError),
     #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
     Core {
         core: usize,

@@ -1,14 +1,15 @@
 //! A request body: its fields, unchecked, and scalars read as leniently as vLLM reads them (`"3"`,
 //! `3.0` and `true` are integers).
 //!
-//! The prompt is most of a body and is read in one pass: a hundred thousand ids become one `Vec<u32>`
-//! and nothing else.
+//! The prompt is most of a body and is read in one pass: a hundred thousand ids become one
+//! `Vec<u32>` and nothing else.
 
-use std::fmt;
-
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::{ApiError, Fault};
 
@@ -219,12 +220,8 @@ pub(super) enum PromptField {
     Wrong(Fault),
 }
 
-enum Element {
-    Id(u32),
-    Ids(Vec<u32>),
-    Text(String),
-    Wrong { kind: &'static str, message: &'static str, input: Value },
-}
+/// What is wrong with an element: pydantic's kind and message, and the value.
+type Flaw = ((&'static str, &'static str), Value);
 
 const NOT_A_STRING: (&str, &str) = ("string_type", "Input should be a valid string");
 const NOT_AN_INTEGER: (&str, &str) = ("int_type", "Input should be a valid integer");
@@ -232,179 +229,99 @@ const NEGATIVE: (&str, &str) = ("greater_than_equal", "Input should be greater t
 const FRACTION: (&str, &str) =
     ("int_from_float", "Input should be a valid integer, got a number with a fractional part");
 
-fn wrong((kind, message): (&'static str, &'static str), input: Value) -> Element {
-    Element::Wrong { kind, message, input }
-}
-
-fn at(place: String, element: Element) -> Fault {
-    match element {
-        Element::Wrong { kind, message, input } => Fault::new(kind, place, message, &input),
-        Element::Text(text) => {
-            Fault::new(NOT_AN_INTEGER.0, place, NOT_AN_INTEGER.1, &Value::String(text))
-        }
-        Element::Id(id) => Fault::new(NOT_A_STRING.0, place, NOT_A_STRING.1, &Value::from(id)),
-        Element::Ids(ids) => Fault::new(
-            NOT_A_STRING.0,
-            place,
-            NOT_A_STRING.1,
-            &Value::Array(vec![Value::Null; ids.len()]),
-        ),
+/// An id beyond 32 bits is beyond any vocabulary; the check against it names the id.
+fn prompt_id(value: Value) -> Result<u32, Flaw> {
+    let whole = |float: &f64| float.fract() == 0.0 && (0.0..4e9).contains(float);
+    let id = value.as_u64().or_else(|| value.as_f64().filter(whole).map(|float| float as u64));
+    match id {
+        Some(id) => Ok(u32::try_from(id).unwrap_or(u32::MAX)),
+        None if value.is_i64() => Err((NEGATIVE, value)),
+        None if value.is_number() => Err((FRACTION, value)),
+        None => Err((NOT_AN_INTEGER, value)),
     }
 }
 
-struct ElementVisitor;
+fn prompt_ids(values: Vec<Value>) -> Result<Vec<u32>, Flaw> {
+    values.into_iter().map(prompt_id).collect()
+}
 
-impl<'de> Visitor<'de> for ElementVisitor {
-    type Value = Element;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a token id, a list of token ids, or a text")
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Element, E> {
-        // Ids beyond 32 bits are beyond any vocabulary; the check against it names them.
-        Ok(Element::Id(u32::try_from(value).unwrap_or(u32::MAX)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Element, E> {
-        // Only negative numbers come this way.
-        Ok(wrong(NEGATIVE, Value::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Element, E> {
-        if value.fract() == 0.0 && (0.0..4e9).contains(&value) {
-            return Ok(Element::Id(value as u32));
+impl PromptField {
+    fn read(json: &str) -> serde_json::Result<Self> {
+        // Long prompts are token ids: no value is made of each.
+        if let Some(ids) = serde_json::from_str::<Vec<u32>>(json).ok().filter(|ids| !ids.is_empty())
+        {
+            return Ok(Self::Ids(ids));
         }
-        Ok(wrong(FRACTION, Value::from(value)))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Element, E> {
-        Ok(wrong(NOT_AN_INTEGER, Value::from(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Element, E> {
-        Ok(wrong(NOT_AN_INTEGER, Value::Null))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Element, E> {
-        Ok(Element::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Element, E> {
-        Ok(Element::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Element, A::Error> {
-        let mut ids = Vec::new();
-        let mut fault = None;
-        while let Some(item) = items.next_element::<Element>()? {
-            match item {
-                Element::Id(id) => ids.push(id),
-                other => {
-                    fault.get_or_insert(other);
+        let wrong = |((kind, message), value): Flaw, place: String| {
+            Self::Wrong(Fault::new(kind, place, message, &value))
+        };
+        Ok(match serde_json::from_str(json)? {
+            Value::Null => Self::Absent,
+            Value::String(text) => Self::Text(text),
+            Value::Array(items) => {
+                let mut found = Self::Empty;
+                for (index, item) in items.into_iter().enumerate() {
+                    if let Err(flaw) = found.push(item) {
+                        return Ok(wrong(flaw, format!("body.prompt.{index}")));
+                    }
                 }
+                found
             }
-        }
-        Ok(match fault {
-            Some(Element::Text(text)) => wrong(NOT_AN_INTEGER, Value::String(text)),
-            Some(Element::Ids(_)) => wrong(NOT_AN_INTEGER, Value::Array(Vec::new())),
-            Some(other) => other,
-            None => Element::Ids(ids),
+            other => wrong((NOT_A_STRING, other), "body.prompt".to_owned()),
         })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Element, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(wrong(NOT_AN_INTEGER, Value::Object(serde_json::Map::new())))
-    }
-}
-
-impl<'de> Deserialize<'de> for Element {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ElementVisitor)
-    }
-}
-
-struct PromptVisitor;
-
-impl PromptVisitor {
-    fn wrong(input: &Value) -> PromptField {
-        PromptField::Wrong(Fault::new(NOT_A_STRING.0, "body.prompt", NOT_A_STRING.1, input))
-    }
-}
-
-impl<'de> Visitor<'de> for PromptVisitor {
-    type Value = PromptField;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, token ids, or a list of either")
-    }
-
-    fn visit_unit<E>(self) -> Result<PromptField, E> {
-        Ok(PromptField::Absent)
-    }
-
-    fn visit_none<E>(self) -> Result<PromptField, E> {
-        Ok(PromptField::Absent)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<PromptField, E> {
-        Ok(PromptField::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<PromptField, E> {
-        Ok(PromptField::Text(text))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<PromptField, E> {
-        Ok(Self::wrong(&Value::from(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<PromptField, E> {
-        Ok(Self::wrong(&Value::from(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<PromptField, E> {
-        Ok(Self::wrong(&Value::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<PromptField, E> {
-        Ok(Self::wrong(&Value::from(value)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<PromptField, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Self::wrong(&Value::Object(serde_json::Map::new())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<PromptField, A::Error> {
-        let mut found = PromptField::Empty;
-        let mut count = 0usize;
-        let mut fault = None;
-        while let Some(item) = items.next_element::<Element>()? {
-            match (&mut found, item) {
-                (PromptField::Empty, Element::Id(id)) => {
-                    let mut ids = Vec::with_capacity(items.size_hint().unwrap_or(0).max(1024));
-                    ids.push(id);
-                    found = PromptField::Ids(ids);
-                }
-                (PromptField::Empty, Element::Ids(ids)) => found = PromptField::IdLists(vec![ids]),
-                (PromptField::Empty, Element::Text(text)) => found = PromptField::Texts(vec![text]),
-                (PromptField::Ids(ids), Element::Id(id)) => ids.push(id),
-                (PromptField::IdLists(lists), Element::Ids(ids)) => lists.push(ids),
-                (PromptField::Texts(texts), Element::Text(text)) => texts.push(text),
-                (_, other) => {
-                    fault.get_or_insert_with(|| at(format!("body.prompt.{count}"), other));
-                }
-            }
-            count += 1;
+    /// Adds an element of a list. All must be of the kind of the first.
+    fn push(&mut self, item: Value) -> Result<(), Flaw> {
+        match (&mut *self, item) {
+            (Self::Texts(texts), Value::String(text)) => texts.push(text),
+            (Self::IdLists(lists), Value::Array(ids)) => lists.push(prompt_ids(ids)?),
+            (Self::Empty, Value::String(text)) => *self = Self::Texts(vec![text]),
+            (Self::Empty, Value::Array(ids)) => *self = Self::IdLists(vec![prompt_ids(ids)?]),
+            (_, Value::Array(ids)) => return Err((NOT_A_STRING, Value::Array(ids))),
+            (found, item) => match (found, prompt_id(item)?) {
+                (Self::Ids(ids), id) => ids.push(id),
+                (Self::Empty, id) => *self = Self::Ids(vec![id]),
+                (_, id) => return Err((NOT_A_STRING, Value::from(id))),
+            },
         }
-        Ok(fault.map_or(found, PromptField::Wrong))
+        Ok(())
     }
 }
 
 impl<'de> Deserialize<'de> for PromptField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PromptVisitor)
+        let json = <&RawValue>::deserialize(deserializer)?;
+        Self::read(json.get()).map_err(D::Error::custom)
+    }
+}
+
+/// vLLM reads a body only with the content type of JSON.
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let media = given.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError {
+        status: StatusCode::BAD_REQUEST,
+        message: "1 validation error:\n  Unsupported Media Type: Only 'application/json' is \
+                  allowed"
+            .to_owned(),
+        kind: "Bad Request",
+        param: None,
+    })
+}
+
+/// A prompt that must be one string.
+pub(super) fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
+    match prompt {
+        PromptField::Text(text) => Ok(text),
+        PromptField::Wrong(fault) => Err(ApiError::invalid(std::slice::from_ref(fault))),
+        _ => {
+            let message = "Input should be a valid string";
+            let list = Value::Array(Vec::new());
+            Err(ApiError::invalid(&[Fault::new("string_type", "body.prompt", message, &list)]))
+        }
     }
 }

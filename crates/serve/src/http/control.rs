@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::body::{Body, BodyError, PromptField, boolean, integer, list, missing, negative};
+use super::body::{
+    Body, BodyError, PromptField, boolean, check_content_type, integer, list, missing, negative,
+    prompt_text,
+};
 use super::error::{ApiError, detail, json_bytes, json_response};
 use super::request::{self, CheckedRequest, PromptRequest, check_model, generation_prompt};
-use super::{check_content_type, prompt_text};
 use crate::metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 use crate::state::{ControlCommand, ServerInfo};
 
@@ -110,8 +112,8 @@ async fn metrics(State(state): State<ControlState>) -> Response {
     }
 }
 
-/// `reset_external` of a query: pydantic's words for a boolean, the last one of several. `None`: not a
-/// boolean.
+/// `reset_external` of a query: pydantic's words for a boolean, the last one of several. `None`:
+/// not a boolean.
 fn reset_external(query: &str) -> Option<bool> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("reset_external="));
     match values.next_back().unwrap_or("false").to_ascii_lowercase().as_str() {
@@ -207,8 +209,8 @@ async fn render_chat(
     })
 }
 
-/// One `GenerateRequest` per prompt, as vLLM's render endpoints give them. Routers take the token ids
-/// from here.
+/// One `GenerateRequest` per prompt, as vLLM's render endpoints give them. Routers take the token
+/// ids from here.
 fn rendered(request: &CheckedRequest, prefix: &str) -> Vec<Value> {
     let several = request.prompts.len() > 1;
     let base = request.request_id.as_deref().unwrap_or("render");

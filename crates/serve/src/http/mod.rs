@@ -24,9 +24,9 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::service::TowerToHyperService;
 
-use self::body::{Body, BodyError, PromptField};
+use self::body::{Body, BodyError, check_content_type};
 pub(crate) use self::control::{ControlState, router};
-use self::error::{ApiError, Fault, detail, json_response};
+use self::error::{ApiError, detail, json_response};
 use self::exchange::Exchange;
 use self::request::Api;
 use self::response::TokenStream;
@@ -114,36 +114,6 @@ async fn read(incoming: Incoming, limit: usize) -> Result<Bytes, Response<Full<B
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit).response()),
         // The client disconnected while sending its body: nobody reads this response.
         Err(_) => Err(detail(StatusCode::BAD_REQUEST, "There was an error parsing the body")),
-    }
-}
-
-/// vLLM reads a body only with the content type of JSON.
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let given = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
-    let media = given.split(';').next().unwrap_or_default().trim();
-    if media.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err(ApiError {
-        status: StatusCode::BAD_REQUEST,
-        message: "1 validation error:\n  Unsupported Media Type: Only 'application/json' is \
-                  allowed"
-            .to_owned(),
-        kind: "Bad Request",
-        param: None,
-    })
-}
-
-/// A prompt that must be one string.
-fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
-    match prompt {
-        PromptField::Text(text) => Ok(text),
-        PromptField::Wrong(fault) => Err(ApiError::invalid(std::slice::from_ref(fault))),
-        _ => {
-            let message = "Input should be a valid string";
-            let list = serde_json::Value::Array(Vec::new());
-            Err(ApiError::invalid(&[Fault::new("string_type", "body.prompt", message, &list)]))
-        }
     }
 }
 

@@ -21,9 +21,8 @@ use weir_engine::{Slot, Transfer, TransferId, TransferKind, TransferOutcome};
 use weir_model::{Piece, Prompt, TierKind, Tokens};
 use weir_store::{Fault, Slab, Tier, TierCounters, TierError};
 
-use self::queue::JobQueue;
+use self::queue::{Chunks, Job, JobQueue, Task};
 use self::worker::Worker;
-use crate::config::ServeError;
 use crate::token_ids::TokenIds;
 
 /// Blocks per call of a tier: the pipeline depth of a worker.
@@ -72,33 +71,18 @@ impl MoverConfig {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum MoverError {
+    #[error("{workers} workers need a slab with {blocks} free blocks; give them a larger one")]
+    Memory { workers: usize, blocks: usize },
+    #[error("cannot start a thread: {0}; free resources of this machine and try again")]
+    Thread(#[source] std::io::Error),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Completion {
     Transfer { replica: u16, id: TransferId, outcome: TransferOutcome },
     Lookup { replica: u16, slot: Slot, from_chunk: u32, found: u32 },
-}
-
-#[derive(Debug)]
-struct Job {
-    replica: u16,
-    chunks: Chunks,
-    task: Task,
-}
-
-#[derive(Debug)]
-enum Task {
-    Transfer { id: TransferId, kind: TransferKind, tier: TierKind },
-    Lookup { slot: Slot },
-    Remove { tier: TierKind },
-}
-
-/// A span of chunks, and all token ids up to its end.
-#[derive(Debug)]
-struct Chunks {
-    ids: Vec<u32>,
-    salt: String,
-    from: u32,
-    to: u32,
 }
 
 /// Times and failures that the tiers do not count. Arrays are indexed by [`TierKind::index`].
@@ -151,10 +135,10 @@ impl Mover {
     pub(crate) fn start(
         config: MoverConfig,
         done: UnboundedSender<Completion>,
-    ) -> Result<Self, ServeError> {
+    ) -> Result<Self, MoverError> {
         let count = config.workers.max(1);
         if (config.slab.free_blocks() as usize) < count * BATCH {
-            return Err(ServeError::Memory { workers: count, blocks: count * BATCH });
+            return Err(MoverError::Memory { workers: count, blocks: count * BATCH });
         }
         let slab = Arc::clone(&config.slab);
         let (config, queue, counters) = (Arc::new(config), Arc::default(), Arc::default());
@@ -171,7 +155,7 @@ impl Mover {
             let thread = std::thread::Builder::new()
                 .name(format!("weir-mover-{number}"))
                 .spawn(move || worker.run(&queue))
-                .map_err(|source| ServeError::System { what: "start a thread", source })?;
+                .map_err(MoverError::Thread)?;
             mover.workers.push(thread);
         }
         Ok(mover)

@@ -3,7 +3,31 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::Job;
+use weir_engine::{Slot, TransferId, TransferKind};
+use weir_model::TierKind;
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) replica: u16,
+    pub(super) chunks: Chunks,
+    pub(super) task: Task,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    Transfer { id: TransferId, kind: TransferKind, tier: TierKind },
+    Lookup { slot: Slot },
+    Remove { tier: TierKind },
+}
+
+/// A span of chunks, and all token ids up to its end.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    pub(super) ids: Vec<u32>,
+    pub(super) salt: String,
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
 
 /// Longest queue of stores: a mechanism that cannot keep up has no memory to buffer more.
 const MOST_STORES: usize = 1024;

@@ -11,8 +11,8 @@ use weir_model::block::{BlockHasher, ServerHasher};
 use weir_store::slab::Block;
 use weir_store::{ChunkHash, Fetched, Get, Put, Stored, Tier};
 
-use super::queue::JobQueue;
-use super::{BATCH, Chunks, Completion, Job, MoverConfig, MoverCounters, Task, payload};
+use super::queue::{Chunks, Job, JobQueue, Task};
+use super::{BATCH, Completion, MoverConfig, MoverCounters, payload};
 
 /// Keys per call of a lookup. It stops at the first missing chunk, so more keys would mostly be
 /// useless.

@@ -6,9 +6,8 @@ use weir_http::coding;
 use weir_http::events::EventSplitter;
 use weir_http::response::{HttpError, Progress, ResponseParser};
 use weir_model::answers::AnswerNote;
-use weir_model::{Nanos, Outcome, Piece, RequestRow, TierKind, Tokens};
+use weir_model::{Nanos, Outcome, RequestRow, TierKind, Tokens};
 use weir_workload::demand::Due;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::answer::{Answer, Arrival, Complete, Requested};
 use crate::body::Body;
@@ -318,7 +317,7 @@ impl Exchange {
             request: self.id,
             session: request.session,
             turn: request.turn,
-            prompt_id: prompt_id(request.prompt.pieces()),
+            prompt_id: request.prompt.digest(),
             replica: self.endpoint as u16,
             due: self.due.at,
             start,
@@ -364,17 +363,6 @@ impl Exchange {
     pub(crate) fn unfinished_row(&self, at: Nanos) -> RequestRow {
         self.row(Outcome::Unfinished, at)
     }
-}
-
-/// A digest of a prompt: equal prompts have equal ids, here as in the simulator.
-fn prompt_id(pieces: &[Piece]) -> u64 {
-    let mut hasher = Xxh3::new();
-    for piece in pieces {
-        hasher.update(&piece.content.0.to_le_bytes());
-        hasher.update(&piece.start.to_le_bytes());
-        hasher.update(&piece.len.to_le_bytes());
-    }
-    hasher.digest()
 }
 
 pub(crate) fn http_failure(error: &HttpError) -> Failure {

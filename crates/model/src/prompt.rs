@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::units::Tokens;
 
@@ -75,6 +75,17 @@ impl Prompt {
 
     pub const fn tokens(&self) -> Tokens {
         Tokens(self.tokens)
+    }
+
+    /// Equal prompts have equal digests.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        for piece in &*self.pieces {
+            hasher.update(&piece.content.0.to_le_bytes());
+            hasher.update(&piece.start.to_le_bytes());
+            hasher.update(&piece.len.to_le_bytes());
+        }
+        hasher.digest()
     }
 
     #[must_use]

@@ -1,9 +1,8 @@
 //! Requests in flight, and the rows they become.
 
 use weir_cluster::{Finished, Placement};
-use weir_model::{Nanos, Outcome, Piece, RequestRow, Tokens};
+use weir_model::{Nanos, Outcome, RequestRow, Tokens};
 use weir_workload::Due;
-use xxhash_rust::xxh3::Xxh3;
 
 /// A request between its due time and its end.
 #[derive(Debug, Clone)]
@@ -11,17 +10,6 @@ pub(crate) struct InFlightRequest {
     pub(crate) due: Due,
     pub(crate) first_token: Option<Nanos>,
     pub(crate) placement: Placement,
-}
-
-/// A digest of a prompt: equal prompts have equal ids.
-fn prompt_id(pieces: &[Piece]) -> u64 {
-    let mut hasher = Xxh3::new();
-    for piece in pieces {
-        hasher.update(&piece.content.0.to_le_bytes());
-        hasher.update(&piece.start.to_le_bytes());
-        hasher.update(&piece.len.to_le_bytes());
-    }
-    hasher.digest()
 }
 
 impl InFlightRequest {
@@ -35,7 +23,7 @@ impl InFlightRequest {
             request: request.id,
             session: request.session,
             turn: request.turn,
-            prompt_id: prompt_id(request.prompt.pieces()),
+            prompt_id: request.prompt.digest(),
             replica: self.placement.replica,
             due: self.due.at,
             start: self.due.at,

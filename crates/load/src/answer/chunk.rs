@@ -133,27 +133,18 @@ impl fmt::Display for Finish {
 
 /// What a message or a part of one holds, in the fields that servers are known to use for what a
 /// model generates.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Delta {
-    #[serde(default)]
     content: Filled,
-    #[serde(default)]
     reasoning_content: Filled,
-    #[serde(default)]
     reasoning: Filled,
-    #[serde(default)]
     reasoning_details: Filled,
-    #[serde(default)]
     thinking: Filled,
-    #[serde(default)]
     refusal: Filled,
-    #[serde(default)]
     audio: Filled,
-    #[serde(default)]
     tool_calls: Filled,
-    #[serde(default)]
     function_call: Filled,
-    #[serde(default)]
     role: Option<IgnoredAny>,
 }
 
@@ -171,35 +162,28 @@ impl Delta {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Choice {
-    #[serde(default)]
     index: Count,
-    #[serde(default)]
     text: Option<Filled>,
-    #[serde(default)]
     delta: Option<Delta>,
-    #[serde(default)]
     message: Option<Delta>,
-    #[serde(default)]
     token_ids: Filled,
-    #[serde(default)]
     finish_reason: End,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 struct PromptDetails {
-    #[serde(default)]
     cached_tokens: Count,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 struct UsageFields {
-    #[serde(default)]
     prompt_tokens: Count,
-    #[serde(default)]
     completion_tokens: Count,
-    #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
 }
 
@@ -234,13 +218,12 @@ impl From<UsageFields> for Usage {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Document<'a> {
-    #[serde(default)]
     choices: Option<Vec<Choice>>,
-    #[serde(default)]
     usage: Option<UsageFields>,
-    #[serde(default, borrow)]
+    #[serde(borrow)]
     error: Option<&'a serde_json::value::RawValue>,
 }
 
@@ -320,25 +303,21 @@ impl TextKeys {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct OutputChoice {
-    #[serde(default)]
     text: Option<String>,
-    #[serde(default)]
     delta: Option<OutputDelta>,
-    #[serde(default)]
     message: Option<OutputDelta>,
-    #[serde(default)]
     token_ids: Option<Vec<u32>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct OutputDelta {
-    #[serde(default, deserialize_with = "text_alone")]
+    #[serde(deserialize_with = "text_alone")]
     content: Option<String>,
-    #[serde(default)]
     reasoning_content: Option<String>,
-    #[serde(default)]
     reasoning: Option<String>,
 }
 
@@ -353,9 +332,9 @@ fn text_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
     })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct OutputDocument {
-    #[serde(default)]
     choices: Option<Vec<OutputChoice>>,
 }
 

@@ -43,7 +43,7 @@ impl ModelClock {
         Nanos(if self.scale == 1.0 { real } else { (real as f64 * self.scale) as u64 })
     }
 
-    /// The real time for which model time has to go on by `span`.
+    /// The real time in which model time advances by `span`.
     pub(crate) fn real_span(&self, span: Nanos) -> Duration {
         if self.scale == 1.0 {
             return Duration::from_nanos(span.0);

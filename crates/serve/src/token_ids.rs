@@ -1,4 +1,4 @@
-//! The seam between symbolic content and token ids: what the interner knows and others ask for.
+//! The seam between symbolic content and token ids: the interner implements it.
 
 use weir_model::Piece;
 

@@ -1,4 +1,4 @@
-//! What the look-alike answers: token ids as a pure function of the answer's content.
+//! Answers: token ids as a pure function of the answer's content.
 
 use std::sync::Arc;
 

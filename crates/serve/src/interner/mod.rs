@@ -1,19 +1,19 @@
 //! From token ids to symbolic prompts, and back.
 //!
 //! The engine compares prompts piece by piece and never sees token ids; live requests bring
-//! nothing else. The interner keeps a radix tree of what was asked: every new suffix gets a
-//! content of its own, so two prompts agree in their pieces exactly as far as they agree in their
-//! tokens. An answer is a content too. Its tokens are a function of that content, hence it stands
-//! in the tree, at its full length, from the moment it is asked for: a later prompt that quotes
-//! it, or a part of it, is made of the same pieces and finds the answer's KV.
+//! nothing else. The interner keeps a radix tree of prompts: every new suffix gets its own content,
+//! so two prompts agree in their pieces exactly as far as they agree in their tokens. An answer is
+//! a content too. Its tokens are a function of that content, so it is in the tree, at its full
+//! length, from its request on: a later prompt that quotes it, or a part of it, gets the same
+//! pieces and finds the answer's KV.
 //!
 //! Memory is bounded: above a limit the least recently used leaves are forgotten, never those of
 //! requests in flight. A prompt that comes again after that is a new content, as if it had left
 //! every cache; the limit should be well above what GPU and tiers hold.
 //!
-//! One case is left inexact on purpose: when a prompt continues the same prompt with the very
-//! token that the answer begins with (by chance 1 in the size of the vocabulary), the answer has
-//! no place in the tree and quoting it later does not reuse its KV. Choosing another answer would
+//! One case is inexact on purpose: when a prompt continues the same prompt with the first token of
+//! its answer (by chance 1 in the size of the vocabulary), the answer is not in the tree, and
+//! quoting it later does not reuse its KV. Choosing another answer would
 //! make outputs depend on the history of the server.
 
 mod answers;
@@ -41,14 +41,14 @@ pub struct Interned {
     answer_end: Option<NodeId>,
 }
 
-/// The tree of what was asked and answered.
+/// The tree of prompts and answers.
 #[derive(Debug)]
 pub struct Interner {
     tree: Tree,
     limit_tokens: u64,
     next_content: u64,
     pieces: Vec<Piece>,
-    /// Salts as they came, by their names in the tree: KV events tell them.
+    /// Salts as received, by their names in the tree; KV events contain them.
     salts: HashMap<u64, Box<str>>,
 }
 
@@ -67,12 +67,12 @@ impl Interner {
         }
     }
 
-    /// Makes a prompt symbolic and reserves a place for its answer of `answer_tokens` tokens.
-    /// Prompts with different salts share nothing. `seed` tells answers to the same prompt apart.
+    /// Makes a prompt symbolic and adds its answer of `answer_tokens` tokens to the tree. Prompts
+    /// with different salts share nothing; answers to one prompt differ by `seed`.
     pub fn intern(&mut self, ids: &[u32], salt: &str, seed: u64, answer_tokens: u32) -> Interned {
         let salt = self.salt_name(salt);
         let mut end = self.tree.root(salt);
-        // The way down is held from the start, so that making room below cannot take it away.
+        // The path is held from the start, so that making room below cannot remove it.
         self.pieces.clear();
         let mut at = 0;
         while at < ids.len() {
@@ -133,7 +133,7 @@ impl Interner {
         Some(end)
     }
 
-    /// The request is over: what it held may be forgotten.
+    /// The request has ended: its nodes may be forgotten.
     pub fn release(&mut self, interned: &Interned) {
         self.tree.release(interned.prompt_end);
         if let Some(answer_end) = interned.answer_end {

@@ -296,7 +296,7 @@ impl Tree {
         true
     }
 
-    /// Appends tokens `from..to` of an asked content; false when some of them are not known.
+    /// Appends tokens `from..to` of a prompt's content; false when some of them are not known.
     pub(super) fn append(&self, piece: Piece, ids: &mut Vec<u32>) -> bool {
         let (mut at, end) = (0, piece.start + piece.len);
         while at < end {

@@ -93,8 +93,8 @@ impl Tokenizer {
         }
     }
 
-    /// The ids that answers are made of. Decoding a sequence of them and encoding the text gives
-    /// the same ids (with a file, as far as its single words show).
+    /// The ids of answers. Decoding a sequence of them and encoding the text gives the same ids
+    /// (with a file, this is checked for single words only).
     pub fn answers(&self) -> AnswerVocabulary {
         match self {
             Self::BuiltIn(words) => {

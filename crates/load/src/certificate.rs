@@ -38,7 +38,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) outside: SpreadTally,
     pub(crate) window: Nanos,
     /// CPU time in it.
-    pub(crate) processor: Nanos,
+    pub(crate) cpu_time: Nanos,
     /// Time in it in which the worker was ready and had no CPU, where the kernel counts it.
     pub(crate) cpu_wait: Option<Nanos>,
     /// The most requests that were due within a millisecond.
@@ -92,7 +92,7 @@ pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificat
         send_lag: merged(|counters| &counters.send_lag),
         first_token_bound: merged(|counters| &counters.first_token_bound),
         gap_bound: merged(|counters| &counters.gap_bound),
-        busy_share: most(|counters| counters.share(counters.processor)),
+        busy_share: most(|counters| counters.share(counters.cpu_time)),
         cpu_wait_share: waits.reduce(f64::max),
         due_at_once: counters.iter().map(|counters| counters.due_at_once).max().unwrap_or_default(),
         workers: counters.len() as u32,
@@ -143,7 +143,7 @@ mod tests {
     fn calm() -> WorkerCounters {
         let mut counters = WorkerCounters {
             window: Nanos::from_secs(10),
-            processor: Nanos::from_secs(1),
+            cpu_time: Nanos::from_secs(1),
             users: 100,
             sessions_due: 1000,
             sessions_begun: 1000,
@@ -181,7 +181,7 @@ mod tests {
             change(&mut counters);
             counters
         };
-        let busy = || with(|counters| counters.processor = Nanos::from_millis(9600));
+        let busy = || with(|counters| counters.cpu_time = Nanos::from_millis(9600));
         let expected = |why| Some(Refusal::Busy { share: 0.96, why });
         assert_eq!(refused(busy(), CLOSED), expected(Lateness::Busy));
         let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(1)), ..busy() };

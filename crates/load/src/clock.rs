@@ -89,7 +89,7 @@ pub(crate) fn day_ns() -> u64 {
 }
 
 /// Processor time that the calling thread has used.
-pub(crate) fn thread_processor_time() -> Nanos {
+pub(crate) fn thread_cpu_time() -> Nanos {
     Nanos(nanos(clock_gettime(ClockId::ThreadCPUTime)))
 }
 

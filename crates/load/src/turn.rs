@@ -6,7 +6,7 @@
 //! - A socket that a poll did not report had nothing when the poll looked.
 //! - A read that did not fill its buffer left the socket empty.
 //! - A poll that slept was woken by the first arrival, so nothing came earlier than its return less
-//!   the time that the thread then waited for a processor, which the kernel counts
+//!   the time that the thread then waited for a CPU, which the kernel counts
 //!   (`/proc/thread-self/schedstat`).
 //!
 //! It does not detect a CPU taken away by a hypervisor, or an interrupt handled late.
@@ -26,7 +26,7 @@ const RETURN_SLACK: Nanos = Nanos::from_micros(30);
 /// microsecond.
 const SAMPLE_INTERVAL: Nanos = Nanos::from_millis(1);
 
-/// Time that this thread was ready to run and waited for a processor, as the kernel counts it.
+/// Time that this thread was ready to run and waited for a CPU, as the kernel counts it.
 #[derive(Debug)]
 pub(crate) struct RunDelay {
     file: Option<File>,
@@ -68,7 +68,7 @@ impl RunDelay {
 struct Wait {
     began: Nanos,
     ended: Nanos,
-    /// At least as long as the thread waited for a processor within the call, if it was sampled.
+    /// At least as long as the thread waited for a CPU within the call, if it was sampled.
     delay: Option<Nanos>,
 }
 

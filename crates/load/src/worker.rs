@@ -18,7 +18,7 @@ use weir_workload::{Ramp, Schedule};
 
 use crate::answer::Requested;
 use crate::certificate::WorkerCounters;
-use crate::clock::{Clock, thread_processor_time};
+use crate::clock::{Clock, thread_cpu_time};
 use crate::config::{Answers, LoadConfig, LoadShape, PromptForm};
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
@@ -48,7 +48,7 @@ const TOGETHER: Nanos = Nanos::from_millis(1);
 /// CPU time of a thread since its start.
 #[derive(Debug, Clone, Copy)]
 struct CpuUse {
-    processor: Nanos,
+    cpu_time: Nanos,
     /// Time in which it was runnable without a CPU.
     cpu_wait: Option<Nanos>,
 }
@@ -273,11 +273,10 @@ impl<'a> Worker<'a> {
                 self.close(CloseReason::CutOff(self.now));
             }
         }
-        let (wall, processor) = self.busy_seen;
+        let (wall, cpu_time) = self.busy_seen;
         if self.now >= wall + BUSY_INTERVAL {
-            let used = thread_processor_time();
-            let share =
-                used.saturating_sub(processor).get() as f64 / (self.now - wall).get() as f64;
+            let used = thread_cpu_time();
+            let share = used.saturating_sub(cpu_time).get() as f64 / (self.now - wall).get() as f64;
             self.live.set_busy(self.index, share);
             self.busy_seen = (self.now, used);
         }
@@ -331,7 +330,7 @@ impl<'a> Worker<'a> {
         if let Some(before) = self.window_start {
             let after = self.cpu_use();
             self.counters.window = self.now.saturating_sub(self.config.warmup);
-            self.counters.processor = after.processor.saturating_sub(before.processor);
+            self.counters.cpu_time = after.cpu_time.saturating_sub(before.cpu_time);
             let waits = after.cpu_wait.zip(before.cpu_wait);
             self.counters.cpu_wait = waits.map(|(after, before)| after.saturating_sub(before));
         }
@@ -344,7 +343,7 @@ impl<'a> Worker<'a> {
     }
 
     fn cpu_use(&self) -> CpuUse {
-        CpuUse { processor: thread_processor_time(), cpu_wait: self.turn.cpu_wait() }
+        CpuUse { cpu_time: thread_cpu_time(), cpu_wait: self.turn.cpu_wait() }
     }
 
     /// Counts how many requests of the measured set are due at the same moment.

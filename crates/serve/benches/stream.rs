@@ -2,7 +2,7 @@
 //! core 0 and the client to core 1.
 //!
 //! `cargo bench -p weir-serve --bench stream -- [streams] [tokens] [seconds]` prints tokens per
-//! second of wall time and per second of the server thread's processor time. The second figure is
+//! second of wall time and per second of the server thread's CPU time. The second figure is
 //! the one to quote from a machine that others use too.
 //!
 //! `cargo bench -p weir-serve --bench stream -- pace [streams] [tokens]` runs in real time with
@@ -106,7 +106,7 @@ async fn reader(
 }
 
 /// What the kernel says of the threads of this process with one of these names, added up: time on
-/// a processor and time waiting for one, in nanoseconds.
+/// a CPU and time waiting for one, in nanoseconds.
 fn schedstat(names: &[&str]) -> (u64, u64) {
     let mut sum = (0, 0);
     for task in std::fs::read_dir("/proc/self/task").expect("Linux has /proc").flatten() {
@@ -213,7 +213,7 @@ fn main() {
     let (wall, busy) = (start.elapsed().as_secs_f64(), server_seconds() - before);
     println!(
         "{streams} streams x {tokens} tokens: {frames} frames in {wall:.2} s = {:.0}/s; server \
-         {busy:.2} s of processor time = {:.0}/s per core, {:.2} us per token",
+         {busy:.2} s of CPU time = {:.0}/s per core, {:.2} us per token",
         frames as f64 / wall,
         frames as f64 / busy,
         busy * 1e6 / frames as f64

@@ -226,7 +226,7 @@ impl RunningFacts {
 }
 
 /// What two arms differ in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Differing {
     /// A property of the running software.

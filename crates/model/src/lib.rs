@@ -1,5 +1,5 @@
 //! The vocabulary of Weir: units, model shapes, accelerators, symbolic prompts, block hashes,
-//! requests, KV events, signals and verdict words.
+//! requests, KV events, signals, verdicts and what they rest on.
 //!
 //! Owns no I/O, no clock, no async and no global state; every other crate may use it.
 
@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod answers;
 pub mod block;
 pub mod certificate;
+pub mod evidence;
 pub mod fact;
 pub mod kv_event;
 pub mod kv_layers;
@@ -25,6 +26,11 @@ pub mod window;
 pub use accelerator::{Accelerator, KernelFit};
 pub use answers::AnswerFacts;
 pub use certificate::{Certificate, Lateness, Refusal, Spread};
+pub use evidence::{
+    CellFailure, CheckSetup, Claim, Claimed, CountedTokens, FailureCause, FailureReason,
+    FarthestTier, Inaction, LostKeys, MakeAlike, OffloadReason, Reason, Remedy, RoutingReason,
+    RowContradiction, STALLED_SHARE, ServedTokens, Silence, Stalled, TokenShare, Unfit, Unseen,
+};
 pub use fact::{
     ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactSource, FactValue,
     RunningFact, RunningFacts,
@@ -39,5 +45,5 @@ pub use signal::{Signal, SignalKind, SignalSource, Signals};
 pub use step::StepRow;
 pub use tier_kind::TierKind;
 pub use units::{Bytes, Nanos, Tokens};
-pub use verdict::{Claim, OverheadReason, Verdict, VoidReason};
+pub use verdict::{OverheadReason, Verdict, VoidReason};
 pub use window::Window;

@@ -1,10 +1,9 @@
-//! The words of a verdict and the claims it rests on. The decision table that chooses between them
-//! is `weir-spec`'s.
-
-use std::fmt;
+//! The words of a verdict. The decision table that chooses between them is `weir-spec`'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::evidence::FailureReason;
 
 /// Why a mechanism cost something but brought nothing.
 #[derive(
@@ -72,20 +71,8 @@ impl VoidReason {
     }
 }
 
-/// One claim of an arm, with what was seen of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Claim {
-    pub claim: String,
-    /// Whether the signals bear it out; nothing where it could not be seen.
-    pub held: Option<bool>,
-    pub seen: String,
-}
-
 /// What a cell is worth as evidence (design: the table of verdicts).
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// A baseline arm, and its own claims hold.
@@ -99,7 +86,7 @@ pub enum Verdict {
     /// Outputs differ from the control's beyond the A/A arm's rate.
     Corrupt,
     /// The cell did not finish, its figures contradict each other, or what ran is not comparable.
-    Failed(String),
+    Failed(#[schemars(with = "String")] FailureReason),
     /// There was no source to see the mechanism.
     Unverified,
     /// The load generator, and not the server, limited the level: its figures are bounds.
@@ -129,17 +116,6 @@ impl Verdict {
             Self::Void(_) | Self::Corrupt | Self::Failed(_) | Self::Unverified | Self::Refused => {
                 false
             }
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OverheadOnly(reason) => write!(f, "overhead-only ({})", reason.name()),
-            Self::Void(reason) => write!(f, "void ({})", reason.name()),
-            Self::Failed(cause) => write!(f, "failed ({cause})"),
-            _ => f.write_str(self.word()),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_model::{AnswerFacts, Certificate, FactDifference, Nanos, RunningFacts, Signals, Verdict};
-
-pub use weir_model::{Claim, StepRow};
+use weir_model::{
+    AnswerFacts, CellFailure, Certificate, Claim, FactDifference, FailureCause, Nanos, Reason,
+    Remedy, RunningFacts, Signals, Verdict,
+};
 
 /// A distribution in one unit, from exact quantiles (type 7). Without values everything else is
 /// null in files: what nobody saw is not zero.
@@ -75,16 +76,6 @@ impl From<StoredDistribution> for Distribution {
             max: value(of.max),
         }
     }
-}
-
-/// A cause of failed requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailureCause {
-    /// What the rows say.
-    pub cause: String,
-    /// Requests of the measured set that failed by it.
-    pub requests: u64,
 }
 
 /// The figures of one cell. docs/definitions.md says of which requests and times each speaks: the
@@ -183,13 +174,17 @@ pub struct Evidence {
     pub verdict: Verdict,
     /// True for the simulator, which foresees but cannot discover.
     pub predicted: bool,
-    /// Each claim with whether it held and the figures that say so, in words.
+    /// Each claim with the figures that were seen, and whether it held.
     pub claims: Vec<Claim>,
-    /// Why, in one sentence.
-    pub explanation: String,
-    /// What to change, as an order without a full stop; nothing where the verdict asks for nothing.
+    /// Why, by the signals; nothing where the cell's status is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub reason: Option<Reason>,
+    /// Of an arm with two claims: the verdict of the stronger one, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_half: Option<Verdict>,
+    /// What to change; nothing where the verdict asks for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
     /// What could not be done or seen, a sentence each without a full stop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -222,8 +217,8 @@ impl ShortWindow {
 pub enum CellStatus {
     /// It ran to its end.
     Complete,
-    /// It did not; the cause in words.
-    Failed(String),
+    /// It did not, or its rows show no result.
+    Failed(CellFailure),
     /// It ran to its end, and a larger share of the measured set failed than the plan allows; the
     /// figures say how many, and why.
     RequestsFailed {

@@ -22,8 +22,7 @@ pub mod tables;
 pub mod writer;
 
 pub use cell::{
-    CellFigures, CellRecord, CellStatus, Claim, Distribution, Evidence, FailureCause,
-    GuideLlmFigures, ShortWindow, StepRow,
+    CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures, ShortWindow,
 };
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};

@@ -1,8 +1,7 @@
 //! `steps.parquet`: one row per pass of a replica, from which token gaps follow.
 
-use weir_model::Nanos;
+use weir_model::{Nanos, StepRow};
 
-use crate::cell::StepRow;
 use crate::table::table;
 
 table! {

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use weir_model::RequestRow;
+use weir_model::{RequestRow, StepRow};
 
-use crate::cell::{Evidence, StepRow};
+use crate::cell::Evidence;
 use crate::error::{RecordError, one_line};
 use crate::requests::{RequestColumn, RequestTable};
 use crate::series::{SeriesColumn, SeriesTable};

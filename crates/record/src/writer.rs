@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_model::RequestRow;
+use weir_model::{RequestRow, StepRow};
 
-use crate::cell::{CellFigures, CellRecord, CellStatus, Evidence, StepRow};
+use crate::cell::{CellFigures, CellRecord, CellStatus, Evidence};
 use crate::durable::{self, Digest};
 use crate::error::RecordError;
 use crate::lock::FolderLock;

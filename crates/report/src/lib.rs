@@ -23,5 +23,6 @@ pub mod results;
 pub mod statistics;
 pub mod tables;
 pub mod terminal;
+pub mod words;
 
 pub use error::ReportError;

@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_spec::plan::Tolerance;
 
-use crate::comparison::reference;
 use crate::metric::{METRICS, Metric};
-use crate::results::{CellResult, Results};
+use crate::results::{CellResult, Results, reference};
 
 /// Share of what a figure is compared with that its error may reach, percent.
 const MOST_PERCENT: f64 = 5.0;

@@ -18,7 +18,7 @@ pub fn summary(of: &Comparison) -> String {
     let mut out = String::new();
     let counts = of.cells;
     let head = format!(
-        "{}: {} target, {} of {} cells run, {} count (plan {}, seed {})",
+        "{}: {} target, {} of {} cells completed, {} valid (plan {}, seed {})",
         of.experiment, of.target, counts.run, counts.planned, counts.counted, of.plan_hash, of.seed
     );
     out += &wrapped(&head, "");

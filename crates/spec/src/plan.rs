@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{
-    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, TierKind, Tokens, Verdict, Window,
+    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Remedy, TierKind, Tokens, Verdict,
+    Window,
 };
 use weir_router::RouterConfig;
 use weir_workload::trace::reading::TraceReading;
@@ -465,7 +466,7 @@ pub struct Prediction {
     pub longest_reuse: Option<u64>,
     pub verdict: Verdict,
     /// For verdicts that show nothing: what to change to see an effect.
-    pub remedy: Option<String>,
+    pub remedy: Option<Remedy>,
 }
 
 impl Prediction {

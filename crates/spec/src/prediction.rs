@@ -121,7 +121,7 @@ fn judge(
         regime,
         longest_offer,
         longest_reuse: Some(counts.longest_reuse),
-        doubt: None,
+        startup_warning: None,
     };
     let decision = verdict::decide(arm, &facts, &signals);
     let Decision { verdict, remedy, .. } = decision;

@@ -1,5 +1,5 @@
 //! The decision table of the verdicts: a pure function of an arm, the facts of its cell and the
-//! signals seen. All targets use it, and so does the prediction, with foreseen signals.
+//! signals seen. All targets use it, and so does the prediction, with predicted signals.
 //!
 //! An arm may claim an offload, a routing, or both. Each claim is judged alone; an arm with both
 //! is worth its weaker half (`void` before `unverified` before `overhead-only` before
@@ -10,8 +10,10 @@ mod inaction;
 mod offload;
 mod routing;
 
-pub use weir_model::Claim;
-use weir_model::{Bytes, Signal, SignalKind, Signals, Verdict};
+use weir_model::{
+    Bytes, CheckSetup, Claim, Claimed, FailureReason, Reason, Remedy, Signal, SignalKind, Signals,
+    Unseen, Verdict,
+};
 
 use crate::plan::{Arm, ArmRole, Regime};
 
@@ -38,7 +40,7 @@ pub struct Facts<'a> {
     pub longest_reuse: Option<u64>,
     /// A line of a start-up log that says that the mechanism will not do what it was configured
     /// for.
-    pub doubt: Option<&'a str>,
+    pub startup_warning: Option<&'a str>,
 }
 
 /// A verdict with its reasons.
@@ -47,10 +49,22 @@ pub struct Decision {
     /// What the cell is worth.
     pub verdict: Verdict,
     pub claims: Vec<Claim>,
-    /// Why, in one sentence.
-    pub explanation: String,
+    pub reason: Reason,
+    /// Of an arm with two claims: the verdict of the stronger one, where it is another.
+    pub other_half: Option<Verdict>,
     /// For verdicts that show nothing: what to change.
-    pub remedy: Option<String>,
+    pub remedy: Option<Remedy>,
+}
+
+impl Decision {
+    fn of(
+        verdict: Verdict,
+        claims: Vec<Claim>,
+        reason: impl Into<Reason>,
+        remedy: Option<Remedy>,
+    ) -> Self {
+        Self { verdict, claims, reason: reason.into(), other_half: None, remedy }
+    }
 }
 
 pub fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
@@ -71,31 +85,22 @@ pub fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
 
 /// An endpoint of which nothing is claimed.
 fn as_deployed() -> Decision {
-    Decision {
-        verdict: Verdict::Control,
-        claims: Vec::new(),
-        explanation: "Nothing is claimed of this deployment: its figures stand for themselves."
-            .to_owned(),
-        remedy: None,
-    }
+    Decision::of(Verdict::Control, Vec::new(), Reason::NothingClaimed, None)
 }
 
 /// A baseline: nothing outside the GPU served it, and a control by chance did spread.
 fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
-    let hits = signals.get(SignalKind::ExternalHitTokens);
-    let mut claims = vec![Claim {
-        claim: "no external hits".to_owned(),
-        // Without a mechanism there may be no such metric, which is what is claimed.
-        held: Some(hits.unwrap_or(0.0) == 0.0),
-        seen: hits.map_or("no such metric".to_owned(), |hits| tokens(hits, "external hits")),
-    }];
-    if claims[0].held == Some(false) {
-        return Decision {
-            verdict: Verdict::Failed("a control with external hits".to_owned()),
-            explanation: "Something outside the GPU served the control.".to_owned(),
-            claims,
-            remedy: Some("flush all tiers, and check that no connector is loaded".to_owned()),
-        };
+    let failed = |failure, claims, reason, remedy| {
+        Decision::of(Verdict::Failed(failure), claims, reason, Some(remedy))
+    };
+    let tokens = signals.get(SignalKind::ExternalHitTokens);
+    // Without a mechanism there may be no such metric, which is what is claimed.
+    let unserved = tokens.unwrap_or(0.0) == 0.0;
+    let claim = Claimed::NoExternalHits { tokens };
+    let mut claims = vec![Claim { claim, held: Some(unserved) }];
+    if !unserved {
+        let (failure, reason) = (FailureReason::ControlServed, Reason::ControlServed);
+        return failed(failure, claims, reason, Remedy::FlushTiers);
     }
     if arm.offload.is_none()
         && let Some(connected) = connected(signals)
@@ -103,55 +108,36 @@ fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
         let held = connected.held;
         claims.push(connected);
         if held == Some(false) {
-            return Decision {
-                verdict: Verdict::Failed("a control with an offload connector".to_owned()),
-                explanation:
-                    "A connector stores or looks up blocks outside of the GPU: its cost is \
-                              in the control's figures."
-                        .to_owned(),
-                claims,
-                remedy: Some("serve the control without a connector".to_owned()),
-            };
+            let (failure, reason) = (FailureReason::ControlConnected, Reason::ControlConnected);
+            return failed(failure, claims, reason, Remedy::RemoveConnector);
         }
     }
     if arm.role == ArmRole::RoutingControl {
         if facts.replicas < 2 {
-            return routing::no_choice(claims);
+            return routing::no_choice(facts.replicas, claims);
         }
         let spread = routing::spread(facts.replicas, signals);
         let held = spread.held;
         claims.push(spread);
         if held == Some(false) {
-            return Decision {
-                verdict: Verdict::Failed("a choice by chance that did not spread".to_owned()),
-                explanation: "One replica got nearly all requests of the routing by chance."
-                    .to_owned(),
-                claims,
-                remedy: Some("check that all replicas are ready and behind the router".to_owned()),
-            };
+            let (failure, reason) = (FailureReason::UnevenChoice, Reason::UnevenChoice);
+            return failed(failure, claims, reason, Remedy::Check(CheckSetup::Replicas));
         }
     }
-    Decision {
-        verdict: Verdict::Control,
-        claims,
-        explanation: "A baseline: its figures are what the others are compared with.".to_owned(),
-        remedy: None,
-    }
+    Decision::of(Verdict::Control, claims, Reason::Baseline, None)
 }
 
 /// That nothing was stored or looked up outside the GPU; nothing where that has no metric.
 fn connected(signals: &Signals) -> Option<Claim> {
-    let stored = signals.get(SignalKind::StoredBytes);
-    let asked = signals.get(SignalKind::ExternalQueryTokens);
-    if stored.is_none() && asked.is_none() {
+    let stored_bytes = signals.get(SignalKind::StoredBytes);
+    let asked_tokens = signals.get(SignalKind::ExternalQueryTokens);
+    if stored_bytes.is_none() && asked_tokens.is_none() {
         return None;
     }
     let nothing = |count: Option<f64>| count.is_none_or(|count| count == 0.0);
-    let said = |count: Option<f64>| count.map_or("-".to_owned(), |count| format!("{count:.0}"));
     Some(Claim {
-        claim: "nothing stored or looked up outside the GPU".to_owned(),
-        held: Some(nothing(stored) && nothing(asked)),
-        seen: format!("{} bytes stored, {} tokens asked for", said(stored), said(asked)),
+        claim: Claimed::NothingOutsideGpu { stored_bytes, asked_tokens },
+        held: Some(nothing(stored_bytes) && nothing(asked_tokens)),
     })
 }
 
@@ -176,10 +162,7 @@ fn both(offload: Decision, routing: Decision) -> Decision {
     };
     weaker.claims.extend(stronger.claims);
     if weaker.verdict != stronger.verdict {
-        weaker.explanation = format!(
-            "{} Its other half is {}, which does not count alone.",
-            weaker.explanation, stronger.verdict
-        );
+        weaker.other_half = Some(stronger.verdict);
     }
     weaker
 }
@@ -197,22 +180,9 @@ const fn rank(verdict: &Verdict) -> u8 {
 }
 
 /// A signal that decides could not be observed.
-fn unverified(claims: Vec<Claim>, what: &str) -> Decision {
-    Decision {
-        verdict: Verdict::Unverified,
-        claims,
-        explanation: format!("There is no source for {what}."),
-        remedy: Some("make the metrics of engine, router and stores reachable".to_owned()),
-    }
-}
-
-fn tokens(value: f64, what: &str) -> String {
-    format!("{value:.0} tokens of {what}")
-}
-
-/// Part of a whole in percent; of nothing, 0.
-fn percent(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { 100.0 * part / whole } else { 0.0 }
+fn unverified(claims: Vec<Claim>, what: Unseen) -> Decision {
+    let remedy = Some(Remedy::ReachMetrics);
+    Decision::of(Verdict::Unverified, claims, Reason::NoSource(what), remedy)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{
-    AnswerFacts, Certificate, FactDifference, RunningFacts, SignalKind, Signals, Verdict,
+    AnswerFacts, CellFailure, Certificate, FactDifference, FailureCause, FailureReason,
+    RunningFacts, SignalKind, Signals, Verdict,
 };
 use weir_record::{
-    CellFigures, CellState, CellStatus, CellWriter, Evidence, FailureCause, RunFolder, ShortWindow,
+    CellFigures, CellState, CellStatus, CellWriter, Evidence, RunFolder, ShortWindow,
 };
-use weir_report::likeness;
 use weir_report::results::without_result;
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan, Target};
@@ -27,7 +27,7 @@ pub(crate) struct Ran {
     /// Requests of a trace that were cut to fit it.
     pub(crate) truncated: u64,
     /// Why the rows say nothing, where the run itself shows it.
-    pub(crate) contradiction: Option<String>,
+    pub(crate) failure: Option<CellFailure>,
     /// How the tokens of answers were counted; live targets.
     pub(crate) answers: Option<AnswerFacts>,
     /// What the load generator says of itself; live targets.
@@ -37,7 +37,7 @@ pub(crate) struct Ran {
     /// That the window is short against the requests in it, where it is.
     pub(crate) short_window: Option<ShortWindow>,
     /// A line of a start-up log that says that the mechanism will not act.
-    pub(crate) doubt: Option<String>,
+    pub(crate) startup_warning: Option<String>,
     /// What the running software said of itself; live targets.
     pub(crate) facts: RunningFacts,
     /// What it said otherwise after the load.
@@ -80,12 +80,12 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Res
     let (figures, status) = match recorded.figures(plan, cell) {
         Ok(figures) => (figures, CellStatus::Complete),
         Err(contradiction) => {
-            (CellFigures::default(), CellStatus::Failed(contradiction.to_string()))
+            (CellFigures::default(), CellStatus::Failed(CellFailure::Rows(contradiction)))
         }
     };
     // What the run itself shows comes first: the rows of a cell that never came to its load
     // contradict each other for want of them.
-    let status = ran.contradiction.clone().map_or(status, CellStatus::Failed);
+    let status = ran.failure.clone().map_or(status, CellStatus::Failed);
     let status = match status {
         CellStatus::Complete => worth(plan, &figures),
         failed @ CellStatus::Failed(_) if figures.measured == 0 => failed,
@@ -171,24 +171,18 @@ fn evidence(
         regime: cell.prediction.regime,
         longest_offer: cell.prediction.longest_offer,
         longest_reuse: cell.prediction.longest_reuse,
-        doubt: ran.doubt.as_deref(),
+        startup_warning: ran.startup_warning.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
-    // What would make the mechanism act helps nobody whose cell failed by something else.
-    let (verdict, explanation, remedy) = match status {
-        CellStatus::Complete => (decision.verdict, decision.explanation, decision.remedy),
-        CellStatus::Failed(cause) => (Verdict::Failed(cause.clone()), decision.explanation, None),
-        CellStatus::RequestsFailed { .. } | CellStatus::NothingCompleted => {
-            // What the mechanism did is not the question where the requests were not answered.
-            let why = without_result(status, figures).unwrap_or_default();
-            (Verdict::Failed(why.clone()), why + ".", None)
+    // What the signals say of a cell whose requests failed, or that ran on something else, is not
+    // the question there; what would make a mechanism act helps nobody whose cell failed.
+    let (verdict, reason, remedy) = match (status, without_result(status, figures)) {
+        (_, Some(failure)) => (Verdict::Failed(failure), None, None),
+        (CellStatus::Failed(failure), None) => {
+            let failure = FailureReason::Cell(failure.clone());
+            (Verdict::Failed(failure), Some(decision.reason), None)
         }
-        CellStatus::NotComparable(differences) => {
-            let why = without_result(status, figures).unwrap_or_default();
-            let explanation = likeness::explanation(differences);
-            let remedy = likeness::remedy(differences).to_owned();
-            (Verdict::Failed(why), explanation, Some(remedy))
-        }
+        _ => (decision.verdict, Some(decision.reason), decision.remedy),
     };
     let mut notes = ran.notes.clone();
     if *status == CellStatus::Complete {
@@ -203,7 +197,8 @@ fn evidence(
         verdict,
         predicted: plan.target == Target::Simulated,
         claims: decision.claims,
-        explanation,
+        reason,
+        other_half: decision.other_half,
         remedy,
         notes,
         short_window: ran.short_window,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_deploy::leftovers::run_id;
 use weir_lab::live::{LiveError, Phase};
 use weir_load::Live;
-use weir_model::{RunningFacts, Signals};
+use weir_model::{CellFailure, RunningFacts, Signals};
 use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Cell, Plan};
 
@@ -67,12 +67,12 @@ pub(crate) fn measure(
         signals: outcome.signals,
         skipped: outcome.skipped,
         truncated: outcome.truncated,
-        contradiction: outcome.unfit.map(|why| why.to_string()),
+        failure: outcome.unfit.map(CellFailure::Unfit),
         answers: Some(outcome.load.answers),
         certificate: Some(outcome.load.certificate),
         notes: outcome.notes,
         short_window: outcome.short_window,
-        doubt: outcome.doubt,
+        startup_warning: outcome.startup_warning,
         facts: outcome.facts,
         changed: outcome.changed,
     }))
@@ -84,12 +84,12 @@ fn failed(error: &LiveError) -> Ran {
         signals: Signals::default(),
         skipped: 0,
         truncated: 0,
-        contradiction: Some(error.to_string()),
+        failure: Some(CellFailure::Error(error.to_string())),
         answers: None,
         certificate: None,
         notes: Vec::new(),
         short_window: None,
-        doubt: None,
+        startup_warning: None,
         facts: RunningFacts::default(),
         changed: Vec::new(),
     }

@@ -1,11 +1,10 @@
 //! The tables of a cell as what figures are made of: the same for a cell that has just ended and
 //! for a report that is written years later.
 
-use weir_model::{StepRow, Window};
-use weir_record::{CellFigures, CellTables, FailureCause};
+use weir_model::{FailureCause, RowContradiction, StepRow, Window};
+use weir_record::{CellFigures, CellTables};
 use weir_report::figures::{
-    Contradiction, Failures, Measure, RequestColumns, Streams, summarise, summarise_streams,
-    throughput_batches,
+    Failures, Measure, RequestColumns, Streams, summarise, summarise_streams, throughput_batches,
 };
 use weir_spec::plan::{Cell, Plan};
 
@@ -70,7 +69,11 @@ impl Recorded {
     }
 
     /// Its figures, or why its rows cannot all be true.
-    pub(crate) fn figures(&self, plan: &Plan, cell: &Cell) -> Result<CellFigures, Contradiction> {
+    pub(crate) fn figures(
+        &self,
+        plan: &Plan,
+        cell: &Cell,
+    ) -> Result<CellFigures, RowContradiction> {
         let measure = Measure::of(plan, cell, self.window);
         let figures = match &self.tokens {
             Tokens::Passes(steps) => summarise(&self.columns, steps, &measure),

@@ -53,7 +53,7 @@ pub(crate) fn read_as<'a>(
             evidence: reader.evidence()?,
             throughput_batches: recorded.throughput_batches(),
             answers: None,
-            unlike: None,
+            unlike: Vec::new(),
             corrupt: None,
             inexact: Vec::new(),
         });

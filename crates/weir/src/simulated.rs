@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use weir_lab::live::Residence;
-use weir_model::{Nanos, RequestRow, RunningFacts, StepRow, Window};
+use weir_model::{CellFailure, Nanos, RequestRow, RunningFacts, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
@@ -51,7 +51,7 @@ pub(crate) fn simulate(
     let (skipped, truncated) = (source.skipped(), source.truncated());
     let residence = rows.residence;
     Ok(summary.map(|summary| Ran {
-        contradiction: unbalanced(&summary),
+        failure: unbalanced(&summary),
         signals: summary.signals,
         skipped,
         truncated,
@@ -59,7 +59,7 @@ pub(crate) fn simulate(
         certificate: None,
         notes: Vec::new(),
         short_window: residence.short_window((window.start, summary.end.min(window.end))),
-        doubt: None,
+        startup_warning: None,
         facts: RunningFacts::default(),
         changed: Vec::new(),
     }))
@@ -84,12 +84,11 @@ pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> anyhow::Result<WorldConf
 }
 
 /// The simulator's own books must balance: Little's law, without a rounding error.
-fn unbalanced(summary: &Summary) -> Option<String> {
-    (summary.flow_integral != summary.residence_sum).then(|| {
-        format!(
-            "the integral of requests in flight, {} ns, is not the sum of residence times, {} ns",
-            summary.flow_integral, summary.residence_sum
-        )
+fn unbalanced(summary: &Summary) -> Option<CellFailure> {
+    let recorded = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
+    (summary.flow_integral != summary.residence_sum).then(|| CellFailure::Unbalanced {
+        in_flight_ns: recorded(summary.flow_integral),
+        residence_ns: recorded(summary.residence_sum),
     })
 }
 

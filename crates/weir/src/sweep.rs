@@ -95,7 +95,8 @@ pub(crate) fn is_surprising(cell: &Cell, status: &CellStatus, verdict: &Verdict)
     match verdict {
         _ if *status != CellStatus::Complete => true,
         Verdict::Failed(_) | Verdict::Corrupt | Verdict::Refused => true,
-        Verdict::Void(_) | Verdict::Unverified => cell.prediction.verdict.word() != verdict.word(),
+        Verdict::Void(_) => !matches!(cell.prediction.verdict, Verdict::Void(_)),
+        Verdict::Unverified => cell.prediction.verdict != Verdict::Unverified,
         Verdict::Control | Verdict::Effective | Verdict::OverheadOnly(_) => false,
     }
 }

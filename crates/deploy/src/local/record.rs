@@ -62,7 +62,7 @@ impl Started {
     }
 
     /// A line of a log that says that a mechanism will not act.
-    pub fn doubt(&self) -> Option<String> {
+    pub fn startup_warning(&self) -> Option<String> {
         self.facts.values().find_map(|facts| facts.doubts.first().cloned())
     }
 

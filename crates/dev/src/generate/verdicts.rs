@@ -79,7 +79,8 @@ fn example(word: &Word) -> anyhow::Result<Verdict> {
             let reason = match payload.get("$ref").and_then(Value::as_str) {
                 Some(path) if path.ends_with("/OverheadReason") => first::<OverheadReason>()?,
                 Some(path) if path.ends_with("/VoidReason") => first::<VoidReason>()?,
-                _ => "cause".to_owned(),
+                // Any failure that carries nothing.
+                _ => "control-served".to_owned(),
             };
             json!({ word.name.as_str(): reason })
         }

@@ -1,30 +1,17 @@
 //! The cells beside a recorded one: its verdict rests on what the plan says of the software, on
 //! what the control's software says of itself, and on the control's answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use weir_model::{Differing, FactDifference, RunningFacts, Signals, Verdict};
+use weir_model::{RunningFacts, Signals, Verdict};
 use weir_record::{CellFigures, CellReader, CellRecord, CellStatus, Evidence, RunFolder};
 use weir_report::likeness;
-use weir_report::oracle::{self, AnswerCount};
-use weir_report::results::{CellResult, Provenance, Results};
+use weir_report::oracle;
+use weir_report::results::{AnswerCount, CellResult, Provenance, Results};
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan};
-
-/// A verdict as a run tells it, and with the cause of a failure by its kind.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) verdict: Verdict,
-    pub(super) whole: Verdict,
-}
-
-impl Told {
-    pub(super) fn plain(verdict: Verdict) -> Self {
-        Self { whole: verdict.clone(), verdict }
-    }
-}
 
 /// The cells of a level and repeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +63,7 @@ impl Beside {
     }
 
     /// What the rules make of the recorded cell, of which its signals alone make this.
-    pub(super) fn judged(&self, verdict: &Verdict, signals: &Signals) -> Told {
+    pub(super) fn judged(&self, verdict: &Verdict, signals: &Signals) -> Verdict {
         let cells = self.cells.iter().map(|said| {
             let cell = &self.plan.cells[said.cell];
             let from_plan = against_plan(&self.plan, cell, &said.facts);
@@ -98,7 +85,8 @@ impl Beside {
                 verdict: verdict.clone(),
                 predicted: false,
                 claims: Vec::new(),
-                explanation: String::new(),
+                reason: None,
+                other_half: None,
                 remedy: None,
                 notes: Vec::new(),
                 short_window: None,
@@ -106,16 +94,8 @@ impl Beside {
             let answers = said.answers;
             CellResult { answers, ..result(said.cell, record, Some(evidence)) }
         });
-        let Some(own) = judged(&self.plan, cells.collect(), self.own) else {
-            return Told::plain(verdict.clone());
-        };
-        let differences = match (&own.record.status, &own.unlike) {
-            (CellStatus::NotComparable(differences), _) => Some(differences),
-            (_, unlike) => unlike.as_ref().map(|unlike| &unlike.differences),
-        };
-        let whole = own.verdict();
-        let verdict = differences.map_or_else(|| whole.clone(), |of| Verdict::Failed(kind(of)));
-        Told { verdict, whole }
+        judged(&self.plan, cells.collect(), self.own)
+            .map_or_else(|| verdict.clone(), |own| own.verdict())
     }
 }
 
@@ -145,7 +125,7 @@ const fn result(cell: usize, record: CellRecord, evidence: Option<Evidence>) -> 
         evidence,
         throughput_batches: Vec::new(),
         answers: None,
-        unlike: None,
+        unlike: Vec::new(),
         corrupt: None,
         inexact: Vec::new(),
     }
@@ -157,17 +137,4 @@ fn judged(plan: &Plan, cells: Vec<CellResult>, own: usize) -> Option<CellResult>
     likeness::judge(&mut results);
     oracle::judge(&mut results);
     results.cells.into_iter().find(|result| result.cell == own)
-}
-
-/// What differs, by name.
-fn kind(differences: &[FactDifference]) -> String {
-    let name = |of: &FactDifference| match &of.differs {
-        Differing::Fact(kind) => match serde_json::to_value(kind) {
-            Ok(serde_json::Value::String(name)) => name,
-            _ => format!("{kind:?}"),
-        },
-        Differing::Argument(name) | Differing::Variable(name) => name.clone(),
-    };
-    let names: BTreeSet<String> = differences.iter().map(name).collect();
-    format!("not comparable: {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }

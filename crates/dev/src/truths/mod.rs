@@ -7,6 +7,7 @@
 //! too.
 
 mod beside;
+mod called;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +15,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use weir_lab::live::{Checks, Journal, Unfit};
-use weir_model::{Bytes, FactKind, FactValue, RunningFacts, Signals, Verdict};
+use weir_lab::live::{Checks, Journal};
+use weir_model::{
+    Bytes, CellFailure, FactKind, FactValue, FailureReason, RunningFacts, Signals, Verdict,
+};
 use weir_record::RunFolder;
+use weir_report::words;
 use weir_spec::plan::{Arm, Plan, Regime};
 use weir_spec::verdict::{Decision, Facts, decide};
 
-use beside::{Beside, Told};
+use beside::Beside;
+pub(crate) use called::Called;
 
 /// Where recordings are, below the root.
 const FOLDER: &str = "validation/verdicts";
@@ -31,8 +36,8 @@ const FOLDER: &str = "validation/verdicts";
 pub(crate) struct Recording {
     /// What was true, in one sentence.
     pub(crate) truth: String,
-    /// What it must be called. The cause of a failure is told by its kind.
-    pub(crate) verdict: Verdict,
+    /// What it must be called.
+    pub(crate) verdict: Called,
     pub(crate) software: String,
     replicas: u32,
     effective_share: f64,
@@ -41,7 +46,7 @@ pub(crate) struct Recording {
     longest_offer: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     longest_reuse: Option<u64>,
-    doubt: Option<String>,
+    startup_warning: Option<String>,
     pub(crate) arm: Arm,
     signals: Signals,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -70,13 +75,13 @@ impl Recording {
         let evidence = evidence.with_context(|| format!("{} has no evidence", cell.path))?;
         let journal = Journal::read(&folder.cell_folder(&cell.path)?)?;
         let deployment = &plan.deployments[cell.deployment];
-        let mut doubt = None;
+        let mut startup_warning = None;
         if let Some(started) = &journal.started {
-            doubt = started.doubt();
+            startup_warning = started.startup_warning();
         }
         let mut recording = Self {
             truth: truth.to_owned(),
-            verdict: Verdict::Unverified,
+            verdict: Called::Unverified,
             software: software(&journal, &evidence.facts),
             replicas: deployment.replicas,
             effective_share: plan.effective_share,
@@ -84,7 +89,7 @@ impl Recording {
             regime: cell.prediction.regime,
             longest_offer: cell.prediction.longest_offer,
             longest_reuse: cell.prediction.longest_reuse,
-            doubt,
+            startup_warning,
             arm: deployment.arms[cell.arm].clone(),
             signals: evidence.signals,
             same_prompts: plan.client.same_prompts,
@@ -94,31 +99,29 @@ impl Recording {
         let (said, beside) = Beside::read(&folder, &plan, cell)?;
         recording.beside = Some(beside);
         let judged = recording.judged();
-        if judged.whole != said {
-            let decided = judged.whole;
+        if judged != said {
+            let [said, decided] = [said, judged].map(|verdict| words::verdict(&verdict));
             bail!(
                 "{} is {said}, and what is recorded makes it {decided}: other rules decided it",
                 cell.path
             );
         }
-        recording.verdict = judged.verdict.clone();
+        recording.verdict = Called::from(&judged);
         let alone = Self { beside: None, ..recording.clone() };
         // Without a need for them, the other cells say nothing of this one.
-        Ok(if alone.judged().verdict == judged.verdict { alone } else { recording })
+        let is_enough = Called::from(&alone.judged()) == recording.verdict;
+        Ok(if is_enough { alone } else { recording })
     }
 
     /// What the rules make of it.
-    fn judged(&self) -> Told {
+    fn judged(&self) -> Verdict {
         let decision = self.decide();
         match self.checks.unfit(self.arm.role, self.same_prompts) {
-            Some(unfit) => Told {
-                verdict: Verdict::Failed(kind(&unfit).to_owned()),
-                whole: Verdict::Failed(unfit.to_string()),
+            Some(unfit) => Verdict::Failed(FailureReason::Cell(CellFailure::Unfit(unfit))),
+            None => match &self.beside {
+                Some(beside) => beside.judged(&decision.verdict, &self.signals),
+                None => decision.verdict,
             },
-            None => self.beside.as_ref().map_or_else(
-                || Told::plain(decision.verdict.clone()),
-                |beside| beside.judged(&decision.verdict, &self.signals),
-            ),
         }
     }
 
@@ -131,21 +134,9 @@ impl Recording {
             regime: self.regime,
             longest_offer: self.longest_offer,
             longest_reuse: self.longest_reuse,
-            doubt: self.doubt.as_deref(),
+            startup_warning: self.startup_warning.as_deref(),
         };
         decide(&self.arm, &facts, &self.signals)
-    }
-}
-
-/// What kind of cause it is.
-const fn kind(unfit: &Unfit) -> &'static str {
-    match unfit {
-        Unfit::HitsBeyondAsked(_) => "hits beyond what was asked",
-        Unfit::ForeignTokens(_) => "prompts of others",
-        Unfit::UncountedTokens(_) => "prompts that no engine counted",
-        Unfit::WarmStore(_) => "the same prompts on a warm store",
-        Unfit::StoreLost(_) => "store emptied or started again",
-        Unfit::Stalled(_) => "stood still",
     }
 }
 
@@ -210,12 +201,12 @@ mod tests {
         assert!(!recordings.is_empty());
         let wrong: Vec<String> = recordings
             .iter()
-            .map(|(name, recording)| (name, recording, recording.judged().verdict))
-            .filter(|(_, recording, verdict)| *verdict != recording.verdict)
+            .map(|(name, recording)| (name, recording, recording.judged()))
+            .filter(|(_, recording, verdict)| Called::from(verdict) != recording.verdict)
             .map(|(name, recording, verdict)| {
-                let why = recording.decide().explanation;
-                let must = &recording.verdict;
-                format!("{name}: {} It must be {must}, and is {verdict}: {why}", recording.truth)
+                let (why, must) = (recording.decide().reason, &recording.verdict);
+                let truth = &recording.truth;
+                format!("{name}: {truth} It must be {must}, and is {verdict:?}: {why:?}")
             })
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));

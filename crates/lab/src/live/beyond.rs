@@ -5,8 +5,7 @@
 //! for what the generator does not know: the tokens that a server puts around a prompt, and chunks
 //! that are longer than its blocks.
 
-use serde::{Deserialize, Serialize};
-use weir_model::{Nanos, SignalKind, Signals};
+use weir_model::{Nanos, ServedTokens, SignalKind, Signals};
 use weir_observe::signals::{Asked, AskedLoad};
 use weir_spec::plan::{Api, Arm, Client, LevelLoad};
 
@@ -16,21 +15,6 @@ const TEMPLATE: u64 = 256;
 /// Tokens that a server puts around each prompt of a client, at most.
 pub(crate) fn template_tokens(client: &Client) -> u64 {
     if client.api == Api::Chat { TEMPLATE } else { 0 }
-}
-
-/// Prompt tokens that caches served, and what can have been in them since the cell began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServedTokens {
-    pub served: u64,
-    /// Tokens that could have been, what is allowed on top of them included.
-    pub allowed: u64,
-}
-
-impl ServedTokens {
-    pub(crate) const fn are_beyond(&self) -> bool {
-        self.served > self.allowed
-    }
 }
 
 /// What a comparison of hits has to allow for.

@@ -1,12 +1,10 @@
 //! What is compared to find out whether a cell shows its own arm, and what it says.
 
 use serde::{Deserialize, Serialize};
+use weir_model::{CountedTokens, LostKeys, ServedTokens, Stalled, Unfit};
 use weir_spec::plan::ArmRole;
 
-use crate::live::beyond::ServedTokens;
-use crate::live::foreign::CountedTokens;
-use crate::live::lost::LostKeys;
-use crate::live::stalls::{STALLED_SHARE, Stalled};
+use crate::live::lost;
 
 /// What was compared. A comparison that could not be made is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,46 +28,6 @@ pub struct Checks {
     pub stalls: Vec<Stalled>,
 }
 
-/// Why a cell that ran to its end has no result of its arm.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    #[error(
-        "caches served {} prompt tokens, and only {} can have been in them since the cell began: \
-         they hold what was asked before it, or by others; empty them (vLLM: \
-         VLLM_SERVER_DEV_MODE=1), keep other clients away, and ask new prompts",
-        .0.served, .0.allowed
-    )]
-    HitsBeyondAsked(ServedTokens),
-    #[error(
-        "the engines counted {} prompt tokens in the window, and the load sent {}, with the \
-         requests at the window's edges {} at most: other clients were served too; keep them away, \
-         and check that the metrics are those of the arm's engines alone",
-        .0.counted, .0.sent, .0.most
-    )]
-    ForeignTokens(CountedTokens),
-    #[error(
-        "the load sent {} prompt tokens in the window, and the engines counted {}: something else \
-         answered, a cache in front of them or engines whose metrics are not asked, or the metrics \
-         are old ones; name the metrics of all engines, and measure behind what answers for them",
-        .0.sent, .0.counted
-    )]
-    UncountedTokens(CountedTokens),
-    #[error(
-        "the store held {0} keys before the load, and the prompts are those of earlier loads \
-         (same_prompts): hits of the arm cannot be told from theirs; ask new prompts, or empty the \
-         store"
-    )]
-    WarmStore(u64),
-    #[error(
-        "the store {} in the window: what it had is gone, and what was asked again after that was \
-         computed; keep others from it while a cell is measured",
-        if .0.restarted { "was started again" } else { "was emptied (FLUSHALL, FLUSHDB)" }
-    )]
-    StoreLost(LostKeys),
-    #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
-    Stalled(Stalled),
-}
-
 impl Checks {
     /// Why a cell of an arm has no result. Of an arm as it is deployed nothing is claimed that
     /// other clients could spoil, and where the same prompts were wanted, so was what it held
@@ -90,7 +48,7 @@ impl Checks {
         let others = [self.foreign(), self.beyond(), self.lost()].into_iter().flatten();
         let untold = others.filter(|of| role == ArmRole::AsDeployed && reason.as_ref() != Some(of));
         let stalls = self.stalls.iter().map(ToString::to_string);
-        let expired = self.lost.as_ref().and_then(LostKeys::note);
+        let expired = self.lost.as_ref().and_then(lost::note);
         stalls.chain(expired).chain(untold.map(|of| of.to_string())).collect()
     }
 

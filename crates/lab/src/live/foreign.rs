@@ -8,8 +8,7 @@
 //! Where a twentieth and more is missing, a cache or other engines answered, of which no metric
 //! speaks.
 
-use serde::{Deserialize, Serialize};
-use weir_model::{Nanos, RequestRow, Window};
+use weir_model::{CountedTokens, Nanos, RequestRow, Window};
 use weir_observe::signals::Asked;
 use weir_spec::plan::Client;
 
@@ -23,30 +22,6 @@ const SLACK: Nanos = Nanos::from_millis(250);
 const UNCOUNTED_SHARE: f64 = 0.05;
 /// Share that counts may differ by where answers do not say how long prompts were.
 const UNKNOWN_SHARE: f64 = 0.1;
-
-/// Prompt tokens that engines counted in the window, and what the load sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CountedTokens {
-    pub counted: u64,
-    /// What was sent by requests whose first token came in the window.
-    pub sent: u64,
-    /// The same with all that can have been counted besides.
-    pub most: u64,
-    /// The same without what can have been counted before or after.
-    #[serde(default)]
-    pub least: u64,
-}
-
-impl CountedTokens {
-    pub(crate) const fn are_foreign(&self) -> bool {
-        self.counted > self.most
-    }
-
-    pub(crate) const fn are_missing(&self) -> bool {
-        self.counted < self.least
-    }
-}
 
 /// A request outside of the window.
 #[derive(Debug, Clone, Copy)]

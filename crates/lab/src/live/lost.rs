@@ -1,52 +1,32 @@
 //! What a store lost in the window by nobody of the arm: it was emptied or started again, or its
 //! keys have a life that ended.
 
-use serde::{Deserialize, Serialize};
+use weir_model::LostKeys;
 use weir_observe::signals::StoreCounts;
 
-/// What a store lost between the edges of a window.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LostKeys {
-    /// Commands that emptied it.
-    pub flushes: u64,
-    /// Whether a server of it was started again.
-    pub restarted: bool,
-    /// Keys whose life was over.
-    pub expired: u64,
+/// What it lost between two looks; nothing where it lost nothing.
+pub(crate) fn between(before: &StoreCounts, after: &StoreCounts) -> Option<LostKeys> {
+    let restarted = before.runs != after.runs;
+    // The counters of one that was started again begin anew.
+    let since = |before: u64, after: u64| if restarted { 0 } else { after.saturating_sub(before) };
+    let flushes = before.flushes.zip(after.flushes);
+    let lost = LostKeys {
+        flushes: flushes.map_or(0, |(before, after)| since(before, after)),
+        restarted,
+        expired: since(before.expired_keys, after.expired_keys),
+    };
+    (lost != LostKeys::default()).then_some(lost)
 }
 
-impl LostKeys {
-    /// What it lost between two looks; nothing where it lost nothing.
-    pub(crate) fn between(before: &StoreCounts, after: &StoreCounts) -> Option<Self> {
-        let restarted = before.runs != after.runs;
-        // The counters of one that was started again begin anew.
-        let since =
-            |before: u64, after: u64| if restarted { 0 } else { after.saturating_sub(before) };
-        let flushes = before.flushes.zip(after.flushes);
-        let lost = Self {
-            flushes: flushes.map_or(0, |(before, after)| since(before, after)),
-            restarted,
-            expired: since(before.expired_keys, after.expired_keys),
-        };
-        (lost != Self::default()).then_some(lost)
-    }
-
-    /// Whether all that it had may be gone at once.
-    pub(crate) const fn is_all(&self) -> bool {
-        self.flushes > 0 || self.restarted
-    }
-
-    /// What a reader must know of keys with a life.
-    pub(crate) fn note(&self) -> Option<String> {
-        (self.expired > 0).then(|| {
-            format!(
-                "{} keys of the store expired in the window: what was asked again after that was \
-                 not there; give keys a longer life, or none",
-                self.expired
-            )
-        })
-    }
+/// What a reader must know of keys with a life.
+pub(crate) fn note(of: &LostKeys) -> Option<String> {
+    (of.expired > 0).then(|| {
+        format!(
+            "{} keys of the store expired in the window: what was asked again after that was \
+             not there; give keys a longer life, or none",
+            of.expired
+        )
+    })
 }
 
 #[cfg(test)]
@@ -60,21 +40,20 @@ mod tests {
     #[test]
     fn what_is_emptied_by_somebody_is_told_from_what_expires() {
         let before = counts("a", Some(3), 10);
-        assert_eq!(LostKeys::between(&before, &before), None);
-        let emptied = LostKeys::between(&before, &counts("a", Some(4), 10)).unwrap();
+        assert_eq!(between(&before, &before), None);
+        let emptied = between(&before, &counts("a", Some(4), 10)).unwrap();
         assert_eq!(emptied, LostKeys { flushes: 1, ..LostKeys::default() });
-        assert!(emptied.is_all() && emptied.note().is_none());
-        let expired = LostKeys::between(&before, &counts("a", Some(3), 15)).unwrap();
+        assert!(emptied.is_all() && note(&emptied).is_none());
+        let expired = between(&before, &counts("a", Some(3), 15)).unwrap();
         assert!(!expired.is_all());
-        assert!(expired.note().unwrap().starts_with("5 keys of the store expired"));
+        assert!(note(&expired).unwrap().starts_with("5 keys of the store expired"));
         // Where commands are not counted, nothing is said of them.
-        assert_eq!(LostKeys::between(&counts("a", None, 10), &before), None);
+        assert_eq!(between(&counts("a", None, 10), &before), None);
     }
 
     #[test]
     fn a_store_that_was_started_again_has_counters_of_its_own() {
-        let again =
-            LostKeys::between(&counts("a", Some(3), 10), &counts("b", Some(9), 90)).unwrap();
+        let again = between(&counts("a", Some(3), 10), &counts("b", Some(9), 90)).unwrap();
         assert_eq!(again, LostKeys { restarted: true, ..LostKeys::default() });
         assert!(again.is_all());
     }

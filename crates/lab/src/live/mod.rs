@@ -27,7 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use weir_deploy::{Place, Presence, RemoteStore, Site, TierReaders, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{
-    FactDifference, Nanos, RunningFacts, SignalKind, SignalSource, Signals, TierKind, Window,
+    CountedTokens, FactDifference, Nanos, RunningFacts, SignalKind, SignalSource, Signals, Stalled,
+    TierKind, Unfit, Window,
 };
 use weir_observe::signals::{
     AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
@@ -41,20 +42,16 @@ use weir_record::{CellWriter, SeriesRow, ShortWindow};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, Plan};
 use weir_workload::Salted;
 
-pub use crate::live::beyond::ServedTokens;
 use crate::live::beyond::{Allowance, InWindow};
 use crate::live::caches::FirstPrompts;
-pub use crate::live::checks::{Checks, Unfit};
+pub use crate::live::checks::Checks;
 pub use crate::live::error::LiveError;
 use crate::live::first::{FirstRequests, Vocabulary};
-pub use crate::live::foreign::CountedTokens;
 use crate::live::foreign::{EdgeRequests, PromptCount};
 pub use crate::live::journal::{Journal, JournalError};
-pub use crate::live::lost::LostKeys;
 pub use crate::live::residence::Residence;
 use crate::live::sink::Rows;
 use crate::live::stalls::silent_parts;
-pub use crate::live::stalls::{STALLED_SHARE, Stalled};
 use crate::live::window_counters::{CounterSources, WindowCounters};
 
 /// Where a cell stands, for people who wait.
@@ -90,7 +87,7 @@ pub struct LiveOutcome {
     /// From when on the load was steady, since its start; nothing where it never was.
     pub steady_from: Option<Nanos>,
     /// A line of a start-up log that says that the mechanism will not act.
-    pub doubt: Option<String>,
+    pub startup_warning: Option<String>,
     /// What was compared to find out whether it shows its own arm.
     pub checks: Checks,
     /// Why it does not.
@@ -247,7 +244,8 @@ impl Measurement<'_> {
         let (signals, counted) = self.signals(&counters, &asked, &mut notes);
         let short_window = residence.short_window(report.window);
         let (skipped, truncated) = (source.source().skipped(), source.source().truncated());
-        let doubt = self.site.processes().and_then(|local| local.started().doubt());
+        let processes = self.site.processes();
+        let startup_warning = processes.and_then(|local| local.started().startup_warning());
         let at_end = live.snapshot();
         let in_window = InWindow {
             window: report.window,
@@ -259,7 +257,7 @@ impl Measurement<'_> {
             self.counted(counted, &asked, (&at_edges, window), (&counters, &report))
         });
         let looks = counters.store.as_ref();
-        let lost = looks.and_then(|(before, after)| LostKeys::between(before, after));
+        let lost = looks.and_then(|(before, after)| lost::between(before, after));
         let warm_keys = self.warm_keys;
         let checks = Checks { served, counted, warm_keys, lost, stalls };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
@@ -272,7 +270,7 @@ impl Measurement<'_> {
             notes,
             short_window,
             steady_from,
-            doubt,
+            startup_warning,
             unfit: checks.unfit(role, same_prompts),
             checks,
             facts: RunningFacts::default(),

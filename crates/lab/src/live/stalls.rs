@@ -7,8 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use weir_model::{Nanos, RequestRow};
+use weir_model::{Nanos, RequestRow, Silence, Stalled};
 use weir_observe::{Observation, SamplerConfig, UnixNanos};
 
 /// Time is looked at in steps of this length.
@@ -22,42 +21,6 @@ const TIMES_USUAL: u64 = 4;
 /// Samples of a part that are missed in a row before it counts as silent: one or two are a busy
 /// machine.
 const MISSED_IN_A_ROW: u64 = 3;
-/// A part that gives no answer for this long does not work.
-const STOPPED: Nanos = Nanos::from_secs(5);
-/// A cell that stood still for more than this share of its window has no result.
-pub const STALLED_SHARE: f64 = 0.25;
-
-/// Time of the window in which nothing came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(deny_unknown_fields)]
-#[error("{of} for {total} of the window of {window}, the longest span {longest}")]
-pub struct Stalled {
-    of: Silence,
-    pub longest: Nanos,
-    pub total: Nanos,
-    pub window: Nanos,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case")]
-enum Silence {
-    #[error("no request got a token")]
-    Tokens,
-    #[error("{0} did not answer")]
-    Part(String),
-}
-
-impl Stalled {
-    /// True where it is too much of the window for a result. A part that answers late on a busy
-    /// machine still works; only a long silence of it is one.
-    pub fn is_too_long(&self) -> bool {
-        let stopped = match self.of {
-            Silence::Tokens => true,
-            Silence::Part(_) => self.longest >= STOPPED,
-        };
-        stopped && self.total.0 as f64 > STALLED_SHARE * self.window.0 as f64
-    }
-}
 
 /// When tokens came, and when somebody waited for one.
 #[derive(Debug, Default)]

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use weir_model::{
-    FactKind, FactSource, FactValue, Nanos, Outcome, RequestRow, RunningFacts, SignalKind,
-    SignalSource, Signals, TierKind, Tokens, Verdict,
+    Bytes, Claim, Claimed, FactKind, FactSource, FactValue, Nanos, OffloadReason, Outcome, Remedy,
+    RequestRow, RunningFacts, SignalKind, SignalSource, Signals, StepRow, TierKind, TokenShare,
+    Tokens, Verdict,
 };
 use weir_record::{
-    CellFigures, Claim, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
-    SeriesRow, ShortWindow, StepRow,
+    CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
+    SeriesRow, ShortWindow,
 };
 
 pub(crate) const CELL: &str = "qwen3-8b/2x-l40s/native-offload/c50/0";
@@ -114,6 +115,8 @@ pub(crate) fn series(index: u64) -> SeriesRow {
     }
 }
 
+const SERVED: TokenShare = TokenShare { part: 12_000.0, whole: 20_000.0 };
+
 pub(crate) fn evidence() -> Evidence {
     let mut signals = Signals::default();
     signals.add(SignalKind::ExternalHitTokens, 1.0 / 3.0, "simulator");
@@ -131,12 +134,12 @@ pub(crate) fn evidence() -> Evidence {
         verdict: Verdict::Effective,
         predicted: true,
         claims: vec![Claim {
-            claim: "host hits".to_owned(),
+            claim: Claimed::ServedEnough { least: 0.1, served: SERVED },
             held: Some(true),
-            seen: "12000 of 20000 tokens".to_owned(),
         }],
-        explanation: "The host tier served 60 % of the reuse.".to_owned(),
-        remedy: Some("raise the load".to_owned()),
+        reason: Some(OffloadReason::Served(SERVED).into()),
+        other_half: Some(Verdict::Effective),
+        remedy: Some(Remedy::LargerTier(Some(Bytes(3)))),
         notes: vec!["a metric restarted".to_owned()],
         short_window: ShortWindow::of(Nanos::from_secs(4), Nanos::from_secs(1)),
     }

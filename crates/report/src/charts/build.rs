@@ -6,6 +6,7 @@ use super::{Chart, HeatMap, LineChart, Point, Series, Stroke};
 use crate::comparison::{ArmNote, Comparison, DeploymentComparison, LevelNote};
 use crate::metric::{Metric, metric};
 use crate::numerals;
+use crate::results::GroupVerdicts;
 
 /// Metrics drawn as lines, in the order of the report.
 const LINES: [&str; 10] = [
@@ -185,9 +186,9 @@ fn heat_map(of: &DeploymentComparison, metric: &Metric) -> Option<HeatMap> {
 fn left_out(of: &DeploymentComparison, which: impl Fn(&ArmNote) -> bool) -> Vec<String> {
     let mut notes = Vec::new();
     for arm in of.arms.iter().filter(|arm| which(arm)) {
-        let mut by_verdict: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut by_verdict: Vec<(&GroupVerdicts, Vec<&str>)> = Vec::new();
         for group in of.groups.iter().filter(|group| group.arm == arm.name && group.counted == 0) {
-            match by_verdict.iter_mut().find(|(verdict, _)| *verdict == group.verdict) {
+            match by_verdict.iter_mut().find(|(verdict, _)| **verdict == group.verdict) {
                 Some((_, levels)) => levels.push(&group.level),
                 None => by_verdict.push((&group.verdict, vec![&group.level])),
             }
@@ -198,7 +199,7 @@ fn left_out(of: &DeploymentComparison, which: impl Fn(&ArmNote) -> bool) -> Vec<
             } else {
                 format!(" at {}", levels.join(", "))
             };
-            notes.push(format!("{}{at}: {verdict}", arm.name));
+            notes.push(format!("{}{at}: {}", arm.name, verdict.words()));
         }
     }
     notes

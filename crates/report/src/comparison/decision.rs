@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use weir_model::Remedy;
 use weir_spec::plan::ArmRole;
 
 use super::standing::{Judge, Judged, OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
@@ -15,6 +16,7 @@ use super::{Context, DeploymentComparison, Estimate};
 use crate::metric::{Better, COST, GOODPUT, GOODPUT_SHARE};
 use crate::numerals;
 use crate::results::CellResult;
+use crate::words::remedy as remedy_sentence;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Decision {
@@ -418,13 +420,16 @@ impl<'a> Case<'a> {
     /// Why levels say nothing: each reason once, with the arms and levels it is about.
     fn unjudged(&self, arms: &[&Candidate<'a>]) -> Vec<String> {
         let levels = self.judge.comparison.levels.len();
-        let mut reasons: Vec<(String, Vec<Places<'_>>)> = Vec::new();
+        let mut reasons: Vec<(&Standing, Vec<Places<'_>>)> = Vec::new();
         for of in arms {
             for seen in &of.judged {
-                let Some(reason) = words::reason(&seen.standing) else { continue };
-                let place = reasons.iter().position(|(held, _)| *held == reason);
+                if words::reason(&seen.standing).is_none() {
+                    continue;
+                }
+                let same = |(held, _): &(&Standing, _)| held.is_told_as(&seen.standing);
+                let place = reasons.iter().position(same);
                 let place = place.unwrap_or_else(|| {
-                    reasons.push((reason, Vec::new()));
+                    reasons.push((&seen.standing, Vec::new()));
                     reasons.len() - 1
                 });
                 let (name, places) = (self.arm_name(of.arm), &mut reasons[place].1);
@@ -434,7 +439,7 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let sentence = |(reason, places): (String, Vec<Places<'_>>)| {
+        let sentence = |(reason, places): (&Standing, Vec<Places<'_>>)| {
             // Arms with the same levels stand together.
             let mut together: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
             for (arm, at) in places {
@@ -452,14 +457,14 @@ impl<'a> Case<'a> {
                     _ => format!("{} at {}", arms.join(", "), at.join(", ")),
                 })
                 .collect();
-            format!("{}: {reason}", each.join(", "))
+            format!("{}: {}", each.join(", "), words::reason(reason).unwrap_or_default())
         };
         reasons.into_iter().map(sentence).collect()
     }
 
     /// What to change, each remedy once.
     fn remedies(&self, arms: &[Candidate<'_>], decision: &mut Decision) -> Option<String> {
-        let mut effects = Vec::new();
+        let mut effects: Vec<Remedy> = Vec::new();
         let mut others = Vec::new();
         for of in arms {
             for (place, seen) in of.judged.iter().enumerate() {
@@ -469,6 +474,7 @@ impl<'a> Case<'a> {
             let remedy = self.remedy_of(of);
             effects.extend(remedy.filter(|remedy| !effects.contains(remedy)));
         }
+        let effects: Vec<String> = effects.into_iter().map(remedy_sentence).collect();
         let shown: Vec<&str> = effects.iter().take(3).map(String::as_str).collect();
         let mut text = String::new();
         if !shown.is_empty() {
@@ -485,14 +491,14 @@ impl<'a> Case<'a> {
 
     /// What should be changed at the heaviest load at which an arm did not act: by the evidence, or
     /// by the plan's forecast where that names nothing.
-    fn remedy_of(&self, of: &Candidate<'_>) -> Option<String> {
+    fn remedy_of(&self, of: &Candidate<'_>) -> Option<Remedy> {
         let idle = |seen: &&Judged<'_>| matches!(seen.standing, Standing::NotEffective { .. });
         of.judged.iter().rev().filter(idle).find_map(|seen| {
             let (grid, deployment) = (self.judge.context.grid, self.judge.deployment);
             let group = grid.group(deployment, of.arm, seen.level.index);
             group.entries.iter().find_map(|entry| {
-                let observed = entry.result.and_then(CellResult::remedy).map(str::to_owned);
-                observed.or_else(|| entry.cell.prediction.remedy.clone())
+                let observed = entry.result.and_then(CellResult::remedy);
+                observed.or(entry.cell.prediction.remedy)
             })
         })
     }

@@ -6,10 +6,10 @@ use serde::Serialize;
 use weir_spec::plan::{ArmRole, Tolerance};
 
 use super::noise::NoiseFloor;
-use super::{Context, LevelNote, reference};
+use super::{Context, LevelNote};
 use crate::metric::{METRICS, Metric};
 use crate::precision::is_comparable;
-use crate::results::{CellResult, Group};
+use crate::results::{CellResult, Group, reference};
 use crate::statistics::{Difference, mean, paired_change};
 
 /// One metric of an arm against a control, over the levels.
@@ -115,7 +115,7 @@ fn level_delta(
     let change = paired_change(&pairs);
     let side = |pick: fn(&(f64, f64)) -> f64| mean(&pairs.iter().map(pick).collect::<Vec<_>>());
     let note = if !(control.is_whole() && arm.is_whole()) {
-        let (base, seen) = (control.verdict_words(), arm.verdict_words());
+        let [base, seen] = [control, arm].map(|of| of.group_verdicts().words());
         let left = arm.entries.len().max(control.entries.len()) - pairs.len();
         format!("{left} repeats left out: arm {seen}; control {base}")
     } else if pairs.is_empty() && has_value(metric, control) && has_value(metric, arm) {

@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_model::{AnswerFacts, Certificate, Verdict};
 use weir_spec::cost::CostBasis;
-use weir_spec::plan::{Arm, ArmRole, Deployment, Origin, Prices, Target, Tolerance};
+use weir_spec::plan::{
+    Arm, ArmRole, Deployment, Origin, Prediction, Prices, Regime, Target, Tolerance,
+};
 
 pub use decision::{ArmStanding, Decision, LevelStanding, Recommendation};
 pub use deltas::{Delta, LevelDelta};
@@ -41,10 +43,12 @@ use crate::likeness::SoftwareNote;
 use crate::metric::{GOODPUT, METRICS, Metric, THROUGHPUT, TTFT_MEAN, metric};
 use crate::oracle::{self, OutputNote};
 use crate::precision::{Bound, bound_over};
-use crate::results::{CellResult, Grid, RequestCounts, Results, ResultsError};
+use crate::results::{
+    CellResult, Grid, GroupVerdicts, RequestCounts, Results, ResultsError, Why, reference,
+};
 
 /// Version of `analysis/summary.json`; readers refuse another.
-pub const SUMMARY_FORMAT: u32 = 1;
+pub const SUMMARY_FORMAT: u32 = 2;
 
 /// All arms of a run compared. Serialised as `analysis/summary.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -160,13 +164,10 @@ pub struct CertificateNote {
 pub struct GroupNote {
     pub arm: String,
     pub level: String,
-    /// The verdict in words, of all repeats.
-    pub verdict: String,
-    /// Whether the verdict is foreseen by a model rather than observed.
+    /// Of all repeats.
+    pub verdict: GroupVerdicts,
+    /// Whether the verdict is predicted by a model rather than observed.
     pub predicted: bool,
-    /// The verdicts of the repeats that have run.
-    #[serde(skip)]
-    pub verdicts: Vec<Verdict>,
     /// Why, from the first repeat with evidence.
     pub explanation: String,
     /// What to change and what for, from the first repeat that asks for something; without a full
@@ -176,10 +177,8 @@ pub struct GroupNote {
     /// What could not be done or seen, over the repeats: a sentence each without a full stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What was foreseen from capacities alone.
-    pub foreseen: String,
-    /// What becomes of the working set, from capacities alone.
-    pub regime: String,
+    /// What the plan predicts from capacities alone.
+    pub prediction: Option<GroupPrediction>,
     pub counted: usize,
     pub planned: usize,
     /// Means over the repeats that count, by metric key; without those, empty.
@@ -194,6 +193,14 @@ pub struct GroupNote {
     /// Live targets: the load generator, by repeat, whether the repeat counts or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateNote>,
+}
+
+/// What the plan predicts of a group, from capacities alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupPrediction {
+    pub verdict: Verdict,
+    /// What becomes of the working set.
+    pub regime: Regime,
 }
 
 impl Comparison {
@@ -363,12 +370,11 @@ impl Context<'_> {
         let group = self.grid.group(deployment, arm_index, level.index);
         let counted: Vec<_> = group.counted().map(|(_, result)| result).collect();
         let evidence = group.entries.iter().find_map(|entry| entry.result?.evidence.as_ref());
-        let explanation = group.entries.iter().find_map(|entry| entry.result?.explanation());
+        let explanation = group.entries.iter().find_map(|entry| entry.result?.why());
         let remedy = group.entries.iter().find_map(|entry| {
             let result = entry.result?;
             Some(words::remedy_words(&result.verdict(), result.remedy()?))
         });
-        let foreseen = group.entries.first().map(|entry| &entry.cell.prediction);
         let metrics: BTreeMap<_, _> = METRICS
             .iter()
             .filter_map(|metric| Some((metric.key, Estimate::of(metric, &counted)?)))
@@ -402,14 +408,15 @@ impl Context<'_> {
         GroupNote {
             arm: arm.name.clone(),
             level: level.name.clone(),
-            verdict: group.verdict_words(),
+            verdict: group.group_verdicts(),
             predicted: evidence.is_some_and(|evidence| evidence.predicted),
-            verdicts: group.verdicts().collect(),
-            explanation: explanation.unwrap_or_default().to_owned(),
+            explanation: explanation.map_or_else(String::new, Why::words),
             remedy,
             notes: group.notes(),
-            foreseen: foreseen.map_or(String::new(), |seen| seen.verdict.to_string()),
-            regime: foreseen.map_or("", |seen| seen.regime.name()).to_owned(),
+            prediction: group.entries.first().map(|entry| {
+                let Prediction { verdict, regime, .. } = &entry.cell.prediction;
+                GroupPrediction { verdict: verdict.clone(), regime: *regime }
+            }),
             counted: counted.len(),
             planned: group.entries.len(),
             metrics,
@@ -423,22 +430,6 @@ impl Context<'_> {
 /// The currency of costs; empty without prices.
 pub(super) fn currency(prices: &Prices) -> String {
     prices.gpu_hour.map_or_else(String::new, |_| prices.currency.clone())
-}
-
-/// The arm that an arm is compared with first: routing arms with routing by chance where the
-/// plan has it, others with the control. Nothing for the control itself.
-pub(crate) fn reference(deployment: &Deployment, arm: usize) -> Option<usize> {
-    let find = |role| deployment.arms.iter().position(|other| other.role == role);
-    let of = &deployment.arms[arm];
-    match of.role {
-        ArmRole::Control | ArmRole::AsDeployed => None,
-        ArmRole::Treatment if of.routing_is_claim => {
-            find(ArmRole::RoutingControl).or_else(|| find(ArmRole::Control))
-        }
-        ArmRole::Treatment | ArmRole::ControlAgain | ArmRole::RoutingControl => {
-            find(ArmRole::Control)
-        }
-    }
 }
 
 fn arm_notes(deployment: &Deployment) -> Vec<ArmNote> {

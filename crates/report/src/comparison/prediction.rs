@@ -23,6 +23,7 @@ use crate::explanation::sources::Seen;
 use crate::metric::metric;
 use crate::results::{CellResult, Results, ResultsError};
 use crate::statistics::{change_percent, mean};
+use crate::words;
 
 /// Metrics whose predictions are given with their error.
 const PREDICTED: [&str; 4] = ["output_tokens_per_s", "ttft_mean_ms", "ttft_p50_ms", "tpot_mean_ms"];
@@ -174,13 +175,12 @@ fn by_path<'r>(results: &'r Results<'_>) -> BTreeMap<&'r str, (&'r Cell, &'r Cel
 
 /// Why a pair is not compared: the verdict of the side that does not count.
 fn uncounted(predicted: &CellResult, measured: &CellResult) -> Option<String> {
+    let of = |side: &CellResult| words::verdict(&side.verdict());
     match (predicted.counts(), measured.counts()) {
         (true, true) => None,
-        (true, false) => Some(format!("measured: {}", measured.verdict())),
-        (false, true) => Some(format!("simulated: {}", predicted.verdict())),
-        (false, false) => {
-            Some(format!("measured: {}; simulated: {}", measured.verdict(), predicted.verdict()))
-        }
+        (true, false) => Some(format!("measured: {}", of(measured))),
+        (false, true) => Some(format!("simulated: {}", of(predicted))),
+        (false, false) => Some(format!("measured: {}; simulated: {}", of(measured), of(predicted))),
     }
 }
 

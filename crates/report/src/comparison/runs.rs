@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::currency;
 use crate::metric::{COST, METRICS, Metric, THROUGHPUT};
-use crate::results::{Grid, Results, ResultsError};
+use crate::results::{Grid, GroupVerdicts, Results, ResultsError};
 use crate::statistics::{Difference, change_percent, mean, paired_change};
 
 /// The change of one metric of one group (arm at a level) between two runs.
@@ -60,7 +60,7 @@ pub struct RunComparison {
 
 /// Per group (model/hardware/arm/level): per repeat its seed and values that count.
 struct GroupValues {
-    verdict: String,
+    verdict: GroupVerdicts,
     by_repeat: BTreeMap<u32, (u64, BTreeMap<&'static str, f64>)>,
 }
 
@@ -121,8 +121,14 @@ fn without_figures(key: &Key, first: &GroupValues, second: &GroupValues) -> RunD
         first: None,
         second: None,
         change: None,
-        note: format!("{} -> {}", first.verdict, second.verdict),
+        note: changed(first, second),
     }
+}
+
+/// "void (no-operation) -> effective".
+fn changed(first: &GroupValues, second: &GroupValues) -> String {
+    let [first, second] = [first, second].map(|of| of.verdict.words());
+    format!("{first} -> {second}")
 }
 
 fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError> {
@@ -151,7 +157,7 @@ fn groups(results: &Results<'_>) -> Result<Vec<(Key, GroupValues)>, ResultsError
                     arm.name.clone(),
                     level.name.clone(),
                 );
-                all.push((key, GroupValues { verdict: group.verdict_words(), by_repeat }));
+                all.push((key, GroupValues { verdict: group.group_verdicts(), by_repeat }));
             }
         }
     }
@@ -185,7 +191,7 @@ fn delta(
     }
     let mut notes = Vec::new();
     if first.verdict != second.verdict {
-        notes.push(format!("{} -> {}", first.verdict, second.verdict));
+        notes.push(changed(first, second));
     }
     let change = if paired.is_empty() {
         if old.is_some() && new.is_some() {

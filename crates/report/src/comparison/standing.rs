@@ -4,13 +4,15 @@
 //! is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is one)
 //! excludes zero. With objectives, no decision rests on a level at which the arm misses them.
 
+use std::mem::discriminant;
+
 use serde::Serialize;
 use weir_model::{Lateness, Refusal, Verdict};
 use weir_record::CellStatus;
 
-use super::{Context, DeploymentComparison, LevelNote, reference};
+use super::{Context, DeploymentComparison, LevelNote};
 use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric};
-use crate::results::Group;
+use crate::results::{Group, reference};
 use crate::statistics::Difference;
 
 /// A gain below this many percent does not pay for running one more component.
@@ -68,6 +70,21 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Whether another says the same of its level, whatever the figures.
+    pub(super) fn is_told_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::TooInexact { .. }, Self::TooInexact { .. }) => true,
+            (Self::GeneratorLimit { refusal }, Self::GeneratorLimit { refusal: other }) => {
+                discriminant(refusal) == discriminant(other)
+            }
+            (
+                Self::NotEffective { verdict } | Self::Failed { verdict },
+                Self::NotEffective { verdict: other } | Self::Failed { verdict: other },
+            ) => verdict == other,
+            _ => self == other,
+        }
+    }
+
     /// Whether the arm is worth it there.
     pub(super) const fn is_worth(&self) -> bool {
         matches!(self, Self::Gain | Self::OnlyMeets { .. } | Self::Cheaper)

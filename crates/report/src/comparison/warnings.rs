@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use weir_spec::plan::{Deployment, LevelLoad};
+use weir_model::{FactDifference, FailureReason};
+use weir_spec::plan::{Cell, Deployment, LevelLoad};
 
 use super::{DeploymentComparison, words};
 use crate::figures::compute_share;
 use crate::likeness;
 use crate::oracle::{OutputNote, OutputOutcome};
 use crate::results::{CellResult, Results, without_result};
+use crate::words::difference::not_comparable;
+use crate::words::failure;
 
 /// All that the analysis warns of, beside the plan's own.
 pub(super) fn warnings(results: &Results<'_>, deployments: &[DeploymentComparison]) -> Vec<String> {
     let mut warnings = above_hardware(results);
     warnings.extend(overloaded(results));
     warnings.extend(without_results(results));
-    warnings.extend(likeness::warnings(results));
+    warnings.extend(unlike_arms(results));
     warnings.extend(short_windows(results));
     warnings.extend(deployments.iter().flat_map(other_answers));
     warnings
@@ -86,21 +89,32 @@ fn overloaded(results: &Results<'_>) -> Vec<String> {
 
 /// One warning per cause, arm and level, for cells whose requests are why they have no result.
 fn without_results(results: &Results<'_>) -> Vec<String> {
-    let mut warnings: Vec<String> = Vec::new();
+    let mut found: Vec<((usize, usize, usize), FailureReason)> = Vec::new();
     for result in results.in_order() {
         let record = &result.record;
         let Some(why) = without_result(&record.status, &record.figures) else { continue };
         let cell = &results.plan.cells[result.cell];
-        let of = &results.plan.deployments[cell.deployment];
-        let warning = format!(
-            "{} of {} on {} at {}: {why}",
-            of.arms[cell.arm].name, of.model.name, of.label, of.levels[cell.level].name
-        );
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        let of = ((cell.deployment, cell.arm, cell.level), why);
+        if !found.contains(&of) {
+            found.push(of);
         }
     }
-    warnings
+    let warning = |((deployment, arm, level), why): ((usize, usize, usize), FailureReason)| {
+        let of = &results.plan.deployments[deployment];
+        let (arm, level) = (&of.arms[arm].name, &of.levels[level].name);
+        format!("{arm} of {} on {} at {level}: {}", of.model.name, of.label, failure(&why))
+    };
+    found.into_iter().map(warning).collect()
+}
+
+/// One warning per arm, for cells whose software is not that of what they are compared with.
+fn unlike_arms(results: &Results<'_>) -> Vec<String> {
+    let warning = |(cell, differences): (&Cell, &[FactDifference])| {
+        let of = &results.plan.deployments[cell.deployment];
+        let (arm, why) = (&of.arms[cell.arm].name, not_comparable(differences));
+        format!("{arm} of {} on {}: {why}", of.model.name, of.label)
+    };
+    likeness::unlike_arms(results).into_iter().map(warning).collect()
 }
 
 /// That measured windows are short against their requests: one sentence per deployment, with its

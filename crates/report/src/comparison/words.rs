@@ -1,6 +1,6 @@
 //! Why a level says nothing about an arm, in words.
 
-use weir_model::{Nanos, Refusal, Verdict};
+use weir_model::{Nanos, Refusal, Remedy, Verdict};
 use weir_record::ShortWindow;
 use weir_spec::plan::Level;
 use weir_workload::WorkloadConfig;
@@ -8,12 +8,14 @@ use weir_workload::WorkloadConfig;
 use super::standing::{Judged, Standing};
 use crate::numerals;
 use crate::tables::{lateness_remedy, refusal_remedy};
+use crate::words;
 
 /// What a remedy begins with where a mechanism did not act.
 pub(super) const EFFECT: &str = "To see an effect:";
 
 /// A remedy with what it is for, without a full stop. `verdict`: of the cell that asks for it.
-pub(crate) fn remedy_words(verdict: &Verdict, remedy: &str) -> String {
+pub(crate) fn remedy_words(verdict: &Verdict, remedy: Remedy) -> String {
+    let remedy = words::remedy(remedy);
     match verdict {
         Verdict::Corrupt | Verdict::Failed(_) => format!("What to do: {remedy}"),
         _ => format!("{EFFECT} {remedy}"),
@@ -23,7 +25,9 @@ pub(crate) fn remedy_words(verdict: &Verdict, remedy: &str) -> String {
 /// Why a level was not judged; nothing where it was.
 pub(super) fn reason(of: &Standing) -> Option<String> {
     Some(match of {
-        Standing::NotEffective { verdict } | Standing::Failed { verdict } => verdict.to_string(),
+        Standing::NotEffective { verdict } | Standing::Failed { verdict } => {
+            words::verdict(verdict)
+        }
         Standing::MissesObjectives => "the objectives are missed, by the control too".to_owned(),
         Standing::TooInexact { .. } => "the client's error is too large to compare".to_owned(),
         Standing::GeneratorLimit { refusal } => {

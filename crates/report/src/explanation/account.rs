@@ -72,13 +72,13 @@ fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
 
 impl Account<'_> {
     /// The working set, against the room for it.
-    pub(super) fn regime(&self, foreseen: &Prediction) -> String {
+    pub(super) fn regime(&self, predicted: &Prediction) -> String {
         let Some(offload) = &self.arm.offload else { return String::new() };
         let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
         let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
         let tiers: Vec<String> =
             local.chain(store).map(|(name, capacity)| format!("{name} {capacity}")).collect();
-        let regime = foreseen.regime;
+        let regime = predicted.regime;
         let engine = self.deployment.engine_of(self.arm);
         // As the tiers would keep it, which may hold windows for more tokens than the GPU does.
         let pool = match offload.kept(u64::from(engine.blocks) * u64::from(engine.block_size)) {
@@ -86,7 +86,7 @@ impl Account<'_> {
             bytes => bytes,
         };
         let tiers = tiers.join(" and ");
-        let Some(set) = foreseen.working_set else {
+        let Some(set) = predicted.working_set else {
             return format!("Regime: {} ({})", regime.meaning(), regime.name());
         };
         format!(
@@ -157,8 +157,7 @@ impl Account<'_> {
             if is_other { format!(" ({part})") } else { String::new() }
         };
         let mut words = format!(
-            "Asked before: {:.1} % of the prompt tokens that were sent{}; left over by the GPU: \
-             {:.1} %",
+            "Reusable: {:.1} % of prompt tokens{}; {:.1} % missed the GPU cache",
             100.0 * asked.value / prompt,
             by(&asked.part),
             100.0 * eligible / prompt
@@ -167,8 +166,13 @@ impl Account<'_> {
             && self.arm.offload.is_some()
             && eligible > 0.0
         {
-            let share = 100.0 * served.value / eligible;
-            let _ = write!(words, ", of which the tiers served {share:.1} %{}", by(&served.part));
+            let by = by(&served.part);
+            let _ = if served.value >= eligible {
+                write!(words, ", and the tiers served all of those{by}")
+            } else {
+                let share = 100.0 * served.value / eligible;
+                write!(words, ", and the tiers served {share:.1} % of those{by}")
+            };
         }
         Some(words)
     }

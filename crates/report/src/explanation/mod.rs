@@ -13,7 +13,7 @@ pub(crate) mod token_sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use weir_model::{SignalKind, Verdict};
+use weir_model::{Claim, SignalKind, Verdict};
 use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Deployment, Target};
 
@@ -21,8 +21,9 @@ use crate::comparison::words::{remedy_words, short_window};
 use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
 use crate::metric::metric;
 use crate::numerals;
-use crate::results::{CellResult, Grid, Group, Results, ResultsError};
+use crate::results::{CellResult, Grid, Group, Results, ResultsError, Why};
 use crate::tables::{group_sentences, software_sentences, wrapped};
+use crate::words;
 
 use account::Account;
 use sources::Seen;
@@ -60,12 +61,12 @@ pub fn explain(
     let grid = Grid::of(results);
     let counts = comparison.cells;
     let mut out = format!(
-        "{}: {} target, {} of {} cells run, {} count\n",
+        "{}: {} target, {} of {} cells completed, {} valid\n",
         comparison.experiment, comparison.target, counts.run, counts.planned, counts.counted
     );
     if comparison.simulated {
         out += &wrapped(
-            "What follows is what the model foresees; it cannot find a fault in real software.",
+            "What follows is what the model predicts; it cannot find a fault in real software.",
             "",
         );
     }
@@ -149,7 +150,7 @@ impl Story<'_> {
             (1, 1) => "it counts".to_owned(),
             (counted, planned) => format!("{counted} of {planned} {of_all} count"),
         };
-        let head = format!("{} ({}): {}; {counted}", level.name, level.load, note.verdict);
+        let head = format!("{} ({}): {}; {counted}", level.name, level.load, note.verdict.words());
         let mut out = String::new();
         out += &wrapped(&sentence(&head), "  ");
         for line in self.lines(arm, level, group, note) {
@@ -290,15 +291,16 @@ fn told_results<'r>(group: &Group<'r>) -> Vec<&'r CellResult> {
 
 /// Why it has its verdicts and what to change, told of the first repeat with each verdict.
 fn whys(group: &Group<'_>) -> Vec<String> {
-    let mut told = BTreeSet::new();
+    let mut told: Vec<Verdict> = Vec::new();
     let mut lines = Vec::new();
     for result in group.entries.iter().filter_map(|entry| entry.result) {
         let verdict = result.verdict();
-        let Some(why) = result.explanation() else { continue };
+        let Some(why) = result.why().map(Why::words) else { continue };
         // A baseline's reason says nothing of this run.
-        if verdict == Verdict::Control || !told.insert(verdict.to_string()) {
+        if verdict == Verdict::Control || told.contains(&verdict) {
             continue;
         }
+        told.push(verdict.clone());
         let which = if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
         lines.push(match verdict {
             // The cause stands with the verdict.
@@ -314,30 +316,33 @@ fn whys(group: &Group<'_>) -> Vec<String> {
 
 /// Claims that the signals contradict or leave open, each once.
 fn doubted_claims(complete: &[&CellResult]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut told: Vec<&Claim> = Vec::new();
     for claim in complete
         .iter()
         .filter_map(|result| result.evidence.as_ref())
         .flat_map(|evidence| evidence.claims.iter().filter(|claim| claim.held != Some(true)))
     {
-        if told.insert(&claim.claim) {
-            let words = match claim.held {
-                Some(_) => format!("not borne out ({})", claim.seen),
-                None => "not observable".to_owned(),
-            };
-            lines.push(format!("Claim \"{}\": {words}", claim.claim));
+        // The same claim with other figures in another repeat.
+        if !told.iter().any(|other| other.claim.is_same(&claim.claim)) {
+            told.push(claim);
         }
     }
-    lines
+    let line = |claim: &Claim| {
+        let words = match claim.held {
+            Some(_) => format!("failed ({})", words::seen(&claim.claim)),
+            None => "not observable".to_owned(),
+        };
+        format!("Claim \"{}\": {words}", words::claimed(&claim.claim))
+    };
+    told.into_iter().map(line).collect()
 }
 
-/// What the plan foresaw, where it came otherwise.
+/// What the plan predicted, where it came otherwise.
 fn forecast(group: &Group<'_>) -> Option<String> {
-    let foreseen = &group.entries.first()?.cell.prediction.verdict;
+    let predicted = &group.entries.first()?.cell.prediction.verdict;
     let mut verdicts = group.verdicts().peekable();
-    (verdicts.peek().is_some() && verdicts.all(|verdict| verdict != *foreseen))
-        .then(|| format!("The plan had foreseen {foreseen}"))
+    (verdicts.peek().is_some() && verdicts.all(|verdict| verdict != *predicted))
+        .then(|| format!("The plan had predicted {}", words::verdict(predicted)))
 }
 
 /// With a full stop at its end.

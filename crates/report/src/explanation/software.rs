@@ -1,7 +1,7 @@
 //! What ran in an arm and not in all of them.
 
 use crate::likeness::SoftwareNote;
-use crate::likeness::words::name;
+use crate::words::difference::name;
 
 /// What the file gives an arm's processes, and the facts in which arms differ, as sentences without
 /// full stop.

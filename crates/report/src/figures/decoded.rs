@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_record::StepRow;
+use weir_model::StepRow;
 
 use super::columns::RequestColumns;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{Outcome, Window};
-use weir_record::{FailureCause, RequestColumn, RequestTable};
+use weir_model::{FailureCause, Outcome, Window};
+use weir_record::{RequestColumn, RequestTable};
 
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.

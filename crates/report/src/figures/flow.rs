@@ -1,10 +1,9 @@
 //! Checks that the rows of a cell agree with each other: row by row, as a flow, and against the
 //! passes.
 
-use weir_record::StepRow;
+use weir_model::{RowContradiction, StepRow};
 
 use super::columns::{NEVER, RequestColumns};
-use super::contradiction::Contradiction;
 
 /// Both sides of the flow identity behind Little's law (`L = lambda W`, here without any
 /// statistics: over an interval that contains all requests it holds exactly).
@@ -48,7 +47,7 @@ pub fn flow_balance(columns: &RequestColumns) -> FlowBalance {
 }
 
 /// Checks each row, then the flow identity; the first contradiction in row order is returned.
-pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, Contradiction> {
+pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, RowContradiction> {
     for row in 0..columns.len() {
         check_row(columns, row)?;
     }
@@ -56,37 +55,46 @@ pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, Contradiction
     if balance.in_flight_ns == balance.residence_ns {
         return Ok(balance);
     }
-    Err(Contradiction::FlowIdentity {
-        in_flight_ns: balance.in_flight_ns,
-        residence_ns: balance.residence_ns,
+    Err(RowContradiction::FlowIdentity {
+        in_flight_ns: recorded(balance.in_flight_ns),
+        residence_ns: recorded(balance.residence_ns),
     })
 }
 
-fn check_row(columns: &RequestColumns, row: usize) -> Result<(), Contradiction> {
+/// In what files can hold: 292 years of one request.
+fn recorded(time: i128) -> i64 {
+    time.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
+fn check_row(columns: &RequestColumns, row: usize) -> Result<(), RowContradiction> {
     let request = columns.request[row];
     let (due, start, end) = (columns.due[row], columns.start[row], columns.end[row]);
     let (first_token, output_tokens) = (columns.first_token[row], columns.output_tokens[row]);
     if start < due {
-        return Err(Contradiction::StartBeforeDue { request, start, due });
+        return Err(RowContradiction::StartBeforeDue { request, start, due });
     }
     if end < start {
-        return Err(Contradiction::EndBeforeStart { request, end, start });
+        return Err(RowContradiction::EndBeforeStart { request, end, start });
     }
     let has_first_token = first_token != NEVER;
     if has_first_token && !(start..=end).contains(&first_token) {
-        return Err(Contradiction::FirstTokenOutside { request, first_token, start, end });
+        return Err(RowContradiction::FirstTokenOutside { request, first_token, start, end });
     }
     if columns.is_done(row) && output_tokens == 0 {
-        return Err(Contradiction::DoneWithoutTokens { request });
+        return Err(RowContradiction::DoneWithoutTokens { request });
     }
     if has_first_token != (output_tokens > 0) {
-        return Err(Contradiction::TokensWithoutFirst { request, output_tokens, has_first_token });
+        return Err(RowContradiction::TokensWithoutFirst {
+            request,
+            output_tokens,
+            has_first_token,
+        });
     }
     let prompt_tokens = columns.prompt_tokens[row];
     let cached_tokens =
         u64::from(columns.gpu_hit_tokens[row]) + u64::from(columns.external_hit_tokens[row]);
     if cached_tokens > u64::from(prompt_tokens) {
-        return Err(Contradiction::CachedAbovePrompt { request, cached_tokens, prompt_tokens });
+        return Err(RowContradiction::CachedAbovePrompt { request, cached_tokens, prompt_tokens });
     }
     Ok(())
 }
@@ -95,7 +103,7 @@ fn check_row(columns: &RequestColumns, row: usize) -> Result<(), Contradiction> 
 /// request's first token, plus one token per decoding sequence and pass. Holds only where no
 /// sequence was preempted (a resumed sequence gets its next token from a prefill pass), so it is
 /// not asked of cells with preemptions, nor of cells without passes.
-pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), Contradiction> {
+pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), RowContradiction> {
     if steps.is_empty() || columns.preemptions.iter().any(|&times| times > 0) {
         return Ok(());
     }
@@ -106,5 +114,5 @@ pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), C
     if pass_tokens == request_tokens {
         return Ok(());
     }
-    Err(Contradiction::TokensNotConserved { pass_tokens, request_tokens })
+    Err(RowContradiction::TokensNotConserved { pass_tokens, request_tokens })
 }

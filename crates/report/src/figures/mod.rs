@@ -9,7 +9,6 @@
 
 mod bounds;
 mod columns;
-mod contradiction;
 mod decoded;
 mod distribution;
 mod failures;
@@ -20,7 +19,6 @@ mod summary;
 
 pub use bounds::compute_share;
 pub use columns::RequestColumns;
-pub use contradiction::Contradiction;
 pub use distribution::{distribution, quantile, weighted_distribution};
 pub use failures::Failures;
 pub use flow::{FlowBalance, check_rows, check_tokens, flow_balance};

@@ -3,10 +3,9 @@
 //! The gaps of a cell can be a hundred million numbers. They pass through here once, request by
 //! request, and leave sums and a sketch; nothing of their number stays in memory.
 
-use weir_model::{Nanos, Outcome, RequestRow, Window};
+use weir_model::{Nanos, Outcome, RequestRow, RowContradiction, Window};
 use weir_record::{Distribution, RequestColumn, RequestTable};
 
-use super::contradiction::Contradiction;
 use super::sketch::TimeSketch;
 use super::summary::{OutputTokens, batch_of};
 
@@ -57,18 +56,18 @@ impl<'a> Stream<'a> {
         })
     }
 
-    fn check(&self) -> Result<(), Contradiction> {
+    fn check(&self) -> Result<(), RowContradiction> {
         let request = self.request;
         let Some(first_token) = self.first_token else {
             return if self.gaps.is_empty() {
                 Ok(())
             } else {
-                Err(Contradiction::GapsWithoutFirst { request, gaps: self.gaps.len() })
+                Err(RowContradiction::GapsWithoutFirst { request, gaps: self.gaps.len() })
             };
         };
         let last = self.gaps.iter().fold(first_token.0, |at, gap| at.saturating_add(gap.0));
         if last > self.end.0 {
-            return Err(Contradiction::GapsBeyondEnd { request, last, end: self.end.0 });
+            return Err(RowContradiction::GapsBeyondEnd { request, last, end: self.end.0 });
         }
         Ok(())
     }
@@ -83,7 +82,7 @@ pub struct Streams {
     gaps_in_window: TimeSketch,
     tokens: OutputTokens,
     batches: Vec<u64>,
-    contradiction: Option<Contradiction>,
+    contradiction: Option<RowContradiction>,
 }
 
 impl Streams {
@@ -187,13 +186,13 @@ impl Streams {
     }
 
     /// The first stream whose times cannot be true, or that there are not `rows` of them.
-    pub(super) fn check(&self, rows: usize) -> Result<(), Contradiction> {
+    pub(super) fn check(&self, rows: usize) -> Result<(), RowContradiction> {
         if let Some(contradiction) = &self.contradiction {
             return Err(contradiction.clone());
         }
         if self.requests == rows as u64 {
             return Ok(());
         }
-        Err(Contradiction::StreamsLost { streams: self.requests, rows: rows as u64 })
+        Err(RowContradiction::StreamsLost { streams: self.requests, rows: rows as u64 })
     }
 }

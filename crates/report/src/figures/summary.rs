@@ -1,12 +1,11 @@
 //! `CellFigures` of the measured set and window, and the throughput of batches within it.
 
-use weir_model::{Nanos, Outcome, Window};
-use weir_record::{CellFigures, Distribution, GuideLlmFigures, StepRow};
+use weir_model::{Nanos, Outcome, RowContradiction, StepRow, Window};
+use weir_record::{CellFigures, Distribution, GuideLlmFigures};
 use weir_spec::cost::hour_price;
 use weir_spec::plan::{Cell, Plan, Slo};
 
 use super::columns::{NEVER, RequestColumns};
-use super::contradiction::Contradiction;
 use super::decoded::decoded;
 use super::distribution::{distribution, weighted_distribution};
 use super::flow::{check_rows, check_tokens};
@@ -56,7 +55,7 @@ pub fn summarise(
     columns: &RequestColumns,
     steps: &[StepRow],
     measure: &Measure<'_>,
-) -> Result<CellFigures, Contradiction> {
+) -> Result<CellFigures, RowContradiction> {
     check_rows(columns)?;
     check_tokens(columns, steps)?;
     let window = measure.window;
@@ -95,7 +94,7 @@ pub fn summarise_streams(
     columns: &RequestColumns,
     streams: &Streams,
     measure: &Measure<'_>,
-) -> Result<CellFigures, Contradiction> {
+) -> Result<CellFigures, RowContradiction> {
     check_rows(columns)?;
     streams.check(columns.len())?;
     let measure = Measure { window: streams.window(), ..*measure };
@@ -109,10 +108,13 @@ fn figures(
     columns: &RequestColumns,
     measure: &Measure<'_>,
     tokens: OutputTokens,
-) -> Result<CellFigures, Contradiction> {
+) -> Result<CellFigures, RowContradiction> {
     let window = measure.window;
     if window.end <= window.start {
-        return Err(Contradiction::EmptyWindow { start_ns: window.start.0, end_ns: window.end.0 });
+        return Err(RowContradiction::EmptyWindow {
+            start_ns: window.start.0,
+            end_ns: window.end.0,
+        });
     }
     let seconds = window.seconds();
     let per_s = |amount: u64| amount as f64 / seconds;

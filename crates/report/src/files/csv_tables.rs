@@ -13,6 +13,7 @@ use crate::error::ReportError;
 use crate::metric::{METRICS, metric};
 use crate::results::{Entry, Grid, Results};
 use crate::statistics::Interval;
+use crate::words;
 
 /// One file in memory whose rows must be as long as its header.
 struct File {
@@ -108,7 +109,7 @@ pub fn changes_csv(of: &Comparison) -> Result<Vec<u8>, ReportError> {
                     .and_then(|levels| levels.get(&seen.level).copied());
                 let verdict = deployment
                     .group(&delta.arm, &seen.level)
-                    .map_or(String::new(), |group| group.verdict.clone());
+                    .map_or(String::new(), |group| group.verdict.words());
                 file.row(&[
                     deployment.model.clone(),
                     deployment.hardware.clone(),
@@ -177,7 +178,7 @@ fn cell_row(
         level.load.clone(),
         entry.cell.repeat.to_string(),
         entry.cell.seed.to_string(),
-        result.map_or("not run".to_owned(), |result| result.verdict().to_string()),
+        result.map_or("not run".to_owned(), |result| words::verdict(&result.verdict())),
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];

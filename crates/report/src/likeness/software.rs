@@ -6,8 +6,8 @@ use serde::Serialize;
 use weir_model::{FactKind, FactValue};
 use weir_spec::plan::Target;
 
-use super::words;
 use crate::results::Results;
+use crate::words::difference;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ArmSoftware {
@@ -135,7 +135,7 @@ impl SoftwareNote {
 impl ArmSoftware {
     /// A fact in words; nothing where it was not seen.
     pub(crate) fn shown(&self, kind: FactKind) -> Option<String> {
-        let values = self.facts.get(&kind)?.iter().map(words::value);
+        let values = self.facts.get(&kind)?.iter().map(difference::value);
         Some(values.collect::<Vec<_>>().join(", "))
     }
 

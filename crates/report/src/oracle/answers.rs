@@ -2,50 +2,17 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
 use weir_model::Outcome;
 use weir_record::{CellTables, RecordError, RequestColumn, RequestTable};
 use weir_spec::plan::{ArmRole, Cell, Plan};
 
-use crate::results::CellResult;
+use crate::results::{AnswerCount, CellResult};
 
 /// The answers of one cell by place in the workload: some 50 bytes per request.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
     /// (session, turn) -> (prompt id, digest of the answer).
     by_turn: HashMap<(u64, u32), (u64, u64)>,
-}
-
-/// How the answers of a cell compare with those of another that was asked the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AnswerCount {
-    /// Requests that both answered in full, to the same prompt.
-    pub compared: u64,
-    /// Those whose answers differ.
-    pub mismatches: u64,
-    /// Requests at the same place in the workload whose prompts differ: a later turn that quotes
-    /// another answer.
-    pub other_prompts: u64,
-    /// Completed requests without a digest of their answer.
-    pub without_digest: u64,
-}
-
-impl AnswerCount {
-    /// Share of the compared requests that differ; nothing without any.
-    pub fn rate(&self) -> Option<f64> {
-        (self.compared > 0).then(|| self.mismatches as f64 / self.compared as f64)
-    }
-
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            compared: self.compared + other.compared,
-            mismatches: self.mismatches + other.mismatches,
-            other_prompts: self.other_prompts + other.other_prompts,
-            without_digest: self.without_digest + other.without_digest,
-        }
-    }
 }
 
 impl Answers {

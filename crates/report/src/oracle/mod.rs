@@ -30,10 +30,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_spec::plan::{ArmRole, Plan, Target};
 
-pub use answers::{AnswerCount, Answers, compare_answers};
+pub use answers::{Answers, compare_answers};
 
-use crate::numerals;
-use crate::results::Results;
+use crate::results::{AnswerCount, Corruption, Results};
 use crate::statistics::{binomial_at_least, fisher_greater};
 
 /// Fewer comparable answers than this decide nothing.
@@ -99,33 +98,38 @@ pub struct OutputNote {
 impl OutputNote {
     /// "31 of 60 (51.7 %)".
     pub fn words(&self) -> String {
-        share_words(self.mismatches, self.compared)
+        AnswerCount::of(self.mismatches, self.compared).words()
     }
 
     /// The same of the A/A arm at the level.
     pub fn floor_words(&self) -> Option<String> {
-        Some(share_words(self.floor_mismatches?, self.floor_compared?))
+        Some(self.floor()?.words())
     }
-}
 
-fn share_words(part: u64, of: u64) -> String {
-    if of == 0 {
-        return "none".to_owned();
+    fn floor(&self) -> Option<AnswerCount> {
+        Some(AnswerCount::of(self.floor_mismatches?, self.floor_compared?))
     }
-    format!("{part} of {of} ({:.1} %)", 100.0 * part as f64 / of as f64)
+
+    fn corruption(&self) -> Corruption {
+        Corruption {
+            count: AnswerCount::of(self.mismatches, self.compared),
+            floor: self.floor(),
+            p_value: self.p_value.unwrap_or(1.0),
+        }
+    }
 }
 
 /// Judges all arms of a run by their answers and marks the cells of those that are corrupt. Until
 /// then a cell has the verdict of its own evidence.
 pub fn judge(results: &mut Results<'_>) {
-    let corrupt: BTreeMap<(usize, usize, usize), String> = judged(results)
+    let corrupt: BTreeMap<Key, Corruption> = judged(results)
         .into_iter()
         .filter(|(_, note)| note.outcome == OutputOutcome::Corrupt)
-        .map(|(key, note)| (key, explanation(&note)))
+        .map(|(key, note)| (key, note.corruption()))
         .collect();
     for result in &mut results.cells {
         let cell = &results.plan.cells[result.cell];
-        result.corrupt = corrupt.get(&(cell.deployment, cell.arm, cell.level)).cloned();
+        result.corrupt = corrupt.get(&(cell.deployment, cell.arm, cell.level)).copied();
     }
 }
 
@@ -136,22 +140,6 @@ pub(crate) fn outputs(results: &Results<'_>) -> Vec<Vec<OutputNote>> {
         outputs[deployment].push(note);
     }
     outputs
-}
-
-/// What to do about an arm whose answers are not the model's.
-pub(crate) const REMEDY: &str = "find the blocks that come back wrong before any figure of this \
-                                 arm is read: block and chunk size, dtype and parallel ranks of \
-                                 what is stored, the connector's own checksums, its log";
-
-fn explanation(note: &OutputNote) -> String {
-    let floor =
-        note.floor_words().map_or_else(String::new, |floor| format!(", the A/A arm's in {floor}"));
-    format!(
-        "Its answers to equal prompts differ from the control's in {}{floor}: more than noise \
-         explains (p {}), so what it served is not what was stored.",
-        note.words(),
-        numerals::p_value(note.p_value.unwrap_or(1.0)),
-    )
 }
 
 type Key = (usize, usize, usize);

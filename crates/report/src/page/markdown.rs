@@ -17,7 +17,7 @@ pub fn markdown(of: &Comparison) -> String {
     let counts = of.cells;
     let _ = writeln!(
         out,
-        "Run {} on the {} target: {} of {} cells run, {} count.\n\n{}\n\n{}\n",
+        "Run {} on the {} target: {} of {} cells completed, {} valid.\n\n{}\n\n{}\n",
         escaped(&of.run),
         of.target,
         counts.run,

@@ -11,6 +11,7 @@ use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric, metric};
 use crate::numerals;
 use crate::precision::{Bound, bound};
 use crate::results::CellResult;
+use crate::words;
 
 type Print = fn(f64) -> String;
 
@@ -38,9 +39,9 @@ fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
 fn verdict_tone(group: &GroupNote) -> Tone {
     if group.counted < group.planned || group.planned == 0 {
         Tone::Out
-    } else if group.verdicts.iter().all(is_overhead) {
+    } else if group.verdict.all(is_overhead) {
         Tone::Weak
-    } else if group.verdicts.iter().all(|verdict| *verdict == Verdict::Effective) {
+    } else if group.verdict.all(|verdict| *verdict == Verdict::Effective) {
         Tone::Good
     } else {
         Tone::Plain
@@ -53,12 +54,13 @@ const fn is_overhead(verdict: &Verdict) -> bool {
 
 /// The verdict of all repeats in a word: "-" where none has run.
 fn short_verdict(group: &GroupNote) -> &'static str {
-    let Some(first) = group.verdicts.first().map(Verdict::word) else { return "-" };
-    if group.verdicts.iter().all(|verdict| verdict.word() == first) { first } else { "mixed" }
+    let mut words = group.verdict.that_ran().map(Verdict::word);
+    let Some(first) = words.next() else { return "-" };
+    if words.all(|word| word == first) { first } else { "mixed" }
 }
 
 fn verdict_cell(group: &GroupNote) -> TableCell {
-    TableCell { text: group.verdict.clone(), tone: verdict_tone(group) }
+    TableCell { text: group.verdict.words(), tone: verdict_tone(group) }
 }
 
 fn change_cell(metric: &Metric, delta: Option<&LevelDelta>) -> TableCell {
@@ -247,9 +249,7 @@ fn compact_cell(of: &DeploymentComparison, is_control: bool, group: &GroupNote) 
     let Some(change) = change.and_then(|delta| delta.change.as_ref()) else {
         return short_verdict(group).into();
     };
-    let all = |is_it: fn(&Verdict) -> bool| {
-        group.verdicts.len() == group.planned && group.verdicts.iter().all(is_it)
-    };
+    let all = |is_it: fn(&Verdict) -> bool| group.verdict.all(is_it);
     let mark = if all(|verdict| *verdict == Verdict::Control) {
         " "
     } else if all(|verdict| *verdict == Verdict::Effective) {
@@ -354,38 +354,33 @@ pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) ->
 
 /// The arms with what they are and what becomes of the working set.
 pub fn arms_table(of: &DeploymentComparison) -> Table {
-    let mut table = Table::new("Arms", &["arm", "compared with", "what it is", "foreseen"]);
+    let mut table = Table::new("Arms", &["arm", "compared with", "what it is", "predicted"]);
     for arm in &of.arms {
         // Runs of levels with the same forecast are told once, by first and last level.
         let mut runs: Vec<(&GroupNote, &GroupNote)> = Vec::new();
         for group in of.groups.iter().filter(|group| group.arm == arm.name) {
             match runs.last_mut() {
-                Some((first, last))
-                    if (&first.foreseen, &first.regime) == (&group.foreseen, &group.regime) =>
-                {
-                    *last = group;
-                }
+                Some((first, last)) if first.prediction == group.prediction => *last = group,
                 _ => runs.push((group, group)),
             }
         }
-        let words = |(first, last): &(&GroupNote, &GroupNote)| {
+        let run_words = |(first, last): &(&GroupNote, &GroupNote)| {
             let to = if first.level == last.level {
                 String::new()
             } else {
                 format!(" to {}", last.level)
             };
-            let set = match first.regime.as_str() {
-                "" => String::new(),
-                regime => format!(", working set {regime}"),
-            };
-            format!("{}{to}: {}{set}", first.level, first.foreseen)
+            let predicted = first.prediction.as_ref().map_or_else(String::new, |of| {
+                format!("{}, working set {}", words::verdict(&of.verdict), of.regime.name())
+            });
+            format!("{}{to}: {predicted}", first.level)
         };
-        let foreseen: Vec<String> = runs.iter().map(words).collect();
+        let predicted: Vec<String> = runs.iter().map(run_words).collect();
         table.rows.push(vec![
             arm.name.as_str().into(),
             arm.control.as_deref().unwrap_or("(control)").into(),
             arm.description.as_str().into(),
-            foreseen.join("; ").into(),
+            predicted.join("; ").into(),
         ]);
     }
     table

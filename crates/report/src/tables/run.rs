@@ -37,7 +37,7 @@ pub fn overview_table(of: &Comparison) -> Table {
 fn overview_cell(of: &DeploymentComparison, row: &PeakRow) -> TableCell {
     let (Some(peak), Some(level)) = (&row.peak, &row.level) else {
         let verdict = of.groups.iter().find(|group| group.arm == row.arm);
-        let text = verdict.map_or(String::new(), |group| group.verdict.clone());
+        let text = verdict.map_or(String::new(), |group| group.verdict.words());
         return TableCell { text, tone: Tone::Out };
     };
     let Some(change) = row.change else {

@@ -4,7 +4,7 @@ use weir_model::FactKind;
 
 use super::{Table, TableCell, Tone};
 use crate::comparison::DeploymentComparison;
-use crate::likeness::words::name;
+use crate::words::difference::name;
 
 const UNVERIFIED: &str = "unverified";
 

@@ -1,6 +1,8 @@
 //! What is compared with what, what counts, and what is decided.
 
-use weir_model::{OverheadReason, Verdict};
+use weir_model::{
+    CellFailure, FailureReason, OffloadReason, OverheadReason, Remedy, TokenShare, Verdict,
+};
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::results::{Results, ResultsError};
@@ -178,7 +180,7 @@ fn cells_that_do_not_count_enter_nothing() {
         (cell.arm, cell.level, cell.repeat) == (0, 1, 2)
     });
     let failed = failed.unwrap();
-    failed.record.status = CellStatus::Failed("out of memory".to_owned());
+    failed.record.status = CellStatus::Failed(CellFailure::Error("out of memory".to_owned()));
     failed.record.figures.output_tokens_per_s = Some(ABSURD);
     let seen = comparison(&results);
     let of = &seen.deployments[0];
@@ -186,7 +188,10 @@ fn cells_that_do_not_count_enter_nothing() {
     let control = of.group("no-offload", "c50").unwrap();
     assert_eq!((control.counted, control.planned), (2, 3));
     assert!((control.metrics["output_tokens_per_s"].mean - 2010.0).abs() < 1e-9);
-    assert!(control.verdict.contains("1 x failed (out of memory)"), "{}", control.verdict);
+    let failed = FailureReason::Cell(CellFailure::Error("out of memory".to_owned()));
+    let verdicts: Vec<&Verdict> = control.verdict.that_ran().collect();
+    assert_eq!(verdicts, [&Verdict::Control, &Verdict::Control, &Verdict::Failed(failed)]);
+    assert_eq!(control.verdict.words(), "1 x failed (out of memory), 2 x control");
     let delta = of.change("native-offload", "output_tokens_per_s", "c50").unwrap();
     assert_eq!(delta.change.as_ref().unwrap().pairs, 2);
     assert!(delta.is_partial, "the arm's own mean has three repeats");
@@ -309,8 +314,10 @@ fn nothing_acted_says_why_and_what_to_change() {
     edit(&mut results, "native-offload", None, |result| {
         let evidence = result.evidence.as_mut().unwrap();
         evidence.verdict = Verdict::OverheadOnly(OverheadReason::FitsGpu);
-        evidence.explanation = "The working set fits the GPU.".to_owned();
-        evidence.remedy = Some("add prefixes".to_owned());
+        let eligible = TokenShare { part: 0.0, whole: 1e6 };
+        let held = OffloadReason::FitsGpu { eligible, working_set: None };
+        evidence.reason = Some(held.into());
+        evidence.remedy = Some(Remedy::ExceedGpu);
     });
     insta::assert_snapshot!(sentence(&results));
 }
@@ -478,7 +485,7 @@ fn a_run_that_has_not_started_has_no_figures_and_no_decision() {
         seen.deployments[0]
             .groups
             .iter()
-            .all(|group| group.verdict == "not run" || group.verdict == "3 x not run")
+            .all(|group| group.planned > 0 && group.verdict.that_ran().next().is_none())
     );
     assert!(seen.deployments[0].decision.recommended.is_empty());
 }

@@ -1,6 +1,6 @@
 //! What is decided, and why no more.
 
-use weir_model::{Nanos, Refusal, Verdict};
+use weir_model::{CellFailure, Nanos, Refusal, Verdict};
 use weir_record::CellStatus;
 use weir_report::comparison::{Comparison, Decision, Standing};
 use weir_report::results::Results;
@@ -163,7 +163,7 @@ fn objectives_missed_without_a_control_are_no_ground_either() {
         result.record.figures.goodput_share = Some(0.4);
     });
     edit(&mut results, "no-offload", Some(2), |result| {
-        result.record.status = CellStatus::Failed("the server died".to_owned());
+        result.record.status = CellStatus::Failed(CellFailure::Error("the server died".to_owned()));
     });
     let seen = decided(&results);
     assert_eq!(*standing(&seen, "native-offload", "c300"), Standing::NoControl);
@@ -223,7 +223,7 @@ fn reasons_are_those_of_the_cells_and_told_once() {
     assert!(text.contains("What helps: send more requests, or measure for longer."), "{text}");
 
     for result in &mut results.cells {
-        result.record.status = CellStatus::Failed("the server died".to_owned());
+        result.record.status = CellStatus::Failed(CellFailure::Error("the server died".to_owned()));
     }
     let text = decided(&results).sentence;
     assert!(text.contains("failed (the server died)"), "{text}");

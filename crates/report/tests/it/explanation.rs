@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use weir_model::{Claim, OverheadReason, SignalKind, SignalSource, Signals, TierKind, Verdict};
+use weir_model::{
+    Bytes, CellFailure, Claim, Claimed, OffloadReason, OverheadReason, Remedy, SignalKind,
+    SignalSource, Signals, TierKind, TokenShare, Verdict,
+};
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, Told, explain};
-use weir_report::oracle::{AnswerCount, judge};
+use weir_report::oracle::judge;
+use weir_report::results::AnswerCount;
 use weir_report::results::Results;
 use weir_spec::Experiment;
 
@@ -87,18 +91,18 @@ fn results(plan: &Plan) -> Results<'_> {
                 evidence.verdict = Verdict::OverheadOnly(OverheadReason::Evicted);
                 evidence.claims = vec![
                     Claim {
-                        claim: "the remote store served blocks".to_owned(),
+                        claim: Claimed::FarthestServed {
+                            tier: TierKind::Remote,
+                            tokens: Some(0.0),
+                        },
                         held: Some(false),
-                        seen: "0 tokens of hits".to_owned(),
                     },
-                    Claim {
-                        claim: "the mechanism stored blocks".to_owned(),
-                        held: None,
-                        seen: "not observable".to_owned(),
-                    },
+                    Claim { claim: Claimed::Stored { bytes: None }, held: None },
                 ];
-                "The tier evicted 18.6 GiB.".clone_into(&mut evidence.explanation);
-                evidence.remedy = Some("a larger store".to_owned());
+                let served = TokenShare { part: 0.0, whole: 1e5 };
+                let evicted = Bytes(20_000_000_000);
+                evidence.reason = Some(OffloadReason::Evicted { evicted, served }.into());
+                evidence.remedy = Some(Remedy::LargerTier(None));
                 evidence.notes = vec!["A metric restarted".to_owned()];
             }
             _ => {}
@@ -106,7 +110,9 @@ fn results(plan: &Plan) -> Results<'_> {
         evidence.signals = signals;
         evidence.predicted = false;
         if arm == "llm-d-approx" {
-            result.record.status = CellStatus::Failed("vllm-0 died: out of memory".to_owned());
+            result.record.status = CellStatus::Failed(CellFailure::Error(
+                "vllm-0 died: out of memory".to_owned(),
+            ));
             result.evidence = None;
         }
         result.answers = (arm != "no-offload").then(|| AnswerCount {
@@ -180,13 +186,13 @@ fn scaled_bytes_are_told_as_the_models() {
 }
 
 #[test]
-fn what_has_not_run_and_what_was_foreseen_is_told_too() {
+fn what_has_not_run_and_what_was_predicted_is_told_too() {
     let plan = fixture::plan();
     let mut results = fixture::results(&plan);
     results.cells.retain(|result| plan.cells[result.cell].level == 0);
     let comparison = Comparison::of(&results).unwrap();
     let text = explain(&results, &comparison, &BTreeMap::new(), Scope::default()).unwrap();
-    assert!(text.contains("what the model foresees"), "{text}");
+    assert!(text.contains("what the model predicts"), "{text}");
     assert!(text.contains("c300 (300 users): not run; 0 of 3 repeats count."), "{text}");
-    assert!(text.contains("To see an effect: add a replica."), "{text}");
+    assert!(text.contains("To see an effect: `replicas: 2` or more."), "{text}");
 }

@@ -1,10 +1,9 @@
 //! Figures from rows and passes: worked examples, the flow identity, contradictions.
 
 use proptest::prelude::*;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
-use weir_record::StepRow;
+use weir_model::{Nanos, Outcome, RequestRow, RowContradiction, StepRow, Tokens, Window};
 use weir_report::figures::{
-    Contradiction, Measure, RequestColumns, check_rows, flow_balance, summarise, throughput_batches,
+    Measure, RequestColumns, check_rows, flow_balance, summarise, throughput_batches,
 };
 use weir_spec::plan::Slo;
 
@@ -163,20 +162,24 @@ fn contradictions_name_their_row() {
         check_rows(&[good, broken].iter().collect()).unwrap_err()
     };
     let seen = check(|row| row.end = Nanos(1));
-    assert!(matches!(seen, Contradiction::EndBeforeStart { request: 7, .. }));
+    assert!(matches!(seen, RowContradiction::EndBeforeStart { request: 7, .. }));
     let seen = check(|row| row.due = Nanos(101 * MS));
-    assert!(matches!(seen, Contradiction::StartBeforeDue { request: 7, .. }));
+    assert!(matches!(seen, RowContradiction::StartBeforeDue { request: 7, .. }));
     let seen = check(|row| row.first_token = Some(Nanos(99 * MS)));
-    assert!(matches!(seen, Contradiction::FirstTokenOutside { request: 7, .. }));
+    assert!(matches!(seen, RowContradiction::FirstTokenOutside { request: 7, .. }));
     let seen = check(|row| row.first_token = Some(Nanos(1001 * MS)));
-    assert!(matches!(seen, Contradiction::FirstTokenOutside { request: 7, .. }));
+    assert!(matches!(seen, RowContradiction::FirstTokenOutside { request: 7, .. }));
     let seen = check(|row| row.first_token = None);
-    assert!(matches!(seen, Contradiction::TokensWithoutFirst { request: 7, .. }));
-    assert!(seen.to_string().contains("never recorded"), "{seen}");
+    let without = RowContradiction::TokensWithoutFirst {
+        request: 7,
+        output_tokens: 5,
+        has_first_token: false,
+    };
+    assert_eq!(seen, without);
     let seen = check(|row| row.output_tokens = Tokens(0));
-    assert!(matches!(seen, Contradiction::DoneWithoutTokens { request: 7 }));
+    assert!(matches!(seen, RowContradiction::DoneWithoutTokens { request: 7 }));
     let seen = check(|row| row.cached_tokens[3] = Tokens(501));
-    assert!(matches!(seen, Contradiction::CachedAbovePrompt { request: 7, .. }));
+    assert!(matches!(seen, RowContradiction::CachedAbovePrompt { request: 7, .. }));
     assert!(!seen.to_string().contains('\n'));
 }
 
@@ -186,9 +189,12 @@ fn lost_rows_show_against_the_passes() {
     let slo = Slo::default();
     let steps = [step(0, 400, 200, 2), step(1, 1000, 600, 3)];
     let seen = summarise(&columns, &steps, &measure(window(0, 1000), &slo));
-    assert_eq!(seen, Err(Contradiction::TokensNotConserved { pass_tokens: 6, request_tokens: 5 }));
+    assert_eq!(
+        seen,
+        Err(RowContradiction::TokensNotConserved { pass_tokens: 6, request_tokens: 5 })
+    );
     let empty = summarise(&columns, &[], &measure(window(9, 9), &slo));
-    assert!(matches!(empty, Err(Contradiction::EmptyWindow { .. })));
+    assert!(matches!(empty, Err(RowContradiction::EmptyWindow { .. })));
 }
 
 #[test]

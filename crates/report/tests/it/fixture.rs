@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::accelerator::KernelFit;
 use weir_model::{
-    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, SignalKind, Signals, Verdict, VoidReason,
+    Accelerator, Bytes, CheckSetup, ModelShape, Nanos, OffloadReason, OverheadReason, Remedy, RoutingReason,
+    SignalKind, Signals, TokenShare, Verdict, VoidReason,
 };
 use weir_record::{CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures};
 use weir_report::results::{CellResult, Provenance, Results};
@@ -176,8 +177,8 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
 
 fn prediction(arm: &str, level: usize) -> Prediction {
     let remedy = match arm {
-        "llm-d-approx" => Some("use at least two replicas".to_owned()),
-        "lmcache-redis" => Some("set a store address that the engine can reach".to_owned()),
+        "llm-d-approx" => Some(Remedy::AddReplicas),
+        "lmcache-redis" => Some(Remedy::Check(CheckSetup::StoreAddress)),
         _ => None,
     };
     let regime = if level == 0 { Regime::FitsGpu } else { Regime::FitsTier };
@@ -276,12 +277,12 @@ pub(crate) fn evidence(arm: &str, level: usize) -> Evidence {
         verdict: verdict(arm, level),
         predicted: true,
         claims: Vec::new(),
-        explanation: match arm {
-            "llm-d-approx" => "One replica: nothing to choose.",
-            _ => "As the fixture says.",
-        }
-        .to_owned(),
-        remedy: (arm == "llm-d-approx").then(|| "add a replica".to_owned()),
+        reason: Some(match arm {
+            "llm-d-approx" => RoutingReason::OneReplica.into(),
+            _ => OffloadReason::Served(TokenShare { part: 1.0, whole: 1.0 }).into(),
+        }),
+        other_half: None,
+        remedy: (arm == "llm-d-approx").then_some(Remedy::AddReplicas),
         notes: Vec::new(),
         short_window: None,
     }
@@ -309,7 +310,7 @@ pub(crate) fn result_of(plan: &Plan, cell: usize) -> CellResult {
         evidence: None,
         throughput_batches: Vec::new(),
         answers: None,
-        unlike: None,
+        unlike: Vec::new(),
         corrupt: None,
         inexact: Vec::new(),
     }

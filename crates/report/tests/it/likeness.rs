@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_model::{Differing, FactKind, FactSource, FactValue, Verdict};
+use weir_model::{Differing, FactKind, FactSource, FactValue, FailureReason, Verdict};
 use weir_record::{CellStatus, Evidence};
 use weir_report::artifacts::report;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, explain};
 use weir_report::likeness::judge;
-use weir_report::oracle::{self, AnswerCount};
+use weir_report::oracle;
 use weir_report::results::{CellResult, Provenance, Results};
 use weir_report::tables::software_sentences;
 use weir_spec::Experiment;
@@ -62,8 +62,7 @@ fn differs(results: &Results<'_>, arm: &str) -> Vec<Differing> {
     let arms = &results.plan.deployments[0].arms;
     let is_arm = |index: usize| arms[results.plan.cells[index].arm].name == arm;
     let result = results.cells.iter().find(|result| is_arm(result.cell)).unwrap();
-    let unlike = result.unlike.iter().flat_map(|unlike| &unlike.differences);
-    unlike.map(|difference| difference.differs.clone()).collect()
+    result.unlike.iter().map(|difference| difference.differs.clone()).collect()
 }
 
 #[test]
@@ -147,12 +146,12 @@ fn reports_show_what_arms_were_started_with_and_what_they_are() {
 fn what_is_not_as_planned_is_told_before_anything_else() {
     let plan = plan(true);
     let mut results = results(&plan, true);
-    let unlike = results.cells.iter().find_map(|result| result.unlike.clone()).unwrap();
+    let unlike = results.cells.iter().map(|result| result.unlike.clone());
+    let unlike = unlike.into_iter().find(|unlike| !unlike.is_empty()).unwrap();
     let control = results.cells.iter_mut().find(|result| plan.cells[result.cell].arm == 0);
     let control = control.unwrap();
-    control.record.status = CellStatus::NotComparable(unlike.differences.clone());
-    let words = weir_report::likeness::not_comparable(&unlike.differences);
-    assert_eq!(control.verdict(), Verdict::Failed(words));
+    control.record.status = CellStatus::NotComparable(unlike.clone());
+    assert_eq!(control.verdict(), Verdict::Failed(FailureReason::NotComparable(unlike)));
     assert!(!control.counts());
 }
 

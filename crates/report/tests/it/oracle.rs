@@ -1,9 +1,10 @@
 //! Answers against the control's, from counts to every output.
 
-use weir_model::Verdict;
+use weir_model::{CellFailure, FailureReason, Verdict};
 use weir_report::artifacts::{analysis, report};
 use weir_report::comparison::Comparison;
-use weir_report::oracle::{AnswerCount, OutputOutcome, judge};
+use weir_report::oracle::{OutputOutcome, judge};
+use weir_report::results::AnswerCount;
 use weir_report::results::Results;
 use weir_report::tables::{outputs_table, text};
 use weir_report::terminal;
@@ -46,10 +47,14 @@ fn a_corrupt_arm_counts_nowhere_and_says_why() {
     let seen = Comparison::of(&results).unwrap();
     let of = &seen.deployments[0];
     let corrupt = of.group("native-offload", "c300").unwrap();
-    assert_eq!((corrupt.verdict.as_str(), corrupt.counted), ("corrupt", 0));
+    assert!(corrupt.verdict.all(|verdict| *verdict == Verdict::Corrupt));
+    assert_eq!(corrupt.counted, 0);
     assert!(corrupt.metrics.is_empty());
+    let found = results.cells.iter().find_map(|result| result.corrupt).unwrap();
+    assert_eq!((found.count.mismatches, found.count.compared), (42, 60));
     assert!(corrupt.explanation.contains("42 of 60 (70.0 %)"), "{}", corrupt.explanation);
-    assert_eq!(of.group("native-offload", "c50").unwrap().verdict, "effective");
+    let healthy = of.group("native-offload", "c50").unwrap();
+    assert!(healthy.verdict.all(|verdict| *verdict == Verdict::Effective));
     assert!(of.decision.recommended.iter().all(|arm| arm.to != "c300"), "{:?}", of.decision);
     assert!(seen.warnings.iter().any(|warning| warning.contains("native-offload at c300")));
     insta::assert_snapshot!("outputs_table", text(&outputs_table(of)));
@@ -96,7 +101,7 @@ fn failed_and_incomplete_repeats_are_not_compared() {
     for result in &mut results.cells {
         let cell = &plan.cells[result.cell];
         if cell.repeat > 0 {
-            result.record.status = weir_record::CellStatus::Failed("died".to_owned());
+            result.record.status = weir_record::CellStatus::Failed(CellFailure::Error("died".to_owned()));
         } else if cell.arm == 2 {
             // Later turns quote other answers.
             result.answers =
@@ -122,7 +127,7 @@ fn a_failed_cell_of_a_corrupt_arm_keeps_its_cause() {
         (cell.arm, cell.level, cell.repeat) == (2, 2, 0)
     };
     let cell = results.cells.iter_mut().find(failed).unwrap();
-    cell.record.status = weir_record::CellStatus::Failed("died".to_owned());
+    cell.record.status = weir_record::CellStatus::Failed(CellFailure::Error("died".to_owned()));
     judge(&mut results);
     let verdicts: Vec<Verdict> = results
         .cells
@@ -130,7 +135,8 @@ fn a_failed_cell_of_a_corrupt_arm_keeps_its_cause() {
         .filter(|result| (plan.cells[result.cell].arm, plan.cells[result.cell].level) == (2, 2))
         .map(weir_report::results::CellResult::verdict)
         .collect();
-    assert_eq!(verdicts, [Verdict::Failed("died".to_owned()), Verdict::Corrupt, Verdict::Corrupt]);
+    let died = FailureReason::Cell(CellFailure::Error("died".to_owned()));
+    assert_eq!(verdicts, [Verdict::Failed(died), Verdict::Corrupt, Verdict::Corrupt]);
 }
 
 /// Answers do not depend on when requests were sent: a refused level does not hide corruption.

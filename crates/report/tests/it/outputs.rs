@@ -1,7 +1,7 @@
 //! What is written: snapshots, and properties of whole files.
 
-use weir_model::Verdict;
-use weir_record::{CellFigures, CellStatus, FailureCause};
+use weir_model::{FailureCause, FailureReason, Verdict};
+use weir_record::{CellFigures, CellStatus};
 use weir_report::artifacts::{Artifact, analysis, plots, report};
 use weir_report::charts::{Chart, deployment_charts, svg_text};
 use weir_report::comparison::Comparison;
@@ -360,9 +360,14 @@ fn a_level_of_broken_requests_has_no_figures_and_its_cause_as_headline() {
     }
     let broken = results.cells.iter().find(|result| result.record.figures.failed == 60).unwrap();
     assert!(!broken.counts());
-    let headline =
-        "60 of 60 measured requests failed (at most 1 % is allowed): 58 times truncated stream";
-    assert_eq!(broken.verdict(), Verdict::Failed(headline.to_owned()));
+    let commonest = FailureCause { cause: "truncated stream".to_owned(), requests: 58 };
+    let failure = FailureReason::Requests {
+        failed: 60,
+        measured: 60,
+        most: 0.01,
+        commonest: Some(commonest),
+    };
+    assert_eq!(broken.verdict(), Verdict::Failed(failure));
     let shown = |key: &str| (metric(key).unwrap().of)(broken);
     for key in ["output_tokens_per_s", "requests_per_s", "ttft_p50_ms", "itl_mean_ms", "e2e_p99_ms"]
     {

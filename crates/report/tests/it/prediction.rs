@@ -1,7 +1,7 @@
 //! A simulated run beside a live one.
 
 use weir_engine::Mechanism;
-use weir_model::{SignalKind, SignalSource, TierKind};
+use weir_model::{CellFailure, SignalKind, SignalSource, TierKind};
 use weir_record::CellStatus;
 use weir_report::artifacts::{analysis, report};
 use weir_report::comparison::{Comparison, PredictionComparison, compare_prediction};
@@ -47,7 +47,7 @@ fn compared(more: impl Fn(usize) -> f64) -> PredictionComparison {
     for result in &mut measured.cells {
         let cell = &live.cells[result.cell];
         if (cell.arm, cell.level) == (2, 2) {
-            result.record.status = CellStatus::Failed("vllm-0 died".to_owned());
+            result.record.status = CellStatus::Failed(CellFailure::Error("vllm-0 died".to_owned()));
         }
     }
     compare_prediction(&results(&simulated, "simulator", |_| 0.0), &measured, 5.0).unwrap()

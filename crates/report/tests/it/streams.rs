@@ -1,10 +1,8 @@
 //! Figures of live cells: token times from the gaps between stream events.
 
 use proptest::prelude::*;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
-use weir_report::figures::{
-    Contradiction, Measure, RequestColumns, Stream, Streams, summarise_streams,
-};
+use weir_model::{Nanos, Outcome, RequestRow, RowContradiction, Tokens, Window};
+use weir_report::figures::{Measure, RequestColumns, Stream, Streams, summarise_streams};
 use weir_spec::plan::Slo;
 
 use crate::live::{MS, failed, streamed};
@@ -21,7 +19,10 @@ fn streams(rows: &[RequestRow], window: Window, batches: usize) -> Streams {
     streams
 }
 
-fn figures(rows: &[RequestRow], window: Window) -> Result<weir_record::CellFigures, Contradiction> {
+fn figures(
+    rows: &[RequestRow],
+    window: Window,
+) -> Result<weir_record::CellFigures, RowContradiction> {
     let slo = Slo::default();
     let measure = Measure { window, slo: &slo, hour_price: None };
     summarise_streams(&rows.iter().collect(), &streams(rows, window, 0), &measure)
@@ -76,16 +77,16 @@ fn failed_and_unfinished_rows_are_no_contradiction() {
 fn streams_that_cannot_be_are_named() {
     let late = RequestRow { end: Nanos(MS), ..streamed(7, 0, 1, &[1], 2) };
     let seen = figures(&[late], window(0, 10));
-    assert!(matches!(seen, Err(Contradiction::GapsBeyondEnd { request: 7, .. })), "{seen:?}");
+    assert!(matches!(seen, Err(RowContradiction::GapsBeyondEnd { request: 7, .. })), "{seen:?}");
     let headless = RequestRow { chunk_gaps: vec![Nanos(1)], ..failed(8, 0, 9) };
     let seen = figures(&[headless], window(0, 10));
-    assert!(matches!(seen, Err(Contradiction::GapsWithoutFirst { request: 8, .. })), "{seen:?}");
+    assert!(matches!(seen, Err(RowContradiction::GapsWithoutFirst { request: 8, .. })), "{seen:?}");
     let rows = [streamed(0, 0, 1, &[1], 2)];
     let slo = Slo::default();
     let measure = Measure { window: window(0, 10), slo: &slo, hour_price: None };
     let none = Streams::new(window(0, 10), 0);
     let seen = summarise_streams(&rows.iter().collect(), &none, &measure);
-    assert_eq!(seen, Err(Contradiction::StreamsLost { streams: 0, rows: 1 }));
+    assert_eq!(seen, Err(RowContradiction::StreamsLost { streams: 0, rows: 1 }));
 }
 
 #[test]

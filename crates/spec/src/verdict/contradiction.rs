@@ -1,8 +1,11 @@
 //! Sources that speak of the same tokens and cannot both be right: one of them is not of the arm.
 
-use weir_model::{Signal, SignalKind, Signals, TierKind, Verdict};
+use weir_model::{
+    CheckSetup, Claim, Claimed, FailureReason, Reason, Remedy, Signal, SignalKind, Signals,
+    TierKind, Verdict,
+};
 
-use super::{Claim, Decision, Facts, is_more_than_rounding, sources};
+use super::{Decision, Facts, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
 /// Two who counted the same tokens differ by less than this share of the larger count.
@@ -78,44 +81,30 @@ impl<'a> Contradiction<'a> {
     }
 
     pub(super) fn decided(self, mut claims: Vec<Claim>) -> Decision {
-        let said = |of: &Signal| format!("{} says {:.0}", of.source.who, of.value);
-        let (claim, seen, reason, explanation, remedy) = match self {
+        let (claim, failure, reason, remedy) = match self {
             Self::Answers { engines, answers } => (
-                "engines and answers agree on what the tiers served",
-                format!("{}, {}", said(engines), said(answers)),
-                "hits that the answers contradict",
-                "The engines' metrics and the answers speak of different tokens: the metrics are \
-                 not those of the engines that answered, or something answered before them."
-                    .to_owned(),
-                "name the metrics of the engines that answer, all of them, and no others",
+                Claimed::AnswersAgree { engines: engines.clone(), answers: answers.clone() },
+                FailureReason::AnswersContradict,
+                Reason::AnswersContradict,
+                Remedy::NameEngines,
             ),
             Self::Store { mechanism, store } => (
-                "mechanism and store agree on what the store served",
-                format!("{}, {}", said(mechanism), said(store)),
-                "hits that the store contradicts",
-                format!(
-                    "{} counts tokens out of the store, and {} none that left it: the mechanism \
-                     has another store than the arm names, or asked its store and did not load.",
-                    mechanism.source.who, store.source.who
-                ),
-                "check that store.address is the store that the mechanism was told",
+                Claimed::StoreAgrees { mechanism: mechanism.clone(), store: store.clone() },
+                FailureReason::StoreContradicts,
+                Reason::StoreContradicts {
+                    mechanism: mechanism.source.who.clone(),
+                    store: store.source.who.clone(),
+                },
+                Remedy::Check(CheckSetup::StoreAddress),
             ),
             Self::Eligible { engines, eligible } => (
-                "the tiers served no more than was asked before",
-                format!("{}, of {eligible:.0} that could be served", said(engines)),
-                "hits beyond what could be served",
-                "The tiers served more than the load had asked before and the GPU did not hold: \
-                 they hold what an earlier load left, or the metrics are of other engines."
-                    .to_owned(),
-                "empty the tiers, ask new prompts, and name the metrics of the engines that answer",
+                Claimed::ServedEligible { engines: engines.clone(), eligible },
+                FailureReason::ServedTooMuch,
+                Reason::ServedTooMuch,
+                Remedy::StartFresh,
             ),
         };
-        claims.push(Claim { claim: claim.to_owned(), held: Some(false), seen });
-        Decision {
-            verdict: Verdict::Failed(reason.to_owned()),
-            claims,
-            explanation,
-            remedy: Some(remedy.to_owned()),
-        }
+        claims.push(Claim { claim, held: Some(false) });
+        Decision::of(Verdict::Failed(failure), claims, reason, Some(remedy))
     }
 }

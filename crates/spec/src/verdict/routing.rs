@@ -1,14 +1,17 @@
 //! The routing half of the decision table.
 
-use weir_model::{OverheadReason, SignalKind, Signals, Verdict, VoidReason};
+use weir_model::{
+    CheckSetup, Claim, Claimed, OverheadReason, Remedy, RoutingReason, SignalKind, Signals,
+    TokenShare, Unseen, Verdict, VoidReason,
+};
 use weir_router::config::PolicyConfig;
 
-use super::{Claim, Decision, Facts, NEGLIGIBLE_SHARE, percent, unverified};
+use super::{Decision, Facts, NEGLIGIBLE_SHARE, unverified};
 use crate::plan::Arm;
 
 pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     if facts.replicas < 2 {
-        return no_choice(Vec::new());
+        return no_choice(facts.replicas, Vec::new());
     }
     let claims = if matches!(arm.routing.policy, PolicyConfig::PrecisePrefix { .. }) {
         match index_claims(signals) {
@@ -23,17 +26,21 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
 
 /// The claims of a precise index; a decision where they already settle it.
 fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
-    let events = counted("KV events reached the index", SignalKind::IndexEvents, signals);
-    let lookups = counted("the index was asked", SignalKind::IndexLookups, signals);
-    let hits = counted("lookups found blocks", SignalKind::IndexHits, signals);
-    let (silent, unasked) = (events.held == Some(false), lookups.held == Some(false));
-    let unseen = events.held.is_none();
-    let claims = vec![events, lookups, hits];
+    let get = |kind| signals.get(kind);
+    let counted = |count: Option<f64>, claim| Claim { claim, held: count.map(|count| count > 0.0) };
+    let (events, lookups) = (get(SignalKind::IndexEvents), get(SignalKind::IndexLookups));
+    let hits = get(SignalKind::IndexHits);
+    let claims = vec![
+        counted(events, Claimed::IndexEvents { events }),
+        counted(lookups, Claimed::IndexAsked { lookups }),
+        counted(hits, Claimed::IndexHits { lookups: hits }),
+    ];
+    let (silent, unasked) = (claims[0].held == Some(false), claims[1].held == Some(false));
     if silent || unasked {
         return Err(Box::new(placebo(claims, silent)));
     }
-    if unseen {
-        return Err(Box::new(unverified(claims, "the events of the index")));
+    if events.is_none() {
+        return Err(Box::new(unverified(claims, Unseen::IndexEvents)));
     }
     Ok(claims)
 }
@@ -47,112 +54,58 @@ fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Deci
         hit(SignalKind::BestHitTokens),
         hit(SignalKind::PromptTokens),
     ) else {
-        return unverified(claims, "what the chosen replicas held at the decisions");
+        return unverified(claims, Unseen::Choices);
     };
     let (gained, possible) = (routed - uniform, best - uniform);
     let matters = possible >= NEGLIGIBLE_SHARE * prompt;
     let enough = gained > 0.0 && gained >= facts.effective_share * possible;
+    let least = facts.effective_share;
     claims.push(Claim {
-        claim: format!(
-            "its choices gained at least {:.0} % of what the best ones would over chance",
-            100.0 * facts.effective_share
-        ),
+        claim: Claimed::ChoicesGained { least, routed, uniform, best },
         held: Some(enough && matters),
-        seen: format!(
-            "{routed:.0} tokens held by the chosen, {uniform:.0} on average, {best:.0} by the best"
-        ),
     });
-    if !matters {
-        return Decision {
-            verdict: Verdict::OverheadOnly(OverheadReason::FitsGpu),
-            claims,
-            explanation: format!(
-                "All replicas hold the same: the best choice would gain {:.2} % of the prompt \
-                 tokens over chance.",
-                percent(possible, prompt)
-            ),
-            remedy: Some(
-                "more prefixes than one replica holds, or sessions of several turns".to_owned(),
-            ),
-        };
-    }
-    if enough {
-        return Decision {
-            verdict: Verdict::Effective,
-            claims,
-            explanation: format!(
-                "Its choices gained {:.1} % of what the best ones would over chance.",
-                percent(gained, possible)
-            ),
-            remedy: None,
-        };
-    }
-    Decision {
-        verdict: Verdict::OverheadOnly(OverheadReason::Evicted),
-        claims,
-        explanation: format!(
-            "Its choices gained {:.1} % of what the best ones would over chance: what the index \
-             knew was gone, or load outweighed it.",
-            percent(gained.max(0.0), possible)
-        ),
-        remedy: Some("a higher weight of the prefix score, or a larger index".to_owned()),
-    }
+    let (verdict, reason, remedy) = if !matters {
+        (
+            Verdict::OverheadOnly(OverheadReason::FitsGpu),
+            RoutingReason::ReplicasAlike { possible: TokenShare { part: possible, whole: prompt } },
+            Some(Remedy::MorePrefixes),
+        )
+    } else if enough {
+        let gained = TokenShare { part: gained, whole: possible };
+        (Verdict::Effective, RoutingReason::ChoicesGained(gained), None)
+    } else {
+        (
+            Verdict::OverheadOnly(OverheadReason::Evicted),
+            RoutingReason::ChoicesInVain(TokenShare { part: gained.max(0.0), whole: possible }),
+            Some(Remedy::RaisePrefixWeight),
+        )
+    };
+    Decision::of(verdict, claims, reason, remedy)
 }
 
 /// A precise index without events or without questions routes like any other.
 fn placebo(claims: Vec<Claim>, silent: bool) -> Decision {
-    let (reason, explanation, remedy) = if silent {
-        (
-            VoidReason::NoEvents,
-            "No KV event reached the index: it can only answer that it knows nothing.",
-            "check that the engines publish KV events and that the index subscribes to them",
-        )
+    let (void, reason, remedy) = if silent {
+        (VoidReason::NoEvents, RoutingReason::NoEvents, Remedy::Check(CheckSetup::Events))
     } else {
-        (
-            VoidReason::NoOperation,
-            "The index was never asked: the router decides without it.",
-            "check that the router's profile uses the precise scorer",
-        )
+        (VoidReason::NoOperation, RoutingReason::IndexNotAsked, Remedy::Check(CheckSetup::Scorer))
     };
-    Decision {
-        verdict: Verdict::Void(reason),
-        claims,
-        explanation: explanation.to_owned(),
-        remedy: Some(remedy.to_owned()),
-    }
+    Decision::of(Verdict::Void(void), claims, reason, Some(remedy))
 }
 
 /// One replica: nothing to choose.
-pub(super) fn no_choice(mut claims: Vec<Claim>) -> Decision {
-    claims.push(Claim {
-        claim: "there were replicas to choose from".to_owned(),
-        held: Some(false),
-        seen: "1 replica".to_owned(),
-    });
-    Decision {
-        verdict: Verdict::Void(VoidReason::NoChoice),
-        claims,
-        explanation: "There is one replica: the router has nothing to choose.".to_owned(),
-        remedy: Some("`replicas: 2` or more".to_owned()),
-    }
+pub(super) fn no_choice(replicas: u32, mut claims: Vec<Claim>) -> Decision {
+    claims.push(Claim { claim: Claimed::SeveralReplicas { replicas }, held: Some(false) });
+    let verdict = Verdict::Void(VoidReason::NoChoice);
+    Decision::of(verdict, claims, RoutingReason::OneReplica, Some(Remedy::AddReplicas))
 }
 
 /// The claim of a routing by chance: no replica got more than twice its share.
 pub(super) fn spread(replicas: u32, signals: &Signals) -> Claim {
-    let largest = signals.get(SignalKind::RoutingMaxSharePercent);
-    let most = (200.0 / f64::from(replicas)).min(95.0);
+    let largest_percent = signals.get(SignalKind::RoutingMaxSharePercent);
+    let most_percent = (200.0 / f64::from(replicas)).min(95.0);
     Claim {
-        claim: format!("no replica got more than {most:.0} % of the requests"),
-        held: largest.map(|share| share <= most),
-        seen: largest.map_or("not observable".to_owned(), |share| format!("at most {share:.1} %")),
-    }
-}
-
-fn counted(claim: &str, kind: SignalKind, signals: &Signals) -> Claim {
-    let value = signals.get(kind);
-    Claim {
-        claim: claim.to_owned(),
-        held: value.map(|value| value > 0.0),
-        seen: value.map_or("not observable".to_owned(), |value| format!("{value:.0}")),
+        claim: Claimed::EvenChoice { most_percent, largest_percent },
+        held: largest_percent.map(|share| share <= most_percent),
     }
 }

@@ -1,7 +1,10 @@
 //! One test per row of the decision table.
 
 use weir_engine::{ChunkBytes, LoadMode, Mechanism, OffloadConfig};
-use weir_model::{Nanos, OverheadReason, SignalSource, TierKind, VoidReason};
+use weir_model::{
+    FarthestTier, Inaction, Nanos, OffloadReason, OverheadReason, SignalSource, TierKind,
+    TokenShare, VoidReason,
+};
 use weir_router::RouterConfig;
 use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
 use weir_tier::EvictionPolicy;
@@ -77,7 +80,7 @@ fn facts(replicas: u32) -> Facts<'static> {
         regime: Regime::FitsTier,
         longest_offer: None,
         longest_reuse: None,
-        doubt: None,
+        startup_warning: None,
     }
 }
 
@@ -117,7 +120,7 @@ fn a_window_without_a_first_token_shows_nothing() {
     ]);
     let decision = decide(&offloading(), &facts(1), &seen);
     assert_eq!(decision.verdict, Verdict::Unverified);
-    assert!(decision.explanation.contains("No request got its first token"));
+    assert_eq!(decision.reason, Reason::from(OffloadReason::NoFirstToken));
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn controls_are_controls_unless_something_served_them() {
     assert_eq!(verdict(&arm(ArmRole::Control), 1, &none), Verdict::Control);
     assert_eq!(verdict(&arm(ArmRole::ControlAgain), 1, &none), Verdict::Control);
     let hits = signals(&[(SignalKind::ExternalHitTokens, 5.0)]);
-    let failed = Verdict::Failed("a control with external hits".to_owned());
+    let failed = Verdict::Failed(FailureReason::ControlServed);
     assert_eq!(verdict(&arm(ArmRole::Control), 1, &hits), failed);
 }
 
@@ -134,14 +137,15 @@ fn controls_are_controls_unless_something_served_them() {
 fn a_control_with_a_connector_is_none_and_says_what_it_did() {
     let decided =
         |values: &[(SignalKind, f64)]| decide(&arm(ArmRole::Control), &facts(1), &signals(values));
-    let failed = Verdict::Failed("a control with an offload connector".to_owned());
-    for (kind, seen) in [
-        (SignalKind::StoredBytes, "8 bytes stored, - tokens asked for"),
-        (SignalKind::ExternalQueryTokens, "- bytes stored, 8 tokens asked for"),
+    let failed = Verdict::Failed(FailureReason::ControlConnected);
+    for (kind, stored_bytes, asked_tokens) in [
+        (SignalKind::StoredBytes, Some(8.0), None),
+        (SignalKind::ExternalQueryTokens, None, Some(8.0)),
     ] {
         let decision = decided(&[(kind, 8.0)]);
         assert_eq!(decision.verdict, failed);
-        assert_eq!(decision.claims[1].seen, seen, "what was not counted is not 0");
+        let seen = Claimed::NothingOutsideGpu { stored_bytes, asked_tokens };
+        assert_eq!(decision.claims[1].claim, seen, "what was not counted is not 0");
         assert_eq!(decided(&[(kind, 0.0)]).verdict, Verdict::Control);
     }
     let idle = decided(&[(SignalKind::StoredBytes, 0.0), (SignalKind::ExternalQueryTokens, 0.0)]);
@@ -177,7 +181,7 @@ fn reuse_that_stays_on_the_gpu_is_overhead_only() {
     let held = Facts { regime: Regime::FitsGpu, ..facts(1) };
     let decision = decide(&offloading(), &held, &seen);
     assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
-    assert!(decision.remedy.unwrap().contains("gpu_memory_utilization"));
+    assert_eq!(decision.remedy, Some(Remedy::ExceedGpu));
 }
 
 #[test]
@@ -196,10 +200,7 @@ fn a_tier_smaller_than_the_working_set_is_too_small_and_says_what_is_needed() {
     ]);
     let decision = decide(&offloading(), &facts(1), &seen);
     assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
-    assert_eq!(
-        decision.remedy.as_deref(),
-        Some("a tier of at least 2 GiB per replica, the working set")
-    );
+    assert_eq!(decision.remedy, Some(Remedy::LargerTier(Some(Bytes::from_gib(2)))));
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn a_large_tier_that_evicted_is_evicted() {
     ]);
     let decision = decide(&offloading(), &facts(1), &seen);
     assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::Evicted));
-    assert!(decision.remedy.unwrap().starts_with("a tier of up to 8.4 GiB"));
+    assert_eq!(decision.remedy, Some(Remedy::LargerOrKeeping(Bytes(9_000_000_000))));
 }
 
 #[test]
@@ -239,17 +240,15 @@ fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
                 seen.add(kind, value, "test");
             }
         }
-        decide(&offloading(), &facts(1), &seen).explanation
+        decide(&offloading(), &facts(1), &seen).reason
     };
-    let said = "It served only 0.0 % of the reuse";
-    let ends = ": the signals do not say why.";
-    for (stored, evicted, though) in [
-        (Some(1e9), Some(0.0), ", though it stored blocks and evicted none"),
-        (Some(1e9), None, ", though it stored blocks"),
-        (None, Some(0.0), ", though it evicted nothing"),
-        (None, None, ""),
-    ] {
-        assert_eq!(why(stored, evicted), format!("{said}{though}{ends}"));
+    let served = TokenShare { part: 0.0, whole: 5_000.0 };
+    for (stored, evicted) in
+        [(Some(1e9), Some(0.0)), (Some(1e9), None), (None, Some(0.0)), (None, None)]
+    {
+        let known = (stored.is_some(), evicted.is_some());
+        let reason = OffloadReason::Unexplained { served, stored: known.0, kept: known.1 };
+        assert_eq!(why(stored, evicted), Reason::from(reason));
     }
 }
 
@@ -261,7 +260,7 @@ fn hits_that_the_answers_contradict_are_no_result() {
         seen.add(SignalKind::ExternalHitTokens, answers, "the answers");
         verdict(&offloading(), 1, &seen)
     };
-    let failed = Verdict::Failed("hits that the answers contradict".to_owned());
+    let failed = Verdict::Failed(FailureReason::AnswersContradict);
     assert_eq!(of(4_000.0, 0.0), failed);
     assert_eq!(of(4_000.0, 1_999.0), failed);
     assert_eq!(of(0.0, 4_000.0), failed);
@@ -287,7 +286,7 @@ fn more_than_could_be_served_is_no_result() {
             [(SignalKind::ExternalHitTokens, served), (SignalKind::EligibleTokens, eligible)];
         verdict(&offloading(), 1, &busy(&seen))
     };
-    let failed = Verdict::Failed("hits beyond what could be served".to_owned());
+    let failed = Verdict::Failed(FailureReason::ServedTooMuch);
     // A quarter more of 5,000, whose templates are not known.
     assert_eq!(of(6_250.0, 5_000.0), Verdict::Effective);
     assert_eq!(of(6_251.0, 5_000.0), failed);
@@ -322,8 +321,9 @@ fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
     // Chunks of 16 tokens.
     let decision = of(15, &idle);
     assert_eq!(decision.verdict, Verdict::Void(VoidReason::NoOperation));
-    assert!(decision.explanation.contains("a chunk of 16 tokens: the longest has 15"));
-    assert!(!of(16, &idle).explanation.contains("a chunk of"));
+    let unfilled = Inaction::NoChunkFilled { chunk_tokens: 16, longest: 15 };
+    assert_eq!(decision.reason, Reason::Inaction(unfilled));
+    assert_eq!(of(16, &idle).reason, Reason::Inaction(Inaction::StoredNothing));
     let stored = busy(&[(SignalKind::ExternalHitTokens, 900.0)]);
     assert_eq!(of(15, &stored).verdict, Verdict::Effective, "what was seen decides");
 }
@@ -406,22 +406,22 @@ fn an_arm_with_two_claims_is_worth_its_weaker_one() {
 }
 
 /// Verdict and reason of an arm whose mechanism was there.
-fn told(arm: &Arm, facts: &Facts<'_>, more: &[(SignalKind, f64)]) -> (Verdict, String) {
+fn why(arm: &Arm, facts: &Facts<'_>, more: &[(SignalKind, f64)]) -> (Verdict, Reason) {
     let decision = decide(arm, facts, &busy(more));
-    (decision.verdict, decision.explanation)
+    (decision.verdict, decision.reason)
 }
 
 #[test]
 fn a_mechanism_that_said_that_it_would_recompute_is_void_unless_it_served() {
-    let doubted = Facts { doubt: Some("degraded mode (recompute)"), ..facts(1) };
+    let line = "degraded mode (recompute)";
+    let warned = Facts { startup_warning: Some(line), ..facts(1) };
     let void = Verdict::Void(VoidReason::NoOperation);
     let nothing = [(SignalKind::ExternalHitTokens, 0.0)];
-    let (verdict, why) = told(&offloading(), &doubted, &nothing);
-    assert_eq!(verdict, void);
-    assert!(why.contains("degraded mode (recompute)"), "{why}");
-    assert_ne!(told(&offloading(), &facts(1), &nothing).0, void);
+    let reason = Reason::Inaction(Inaction::StartupWarning { line: line.to_owned() });
+    assert_eq!(why(&offloading(), &warned, &nothing), (void.clone(), reason));
+    assert_ne!(why(&offloading(), &facts(1), &nothing).0, void);
     let served = [(SignalKind::ExternalHitTokens, 4_000.0)];
-    assert_eq!(told(&offloading(), &doubted, &served).0, Verdict::Effective);
+    assert_eq!(why(&offloading(), &warned, &served).0, Verdict::Effective);
 }
 
 #[test]
@@ -433,12 +433,13 @@ fn a_tier_with_room_that_takes_nothing_is_void_and_one_without_room_is_too_small
             (SignalKind::StoreFailures, refused),
             (SignalKind::TierCapacityBytes, capacity),
         ];
-        told(&offloading(), &facts(1), &more)
+        why(&offloading(), &facts(1), &more)
     };
     let (large, small) = (4.0 * (1u64 << 30) as f64, (1u64 << 20) as f64);
-    let (verdict, why) = of(large, 100.0);
-    assert_eq!(verdict, Verdict::Void(VoidReason::NoOperation));
-    assert!(why.starts_with("It refused all that it was offered"), "{why}");
-    assert_eq!(of(large, 0.0).0, Verdict::Void(VoidReason::NoOperation));
+    let void = Verdict::Void(VoidReason::NoOperation);
+    let refused = Inaction::RefusedAll { capacity: Bytes::from_gib(4) };
+    let refused = Reason::Inaction(refused);
+    assert_eq!(of(large, 100.0), (void.clone(), refused));
+    assert_eq!(of(large, 0.0), (void, Reason::Inaction(Inaction::StoredNothing)));
     assert_eq!(of(small, 100.0).0, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
 }

@@ -1,6 +1,6 @@
 //! What is foreseen of workloads whose outcome is known from capacities.
 
-use weir_model::{OverheadReason, Verdict, VoidReason};
+use weir_model::{OverheadReason, Remedy, Verdict, VoidReason};
 use weir_spec::document::section;
 use weir_spec::plan::{Plan, Prediction, Regime};
 use weir_spec::{AsDeployed, NamedWorkload};
@@ -23,7 +23,7 @@ fn a_shared_prefix_stays_on_the_gpu() {
     let prediction = of(&plan, "native-offload");
     assert_eq!(prediction.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
     assert_eq!(prediction.regime, Regime::FitsGpu);
-    assert!(prediction.remedy.as_ref().unwrap().contains("lower gpu_memory_utilization"));
+    assert_eq!(prediction.remedy, Some(Remedy::ExceedGpu));
 }
 
 #[test]
@@ -44,10 +44,7 @@ fn prefixes_beyond_the_pool_go_to_a_tier_that_holds_them() {
     assert_eq!(of(&plan, "native-offload").verdict, Verdict::Effective);
     let small = of(&plan, "small");
     assert_eq!(small.verdict, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
-    assert_eq!(
-        small.remedy.as_deref(),
-        Some("a tier of at least 13.7 GiB per replica, the working set")
-    );
+    assert_eq!(small.remedy, Some(Remedy::LargerTier(small.working_set)));
     // A store without eviction keeps what came first, and that is still asked for.
     assert_eq!(of(&plan, "lmcache-kvrocks").verdict, Verdict::Effective);
 }
@@ -63,7 +60,7 @@ fn a_window_that_ends_before_reuse_is_not_held_by_the_gpu() {
     assert_eq!(short.regime, Regime::EndsBeforeReuse);
     let reason = OverheadReason::NoReuseInWindow;
     assert_eq!(short.verdict, Verdict::OverheadOnly(reason));
-    assert!(short.remedy.unwrap().contains("longer duration"));
+    assert_eq!(short.remedy, Some(Remedy::LongerOrMoreUsers));
 }
 
 #[test]
@@ -78,12 +75,12 @@ fn a_chunk_longer_than_what_requests_have_is_foreseen_to_serve_nothing() {
     // Prefixes have 1,000 tokens.
     let shared = of_chunk(1024);
     assert_eq!(shared.verdict, Verdict::OverheadOnly(OverheadReason::ChunkTooLong));
-    assert_eq!(shared.remedy.unwrap(), "chunk_tokens of at most 1000, or longer common prefixes");
+    assert_eq!(shared.remedy, Some(Remedy::ShorterChunks { longest: 1000 }));
     let long = of_chunk(2048);
     assert_eq!(long.verdict, Verdict::Void(VoidReason::NoOperation));
     let longest = long.longest_offer.unwrap();
     assert!(longest < 2048, "{longest}");
-    assert!(long.remedy.unwrap().contains("what prompts have in common"));
+    assert_eq!(long.remedy, Some(Remedy::LongerPrompts));
 }
 
 #[test]
@@ -93,8 +90,7 @@ fn without_reuse_the_remedy_is_another_workload() {
         "workload.shared-prefix={prefixes: 1000000, prefix_tokens: 1000, turns: 1, \
          prompt_tokens: 50, output_tokens: 10}",
     ]);
-    let remedy = of(&plan, "native-offload").remedy.clone().unwrap();
-    assert_eq!(remedy, "use a workload with reuse, or run it longer");
+    assert_eq!(of(&plan, "native-offload").remedy, Some(Remedy::AddReuse));
 }
 
 #[test]

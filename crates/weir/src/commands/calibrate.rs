@@ -3,8 +3,9 @@
 use weir_model::RequestRow;
 use weir_record::{CellReader, RunFolder};
 use weir_report::calibration::{Calibration, Sample, calibrate, samples};
-use weir_report::results::Results;
+use weir_report::results::{Results, Why};
 use weir_report::tables::refusal_words;
+use weir_report::words;
 use weir_spec::Plan;
 use weir_spec::document::quantity::Span;
 use weir_spec::plan::{ArmRole, Deployment};
@@ -77,9 +78,10 @@ fn usable(results: &Results<'_>, deployment: usize) -> Result<Vec<String>, Strin
                 let certificate = result.record.figures.certificate.as_ref();
                 let why = certificate
                     .and_then(refusal_words)
-                    .or_else(|| result.explanation().map(str::to_owned))
+                    .or_else(|| result.why().map(Why::words))
                     .map_or_else(String::new, |why| format!(" ({why})"));
-                others.push(format!("{} is {}{why}", cell.path, result.verdict()));
+                let verdict = words::verdict(&result.verdict());
+                others.push(format!("{} is {verdict}{why}", cell.path));
             }
             None => others.push(format!("{} has not run", cell.path)),
         }

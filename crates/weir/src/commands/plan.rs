@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Remedy, Verdict};
 use weir_report::inputs::trace_sentence;
 use weir_report::tables::{Table, text, wrapped};
+use weir_report::words;
 use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan, Regime};
 
 use crate::cli::PlanArgs;
@@ -115,15 +116,13 @@ fn tiers(arm: &Arm) -> Vec<(String, Bytes)> {
 fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
     let heads = ["arm", "level", ">working set", "regime", "predicted verdict"];
     let mut table = Table::new("Cells (per repeat)", &heads);
-    let mut last: Option<(usize, String, String, String)> = None;
+    let mut last: Option<(usize, Option<Bytes>, Regime, &Verdict)> = None;
     let mut first_level = String::new();
     for (arm_index, arm) in of.arms.iter().enumerate() {
         for cell in first_repeats(plan, index).filter(|cell| cell.arm == arm_index) {
             let prediction = &cell.prediction;
-            let set = prediction.working_set.map_or_else(|| "-".to_owned(), |set| set.to_string());
-            let regime = prediction.regime.name().to_owned();
-            let verdict = prediction.verdict.to_string();
-            let this = (arm_index, set.clone(), regime.clone(), verdict.clone());
+            let (set, regime) = (prediction.working_set, prediction.regime);
+            let this = (arm_index, set, regime, &prediction.verdict);
             let level = level_name(of, cell);
             if last.as_ref() == Some(&this)
                 && let Some(row) = table.rows.last_mut()
@@ -138,9 +137,9 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
             table.rows.push(vec![
                 name.into(),
                 level.into(),
-                set.into(),
-                regime.into(),
-                verdict.into(),
+                set.map_or_else(|| "-".to_owned(), |set| set.to_string()).into(),
+                regime.name().into(),
+                words::verdict(&prediction.verdict).into(),
             ]);
             last = Some(this);
         }
@@ -181,15 +180,18 @@ fn level_name(of: &Deployment, cell: &Cell) -> String {
 
 /// Each remedy once, with the arms it is for.
 fn remedies(plan: &Plan, deployment: usize) -> Vec<String> {
-    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut found: Vec<(Remedy, Vec<&str>)> = Vec::new();
     for cell in first_repeats(plan, deployment) {
-        let Some(remedy) = &cell.prediction.remedy else { continue };
+        let Some(remedy) = cell.prediction.remedy else { continue };
         let arm = plan.deployments[deployment].arms[cell.arm].name.as_str();
-        match found.iter_mut().find(|(known, _)| known == remedy) {
+        match found.iter_mut().find(|(known, _)| *known == remedy) {
             Some((_, arms)) if arms.contains(&arm) => {}
             Some((_, arms)) => arms.push(arm),
-            None => found.push((remedy.clone(), vec![arm])),
+            None => found.push((remedy, vec![arm])),
         }
     }
-    found.into_iter().map(|(remedy, arms)| format!("{}: {remedy}", arms.join(", "))).collect()
+    let line = |(remedy, arms): (Remedy, Vec<&str>)| {
+        format!("{}: {}", arms.join(", "), words::remedy(remedy))
+    };
+    found.into_iter().map(line).collect()
 }

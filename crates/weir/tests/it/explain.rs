@@ -18,8 +18,8 @@ fn a_simulated_run_is_told_in_words() {
     assert!(all.out.lines().all(|line| line.chars().count() <= 100), "{}", all.out);
     let one = weir(folder.path(), &["explain", "run", "--arm", "native-offload"]).done();
     assert_snapshot!(one.out, @r#"
-  small: simulated target, 2 of 2 cells run, 2 count
-  What follows is what the model foresees; it cannot find a fault in real software.
+  small: simulated target, 2 of 2 cells completed, 2 valid
+  What follows is what the model predicts; it cannot find a fault in real software.
 
   Qwen/Qwen3-8B on 2x-l40s (2 GPUs, 1 replica, tensor parallel 2)
     The GPU's KV pool is planned with 430,144 tokens (59.1 GiB) per replica.
@@ -31,12 +31,12 @@ fn a_simulated_run_is_told_in_words() {
       pool holds 59.1 GiB, the tiers host 64 GiB: the GPU pool holds it (fits-gpu).
       Of 73,700 prompt tokens, 90.2 % came from the GPU's cache, 0.0 % from host memory, 9.8 % were
       computed.
-      Asked before: 90.9 % of the prompt tokens that were sent; left over by the GPU: 0.0 %.
+      Reusable: 90.9 % of prompt tokens; 0.0 % missed the GPU cache.
       Stored: 891 MiB (simulator).
       Loaded: 0 B (simulator).
       Held at the end: host memory 1.5 GiB (simulator).
-      Claim "it served at least 10 % of the reuse that the GPU did not hold": not borne out (0 of 0
-      tokens (0.0 %)).
+      Claim "it served at least 10 % of the reuse that the GPU did not hold": failed (nothing to
+      serve: 0 tokens missed the GPU cache).
       Against no-offload at this level: Output throughput 0.0 %, TTFT mean 0.0 %, TPOT mean 0.0 %.
       Why: The GPU itself holds what is asked again: only 0.00 % of the prompt tokens were left for
       the tiers (the working set is 562.5 MiB per replica).

@@ -106,7 +106,7 @@ fn ctrl_c_keeps_finished_cells_and_says_how_to_go_on() {
     // What is finished has its report already.
     let report = std::fs::read_to_string(run.join("report/report.md")).unwrap();
     let finished = complete_cells(&run).len();
-    assert!(report.contains(&format!("{finished} of 48 cells run")), "{report}");
+    assert!(report.contains(&format!("{finished} of 48 cells completed")), "{report}");
     assert_resumes(folder.path(), &kept);
 }
 

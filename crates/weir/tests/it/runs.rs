@@ -158,7 +158,7 @@ fn a_damaged_cell_is_left_out_of_a_report_and_run_again_by_a_resume() {
     let whole = before[&format!("{cell}/requests.parquet")].len();
     let why = format!("{name}: run/{cell}/requests.parquet: 100 bytes, {whole} were written\n");
     assert_eq!(report.err, format!("left out: {why}"));
-    assert!(report.out.contains("1 of 2 cells run, 1 count"), "{}", report.out);
+    assert!(report.out.contains("1 of 2 cells completed, 1 valid"), "{}", report.out);
 
     let resumed = weir(folder.path(), &["run", "--resume", "run"]).done();
     assert!(resumed.err.contains(&format!("ran again: {why}")), "{}", resumed.err);

@@ -334,9 +334,9 @@ fn a_store_that_somebody_empties_in_the_window_shows_no_arm() {
     });
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
     let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/1x-l40s/lmcache-redis/c2/0");
-    let said = json(&cell.join("evidence.json"))["verdict"]["failed"].clone();
-    let said = said.as_str().unwrap_or_default();
-    assert!(said.starts_with("the store was emptied (FLUSHALL, FLUSHDB)"), "{said}");
+    let verdict = json(&cell.join("evidence.json"))["verdict"].clone();
+    let lost = &verdict["failed"]["cell"]["unfit"]["store-lost"];
+    assert_eq!(lost["restarted"], false, "{verdict}");
     let lost = &json(&cell.join("trial.json"))["checks"]["lost"];
     assert!(lost["flushes"].as_u64() > Some(0), "{lost}");
 }

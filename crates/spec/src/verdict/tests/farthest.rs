@@ -33,8 +33,10 @@ fn an_arm_is_worth_what_its_farthest_tier_did() {
         for (tokens, expected) in [(0.0, &nearer), (49.0, &nearer), (50.0, &Verdict::Effective)] {
             let decision = decide(&arm, &facts(1), &busy(&[served, (hits, tokens)]));
             assert_eq!(&decision.verdict, expected, "{hits:?} {tokens}");
-            let claim = decision.claims.iter().find(|claim| claim.claim.ends_with("served blocks"));
-            assert_eq!(claim.unwrap().held, Some(tokens >= 50.0));
+            let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
+            let claim = Claimed::FarthestServed { tier, tokens: Some(tokens) };
+            let held = Some(tokens >= 50.0);
+            assert!(decision.claims.contains(&Claim { claim, held }), "{:?}", decision.claims);
         }
         assert!(!nearer.counts());
         // Nobody says what it served: that is not the same as nothing.
@@ -53,7 +55,7 @@ fn a_store_that_gave_nothing_away_is_not_the_one_that_served() {
         seen.add(kind, store, "store");
         verdict(arm, 1, &seen)
     };
-    let failed = Verdict::Failed("hits that the store contradicts".to_owned());
+    let failed = Verdict::Failed(FailureReason::StoreContradicts);
     // 5,000 tokens were eligible. Keys of others do not make it the arm's store, nor their absence.
     for held in [0.0, 3.0] {
         assert_eq!(of(&arm, hits, 50.0, 49.0, held), failed);
@@ -87,6 +89,16 @@ fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
     assert_eq!(of(24.0, 0.0, Some(24.0)), Verdict::Effective, "its own keys were counted there");
 }
 
+/// The reason of an arm whose nearer tiers served 4,000 of 5,000 tokens.
+fn behind(tier: TierKind, refused: Option<Signal>, evicted: Option<Bytes>) -> Reason {
+    let served = TokenShare { part: 4_000.0, whole: 5_000.0 };
+    Reason::from(OffloadReason::NearerServed { tier, served, refused, evicted })
+}
+
+fn refusal(tier: TierKind, stores: f64, source: impl Into<SignalSource>) -> Signal {
+    Signal { value: stores, source: source.into(), tier: Some(tier) }
+}
+
 #[test]
 fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
     for (arm, hits, held) in farther() {
@@ -96,12 +108,9 @@ fn evictions_of_the_farthest_tier_are_named_where_nearer_ones_served() {
         seen.add_of(tier, SignalKind::EvictedBytes, 3e6, "the tier's own");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(
-            decision.explanation.ends_with("It let go of 2.9 MiB."),
-            "{}",
-            decision.explanation
-        );
-        assert!(decision.remedy.unwrap().contains("room"));
+        let evicted = Some(Bytes(3_000_000));
+        assert_eq!(decision.reason, behind(tier, None, evicted));
+        assert_eq!(decision.remedy, Some(Remedy::RoomInTier));
     }
 }
 
@@ -111,25 +120,30 @@ fn refusals_of_the_farthest_tier_are_named_with_their_count() {
         let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
         let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 0.0), (held, 3.0)]);
         let silent = decide(&arm, &facts(1), &seen);
-        assert!(!silent.explanation.contains("refused"), "{}", silent.explanation);
+        assert_eq!(silent.reason, behind(tier, None, None));
         seen.add_of(TierKind::Host, SignalKind::StoreFailures, 7.0, "host memory's");
         let before = decide(&arm, &facts(1), &seen);
-        let refused = "Host memory, which leads there, refused 7 stores (host memory's).";
-        assert!(before.explanation.ends_with(refused), "{}", before.explanation);
-        assert!(before.remedy.unwrap().starts_with("a larger nearest tier"));
+        let refused = refusal(TierKind::Host, 7.0, "host memory's");
+        assert_eq!(before.reason, behind(tier, Some(refused), None));
+        assert_eq!(before.remedy, Some(Remedy::LargerNearestOrFaster));
         seen.add_of(tier, SignalKind::StoreFailures, 24.0, "the tier's own");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(decision.explanation.ends_with("It refused 24 stores (the tier's own)."));
-        assert!(decision.remedy.unwrap().contains("room"));
+        let refused = refusal(tier, 24.0, "the tier's own");
+        assert_eq!(decision.reason, behind(tier, Some(refused), None));
+        assert_eq!(decision.remedy, Some(Remedy::RoomInTier));
     }
 }
 
 #[test]
 fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
     let void = Verdict::Void(VoidReason::NoOperation);
-    let words = ["No key of it is in redis", "No file of it is on the disk"];
-    for ((arm, hits, held), words) in farther().into_iter().zip(words) {
+    let redis = FarthestTier::Store { product: "redis".to_owned() };
+    for ((arm, hits, held), empty) in farther().into_iter().zip([redis, FarthestTier::Disk]) {
+        let reason = |refused| {
+            let (tier, nearer_served) = (empty.clone(), true);
+            Reason::Inaction(Inaction::FarthestEmpty { tier, nearer_served, refused })
+        };
         // Questions about a store go over its sockets too: 49 of 5,000 tokens are none of its hits.
         let nearer = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 49.0), (held, 0.0)];
         let mut seen = busy(&nearer);
@@ -138,21 +152,21 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
         seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 3e7, "test");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, void);
-        assert!(decision.explanation.starts_with(words), "{}", decision.explanation);
-        assert!(decision.explanation.ends_with("what was served came from nearer tiers."));
+        assert_eq!(decision.reason, reason(None));
+        assert_eq!(decision.remedy, Some(Remedy::Check(CheckSetup::Place(tier))));
         // Why it is empty, where it says so.
         let mut refused = seen.clone();
         let source = SignalSource::of("redis INFO").metric("errorstat_READONLY 12");
-        refused.add_of(tier, SignalKind::StoreFailures, 12.0, source);
+        refused.add_of(tier, SignalKind::StoreFailures, 12.0, source.clone());
         let decision = decide(&arm, &facts(1), &refused);
-        let words = "It refused 12 stores (redis INFO (errorstat_READONLY 12)).";
-        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
+        assert_eq!(decision.reason, reason(Some(refusal(tier, 12.0, source))));
         // Or why nothing came there.
         let mut before = seen.clone();
         before.add_of(TierKind::Host, SignalKind::StoreFailures, 9.0, "simulator");
         let decision = decide(&arm, &facts(1), &before);
-        assert!(decision.explanation.contains("refused 9 stores"), "{}", decision.explanation);
-        assert!(decision.remedy.unwrap().contains("larger nearest tier"));
+        let by_host = refusal(TierKind::Host, 9.0, "simulator");
+        assert_eq!(decision.reason, reason(Some(by_host)));
+        assert_eq!(decision.remedy, Some(Remedy::LargerNearestOrFaster));
         // It holds something, or all of what it held may have been evicted by itself.
         let behind = Verdict::OverheadOnly(OverheadReason::NearerTier);
         let filled = busy(&[&nearer[..2], &[(held, 3.0)]].concat());
@@ -170,9 +184,11 @@ fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
         seen.add(hits, 4_000.0, SignalSource::of("the mechanism"));
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::Unverified);
-        let words =
-            "4000 tokens were served out of it (the mechanism): they contradict each other.";
-        assert!(decision.explanation.ends_with(words), "{}", decision.explanation);
+        let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
+        let source = SignalSource::of("the mechanism");
+        let served = Signal { value: 4_000.0, source, tier: None };
+        let both = Inaction::EmptyAndServed { tier, served: served.clone() };
+        assert_eq!(decision.reason, Reason::Inaction(both));
         // The same part says it again, by another of its counters.
         seen.add(hits, 4_000.0, SignalSource::of("the mechanism").metric("the same"));
         assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
@@ -183,10 +199,8 @@ fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
         seen.add(hits, 3_980.0, SignalSource::of("the store's INFO"));
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::Effective);
-        let claim = decision.claims.iter().find(|claim| claim.claim == "what it held was counted");
-        let claim = claim.unwrap();
-        assert_eq!(claim.held, Some(false));
-        assert!(claim.seen.starts_with("0 at the end, and 4000 tokens"), "{}", claim.seen);
+        let claim = Claim { claim: Claimed::HeldCounted { served }, held: Some(false) };
+        assert!(decision.claims.contains(&claim), "{:?}", decision.claims);
         // A count of nothing that was not made is none.
         let mut uncounted = busy(&[(SignalKind::ExternalHitTokens, 4_000.0)]);
         uncounted.add(hits, 4_000.0, SignalSource::of("the mechanism"));

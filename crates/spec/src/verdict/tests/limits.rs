@@ -1,11 +1,11 @@
-//! The limits of each condition, from both sides, and the words that go with them.
+//! The limits of each condition, from both sides, and the reasons that go with them.
 
 use super::farthest::farther;
 use super::*;
 
 /// The claim about the share that was served.
 fn share_claim(decision: &Decision) -> Option<bool> {
-    let is_it = |claim: &&Claim| claim.claim.starts_with("it served at least");
+    let is_it = |claim: &&Claim| matches!(claim.claim, Claimed::ServedEnough { .. });
     decision.claims.iter().find(is_it).expect("each offload has it").held
 }
 
@@ -52,7 +52,10 @@ fn a_hundredth_of_the_prompts_is_reuse_and_less_is_none() {
     };
     let (enough, less) = (of(100.0), of(99.0));
     assert_eq!((enough.verdict.clone(), share_claim(&enough)), (Verdict::Effective, Some(true)));
-    assert_eq!(enough.explanation, "The tiers served all of the reuse that the GPU did not hold.");
+    assert_eq!(
+        enough.reason,
+        Reason::from(OffloadReason::Served(TokenShare { part: 100.0, whole: 100.0 }))
+    );
     assert_eq!(less.verdict, Verdict::OverheadOnly(OverheadReason::FitsGpu));
     assert_eq!(share_claim(&less), Some(false), "all of next to nothing shows nothing");
 }
@@ -66,12 +69,13 @@ fn prompts_that_nobody_asks_twice_are_told_from_those_that_the_gpu_holds() {
             signals.add(SignalKind::SeenTokens, tokens, "test");
         }
         let held = Facts { regime: Regime::FitsGpu, ..facts(1) };
-        decide(&offloading(), &held, &signals).explanation
+        decide(&offloading(), &held, &signals).reason
     };
-    assert!(why(Some(99.0)).starts_with("Hardly anything is asked twice"));
-    assert!(why(Some(0.0)).starts_with("Hardly anything is asked twice"));
-    assert!(why(Some(100.0)).starts_with("The GPU itself holds"));
-    assert!(why(None).starts_with("The GPU itself holds"));
+    let is_held = |of: &Reason| matches!(of, Reason::Offload(OffloadReason::FitsGpu { .. }));
+    assert_eq!(why(Some(99.0)), Reason::from(OffloadReason::NothingAskedTwice));
+    assert_eq!(why(Some(0.0)), Reason::from(OffloadReason::NothingAskedTwice));
+    assert!(is_held(&why(Some(100.0))));
+    assert!(is_held(&why(None)));
 }
 
 #[test]
@@ -116,15 +120,19 @@ fn reasons_say_what_was_counted_and_no_more() {
         if let Some(capacity) = capacity {
             seen.add(SignalKind::TierCapacityBytes, capacity, "test");
         }
-        decide(&offloading(), &facts(1), &seen).explanation
+        decide(&offloading(), &facts(1), &seen).reason
     };
     let large = Some(4.0 * (1u64 << 30) as f64);
-    assert!(why(large, 0.0, 1.0).starts_with("It refused all that it was offered"));
-    assert!(why(large, 0.0, 0.0).starts_with("It was asked for blocks that had been computed"));
-    assert!(why(None, 0.0, 1.0).starts_with("It was asked for blocks that had been computed"));
-    assert!(why(large, 1e9, 1.0).starts_with("Blocks were refused for want of room"));
-    assert!(why(Some(1e9), 1e9, 1.0).starts_with("The tier of 953.7 MiB cannot hold"));
-    assert!(why(None, 1e9, 1.0).starts_with("The tier could not store enough"));
+    let capacity = Bytes::from_gib(4);
+    assert_eq!(why(large, 0.0, 1.0), Reason::Inaction(Inaction::RefusedAll { capacity }));
+    let nothing = Reason::Inaction(Inaction::StoredNothing);
+    assert_eq!(why(large, 0.0, 0.0), nothing);
+    assert_eq!(why(None, 0.0, 1.0), nothing);
+    let served = TokenShare { part: 0.0, whole: 5_000.0 };
+    assert_eq!(why(large, 1e9, 1.0), Reason::from(OffloadReason::NoRoom { capacity, served }));
+    let small = |capacity| Reason::from(OffloadReason::TierTooSmall { capacity, served });
+    assert_eq!(why(Some(1e9), 1e9, 1.0), small(Some(Bytes(1_000_000_000))));
+    assert_eq!(why(None, 1e9, 1.0), small(None));
 }
 
 #[test]
@@ -141,18 +149,18 @@ fn a_farthest_tier_is_told_what_it_did_and_no_more() {
         };
         let void = of(0.0, 0.0, &[]);
         assert_eq!(void.verdict, Verdict::Void(VoidReason::NoOperation));
-        assert!(!void.explanation.contains("nearer"), "nobody served: {}", void.explanation);
+        let nobody_served = matches!(
+            &void.reason,
+            Reason::Inaction(Inaction::FarthestEmpty { nearer_served: false, .. })
+        );
+        assert!(nobody_served, "{:?}", void.reason);
         let none = [(SignalKind::StoreFailures, 0.0), (SignalKind::EvictedBytes, 0.0)];
         let behind = of(4_000.0, 3.0, &none);
         assert_eq!(behind.verdict, Verdict::OverheadOnly(OverheadReason::NearerTier));
-        assert!(behind.explanation.ends_with(&format!(
-            "says nothing about {}.",
-            match tier {
-                TierKind::Remote => "the remote store",
-                _ => "the disk",
-            }
-        )));
-        assert!(behind.remedy.unwrap().starts_with("smaller nearer tiers"));
+        let served = TokenShare { part: 4_000.0, whole: 5_000.0 };
+        let reason = OffloadReason::NearerServed { tier, served, refused: None, evicted: None };
+        assert_eq!(behind.reason, Reason::from(reason));
+        assert_eq!(behind.remedy, Some(Remedy::SmallerNearer));
     }
 }
 
@@ -174,16 +182,21 @@ fn of_two_halves_of_the_same_worth_the_offload_is_told_first() {
     };
     let both = with(5000.0, 5000.0, 5050.0, 0.0, 1e9);
     assert_eq!(both.verdict, Verdict::OverheadOnly(OverheadReason::Evicted));
-    assert!(both.explanation.contains("Its other half is overhead-only"), "{}", both.explanation);
+    assert_eq!(both.other_half, Some(Verdict::OverheadOnly(OverheadReason::FitsGpu)));
     let alike = with(5000.0, 2000.0, 5500.0, 4000.0, 0.0);
     assert_eq!(alike.verdict, Verdict::Effective);
-    assert!(!alike.explanation.contains("other half"), "{}", alike.explanation);
+    assert_eq!(alike.other_half, None);
+    assert!(
+        matches!(alike.reason, Reason::Offload(OffloadReason::Served(_))),
+        "{:?}",
+        alike.reason
+    );
 }
 
 #[test]
 fn a_choice_is_judged_by_what_chance_and_the_best_would_have_found() {
     let claim = |decision: &Decision| {
-        let is_it = |claim: &&Claim| claim.claim.starts_with("its choices gained at least");
+        let is_it = |claim: &&Claim| matches!(claim.claim, Claimed::ChoicesGained { .. });
         decision.claims.iter().find(is_it).expect("each routing that was seen has it").held
     };
     let of = |routed: f64, best: f64, share: f64| {

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use weir_model::FailureReason;
 use weir_record::CellStatus;
 use weir_report::comparison::{Comparison, short_windows};
-use weir_report::results::{CellResult, Results, without_result};
+use weir_report::results::{CellResult, Results, Why, without_result};
 use weir_report::tables::{
     Table, answer_sentences, figure_text, generator_notes, generator_sentence, marked_tokens,
     scope_sentence, text, token_sources_table, wrapped,
 };
+use weir_report::words;
 use weir_spec::plan::{LevelLoad, Plan, Target};
 
 use super::working_set::WorkingSets;
@@ -118,11 +120,14 @@ fn levels(results: &Results<'_>) -> Levels {
         let level = &deployment.levels[cell.level].name;
         match &result.record.status {
             CellStatus::Complete => table.rows.push(row(level, result)),
-            CellStatus::Failed(why) => refused.push(format!("{level}: {why}.")),
+            CellStatus::Failed(why) => {
+                let why = words::failure(&FailureReason::Cell(why.clone()));
+                refused.push(format!("{level}: {why}."));
+            }
             status => {
                 table.rows.push(row(level, result));
-                let why = without_result(status, &result.record.figures).unwrap_or_default();
-                failed.push(format!("{level} failed: {why}."));
+                let why = without_result(status, &result.record.figures);
+                failed.extend(why.map(|why| format!("{level} failed: {}.", words::failure(&why))));
             }
         }
     }
@@ -184,9 +189,9 @@ fn notes(results: &Results<'_>) -> Vec<String> {
     };
     let mut said: Vec<(String, BTreeSet<&str>)> = Vec::new();
     for result in &told {
-        let explained = result.evidence.iter().map(|evidence| evidence.explanation.clone());
+        let explained = result.why().map(Why::words);
         let notes = result.notes().iter().map(|note| format!("{note}."));
-        for sentence in explained.chain(notes) {
+        for sentence in explained.into_iter().chain(notes) {
             match said.iter_mut().find(|(held, _)| *held == sentence) {
                 Some((_, levels)) => _ = levels.insert(level(result)),
                 None => said.push((sentence, BTreeSet::from([level(result)]))),

@@ -55,7 +55,7 @@ fn stores_that_take_nothing_do_not_count_whatever_host_memory_serves() {
     let answer = measured(path);
     // What nobody can write to is found before there is a load.
     let status = json(&super::local::cell(path, "read-only").join("cell.json"))["status"].clone();
-    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    let why = status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
     assert!(why.contains("none may be written"), "{why}");
     let seen = evidence(path, "full");
     assert!(seen["verdict"]["overhead-only"] == "nearer-tier", "{seen:#}");
@@ -82,9 +82,9 @@ fn a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms() {
     experiment(path, &format!("[{other}, {near}]"), PRESSED, REQUESTS);
     let answer = measured(path);
     let status = json(&super::local::cell(path, "other").join("cell.json"))["status"].clone();
-    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    let why = status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
     assert!(why.contains("is redis") && why.contains("the arm says valkey"), "{why}");
-    let nearer = ("{\"overhead-only\":\"nearer-tier\"}", "The tiers served");
+    let nearer = ("{\"overhead-only\":\"nearer-tier\"}", "offload/nearer-served");
     assert_judged(path, "near", nearer, &answer);
     nothing_is_left();
 }
@@ -121,7 +121,7 @@ fn a_disk_that_is_memory_and_has_no_room_is_told_and_does_not_count() {
     let said = of_size("64k", &run).unwrap();
     let cell = super::local::cell(path, "native-fs");
     let status = json(&cell.join("cell.json"))["status"].clone();
-    let why = status["failed"].as_str().unwrap_or_else(|| panic!("{status:#} {said:?}"));
+    let why = status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#} {said:?}"));
     assert!(why.contains("64 KiB free"), "{why}");
     fs::remove_dir_all(path.join("run")).unwrap();
     // Room for one prompt of eight: host memory serves the others.

@@ -1,11 +1,74 @@
-//! Ways in which the rows of a cell can contradict each other.
+//! Why a cell has no result.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Recorded figures that cannot all be true. The cell is marked failed with this text and never
+use super::unfit::Unfit;
+use crate::fact::FactDifference;
+
+/// A cause of failed requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureCause {
+    /// What the rows say.
+    pub cause: String,
+    /// Requests of the measured set that failed by it.
+    pub requests: u64,
+}
+
+/// Why a cell is `failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FailureReason {
+    /// A control with external hits.
+    ControlServed,
+    /// A control with an offload connector.
+    ControlConnected,
+    /// A choice by chance that did not spread.
+    UnevenChoice,
+    /// Hits that the answers contradict.
+    AnswersContradict,
+    /// Hits that the store contradicts.
+    StoreContradicts,
+    /// Hits beyond what could be served.
+    ServedTooMuch,
+    /// It did not run to its end, or what was recorded shows no result.
+    Cell(CellFailure),
+    /// Too many requests failed.
+    Requests {
+        failed: u64,
+        measured: u64,
+        /// The share that is allowed.
+        most: f64,
+        commonest: Option<FailureCause>,
+    },
+    /// No request was due in the window.
+    NothingDue,
+    /// No request of the measured set had completed when the cell ended.
+    NothingCompleted { measured: u64 },
+    /// What ran is not what the plan says, or not what the control ran on.
+    NotComparable(Vec<FactDifference>),
+}
+
+/// Why a cell did not come to its end, or what it recorded is no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CellFailure {
+    /// Its rows contradict each other.
+    Rows(RowContradiction),
+    /// The simulator's integral of requests in flight is not the sum of the residence times.
+    Unbalanced { in_flight_ns: u64, residence_ns: u64 },
+    /// What was compared shows that it does not show its arm.
+    Unfit(Unfit),
+    /// The error that ended it, in that error's own words.
+    Error(String),
+}
+
+/// Recorded figures that cannot all be true. The cell is marked failed with this and never
 /// averaged; `request` is the row's `request` column in `requests.parquet`.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Contradiction {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RowContradiction {
     #[error(
         "request {request}: start {start} ns lies before due {due} ns; \
          check the clock of the load generator and run the cell again"
@@ -44,9 +107,9 @@ pub enum Contradiction {
     )]
     FlowIdentity {
         /// Integral of the number in flight over the cell, request-nanoseconds.
-        in_flight_ns: i128,
+        in_flight_ns: i64,
         /// Sum of the residence times, nanoseconds.
-        residence_ns: i128,
+        residence_ns: i64,
     },
     #[error(
         "passes gave {pass_tokens} output tokens, requests received {request_tokens}; \

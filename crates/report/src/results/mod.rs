@@ -4,16 +4,20 @@
 //! which cells count: a cell counts when it is complete and its verdict says so. Nothing else
 //! in this crate looks at the figures of a cell that does not count.
 
+mod answers;
+mod verdicts;
+mod why;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
-use weir_model::{Refusal, Verdict};
+use weir_model::{CheckSetup, FactDifference, FailureReason, Refusal, Remedy, Verdict};
 use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
-use weir_spec::plan::{Cell, Deployment, Plan};
+use weir_spec::plan::{ArmRole, Cell, Deployment, Plan};
 
-use crate::likeness::{self, Unlike, not_comparable};
-use crate::numerals;
-use crate::oracle::{self, AnswerCount};
+pub use answers::{AnswerCount, Corruption};
+pub use verdicts::GroupVerdicts;
+pub use why::Why;
 
 /// Results that do not fit their plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,10 +62,10 @@ pub struct CellResult {
     /// repeat; absent for the control itself and where there is no such cell.
     pub answers: Option<AnswerCount>,
     /// What it differs in from what it is compared with, besides the mechanism, as
-    /// [`crate::likeness::judge`] found.
-    pub unlike: Option<Unlike>,
-    /// Why its answers are not those of the model, as [`crate::oracle::judge`] found.
-    pub corrupt: Option<String>,
+    /// [`crate::likeness::judge`] found; empty where it is alike.
+    pub unlike: Vec<FactDifference>,
+    /// That its answers are not those of the model, as [`crate::oracle::judge`] found.
+    pub corrupt: Option<Corruption>,
     /// Keys of the metrics whose error because of the load generator is not small, as
     /// [`crate::precision::judge`] found.
     pub inexact: Vec<&'static str>,
@@ -77,37 +81,21 @@ pub struct RequestCounts {
     pub open: u64,
 }
 
-/// Why a cell that ran to its end has no result, where its requests are the reason: the headline of
-/// everything that is printed of it.
-pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<String> {
+/// Why a cell that ran to its end has no result, where its requests or what ran are the reason.
+pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<FailureReason> {
     let measured = figures.measured;
-    match status {
-        CellStatus::Complete | CellStatus::Failed(_) => None,
-        CellStatus::NotComparable(differences) => Some(not_comparable(differences)),
-        CellStatus::RequestsFailed { most } => {
-            let commonest = figures.failures.first().map_or_else(String::new, |commonest| {
-                let times = if commonest.requests == figures.failed {
-                    String::new()
-                } else {
-                    format!("{} times ", commonest.requests)
-                };
-                format!(": {times}{}", commonest.cause)
-            });
-            Some(format!(
-                "{} of {measured} measured requests failed (at most {} is allowed){commonest}",
-                figures.failed,
-                numerals::share(*most)
-            ))
-        }
-        CellStatus::NothingCompleted if measured == 0 => Some(
-            "no request was due in the measured window: shorten load.warmup, or let the load go \
-                 on for longer (load.duration, load.max_requests)"
-                .to_owned(),
-        ),
-        CellStatus::NothingCompleted => Some(format!(
-            "none of {measured} measured requests had ended when the cell did: raise client.drain"
-        )),
-    }
+    Some(match status {
+        CellStatus::Complete | CellStatus::Failed(_) => return None,
+        CellStatus::NotComparable(differences) => FailureReason::NotComparable(differences.clone()),
+        CellStatus::RequestsFailed { most } => FailureReason::Requests {
+            failed: figures.failed,
+            measured,
+            most: *most,
+            commonest: figures.failures.first().cloned(),
+        },
+        CellStatus::NothingCompleted if measured == 0 => FailureReason::NothingDue,
+        CellStatus::NothingCompleted => FailureReason::NothingCompleted { measured },
+    })
 }
 
 impl CellResult {
@@ -123,13 +111,15 @@ impl CellResult {
             return Verdict::Failed(why);
         }
         match (&self.record.status, &self.evidence) {
-            (CellStatus::Failed(cause), _) => Verdict::Failed(cause.clone()),
+            (CellStatus::Failed(failure), _) => {
+                Verdict::Failed(FailureReason::Cell(failure.clone()))
+            }
             (_, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
                 Verdict::Failed(cause.clone())
             }
             // Other engines give other answers, which says nothing of what was stored.
-            _ if let Some(unlike) = &self.unlike => {
-                Verdict::Failed(not_comparable(&unlike.differences))
+            _ if !self.unlike.is_empty() => {
+                Verdict::Failed(FailureReason::NotComparable(self.unlike.clone()))
             }
             // Answers are what they are, however late the requests were sent.
             _ if self.corrupt.is_some() => Verdict::Corrupt,
@@ -142,41 +132,42 @@ impl CellResult {
     /// Whether its answers can be judged: it ran to its end, with requests on time or not, on
     /// software that is the control's.
     pub(crate) fn answers_stand(&self) -> bool {
-        self.record.status == CellStatus::Complete && self.unlike.is_none()
+        self.record.status == CellStatus::Complete && self.unlike.is_empty()
     }
 
     /// Why it has its verdict; nothing where no evidence was left.
-    pub fn explanation(&self) -> Option<&str> {
-        if let Some(unlike) = self.unlike.as_ref().filter(|_| self.is_unlike()) {
-            return Some(&unlike.explanation);
+    pub fn why(&self) -> Option<Why<'_>> {
+        if self.is_unlike() {
+            return Some(Why::Unlike(&self.unlike));
         }
         match &self.corrupt {
-            Some(why) if self.verdict() == Verdict::Corrupt => Some(why),
-            _ => Some(self.evidence.as_ref()?.explanation.as_str()),
+            Some(corruption) if self.verdict() == Verdict::Corrupt => {
+                Some(Why::Corrupt(corruption))
+            }
+            _ => Why::of(self.evidence.as_ref()?),
         }
     }
 
-    /// What to change, as an order without a full stop; nothing where its verdict asks for nothing.
-    pub fn remedy(&self) -> Option<&str> {
-        if let Some(unlike) = self.unlike.as_ref().filter(|_| self.is_unlike()) {
-            return Some(likeness::remedy(&unlike.differences));
-        }
+    /// What to change; nothing where its verdict asks for nothing.
+    pub fn remedy(&self) -> Option<Remedy> {
         match self.verdict() {
-            Verdict::Corrupt => Some(oracle::REMEDY),
-            _ => self.evidence.as_ref()?.remedy.as_deref(),
+            Verdict::Failed(FailureReason::NotComparable(differences)) => {
+                Some(Remedy::Alike(why::remedy(&differences)))
+            }
+            Verdict::Corrupt => Some(Remedy::Check(CheckSetup::Blocks)),
+            _ => self.evidence.as_ref()?.remedy,
         }
     }
 
-    /// Whether it is why it does not count that it differs from what it is compared with.
+    /// Whether it does not count because what ran differs from what it is compared with.
     fn is_unlike(&self) -> bool {
-        let unlike = self.unlike.as_ref();
-        let why = unlike.map(|unlike| Verdict::Failed(not_comparable(&unlike.differences)));
-        why.is_some_and(|why| self.verdict() == why)
+        let unlike = FailureReason::NotComparable(self.unlike.clone());
+        !self.unlike.is_empty() && self.verdict() == Verdict::Failed(unlike)
     }
 
     /// Whether it does not count because of what ran.
     pub(crate) fn is_not_comparable(&self) -> bool {
-        self.is_unlike() || matches!(self.record.status, CellStatus::NotComparable(_))
+        matches!(self.verdict(), Verdict::Failed(FailureReason::NotComparable(_)))
     }
 
     /// What could not be done or seen, a sentence each without a full stop.
@@ -334,24 +325,9 @@ impl<'r> Group<'r> {
         notes
     }
 
-    /// The verdict in words: one where all repeats agree, else each with its number.
-    pub fn verdict_words(&self) -> String {
-        let mut words: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in &self.entries {
-            let word = entry
-                .result
-                .map_or_else(|| "not run".to_owned(), |result| result.verdict().to_string());
-            *words.entry(word).or_default() += 1;
-        }
-        match words.len() {
-            0 => "not planned".to_owned(),
-            1 => words.into_keys().collect(),
-            _ => {
-                let each: Vec<String> =
-                    words.into_iter().map(|(word, times)| format!("{times} x {word}")).collect();
-                each.join(", ")
-            }
-        }
+    pub fn group_verdicts(&self) -> GroupVerdicts {
+        let verdict = |entry: &Entry<'_>| entry.result.map(CellResult::verdict);
+        GroupVerdicts(self.entries.iter().map(verdict).collect())
     }
 }
 
@@ -391,5 +367,21 @@ impl<'r> Grid<'r> {
             .find_map(|(_, group)| group.entries.first())
             .and_then(|entry| entry.cell.path.split('/').next())
             .map_or_else(|| of.model.name.replace(['/', '\\', ' '], "-"), str::to_owned)
+    }
+}
+
+/// The arm that an arm is compared with first: routing arms with routing by chance where the
+/// plan has it, others with the control. Nothing for the control itself.
+pub(crate) fn reference(deployment: &Deployment, arm: usize) -> Option<usize> {
+    let find = |role| deployment.arms.iter().position(|other| other.role == role);
+    let of = &deployment.arms[arm];
+    match of.role {
+        ArmRole::Control | ArmRole::AsDeployed => None,
+        ArmRole::Treatment if of.routing_is_claim => {
+            find(ArmRole::RoutingControl).or_else(|| find(ArmRole::Control))
+        }
+        ArmRole::Treatment | ArmRole::ControlAgain | ArmRole::RoutingControl => {
+            find(ArmRole::Control)
+        }
     }
 }

@@ -99,6 +99,18 @@ fn argument(flag: &str, of: &FactDifference) -> String {
     }
 }
 
+/// Why a cell does not count: all its differences.
+pub(crate) fn explanation(differences: &[FactDifference]) -> String {
+    let all: Vec<String> = differences.iter().map(difference).collect();
+    let is_planned_otherwise = differences.iter().any(|seen| seen.than == ComparedWith::Plan);
+    let begins = if is_planned_otherwise {
+        "What ran is not what the plan says"
+    } else {
+        "What ran differs in more than the mechanism"
+    };
+    format!("{begins}: {}.", all.join("; "))
+}
+
 /// The reason of a cell that cannot be compared: its first differences.
 pub fn not_comparable(differences: &[FactDifference]) -> String {
     let told: Vec<String> = differences.iter().take(TOLD).map(difference).collect();

@@ -1,0 +1,18 @@
+//! What a verdict rests on, as values: claims, reasons, remedies and failures with their figures.
+//!
+//! The decision table (`weir-spec`) makes them, `weir-record` keeps them, and `weir-report` makes
+//! sentences of them, last.
+
+mod claim;
+mod failure;
+mod reason;
+mod remedy;
+mod unfit;
+
+pub use claim::{Claim, Claimed};
+pub use failure::{CellFailure, FailureCause, FailureReason, RowContradiction};
+pub use reason::{
+    FarthestTier, Inaction, OffloadReason, Reason, RoutingReason, TokenShare, Unseen,
+};
+pub use remedy::{CheckSetup, MakeAlike, Remedy};
+pub use unfit::{CountedTokens, LostKeys, STALLED_SHARE, ServedTokens, Silence, Stalled, Unfit};

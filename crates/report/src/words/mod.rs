@@ -1,0 +1,45 @@
+//! Sentences about verdicts and what they rest on. Everything before works on values; nothing
+//! reads these sentences again.
+
+mod claim;
+pub(crate) mod difference;
+mod failure;
+mod reason;
+mod remedy;
+
+use weir_model::{TierKind, Verdict};
+
+pub(crate) use claim::{claimed, seen};
+pub use failure::failure;
+pub(crate) use reason::reason;
+pub use remedy::remedy;
+
+/// A verdict with its reason, as it stands in tables and files.
+pub fn verdict(of: &Verdict) -> String {
+    match of {
+        Verdict::OverheadOnly(reason) => format!("{} ({})", of.word(), reason.name()),
+        Verdict::Void(reason) => format!("{} ({})", of.word(), reason.name()),
+        Verdict::Failed(why) => format!("{} ({})", of.word(), failure(why)),
+        _ => of.word().to_owned(),
+    }
+}
+
+/// A tier within a sentence.
+const fn tier(of: TierKind) -> &'static str {
+    match of {
+        TierKind::Gpu => "the GPU",
+        TierKind::Host => "host memory",
+        TierKind::Disk => "the disk",
+        TierKind::Remote => "the remote store",
+    }
+}
+
+/// The same without its article.
+const fn place(of: TierKind) -> &'static str {
+    match of {
+        TierKind::Gpu => "GPU",
+        TierKind::Host => "host memory",
+        TierKind::Disk => "disk",
+        TierKind::Remote => "store",
+    }
+}

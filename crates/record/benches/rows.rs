@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use weir_model::{Nanos, Outcome, RequestRow, Tokens};
-use weir_record::{
-    CellFigures, CellStatus, Environment, RequestColumn, RunFolder, RunSource, StepRow,
-};
+use weir_model::{Nanos, Outcome, RequestRow, StepRow, Tokens};
+use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder, RunSource};
 
 /// Rows of a measurement; `cargo test` only sees that this still runs.
 fn rows_of_run() -> u64 {

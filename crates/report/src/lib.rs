@@ -20,6 +20,7 @@ pub mod oracle;
 pub mod page;
 pub mod precision;
 pub mod results;
+mod sources;
 pub mod statistics;
 pub mod tables;
 pub mod terminal;

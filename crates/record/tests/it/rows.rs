@@ -3,9 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_model::{CellFailure, Nanos, Outcome, RequestRow, StepRow, Tokens};
-use weir_record::{
-    CellFigures, CellStatus, RequestColumn, RunFolder, SeriesRow, StepColumn,
-};
+use weir_record::{CellFigures, CellStatus, RequestColumn, RunFolder, SeriesRow, StepColumn};
 
 use crate::sample::{self, CELL};
 
@@ -193,7 +191,11 @@ fn a_cell_without_rows_has_empty_tables_and_no_series() {
     let record = run
         .begin_cell(CELL)
         .unwrap()
-        .finish(CellFigures::default(), CellStatus::Failed(CellFailure::Error("no engine".to_owned())), 2)
+        .finish(
+            CellFigures::default(),
+            CellStatus::Failed(CellFailure::Error("no engine".to_owned())),
+            2,
+        )
         .unwrap();
     assert_eq!(record.files.keys().collect::<Vec<_>>(), ["requests.parquet", "steps.parquet"]);
     let cell = run.open_cell(CELL).unwrap();

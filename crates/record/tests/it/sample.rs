@@ -10,8 +10,8 @@ use weir_model::{
     Tokens, Verdict,
 };
 use weir_record::{
-    CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource,
-    SeriesRow, ShortWindow,
+    CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource, SeriesRow,
+    ShortWindow,
 };
 
 pub(crate) const CELL: &str = "qwen3-8b/2x-l40s/native-offload/c50/0";

@@ -1,15 +1,13 @@
 //! Arms against their controls at equal level, paired by repeat.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use weir_spec::plan::{ArmRole, Tolerance};
 
 use super::noise::NoiseFloor;
+use super::pairs::pairs;
 use super::{Context, LevelNote};
 use crate::metric::{METRICS, Metric};
-use crate::precision::is_comparable;
-use crate::results::{CellResult, Group, reference};
+use crate::results::{Group, reference};
 use crate::statistics::{Difference, mean, paired_change};
 
 /// One metric of an arm against a control, over the levels.
@@ -75,24 +73,6 @@ pub(super) fn deltas(
         }
     }
     all
-}
-
-/// Values of a metric in the repeats that count in both groups and are exact enough for it.
-/// `most`: the user's own largest error.
-pub(super) fn pairs(
-    metric: &Metric,
-    most: Option<Tolerance>,
-    control: &Group<'_>,
-    arm: &Group<'_>,
-) -> Vec<(f64, f64)> {
-    let base: BTreeMap<u32, &CellResult> = control.counted().collect();
-    arm.counted()
-        .filter_map(|(repeat, result)| {
-            let base = base.get(&repeat)?;
-            let pair = ((metric.of)(base)?, (metric.of)(result)?);
-            is_comparable(metric, most, base, result).then_some(pair)
-        })
-        .collect()
 }
 
 fn has_value(metric: &Metric, group: &Group<'_>) -> bool {

@@ -8,6 +8,7 @@ mod deltas;
 mod estimate;
 mod levels;
 mod noise;
+mod pairs;
 mod peaks;
 mod prediction;
 mod runs;

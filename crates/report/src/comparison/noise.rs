@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_spec::plan::ArmRole;
 
-use super::deltas::pairs;
+use super::pairs::pairs;
 use super::{Context, LevelNote};
 use crate::metric::{METRICS, metric};
 use crate::statistics::{Difference, change_percent};

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Context, LevelNote, reference};
+use super::{Context, LevelNote};
 use crate::metric::{THROUGHPUT, metric};
-use crate::results::CellResult;
+use crate::results::{CellResult, reference};
 use crate::statistics::{Peak, PeakChange, peak, peak_change};
 
 #[derive(Debug, Clone, Serialize)]

@@ -19,9 +19,9 @@ use serde_json::{Value, to_value};
 use weir_model::{SignalKind, TierKind};
 use weir_spec::plan::{Arm, Cell, Level, LevelLoad};
 
-use crate::explanation::sources::Seen;
 use crate::metric::metric;
 use crate::results::{CellResult, Results, ResultsError};
+use crate::sources::Seen;
 use crate::statistics::{change_percent, mean};
 use crate::words;
 

@@ -7,8 +7,8 @@ use weir_workload::WorkloadConfig;
 
 use super::standing::{Judged, Standing};
 use crate::numerals;
-use crate::tables::{lateness_remedy, refusal_remedy};
 use crate::words;
+use crate::words::refusal::{lateness_remedy, refusal_remedy};
 
 /// What a remedy begins with where a mechanism did not act.
 pub(super) const EFFECT: &str = "To see an effect:";

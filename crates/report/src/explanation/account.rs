@@ -5,9 +5,8 @@ use std::fmt::Write;
 use weir_model::{Bytes, HeldIn, LoadedFrom, SignalKind, TierKind};
 use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
 
-use super::sources::{Seen, tier_name};
-use super::token_sources::TokenSources;
 use crate::numerals;
+use crate::sources::{Seen, TokenSources, tier_name};
 
 /// The account of one arm at one level.
 pub(super) struct Account<'a> {

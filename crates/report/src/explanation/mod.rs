@@ -7,8 +7,6 @@
 
 pub(crate) mod account;
 mod software;
-pub(crate) mod sources;
-pub(crate) mod token_sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -22,11 +20,11 @@ use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
 use crate::metric::metric;
 use crate::numerals;
 use crate::results::{CellResult, Grid, Group, Results, ResultsError, Why};
+use crate::sources::Seen;
 use crate::tables::{group_sentences, software_sentences, wrapped};
 use crate::words;
 
 use account::Account;
-use sources::Seen;
 
 /// What a difference from the control is not, where no token came from a tier.
 const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the control is the cost of \
@@ -34,7 +32,7 @@ const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the co
 
 /// What a live cell left besides signals, as sentences without full stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct CellNotes {
     /// What its parts said when they started.
     pub started: Vec<String>,
     /// What was done before the load.
@@ -54,7 +52,7 @@ pub struct Scope<'a> {
 pub fn explain(
     results: &Results<'_>,
     comparison: &Comparison,
-    told: &BTreeMap<usize, Told>,
+    told: &BTreeMap<usize, CellNotes>,
     scope: Scope<'_>,
 ) -> Result<String, ResultsError> {
     results.check()?;
@@ -83,7 +81,7 @@ pub fn explain(
         for sentence in software_sentences(of) {
             out += &wrapped(&sentence, "  ");
         }
-        let story = Story { grid: &grid, told, index, deployment, of, byte_scale };
+        let story = Narrative { grid: &grid, told, index, deployment, of, byte_scale };
         for arm in 0..of.arms.len() {
             if scope.arm.is_none_or(|name| of.arms[arm].name == name) {
                 out += &story.arm(arm, scope.level);
@@ -104,9 +102,9 @@ pub fn explain(
 }
 
 /// What is told of one deployment.
-struct Story<'a> {
+struct Narrative<'a> {
     grid: &'a Grid<'a>,
-    told: &'a BTreeMap<usize, Told>,
+    told: &'a BTreeMap<usize, CellNotes>,
     index: usize,
     deployment: &'a Deployment,
     of: &'a DeploymentComparison,
@@ -114,7 +112,7 @@ struct Story<'a> {
     byte_scale: Option<f64>,
 }
 
-impl Story<'_> {
+impl Narrative<'_> {
     fn arm(&self, arm: usize, only: Option<&str>) -> String {
         let note = &self.of.arms[arm];
         let against = match (&note.control, self.deployment.arms[arm].role) {
@@ -191,7 +189,7 @@ impl Story<'_> {
             lines.extend(account.trouble());
             lines.extend(account.routing());
         }
-        lines.extend(doubted_claims(&told));
+        lines.extend(unproven_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
         lines.extend(group_sentences(note));
         let effect = self.effect(note);
@@ -315,7 +313,7 @@ fn whys(group: &Group<'_>) -> Vec<String> {
 }
 
 /// Claims that the signals contradict or leave open, each once.
-fn doubted_claims(complete: &[&CellResult]) -> Vec<String> {
+fn unproven_claims(complete: &[&CellResult]) -> Vec<String> {
     let mut told: Vec<&Claim> = Vec::new();
     for claim in complete
         .iter()

@@ -28,7 +28,7 @@ use weir_spec::plan::Slo;
 
 pub use load::OfferedLoad;
 
-use crate::tables::refusal_words;
+use crate::words::refusal_words;
 
 /// Request rows in the order they were recorded.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<RequestRow, RecordError>> + 'a>;

@@ -13,6 +13,7 @@ mod decoded;
 mod distribution;
 mod failures;
 mod flow;
+mod output_tokens;
 mod sketch;
 mod streams;
 mod summary;

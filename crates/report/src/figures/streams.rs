@@ -6,8 +6,8 @@
 use weir_model::{Nanos, Outcome, RequestRow, RowContradiction, Window};
 use weir_record::{Distribution, RequestColumn, RequestTable};
 
+use super::output_tokens::{OutputTokens, batch_of};
 use super::sketch::TimeSketch;
-use super::summary::{OutputTokens, batch_of};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Stream<'a> {

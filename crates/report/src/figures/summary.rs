@@ -9,6 +9,7 @@ use super::columns::{NEVER, RequestColumns};
 use super::decoded::decoded;
 use super::distribution::{distribution, weighted_distribution};
 use super::flow::{check_rows, check_tokens};
+use super::output_tokens::{OutputTokens, batch_of};
 use super::streams::Streams;
 
 /// What figures are measured against.
@@ -25,24 +26,6 @@ impl<'a> Measure<'a> {
         let deployment = &plan.deployments[cell.deployment];
         let hour_price = hour_price(&plan.prices, deployment, &deployment.arms[cell.arm]);
         Self { window, slo: &plan.slo, hour_price }
-    }
-}
-
-/// Output tokens that came inside the window, by what came of their requests.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct OutputTokens {
-    completed: u64,
-    failed: u64,
-    open: u64,
-}
-
-impl OutputTokens {
-    pub(super) fn add(&mut self, outcome: Outcome, tokens: u64) {
-        *match outcome {
-            Outcome::Done => &mut self.completed,
-            Outcome::Failed => &mut self.failed,
-            Outcome::Unfinished => &mut self.open,
-        } += tokens;
     }
 }
 
@@ -190,15 +173,6 @@ pub fn throughput_batches(
     }
     let seconds = window.seconds() / batches as f64;
     tokens.into_iter().map(|count| count as f64 / seconds).collect()
-}
-
-/// The equal part of the window in which a moment lies, if it lies in one.
-pub(super) fn batch_of(at: Nanos, window: Window, batches: usize) -> Option<usize> {
-    if batches == 0 || !window.contains(at) {
-        return None;
-    }
-    let since = u128::from((at - window.start).0);
-    Some((since * batches as u128 / u128::from(window.length().0)) as usize)
 }
 
 /// Sums and samples over the requests that were due inside the window.

@@ -62,12 +62,12 @@ pub struct CellResult {
     /// repeat; absent for the control itself and where there is no such cell.
     pub answers: Option<AnswerCount>,
     /// What it differs in from what it is compared with, besides the mechanism, as
-    /// [`crate::likeness::judge`] found; empty where it is alike.
+    /// `likeness::judge` found; empty where it is alike.
     pub unlike: Vec<FactDifference>,
-    /// That its answers are not those of the model, as [`crate::oracle::judge`] found.
+    /// That its answers are not those of the model, as `oracle::judge` found.
     pub corrupt: Option<Corruption>,
     /// Keys of the metrics whose error because of the load generator is not small, as
-    /// [`crate::precision::judge`] found.
+    /// `precision::judge` found.
     pub inexact: Vec<&'static str>,
 }
 

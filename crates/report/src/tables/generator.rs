@@ -5,12 +5,13 @@ use std::fmt::Write;
 
 use weir_model::{Certificate, Nanos, Refusal};
 
-use super::refusal::{lateness_remedy, refusal_cause, refusal_remedy, refusal_words};
 use super::{Table, TableCell, Tone};
 use crate::comparison::{CertificateNote, DeploymentComparison, GroupNote};
 use crate::metric::{METRICS, Metric};
 use crate::numerals;
 use crate::precision::{default_words, most_words};
+use crate::words::refusal::{lateness_remedy, refusal_cause, refusal_remedy};
+use crate::words::refusal_words;
 
 fn noted(of: &DeploymentComparison) -> impl Iterator<Item = (&GroupNote, &CertificateNote)> {
     of.groups.iter().flat_map(|group| group.certificates.iter().map(move |note| (group, note)))

@@ -3,10 +3,9 @@
 use weir_record::CellStatus;
 
 use super::{Table, TableCell};
-use crate::explanation::sources::Seen;
-use crate::explanation::token_sources::TokenSources;
 use crate::numerals;
 use crate::results::{CellResult, Results};
+use crate::sources::{Seen, TokenSources};
 
 /// The table over all levels of a run; a level that was not measured is left out. Nothing where
 /// there is no such level.

@@ -112,7 +112,7 @@ pub(crate) fn explanation(differences: &[FactDifference]) -> String {
 }
 
 /// The reason of a cell that cannot be compared: its first differences.
-pub fn not_comparable(differences: &[FactDifference]) -> String {
+pub(crate) fn not_comparable(differences: &[FactDifference]) -> String {
     let told: Vec<String> = differences.iter().take(TOLD).map(difference).collect();
     let more = match differences.len().saturating_sub(TOLD) {
         0 => String::new(),

@@ -5,6 +5,7 @@ mod claim;
 pub(crate) mod difference;
 mod failure;
 mod reason;
+pub(crate) mod refusal;
 mod remedy;
 
 use weir_model::{TierKind, Verdict};
@@ -12,6 +13,7 @@ use weir_model::{TierKind, Verdict};
 pub(crate) use claim::{claimed, seen};
 pub use failure::failure;
 pub(crate) use reason::reason;
+pub use refusal::refusal_words;
 pub use remedy::remedy;
 
 /// A verdict with its reason, as it stands in tables and files.

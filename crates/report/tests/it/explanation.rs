@@ -9,7 +9,7 @@ use weir_model::{
 };
 use weir_record::CellStatus;
 use weir_report::comparison::Comparison;
-use weir_report::explanation::{Scope, Told, explain};
+use weir_report::explanation::{CellNotes, Scope, explain};
 use weir_report::oracle::judge;
 use weir_report::results::AnswerCount;
 use weir_report::results::Results;
@@ -110,9 +110,8 @@ fn results(plan: &Plan) -> Results<'_> {
         evidence.signals = signals;
         evidence.predicted = false;
         if arm == "llm-d-approx" {
-            result.record.status = CellStatus::Failed(CellFailure::Error(
-                "vllm-0 died: out of memory".to_owned(),
-            ));
+            result.record.status =
+                CellStatus::Failed(CellFailure::Error("vllm-0 died: out of memory".to_owned()));
             result.evidence = None;
         }
         result.answers = (arm != "no-offload").then(|| AnswerCount {
@@ -125,9 +124,9 @@ fn results(plan: &Plan) -> Results<'_> {
     results
 }
 
-fn told(plan: &Plan) -> BTreeMap<usize, Told> {
+fn told(plan: &Plan) -> BTreeMap<usize, CellNotes> {
     let left = |(index, cell): (usize, &weir_spec::plan::Cell)| {
-        let told = Told {
+        let told = CellNotes {
             started: vec!["vllm-0: version 0.32.0, 12800 KV tokens".to_owned()],
             prepared: vec!["all caches were seen empty".to_owned()],
             notes: vec!["A metric restarted".to_owned()],

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::accelerator::KernelFit;
 use weir_model::{
-    Accelerator, Bytes, CheckSetup, ModelShape, Nanos, OffloadReason, OverheadReason, Remedy, RoutingReason,
-    SignalKind, Signals, TokenShare, Verdict, VoidReason,
+    Accelerator, Bytes, CheckSetup, ModelShape, Nanos, OffloadReason, OverheadReason, Remedy,
+    RoutingReason, SignalKind, Signals, TokenShare, Verdict, VoidReason,
 };
 use weir_record::{CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures};
 use weir_report::results::{CellResult, Provenance, Results};

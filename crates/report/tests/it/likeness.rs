@@ -10,7 +10,7 @@ use weir_report::comparison::Comparison;
 use weir_report::explanation::{Scope, explain};
 use weir_report::likeness::judge;
 use weir_report::oracle;
-use weir_report::results::{CellResult, Provenance, Results};
+use weir_report::results::{AnswerCount, CellResult, Provenance, Results};
 use weir_report::tables::software_sentences;
 use weir_spec::Experiment;
 use weir_spec::likeness::against_plan;

@@ -101,7 +101,8 @@ fn failed_and_incomplete_repeats_are_not_compared() {
     for result in &mut results.cells {
         let cell = &plan.cells[result.cell];
         if cell.repeat > 0 {
-            result.record.status = weir_record::CellStatus::Failed(CellFailure::Error("died".to_owned()));
+            result.record.status =
+                weir_record::CellStatus::Failed(CellFailure::Error("died".to_owned()));
         } else if cell.arm == 2 {
             // Later turns quote other answers.
             result.answers =

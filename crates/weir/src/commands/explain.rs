@@ -6,7 +6,7 @@ use weir_deploy::{Count, Emptied, Emptiness, Started};
 use weir_lab::live::Journal;
 use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
-use weir_report::explanation::{Scope, Told, explain};
+use weir_report::explanation::{CellNotes, Scope, explain};
 use weir_report::results::Results;
 use weir_spec::Plan;
 use weir_spec::plan::Deployment;
@@ -65,7 +65,7 @@ fn check(
 
 /// What live cells left in `trial.json`. A journal that cannot be read is a note: the cells tell
 /// the rest without it.
-fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, Told> {
+fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, CellNotes> {
     let mut all = BTreeMap::new();
     if !results.plan.target.is_live() {
         return all;
@@ -77,15 +77,15 @@ fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, Told> {
         }
         let told = match Journal::read(&folder) {
             Ok(journal) => of_journal(&journal),
-            Err(error) => Told { notes: vec![error.to_string()], ..Told::default() },
+            Err(error) => CellNotes { notes: vec![error.to_string()], ..CellNotes::default() },
         };
         all.insert(result.cell, told);
     }
     all
 }
 
-fn of_journal(journal: &Journal) -> Told {
-    Told {
+fn of_journal(journal: &Journal) -> CellNotes {
+    CellNotes {
         started: journal.started.as_ref().map_or_else(Vec::new, started),
         prepared: prepared(&journal.caches),
         notes: journal.notes.clone(),

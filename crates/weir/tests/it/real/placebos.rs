@@ -55,7 +55,8 @@ fn stores_that_take_nothing_do_not_count_whatever_host_memory_serves() {
     let answer = measured(path);
     // What nobody can write to is found before there is a load.
     let status = json(&super::local::cell(path, "read-only").join("cell.json"))["status"].clone();
-    let why = status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    let why =
+        status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
     assert!(why.contains("none may be written"), "{why}");
     let seen = evidence(path, "full");
     assert!(seen["verdict"]["overhead-only"] == "nearer-tier", "{seen:#}");
@@ -82,7 +83,8 @@ fn a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms() {
     experiment(path, &format!("[{other}, {near}]"), PRESSED, REQUESTS);
     let answer = measured(path);
     let status = json(&super::local::cell(path, "other").join("cell.json"))["status"].clone();
-    let why = status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
+    let why =
+        status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
     assert!(why.contains("is redis") && why.contains("the arm says valkey"), "{why}");
     let nearer = ("{\"overhead-only\":\"nearer-tier\"}", "offload/nearer-served");
     assert_judged(path, "near", nearer, &answer);

@@ -1,10 +1,14 @@
 //! Signals of a group of repeats, by who saw them.
 
+mod tokens;
+
 use std::collections::BTreeMap;
 
 use weir_model::{Signal, SignalKind, Signals, TierKind};
 
 use crate::results::CellResult;
+
+pub(crate) use tokens::TokenSources;
 
 /// Two sources agree up to this: windows end a request apart.
 const AGREE: f64 = 0.05;
@@ -197,14 +201,15 @@ pub(super) mod tests {
                 verdict: Verdict::Effective,
                 predicted: false,
                 claims: Vec::new(),
-                explanation: String::new(),
+                reason: None,
+                other_half: None,
                 remedy: None,
                 notes: Vec::new(),
                 short_window: None,
             }),
             throughput_batches: Vec::new(),
             answers: None,
-            unlike: None,
+            unlike: Vec::new(),
             corrupt: None,
             inexact: Vec::new(),
         }

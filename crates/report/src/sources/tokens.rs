@@ -6,7 +6,7 @@
 
 use weir_model::{SignalKind, TierKind};
 
-use super::sources::{Seen, tier_name};
+use super::{Seen, tier_name};
 
 /// The split over tiers is taken where it adds up to what came from all of them, up to this share
 /// of the prompt tokens: less than a printed digit.
@@ -110,7 +110,7 @@ fn split(seen: &Seen, served: f64, prompt: f64) -> Vec<(&'static str, f64)> {
 mod tests {
     use weir_model::Signals;
 
-    use super::super::sources::tests::cell_with;
+    use super::super::tests::cell_with;
     use super::*;
 
     const ENGINE: &str = "vLLM's /metrics";

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::{Bytes, FactKind, FactSource, FactValue, RunningFacts};
+use weir_model::{Bytes, FactKind, FactSource, FactValue, Note, RunningFacts, TierNote};
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
@@ -140,7 +140,7 @@ pub struct RemoteStore {
     /// Whether all of its keys are the arm's, because nobody knows how they are named.
     whole: bool,
     /// What a measurement with it should know, one sentence each.
-    notes: Vec<String>,
+    notes: Vec<Note>,
     /// Where it was started for this cell; it ends with this.
     server: Option<StoreServer>,
 }
@@ -335,14 +335,15 @@ impl RemoteStore {
         if let Some(other) = report.servers.iter().find(|of| of.product != self.product) {
             return Err(self.failed(&other_product(other, self.product)));
         }
-        self.notes.extend(report.warnings());
+        let warnings = report.warnings().into_iter();
+        self.notes.extend(warnings.map(|text| TierNote::Warning(text).into()));
         let place = self.resp.place();
         match room(&report, wanted, block) {
             Room::Enough => {}
-            Room::Some { free, limit } => self.notes.push(format!(
-                "{place} has room for {free} of the {} that the arm may store: its limit is {limit}",
-                Bytes(wanted)
-            )),
+            Room::Some { free, limit } => {
+                let (wanted, limit) = (Bytes(wanted), limit.to_string());
+                self.notes.push(TierNote::StoreRoom { place, free, wanted, limit }.into());
+            }
             Room::None { free, limit } => {
                 return Err(self.failed(&format!(
                     "{place} has room for {free}, and one block has {}: its limit is {limit}; raise \
@@ -361,9 +362,10 @@ impl RemoteStore {
         let Some(owner) = keys.owner() else {
             // Nothing is written into it, not even a mark.
             let marked = self.resp.marked(Instant::now() + PATIENCE).ok().flatten();
-            self.notes.extend(marked.map(|mark| {
-                format!("{place} is used by another weir run now: {}", user_words(&mark))
-            }));
+            self.notes
+                .extend(marked.map(|mark| {
+                    Note::from(TierNote::StoreShared { place, by: user_words(&mark) })
+                }));
             return Ok(());
         };
         match StoreMark::set(&self.resp, owner) {
@@ -374,9 +376,10 @@ impl RemoteStore {
                      for its end, or name another store"
                 )));
             }
-            Marking::Refused(error) if error.is_of_writing() => self.notes.push(format!(
-                "{place} takes no mark, so another run would not see this one: {error}"
-            )),
+            Marking::Refused(error) if error.is_of_writing() => {
+                let (place, error) = (place.clone(), error.to_string());
+                self.notes.push(TierNote::StoreUnmarked { place, error }.into());
+            }
             Marking::Refused(error) => return Err(self.failed(&error)),
         }
         let report = self.report(Instant::now() + PATIENCE)?;
@@ -395,26 +398,20 @@ impl RemoteStore {
         let ours = ours + u64::from(self.mark.is_some());
         match report.keys().map(|all| all.saturating_sub(ours)) {
             Some(0) => {}
-            Some(others) => self
-                .notes
-                .push(format!("{place} holds {others} keys of others, which stay and take room")),
-            None => self.notes.push(format!(
-                "{place} does not count its keys at once (DBSIZE), so keys of others in it are not \
-                 known"
-            )),
+            keys => self.notes.push(TierNote::OtherKeys { place, keys }.into()),
         }
         Ok(())
     }
 
-    /// What a measurement with it should know, one sentence each.
-    pub(crate) fn notes(&self) -> &[String] {
+    /// What a measurement with it should know.
+    pub(crate) fn notes(&self) -> &[Note] {
         &self.notes
     }
 
     /// That another run took it over meanwhile.
-    pub fn taken(&self) -> Option<String> {
+    pub fn taken(&self) -> Option<Note> {
         let by = self.mark.as_ref()?.taken()?;
-        Some(format!("{} was taken over by another weir run ({by})", self.resp.place()))
+        Some(TierNote::StoreTaken { place: self.resp.place(), by }.into())
     }
 
     /// What its servers say of themselves.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir_http::Url;
+use weir_model::Note;
 use weir_observe::{Scraper, Selection};
 use weir_spec::plan::{
     Arm, Client, Deployment, EmulatedTarget, EndpointTarget, LocalTarget, Plan, Target,
@@ -172,7 +173,7 @@ impl Site {
     }
 
     /// What a measurement there should know of its tiers, one sentence each.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Note> {
         match &self.stands {
             Stands::Found(store) => store.iter().flat_map(|store| store.notes()).cloned().collect(),
             Stands::Emulated(emulated) => emulated.tiers().map_or_else(Vec::new, Tiers::notes),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_engine::{Mechanism, OffloadConfig};
-use weir_model::{Bytes, TierKind};
+use weir_model::{Bytes, Note, TierKind, TierNote};
 use weir_serve::mover::{BATCH, MoverConfig};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
 use weir_store::held::{HeldFolder, TIER};
@@ -34,7 +34,7 @@ pub struct Tiers {
     /// Where disk tiers are, removed with this.
     folder: Option<HeldFolder>,
     /// What figures of the local ones would not say by themselves, one sentence each.
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Tiers {
@@ -137,7 +137,8 @@ impl Tiers {
             wrong(problem, &remedy)
         })?;
         if replica == 0 {
-            self.notes.extend(disk.warnings().iter().cloned());
+            let warnings = disk.warnings().iter().cloned();
+            self.notes.extend(warnings.map(|text| TierNote::Warning(text).into()));
         }
         Ok(Arc::new(disk))
     }
@@ -161,7 +162,7 @@ impl Tiers {
     }
 
     /// What their figures would not say by themselves.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Note> {
         let of_store = self.remote.as_ref().map_or(&[][..], RemoteStore::notes);
         self.notes.iter().chain(of_store).cloned().collect()
     }

@@ -38,3 +38,4 @@ pub use run::{LoadReport, Sink, run};
 pub use text::tokenizer::TokenizerText;
 pub use text::{TextError, TextMaker};
 pub use weir_http::{TlsConfig, Url};
+pub use worker::GaveUp;

@@ -18,7 +18,7 @@ use crate::error::LoadError;
 use crate::exchange::Ended;
 use crate::feed::Feed;
 use crate::live::Live;
-use crate::worker::{CloseReason, Worker, WorkerReport};
+use crate::worker::{CloseReason, GaveUp, Worker, WorkerReport};
 
 /// Batches of up to 64 rows that wait to be taken. With 1,024 gaps each they take 32 MiB; a sink
 /// that is slower than that for long makes workers wait, which the certificate shows.
@@ -52,7 +52,7 @@ pub struct LoadReport {
     /// else to the end of the last row.
     pub window: (Nanos, Nanos),
     /// Why the load ended early, if everything failed.
-    pub gave_up: Option<String>,
+    pub gave_up: Option<GaveUp>,
     /// How the tokens of complete answers were counted.
     pub answers: AnswerFacts,
     pub certificate: Certificate,

@@ -65,13 +65,21 @@ pub(crate) enum CloseReason {
     Exhausted,
 }
 
+/// That so many requests in a row failed that no more were sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GaveUp {
+    pub requests: u32,
+    /// Why the last of them did.
+    pub last: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) counters: WorkerCounters,
     pub(crate) issued: u64,
     pub(crate) unfinished: u64,
     pub(crate) closed: CloseReason,
-    pub(crate) gave_up: Option<String>,
+    pub(crate) gave_up: Option<GaveUp>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "settings of the load, each by itself")]
@@ -129,7 +137,7 @@ pub(crate) struct Worker<'a> {
     closed_at: Nanos,
     failures_in_a_row: u32,
     last_failure: String,
-    gave_up: Option<String>,
+    gave_up: Option<GaveUp>,
     unfinished: u64,
     busy_seen: (Nanos, Nanos),
 }
@@ -476,8 +484,8 @@ impl<'a> Worker<'a> {
         if self.closed.is_none() {
             self.demand.ended(exchange.due.slot, request.turn, at);
             if self.failures_in_a_row >= FAILURES_TO_GIVE_UP {
-                let (count, last) = (self.failures_in_a_row, &self.last_failure);
-                self.gave_up = Some(format!("{count} requests in a row failed, the last: {last}"));
+                let (requests, last) = (self.failures_in_a_row, self.last_failure.clone());
+                self.gave_up = Some(GaveUp { requests, last });
                 self.close(CloseReason::CutOff(self.now));
             }
         }

@@ -27,9 +27,10 @@ pub use accelerator::{Accelerator, KernelFit};
 pub use answers::AnswerFacts;
 pub use certificate::{Certificate, Lateness, Refusal, Spread};
 pub use evidence::{
-    CellFailure, CheckSetup, Claim, Claimed, CountedTokens, FailureCause, FailureReason,
-    FarthestTier, Inaction, LostKeys, MakeAlike, OffloadReason, Reason, Remedy, RoutingReason,
-    RowContradiction, STALLED_SHARE, ServedTokens, Silence, Stalled, TokenShare, Unfit, Unseen,
+    CacheNote, CellFailure, CheckSetup, Claim, Claimed, CountedTokens, FailureCause, FailureReason,
+    FarthestTier, Inaction, LoadNote, LostKeys, MakeAlike, Note, OffloadReason, Reason, Remedy,
+    RoutingReason, RowContradiction, STALLED_SHARE, ServedTokens, Silence, Stalled, TierNote,
+    TokenShare, Unfit, Unseen,
 };
 pub use fact::{
     ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactSource, FactValue,

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Share of the loaded bytes that a device must have given for a figure to be called cold.
 pub const COLD_SHARE: f64 = 0.9;
@@ -25,7 +25,7 @@ pub enum HeldIn {
 }
 
 /// Where the loads of a tier came from.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "kebab-case")]
 pub enum LoadedFrom {
     /// Memory: the tier's own, or a file system's that is in memory.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weir_model::{
-    AnswerFacts, CellFailure, Certificate, Claim, FactDifference, FailureCause, Nanos, Reason,
-    Remedy, RunningFacts, Signals, Verdict,
+    AnswerFacts, CellFailure, Certificate, Claim, FactDifference, FailureCause, Nanos, Note,
+    Reason, Remedy, RunningFacts, Signals, Verdict,
 };
 
 /// A distribution in one unit, from exact quantiles (type 7). Without values everything else is
@@ -185,9 +185,9 @@ pub struct Evidence {
     /// What to change; nothing where the verdict asks for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
-    /// What could not be done or seen, a sentence each without a full stop.
+    /// What could not be done or seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// That the window is short against the requests in it, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_window: Option<ShortWindow>,

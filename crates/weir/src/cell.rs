@@ -1,7 +1,7 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{
-    AnswerFacts, CellFailure, Certificate, FactDifference, FailureCause, FailureReason,
+    AnswerFacts, CellFailure, Certificate, FactDifference, FailureReason, LoadNote, Note,
     RunningFacts, SignalKind, Signals, Verdict,
 };
 use weir_record::{
@@ -32,8 +32,8 @@ pub(crate) struct Ran {
     pub(crate) answers: Option<AnswerFacts>,
     /// What the load generator says of itself; live targets.
     pub(crate) certificate: Option<Certificate>,
-    /// What could not be done or seen, one sentence each.
-    pub(crate) notes: Vec<String>,
+    /// What could not be done or seen.
+    pub(crate) notes: Vec<Note>,
     /// That the window is short against the requests in it, where it is.
     pub(crate) short_window: Option<ShortWindow>,
     /// A line of a start-up log that says that the mechanism will not act.
@@ -186,10 +186,8 @@ fn evidence(
     };
     let mut notes = ran.notes.clone();
     if *status == CellStatus::Complete {
-        let failed = |FailureCause { cause, requests }: &FailureCause| {
-            format!("{requests} requests failed: {cause}")
-        };
-        notes.extend(figures.failures.iter().map(failed));
+        let failed = figures.failures.iter().cloned();
+        notes.extend(failed.map(|failed| LoadNote::Failed(failed).into()));
     }
     Evidence {
         signals: ran.signals.clone(),

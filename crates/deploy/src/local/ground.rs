@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use weir_model::{Bytes, TierKind};
+use weir_model::{Bytes, Note, TierKind, TierNote};
 use weir_spec::plan::Arm;
 use weir_store::DiskFolder;
 use weir_store::slab::machine_memory;
 
 use crate::error::DeployError;
 
-/// What figures of the disk would not say, one sentence each. Refuses a folder without room for one
+/// What figures of the disk would not say. Refuses a folder without room for one
 /// chunk.
-pub(super) fn notes(folder: &Path, arm: &Arm) -> Result<Vec<String>, DeployError> {
+pub(super) fn notes(folder: &Path, arm: &Arm) -> Result<Vec<Note>, DeployError> {
     let Some(offload) = &arm.offload else { return Ok(Vec::new()) };
     let disk = offload.tiers.iter().find(|tier| tier.kind == TierKind::Disk);
     let Some(planned) = disk.map(|tier| tier.capacity) else { return Ok(Vec::new()) };
@@ -32,21 +32,18 @@ fn no_room(folder: &Path, free: Bytes, chunk: Bytes) -> String {
     format!("{} has {free} free, and one chunk has {chunk}", folder.display())
 }
 
-fn worth_knowing(folder: &Path, found: DiskFolder, planned: Bytes) -> Vec<String> {
-    let place = folder.display();
+fn worth_knowing(folder: &Path, found: DiskFolder, planned: Bytes) -> Vec<Note> {
+    let folder = folder.display().to_string();
     let (free, in_memory) = (found.free, found.in_memory);
-    let mut notes: Vec<String> = found.warning.into_iter().collect();
+    let mut notes: Vec<TierNote> = found.warning.map(TierNote::Warning).into_iter().collect();
     if free < planned {
-        notes.push(format!("{place} has {free} free, and the arm may store {planned} there"));
+        notes.push(TierNote::DiskRoom { folder: folder.clone(), free, planned });
     }
     // vLLM's and LMCache's file tiers read and write through the kernel.
     if let Some(memory) = machine_memory().filter(|memory| !in_memory && *memory >= planned) {
-        notes.push(format!(
-            "{place}: the page cache has room for all of it ({memory} of memory are free), so reads \
-             may not reach the disk"
-        ));
+        notes.push(TierNote::PageCache { folder, memory });
     }
-    notes
+    notes.into_iter().map(Note::from).collect()
 }
 
 #[cfg(test)]
@@ -57,7 +54,7 @@ mod tests {
 
     const TOKEN: u64 = 4096;
 
-    fn notes_of(folder: &Path, bytes: &str, token: u64) -> Result<Vec<String>, DeployError> {
+    fn notes_of(folder: &Path, bytes: &str, token: u64) -> Result<Vec<Note>, DeployError> {
         let text = format!(
             "name: ground\ntarget: local\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: \
              {{kv_tokens: 4096, block_size: 32, max_model_len: 2048}}\narms: [{{preset: \
@@ -79,18 +76,24 @@ mod tests {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let notes = notes_of(folder.path(), "1MiB", TOKEN).unwrap();
         assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(notes[0].contains("tmpfs"), "{notes:?}");
+        let Note::Tier(TierNote::Warning(text)) = &notes[0] else { panic!("{notes:?}") };
+        assert!(text.contains("tmpfs"), "{text}");
     }
 
     #[test]
     fn a_disk_of_which_the_kernel_can_keep_all_is_noted() {
         // The folder of the build: temporary files may be in memory.
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let said = |bytes| notes_of(folder.path(), bytes, TOKEN).unwrap().join("\n");
-        assert!(said("1MiB").contains("page cache"));
-        let large = said("900TiB");
-        assert!(large.contains("free, and the arm may store 900 TiB"), "{large}");
-        assert!(!large.contains("page cache"), "{large}");
+        let notes = |bytes| notes_of(folder.path(), bytes, TOKEN).unwrap();
+        let is_cached = |note: &Note| matches!(note, Note::Tier(TierNote::PageCache { .. }));
+        assert!(notes("1MiB").iter().any(is_cached));
+        let large = notes("900TiB");
+        let short = |note: &Note| match note {
+            Note::Tier(TierNote::DiskRoom { planned, .. }) => planned.0 == 900 << 40,
+            _ => false,
+        };
+        assert!(large.iter().any(short), "{large:?}");
+        assert!(!large.iter().any(is_cached), "{large:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
-use weir_model::RunningFacts;
+use weir_model::{Note, RunningFacts};
 use weir_spec::plan::{Arm, Deployment, LocalTarget, lmcache_ranks};
 use weir_store::Layout;
 
@@ -87,7 +87,7 @@ pub struct Local {
     logs: PathBuf,
     disk: Option<PathBuf>,
     /// What a measurement should know of the disk, one sentence each.
-    disk_notes: Vec<String>,
+    disk_notes: Vec<Note>,
     started: Started,
     /// What the logs of the starts say.
     said: RunningFacts,
@@ -157,7 +157,7 @@ impl Local {
     }
 
     /// What a measurement should know of disk and store, one sentence each.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Note> {
         let of_store = self.store.as_ref().map_or(&[][..], RemoteStore::notes);
         self.disk_notes.iter().chain(of_store).cloned().collect()
     }

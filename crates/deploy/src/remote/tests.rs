@@ -128,7 +128,9 @@ fn a_run_removes_only_keys_with_its_own_name() {
     client.set_all(&own);
     let store = open(&at(&server), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
     assert!(client.has(MARK_KEY));
-    assert!(store.notes().iter().any(|note| note.contains("9 keys of others")));
+    let is_counted =
+        |note: &Note| matches!(note, Note::Tier(TierNote::OtherKeys { keys: Some(9), .. }));
+    assert!(store.notes().iter().any(is_counted), "{:?}", store.notes());
     assert_eq!(store.counts(soon()).unwrap().keys, Some(3));
     store.empty(soon()).unwrap();
     assert!(own.iter().all(|key| !client.has(key)));
@@ -185,7 +187,11 @@ fn a_deployments_store_is_only_looked_at() {
     let mark = StoreMark::set(&store.resp, &run);
     assert!(matches!(mark, Marking::Set(_)));
     let second = RemoteStore::of_endpoint(&arm, config, CHUNK).unwrap();
-    assert!(second.notes().iter().any(|note| note.contains("run there, process")));
+    let shared = |note: &Note| match note {
+        Note::Tier(TierNote::StoreShared { by, .. }) => by.contains("run there, process"),
+        _ => false,
+    };
+    assert!(second.notes().iter().any(shared), "{:?}", second.notes());
 }
 
 #[test]
@@ -258,9 +264,17 @@ fn a_store_with_too_little_room_is_noted_and_one_without_any_refused() {
         let store = format!("{{address: 'redis://{}', bytes: 64MiB}}", server.endpoint());
         open(&arm("lmcache-redis", &store), Some(run.cache_salt()), Keys::Run(&run))
     };
-    let notes = open(&small).unwrap().notes().join("\n");
-    assert!(notes.contains("of the 64 MiB that the arm may store"), "{notes}");
-    assert!(notes.contains("it evicts nothing"), "{notes}");
+    let opened = open(&small).unwrap();
+    let (notes, wanted) = (opened.notes(), Bytes(64 << 20));
+    let room = |note: &Note| match note {
+        Note::Tier(TierNote::StoreRoom { wanted: of, .. }) => *of == wanted,
+        _ => false,
+    };
+    let evicts = |note: &Note| match note {
+        Note::Tier(TierNote::Warning(text)) => text.contains("it evicts nothing"),
+        _ => false,
+    };
+    assert!(notes.iter().any(room) && notes.iter().any(evicts), "{notes:?}");
     let tiny = store(Product::Redis, limited(1, "noeviction")).unwrap();
     let refused = open(&tiny).unwrap_err();
     assert!(refused.contains("one block has 1 MiB") && refused.contains("raise it"), "{refused}");
@@ -274,7 +288,11 @@ fn a_replica_takes_no_mark_and_says_so() {
     Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
     let run = owner("mine");
     let store = open(&at(&replica), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
-    assert!(store.notes().iter().any(|note| note.contains("READONLY")), "{:?}", store.notes());
+    let unmarked = |note: &Note| match note {
+        Note::Tier(TierNote::StoreUnmarked { error, .. }) => error.contains("READONLY"),
+        _ => false,
+    };
+    assert!(store.notes().iter().any(unmarked), "{:?}", store.notes());
 }
 
 #[test]
@@ -349,8 +367,14 @@ fn keys_of_a_kvrocks_are_counted_and_removed() {
         assert!(others().iter().all(|key| client.has(key)), "{release:?}");
         assert_eq!(store.counts(soon()).unwrap().keys, Some(0), "{release:?}");
         // It is another's store, whose other keys it does not count.
-        let notes = store.notes().join("\n");
-        assert!(notes.contains("does not count its keys") && notes.contains("TTL"), "{notes}");
+        let notes = store.notes();
+        let uncounted =
+            |note: &Note| matches!(note, Note::Tier(TierNote::OtherKeys { keys: None, .. }));
+        let expires = |note: &Note| match note {
+            Note::Tier(TierNote::Warning(text)) => text.contains("TTL"),
+            _ => false,
+        };
+        assert!(notes.iter().any(uncounted) && notes.iter().any(expires), "{notes:?}");
         let used = store.counts(soon()).unwrap();
         assert_eq!(used.used_fields, ["used_db_size", "all_mem_tables"]);
         assert!(used.used_bytes.unwrap() > 3000, "{used:?}");

@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use weir_deploy::{Count, Emptied, Emptiness, Endpoint, Flush, Site};
+use weir_model::{CacheNote, LoadNote, Note};
 use weir_observe::Clock;
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Deployment, Level};
@@ -34,7 +35,7 @@ const LONG: u32 = 1024;
 pub(crate) struct Caches {
     pub(crate) emptied: Vec<Emptied>,
     /// What could not be done, one sentence each.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Tokens of the prompts asked before the load.
@@ -123,35 +124,27 @@ pub(crate) fn empty(
 }
 
 /// What a reader must know of an endpoint that is not known to be empty.
-fn note(place: &str, known: Emptiness) -> Option<String> {
-    match known {
-        Emptiness::Counted(Count::Served { asked, served }) if served > 0 => Some(format!(
-            "{place} said that it emptied its caches, and then served {served} of {asked} tokens \
-             that it had before: what earlier loads left can serve the cell"
-        )),
-        Emptiness::Counted(_) => None,
-        Emptiness::Answered => Some(format!(
-            "{place} said that it emptied its caches; it tells nothing of cache hits, so that is \
-             unverified"
-        )),
-        Emptiness::Unknown => Some(format!(
-            "{place} has no request to empty its prefix cache (vLLM has one where \
-             VLLM_SERVER_DEV_MODE=1): what it held before the cell can serve prompts that were \
-             asked before"
-        )),
-    }
+fn note(place: &str, known: Emptiness) -> Option<Note> {
+    let place = place.to_owned();
+    let note = match known {
+        Emptiness::Counted(Count::Served { asked, served }) if served > 0 => {
+            CacheNote::NotEmptied { place, asked, served }
+        }
+        Emptiness::Counted(_) => return None,
+        Emptiness::Answered => CacheNote::Unverified { place },
+        Emptiness::Unknown => CacheNote::CannotBeEmptied { place },
+    };
+    Some(note.into())
 }
 
 /// What a reader must know of a store behind an endpoint, which nobody empties.
-fn of_store(place: &str, known: Emptiness) -> Option<String> {
-    let begins = match known {
+fn of_store(place: &str, known: Emptiness) -> Option<Note> {
+    let keys = match known {
         Emptiness::Counted(Count::Keys(0)) => return None,
-        Emptiness::Counted(Count::Keys(keys)) => {
-            format!("{place} held {keys} keys before the load")
-        }
-        _ => format!("{place} is not known to be empty before the load"),
+        Emptiness::Counted(Count::Keys(keys)) => Some(keys),
+        _ => None,
     };
-    Some(format!("{begins}: what others or an earlier load left there can serve the cell"))
+    Some(CacheNote::StoreHeld { place: place.to_owned(), keys }.into())
 }
 
 /// Empties an endpoint, and asks it for what it held.
@@ -238,13 +231,12 @@ fn wait_flushed(
 }
 
 /// What engines serve besides, as far as they say.
-fn others(site: &Site) -> Vec<String> {
+fn others(site: &Site) -> Vec<Note> {
     let clock = Clock::anchored();
     let busy = site.metrics().iter().filter(|url| {
         let Ok(snapshot) = site.scraper(url).scrape(&clock, SCRAPE_BUDGET) else { return false };
         let requests = [RUNNING, WAITING].map(|name| snapshot.gauge_sum(name, &[]));
         requests.iter().flatten().any(|requests| *requests > 0.0)
     });
-    let note = |url| format!("{url} serves other requests, which are measured with the cell's");
-    busy.map(note).collect()
+    busy.map(|url| LoadNote::OthersServed { url: url.to_string() }.into()).collect()
 }

@@ -1,10 +1,8 @@
 //! What is compared to find out whether a cell shows its own arm, and what it says.
 
 use serde::{Deserialize, Serialize};
-use weir_model::{CountedTokens, LostKeys, ServedTokens, Stalled, Unfit};
+use weir_model::{CountedTokens, LostKeys, Note, ServedTokens, Stalled, TierNote, Unfit};
 use weir_spec::plan::ArmRole;
-
-use crate::live::lost;
 
 /// What was compared. A comparison that could not be made is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +40,15 @@ impl Checks {
         foreign.or(beyond).or(warm).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
     }
 
-    /// What a reader must know besides, one sentence each.
-    pub(crate) fn notes(&self, role: ArmRole, same_prompts: bool) -> Vec<String> {
+    /// What a reader must know besides.
+    pub(crate) fn notes(&self, role: ArmRole, same_prompts: bool) -> Vec<Note> {
         let reason = self.unfit(role, same_prompts);
         let others = [self.foreign(), self.beyond(), self.lost()].into_iter().flatten();
         let untold = others.filter(|of| role == ArmRole::AsDeployed && reason.as_ref() != Some(of));
-        let stalls = self.stalls.iter().map(ToString::to_string);
-        let expired = self.lost.as_ref().and_then(lost::note);
-        stalls.chain(expired).chain(untold.map(|of| of.to_string())).collect()
+        let stalls = self.stalls.iter().cloned().map(Note::Stalled);
+        let expired = self.lost.map(|lost| lost.expired).filter(|keys| *keys > 0);
+        let expired = expired.map(|keys| TierNote::KeysExpired { keys }.into());
+        stalls.chain(expired).chain(untold.map(Note::Unfit)).collect()
     }
 
     fn foreign(&self) -> Option<Unfit> {
@@ -81,7 +80,7 @@ mod tests {
         let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), ..Checks::default() };
         let unfit = checks.unfit(ArmRole::Treatment, false);
         assert_eq!(unfit, Some(Unfit::ForeignTokens(FOREIGN)));
-        assert_eq!(checks.notes(ArmRole::Treatment, false), [""; 0]);
+        assert_eq!(checks.notes(ArmRole::Treatment, false), []);
         let missing = CountedTokens { counted: 6, ..FOREIGN };
         let unfit = Checks { counted: Some(missing), ..checks.clone() };
         let unfit = unfit.unfit(ArmRole::Control, false);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use weir_deploy::{DeployError, Endpoint, FirstRequestError, Site, UNANSWERED};
 use weir_load::{LimitField, LoadConfig, PromptForm, unmeasured_body};
+use weir_model::{LoadNote, Note};
 
 use crate::live::error::LiveError;
 
@@ -40,7 +41,7 @@ pub(crate) struct FirstRequests<'a> {
     pub(crate) stopped: &'a dyn Fn() -> bool,
     config: LoadConfig,
     vocabulary: Vocabulary,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl<'a> FirstRequests<'a> {
@@ -55,7 +56,7 @@ impl<'a> FirstRequests<'a> {
 
     /// How the measured requests are to be made, and what is asked otherwise than planned, one
     /// sentence each.
-    pub(crate) fn into_config(self) -> (LoadConfig, Vec<String>) {
+    pub(crate) fn into_config(self) -> (LoadConfig, Vec<Note>) {
         (self.config, self.notes)
     }
 
@@ -85,10 +86,8 @@ impl<'a> FirstRequests<'a> {
                 Err(FirstRequestError::Other(error)) => return Err(error.into()),
                 Err(FirstRequestError::Refused { said, .. }) if self.wants_other(&said) => {
                     self.config.limit_field = LimitField::MaxCompletionTokens;
-                    self.notes.push(format!(
-                        "{} refuses max_tokens: max_completion_tokens is sent instead",
-                        endpoint.url()
-                    ));
+                    let url = endpoint.url().to_string();
+                    self.notes.push(LoadNote::OtherLimitField { url }.into());
                 }
                 Err(FirstRequestError::Refused { url, status, said }) => {
                     let Some(most) = self.guessed_ids() else {
@@ -100,12 +99,12 @@ impl<'a> FirstRequests<'a> {
                         .into());
                     };
                     self.config.prompts = PromptForm::TokenIds { vocabulary: EVERYWHERE };
-                    self.notes.push(format!(
-                        "{} refuses token id {}: ids below {EVERYWHERE} are sent (--vocabulary \
-                         says how many it has)",
-                        endpoint.url(),
-                        most - 1
-                    ));
+                    let note = LoadNote::SmallerVocabulary {
+                        url: endpoint.url().to_string(),
+                        refused: most - 1,
+                        sent_below: EVERYWHERE,
+                    };
+                    self.notes.push(note.into());
                 }
             }
         }

@@ -1,16 +1,16 @@
-//! `outcome.json`: what was done in a live cell besides asking, beside its tables.
+//! `trial.json`: what was done in a live cell besides asking, beside its tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weir_deploy::{Emptied, Started};
-use weir_model::Nanos;
+use weir_model::{Nanos, Note};
 
 use crate::live::checks::Checks;
 
 /// The file's name in a cell's folder.
-const FILE: &str = "outcome.json";
+const FILE: &str = "trial.json";
 
 /// A journal that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub struct JournalError {
 }
 
 /// What was done in a live cell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
     /// When the load began, Unix time: the rows' times count from here.
@@ -41,8 +41,8 @@ pub struct Journal {
     /// What was compared to find out whether the cell shows its own arm.
     #[serde(default)]
     pub checks: Checks,
-    /// What could not be done or seen, one sentence each.
-    pub notes: Vec<String>,
+    /// What could not be done or seen.
+    pub notes: Vec<Note>,
 }
 
 impl Journal {

@@ -27,8 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use weir_deploy::{Place, Presence, RemoteStore, Site, TierReaders, Tiers};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{
-    CountedTokens, FactDifference, Nanos, RunningFacts, SignalKind, SignalSource, Signals, Stalled,
-    TierKind, Unfit, Window,
+    CountedTokens, FactDifference, LoadNote, Nanos, Note, RunningFacts, SignalKind, SignalSource,
+    Signals, Stalled, TierKind, Unfit, Window,
 };
 use weir_observe::signals::{
     AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
@@ -80,8 +80,8 @@ pub struct LiveOutcome {
     pub skipped: u64,
     /// Requests of a trace that were cut to fit it.
     pub truncated: u64,
-    /// What could not be done or seen, one sentence each.
-    pub notes: Vec<String>,
+    /// What could not be done or seen.
+    pub notes: Vec<Note>,
     /// That the window is short against the requests in it, where it is.
     pub short_window: Option<ShortWindow>,
     /// From when on the load was steady, since its start; nothing where it never was.
@@ -194,8 +194,8 @@ struct Measurement<'a> {
 struct Offered {
     report: LoadReport,
     counters: WindowCounters,
-    /// Runs of Weir beside this one, one sentence each.
-    others: Vec<String>,
+    /// Runs of Weir beside this one.
+    others: Vec<Note>,
 }
 
 impl Measurement<'_> {
@@ -212,7 +212,7 @@ impl Measurement<'_> {
         config: &LoadConfig,
         writer: &mut CellWriter,
         live: &Live,
-        mut notes: Vec<String>,
+        mut notes: Vec<Note>,
         phase: &mut dyn FnMut(Phase),
     ) -> Result<LiveOutcome, LiveError> {
         let source = self.deployment.open_source(self.level(), self.cell.seed)?;
@@ -296,16 +296,21 @@ impl Measurement<'_> {
         Ok(sources)
     }
 
-    /// What was seen besides while the load ran, one sentence each.
+    /// What was seen besides while the load ran.
     fn remarks(
         &self,
-        others: Vec<String>,
+        others: Vec<Note>,
         report: &LoadReport,
         counters: &WindowCounters,
-    ) -> Vec<String> {
+    ) -> Vec<Note> {
         let store = self.site.store();
-        let of_store = [store.and_then(RemoteStore::problem), store.and_then(RemoteStore::taken)];
-        let of_load = report.gave_up.iter().chain(&counters.notes).cloned();
+        let problem = store.and_then(RemoteStore::problem).map(Note::Error);
+        let of_store = [problem, store.and_then(RemoteStore::taken)];
+        let gave_up = report
+            .gave_up
+            .as_ref()
+            .map(|of| LoadNote::GaveUp { requests: of.requests, last: of.last.clone() }.into());
+        let of_load = gave_up.into_iter().chain(counters.notes.iter().cloned());
         others.into_iter().chain(of_load).chain(of_store.into_iter().flatten()).collect()
     }
 
@@ -444,12 +449,7 @@ impl Measurement<'_> {
     }
 
     /// What the engines' KV events say.
-    fn add_events(
-        &self,
-        counters: &WindowCounters,
-        signals: &mut Signals,
-        notes: &mut Vec<String>,
-    ) {
+    fn add_events(&self, counters: &WindowCounters, signals: &mut Signals, notes: &mut Vec<Note>) {
         let Some((before, after)) = &counters.events else { return };
         let engine = self.deployment.engine_of(self.arm());
         let block = u64::from(engine.block_size) * engine.kv_bytes_per_token;
@@ -457,7 +457,7 @@ impl Measurement<'_> {
         let chunk = offload.map_or(block, |offload| offload.chunk_bytes.kept);
         let promotes = offload.is_some_and(|offload| offload.tiers.len() > 1);
         let bytes = EventBytes { block, chunk, promotes };
-        notes.extend(add_kv_events((before, after), bytes, signals));
+        notes.extend(add_kv_events((before, after), bytes, signals).map(Note::from));
     }
 
     /// The signals of the window, with the prompt tokens that the engines counted.
@@ -465,7 +465,7 @@ impl Measurement<'_> {
         &self,
         counters: &WindowCounters,
         asked: &AskedLoad,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Note>,
     ) -> (Signals, Option<f64>) {
         let mut signals = Signals::default();
         let differences = counters.differences(notes);
@@ -487,7 +487,7 @@ impl Measurement<'_> {
         self.add_local(counters, &mut signals);
         self.add_events(counters, &mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
-        notes.extend(gaps.iter().map(ToString::to_string));
+        notes.extend(gaps.iter().map(|gap| Note::Error(gap.to_string())));
         add_client(asked, self.arm().is_gpu_only(), &mut signals);
         if signals.get(SignalKind::Replicas).is_none() {
             let replicas = self.site.endpoints().len() as f64;
@@ -527,16 +527,11 @@ fn record_series(
     Ok(())
 }
 
-fn steady_note(steady_from: Option<Nanos>, (start, end): (Nanos, Nanos)) -> Option<String> {
-    match steady_from {
-        Some(from) if from <= start => None,
-        Some(from) => Some(format!(
-            "The load was not steady before {from}, and the window begins at {start}: raise \
-             load.warmup to that"
-        )),
-        None => Some(format!(
-            "The load was not steady in its {}: lengthen load.warmup and load.duration",
-            end.saturating_sub(start)
-        )),
-    }
+fn steady_note(steady_from: Option<Nanos>, (start, end): (Nanos, Nanos)) -> Option<Note> {
+    let note = match steady_from {
+        Some(from) if from <= start => return None,
+        Some(from) => LoadNote::SteadyLate { from, window_start: start },
+        None => LoadNote::NeverSteady { window: end.saturating_sub(start) },
+    };
+    Some(note.into())
 }

@@ -6,27 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir_deploy::other_runs;
+use weir_model::Note;
 
 /// Pause between two looks, in naps.
 const NAPS: u32 = 20;
 /// How late the end of a load is noticed.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Looks until the load is over; one sentence for each process that was there.
-pub(crate) fn watch(over: &AtomicBool) -> Vec<String> {
+/// Looks until the load is over; a note for each process that was there.
+pub(crate) fn watch(over: &AtomicBool) -> Vec<Note> {
     let mut seen = BTreeSet::new();
     loop {
         seen.extend(other_runs());
         for _ in 0..NAPS {
             if over.load(Ordering::Acquire) {
                 seen.extend(other_runs());
-                return seen.into_iter().map(note).collect();
+                return seen.into_iter().map(|pid| Note::OtherRun { pid }).collect();
             }
             std::thread::sleep(NAP);
         }
     }
-}
-
-fn note(pid: u32) -> String {
-    format!("another weir run (process {pid}) ran on this machine during this cell")
 }

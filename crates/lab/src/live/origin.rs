@@ -2,21 +2,21 @@
 
 use weir_deploy::TierReaders;
 use weir_model::{
-    Bytes, COLD_SHARE, HeldIn, LoadedFrom, SignalKind, SignalSource, Signals, TierKind,
+    Bytes, HeldIn, LoadedFrom, Note, SignalKind, SignalSource, Signals, TierKind, TierNote,
 };
 use weir_observe::signals::StoredChunk;
 
 const COUNTER: &str = "read_bytes of /proc/PID/io";
 
 /// Adds what was read from devices for a tier, in the model's bytes, where the kernel counts it.
-/// What a reader of it must know, in a sentence: an arm that names a disk and was served by memory
+/// What a reader of it must know: an arm that names a disk and was served by memory
 /// shows memory.
 pub(crate) fn add(
     readers: &TierReaders,
     read: Option<Bytes>,
     chunk: StoredChunk,
     signals: &mut Signals,
-) -> Option<String> {
+) -> Option<Note> {
     let counted = read.filter(|_| readers.held == HeldIn::Device);
     let scale = chunk.model_bytes as f64 / chunk.moved_bytes.max(1) as f64;
     if let Some(read) = counted {
@@ -27,22 +27,16 @@ pub(crate) fn add(
     let tokens = signals.get(SignalKind::hits_of(readers.tier)).filter(|tokens| *tokens > 0.0)?;
     let loaded = tokens / f64::from(chunk.tokens.max(1)) * chunk.moved_bytes as f64;
     let from = LoadedFrom::of(readers.held, counted.map(|read| read.0 as f64 / loaded));
-    let name = match readers.tier {
-        TierKind::Remote => readers.who.as_str(),
-        _ => "the disk",
-    };
-    match from {
+    let store = (readers.tier == TierKind::Remote).then(|| readers.who.clone());
+    let note = match (from, store) {
         // Of a disk's folder it is said before the load.
-        LoadedFrom::Memory if readers.tier == TierKind::Remote => {
-            Some(format!("{name} keeps its files in memory: what it served came from no device"))
+        (LoadedFrom::Memory, Some(who)) => TierNote::StoreInMemory { who },
+        (LoadedFrom::PageCache | LoadedFrom::Device { .. }, who) if !from.is_cold() => {
+            TierNote::WarmLoads { who, from }
         }
-        LoadedFrom::PageCache | LoadedFrom::Device { .. } if !from.is_cold() => Some(format!(
-            "what {name} served came from: {from}; a device has to give {:.0} % before figures are \
-             those of a disk (a larger working set, or less memory for the page cache)",
-            100.0 * COLD_SHARE
-        )),
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(note.into())
 }
 
 #[cfg(test)]
@@ -54,7 +48,7 @@ mod tests {
         StoredChunk { tokens: 16, model_bytes: 1 << 20, moved_bytes: 1 << 16 };
 
     /// Ten chunks were served, and so many bytes were read from the device.
-    fn told(held: HeldIn, read: Option<u64>) -> (Option<f64>, Option<String>) {
+    fn told(held: HeldIn, read: Option<u64>) -> (Option<f64>, Option<Note>) {
         let readers =
             TierReaders { tier: TierKind::Disk, held, processes: vec![1], who: "weir".to_owned() };
         let mut signals = Signals::default();
@@ -67,10 +61,11 @@ mod tests {
     fn a_disk_that_was_served_by_memory_is_told() {
         let (read, note) = told(HeldIn::Device, Some(0));
         assert_eq!(read, Some(0.0));
-        assert!(note.unwrap().starts_with("what the disk served came from: page cache 100 %"));
+        let warm = |from| Some(TierNote::WarmLoads { who: None, from }.into());
+        assert_eq!(note, warm(LoadedFrom::PageCache));
         let (read, note) = told(HeldIn::Device, Some(5 << 16));
         assert_eq!(read, Some((5u64 << 20) as f64), "in the model's bytes");
-        assert!(note.unwrap().contains("device 50 %"));
+        assert_eq!(note, warm(LoadedFrom::Device { percent: 50.0 }));
         assert_eq!(told(HeldIn::Device, Some(9 << 16)), (Some((9u64 << 20) as f64), None));
         assert_eq!(told(HeldIn::Memory, Some(0)), (None, None), "its folder was told to be so");
         // What is not counted is not nothing.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_deploy::{Local, RemoteStore, TierReaders};
 use weir_load::Live;
-use weir_model::{Bytes, Nanos, Window};
+use weir_model::{Bytes, Nanos, Note, Window};
 use weir_observe::signals::StoreCounts;
 use weir_observe::{
     Clock, Difference, HostProbe, HostUse, KvEventCounts, KvEventWatch, Scraper, Snapshot,
@@ -37,7 +37,7 @@ pub(crate) struct WindowCounters {
     /// is not known.
     pub(crate) device_read: Option<Bytes>,
     /// What went wrong, one line each.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Whom the edges are asked of.
@@ -96,12 +96,12 @@ impl WindowCounters {
     }
 
     /// The differences over the window.
-    pub(crate) fn differences(&self, notes: &mut Vec<String>) -> Vec<Difference<'_>> {
+    pub(crate) fn differences(&self, notes: &mut Vec<Note>) -> Vec<Difference<'_>> {
         let mut differences = Vec::new();
         for (before, after) in &self.pairs {
             match Difference::new(before, after) {
                 Ok(difference) => differences.push(difference),
-                Err(gap) => notes.push(gap.to_string()),
+                Err(gap) => notes.push(Note::Error(gap.to_string())),
             }
         }
         differences
@@ -134,7 +134,7 @@ fn wait(live: &Live, over: &AtomicBool, until: Option<Nanos>) {
     }
 }
 
-fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<String>) -> Vec<Option<Snapshot>> {
+fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<Note>) -> Vec<Option<Snapshot>> {
     let take = |scraper: &Scraper| match scraper.scrape(clock, BUDGET) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {
@@ -145,7 +145,7 @@ fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<String>) -> Vec<O
     scrapers.iter().map(take).collect()
 }
 
-fn ask(store: Option<&RemoteStore>, notes: &mut Vec<String>) -> Option<StoreCounts> {
+fn ask(store: Option<&RemoteStore>, notes: &mut Vec<Note>) -> Option<StoreCounts> {
     match store?.counts(std::time::Instant::now() + BUDGET) {
         Ok(counts) => Some(counts),
         Err(error) => {
@@ -156,8 +156,8 @@ fn ask(store: Option<&RemoteStore>, notes: &mut Vec<String>) -> Option<StoreCoun
 }
 
 /// Notes an error once: both edges of the window meet the same one.
-fn note(notes: &mut Vec<String>, error: &impl ToString) {
-    let error = error.to_string();
+fn note(notes: &mut Vec<Note>, error: &impl ToString) {
+    let error = Note::Error(error.to_string());
     if !notes.contains(&error) {
         notes.push(error);
     }

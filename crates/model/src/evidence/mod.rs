@@ -5,12 +5,14 @@
 
 mod claim;
 mod failure;
+mod note;
 mod reason;
 mod remedy;
 mod unfit;
 
 pub use claim::{Claim, Claimed};
 pub use failure::{CellFailure, FailureCause, FailureReason, RowContradiction};
+pub use note::{CacheNote, LoadNote, Note, TierNote};
 pub use reason::{
     FarthestTier, Inaction, OffloadReason, Reason, RoutingReason, TokenShare, Unseen,
 };

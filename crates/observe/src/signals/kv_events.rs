@@ -1,7 +1,7 @@
 //! Signals from the KV events that engines publish: a source beside their counters, and the only
 //! one for what vLLM's own connector evicts.
 
-use weir_model::{SignalKind, SignalSource, Signals, TierKind};
+use weir_model::{SignalKind, SignalSource, Signals, TierKind, TierNote};
 
 use crate::kv_events::KvEventCounts;
 
@@ -23,17 +23,16 @@ pub fn add_kv_events(
     (before, after): (&KvEventCounts, &KvEventCounts),
     bytes: EventBytes,
     signals: &mut Signals,
-) -> Option<String> {
+) -> Option<TierNote> {
     let lost = after.lost - before.lost;
     if lost > 0 {
-        return Some(format!("{lost} batches of KV events were lost: they give no signal"));
+        return Some(TierNote::EventsLost { batches: lost });
     }
     if after.unreadable > before.unreadable {
-        let why = after.problem.as_deref().unwrap_or("unknown");
-        return Some(format!("KV events could not be read, and give no signal: {why}"));
+        return Some(TierNote::EventsUnreadable { problem: after.problem.clone() });
     }
     if after.batches == before.batches {
-        return Some("no KV event came in the window".to_owned());
+        return Some(TierNote::NoEvents);
     }
     let source = |event: &str, medium: &str| {
         SignalSource::of(PART).metric(format!("{event}, medium {medium}"))
@@ -99,13 +98,13 @@ mod tests {
     #[test]
     fn lost_batches_and_silence_give_no_signal_and_a_reason() {
         let before = counts(3, 0, &[]);
-        for (after, words) in [
-            (counts(9, 2, &[("cpu", 7, 3)]), "2 batches of KV events were lost"),
-            (counts(3, 0, &[]), "no KV event came"),
+        for (after, note) in [
+            (counts(9, 2, &[("cpu", 7, 3)]), TierNote::EventsLost { batches: 2 }),
+            (counts(3, 0, &[]), TierNote::NoEvents),
         ] {
             let mut signals = Signals::default();
-            let why = add_kv_events((&before, &after), BYTES, &mut signals).unwrap();
-            assert!(why.starts_with(words), "{why}");
+            let why = add_kv_events((&before, &after), BYTES, &mut signals);
+            assert_eq!(why, Some(note));
             assert_eq!(signals, Signals::default());
         }
         // A connector that publishes nothing says nothing of what it stores.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use weir_model::{
-    Bytes, Claim, Claimed, FactKind, FactSource, FactValue, Nanos, OffloadReason, Outcome, Remedy,
-    RequestRow, RunningFacts, SignalKind, SignalSource, Signals, StepRow, TierKind, TokenShare,
-    Tokens, Verdict,
+    Bytes, Claim, Claimed, FactKind, FactSource, FactValue, LoadNote, Nanos, OffloadReason,
+    Outcome, Remedy, RequestRow, RunningFacts, SignalKind, SignalSource, Signals, StepRow,
+    TierKind, TokenShare, Tokens, Verdict,
 };
 use weir_record::{
     CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource, SeriesRow,
@@ -140,7 +140,7 @@ pub(crate) fn evidence() -> Evidence {
         reason: Some(OffloadReason::Served(SERVED).into()),
         other_half: Some(Verdict::Effective),
         remedy: Some(Remedy::LargerTier(Some(Bytes(3)))),
-        notes: vec!["a metric restarted".to_owned()],
+        notes: vec![LoadNote::NeverSteady { window: Nanos(7) }.into()],
         short_window: ShortWindow::of(Nanos::from_secs(4), Nanos::from_secs(1)),
     }
 }

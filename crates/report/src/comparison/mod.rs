@@ -47,6 +47,7 @@ use crate::precision::{Bound, bound_over};
 use crate::results::{
     CellResult, Grid, GroupVerdicts, RequestCounts, Results, ResultsError, Why, reference,
 };
+use crate::words::note;
 
 /// Version of `analysis/summary.json`; readers refuse another.
 pub const SUMMARY_FORMAT: u32 = 2;
@@ -413,7 +414,7 @@ impl Context<'_> {
             predicted: evidence.is_some_and(|evidence| evidence.predicted),
             explanation: explanation.map_or_else(String::new, Why::words),
             remedy,
-            notes: group.notes(),
+            notes: group.notes().into_iter().map(note).collect(),
             prediction: group.entries.first().map(|entry| {
                 let Prediction { verdict, regime, .. } = &entry.cell.prediction;
                 GroupPrediction { verdict: verdict.clone(), regime: *regime }

@@ -11,7 +11,7 @@ mod software;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use weir_model::{Claim, SignalKind, Verdict};
+use weir_model::{Claim, Note, SignalKind, Verdict};
 use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Deployment, Target};
 
@@ -30,15 +30,15 @@ use account::Account;
 const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the control is the cost of \
                               the mechanism, another order of requests or noise, not a gain";
 
-/// What a live cell left besides signals, as sentences without full stop.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a live cell left besides signals.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CellNotes {
-    /// What its parts said when they started.
+    /// What its parts said when they started, as sentences without full stop.
     pub started: Vec<String>,
-    /// What was done before the load.
+    /// What was done before the load, the same.
     pub prepared: Vec<String>,
     /// What could not be done or seen.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// What to tell of a run.
@@ -254,9 +254,13 @@ impl Narrative<'_> {
             (!each.is_empty()).then(|| format!("{title}: {}", each.join(". ")))
         };
         // A cell that failed on its way has notes in its journal alone.
-        let recorded = group.notes();
-        let mut notes =
-            each_once(recorded.iter().chain(cells().flat_map(|told| &told.notes)).collect());
+        let mut recorded = group.notes();
+        for note in cells().flat_map(|told| &told.notes) {
+            if !recorded.contains(&note) {
+                recorded.push(note);
+            }
+        }
+        let mut notes: Vec<String> = recorded.into_iter().map(words::note).collect();
         let windows = group.entries.iter().filter_map(|entry| {
             let window = entry.result?.evidence.as_ref()?.short_window?;
             Some((window, &self.deployment.levels[level.index]))

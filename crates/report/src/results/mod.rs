@@ -11,7 +11,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
-use weir_model::{CheckSetup, FactDifference, FailureReason, Refusal, Remedy, Verdict};
+use weir_model::{CheckSetup, FactDifference, FailureReason, Note, Refusal, Remedy, Verdict};
 use weir_record::{CellFigures, CellRecord, CellStatus, Evidence};
 use weir_spec::plan::{ArmRole, Cell, Deployment, Plan};
 
@@ -170,8 +170,8 @@ impl CellResult {
         matches!(self.verdict(), Verdict::Failed(FailureReason::NotComparable(_)))
     }
 
-    /// What could not be done or seen, a sentence each without a full stop.
-    pub fn notes(&self) -> &[String] {
+    /// What could not be done or seen.
+    pub fn notes(&self) -> &[Note] {
         self.evidence.as_ref().map_or(&[], |evidence| &evidence.notes)
     }
 
@@ -314,12 +314,12 @@ impl<'r> Group<'r> {
     }
 
     /// The notes of its repeats, each once.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = Vec::new();
+    pub fn notes(&self) -> Vec<&'r Note> {
+        let mut notes: Vec<&Note> = Vec::new();
         for note in self.entries.iter().filter_map(|entry| entry.result).flat_map(CellResult::notes)
         {
-            if !notes.contains(note) {
-                notes.push(note.clone());
+            if !notes.contains(&note) {
+                notes.push(note);
             }
         }
         notes

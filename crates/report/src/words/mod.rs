@@ -4,6 +4,7 @@
 mod claim;
 pub(crate) mod difference;
 mod failure;
+mod note;
 mod reason;
 pub(crate) mod refusal;
 mod remedy;
@@ -12,6 +13,7 @@ use weir_model::{TierKind, Verdict};
 
 pub(crate) use claim::{claimed, seen};
 pub use failure::failure;
+pub use note::note;
 pub(crate) use reason::reason;
 pub use refusal::refusal_words;
 pub use remedy::remedy;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir_model::{
-    Bytes, CellFailure, Claim, Claimed, OffloadReason, OverheadReason, Remedy, SignalKind,
+    Bytes, CellFailure, Claim, Claimed, Note, OffloadReason, OverheadReason, Remedy, SignalKind,
     SignalSource, Signals, TierKind, TokenShare, Verdict,
 };
 use weir_record::CellStatus;
@@ -103,7 +103,7 @@ fn results(plan: &Plan) -> Results<'_> {
                 let evicted = Bytes(20_000_000_000);
                 evidence.reason = Some(OffloadReason::Evicted { evicted, served }.into());
                 evidence.remedy = Some(Remedy::LargerTier(None));
-                evidence.notes = vec!["A metric restarted".to_owned()];
+                evidence.notes = vec![Note::Error("A metric restarted".to_owned())];
             }
             _ => {}
         }
@@ -129,7 +129,7 @@ fn told(plan: &Plan) -> BTreeMap<usize, CellNotes> {
         let told = CellNotes {
             started: vec!["vllm-0: version 0.32.0, 12800 KV tokens".to_owned()],
             prepared: vec!["all caches were seen empty".to_owned()],
-            notes: vec!["A metric restarted".to_owned()],
+            notes: vec![Note::Error("A metric restarted".to_owned())],
         };
         (cell.arm == 3).then_some((index, told))
     };

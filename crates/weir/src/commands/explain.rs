@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_deploy::{Count, Emptied, Emptiness, Started};
 use weir_lab::live::Journal;
+use weir_model::Note;
 use weir_record::RunFolder;
 use weir_report::comparison::Comparison;
 use weir_report::explanation::{CellNotes, Scope, explain};
@@ -77,7 +78,9 @@ fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, CellNotes> {
         }
         let told = match Journal::read(&folder) {
             Ok(journal) => of_journal(&journal),
-            Err(error) => CellNotes { notes: vec![error.to_string()], ..CellNotes::default() },
+            Err(error) => {
+                CellNotes { notes: vec![Note::Error(error.to_string())], ..CellNotes::default() }
+            }
         };
         all.insert(result.cell, told);
     }

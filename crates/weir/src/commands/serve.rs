@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use weir_deploy::Tiers;
 use weir_model::Bytes;
+use weir_report::words;
 use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
@@ -42,7 +43,8 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
         )
     })?;
     let local = listener.local_addr().context("cannot read the listener's address")?;
-    for warning in plan.warnings.iter().cloned().chain(tiers.iter().flat_map(Tiers::notes)) {
+    let notes = tiers.iter().flat_map(Tiers::notes).map(|note| words::note(&note));
+    for warning in plan.warnings.iter().cloned().chain(notes) {
         printer.note(&format!("warning: {warning}"));
     }
     let stopper = Stopper::new();

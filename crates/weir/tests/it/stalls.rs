@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::binary::Running;
 use crate::folder::json;
@@ -29,8 +30,12 @@ fn a_server_that_stands_still_has_no_result() {
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("c2: no request got a token for "), "{words}");
     let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c2/0");
-    let notes = json(&cell.join("trial.json"))["notes"].to_string();
-    assert!(notes.contains("no request got a token for "), "{notes}");
+    let notes = json(&cell.join("trial.json"))["notes"].clone();
+    let stalled = |is_it: fn(&Value) -> bool| {
+        notes.as_array().unwrap().iter().any(|note| is_it(&note["stalled"]["of"]))
+    };
+    assert!(stalled(|of| of == "tokens"), "{notes}");
     // Its metrics did not answer either.
-    assert!(notes.contains("/metrics did not answer for "), "{notes}");
+    let of_metrics = |of: &Value| of["part"].as_str().is_some_and(|url| url.ends_with("/metrics"));
+    assert!(stalled(of_metrics), "{notes}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use weir_model::FailureReason;
+use weir_model::{FailureReason, Note};
 use weir_record::CellStatus;
 use weir_report::comparison::{Comparison, short_windows};
 use weir_report::results::{CellResult, Results, Why, without_result};
@@ -174,6 +174,13 @@ fn goodput(results: &Results<'_>) -> Table {
     table
 }
 
+/// What a cell says besides its figures.
+#[derive(PartialEq)]
+enum Said<'r> {
+    Why(Why<'r>),
+    Note(&'r Note),
+}
+
 /// What the cells say besides their figures: each thing once, with the levels it is about where
 /// those are not all.
 fn notes(results: &Results<'_>) -> Vec<String> {
@@ -187,19 +194,22 @@ fn notes(results: &Results<'_>) -> Vec<String> {
         let cell = &plan.cells[result.cell];
         plan.deployments[cell.deployment].levels[cell.level].name.as_str()
     };
-    let mut said: Vec<(String, BTreeSet<&str>)> = Vec::new();
+    let mut said: Vec<(Said<'_>, BTreeSet<&str>)> = Vec::new();
     for result in &told {
-        let explained = result.why().map(Why::words);
-        let notes = result.notes().iter().map(|note| format!("{note}."));
-        for sentence in explained.into_iter().chain(notes) {
-            match said.iter_mut().find(|(held, _)| *held == sentence) {
+        let why = result.why().map(Said::Why);
+        for thing in why.into_iter().chain(result.notes().iter().map(Said::Note)) {
+            match said.iter_mut().find(|(held, _)| *held == thing) {
                 Some((_, levels)) => _ = levels.insert(level(result)),
-                None => said.push((sentence, BTreeSet::from([level(result)]))),
+                None => said.push((thing, BTreeSet::from([level(result)]))),
             }
         }
     }
     let all: BTreeSet<&str> = told.iter().map(|result| level(result)).collect();
-    let words = |(sentence, levels): (String, BTreeSet<&str>)| {
+    let words = |(thing, levels): (Said<'_>, BTreeSet<&str>)| {
+        let sentence = match thing {
+            Said::Why(why) => why.words(),
+            Said::Note(note) => format!("{}.", words::note(note)),
+        };
         if levels == all {
             return sentence;
         }

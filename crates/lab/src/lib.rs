@@ -1,3 +1,28 @@
-//! The life of a cell: from the plan, through its run, to figures, evidence and verdict.
+//! The life of a cell, and of the run that it is part of: plan, run, figures, evidence, verdict,
+//! results. On every target, and without a command line.
 
+pub mod analysis;
+pub mod cell;
+pub mod error;
+pub mod folder;
+pub mod forecast;
+pub mod host;
 pub mod live;
+pub mod outcome;
+pub mod planned;
+pub mod progress;
+pub mod recorded;
+mod residence;
+pub mod results;
+mod run;
+mod simulated;
+pub mod sweep;
+
+pub use analysis::Analysis;
+pub use cell::run_cell;
+pub use error::LabError;
+pub use forecast::Forecast;
+pub use outcome::{CellOutcome, Sweep};
+pub use planned::Planned;
+pub use progress::{Phase, Progress, Stop, Unwatched};
+pub use run::{Ended, run};

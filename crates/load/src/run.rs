@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 
 use weir_model::answers::{AnswerFacts, TokenCount};
-use weir_model::{Certificate, Nanos, RequestRow, Tokens};
+use weir_model::{Certificate, Nanos, RequestRow, Tokens, Window};
 use weir_workload::SessionSource;
 
 use crate::certificate::{LoadKind, certify};
@@ -50,7 +50,7 @@ pub struct LoadReport {
     pub unfinished: u64,
     /// The measured window: from the end of the warm-up to the end of the duration or the abort,
     /// else to the end of the last row.
-    pub window: (Nanos, Nanos),
+    pub window: Window,
     /// Why the load ended early, if everything failed.
     pub gave_up: Option<GaveUp>,
     /// How the tokens of complete answers were counted.
@@ -189,7 +189,7 @@ fn report(
         started_unix_ns,
         issued,
         unfinished,
-        window: (config.warmup, end),
+        window: Window { start: config.warmup, end },
         gave_up,
         answers,
         certificate: certify(&counters, kind),

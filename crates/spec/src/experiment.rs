@@ -16,6 +16,8 @@ use crate::withheld;
 /// What was written, with the folder that relative paths start from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiment {
+    /// The file as it was written.
+    pub text: String,
     /// The file with all `--set` flags applied.
     pub spec: Spec,
     /// Folder of the file: model files and traces are relative to it.
@@ -109,7 +111,7 @@ impl Experiment {
             origins.insert(path, Origin::Set(withheld::recorded_flag(flag)));
         }
         let limits = EndpointLimits::default();
-        Ok(Self { spec, base: base.to_owned(), origins, limits })
+        Ok(Self { text: text.to_owned(), spec, base: base.to_owned(), origins, limits })
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use weir_deploy::DeployError;
 use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
-use weir_lab::live::LiveError;
+use weir_lab::LabError;
 use weir_probe::ProbeError;
 use weir_record::{Fault, RecordError};
 use weir_report::ReportError;
@@ -39,13 +39,13 @@ impl Exit {
             let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
                 || cause.downcast_ref().is_some_and(SetupError::is_mistake)
                 || cause.downcast_ref().is_some_and(CheckpointError::is_mistake)
-                || cause.downcast_ref().is_some_and(LiveError::is_mistake)
                 || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
             if is_mistake {
                 return Self::User;
             }
-            if let Some(record) = cause.downcast_ref::<RecordError>() {
-                return match record.fault() {
+            let record = cause.downcast_ref().map(RecordError::fault);
+            if let Some(fault) = cause.downcast_ref().map(LabError::fault).or(record) {
+                return match fault {
                     Fault::User => Self::User,
                     Fault::Environment => Self::Environment,
                     Fault::Defect => Self::Defect,

@@ -2,12 +2,11 @@
 //! once.
 
 use std::process::exit;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use weir_deploy::leftovers::{Whose, clear, remove_held};
-use weir_lab::live::Phase;
+use weir_lab::{Phase, Stop};
 use weir_model::Nanos;
 
 use crate::printer::Printer;
@@ -48,14 +47,12 @@ impl Waiting {
     }
 }
 
-/// Set once the user wants to stop.
+/// Listens for Ctrl-C.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(Arc<State>);
-
-#[derive(Debug)]
-struct State {
-    is_set: AtomicBool,
-    waiting: Mutex<Waiting>,
+pub(crate) struct Interrupt {
+    /// Asked once the user wants to stop.
+    stop: Stop,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 impl Interrupt {
@@ -71,11 +68,10 @@ impl Interrupt {
         quiet: bool,
         mut stop: impl FnMut() + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let state = State { is_set: AtomicBool::new(false), waiting: Mutex::new(waiting) };
-        let interrupt = Self(Arc::new(state));
+        let interrupt = Self { stop: Stop::default(), waiting: Arc::new(Mutex::new(waiting)) };
         let here = interrupt.clone();
         ctrlc::set_handler(move || {
-            if here.0.is_set.swap(true, Ordering::SeqCst) {
+            if !here.stop.ask() {
                 if let Some(run) = RUN.get() {
                     // Nothing that was brought up stays, not even after this.
                     let _ = clear(&Whose::Run(run.clone()), PATIENCE);
@@ -85,7 +81,7 @@ impl Interrupt {
                 exit(ENDED_BY_CTRL_C);
             }
             stop();
-            let waiting = *here.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = *here.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             Printer::new(quiet)
                 .note(&format!("stopping once {}; Ctrl-C again ends it at once", waiting.words()));
         })
@@ -95,7 +91,7 @@ impl Interrupt {
 
     /// Names what a first Ctrl-C has to wait for from now on.
     pub(crate) fn waits_for(&self, waiting: Waiting) {
-        *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }
 
     /// Names the run whose processes a second Ctrl-C takes down.
@@ -105,8 +101,12 @@ impl Interrupt {
         let _ = RUN.set(run.to_owned());
     }
 
+    pub(crate) const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// True after the first Ctrl-C.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.is_set.load(Ordering::Relaxed)
+        self.stop.is_asked()
     }
 }

@@ -1,20 +1,16 @@
 //! Weir: an evaluation lab for KV-cache offloading in LLM serving.
 
-mod cell;
 mod cli;
 mod commands;
 mod exit;
 mod forecast;
-mod host;
 mod interrupt;
-mod measured;
+mod overview;
 mod planned;
 mod printer;
 mod progress;
-mod recorded;
 mod results;
-mod simulated;
-mod sweep;
+mod run_progress;
 mod view;
 
 use clap::Parser;

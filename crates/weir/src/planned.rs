@@ -2,76 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-use weir_deploy::{check_address, limits};
-use weir_spec::document::written::NameOr;
-use weir_spec::plan::Target;
-use weir_spec::{Experiment, Plan, SpecError};
+use weir_lab::{LabError, Planned};
 
 use crate::cli::ExperimentArgs;
 
-/// An experiment that was read and resolved.
-pub(crate) struct Planned {
-    /// The file's text, as written.
-    pub(crate) text: String,
-    pub(crate) plan: Plan,
-}
-
 /// Reads and resolves an experiment; without a file, the built-in one.
-pub(crate) fn planned(args: &ExperimentArgs) -> anyhow::Result<Planned> {
-    read(args, limit)
-}
-
-/// The same of an experiment whose endpoints need not stand: its engine is what is wanted.
-pub(crate) fn as_written(args: &ExperimentArgs) -> anyhow::Result<Planned> {
-    read(args, |_| Ok(Vec::new()))
-}
-
-fn read(
-    args: &ExperimentArgs,
-    limit: impl FnOnce(&mut Experiment) -> anyhow::Result<Vec<String>>,
-) -> anyhow::Result<Planned> {
-    let Some(file) = &args.file else {
-        let text = weir_spec::builtin();
-        let experiment = Experiment::parse(text, "built-in", Path::new(""), &args.sets)?;
-        return Ok(Planned { plan: Plan::resolve(&experiment)?, text: text.to_owned() });
-    };
-    let mut experiment = Experiment::read(file, &args.sets)?;
-    let notes = limit(&mut experiment)?;
-    let text = std::fs::read_to_string(file).map_err(|source| SpecError::Read {
-        what: "experiment file",
-        path: file.clone(),
-        source,
-    })?;
-    let in_file = |source| SpecError::InFile { path: file.clone(), source: Box::new(source) };
-    let mut plan = Plan::resolve(&experiment).map_err(in_file)?;
-    check_stores(&plan).with_context(|| file.display().to_string())?;
-    plan.warnings.extend(notes);
-    Ok(Planned { text, plan })
-}
-
-/// Refuses stores that cannot be spoken to as they are written: no cell has to start for that.
-pub(crate) fn check_stores(plan: &Plan) -> anyhow::Result<()> {
-    if plan.target.is_live() {
-        let arms = plan.deployments.iter().flat_map(|deployment| &deployment.arms);
-        arms.into_iter().try_for_each(check_address)?;
+pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, LabError> {
+    match &args.file {
+        Some(file) => weir_lab::planned::of_file(file, &args.sets),
+        None => weir_lab::planned::built_in(&args.sets),
     }
-    Ok(())
-}
-
-/// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;
-/// what they do not say comes back as sentences.
-fn limit(experiment: &mut Experiment) -> anyhow::Result<Vec<String>> {
-    let Target::Endpoint(target) = &experiment.spec.target else { return Ok(Vec::new()) };
-    let model = experiment.spec.models.first().map(|model| match model {
-        NameOr::Name(name) => name.clone(),
-        NameOr::Map(file) => file.name.clone().unwrap_or_default(),
-    });
-    // A name that only the file of a model gives is not known yet: the only model there is.
-    let model = model.filter(|name| !name.is_empty());
-    let (limits, notes) = limits::of_target(target, model.as_deref())?;
-    experiment.limits = limits;
-    Ok(notes)
 }
 
 /// The smallest experiment about a model on some hardware: for commands that ask about a

@@ -11,8 +11,8 @@ use crate::printer::Printer;
 
 const WORTH_TELLING: f64 = 10.0;
 
-/// Progress over cells, or other things of which there are many.
-pub(crate) struct Progress {
+/// Counts cells, or other things of which there are many.
+pub(crate) struct Counter {
     bar: ProgressBar,
     /// Cells between two lines where there is no terminal; 0 prints none.
     every: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Progress {
     expected: Cell<Option<(Instant, Duration)>>,
 }
 
-impl Progress {
+impl Counter {
     /// `lines`: cells show progress of their own, and only their ends are said here.
     pub(crate) fn new(total: usize, printer: &Printer, lines: bool) -> Self {
         Self::of("cells", total, printer, lines)
@@ -49,9 +49,9 @@ impl Progress {
         Self { bar, every, total: total as u64, what, expected: Cell::new(None) }
     }
 
-    pub(crate) fn cell_done(&self, path: &str, printer: &mut Printer) {
+    pub(crate) fn one_done(&self, name: &str, printer: &mut Printer) {
         self.bar.inc(1);
-        self.bar.set_message(path.to_owned());
+        self.bar.set_message(name.to_owned());
         let done = self.bar.position();
         if self.every > 0 && (done.is_multiple_of(self.every) || done == self.total) {
             let left = self.left(done).unwrap_or_default();

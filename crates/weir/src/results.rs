@@ -1,26 +1,20 @@
-//! Results of a run folder, and everything that is written from them.
+//! Results that commands read back, and how those end that conclude a run.
 
-use std::collections::BTreeMap;
+use weir_lab::results::{LeftOut, ReadResults};
+use weir_lab::{Analysis, LabError};
+use weir_record::RunFolder;
+use weir_report::results::Results;
+use weir_spec::Plan;
 
-use weir_lab::live::Journal;
-use weir_record::{CellReader, CellTables, RecordError, RunFolder};
-use weir_report::artifacts;
-use weir_report::comparison::Comparison;
-use weir_report::likeness;
-use weir_report::oracle;
-use weir_report::precision;
-use weir_report::results::{CellResult, Provenance, Results};
-use weir_spec::plan::Plan;
-
+use crate::exit::Exit;
 use crate::printer::Printer;
-use crate::recorded::Recorded;
 
 /// Reads what has been run. Cells that are damaged are left out, and the user is told why.
 pub(crate) fn read<'a>(
     run: &RunFolder,
     plan: &'a Plan,
     printer: &mut Printer,
-) -> anyhow::Result<Results<'a>> {
+) -> Result<Results<'a>, LabError> {
     read_as("left out", run, plan, printer)
 }
 
@@ -30,87 +24,28 @@ pub(crate) fn read_as<'a>(
     run: &RunFolder,
     plan: &'a Plan,
     printer: &mut Printer,
-) -> anyhow::Result<Results<'a>> {
-    let mut cells = Vec::new();
-    // Of each result, for what is read of several cells together.
-    let mut tables = Vec::new();
-    for (index, cell) in plan.cells.iter().enumerate() {
-        // Opening verifies all of the cell's files: once is enough.
-        let reader = match CellReader::open(run, &cell.path) {
-            Ok(reader) => reader,
-            Err(RecordError::Incomplete { .. }) => continue,
-            Err(RecordError::Damaged { path, why }) => {
-                let path = path.display();
-                printer.note(&format!("{words}: {}: {path}: {why}", cell.path));
-                continue;
-            }
-            Err(other) => return Err(other.into()),
-        };
-        let recorded = Recorded::read(plan, cell, reader.tables())?;
-        cells.push(CellResult {
-            cell: index,
-            record: reader.record().clone(),
-            evidence: reader.evidence()?,
-            throughput_batches: recorded.throughput_batches(),
-            answers: None,
-            unlike: Vec::new(),
-            corrupt: None,
-            inexact: Vec::new(),
-        });
-        tables.push(reader.tables().clone());
-    }
-    if plan.target.is_live() {
-        oracle::compare_answers(plan, &tables, &mut cells)?;
-    }
-    let mut versions = BTreeMap::new();
-    versions.insert("weir".to_owned(), run.header().weir.clone());
-    if plan.target.starts_processes() {
-        add_started(&tables, &mut versions);
-    }
-    let name = run.path().file_name().map_or_else(
-        || run.path().display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    let plan_hash = run.header().plan_hash.clone();
-    let provenance = Provenance { run: name, plan_hash, versions };
-    let mut results = Results { plan, provenance, cells };
-    // First: the answers of other engines say nothing of what was stored.
-    likeness::judge(&mut results);
-    oracle::judge(&mut results);
-    precision::judge(&mut results);
+) -> Result<Results<'a>, LabError> {
+    let ReadResults { results, left_out } = weir_lab::results::read(run, plan)?;
+    note(words, &left_out, printer);
     Ok(results)
 }
 
-/// Adds the versions of what cells started; several of one package stand beside each other.
-fn add_started(tables: &[CellTables], versions: &mut BTreeMap<String, String>) {
-    // A cell that failed on its way up has no journal.
-    let journals = tables.iter().filter_map(|tables| Journal::read(tables.folder()).ok());
-    let mut known: BTreeMap<String, Vec<String>> =
-        versions.iter().map(|(package, of)| (package.clone(), vec![of.clone()])).collect();
-    for started in journals.filter_map(|journal| journal.started) {
-        for (package, version) in started.versions {
-            let of_package = known.entry(package).or_default();
-            if !of_package.contains(&version) {
-                of_package.push(version);
-            }
-        }
+fn note(words: &str, left_out: &[LeftOut], printer: &mut Printer) {
+    for cell in left_out {
+        printer.note(&format!("{words}: {cell}"));
     }
-    versions.extend(known.into_iter().map(|(package, of)| (package, of.join(", "))));
 }
 
-/// Writes `analysis/` and `report/`.
-pub(crate) fn write(
+/// Prints the summary of a run and where its report is.
+pub(crate) fn conclude(
     run: &RunFolder,
-    results: &Results<'_>,
-    comparison: &Comparison,
-) -> anyhow::Result<()> {
-    for file in artifacts::analysis(results, comparison)? {
-        let name = file.path.trim_start_matches("analysis/");
-        run.write_analysis(name, &file.bytes)?;
-    }
-    for file in artifacts::report(comparison)? {
-        let name = file.path.trim_start_matches("report/");
-        run.write_report(name, &file.bytes)?;
-    }
-    Ok(())
+    analysis: &Analysis<'_>,
+    summary: &str,
+    printer: &mut Printer,
+) -> anyhow::Result<Exit> {
+    note("left out", &analysis.left_out, printer);
+    printer.result(summary)?;
+    let report = run.path().join("report").join("report.html");
+    printer.result(&format!("\nReport: {}\n", report.display()))?;
+    Ok(if analysis.is_as_predicted() { Exit::Done } else { Exit::DoneWithFaults })
 }

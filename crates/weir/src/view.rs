@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use weir_lab::live::Phase;
+use weir_lab::Phase;
 use weir_load::LiveSnapshot;
 use weir_model::Nanos;
 use weir_spec::plan::Level;

@@ -5,7 +5,7 @@
 //! for what the generator does not know: the tokens that a server puts around a prompt, and chunks
 //! that are longer than its blocks.
 
-use weir_model::{Nanos, ServedTokens, SignalKind, Signals};
+use weir_model::{ServedTokens, SignalKind, Signals, Window};
 use weir_observe::signals::{Asked, AskedLoad};
 use weir_spec::plan::{Api, Arm, Client, LevelLoad};
 
@@ -31,7 +31,7 @@ pub(crate) struct Allowance {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InWindow {
     /// The measured window, since the start of the load.
-    pub(crate) window: (Nanos, Nanos),
+    pub(crate) window: Window,
     /// Sum of the residence times of the requests that ended in it, in nanoseconds.
     pub(crate) residence: u128,
     /// Requests without an answer.
@@ -48,7 +48,7 @@ impl Allowance {
         came: &InWindow,
     ) -> Self {
         let chunk = arm.offload.as_ref().map_or(block, |offload| offload.chunk_tokens.max(block));
-        let span = u128::from(came.window.1.saturating_sub(came.window.0).0).max(1);
+        let span = u128::from(came.window.length().0).max(1);
         let in_flight = match load {
             LevelLoad::Users(users) => u64::from(*users),
             _ => (came.residence / span) as u64 + 1,

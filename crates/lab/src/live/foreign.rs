@@ -65,7 +65,7 @@ impl EdgeRequests {
 
     /// Tokens that engines may have counted in the window besides, if the scrapes at its edges were
     /// so late.
-    fn most(&self, window: Window, late: Nanos) -> u64 {
+    fn most(&self, ScrapedWindow { window, late }: ScrapedWindow) -> u64 {
         let slack = after(late, SLACK);
         let may_count = |of: &&Outside| match of.first {
             Some(first) if first < window.start => after(first, slack) >= window.start,
@@ -78,7 +78,7 @@ impl EdgeRequests {
 
     /// Tokens of the window that engines may have counted before it, if the scrape at its start was
     /// so late, or after it.
-    fn counted_outside(&self, window: Window, late: Nanos) -> u64 {
+    fn counted_outside(&self, ScrapedWindow { window, late }: ScrapedWindow) -> u64 {
         let scraped = after(window.start, after(late, SLACK));
         let may_not_count = |first: Nanos| first < scraped || after(first, SLACK) >= window.end;
         self.inside
@@ -110,11 +110,18 @@ impl PromptCount {
     }
 }
 
+/// The measured window, and how long after its edges the counters were scraped at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScrapedWindow {
+    pub(crate) window: Window,
+    pub(crate) late: Nanos,
+}
+
 /// What engines counted, and what the cell sent.
 pub(crate) fn tokens(
     count: PromptCount,
     edges: &EdgeRequests,
-    (window, late): (Window, Nanos),
+    scraped: ScrapedWindow,
     client: &Client,
 ) -> Option<CountedTokens> {
     let answers = |key| client.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
@@ -123,14 +130,14 @@ pub(crate) fn tokens(
         return None;
     }
     let uncounted = (UNCOUNTED_SHARE * count.sent as f64) as u64;
-    let mut most = count.sent + edges.most(window, late);
+    let mut most = count.sent + edges.most(scraped);
     let mut least = count.sent - uncounted;
     if !count.has_usage {
         let unknown = (UNKNOWN_SHARE * count.sent as f64) as u64;
         most += unknown + count.requests * template_tokens(client);
         least -= unknown;
     }
-    let least = least.saturating_sub(edges.counted_outside(window, late));
+    let least = least.saturating_sub(edges.counted_outside(scraped));
     Some(CountedTokens { counted: count.counted as u64, sent: count.sent, most, least })
 }
 
@@ -139,6 +146,10 @@ mod tests {
     use super::*;
 
     const WINDOW: Window = Window { start: Nanos::from_secs(4), end: Nanos::from_secs(12) };
+
+    const fn scraped(late: Nanos) -> ScrapedWindow {
+        ScrapedWindow { window: WINDOW, late }
+    }
 
     /// Times in tenths of a second.
     fn request(sent: u64, first: Option<u64>, tokens: u64) -> Outside {
@@ -164,7 +175,7 @@ mod tests {
 
     fn judged(counted: f64, client: &Client) -> Option<CountedTokens> {
         let count = PromptCount { counted, requests: 2, sent: 2_128, has_usage: true };
-        tokens(count, &edges(), (WINDOW, Nanos::ZERO), client)
+        tokens(count, &edges(), scraped(Nanos::ZERO), client)
     }
 
     #[test]
@@ -180,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_late_scrape_has_more_requests_at_its_edge() {
-        assert_eq!(edges().most(WINDOW, Nanos::ZERO), 3 * 1_040);
-        assert_eq!(edges().most(WINDOW, Nanos::from_secs(2)), 3 * 1_040 + 2_000);
+        assert_eq!(edges().most(scraped(Nanos::ZERO)), 3 * 1_040);
+        assert_eq!(edges().most(scraped(Nanos::from_secs(2))), 3 * 1_040 + 2_000);
     }
 
     #[test]
@@ -189,7 +200,7 @@ mod tests {
         let mut edges = edges();
         let judged = |edges: &EdgeRequests, counted, late| {
             let count = PromptCount { counted, requests: 4, sent: 4_000, has_usage: true };
-            tokens(count, edges, (WINDOW, late), &Client::default()).unwrap()
+            tokens(count, edges, scraped(late), &Client::default()).unwrap()
         };
         assert!(judged(&edges, 3_799.0, Nanos::ZERO).are_missing());
         assert!(!judged(&edges, 3_800.0, Nanos::ZERO).are_missing());
@@ -213,7 +224,7 @@ mod tests {
         let count = PromptCount { counted: 1_100.0, requests: 1, sent: 1_000, has_usage: false };
         let none = EdgeRequests::default();
         let client = Client::default();
-        let seen = |count| tokens(count, &none, (WINDOW, Nanos::ZERO), &client);
+        let seen = |count| tokens(count, &none, scraped(Nanos::ZERO), &client);
         let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100, least: 850 };
         assert_eq!(seen(count), Some(most));
         let said = PromptCount { has_usage: true, ..count };

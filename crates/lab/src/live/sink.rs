@@ -8,9 +8,9 @@ use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
 use crate::live::foreign::EdgeRequests;
-use crate::live::residence::Residence;
 use crate::live::stalls::Flow;
 use crate::live::steady::Pace;
+use crate::residence::Residence;
 
 /// Different causes that are counted: a server that gives each failure its own words must not fill
 /// the memory.

@@ -6,8 +6,9 @@
 //! token counts where it is much longer than what requests usually wait for a token.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use weir_model::{Nanos, RequestRow, Silence, Stalled};
+use weir_model::{Nanos, RequestRow, Silence, Stalled, Window};
 use weir_observe::{Observation, SamplerConfig, UnixNanos};
 
 /// Time is looked at in steps of this length.
@@ -49,13 +50,14 @@ impl Flow {
         let cached: u64 = row.cached_tokens.iter().map(|tokens| u64::from(tokens.0)).sum();
         let computed = u64::from(row.prompt_tokens.0).saturating_sub(cached);
         let waits = first.into_iter().chain(row.chunk_gaps.iter().copied());
-        self.request((row.start, row.end), computed, waits);
+        self.request(row.start, row.end, computed, waits);
     }
 
     /// A request between two times, with its waits for each token that came.
     fn request(
         &mut self,
-        (start, end): (Nanos, Nanos),
+        start: Nanos,
+        end: Nanos,
         computed: u64,
         waits: impl Iterator<Item = Nanos>,
     ) {
@@ -80,34 +82,35 @@ impl Flow {
     }
 
     /// What of the window was a stall; nothing where there was none, or nobody got a token.
-    pub(crate) fn stalled(&mut self, (start, end): (Nanos, Nanos)) -> Option<Stalled> {
-        let (quiet, most) = self.quiet((step(start), step(end)));
+    pub(crate) fn stalled(&mut self, window: Window) -> Option<Stalled> {
+        let (quiet, most) = self.quiet(step(window.start)..step(window.end));
         let usual = self.usual(2 * most + 1)?;
         let mut spans = Spans::default();
-        for (from, to) in quiet {
-            let waiting = self.waits.iter().filter(|of| of.steps.0 < to && of.steps.1 >= from);
+        for span in quiet {
+            let in_it = |of: &&Wait| of.steps.0 < span.end && of.steps.1 >= span.start;
+            let waiting = self.waits.iter().filter(in_it);
             let longest = waiting.map(|of| usual[of.work as usize]).max().unwrap_or_default();
-            spans.add(STEP * (to - from) as u64, SHORTEST.max(longest * TIMES_USUAL));
+            spans.add(STEP * span.len() as u64, SHORTEST.max(longest * TIMES_USUAL));
         }
-        spans.stalled(Silence::Tokens, end.saturating_sub(start))
+        spans.stalled(Silence::Tokens, window.length())
     }
 
     /// Spans between two steps in which somebody waited and nobody got a token, and the most
     /// requests that were in flight.
-    fn quiet(&self, (start, end): (usize, usize)) -> (Vec<(usize, usize)>, usize) {
+    fn quiet(&self, steps: Range<usize>) -> (Vec<Range<usize>>, usize) {
         let (mut spans, mut from) = (Vec::new(), None);
         let (mut in_flight, mut most) = (0, 0);
         for (at, (came, change)) in self.came.iter().zip(&self.change).enumerate() {
             in_flight += change;
             most = most.max(in_flight);
-            if at >= start && at < end && in_flight > 0 && !came {
+            if steps.contains(&at) && in_flight > 0 && !came {
                 from.get_or_insert(at);
             } else if let Some(from) = from.take() {
-                spans.push((from, at));
+                spans.push(from..at);
             }
         }
-        spans.extend(from.map(|from| (from, self.came.len())));
-        spans.retain(|(from, to)| STEP * (to - from) as u64 >= SHORTEST);
+        spans.extend(from.map(|from| from..self.came.len()));
+        spans.retain(|span| STEP * span.len() as u64 >= SHORTEST);
         (spans, usize::try_from(most).unwrap_or(0))
     }
 
@@ -155,11 +158,25 @@ impl Spans {
     }
 }
 
+/// The measured window in the time of the samples.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnixWindow {
+    pub(crate) start: UnixNanos,
+    pub(crate) end: UnixNanos,
+}
+
+impl UnixWindow {
+    /// That of a load that began then.
+    pub(crate) fn of(window: Window, began: UnixNanos) -> Self {
+        Self { start: began.after(window.start), end: began.after(window.end) }
+    }
+}
+
 /// Parts that answered before and gave several samples in a row no answer in the window.
 pub(crate) fn silent_parts(
     observations: &[Observation],
     sampler: &SamplerConfig,
-    (start, end): (UnixNanos, UnixNanos),
+    UnixWindow { start, end }: UnixWindow,
 ) -> Vec<Stalled> {
     let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
     for observation in observations {
@@ -230,9 +247,10 @@ mod tests {
         for (start, waits) in requests {
             let end = Nanos::from_millis(start + waits.iter().sum::<u64>());
             let times = waits.iter().copied().map(Nanos::from_millis);
-            flow.request((Nanos::from_millis(*start), end), work(waits[0]), times);
+            flow.request(Nanos::from_millis(*start), end, work(waits[0]), times);
         }
-        flow.stalled((Nanos::from_secs(window.0), Nanos::from_secs(window.1)))
+        let (start, end) = (Nanos::from_secs(window.0), Nanos::from_secs(window.1));
+        flow.stalled(Window { start, end })
     }
 
     #[test]
@@ -288,7 +306,7 @@ mod tests {
             })
         };
         let config = SamplerConfig::default();
-        let window = (at(100), at(130));
+        let window = UnixWindow { start: at(100), end: at(130) };
         let mut seen = vec![gap("a", 110, 1), gap("a", 111, 2), gap("a", 120, 2), gap("b", 105, 9)];
         assert_eq!(silent_parts(&seen, &config, window), [], "nobody ever answered");
         let answer = weir_observe::HostProbe::open(&[]).sample(&weir_observe::Clock::anchored());

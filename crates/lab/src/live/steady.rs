@@ -7,7 +7,7 @@
 //! error of the mean of the rest is least. Where it wants more than half left out, no steady part
 //! was found.
 
-use weir_model::{Nanos, Outcome, RequestRow};
+use weir_model::{Nanos, Outcome, RequestRow, Window};
 
 const PART: Nanos = Nanos::from_millis(500);
 /// Parts of a series that say anything.
@@ -37,11 +37,11 @@ impl Pace {
 
     /// The time from which on the load was steady, up to the end of the window; nothing where it
     /// never was. Loads that are too short to tell count as steady from their window on.
-    pub(crate) fn steady_from(&self, (start, end): (Nanos, Nanos)) -> Option<Nanos> {
-        let last = ((end.0 / PART.0) as usize).min(self.parts.len());
+    pub(crate) fn steady_from(&self, window: Window) -> Option<Nanos> {
+        let last = ((window.end.0 / PART.0) as usize).min(self.parts.len());
         let parts = &self.parts[..last];
         if parts.len() < 2 * FEWEST {
-            return Some(start);
+            return Some(window.start);
         }
         let left_out = mser(parts)?;
         Some(Nanos(PART.0 * left_out as u64))

@@ -17,10 +17,10 @@ use weir_observe::{
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
-/// How often it is asked whether the load has begun.
+/// How often it is looked whether the load has begun.
 const POLL: Duration = Duration::from_millis(2);
-/// Longest sleep while it runs: how late the end of a load is noticed. Each look takes processor
-/// time from the load.
+/// Longest sleep while it runs: how late the end of a load is noticed. Each look takes CPU time
+/// from the load.
 const NAP: Duration = Duration::from_millis(100);
 
 /// Snapshots at the edges, one pair per source; sources that failed are left out and noted.
@@ -40,7 +40,7 @@ pub(crate) struct WindowCounters {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Whom the edges are asked of.
+/// Who is asked for counters.
 #[derive(Clone, Copy)]
 pub(crate) struct CounterSources<'a> {
     pub(crate) scrapers: &'a [Scraper],
@@ -50,19 +50,26 @@ pub(crate) struct CounterSources<'a> {
     pub(crate) readers: Option<&'a TierReaders>,
 }
 
+/// The window that a load is to have, since its start.
+#[derive(Clone, Copy)]
+pub(crate) struct PlannedWindow {
+    pub(crate) start: Nanos,
+    /// Nothing where the load itself ends it.
+    pub(crate) end: Option<Nanos>,
+}
+
 impl WindowCounters {
-    /// Follows a load until its window has ended. `end` is nothing where the load itself ends it;
-    /// `over` is set when the load has come back.
+    /// Follows a load until its window has ended. `over` is set when the load has come back.
     pub(crate) fn watch(
-        observed: CounterSources<'_>,
-        (start, end): (Nanos, Option<Nanos>),
+        sources: CounterSources<'_>,
+        window: PlannedWindow,
         live: &Live,
         over: &AtomicBool,
         clock: &Clock,
     ) -> Self {
         let mut notes = Vec::new();
-        wait(live, over, Some(start));
-        let CounterSources { scrapers, store, processes, events, readers } = observed;
+        wait(live, over, Some(window.start));
+        let CounterSources { scrapers, store, processes, events, readers } = sources;
         let mut reads = readers.map(|of| HostProbe::open(&of.processes));
         let mut sample = || reads.as_mut().map(|probe| probe.sample(clock));
         let reads_before = sample();
@@ -71,7 +78,7 @@ impl WindowCounters {
         let events_before = events.map(KvEventWatch::counts);
         // Logs last: reading them takes longer the longer they are.
         let refused_before = processes.map(Local::refused_stores);
-        wait(live, over, end);
+        wait(live, over, window.end);
         let after = scrape(scrapers, clock, &mut notes);
         let device_read = reads_before.zip(sample()).and_then(|(a, b)| device_read(&b.since(&a)));
         let store = store_before.zip(ask(store, &mut notes));

@@ -52,7 +52,7 @@ fn users_start_over_the_ramp() {
         let due = Nanos::from_millis(user * 10);
         assert!(rows.iter().any(|row| row.due == due), "user {user} did not start at {due}");
     }
-    assert_eq!(report.window, (Nanos::ZERO, Nanos::from_millis(60)));
+    assert_eq!(report.window, Window { start: Nanos::ZERO, end: Nanos::from_millis(60) });
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
         assert!(measured.len() >= 4, "{rows:?}");
         assert!(measured.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
         assert_eq!(report.unfinished, 0);
-        assert_eq!(report.window, (window.start, window.end));
+        assert_eq!(report.window, window);
         // The first user, who had asked in the warm-up, asked again behind the window.
         let behind: Vec<_> = rows.iter().filter(|row| row.due >= window.end).collect();
         assert!(!behind.is_empty(), "{rows:?}");
@@ -210,7 +210,7 @@ fn a_stop_ends_an_endless_run() {
     assert_eq!((seen.failed, seen.in_flight, seen.unfinished), (0, 0, given_up));
     assert_eq!((seen.issued, seen.done + given_up), (report.issued, report.issued));
     assert_eq!((seen.output_tokens, seen.first_token.count), (seen.done * 4, seen.done));
-    assert!(report.window.1 < Nanos::from_secs(60));
+    assert!(report.window.end < Nanos::from_secs(60));
 }
 
 #[test]

@@ -14,10 +14,10 @@ use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan, Target};
 use weir_spec::{Experiment, SpecError};
 
-use crate::cli::{EventEncodingArg, ExperimentArgs, MovementArg, ServeArgs};
+use crate::cli::{EventEncodingArg, MovementArg, ServeArgs};
 use crate::exit::{Exit, Mistake};
 use crate::interrupt::{Interrupt, Waiting};
-use crate::planned::{as_written, minimal, quoted};
+use crate::planned::{minimal, quoted};
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -88,8 +88,7 @@ fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     if let Some(file) = &args.file {
         let mut sets = args.sets.clone();
         sets.extend(args.model.as_ref().map(|model| format!("models=[{}]", quoted(model))));
-        let experiment = ExperimentArgs { file: Some(file.clone()), sets };
-        return Ok(as_written(&experiment)?.plan);
+        return Ok(weir_lab::planned::as_written(file, &sets)?.plan);
     }
     let text = text_of(args);
     let experiment = Experiment::parse(&text, "weir serve", Path::new(""), &args.sets)?;

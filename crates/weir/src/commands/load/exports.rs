@@ -12,7 +12,6 @@ use weir_spec::plan::{Cell, Plan, Target};
 
 use crate::exit::Mistake;
 use crate::printer::Printer;
-use crate::recorded;
 
 pub(super) struct Wanted(Vec<(Export, PathBuf)>);
 
@@ -97,7 +96,7 @@ fn one(
     let input = ExportInput {
         rows: &rows,
         figures: &reader.record().figures,
-        window: recorded::window(plan, cell, tables)?,
+        window: weir_lab::recorded::window(plan, cell, tables)?,
         level: &level.name,
         load: OfferedLoad::of(level),
         model: &deployment.model.name,

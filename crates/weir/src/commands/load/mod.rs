@@ -8,23 +8,20 @@ mod working_set;
 
 use std::path::PathBuf;
 
+use weir_lab::{Analysis, Forecast, folder, host, run_cell};
 use weir_record::{CellState, CellStatus, RunFolder, RunSource};
-use weir_report::comparison::Comparison;
-use weir_report::results::Results;
 use weir_spec::Plan;
 
 use self::exports::Wanted;
 use self::search::{Search, bisect};
 use self::working_set::WorkingSets;
-use crate::cell::run_cell;
 use crate::cli::LoadArgs;
-use crate::commands::run;
 use crate::exit::Exit;
-use crate::forecast::Forecast;
-use crate::host;
+use crate::forecast::forecast_words;
 use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
-use crate::sweep::run_missing;
+use crate::results::conclude;
+use crate::run_progress::RunProgress;
 
 pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     // Everything that can be wrong with the arguments is found before anything is sent.
@@ -41,26 +38,25 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     }
     plan.salt_prompts(host::nonce());
     let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
-    let folder = args
+    let path = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
     let arguments = weir_spec::recorded_arguments(std::env::args().skip(1));
-    let source = RunSource::Command(&arguments);
-    let (recorded, hash) = (plan.recorded(), plan.plan_hash());
-    let run = RunFolder::create(&folder, source, &recorded, &hash, &host::environment())?;
-    printer.note(&format!("{}; {}", served.id, Forecast::of(&plan, 1).words()));
-    let found = match &search {
-        None => {
-            run_missing(&run, &plan, 1, &interrupt, printer)?;
-            None
+    let run = folder::create(&path, RunSource::Command(&arguments), &plan)?;
+    printer.note(&format!("{}; {}", served.id, forecast_words(&Forecast::of(&plan, 1))));
+    let progress = RunProgress::new(interrupt.clone(), printer.is_quiet());
+    let (analysis, found) = match &search {
+        None => (weir_lab::run(&plan, &run, 1, &progress, progress.stop())?.analysis, None),
+        Some(search) => {
+            let found = searched(&run, &plan, search, &progress, printer)?;
+            let analysis = Analysis::of(&run, &plan)?;
+            analysis.write(&run)?;
+            (analysis, Some(found))
         }
-        Some(search) => Some(searched(&run, &plan, search, &interrupt, printer)?),
     };
-    let summary = |results: &Results<'_>, comparison: &Comparison| {
-        summary::of(results, comparison, sets.as_ref())
-    };
-    let exit = run::analyse(&run, &plan, printer, summary)?;
+    let words = summary::of(&analysis.results, &analysis.comparison, sets.as_ref());
+    let exit = conclude(&run, &analysis, &words, printer)?;
     printer.result(&format!(
         "`weir explain {}` says of each level where tokens came from, and who says so.\n",
         run.path().display()
@@ -81,14 +77,14 @@ fn searched(
     run: &RunFolder,
     plan: &Plan,
     search: &Search,
-    interrupt: &Interrupt,
+    progress: &RunProgress,
     printer: &mut Printer,
 ) -> anyhow::Result<Option<usize>> {
     let levels = plan.deployments[0].levels.len();
     bisect(levels, |level| {
         let mut met = true;
         for cell in plan.cells.iter().filter(|cell| cell.level == level) {
-            if !run_cell(run, plan, cell, interrupt, printer.is_quiet())? {
+            if !run_cell(run, plan, cell, progress, progress.stop())? {
                 return Ok(None);
             }
             let CellState::Complete(record) = run.cell_state(&cell.path)? else { return Ok(None) };

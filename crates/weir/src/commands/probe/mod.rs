@@ -18,10 +18,9 @@ use self::asked::Asked;
 use self::outputs::Outputs;
 use crate::cli::ProbeArgs;
 use crate::exit::Exit;
-use crate::host;
 use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
-use crate::progress::Progress;
+use crate::progress::Counter;
 
 pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if let Some(second) = &args.against.against {
@@ -40,9 +39,9 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     // Before a server is started, so that it is stopped and its folder removed.
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
-    let started = host::now();
+    let started = weir_lab::host::now();
     let total = Session::steps(&asked.config, differential);
-    let progress = Progress::of("runs", total, printer, false);
+    let progress = Counter::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
     let began = Instant::now();
     let mut step = |step: Step<'_>| tell(step, (&asked.config, began), &progress, printer);
@@ -62,11 +61,11 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 fn tell(
     step: Step<'_>,
     (config, began): (&ProbeConfig, Instant),
-    progress: &Progress,
+    progress: &Counter,
     printer: &mut Printer,
 ) {
     if step.done > 0 {
-        progress.cell_done(step.next, printer);
+        progress.one_done(step.next, printer);
     } else {
         // The tier was opened: from here on it takes its time.
         printer.note(&summary::announced(config, step.expected, began.elapsed()));

@@ -19,10 +19,9 @@ use super::outputs::Outputs;
 use super::summary;
 use crate::cli::ProbeArgs;
 use crate::exit::{Exit, Mistake};
-use crate::host;
 use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
-use crate::progress::Progress;
+use crate::progress::Counter;
 
 /// A claim and what the figures say of it.
 #[derive(Debug)]
@@ -50,13 +49,13 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
         return Ok(Exit::Done);
     }
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
-    let started = host::now();
+    let started = weir_lab::host::now();
     let [mut first, mut second] = [
         weir_probe::subject(&sides[0].target, &sides[0].options)?,
         weir_probe::subject(&sides[1].target, &sides[1].options)?,
     ];
     let total = Contest::steps(&sides[0].config);
-    let progress = Progress::of("runs", total, printer, false);
+    let progress = Counter::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
     let began = Instant::now();
     let mut step =

@@ -2,7 +2,7 @@
 //! for a report that is written years later.
 
 use weir_model::{FailureCause, RowContradiction, StepRow, Window};
-use weir_record::{CellFigures, CellTables};
+use weir_record::{CellFigures, CellTables, RecordError};
 use weir_report::figures::{
     Failures, Measure, RequestColumns, Streams, summarise, summarise_streams, throughput_batches,
 };
@@ -21,7 +21,7 @@ pub(crate) struct Recorded {
 }
 
 /// The window of a cell, for those who need nothing else of it.
-pub(crate) fn window(plan: &Plan, cell: &Cell, tables: &CellTables) -> anyhow::Result<Window> {
+pub fn window(plan: &Plan, cell: &Cell, tables: &CellTables) -> Result<Window, RecordError> {
     Ok(columns(plan, cell, tables)?.1)
 }
 
@@ -29,7 +29,7 @@ fn columns(
     plan: &Plan,
     cell: &Cell,
     tables: &CellTables,
-) -> anyhow::Result<(RequestColumns, Window)> {
+) -> Result<(RequestColumns, Window), RecordError> {
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let mut columns = RequestColumns::default();
     for group in tables.request_groups(RequestColumns::STORED)? {
@@ -48,7 +48,7 @@ enum Tokens {
 
 impl Recorded {
     /// Reads the tables, a row group at a time.
-    pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> anyhow::Result<Self> {
+    pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> Result<Self, RecordError> {
         let (columns, window) = columns(plan, cell, tables)?;
         let tokens = if plan.target.is_live() {
             let mut streams = Streams::new(window, BATCHES);

@@ -1,15 +1,15 @@
 //! From a planned cell to a simulated world.
 
-use anyhow::Context;
-use weir_lab::live::Residence;
-use weir_model::{CellFailure, Nanos, RequestRow, RunningFacts, StepRow, Window};
+use weir_model::{CellFailure, Nanos, RequestRow, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_spec::plan::{Cell, Level, LevelLoad, Plan};
-use weir_workload::{Ramp, Schedule};
+use weir_workload::{Ramp, Schedule, WorkloadError};
 
-use crate::cell::Ran;
-use crate::interrupt::Interrupt;
+use crate::error::LabError;
+use crate::outcome::CellOutcome;
+use crate::progress::Stop;
+use crate::residence::Residence;
 
 /// Rows go to the cell's tables.
 struct Rows<'a> {
@@ -34,8 +34,8 @@ pub(crate) fn simulate(
     plan: &Plan,
     cell: &Cell,
     writer: &mut CellWriter,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Option<Ran>> {
+    stop: &Stop,
+) -> Result<Option<CellOutcome>, LabError> {
     let deployment = &plan.deployments[cell.deployment];
     let level = &deployment.levels[cell.level];
     let mut source = deployment.open_source(level, cell.seed)?;
@@ -43,38 +43,34 @@ pub(crate) fn simulate(
     let window = Window { start: level.warmup, end: level.duration.unwrap_or(Nanos::MAX) };
     let mut rows = Rows { writer, window, residence: Residence::default() };
     let world = World::new(config, &mut source, &mut rows)?;
-    let summary = world.run(|_, _| !interrupt.is_set())?;
+    let summary = world.run(|_, _| !stop.is_asked())?;
     if let Some(error) = source.error() {
         // Kept as what it is: the trace changed under the run, which is the user's to mend.
         return Err(error.clone().into());
     }
     let (skipped, truncated) = (source.skipped(), source.truncated());
     let residence = rows.residence;
-    Ok(summary.map(|summary| Ran {
+    Ok(summary.map(|summary| CellOutcome {
         failure: unbalanced(&summary),
         signals: summary.signals,
         skipped,
         truncated,
-        answers: None,
-        certificate: None,
-        notes: Vec::new(),
-        short_window: residence.short_window((window.start, summary.end.min(window.end))),
-        startup_warning: None,
-        facts: RunningFacts::default(),
-        changed: Vec::new(),
+        short_window: residence.short_window(Window { end: summary.end.min(window.end), ..window }),
+        ..CellOutcome::default()
     }))
 }
 
-pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> anyhow::Result<WorldConfig> {
+pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> Result<WorldConfig, LabError> {
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
     let level = &deployment.levels[cell.level];
+    let replicas = deployment.replicas;
     Ok(WorldConfig {
         engine: deployment.engine_of(arm).clone(),
         timing: deployment.timing.clone(),
         offload: arm.offload.clone(),
         router: arm.routing.clone(),
-        replicas: u16::try_from(deployment.replicas).context("more replicas than 65,535")?,
+        replicas: u16::try_from(replicas).map_err(|_| LabError::Replicas { replicas })?,
         load: load(level, cell.seed)?,
         duration: level.duration,
         warmup: level.warmup,
@@ -92,7 +88,7 @@ fn unbalanced(summary: &Summary) -> Option<CellFailure> {
     })
 }
 
-fn load(level: &Level, seed: u64) -> anyhow::Result<Load> {
+fn load(level: &Level, seed: u64) -> Result<Load, WorkloadError> {
     Ok(match (&level.load, level.load.arrivals()) {
         (_, Some(arrivals)) => Load::Open(Schedule::new(arrivals, seed)?),
         (LevelLoad::Users(users), None) => Load::Users(Ramp::new(*users, level.ramp)),

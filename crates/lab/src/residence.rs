@@ -5,14 +5,14 @@ use weir_record::ShortWindow;
 
 /// Residence times of the measured requests that ended.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Residence {
+pub(crate) struct Residence {
     sum: u128,
     count: u64,
 }
 
 impl Residence {
     /// Counts a request that is measured and has ended.
-    pub fn add(&mut self, row: &RequestRow, window: Window) {
+    pub(crate) fn add(&mut self, row: &RequestRow, window: Window) {
         if window.measures(row.due) && row.outcome != Outcome::Unfinished {
             self.stayed(row.end - row.start);
         }
@@ -29,9 +29,9 @@ impl Residence {
     }
 
     /// That the window is too short for such requests, where it is.
-    pub fn short_window(&self, (start, end): (Nanos, Nanos)) -> Option<ShortWindow> {
+    pub(crate) fn short_window(&self, window: Window) -> Option<ShortWindow> {
         let mean = self.sum / u128::from(self.count.max(1));
-        ShortWindow::of(end.saturating_sub(start), Nanos(mean as u64))
+        ShortWindow::of(window.length(), Nanos(mean as u64))
     }
 }
 
@@ -44,7 +44,8 @@ mod tests {
         for time in seconds {
             seen.stayed(Nanos::from_secs(*time));
         }
-        seen.short_window((Nanos::from_secs(10), Nanos::from_secs(10 + window)))
+        let (start, end) = (Nanos::from_secs(10), Nanos::from_secs(10 + window));
+        seen.short_window(Window { start, end })
     }
 
     #[test]

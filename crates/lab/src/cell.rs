@@ -1,57 +1,28 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
-use weir_model::{
-    AnswerFacts, CellFailure, Certificate, FactDifference, FailureReason, LoadNote, Note,
-    RunningFacts, SignalKind, Signals, Verdict,
-};
-use weir_record::{
-    CellFigures, CellState, CellStatus, CellWriter, Evidence, RunFolder, ShortWindow,
-};
+use weir_model::{CellFailure, FailureReason, LoadNote, SignalKind, Signals, Verdict};
+use weir_record::{CellFigures, CellState, CellStatus, CellWriter, Evidence, RunFolder};
 use weir_report::results::without_result;
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan, Target};
 use weir_spec::verdict::{Facts, decide};
 
+use crate::error::LabError;
 use crate::host;
-use crate::interrupt::Interrupt;
-use crate::measured::measure;
+use crate::live::measure;
+use crate::outcome::CellOutcome;
+use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
 use crate::simulated::simulate;
 
-/// What running a cell left besides its tables, whatever the target.
-pub(crate) struct Ran {
-    /// What was seen of the mechanism.
-    pub(crate) signals: Signals,
-    /// Requests of a trace that were left out because they exceed the context.
-    pub(crate) skipped: u64,
-    /// Requests of a trace that were cut to fit it.
-    pub(crate) truncated: u64,
-    /// Why the rows say nothing, where the run itself shows it.
-    pub(crate) failure: Option<CellFailure>,
-    /// How the tokens of answers were counted; live targets.
-    pub(crate) answers: Option<AnswerFacts>,
-    /// What the load generator says of itself; live targets.
-    pub(crate) certificate: Option<Certificate>,
-    /// What could not be done or seen.
-    pub(crate) notes: Vec<Note>,
-    /// That the window is short against the requests in it, where it is.
-    pub(crate) short_window: Option<ShortWindow>,
-    /// A line of a start-up log that says that the mechanism will not act.
-    pub(crate) startup_warning: Option<String>,
-    /// What the running software said of itself; live targets.
-    pub(crate) facts: RunningFacts,
-    /// What it said otherwise after the load.
-    pub(crate) changed: Vec<FactDifference>,
-}
-
-/// Runs a cell. False when it was interrupted: it has no `cell.json` then, and a resume runs it.
-pub(crate) fn run_cell(
+/// Runs a cell. False when it was stopped: it has no `cell.json` then, and a resume runs it.
+pub fn run_cell(
     run: &RunFolder,
     plan: &Plan,
     cell: &Cell,
-    interrupt: &Interrupt,
-    quiet: bool,
-) -> anyhow::Result<bool> {
+    progress: &dyn Progress,
+    stop: &Stop,
+) -> Result<bool, LabError> {
     let asked_before = !matches!(run.cell_state(&cell.path)?, CellState::Missing);
     let mut writer = run.begin_cell(&cell.path)?;
     let mut fresh;
@@ -63,18 +34,19 @@ pub(crate) fn run_cell(
     } else {
         plan
     };
-    let ran = if plan.target == Target::Simulated {
-        simulate(plan, cell, &mut writer, interrupt)?
+    let outcome = if plan.target == Target::Simulated {
+        simulate(plan, cell, &mut writer, stop)?
     } else {
-        measure(plan, cell, run, &mut writer, interrupt, quiet)?
+        measure(plan, cell, run, &mut writer, progress, stop)?
     };
-    let Some(ran) = ran else { return Ok(false) };
-    close(plan, cell, writer, &ran)?;
+    let Some(outcome) = outcome else { return Ok(false) };
+    close(plan, cell, writer, &outcome)?;
+    progress.cell_done(cell);
     Ok(true)
 }
 
 /// Makes figures and evidence of what was recorded, and completes the cell.
-fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &Ran) -> anyhow::Result<()> {
+fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Result<(), LabError> {
     let mut closed = writer.close_tables()?;
     let recorded = Recorded::read(plan, cell, closed.tables())?;
     let (figures, status) = match recorded.figures(plan, cell) {
@@ -134,7 +106,7 @@ fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
 }
 
 /// Whether what ran is what the plan says, and stayed so.
-fn comparable(plan: &Plan, cell: &Cell, ran: &Ran) -> CellStatus {
+fn comparable(plan: &Plan, cell: &Cell, ran: &CellOutcome) -> CellStatus {
     let mut differences = against_plan(plan, cell, &ran.facts);
     differences.extend(ran.changed.iter().cloned());
     if differences.is_empty() {
@@ -159,7 +131,7 @@ fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
 fn evidence(
     plan: &Plan,
     cell: &Cell,
-    ran: &Ran,
+    ran: &CellOutcome,
     status: &CellStatus,
     figures: &CellFigures,
 ) -> Evidence {

@@ -1,0 +1,60 @@
+//! Why a plan cannot be made or run.
+
+use std::path::PathBuf;
+
+use weir_deploy::DeployError;
+use weir_record::{Fault, RecordError};
+use weir_report::ReportError;
+use weir_report::results::ResultsError;
+use weir_sim::SimError;
+use weir_spec::SpecError;
+use weir_workload::WorkloadError;
+
+use crate::live::LiveError;
+
+/// What ends a run. Cells that were complete stay so.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// An experiment file that names a store to which nobody can speak.
+    #[error("{}: {source}", path.display())]
+    Store { path: PathBuf, source: Box<DeployError> },
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Simulation(#[from] SimError<RecordError>),
+    #[error("{replicas} replicas; at most 65,535 are supported")]
+    Replicas { replicas: u32 },
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error("cell {path}: {source}")]
+    Cell { path: String, source: Box<LabError> },
+}
+
+impl LabError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Spec(_) | Self::Workload(_) | Self::Replicas { .. } => Fault::User,
+            Self::Store { source, .. } => user_or_machine(source.is_mistake()),
+            Self::Deploy(error) => user_or_machine(error.is_mistake()),
+            Self::Live(error) => user_or_machine(error.is_mistake()),
+            Self::Record(error) => error.fault(),
+            Self::Report(_) => Fault::Defect,
+            Self::Simulation(_) | Self::Results(_) => Fault::Environment,
+            Self::Cell { source, .. } => source.fault(),
+        }
+    }
+}
+
+const fn user_or_machine(is_mistake: bool) -> Fault {
+    if is_mistake { Fault::User } else { Fault::Environment }
+}

@@ -1,0 +1,32 @@
+//! The folder of a run: made for a plan, or opened again for the same one.
+
+use std::path::Path;
+
+use weir_record::{RunFolder, RunSource};
+use weir_spec::Plan;
+
+use crate::error::LabError;
+use crate::host;
+use crate::planned::check_stores;
+
+/// Makes the folder of a new run. Its plan is recorded without what nobody may read there.
+pub fn create(path: &Path, source: RunSource<'_>, plan: &Plan) -> Result<RunFolder, LabError> {
+    let (recorded, hash) = (plan.recorded(), plan.plan_hash());
+    Ok(RunFolder::create(path, source, &recorded, &hash, &host::environment())?)
+}
+
+/// Opens the folder of a run that goes on. A plan that is given must be that of the run; it may
+/// find its files elsewhere.
+pub fn resume(path: &Path, given: Option<Plan>) -> Result<(RunFolder, Plan), LabError> {
+    let recorded: Plan = RunFolder::open_read_only(path)?.plan()?;
+    let plan = match given {
+        Some(given) => Plan { salt: recorded.salt, ..given },
+        None => recorded,
+    };
+    plan.check_inputs()?;
+    // Of one hash, a file's plan and the recorded one differ at most in what is not recorded.
+    plan.check_complete()?;
+    check_stores(&plan)?;
+    let run = RunFolder::resume(path, &plan.plan_hash())?;
+    Ok((run, plan))
+}

@@ -1,0 +1,282 @@
+//! How long a plan will take, and how much it will ask: foreseen from a moment of its own cells.
+//!
+//! Cells that stand for the others are simulated for a moment each and not recorded. The share of
+//! the level that passed in it says how many requests the whole has, how long it lasts in virtual
+//! time, and how much CPU time this machine needs for it. What else runs here takes its share.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use weir_engine::TimingConfig;
+use weir_model::{Nanos, RequestRow, StepRow};
+use weir_sim::{Recorder, World};
+use weir_spec::plan::{Cell, Deployment, Level, LevelLoad, Plan, Target};
+
+use crate::host;
+use crate::simulated::world_config;
+
+/// Longest time for one sample.
+const MOMENT: Duration = Duration::from_millis(40);
+/// Cells that are sampled at most.
+const SAMPLES: usize = 24;
+/// A cell that is recorded and judged takes so many times the CPU time of simulating it (published
+/// evaluation, `capacity-bound` and the Mooncake trace, which took 11, 16 and 102 s of it).
+const RECORDED: f64 = 4.0;
+/// CPU seconds for the files of a cell, however small it is.
+const FILES: f64 = 0.02;
+/// Seconds in which the caches and servers of an emulated or deployed engine are made ready, and
+/// what is in flight at the end is answered.
+const READY: f64 = 3.0;
+/// The same of processes: a small model's start and end on two cores; a large model takes longer.
+const PROCESSES: f64 = 25.0;
+/// Levels that are given longer than this end by their requests.
+const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
+
+/// What a cell is foreseen to take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Foreseen {
+    requests: f64,
+    /// CPU seconds of this machine that simulating it takes.
+    simulating: f64,
+    /// Seconds of the level.
+    virtual_time: f64,
+}
+
+/// What a plan is foreseen to take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Forecast {
+    /// Requests of all cells; nothing where the engine alone knows.
+    pub requests: Option<f64>,
+    /// Seconds; nothing where the engine alone knows.
+    pub seconds: Option<f64>,
+    /// Whether the time passes on a clock, and is not that of a simulation.
+    pub is_live: bool,
+}
+
+impl Forecast {
+    /// Of a plan that runs so many cells at once where it is simulated.
+    pub fn of(plan: &Plan, jobs: usize) -> Self {
+        let is_live = plan.target.is_live();
+        let beside = if plan.target.starts_processes() { PROCESSES } else { READY };
+        let Some(cells) = foreseen(plan) else {
+            return Self { requests: None, seconds: bounded(plan, beside), is_live };
+        };
+        let seconds: f64 = if is_live {
+            cells.iter().map(|cell| cell.virtual_time + beside).sum()
+        } else {
+            let cell = |cell: &Foreseen| FILES + RECORDED * cell.simulating;
+            let jobs = jobs.clamp(1, cells.len().max(1)) as f64;
+            // Each job has what is left by those that run here already.
+            let share = (host::cores() as f64 / (host::load() + jobs)).min(1.0);
+            cells.iter().map(cell).sum::<f64>() / jobs / share
+        };
+        let requests = cells.iter().map(|cell| cell.requests).sum();
+        Self { requests: Some(requests), seconds: Some(seconds), is_live }
+    }
+}
+
+/// All cells, in the plan's order; nothing where an engine is not known well enough.
+fn foreseen(plan: &Plan) -> Option<Vec<Foreseen>> {
+    if plan.deployments.iter().any(|of| !is_known(plan, of)) {
+        return None;
+    }
+    // Neighbours are alike: by level, then deployment, then arm.
+    let mut kinds: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.repeat == 0).collect();
+    kinds.sort_by_key(|cell| (cell.level, cell.deployment, cell.arm));
+    let stride = kinds.len().div_ceil(SAMPLES).max(1);
+    let samples: Vec<(usize, Foreseen)> = (0..kinds.len())
+        .step_by(stride)
+        .filter_map(|place| Some((place, sample(plan, kinds[place], MOMENT)?)))
+        .collect();
+    let nearest = |place: usize| {
+        samples.iter().min_by_key(|(at, _)| at.abs_diff(place)).map(|(_, foreseen)| *foreseen)
+    };
+    let place = |cell: &Cell| {
+        let key = (cell.level, cell.deployment, cell.arm);
+        kinds.binary_search_by_key(&key, |kind| (kind.level, kind.deployment, kind.arm)).ok()
+    };
+    plan.cells.iter().map(|cell| nearest(place(cell)?)).collect()
+}
+
+/// Whether the model says how fast an engine is, as far as that decides how much it is asked.
+fn is_known(plan: &Plan, deployment: &Deployment) -> bool {
+    // An endpoint of which nothing is known has no pool and passes that take no time.
+    if deployment.engine.kv_bytes_per_token == 0 {
+        return false;
+    }
+    let is_modelled = matches!(plan.target, Target::Simulated | Target::Emulated(_));
+    let is_recorded = !matches!(deployment.timing, TimingConfig::Analytic(_));
+    // Machines differ too much for figures that fit every processor.
+    is_modelled || is_recorded || !deployment.hardware.is_processor()
+}
+
+struct Unrecorded;
+
+impl Recorder for Unrecorded {
+    type Error = Infallible;
+    fn request(&mut self, _: &RequestRow) -> Result<(), Infallible> {
+        Ok(())
+    }
+    fn step(&mut self, _: &StepRow) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Simulates a cell for a moment. Nothing where it cannot be simulated, which its run will say.
+fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
+    let level = &plan.deployments[cell.deployment].levels[cell.level];
+    let mut source = plan.deployments[cell.deployment].open_source(level, cell.seed).ok()?;
+    let limit = [level.max_requests, source.requests()].into_iter().flatten().min();
+    let (start, used) = (Instant::now(), cpu_seconds());
+    let mut reached = (Nanos::ZERO, 0);
+    let mut nothing = Unrecorded;
+    let world = World::new(world_config(plan, cell).ok()?, &mut source, &mut nothing).ok()?;
+    let summary = world.run(|now, issued| {
+        reached = (now, issued);
+        start.elapsed() < moment
+    });
+    let simulating = cpu_seconds() - used;
+    let whole = |(now, issued): (Nanos, u64), done: f64| Foreseen {
+        requests: issued as f64 / done,
+        simulating: simulating / done,
+        virtual_time: now.as_secs_f64() / done,
+    };
+    if let Some(summary) = summary.ok()? {
+        return Some(whole((summary.end, summary.issued), 1.0));
+    }
+    let of_time = share(reached.0.as_secs_f64(), level.duration.map(Nanos::as_secs_f64));
+    let of_requests = share(reached.1 as f64, limit.map(|most| most as f64));
+    let done = of_time.max(of_requests);
+    (done > 0.0).then(|| whole(reached, done.min(1.0)))
+}
+
+/// CPU time of this thread so far.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn share(part: f64, whole: Option<f64>) -> f64 {
+    whole.map_or(0.0, |whole| part / whole.max(f64::MIN_POSITIVE))
+}
+
+/// Seconds of a load on engines of which too little is known: what its levels say themselves.
+fn bounded(plan: &Plan, beside: f64) -> Option<f64> {
+    let of = |cell: &Cell| {
+        let level = &plan.deployments[cell.deployment].levels[cell.level];
+        Some(length(level)? + beside)
+    };
+    plan.cells.iter().map(of).sum()
+}
+
+/// Seconds after which a level is over, as far as it says so itself.
+fn length(level: &Level) -> Option<f64> {
+    let duration = level.duration.filter(|duration| *duration < NO_LIMIT);
+    let rate = match level.load {
+        LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) | LevelLoad::Gamma { rate, .. } => {
+            Some(rate)
+        }
+        LevelLoad::Users(_) | LevelLoad::Trace { .. } => None,
+    };
+    let offered = level.max_requests.zip(rate).map(|(most, rate)| most as f64 / rate);
+    [duration.map(Nanos::as_secs_f64), offered].into_iter().flatten().reduce(f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::path::Path;
+
+    use weir_spec::Experiment;
+
+    use super::*;
+
+    const CLOSED: &str = "\
+name: forecast
+models: [Qwen/Qwen3-8B]
+hardware: 2x-l40s
+arms: [no-offload, native-offload]
+workload:
+  shared-prefix: {prefixes: 20, prefix_tokens: 8000, prompt_tokens: 100, output_tokens: 40}
+load: {users: [16], duration: 2000s}
+";
+
+    fn plan(text: &str, sets: &[&str]) -> Plan {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let experiment = Experiment::parse(text, "forecast.yaml", Path::new(""), &sets).unwrap();
+        Plan::resolve(&experiment).unwrap()
+    }
+
+    /// Requests and length of a cell that is run to its end.
+    fn real(plan: &Plan, cell: &Cell) -> (f64, f64) {
+        let deployment = &plan.deployments[cell.deployment];
+        let mut source = deployment.open_source(&deployment.levels[0], cell.seed).unwrap();
+        let mut nothing = Unrecorded;
+        let config = world_config(plan, cell).unwrap();
+        let world = World::new(config, &mut source, &mut nothing).unwrap();
+        let summary = world.run(|_, _| true).unwrap().unwrap();
+        (summary.issued as f64, summary.end.as_secs_f64())
+    }
+
+    /// The shortest sample that there is must foresee every cell within a factor: it sees cold
+    /// caches alone, which answer fewer requests.
+    #[track_caller]
+    fn assert_foreseen(plan: &Plan, factor: f64) {
+        for cell in &plan.cells {
+            let (requests, seconds) = real(plan, cell);
+            let foreseen = sample(plan, cell, Duration::ZERO).unwrap();
+            for (what, foreseen, real) in [
+                ("requests", foreseen.requests, requests),
+                ("seconds", foreseen.virtual_time, seconds),
+            ] {
+                let off = (foreseen / real).max(real / foreseen);
+                assert!(off < factor, "{}: {what} {foreseen} foreseen, {real} real", cell.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_is_foreseen_by_what_ends_it() {
+        // Its duration ends it.
+        assert_foreseen(&plan(CLOSED, &[]), 2.5);
+        // The number of requests ends it.
+        let few = ["load={users: [16], max_requests: 3000, warmup: 0s}"];
+        assert_foreseen(&plan(CLOSED, &few), 2.5);
+        // An open loop.
+        assert_foreseen(&plan(CLOSED, &["load={constant: [2], duration: 2000s}"]), 1.5);
+    }
+
+    #[test]
+    fn a_trace_is_foreseen_by_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.jsonl");
+        let mut text = String::new();
+        for at in 0..4000 {
+            let _ = writeln!(
+                text,
+                "{{\"timestamp\": {}, \"input_length\": 1000, \"output_length\": 20, \
+                 \"hash_ids\": [{}, {at}]}}",
+                at * 500,
+                at % 7
+            );
+        }
+        std::fs::write(&path, text).unwrap();
+        let workload =
+            format!("workload={{trace: {{format: mooncake, path: \"{}\"}}}}", path.display());
+        let plan = plan(CLOSED, &[&workload, "load={trace: {speed: 1}}"]);
+        assert_foreseen(&plan, 1.5);
+        let forecast = Forecast::of(&plan, 1);
+        assert!((forecast.requests.unwrap() / 8000.0 - 1.0).abs() < 0.5, "{forecast:?}");
+    }
+
+    /// 24 cells of the example took 55 s each, and had 68 requests and not 875.
+    #[test]
+    fn a_processor_of_no_known_speed_is_foreseen_by_its_levels() {
+        let text = include_str!("../../../examples/local-cpu.yaml");
+        let forecast = Forecast::of(&plan(text, &[]), 2);
+        assert_eq!((forecast.requests, forecast.seconds), (None, Some(24.0 * (36.0 + PROCESSES))));
+        // What plays it in its stead has the speed that it is given.
+        let forecast = Forecast::of(&plan(text, &["target=simulated"]), 2);
+        assert!(forecast.requests.is_some(), "{forecast:?}");
+    }
+}

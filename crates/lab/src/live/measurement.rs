@@ -1,0 +1,271 @@
+//! The measured part of a live cell: the load, and what is watched and counted beside it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use weir_deploy::{RemoteStore, Site, TierReaders};
+use weir_load::{Live, LoadConfig, LoadReport};
+use weir_model::{CellFailure, LoadNote, Nanos, Note, Stalled, Window};
+use weir_observe::{
+    Clock, HostProbe, KvEventWatch, Observation, Sampler, SamplerConfig, Scraper, Source, UnixNanos,
+};
+use weir_record::{CellWriter, SeriesRow};
+use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
+use weir_workload::Salted;
+
+use crate::live::beyond::{self, Allowance, InWindow};
+use crate::live::checks::Checks;
+use crate::live::error::LiveError;
+use crate::live::foreign::{self, PromptCount, ScrapedWindow};
+use crate::live::lost;
+use crate::live::neighbours;
+use crate::live::signals::{WindowSignals, WindowSources};
+use crate::live::sink::Rows;
+use crate::live::stalls::{UnixWindow, silent_parts};
+use crate::live::watchdog;
+use crate::live::window_counters::{CounterSources, PlannedWindow, WindowCounters};
+use crate::outcome::CellOutcome;
+use crate::progress::{Phase, Progress};
+
+pub(crate) struct Measurement<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) cell: &'a Cell,
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) site: &'a Site,
+    pub(crate) events: Option<KvEventWatch>,
+    /// Who reads the blocks of the farthest tier.
+    pub(crate) readers: Option<TierReaders>,
+    /// Keys that the store held before.
+    pub(crate) warm_keys: Option<u64>,
+    /// Says how far the load is, and takes the wish to stop.
+    pub(crate) live: &'a Live,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// The outcome, with what only the cell's journal has.
+pub(crate) struct Measured {
+    pub(crate) outcome: CellOutcome,
+    pub(crate) checks: Checks,
+    /// Time of day of the start of the load, nanoseconds since 1970.
+    pub(crate) started_unix_ns: u64,
+    /// From when on the load was steady, since its start; nothing where it never was.
+    pub(crate) steady_from: Option<Nanos>,
+}
+
+/// What an offered load left.
+struct Offered {
+    report: LoadReport,
+    counters: WindowCounters,
+    /// Runs of Weir beside this one.
+    others: Vec<Note>,
+}
+
+impl Measurement<'_> {
+    fn level(&self) -> &Level {
+        &self.deployment.levels[self.cell.level]
+    }
+
+    fn arm(&self) -> &Arm {
+        &self.deployment.arms[self.cell.arm]
+    }
+
+    pub(crate) fn run(
+        &self,
+        config: &LoadConfig,
+        writer: &mut CellWriter,
+        mut notes: Vec<Note>,
+    ) -> Result<Measured, LiveError> {
+        let source = self.deployment.open_source(self.level(), self.cell.seed)?;
+        let mut source = Salted::new(source, self.plan.salt);
+        let clock = Clock::anchored();
+        let scrapers: Vec<Scraper> = self.scrapers();
+        let sampling = SamplerConfig::default();
+        let (sampler, samples) = Sampler::start(self.sources(&scrapers)?, sampling, clock)?;
+        let planned = self.window();
+        let mut rows = Rows::new(writer, planned, self.deployment.engine.block_size);
+        let offered = self.offer(config, &mut source, &mut rows, &scrapers);
+        sampler.stop();
+        let Offered { report, counters, others } = offered?;
+        self.progress.phase(Phase::Collect);
+        let source = source.source();
+        if let Some(error) = source.error() {
+            return Err(error.clone().into());
+        }
+        watchdog::answered(&rows, self.site)?;
+        let Rows { asked, residence, at_edges, pace, mut flow, .. } = rows;
+        let (window, started) = (report.window, UnixNanos(report.started_unix_ns));
+        let steady_from = pace.steady_from(window);
+        let stood_still = flow.stalled(window);
+        notes.extend(steady_note(steady_from, window));
+        notes.extend(self.remarks(others, &report, &counters));
+        let observations: Vec<Observation> = samples.try_iter().collect();
+        record_series(writer, &observations, started)?;
+        let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
+        let answering = self.without_store(observations);
+        stalls.extend(silent_parts(&answering, &sampling, UnixWindow::of(window, started)));
+        let sources = WindowSources {
+            deployment: self.deployment,
+            arm: self.arm(),
+            site: self.site,
+            readers: self.readers.as_ref(),
+            counters: &counters,
+        };
+        let WindowSignals { signals, counted_prompts } = sources.signals(&asked, &mut notes);
+        let at_end = self.live.snapshot();
+        let in_window = InWindow {
+            window,
+            residence: residence.total(),
+            lost: at_end.failed + at_end.unfinished,
+        };
+        let scraped = ScrapedWindow { window: planned, late: counters.lateness(started, planned) };
+        let counted = counted_prompts.and_then(|counted| {
+            let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);
+            foreign::tokens(count, &at_edges, scraped, &self.plan.client)
+        });
+        let looks = counters.store.as_ref();
+        let checks = Checks {
+            served: beyond::hits(&asked, &signals, self.allowance(&in_window)),
+            counted,
+            warm_keys: self.warm_keys,
+            lost: looks.and_then(|(before, after)| lost::between(before, after)),
+            stalls,
+        };
+        let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
+        notes.extend(checks.notes(role, same_prompts));
+        let processes = self.site.processes();
+        let outcome = CellOutcome {
+            signals,
+            skipped: source.skipped(),
+            truncated: source.truncated(),
+            failure: checks.unfit(role, same_prompts).map(CellFailure::Unfit),
+            answers: Some(report.answers),
+            certificate: Some(report.certificate),
+            notes,
+            short_window: residence.short_window(window),
+            startup_warning: processes.and_then(|local| local.started().startup_warning()),
+            ..CellOutcome::default()
+        };
+        Ok(Measured { outcome, checks, started_unix_ns: report.started_unix_ns, steady_from })
+    }
+
+    /// Without the store's samples: one that is slow to say what it counts may serve all the while.
+    fn without_store(&self, observations: Vec<Observation>) -> Vec<Observation> {
+        let store = self.site.store().map(RemoteStore::source);
+        let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());
+        observations.into_iter().filter(|seen| !is_store(seen)).collect()
+    }
+
+    /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.
+    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn Source>>, LiveError> {
+        let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
+        let mut sources: Vec<Box<dyn Source>> = engines.collect();
+        if let Some(store) = self.site.store() {
+            sources.push(Box::new(store.probe()?));
+        }
+        sources.push(Box::new(HostProbe::open(&[])));
+        Ok(sources)
+    }
+
+    /// What was seen besides while the load ran.
+    fn remarks(
+        &self,
+        others: Vec<Note>,
+        report: &LoadReport,
+        counters: &WindowCounters,
+    ) -> Vec<Note> {
+        let store = self.site.store();
+        let problem = store.and_then(RemoteStore::problem).map(Note::Error);
+        let of_store = [problem, store.and_then(RemoteStore::taken)];
+        let gave_up = report
+            .gave_up
+            .as_ref()
+            .map(|of| LoadNote::GaveUp { requests: of.requests, last: of.last.clone() }.into());
+        let of_load = gave_up.into_iter().chain(counters.notes.iter().cloned());
+        others.into_iter().chain(of_load).chain(of_store.into_iter().flatten()).collect()
+    }
+
+    /// The window of the plan; a level without a duration ends it itself.
+    fn window(&self) -> Window {
+        let level = self.level();
+        Window { start: level.warmup, end: level.duration.unwrap_or(Nanos(u64::MAX)) }
+    }
+
+    /// Offers the load, while the counters at the ends of its window, the parts and the machine are
+    /// watched.
+    fn offer(
+        &self,
+        config: &LoadConfig,
+        source: &mut Salted<weir_workload::Source>,
+        rows: &mut Rows<'_>,
+        scrapers: &[Scraper],
+    ) -> Result<Offered, LiveError> {
+        let level = self.level();
+        let over = AtomicBool::new(false);
+        let (over, site, live) = (&over, self.site, self.live);
+        let sources = CounterSources {
+            scrapers,
+            store: site.store(),
+            processes: site.processes(),
+            events: self.events.as_ref(),
+            readers: self.readers.as_ref(),
+        };
+        let (stall, clock) = (self.plan.client.request_timeout, Clock::anchored());
+        let window = PlannedWindow { start: level.warmup, end: level.duration };
+        std::thread::scope(|scope| {
+            let counters =
+                scope.spawn(move || WindowCounters::watch(sources, window, live, over, &clock));
+            let watchdog = scope.spawn(move || watchdog::watch(site, live, over, stall));
+            let others = scope.spawn(move || neighbours::watch(over));
+            let report = weir_load::run(config, source, rows, live);
+            over.store(true, Ordering::Release);
+            let counters = counters.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let fault = watchdog.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match fault {
+                Some(fault) => Err(fault),
+                None => Ok(Offered { report: report?, counters, others }),
+            }
+        })
+    }
+
+    fn allowance(&self, in_window: &InWindow) -> Allowance {
+        let block = self.deployment.engine.block_size;
+        Allowance::of(self.arm(), &self.plan.client, &self.level().load, block, in_window)
+    }
+
+    fn scrapers(&self) -> Vec<Scraper> {
+        self.site.metrics().iter().map(|url| self.site.scraper(url)).collect()
+    }
+}
+
+/// Samples as rows of `series.parquet`; those before the load began are left out.
+fn record_series(
+    writer: &mut CellWriter,
+    observations: &[Observation],
+    start: UnixNanos,
+) -> Result<(), LiveError> {
+    for observation in observations {
+        let Observation::Sample(sample) = observation else { continue };
+        if sample.at() < start {
+            continue;
+        }
+        for row in sample.rows(start) {
+            writer.push_sample(&SeriesRow {
+                time: row.time,
+                source: row.source,
+                metric: row.metric,
+                labels: row.labels,
+                value: row.value,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn steady_note(steady_from: Option<Nanos>, window: Window) -> Option<Note> {
+    let note = match steady_from {
+        Some(from) if from <= window.start => return None,
+        Some(from) => LoadNote::SteadyLate { from, window_start: window.start },
+        None => LoadNote::NeverSteady { window: window.length() },
+    };
+    Some(note.into())
+}

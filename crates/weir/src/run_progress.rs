@@ -1,0 +1,98 @@
+//! What a run tells on stderr while it lasts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use weir_deploy::leftovers::Cleared;
+use weir_deploy::local::Stack;
+use weir_lab::{Phase, Progress, Stop, Sweep};
+use weir_load::LiveSnapshot;
+use weir_spec::plan::{Cell, Level};
+
+use crate::interrupt::{Interrupt, Waiting};
+use crate::printer::Printer;
+use crate::progress::Counter;
+use crate::view::View;
+
+pub(crate) struct RunProgress {
+    quiet: bool,
+    interrupt: Interrupt,
+    cells: Mutex<Option<Counter>>,
+    /// Of the live cell under way.
+    view: Mutex<Option<View>>,
+}
+
+impl RunProgress {
+    /// For a run that Ctrl-C stops.
+    pub(crate) fn new(interrupt: Interrupt, quiet: bool) -> Self {
+        Self { quiet, interrupt, cells: Mutex::new(None), view: Mutex::new(None) }
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        self.interrupt.stop()
+    }
+
+    fn note(&self, text: &str) {
+        Printer::new(self.quiet).note(text);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Progress for RunProgress {
+    fn cleared(&self, what: &Cleared) {
+        self.note(&format!("a run before had left {what}: removed"));
+    }
+
+    fn stack_found(&self, stack: &Stack) {
+        self.note(&stack.words());
+    }
+
+    fn sweep_begins(&self, cells: usize, are_live: bool) {
+        // A live cell shows its own progress.
+        let counter = Counter::new(cells, &Printer::new(self.quiet), are_live);
+        *lock(&self.cells) = Some(counter);
+    }
+
+    fn live_cell_begins(&self, cell: &Cell, level: &Level) {
+        *lock(&self.view) = Some(View::new(&cell.path, level, self.quiet));
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.interrupt.waits_for(Waiting::Live(phase));
+        if let Some(view) = &*lock(&self.view) {
+            view.phase(phase);
+        }
+    }
+
+    fn load(&self, now: &LiveSnapshot) {
+        if let Some(view) = &*lock(&self.view) {
+            view.show(now);
+        }
+    }
+
+    fn live_cell_ends(&self) {
+        if let Some(view) = lock(&self.view).take() {
+            view.finish();
+        }
+    }
+
+    fn cell_done(&self, cell: &Cell) {
+        if let Some(cells) = &*lock(&self.cells) {
+            cells.one_done(&cell.path, &mut Printer::new(self.quiet));
+        }
+    }
+
+    fn sweep_ends(&self, sweep: &Sweep) {
+        if let Some(cells) = lock(&self.cells).take() {
+            cells.finish();
+        }
+        for damaged in &sweep.repaired {
+            self.note(&format!("ran again: {damaged}"));
+        }
+        if sweep.kept > 0 {
+            self.note(&format!("kept {} finished cells, ran {}", sweep.kept, sweep.ran));
+        }
+    }
+}

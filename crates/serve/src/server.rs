@@ -269,10 +269,11 @@ fn spawn_connection(
         let mut serving = pin!(serving);
         // A broken connection has dropped its response, which aborted the request. Its error needs
         // no handling.
+        let stop_requested = async { stopping.wait_for(|stopping| *stopping).await.is_ok() };
         let _ = tokio::select! {
             biased;
             ended = serving.as_mut() => ended,
-            _ = stopping.wait_for(|stopping| *stopping) => {
+            _ = stop_requested => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }

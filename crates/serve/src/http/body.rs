@@ -4,14 +4,16 @@
 //! The prompt is most of a body and is read in one pass: a hundred thousand ids become one
 //! `Vec<u32>` and nothing else.
 
-use hyper::StatusCode;
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, Fault, detail};
 
 /// The fields of all endpoints. Unknown ones are ignored, as in vLLM.
 #[derive(Debug, Default, Deserialize)]
@@ -63,10 +65,19 @@ pub(super) enum BodyError {
     Api(ApiError),
 }
 
+impl BodyError {
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        match self {
+            Self::NotText => detail(StatusCode::BAD_REQUEST, "There was an error parsing the body"),
+            Self::Api(error) => error.response(),
+        }
+    }
+}
+
 impl Body {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BodyError> {
         let text = std::str::from_utf8(bytes).map_err(|_| BodyError::NotText)?;
-        let invalid = |fault: Fault| BodyError::Api(ApiError::invalid(&[fault]));
+        let invalid = |fault: Fault| BodyError::Api(ApiError::invalid(&fault));
         match text.trim_start().as_bytes().first() {
             None => {
                 let message = "Field required";
@@ -102,7 +113,7 @@ fn syntax(text: &str, error: &serde_json::Error) -> Fault {
 pub(super) type Field = Option<Value>;
 
 fn fault(kind: &'static str, name: &str, message: &str, value: &Value) -> ApiError {
-    ApiError::invalid(&[Fault::new(kind, format!("body.{name}"), message, value)])
+    ApiError::invalid(&Fault::new(kind, format!("body.{name}"), message, value))
 }
 
 /// An integer beyond 64 bits becomes the nearest that fits.
@@ -195,12 +206,12 @@ pub(super) fn list<'a>(name: &str, field: &'a Field) -> Result<Option<&'a [Value
 }
 
 pub(super) fn missing(name: &str) -> ApiError {
-    ApiError::invalid(&[Fault {
+    ApiError::invalid(&Fault {
         kind: "missing",
         place: format!("body.{name}"),
         message: "Field required".to_owned(),
         input: "<dict>".to_owned(),
-    }])
+    })
 }
 
 pub(super) fn negative(name: &str, value: &Value) -> ApiError {
@@ -303,25 +314,20 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if media.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(ApiError {
-        status: StatusCode::BAD_REQUEST,
-        message: "1 validation error:\n  Unsupported Media Type: Only 'application/json' is \
-                  allowed"
-            .to_owned(),
-        kind: "Bad Request",
-        param: None,
-    })
+    let message =
+        "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed";
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "Bad Request", message, None))
 }
 
 /// A prompt that must be one string.
 pub(super) fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
     match prompt {
         PromptField::Text(text) => Ok(text),
-        PromptField::Wrong(fault) => Err(ApiError::invalid(std::slice::from_ref(fault))),
+        PromptField::Wrong(fault) => Err(ApiError::invalid(fault)),
         _ => {
             let message = "Input should be a valid string";
             let list = Value::Array(Vec::new());
-            Err(ApiError::invalid(&[Fault::new("string_type", "body.prompt", message, &list)]))
+            Err(ApiError::invalid(&Fault::new("string_type", "body.prompt", message, &list)))
         }
     }
 }

@@ -60,28 +60,30 @@ fn json_reply(value: &Value) -> Response {
     reply(json_response(StatusCode::OK, json_bytes(value)))
 }
 
-fn outcome(result: Result<Value, ApiError>) -> Response {
-    match result {
-        Ok(value) => json_reply(&value),
-        Err(error) => reply(error.response()),
-    }
-}
-
 fn with_body(
     headers: &HeaderMap,
     bytes: &[u8],
     handle: impl FnOnce(Body) -> Result<Value, ApiError>,
 ) -> Response {
-    if let Err(error) = check_content_type(headers) {
-        return reply(error.response());
+    let handled = check_content_type(headers)
+        .map_err(BodyError::Api)
+        .and_then(|()| Body::read(bytes))
+        .and_then(|body| handle(body).map_err(BodyError::Api));
+    match handled {
+        Ok(value) => json_reply(&value),
+        Err(error) => reply(error.response()),
     }
-    match Body::read(bytes) {
-        Ok(body) => outcome(handle(body)),
-        Err(BodyError::Api(error)) => reply(error.response()),
-        Err(BodyError::NotText) => {
-            reply(detail(StatusCode::BAD_REQUEST, "There was an error parsing the body"))
-        }
-    }
+}
+
+/// The answer of the server's thread to a command.
+async fn answer<T>(
+    state: &ControlState,
+    command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand,
+) -> Result<T, Response> {
+    let (reply_to, answer) = oneshot::channel();
+    // A command that cannot be sent drops its sender, and with it the answer.
+    let _ = state.commands.send(command(reply_to));
+    answer.await.map_err(|_| reply(ApiError::stopping().response()))
 }
 
 async fn models(State(state): State<ControlState>) -> Response {
@@ -103,13 +105,9 @@ async fn models(State(state): State<ControlState>) -> Response {
     json_reply(&json!({ "object": "list", "data": data }))
 }
 
-async fn metrics(State(state): State<ControlState>) -> Response {
-    let (reply_to, answer) = oneshot::channel();
-    let sent = state.commands.send(ControlCommand::Scrape(reply_to)).is_ok();
-    match answer.await {
-        Ok(page) if sent => ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], page).into_response(),
-        _ => reply(ApiError::stopping().response()),
-    }
+async fn metrics(State(state): State<ControlState>) -> Result<Response, Response> {
+    let page = answer(&state, ControlCommand::Scrape).await?;
+    Ok(([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], page).into_response())
 }
 
 /// `reset_external` of a query: pydantic's words for a boolean, the last one of several. `None`:
@@ -126,19 +124,16 @@ fn reset_external(query: &str) -> Option<bool> {
 async fn reset_prefix_cache(
     State(state): State<ControlState>,
     RawQuery(query): RawQuery,
-) -> Response {
+) -> Result<Response, Response> {
     let Some(external) = reset_external(&query.unwrap_or_default()) else {
         let text = "reset_external must be true or false";
-        return reply(detail(StatusCode::UNPROCESSABLE_ENTITY, text));
+        return Err(reply(detail(StatusCode::UNPROCESSABLE_ENTITY, text)));
     };
-    let (reply_to, answer) = oneshot::channel();
-    let sent =
-        state.commands.send(ControlCommand::ResetPrefixCache { external, reply: reply_to }).is_ok();
-    match answer.await {
-        Ok(Ok(success)) if sent => json_reply(&json!({ "success": success })),
-        Ok(Err(failed)) => reply(ApiError::not_emptied(&failed).response()),
-        _ => reply(ApiError::stopping().response()),
-    }
+    let command = |reply| ControlCommand::ResetPrefixCache { external, reply };
+    Ok(match answer(&state, command).await? {
+        Ok(success) => json_reply(&json!({ "success": success })),
+        Err(failed) => reply(ApiError::not_emptied(&failed).response()),
+    })
 }
 
 async fn tokenize(State(state): State<ControlState>, headers: HeaderMap, bytes: Bytes) -> Response {

@@ -30,13 +30,17 @@ struct Inner<'a> {
 }
 
 impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        message: impl Into<String>,
+        param: Option<&str>,
+    ) -> Self {
+        Self { status, message: message.into(), kind, param: param.map(str::to_owned) }
+    }
+
     pub(crate) fn bad_request(message: impl Into<String>, param: Option<&str>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-            kind: "BadRequestError",
-            param: param.map(str::to_owned),
-        }
+        Self::new(StatusCode::BAD_REQUEST, "BadRequestError", message, param)
     }
 
     /// With the field and its value in the message, as vLLM adds them.
@@ -46,59 +50,31 @@ impl ApiError {
         Self::bad_request(text, Some(param))
     }
 
-    /// A body of the wrong shape: one line per fault, as pydantic prints them.
-    pub(crate) fn invalid(faults: &[Fault]) -> Self {
-        let noun = if faults.len() == 1 { "error" } else { "errors" };
-        let mut message = format!("{} validation {noun}:", faults.len());
-        for fault in faults {
-            message.push_str("\n  ");
-            message.push_str(&fault.line());
-        }
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message,
-            kind: "Bad Request",
-            param: faults.first().map(|fault| fault.place.clone()),
-        }
+    /// A body of the wrong shape, as pydantic prints it.
+    pub(crate) fn invalid(fault: &Fault) -> Self {
+        let message = format!("1 validation error:\n  {}", fault.line());
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request", message, Some(&fault.place))
     }
 
     pub(crate) fn no_such_model(model: &str, served: &[String]) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            message: format!(
-                "The model `{model}` does not exist. Valid aliases: {}.",
-                served.join(", ")
-            ),
-            kind: "NotFoundError",
-            param: Some("model".to_owned()),
-        }
+        let names = served.join(", ");
+        let message = format!("The model `{model}` does not exist. Valid aliases: {names}.");
+        Self::new(StatusCode::NOT_FOUND, "NotFoundError", message, Some("model"))
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            message: format!("the request body is longer than {limit} bytes, this server's limit"),
-            kind: "Request Entity Too Large",
-            param: None,
-        }
+        let message = format!("the request body is longer than {limit} bytes, this server's limit");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large", message, None)
     }
 
     pub(crate) fn stopping() -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            message: "the server is shutting down; use another one".to_owned(),
-            kind: "ServiceUnavailableError",
-            param: None,
-        }
+        let message = "the server is shutting down; use another one";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableError", message, None)
     }
 
     pub(crate) fn not_emptied(error: &weir_store::TierError) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            message: format!("the caches are not all empty: {error}"),
-            kind: "InternalServerError",
-            param: None,
-        }
+        let message = format!("the caches are not all empty: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message, None)
     }
 
     pub(crate) fn json(&self) -> Vec<u8> {

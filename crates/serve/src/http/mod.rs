@@ -24,7 +24,7 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::service::TowerToHyperService;
 
-use self::body::{Body, BodyError, check_content_type};
+use self::body::{Body, check_content_type};
 pub(crate) use self::control::{ControlState, router};
 use self::error::{ApiError, detail, json_response};
 use self::exchange::Exchange;
@@ -72,12 +72,7 @@ async fn generate(
     let (head, incoming) = request.into_parts();
     let info = &state.info;
     let bytes = read(incoming, info.body_limit).await?;
-    let body = Body::read(&bytes).map_err(|error| match error {
-        BodyError::Api(error) => error.response(),
-        BodyError::NotText => {
-            detail(StatusCode::BAD_REQUEST, "There was an error parsing the body")
-        }
-    })?;
+    let body = Body::read(&bytes).map_err(|error| error.response())?;
     drop(bytes);
     let checked = match api {
         Api::Completions => request::completion(body, info),

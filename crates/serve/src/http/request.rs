@@ -218,7 +218,7 @@ fn prompts(field: PromptField, info: &ServerInfo) -> Result<Vec<Vec<u32>>, ApiEr
             check_count(lists.len())?;
             lists
         }
-        PromptField::Wrong(fault) => return Err(ApiError::invalid(&[fault])),
+        PromptField::Wrong(fault) => return Err(ApiError::invalid(&fault)),
         PromptField::Absent | PromptField::Empty => {
             return Err(ApiError::bad_request("You must pass at least one prompt", None));
         }
@@ -257,7 +257,7 @@ pub(super) fn messages(field: &Field, info: &ServerInfo) -> Result<Option<Vec<Me
 fn message(index: usize, item: &Value, info: &ServerInfo) -> Result<Message, ApiError> {
     let place = |field: &str| format!("body.messages.{index}{field}");
     let invalid = |kind, field: &str, text: &str, value: &Value| {
-        Err(ApiError::invalid(&[Fault::new(kind, place(field), text, value)]))
+        Err(ApiError::invalid(&Fault::new(kind, place(field), text, value)))
     };
     let Value::Object(entries) = item else {
         return invalid("dict_type", "", "Input should be a valid dictionary", item);

@@ -186,8 +186,7 @@ impl ServerState {
                 }
                 ControlCommand::Scrape(reply) => {
                     let engines = self.engines.borrow();
-                    let moved = self.mover.as_ref().map(Mover::state);
-                    let page = engines.watcher().page(engines.cluster(), moved.as_ref());
+                    let page = engines.watcher().page(engines.cluster(), self.mover.as_ref());
                     let _ = reply.send(page);
                 }
             }

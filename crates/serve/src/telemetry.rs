@@ -10,7 +10,7 @@ use crate::kv_events::{Event, Expander, Publisher};
 use crate::metrics::{
     CacheConfig, EngineSnapshot, FinishedRequest, Metrics, TransferWay, mover_page,
 };
-use crate::mover::MoverState;
+use crate::mover::Mover;
 use crate::requests::Watcher;
 use crate::token_ids::TokenIds;
 
@@ -68,12 +68,12 @@ impl Telemetry {
         Ok(Self { metrics, created, cache, offload: config.cluster.offload.clone(), feeds })
     }
 
-    pub(crate) fn page(&self, cluster: &Cluster, moved: Option<&MoverState>) -> String {
+    pub(crate) fn page(&self, cluster: &Cluster, mover: Option<&Mover>) -> String {
         let state: Vec<EngineSnapshot> =
             cluster.replicas().map(|replica| self.snapshot(replica)).collect();
         let mut page = self.metrics.page(&self.cache, &state);
-        if let Some(moved) = moved {
-            page.push_str(&mover_page(moved, self.created));
+        if let Some(mover) = mover {
+            page.push_str(&mover_page(mover, self.created));
         }
         page
     }

@@ -1,7 +1,7 @@
 //! Families beside vLLM's: real tiers and their failures. Bytes are the bytes moved, after scaling.
 
 use super::page::{Family, Labels, Page};
-use crate::mover::{MoverState, TierState, fault_names};
+use crate::mover::{Mover, TierState, fault_names};
 
 const fn family(name: &'static str, help: &'static str) -> Family {
     Family { name, help }
@@ -18,30 +18,23 @@ const MOVER_EVENTS: Family =
 
 type Figures = fn(&TierState, u64) -> Vec<(&'static str, f64)>;
 
-pub(crate) fn page(state: &MoverState, created: f64) -> String {
+pub(crate) fn page(mover: &Mover, created: f64) -> String {
     let mut page = Page::new(created);
-    page.gauge(BYTE_SCALE, vec![(Labels::new(), state.byte_scale)]);
-    page.gauge(BLOCK_BYTES, vec![(Labels::new(), state.block_bytes as f64)]);
-    page.counter(BLOCKS, by_tier(state, "outcome", blocks));
-    page.counter(BYTES, by_tier(state, "direction", bytes));
-    page.counter(SECONDS, by_tier(state, "direction", seconds));
-    page.counter(FAULTS, by_tier(state, "fault", faults));
-    let events = [
-        ("failed_load", state.failed_loads),
-        ("failed_store", state.failed_stores),
-        ("turned_away_store", state.rejected_stores),
-        ("unnamed", state.unknown_tokens),
-        ("wrong_block", state.wrong_blocks),
-    ];
+    page.gauge(BYTE_SCALE, vec![(Labels::new(), mover.config().byte_scale)]);
+    page.gauge(BLOCK_BYTES, vec![(Labels::new(), mover.config().block_bytes as f64)]);
+    page.counter(BLOCKS, by_tier(mover, "outcome", blocks));
+    page.counter(BYTES, by_tier(mover, "direction", bytes));
+    page.counter(SECONDS, by_tier(mover, "direction", seconds));
+    page.counter(FAULTS, by_tier(mover, "fault", faults));
     let labelled = |(event, count): (&str, u64)| (vec![("event", event.to_owned())], count as f64);
-    page.counter(MOVER_EVENTS, events.into_iter().map(labelled).collect());
+    page.counter(MOVER_EVENTS, mover.failures().into_iter().map(labelled).collect());
     page.finish()
 }
 
-fn by_tier(state: &MoverState, label: &'static str, of: Figures) -> Vec<(Labels, f64)> {
+fn by_tier(mover: &Mover, label: &'static str, of: Figures) -> Vec<(Labels, f64)> {
     let mut series = Vec::new();
-    for tier in &state.tiers {
-        for (name, value) in of(tier, state.block_bytes) {
+    for tier in mover.tiers() {
+        for (name, value) in of(&tier, mover.config().block_bytes as u64) {
             let tier = ("tier", tier.kind.name().to_owned());
             series.push((vec![tier, (label, name.to_owned())], value));
         }

@@ -109,18 +109,6 @@ pub(crate) struct TierState {
     pub(crate) load_seconds: f64,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct MoverState {
-    pub(crate) tiers: Vec<TierState>,
-    pub(crate) block_bytes: u64,
-    pub(crate) byte_scale: f64,
-    pub(crate) wrong_blocks: u64,
-    pub(crate) unknown_tokens: u64,
-    pub(crate) rejected_stores: u64,
-    pub(crate) failed_loads: u64,
-    pub(crate) failed_stores: u64,
-}
-
 /// Worker threads and their queue. Dropping it waits for the jobs in progress.
 pub(crate) struct Mover {
     config: Arc<MoverConfig>,
@@ -248,28 +236,33 @@ impl Mover {
         let _ = self.done.send(completion);
     }
 
-    pub(crate) fn state(&self) -> MoverState {
+    pub(crate) fn config(&self) -> &MoverConfig {
+        &self.config
+    }
+
+    pub(crate) fn tiers(&self) -> impl Iterator<Item = TierState> {
         let seconds = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed) as f64 / 1e9;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let tiers = TierKind::ALL.into_iter().filter_map(|kind| {
-            let counters = self.config.tiers_of(kind).map(Tier::counters).reduce(sum)?;
+        TierKind::ALL.into_iter().filter_map(move |kind| {
             Some(TierState {
                 kind,
-                counters,
+                counters: self.config.tiers_of(kind).map(Tier::counters).reduce(sum)?,
                 store_seconds: seconds(&self.counters.store_nanos[kind.index()]),
                 load_seconds: seconds(&self.counters.load_nanos[kind.index()]),
             })
-        });
-        MoverState {
-            tiers: tiers.collect(),
-            block_bytes: self.config.block_bytes as u64,
-            byte_scale: self.config.byte_scale,
-            wrong_blocks: count(&self.counters.wrong_blocks),
-            unknown_tokens: count(&self.counters.unknown_tokens),
-            rejected_stores: count(&self.counters.rejected_stores),
-            failed_loads: count(&self.counters.failed_loads),
-            failed_stores: count(&self.counters.failed_stores),
-        }
+        })
+    }
+
+    /// Failures that the tiers do not count, by their name on the metrics page.
+    pub(crate) fn failures(&self) -> [(&'static str, u64); 5] {
+        let counters = &self.counters;
+        [
+            ("failed_load", &counters.failed_loads),
+            ("failed_store", &counters.failed_stores),
+            ("turned_away_store", &counters.rejected_stores),
+            ("unnamed", &counters.unknown_tokens),
+            ("wrong_block", &counters.wrong_blocks),
+        ]
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
     }
 }
 

@@ -5,37 +5,36 @@ use weir_model::{Prompt, Request};
 use crate::offload::Segment;
 use crate::pool::Holding;
 
-/// Where a sequence stands. Every phase but `Done` owns a concrete future wake-up.
+/// Every phase but `Done` has a concrete future wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// In the waiting queue: the next pass looks at it.
+    /// In the waiting queue of the next pass.
     Waiting,
-    /// A remote lookup is under way: its answer wakes it.
+    /// In a remote lookup, whose result wakes it.
     LookingUp,
-    /// Blocks are being loaded: the end of the transfer wakes it.
+    /// In a load, whose end wakes it.
     Loading,
-    /// Running, part of its known tokens not computed: every pass goes on with it.
+    /// Running, with uncomputed known tokens.
     Prefill,
     /// Running, one token per pass.
     Decode,
-    /// Aborted while a lookup or loads are under way: their end frees blocks and slot.
+    /// Aborted during a lookup or loads; their end frees blocks and slot.
     Aborted,
     /// The slot is free.
     Done,
 }
 
-/// What is known of the prompt tokens that caches serve, decided at the first admission.
+/// State of the prompt tokens that caches serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hits {
-    /// It was never admitted.
+    /// Before the first admission.
     Unknown,
-    /// Decided; where bytes are real, those of tiers count when they have arrived.
+    /// Decided. With external I/O, those of tiers count at the end of their loads.
     Decided,
-    /// Those of tiers have arrived, or did not come.
+    /// The loads from tiers have ended.
     Arrived,
 }
 
-/// A sequence: prompt, what was generated so far, and what it holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
     pub(crate) request: u64,
@@ -60,11 +59,11 @@ pub(crate) struct Sequence {
     pub(crate) cached: [u32; 4],
     pub(crate) hits: Hits,
     pub(crate) preemptions: u16,
-    /// Answer of the remote lookup: from which chunk on it asked, and how many it found.
+    /// Result of the remote lookup: its first chunk, and the number found.
     pub(crate) remote: Option<(u32, u32)>,
     pub(crate) loading: Vec<Segment>,
     pub(crate) loads_open: u32,
-    /// A load failed: what it brought cannot be used.
+    /// A load failed: its blocks cannot be used.
     pub(crate) load_failed: bool,
     /// It has run, before a preemption perhaps.
     pub(crate) has_run: bool,

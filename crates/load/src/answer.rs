@@ -345,7 +345,7 @@ impl Answer {
         Err(Failure::Tokens(format!("{came} tokens came, {wanted} were requested{end}{remedy}")))
     }
 
-    /// An answer that came as one body: its first byte stands for the first token.
+    /// An answer in one body: its first byte counts as the first token.
     pub(crate) fn complete_whole(
         &mut self,
         body: &[u8],

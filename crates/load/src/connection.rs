@@ -114,7 +114,7 @@ pub(crate) struct Connection {
     pub(crate) empty_since: Nanos,
     /// The last read left nothing.
     pub(crate) was_drained: bool,
-    /// The poll tells when it can be written.
+    /// The poll waits until it is writable.
     pub(crate) awaits_writable: bool,
 }
 

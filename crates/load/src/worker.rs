@@ -494,7 +494,7 @@ impl<'a> Worker<'a> {
 
     fn send_rows(&mut self) {
         let rows = std::mem::replace(&mut self.kept_rows, Vec::with_capacity(ROWS_KEPT));
-        // The receiver is gone only when the run is being given up.
+        // The receiver is gone only when the run is being aborted.
         let _ = self.rows.send(rows);
     }
 

@@ -41,7 +41,7 @@ pub struct ServeConfig {
     pub prompt_tokens_details: bool,
     /// The core that the server's thread is pinned to.
     pub core: Option<usize>,
-    /// How long open answers may go on after the server was told to stop.
+    /// How long open answers may go on after a stop.
     pub grace: Nanos,
 }
 

@@ -1,4 +1,4 @@
-//! What a mechanism can serve of a sequence.
+//! Lookups: which chunks of a sequence a mechanism can serve.
 
 use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
@@ -7,15 +7,15 @@ use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 use crate::config::Mechanism;
 
 impl Offload {
-    /// What the mechanism does by the clock is done up to `now`.
+    /// Runs the mechanism's periodic tasks up to `now`.
     pub fn advance(&mut self, now: Nanos) {
         if self.config.mechanism == Mechanism::LmcacheServer {
             self.run_rounds(now);
         }
     }
 
-    /// What can be loaded for a sequence behind what the GPU serves. What is found is to be loaded:
-    /// room for it may have been made.
+    /// The chunks that can be loaded behind the GPU's hit. The caller must load them: space for
+    /// them may be reserved.
     pub fn query(&mut self, of: TierQuery<'_>) -> TierAnswer {
         match self.config.mechanism {
             Mechanism::Native => self.query_native(of),
@@ -24,15 +24,14 @@ impl Offload {
         }
     }
 
-    /// Whether a sequence waits for what the store has in its place in the queue. LMCache in the
-    /// engine asks while vLLM's scheduler waits for the answer (`get_num_new_matched_tokens` of
-    /// `LMCacheConnectorV1`), so that nobody overtakes; its server is asked beside the scheduler.
+    /// Whether a sequence keeps its place in the queue during a lookup in the store. vLLM's
+    /// scheduler waits for the lookup of LMCache in the engine (`get_num_new_matched_tokens` of
+    /// `LMCacheConnectorV1`), so no sequence overtakes; the lookup of its server is asynchronous.
     pub fn keeps_order(&self) -> bool {
         self.config.mechanism == Mechanism::Lmcache && self.config.store.is_some()
     }
 
-    /// The chunks that the store must be asked for before a sequence has its turn, where the order
-    /// is kept.
+    /// The chunks to look up in the store before the sequence has its turn, if the order is kept.
     pub fn ordered_lookup(&self, of: &TierQuery<'_>) -> Option<(u32, u32)> {
         if !self.keeps_order() || of.remote.is_some() {
             return None;
@@ -52,7 +51,7 @@ impl Offload {
         TierAnswer::Found(segments)
     }
 
-    /// What LMCache in the engine serves, as far as is known of its store, and up to where.
+    /// What LMCache in the engine serves, by the lookup in its store so far, and up to which chunk.
     fn lmcache_segments(&self, of: &TierQuery<'_>) -> (Vec<Segment>, u32) {
         let TierQuery { tokens, local, known, remote, .. } = *of;
         let limit = known / self.config.chunk_tokens;
@@ -81,10 +80,10 @@ impl Offload {
         (segments, at)
     }
 
-    /// vLLM's offloading asks again later where one of the chunks is on its way in, or on its way
-    /// to the GPU for another request, and leaves alone what is less than a chunk more than the
-    /// GPU has. Its tiering makes room in the nearest tier for what farther ones have, chunk after
-    /// chunk as it looks; what that evicts of the sequence itself is brought back with the rest.
+    /// vLLM's offloading looks up again later while a chunk is being stored, or loaded for another
+    /// request. It ignores hits of less than a chunk beyond the GPU's. Its tiering reserves space
+    /// in the nearest tier for chunks of farther ones, one by one; chunks of the sequence that this
+    /// evicts are loaded with the rest.
     fn query_native(&mut self, of: TierQuery<'_>) -> TierAnswer {
         let TierQuery { slot, tokens, local, known, .. } = of;
         let chunk = self.config.chunk_tokens;
@@ -105,10 +104,10 @@ impl Offload {
             return TierAnswer::Pending;
         }
         while self.promote(tokens, &segments, &mut promoted) {
-            // Only what this lookup brings in can be pending now.
+            // Only chunks of this lookup can be pending now.
             segments = self.scan(tokens, from, limit, &promoted).unwrap_or_default();
         }
-        // What found no room in the nearest tier cannot be had, nor what lies behind it.
+        // Chunks without space in the nearest tier cannot be loaded, nor those behind them.
         let nearest = self.tiers.first().map(|tier| tier.kind);
         let lost = segments.iter().position(|segment| {
             let is_promoted =

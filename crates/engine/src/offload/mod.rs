@@ -189,7 +189,7 @@ impl Offload {
                 local.cache.pin_read(tokens.pieces(), from, to);
             }
             if self.config.mechanism == Mechanism::Native {
-                // What the GPU has is offered again only where nothing was loaded behind it.
+                // The GPU's own chunks are offered again only if nothing was loaded behind them.
                 self.used_by(slot).load(from, to);
             }
             transfers.push(self.start(TransferKind::Load, *segment, tokens, slot));
@@ -197,13 +197,13 @@ impl Offload {
         transfers
     }
 
-    /// Offers the chunks of a sequence up to `to`, as far as they were not offered before, to every
-    /// tier that lacks them. What a local tier lacked is offered to the remote store too, which
-    /// takes only what it does not have.
+    /// Offers the chunks of a sequence up to `to` that were not offered before to every tier that
+    /// lacks them. Chunks that a local tier lacked are offered to the remote store too, which takes
+    /// only those that it lacks.
     ///
-    /// What is on its way to a farther tier stays in the nearest one until it is there, so no
-    /// more than that tier holds can be under way; the rest is given up, as LMCache does when it
-    /// finds no memory and vLLM's tiering under back-pressure.
+    /// A chunk stays in the nearest tier until a farther one has it, so that tier bounds the
+    /// transfers in flight. The rest is dropped, as by LMCache without memory and by vLLM's tiering
+    /// under back-pressure.
     pub fn store(&mut self, slot: u32, tokens: &Prompt, to: u32) -> Vec<Transfer> {
         let from = self.used_by(slot).offered();
         if to <= from {
@@ -220,8 +220,8 @@ impl Offload {
         stores.unwrap_or_default()
     }
 
-    /// vLLM's offloading: all that the nearest tier lacks, and on from there; or nothing, and the
-    /// offer is made again with what was computed meanwhile.
+    /// vLLM's offloading: all chunks that the nearest tier lacks, and on from there; or none, and
+    /// they are offered again with those computed meanwhile.
     fn store_whole(
         &mut self,
         slot: u32,

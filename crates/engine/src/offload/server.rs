@@ -2,13 +2,13 @@
 //! is the nearest tier, its level 2 a disk or the remote store.
 //!
 //! - A lookup starts at the first token, whatever the GPU has. It finds the chunks up to the first
-//!   that neither level has; less than the GPU has is worth nothing.
-//! - What level 2 has of them goes through level 1, also for what the GPU has, and is let go of
-//!   once it was loaded. Without room for all of it there, only level 1's at the front is found.
+//!   that neither level has; a hit shorter than the GPU's counts as none.
+//! - Level 2's chunks go through level 1, those that the GPU has included, and are released after
+//!   the load. Without space for all of them, only level 1's leading chunks are found.
 //! - A prompt's chunks behind the hit are offered once, pass by pass: those of a pass that level 1
-//!   lacks are stored all or, without room, not at all, and go on to level 2 from there.
-//! - Nothing is evicted to make room. Once a second level 1 is looked at; where it is four fifths
-//!   full, a fifth of its chunks is evicted.
+//!   lacks are stored together or, without space, not at all, and go on to level 2.
+//! - No store evicts. Once a second, if level 1 is four fifths full, a fifth of its chunks is
+//!   evicted.
 
 use weir_model::{Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::Fit;
@@ -16,15 +16,15 @@ use weir_tier::chunk_cache::Fit;
 use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 use crate::effects::{Transfer, TransferKind};
 
-/// Time between two looks at how full level 1 is (`EvictionController.eviction_loop`).
+/// Interval of the usage check of level 1 (`EvictionController.eviction_loop`).
 pub(super) const ROUND: Nanos = Nanos::from_millis(1000);
-/// Usage from which on is evicted (`--eviction-trigger-watermark`).
+/// Usage that triggers an eviction (`--eviction-trigger-watermark`).
 const WATERMARK: f64 = 0.8;
-/// Share of the chunks that is evicted then (`--eviction-ratio`).
+/// Share of the chunks evicted (`--eviction-ratio`).
 const RATIO: f64 = 0.2;
 
 impl Offload {
-    /// What the server does by the clock is done up to `now`.
+    /// Runs the server's periodic tasks up to `now`.
     pub(super) fn run_rounds(&mut self, now: Nanos) {
         while self.next_round <= now {
             self.next_round += ROUND;

@@ -31,7 +31,7 @@ struct Extent {
     generation: u32,
     /// Holders, counting those that hold it through an extent below.
     refs: u32,
-    /// The extent that whoever made this one held before it.
+    /// The extent before it in the sequence of the request that made it.
     upper: Option<ExtentId>,
 }
 
@@ -104,7 +104,6 @@ pub struct Eviction {
     pub to_block: u32,
 }
 
-/// The pool. See the module's header.
 #[derive(Debug, Clone)]
 pub struct BlockPool {
     tree: PrefixTree<Copies>,
@@ -118,7 +117,7 @@ pub struct BlockPool {
     /// Free blocks with content.
     idle: u32,
     evicted: u64,
-    /// Evictions since they were last taken, kept only where somebody asked for them.
+    /// Evictions since the last [`BlockPool::take_evictions`], if logged.
     log: Option<Vec<Eviction>>,
 }
 
@@ -139,7 +138,7 @@ impl BlockPool {
         }
     }
 
-    /// Blocks that can be allocated, cached ones that nobody holds included.
+    /// Blocks that can be allocated, unheld cached ones included.
     pub const fn free_blocks(&self) -> u32 {
         self.blank + self.idle
     }

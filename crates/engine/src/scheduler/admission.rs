@@ -1,4 +1,4 @@
-//! The waiting sequences of a pass: who fits, what is loaded for it, who runs.
+//! Admission of waiting sequences: what fits, what is loaded, what runs.
 
 use weir_model::TierKind;
 
@@ -9,22 +9,21 @@ use crate::offload::{Offload, Segment, TierAnswer, TierQuery};
 use crate::pool::Hit;
 use crate::sequence::{Hits, Phase};
 
-/// What became of a waiting sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admitted,
     /// It waits for a lookup or a load, outside the queue.
     Elsewhere,
-    /// It cannot be decided yet; others may go on.
+    /// Undecided; later sequences may be admitted.
     Skipped,
-    /// It does not fit; nobody behind it may overtake.
+    /// It does not fit; no later sequence may be admitted.
     NoRoom,
-    /// The scheduler waits for what the store has of it; nobody behind it may overtake.
+    /// It waits for its lookup in the store; no later sequence may be admitted.
     Unanswered,
 }
 
-/// From the front of the queue so many have been asked for by the time their turn comes: an answer
-/// is there before the next pass, as it is where the scheduler waits for it.
+/// Sequences at the front of the queue that are looked up in advance: the results are there before
+/// the next pass, as if the scheduler waited for them.
 const ASKED_AHEAD: usize = 16;
 
 impl Engine {
@@ -52,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// Asks the store for those at the front of the queue that it must be asked for.
+    /// Looks up in the store the sequences at the front of the queue that need it.
     fn ask_ahead(&mut self) {
         let queued = self.resumed.len() + self.waiting.len();
         for place in 0..queued.min(ASKED_AHEAD) {
@@ -70,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// Asks the store for a sequence that keeps its place meanwhile. False where it need not be.
+    /// Looks up in the store a sequence that keeps its place. False: it needs no lookup.
     fn ask_in_order(&mut self, slot: u32, local: u32) -> bool {
         let Some(offload) = &self.offload else { return false };
         let sequence = &mut self.sequences[slot as usize];
@@ -140,8 +139,8 @@ impl Engine {
         } else {
             (self.config.watermark * f64::from(self.config.blocks)) as u32
         };
-        // What admitted sequences have yet to take for their known tokens is spoken for: without
-        // this, loaded sequences could block each other for ever.
+        // Blocks that admitted sequences still need for their known tokens are reserved: otherwise
+        // loaded sequences could block each other for ever.
         let owed: u32 = self
             .prefilling
             .iter()

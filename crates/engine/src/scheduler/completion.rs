@@ -16,10 +16,10 @@ impl Engine {
             let sequence = &mut self.sequences[*slot as usize];
             assert_eq!(sequence.loads_open, 0, "a pass ends after the loads that it waits for");
             if std::mem::take(&mut sequence.load_failed) {
-                let asked = sequence.remote;
+                let remote = sequence.remote;
                 self.requeue(*slot);
-                // A store that lost the chunks, or is gone, is not asked for them again.
-                let remote = asked.map(|(from, _)| (from, 0));
+                // The chunks are not looked up again in a store that lost them or is down.
+                let remote = remote.map(|(from, _)| (from, 0));
                 self.sequences[*slot as usize].remote = remote;
                 continue;
             }

@@ -1,11 +1,11 @@
-//! KV events of the GPU's cache, for callers that asked for them.
+//! KV events of the GPU's cache, for callers that want them.
 
 use weir_model::{KvChange, KvEvent, TierKind};
 
 use super::Engine;
 
 impl Engine {
-    /// Notes that the blocks `from..to` of a sequence can be hit from now on.
+    /// Records that the blocks `from..to` of a sequence can be hit from now on.
     pub(super) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
         self.note_removed();
         let Some(events) = &mut self.events else { return };
@@ -21,7 +21,7 @@ impl Engine {
         });
     }
 
-    /// Notes what was evicted since the last look, so that it stands before what comes next.
+    /// Records the evictions since the last call, so that they precede later events.
     fn note_removed(&mut self) {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();

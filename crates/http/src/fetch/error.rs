@@ -25,7 +25,7 @@ pub enum FetchError {
     #[error("{what}: cannot connect: {attempts}; {remedy}")]
     Connect {
         what: String,
-        /// Each address that was tried, with what came of it.
+        /// Each address tried, with its error.
         attempts: String,
         remedy: &'static str,
         /// Whether every address refused at once: the host is up, and nothing listens there.

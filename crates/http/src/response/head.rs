@@ -23,8 +23,8 @@ pub struct Head {
     /// The status code, 200 to 999.
     pub status: u16,
     pub content_type: Option<String>,
-    /// The `Content-Encoding`, as sent. None is asked for: a value other than `identity` means that
-    /// the body is not what it seems.
+    /// The `Content-Encoding`, as sent. None is requested; a value other than `identity` means that
+    /// the body is compressed all the same.
     pub content_encoding: Option<String>,
     /// The `Location` of a redirect, as sent.
     pub location: Option<String>,

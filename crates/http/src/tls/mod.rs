@@ -38,7 +38,7 @@ impl TlsClient {
         Self::with_alpn(config, vec![b"http/1.1".to_vec()])
     }
 
-    /// The same for a protocol that names itself to nobody, as that of Redis.
+    /// Without ALPN, for protocols such as that of Redis.
     pub fn without_alpn(config: &TlsConfig) -> Result<Self, TlsError> {
         Self::with_alpn(config, Vec::new())
     }

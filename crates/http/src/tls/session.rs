@@ -9,14 +9,14 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::TlsError;
 
-/// Where a session stands after bytes were fed.
+/// State of a session after a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsProgress {
-    /// The handshake is not complete. What was written meanwhile is kept and sent after it.
+    /// Plain bytes written during the handshake are sent after it.
     pub is_handshaking: bool,
-    /// There are bytes for [`TlsSession::take_tls`].
+    /// [`TlsSession::take_tls`] has bytes to send.
     pub wants_write: bool,
-    /// The server said farewell: nothing more will come.
+    /// The server sent `close_notify`.
     pub peer_has_closed: bool,
 }
 
@@ -51,8 +51,8 @@ impl TlsSession {
         Ok(Self { connection, host: host.to_owned(), peer_has_closed: false })
     }
 
-    /// Takes all of `bytes`, received from the socket; `plain` gets what they say, in order. After
-    /// an error, [`take_tls`](Self::take_tls) may still have an alert that tells the server why.
+    /// Takes all of `bytes`, received from the socket; `plain` gets the decrypted bytes in order.
+    /// After an error, [`take_tls`](Self::take_tls) may still have an alert for the server.
     pub fn read_tls(
         &mut self,
         mut bytes: &[u8],
@@ -84,8 +84,8 @@ impl TlsSession {
         Ok(self.progress())
     }
 
-    /// Tells that the socket reached its end: an error unless the server said farewell before,
-    /// since anybody on the way can cut a connection.
+    /// The socket reached its end: an error without a `close_notify` of the server, because anybody
+    /// on the path can cut a connection.
     pub fn end_of_input(&self) -> Result<(), TlsError> {
         if self.peer_has_closed {
             return Ok(());
@@ -94,7 +94,7 @@ impl TlsSession {
         Err(TlsError::CutOff { host: self.host.clone(), handshaking })
     }
 
-    /// Takes plain bytes to be sent.
+    /// Encrypts bytes to send.
     pub fn write_plain(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.connection
             .writer()
@@ -102,11 +102,11 @@ impl TlsSession {
             .map_err(|error| TlsError::Protocol { host: self.host.clone(), why: error.to_string() })
     }
 
-    /// Appends the bytes that have to be sent now to `out`; how many.
+    /// Appends the bytes to send to `out`; returns their number.
     pub fn take_tls(&mut self, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         while self.connection.wants_write() {
-            // Writing into memory does not fail, and a session that wants to write has something.
+            // Writing to memory does not fail, and a session that wants to write has bytes.
             if !matches!(self.connection.write_tls(out), Ok(1..)) {
                 break;
             }
@@ -114,7 +114,7 @@ impl TlsSession {
         out.len() - before
     }
 
-    /// Says farewell: [`take_tls`](Self::take_tls) has it.
+    /// Adds a `close_notify` to [`take_tls`](Self::take_tls).
     pub fn close(&mut self) {
         self.connection.send_close_notify();
     }

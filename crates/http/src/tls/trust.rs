@@ -1,5 +1,4 @@
-//! Trust for servers with certificates of their own making: in whoever answers, or in exactly the
-//! certificates of a file.
+//! Trust in self-signed certificates: in any certificate, or in exactly those of a file.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! What the JSON of an answer says: of single events, whole bodies, and kept streams.
+//! The JSON of an answer: single events, whole bodies, and kept streams.
 //!
-//! Events that have text are told by the key before it and not read while load is generated; all
-//! others are.
+//! Events with text are recognized by the key before it and not parsed while load is generated; all
+//! others are parsed.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -49,8 +49,7 @@ impl<'de> Deserialize<'de> for Filled {
     }
 }
 
-/// What any value may say where only one kind of it is understood: a server that puts something
-/// else there says nothing.
+/// Any value where one kind is expected: a value of another kind counts as absent.
 macro_rules! lenient {
     ($name:ident, $inner:ty, $($method:ident($value:ident: $type:ty) => $taken:expr;)*) => {
         #[derive(Debug, Clone, Copy, Default)]
@@ -101,12 +100,11 @@ lenient! { End, Finish,
     visit_f64(_value: f64) => Some(Finish::Other);
 }
 
-/// Why an answer ended, as the server says.
+/// The server's `finish_reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// It had as many tokens as it may have.
+    /// At its limit of tokens.
     Length,
-    /// It came to its end.
     Stop,
     Other,
 }
@@ -131,8 +129,7 @@ impl fmt::Display for Finish {
     }
 }
 
-/// What a message or a part of one holds, in the fields that servers are known to use for what a
-/// model generates.
+/// The fields of a message, or a part of one, in which servers put generated output.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Delta {
@@ -187,7 +184,7 @@ struct UsageFields {
     prompt_tokens_details: Option<PromptDetails>,
 }
 
-/// Token counts as the server gives them; nothing where it does not.
+/// The server's token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "the names of the interface's usage")]
 pub(crate) struct Usage {
@@ -198,7 +195,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Each count, or the other's where it is not there.
+    /// Missing counts are those of `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             prompt_tokens: self.prompt_tokens.or(other.prompt_tokens),
@@ -227,11 +224,11 @@ struct Document<'a> {
     error: Option<&'a serde_json::value::RawValue>,
 }
 
-/// What one event, or one whole body, says.
+/// One event or one whole body.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
     pub(crate) has_output: bool,
-    /// It may stand for a token without text: it has a choice that is no mere role and no mere end.
+    /// It may be a token without text: it has a choice that is more than a role or an end.
     pub(crate) has_choice: bool,
     /// It belongs to a second answer to the same request.
     pub(crate) is_of_another_choice: bool,
@@ -243,7 +240,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Reads the data of an event or a body; what is wrong with it otherwise.
+    /// Fails with the JSON error.
     pub(crate) fn read(data: &[u8]) -> Result<Self, String> {
         let document: Document = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         let error = document.error.filter(|error| error.get() != "null").map(|error| {
@@ -274,8 +271,7 @@ static TEXT_KEYS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
     ["\"text\":", "\"content\":", "\"reasoning_content\":", "\"reasoning\":"].map(Finder::new)
 });
 
-/// Tells events with text without reading them: one search where the stream goes on under the
-/// same key.
+/// Recognizes events with text without parsing them: one search while the stream keeps its key.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TextKeys {
     /// The key that the last text stood under.
@@ -283,8 +279,8 @@ pub(crate) struct TextKeys {
 }
 
 impl TextKeys {
-    /// Whether an event has text for certain. What it denies has to be read: the text may be
-    /// empty, or the output something else. Text itself cannot pose as a key, because its quotes
+    /// True: the event has text. False: it must be parsed, as the text may be empty, or the output
+    /// something else. Text itself cannot pose as a key, because its quotes
     /// are escaped.
     pub(crate) fn has_text(&mut self, data: &[u8]) -> bool {
         let keys = &*TEXT_KEYS;
@@ -345,7 +341,7 @@ pub(crate) struct Output {
     pub(crate) token_ids: Option<Vec<u32>>,
     /// xxh3 of the token ids (little endian, 4 bytes each), else of the text.
     pub(crate) digest: u64,
-    /// The text, what was thought included.
+    /// The text, with the reasoning.
     pub(crate) text: String,
 }
 

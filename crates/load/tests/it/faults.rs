@@ -301,7 +301,8 @@ fn impossible_options_are_refused_before_anything_is_sent() {
         refused(|c| c.prompts = PromptForm::TokenIds { vocabulary: 1 }).contains("fewer than 2")
     );
     assert!(
-        refused(|c| c.load = LoadShape::Users { users: 0, ramp: Nanos::ZERO }).contains("0 users")
+        refused(|c| c.load = LoadShape::Users { users: 0, ramp: Nanos::ZERO })
+            .contains("users must be")
     );
     assert!(
         refused(|c| c.load = LoadShape::Open(Arrivals::Poisson { rate: 0.0 }))

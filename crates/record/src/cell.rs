@@ -172,7 +172,7 @@ pub struct Evidence {
     pub facts: RunningFacts,
     /// What the signals make of the arm.
     pub verdict: Verdict,
-    /// True for the simulator, which foresees but cannot discover.
+    /// True for the simulator, which predicts but cannot discover.
     pub predicted: bool,
     /// Each claim with the figures that were seen, and whether it held.
     pub claims: Vec<Claim>,

@@ -448,7 +448,7 @@ impl Regime {
     }
 }
 
-/// What the plan foresees for a cell, from capacities alone.
+/// What the plan predicts for a cell, from capacities alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {

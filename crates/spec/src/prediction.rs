@@ -1,4 +1,4 @@
-//! What the plan foresees for each cell: a replay of the workload against caches without time.
+//! What the plan predicts for each cell: a replay of the workload against caches without time.
 //!
 //! The replay asks the level's own sessions of whole-piece LRU caches as large as the GPU pool and
 //! the tiers, counts what they hit, store and evict, and hands these counts as signals to the same
@@ -112,7 +112,7 @@ fn judge(
     (regime, share): (Regime, f64),
 ) -> Prediction {
     let working_set = Some(working_set(deployment, arm, counts));
-    let signals = foreseen(deployment, arm, counts);
+    let signals = predicted_signals(deployment, arm, counts);
     let longest_offer = arm.offload.is_some().then_some(counts.longest_offer);
     let facts = Facts {
         replicas: deployment.replicas,
@@ -161,7 +161,7 @@ pub(crate) fn largest_tier(arm: &Arm) -> Option<Bytes> {
 
 const SOURCE: &str = "prediction";
 
-fn foreseen(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Signals {
+fn predicted_signals(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Signals {
     let mut signals = Signals::default();
     let mut add = |kind, value: f64| signals.add(kind, value, SOURCE);
     let tokens = |tokens: u64| tokens as f64;

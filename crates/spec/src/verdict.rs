@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     /// KV bytes that the workload asks for again, per replica, where they are known
     /// ([`crate::plan::Prediction::working_set`]).
     pub working_set: Option<Bytes>,
-    /// What the plan foresees for it.
+    /// What the plan predicts for it.
     pub regime: Regime,
     /// Tokens of the longest sequence that a request offers to the offload mechanism, where that
     /// is known.

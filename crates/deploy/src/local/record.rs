@@ -63,7 +63,7 @@ impl Started {
 
     /// A line of a log that says that a mechanism will not act.
     pub fn startup_warning(&self) -> Option<String> {
-        self.facts.values().find_map(|facts| facts.doubts.first().cloned())
+        self.facts.values().find_map(|facts| facts.warnings.first().cloned())
     }
 
     pub(super) fn add(&mut self, name: &str, took: Duration, facts: StartUp) {

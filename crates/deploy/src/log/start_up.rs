@@ -27,14 +27,14 @@ pub struct StartUp {
     pub connectors: Vec<String>,
     /// Lines that say that a mechanism will not do what it was configured for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub doubts: Vec<String>,
+    pub warnings: Vec<String>,
     /// The lines that the facts were read from, without process and time, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
 }
 
-/// Words of lines that cast doubt on a mechanism.
-const DOUBTS: [&str; 5] = [
+/// Words of lines that say that a mechanism will not act.
+const INACTIVE: [&str; 5] = [
     "No supported cpu connector found",
     "degraded mode",
     "always recompute",
@@ -83,12 +83,12 @@ impl StartUp {
                 self.connectors.push(name.to_owned());
             }
         }
-        if DOUBTS.iter().any(|words| line.contains(words)) {
+        if INACTIVE.iter().any(|words| line.contains(words)) {
             let words = shortened(&Line::of(line).said);
             // What follows the end of a traceback begins with the end of its sentence.
             let words = words.trim_start_matches(['.', ' ']).to_owned();
-            if !self.doubts.contains(&words) {
-                self.doubts.push(words);
+            if !self.warnings.contains(&words) {
+                self.warnings.push(words);
             }
         }
     }

@@ -145,7 +145,7 @@ fn a_start_with_native_offloading_tells_its_facts_and_the_lines() {
         (Some(6432), Some(201), Some(32))
     );
     assert_eq!(facts.connectors, ["OffloadingConnector", "WeirCpuOffloadingSpec"]);
-    assert!(facts.doubts.is_empty(), "{:?}", facts.doubts);
+    assert!(facts.warnings.is_empty(), "{:?}", facts.warnings);
     let size = "CPU KV cache size: 6,432 tokens, Maximum concurrency for 4,096 tokens per request: \
                 1.57x";
     assert!(facts.lines.iter().any(|line| line == size), "{:#?}", facts.lines);
@@ -158,18 +158,18 @@ fn a_start_with_lmcache_tells_both_versions() {
     assert_eq!(facts.version.as_deref(), Some("0.32.0"));
     assert_eq!(facts.lmcache.as_deref(), Some("0.5.6"));
     assert_eq!(facts.connectors, ["LMCacheMPConnector"]);
-    assert!(facts.doubts.is_empty(), "{:?}", facts.doubts);
+    assert!(facts.warnings.is_empty(), "{:?}", facts.warnings);
     let server = StartUp::of(&excerpt("lmcache-server-up"));
     assert_eq!(server.version.as_deref(), Some("0.5.6"));
     assert_eq!(server.kv_tokens, None);
 }
 
 #[test]
-fn an_lmcache_that_only_recomputes_casts_doubt() {
+fn an_lmcache_that_only_recomputes_warns() {
     let facts = StartUp::of(&excerpt("lmcache-degraded-up"));
     assert_eq!(facts.connectors, ["LMCacheConnectorV1"]);
     assert_eq!(
-        facts.doubts,
+        facts.warnings,
         [
             "RuntimeError: No supported cpu connector found.",
             "System will operate in degraded mode (recompute).",

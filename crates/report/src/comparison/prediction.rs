@@ -1,11 +1,11 @@
-//! A simulated run against a live one of the same experiment: what was foreseen, what was measured.
+//! A simulated run against a live one of the same experiment: what was predicted, what was measured.
 //!
 //! Hit tokens per tier follow from what is asked and from the rules of engine and tiers, not from
 //! how fast anything is. Where requests are sequential (one user, one replica) and both runs asked
 //! the same, they must be equal to the token. Where requests overlap, the order of stores and
 //! lookups depends on speed; there the shares of the prompt tokens must agree within a tolerance.
 //! So they must where LMCache's server evicted or was full: it evicts by the clock, whose phase
-//! nobody foresees. Which of its levels served what is given there and judged by nobody.
+//! nobody predicts. Which of its levels served what is given there and judged by nobody.
 //!
 //! LMCache's server tells levels apart in its lookups alone, which start at the first token and
 //! find what the GPU has too. Its levels are compared by that, in both runs.
@@ -118,22 +118,22 @@ pub fn compare_prediction(
         left_out: Vec::new(),
         groups: Vec::new(),
     };
-    let foreseen: BTreeMap<&str, (&Cell, &CellResult)> = by_path(predicted);
+    let simulated: BTreeMap<&str, (&Cell, &CellResult)> = by_path(predicted);
     let seen: BTreeMap<&str, (&Cell, &CellResult)> = by_path(measured);
     let planned: BTreeMap<&str, &Cell> =
         predicted.plan.cells.iter().map(|cell| (cell.path.as_str(), cell)).collect();
     let mut groups: BTreeMap<(usize, usize, usize), Pairs<'_>> = BTreeMap::new();
     for cell in &measured.plan.cells {
         let path = cell.path.as_str();
-        let left_out = match (planned.get(path), foreseen.get(path), seen.get(path)) {
+        let left_out = match (planned.get(path), simulated.get(path), seen.get(path)) {
             (None, _, _) => Some("not in the simulated run's plan".to_owned()),
             (Some(other), _, _) if other.seed != cell.seed => {
                 Some("the seeds of the workload differ".to_owned())
             }
             (_, None, _) => Some("not simulated yet".to_owned()),
             (_, _, None) => Some("not measured yet".to_owned()),
-            (_, Some((_, foreseen)), Some((_, seen))) => {
-                let (left, pair) = (uncounted(foreseen, seen), (*foreseen, *seen));
+            (_, Some((_, simulated)), Some((_, seen))) => {
+                let (left, pair) = (uncounted(simulated, seen), (*simulated, *seen));
                 if left.is_none() {
                     let group = groups.entry((cell.deployment, cell.arm, cell.level)).or_default();
                     group.predicted.push(pair.0);
@@ -204,14 +204,14 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
     let same = prompts[0].is_some() && prompts[0] == prompts[1];
     let clocked = [&predicted, &measured].iter().any(|seen| is_clocked(arm, seen));
     group.exact = group.sequential && same && !clocked;
-    let row = |place, foreseen: Option<f64>, seen: Option<f64>| {
+    let row = |place, simulated: Option<f64>, seen: Option<f64>| {
         let share = |tokens: Option<f64>, prompt: Option<f64>| {
             Some(100.0 * tokens? / prompt.filter(|prompt| *prompt > 0.0)?)
         };
-        let difference = seen.zip(foreseen).map(|(seen, foreseen)| seen - foreseen);
+        let difference = seen.zip(simulated).map(|(seen, simulated)| seen - simulated);
         let points = share(seen, prompts[1])
-            .zip(share(foreseen, prompts[0]))
-            .map(|(seen, foreseen)| seen - foreseen);
+            .zip(share(simulated, prompts[0]))
+            .map(|(seen, simulated)| seen - simulated);
         let holds = if group.exact {
             difference.map(|difference| difference == 0.0)
         } else {
@@ -220,7 +220,7 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
         PredictedTokens {
             place,
             tier: None,
-            predicted: foreseen,
+            predicted: simulated,
             measured: seen,
             difference,
             difference_percent: points,
@@ -228,7 +228,7 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
         }
     };
     let relative =
-        prompts[0].zip(prompts[1]).and_then(|(foreseen, seen)| change_percent(foreseen, seen));
+        prompts[0].zip(prompts[1]).and_then(|(simulated, seen)| change_percent(simulated, seen));
     let mut rows = vec![PredictedTokens {
         difference_percent: relative,
         holds: None,

@@ -1,4 +1,4 @@
-//! What a simulation foresaw beside what was measured.
+//! What a simulation predicted beside what was measured.
 
 use std::fmt::Write;
 
@@ -53,7 +53,7 @@ pub fn prediction_sentence(of: &PredictionComparison) -> String {
     words
 }
 
-/// Per arm and level: tokens by place and metrics, foreseen and measured.
+/// Per arm and level: tokens by place and metrics, predicted and measured.
 pub fn prediction_table(of: &PredictionComparison) -> Table {
     let title = "Prediction against measurement (%: of hits, points of the prompt tokens; of \
                  metrics, the prediction's error)";

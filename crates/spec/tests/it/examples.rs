@@ -1,4 +1,4 @@
-//! The examples resolve, and what is foreseen of them is what is known of them.
+//! The examples resolve, and what is predicted of them is what is known of them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -115,7 +115,7 @@ fn the_mooncake_example_resolves_with_a_trace() {
 #[test]
 fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
     let plan = example("emulated", &[]).unwrap();
-    let foreseen: Vec<(&str, Verdict)> = plan
+    let predicted: Vec<(&str, Verdict)> = plan
         .cells
         .iter()
         .map(|cell| {
@@ -123,8 +123,8 @@ fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
             (arm.name.as_str(), cell.prediction.verdict.clone())
         })
         .collect();
-    assert_eq!(foreseen.len(), 9);
-    assert!(foreseen.contains(&("native-offload", Verdict::Effective)), "{foreseen:?}");
+    assert_eq!(predicted.len(), 9);
+    assert!(predicted.contains(&("native-offload", Verdict::Effective)), "{predicted:?}");
     // The controls that may show no effect.
     let control = |set: &str| {
         let plan = example("emulated", &[set]).unwrap();
@@ -139,7 +139,7 @@ fn the_emulated_example_asks_for_more_than_the_gpu_holds() {
 }
 
 #[test]
-fn every_arm_of_the_example_with_real_tiers_is_foreseen_to_act() {
+fn every_arm_of_the_example_with_real_tiers_is_predicted_to_act() {
     let plan = example("emulated-tiers", &[]).unwrap();
     assert_eq!(plan.target.words(), "emulated (real bytes, scaled by 0.125)");
     assert_eq!(plan.cells.len(), 7);

@@ -1,4 +1,4 @@
-//! What is foreseen of workloads whose outcome is known from capacities.
+//! What is predicted of workloads whose outcome is known from capacities.
 
 use weir_model::{OverheadReason, Remedy, Verdict, VoidReason};
 use weir_spec::document::section;
@@ -64,7 +64,7 @@ fn a_window_that_ends_before_reuse_is_not_held_by_the_gpu() {
 }
 
 #[test]
-fn a_chunk_longer_than_what_requests_have_is_foreseen_to_serve_nothing() {
+fn a_chunk_longer_than_what_requests_have_is_predicted_to_serve_nothing() {
     let of_chunk = |tokens: u32| {
         let arm = format!("arms=[no-offload, {{preset: native-offload, chunk_tokens: {tokens}}}]");
         let long = "load={users: 8, duration: 600s}";
@@ -123,7 +123,7 @@ fn routing_by_prefix_needs_a_choice_and_something_to_choose_by() {
 }
 
 #[test]
-fn other_workloads_are_foreseen_too() {
+fn other_workloads_are_predicted_too() {
     for workload in [
         "workload.long-context={documents: 100, document_tokens: 3000, questions: 3, \
          question_tokens: 50, output_tokens: 50}",

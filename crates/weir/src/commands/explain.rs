@@ -147,7 +147,7 @@ fn started(started: &Started) -> Vec<String> {
         if !words.is_empty() {
             sentences.push(format!("{part}: {}", words.join(", ")));
         }
-        sentences.extend(facts.doubts.iter().map(|line| format!("{part} warned: {line}")));
+        sentences.extend(facts.warnings.iter().map(|line| format!("{part} warned: {line}")));
     }
     sentences
 }

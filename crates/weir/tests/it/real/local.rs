@@ -370,8 +370,8 @@ fn what_only_costs_is_called_so() {
 }
 
 #[test]
-fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
-    let test = "the_simulator_foresees_hits_of_sequential_requests_to_the_token";
+fn the_simulator_predicts_hits_of_sequential_requests_to_the_token() {
+    let test = "the_simulator_predicts_hits_of_sequential_requests_to_the_token";
     if !is_asked_for(test) {
         return;
     }
@@ -388,10 +388,10 @@ fn the_simulator_foresees_hits_of_sequential_requests_to_the_token() {
     let load = "{users: [1], duration: 120s, warmup: 0s, max_requests: 40}";
     experiment(path, &format!("[{}]", arms.join(", ")), PRESSED, load);
     let real = measured(path);
-    let same = ["run", "local.yaml", "--set", "target=simulated", "--out", "foreseen"];
-    let foreseen = weir(path, &same);
-    assert!(matches!(foreseen.code, Some(0 | 1)), "{}", foreseen.err);
-    let told = weir(path, &["report", "run", "--prediction", "foreseen"]);
+    let same = ["run", "local.yaml", "--set", "target=simulated", "--out", "predicted"];
+    let predicted = weir(path, &same);
+    assert!(matches!(predicted.code, Some(0 | 1)), "{}", predicted.err);
+    let told = weir(path, &["report", "run", "--prediction", "predicted"]);
     assert!(matches!(told.code, Some(0 | 1)), "{}", told.err);
     let table = fs::read_to_string(path.join("run/analysis/prediction.csv")).unwrap();
     let mut compared = 0;

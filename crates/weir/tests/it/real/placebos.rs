@@ -151,9 +151,9 @@ fn prompts_that_fill_no_chunk_or_do_not_come_round_are_named() {
                 {preset: native-offload, name: shared, bytes: 200MiB, chunk_tokens: 1024}]";
     experiment(folder.path(), long, PRESSED, REQUESTS);
     let answer = measured(folder.path());
-    let void = ("{\"void\":\"no-operation\"}", "No request fills a chunk of 1088 tokens");
+    let void = ("{\"void\":\"no-operation\"}", "inaction/no-chunk-filled");
     assert_judged(folder.path(), "native-offload", void, &answer);
-    let shared = ("{\"overhead-only\":\"chunk-too-long\"}", "A chunk of 1024 tokens is longer");
+    let shared = ("{\"overhead-only\":\"chunk-too-long\"}", "offload/chunk-too-long");
     assert_judged(folder.path(), "shared", shared, &answer);
     // Far more prefixes than requests.
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn prompts_that_fill_no_chunk_or_do_not_come_round_are_named() {
     let arms = "[{preset: native-offload, bytes: 200MiB}]";
     experiment(folder.path(), arms, many, REQUESTS);
     let answer = measured(folder.path());
-    let none = ("{\"overhead-only\":\"no-reuse-in-window\"}", "The plan foresees");
+    let none = ("{\"overhead-only\":\"no-reuse-in-window\"}", "offload/no-reuse-in-window");
     assert_judged(folder.path(), "native-offload", none, &answer);
     nothing_is_left();
 }

@@ -104,10 +104,10 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
     // A later format may have fields that this version does not know.
     fs::write(&header, r#"{"format": 7, "weir": "9.9.9", "moon_phase": "full"}"#).unwrap();
     let error = RunFolder::open_read_only(&path).unwrap_err();
-    assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 2, .. }), "{error}");
+    assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 3, .. }), "{error}");
     assert!(error.to_string().contains("9.9.9"), "{error}");
     sample::assert_one_line(&error, &path);
-    for text in ["", "{", "{}", r#"{"format": 2}"#, "\u{0}"] {
+    for text in ["", "{", "{}", r#"{"format": 3}"#, "\u{0}"] {
         fs::write(&header, text).unwrap();
         let error = RunFolder::resume(&path, PLAN_HASH).unwrap_err();
         assert!(matches!(error, RecordError::DamagedRun { .. }), "{text:?}: {error}");

@@ -191,7 +191,7 @@ fn cells_that_do_not_count_enter_nothing() {
     let failed = FailureReason::Cell(CellFailure::Error("out of memory".to_owned()));
     let verdicts: Vec<&Verdict> = control.verdict.that_ran().collect();
     assert_eq!(verdicts, [&Verdict::Control, &Verdict::Control, &Verdict::Failed(failed)]);
-    assert_eq!(control.verdict.words(), "1 x failed (out of memory), 2 x control");
+    assert_eq!(control.verdict.words(), "2 x control, 1 x failed (out of memory)");
     let delta = of.change("native-offload", "output_tokens_per_s", "c50").unwrap();
     assert_eq!(delta.change.as_ref().unwrap().pairs, 2);
     assert!(delta.is_partial, "the arm's own mean has three repeats");

@@ -199,7 +199,7 @@ fn void_rows_are_listed_but_marked() {
 fn summary_json_has_its_documented_keys() {
     let summary: serde_json::Value =
         serde_json::from_str(&text(&all(), "analysis/summary.json")).unwrap();
-    assert_eq!(summary["format"], 1);
+    assert_eq!(summary["format"], 2);
     let deployment = &summary["deployments"][0];
     for key in ["decision", "deciding_metric", "noise_floor", "peaks", "groups", "deltas"] {
         assert!(!deployment[key].is_null(), "{key}");

@@ -1,4 +1,4 @@
-//! How long a plan will take, and how much it will ask: foreseen from a moment of its own cells.
+//! How long a plan will take, and how much it will ask: predicted from a moment of its own cells.
 //!
 //! Cells that stand for the others are simulated for a moment each and not recorded. The share of
 //! the level that passed in it says how many requests the whole has, how long it lasts in virtual
@@ -32,9 +32,9 @@ const PROCESSES: f64 = 25.0;
 /// Levels that are given longer than this end by their requests.
 const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
 
-/// What a cell is foreseen to take.
+/// What a cell is predicted to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Foreseen {
+struct PredictedCell {
     requests: f64,
     /// CPU seconds of this machine that simulating it takes.
     simulating: f64,
@@ -42,7 +42,7 @@ struct Foreseen {
     virtual_time: f64,
 }
 
-/// What a plan is foreseen to take.
+/// What a plan is predicted to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Forecast {
     /// Requests of all cells; nothing where the engine alone knows.
@@ -58,13 +58,13 @@ impl Forecast {
     pub fn of(plan: &Plan, jobs: usize) -> Self {
         let is_live = plan.target.is_live();
         let beside = if plan.target.starts_processes() { PROCESSES } else { READY };
-        let Some(cells) = foreseen(plan) else {
+        let Some(cells) = predicted(plan) else {
             return Self { requests: None, seconds: bounded(plan, beside), is_live };
         };
         let seconds: f64 = if is_live {
             cells.iter().map(|cell| cell.virtual_time + beside).sum()
         } else {
-            let cell = |cell: &Foreseen| FILES + RECORDED * cell.simulating;
+            let cell = |cell: &PredictedCell| FILES + RECORDED * cell.simulating;
             let jobs = jobs.clamp(1, cells.len().max(1)) as f64;
             // Each job has what is left by those that run here already.
             let share = (host::cores() as f64 / (host::load() + jobs)).min(1.0);
@@ -76,7 +76,7 @@ impl Forecast {
 }
 
 /// All cells, in the plan's order; nothing where an engine is not known well enough.
-fn foreseen(plan: &Plan) -> Option<Vec<Foreseen>> {
+fn predicted(plan: &Plan) -> Option<Vec<PredictedCell>> {
     if plan.deployments.iter().any(|of| !is_known(plan, of)) {
         return None;
     }
@@ -84,12 +84,12 @@ fn foreseen(plan: &Plan) -> Option<Vec<Foreseen>> {
     let mut kinds: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.repeat == 0).collect();
     kinds.sort_by_key(|cell| (cell.level, cell.deployment, cell.arm));
     let stride = kinds.len().div_ceil(SAMPLES).max(1);
-    let samples: Vec<(usize, Foreseen)> = (0..kinds.len())
+    let samples: Vec<(usize, PredictedCell)> = (0..kinds.len())
         .step_by(stride)
         .filter_map(|place| Some((place, sample(plan, kinds[place], MOMENT)?)))
         .collect();
     let nearest = |place: usize| {
-        samples.iter().min_by_key(|(at, _)| at.abs_diff(place)).map(|(_, foreseen)| *foreseen)
+        samples.iter().min_by_key(|(at, _)| at.abs_diff(place)).map(|(_, predicted)| *predicted)
     };
     let place = |cell: &Cell| {
         let key = (cell.level, cell.deployment, cell.arm);
@@ -123,7 +123,7 @@ impl Recorder for Unrecorded {
 }
 
 /// Simulates a cell for a moment. Nothing where it cannot be simulated, which its run will say.
-fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
+fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<PredictedCell> {
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let mut source = plan.deployments[cell.deployment].open_source(level, cell.seed).ok()?;
     let limit = [level.max_requests, source.requests()].into_iter().flatten().min();
@@ -136,7 +136,7 @@ fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<Foreseen> {
         start.elapsed() < moment
     });
     let simulating = cpu_seconds() - used;
-    let whole = |(now, issued): (Nanos, u64), done: f64| Foreseen {
+    let whole = |(now, issued): (Nanos, u64), done: f64| PredictedCell {
         requests: issued as f64 / done,
         simulating: simulating / done,
         virtual_time: now.as_secs_f64() / done,
@@ -218,36 +218,36 @@ load: {users: [16], duration: 2000s}
         (summary.issued as f64, summary.end.as_secs_f64())
     }
 
-    /// The shortest sample that there is must foresee every cell within a factor: it sees cold
+    /// The shortest sample that there is must predict every cell within a factor: it sees cold
     /// caches alone, which answer fewer requests.
     #[track_caller]
-    fn assert_foreseen(plan: &Plan, factor: f64) {
+    fn assert_predicted(plan: &Plan, factor: f64) {
         for cell in &plan.cells {
             let (requests, seconds) = real(plan, cell);
-            let foreseen = sample(plan, cell, Duration::ZERO).unwrap();
-            for (what, foreseen, real) in [
-                ("requests", foreseen.requests, requests),
-                ("seconds", foreseen.virtual_time, seconds),
+            let predicted = sample(plan, cell, Duration::ZERO).unwrap();
+            for (what, predicted, real) in [
+                ("requests", predicted.requests, requests),
+                ("seconds", predicted.virtual_time, seconds),
             ] {
-                let off = (foreseen / real).max(real / foreseen);
-                assert!(off < factor, "{}: {what} {foreseen} foreseen, {real} real", cell.path);
+                let off = (predicted / real).max(real / predicted);
+                assert!(off < factor, "{}: {what} {predicted} predicted, {real} real", cell.path);
             }
         }
     }
 
     #[test]
-    fn a_level_is_foreseen_by_what_ends_it() {
+    fn a_level_is_predicted_by_what_ends_it() {
         // Its duration ends it.
-        assert_foreseen(&plan(CLOSED, &[]), 2.5);
+        assert_predicted(&plan(CLOSED, &[]), 2.5);
         // The number of requests ends it.
         let few = ["load={users: [16], max_requests: 3000, warmup: 0s}"];
-        assert_foreseen(&plan(CLOSED, &few), 2.5);
+        assert_predicted(&plan(CLOSED, &few), 2.5);
         // An open loop.
-        assert_foreseen(&plan(CLOSED, &["load={constant: [2], duration: 2000s}"]), 1.5);
+        assert_predicted(&plan(CLOSED, &["load={constant: [2], duration: 2000s}"]), 1.5);
     }
 
     #[test]
-    fn a_trace_is_foreseen_by_its_length() {
+    fn a_trace_is_predicted_by_its_length() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace.jsonl");
         let mut text = String::new();
@@ -264,14 +264,14 @@ load: {users: [16], duration: 2000s}
         let workload =
             format!("workload={{trace: {{format: mooncake, path: \"{}\"}}}}", path.display());
         let plan = plan(CLOSED, &[&workload, "load={trace: {speed: 1}}"]);
-        assert_foreseen(&plan, 1.5);
+        assert_predicted(&plan, 1.5);
         let forecast = Forecast::of(&plan, 1);
         assert!((forecast.requests.unwrap() / 8000.0 - 1.0).abs() < 0.5, "{forecast:?}");
     }
 
     /// 24 cells of the example took 55 s each, and had 68 requests and not 875.
     #[test]
-    fn a_processor_of_no_known_speed_is_foreseen_by_its_levels() {
+    fn a_processor_of_no_known_speed_is_predicted_by_its_levels() {
         let text = include_str!("../../../examples/local-cpu.yaml");
         let forecast = Forecast::of(&plan(text, &[]), 2);
         assert_eq!((forecast.requests, forecast.seconds), (None, Some(24.0 * (36.0 + PROCESSES))));

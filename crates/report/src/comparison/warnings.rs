@@ -139,8 +139,10 @@ pub fn short_windows(results: &Results<'_>) -> Vec<String> {
 fn other_answers(of: &DeploymentComparison) -> Vec<String> {
     let warning = |note: &OutputNote| {
         let what = match note.outcome {
-            OutputOutcome::Corrupt => "the arm is corrupt there, and its figures do not count",
-            OutputOutcome::AboveFloor => note.note.as_str(),
+            OutputOutcome::Corrupt => {
+                "the arm is corrupt there, and its figures do not count".to_owned()
+            }
+            OutputOutcome::AboveFloor => note.note?.words(),
             _ => return None,
         };
         let (model, hardware, arm, level) = (&of.model, &of.hardware, &note.arm, &note.level);

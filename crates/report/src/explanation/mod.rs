@@ -210,7 +210,7 @@ impl Narrative<'_> {
         let note = self.of.outputs.iter().find(|note| note.arm == arm && note.level == level)?;
         let floor =
             note.floor_words().map_or_else(String::new, |floor| format!("; the A/A arm: {floor}"));
-        let why = if note.note.is_empty() { String::new() } else { format!(" ({})", note.note) };
+        let why = note.note.map_or_else(String::new, |why| format!(" ({})", why.words()));
         Some(format!(
             "Answers that differ from the control's: {}{floor}: {}{why}",
             note.words(),

@@ -11,6 +11,7 @@ use crate::comparison::{
 };
 use crate::error::ReportError;
 use crate::metric::{METRICS, metric};
+use crate::oracle::OutputRemark;
 use crate::results::{Entry, Grid, Results};
 use crate::statistics::Interval;
 use crate::words;
@@ -211,7 +212,7 @@ pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
                 count(note.floor_mismatches),
                 number(note.p_value),
                 note.outcome.name().to_owned(),
-                note.note.clone(),
+                note.note.map_or_else(String::new, OutputRemark::words),
             ])?;
         }
     }

@@ -27,7 +27,7 @@ mod answers;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use weir_spec::plan::{ArmRole, Plan, Target};
 
 pub use answers::{Answers, compare_answers};
@@ -91,8 +91,71 @@ pub struct OutputNote {
     /// Largest p value of the tests, times the number of comparisons; at most 1.
     pub p_value: Option<f64>,
     pub outcome: OutputOutcome,
-    /// Why, or what to know; empty where there is nothing to add.
-    pub note: String,
+    /// Why, or what to know; absent where there is nothing to add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<OutputRemark>,
+}
+
+/// Why the answers of an arm say what they say, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputRemark {
+    /// More mismatches than the A/A arm has, and not more than [`ALLOWANCE`].
+    WithinAllowance,
+    /// The engine's answers do not depend on its blocks.
+    BlindEngine,
+    /// [`ALLOWANCE`] is taken for the floor.
+    NoFloor,
+    /// The answers are drawn by chance.
+    Sampled,
+    NoDigests,
+    /// Fewer than [`LEAST_PROMPTS`]; so many later turns quote other answers.
+    TooFew {
+        other_prompts: u64,
+    },
+}
+
+impl OutputRemark {
+    /// Without a full stop.
+    pub(crate) fn words(self) -> String {
+        let fixed = match self {
+            Self::WithinAllowance => {
+                return format!(
+                    "more than the A/A arm, yet not more than the {:.0} % that other shapes of \
+                     passes are allowed",
+                    100.0 * ALLOWANCE
+                );
+            }
+            Self::NoFloor => {
+                return format!(
+                    "no A/A arm: the floor is taken as {:.0} %; add `no-offload-aa` to the arms",
+                    100.0 * ALLOWANCE
+                );
+            }
+            Self::TooFew { other_prompts } => {
+                let others = match other_prompts {
+                    0 => String::new(),
+                    others => format!("; {others} later turns quote other answers"),
+                };
+                return format!(
+                    "fewer than {LEAST_PROMPTS} answers to equal prompts{others}: run it longer"
+                );
+            }
+            Self::BlindEngine => {
+                "answers of the emulated engine do not depend on its blocks; it compares their \
+                 bytes itself (signal `wrong-blocks`)"
+            }
+            Self::Sampled => "`client.body.temperature` is not 0: answers are drawn by chance",
+            Self::NoDigests => "no digests of answers were recorded",
+        };
+        fixed.to_owned()
+    }
+}
+
+/// As [`OutputRemark::words`].
+impl Serialize for OutputRemark {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.words())
+    }
 }
 
 impl OutputNote {
@@ -201,7 +264,7 @@ fn judged(results: &Results<'_>) -> BTreeMap<Key, OutputNote> {
             floor_mismatches: None,
             p_value: None,
             outcome: OutputOutcome::NotJudged,
-            note: String::new(),
+            note: None,
         };
         if is_under_test(key) {
             decide(plan, count, floor(key), comparisons, &mut note);
@@ -223,35 +286,26 @@ fn decide(
     let here = floor.and_then(|floor| floor.here);
     note.floor_compared = here.map(|count| count.compared);
     note.floor_mismatches = here.map(|count| count.mismatches);
-    if let Some(why) = not_judged(plan, count) {
-        note.note = why;
+    note.note = not_judged(plan, count);
+    if note.note.is_some() {
         return;
     }
     if count.compared < LEAST_PROMPTS {
         note.outcome = OutputOutcome::Undecided;
-        note.note = undecided(count);
+        note.note = Some(OutputRemark::TooFew { other_prompts: count.other_prompts });
         return;
     }
     let (outcome, p_value) = verdict(count, floor, comparisons);
     (note.outcome, note.p_value) = (outcome, Some(p_value));
     note.note = match note.outcome {
-        OutputOutcome::AboveFloor => format!(
-            "more than the A/A arm, yet not more than the {:.0} % that other shapes of passes are \
-             allowed",
-            100.0 * ALLOWANCE
-        ),
+        OutputOutcome::AboveFloor => Some(OutputRemark::WithinAllowance),
         // Equal answers prove nothing of an engine that does not read its blocks.
         OutputOutcome::Agrees if is_blind(plan) => {
             note.outcome = OutputOutcome::NotJudged;
-            "answers of the emulated engine do not depend on its blocks; it compares their bytes \
-             itself (signal `wrong-blocks`)"
-                .to_owned()
+            Some(OutputRemark::BlindEngine)
         }
-        _ if floor.is_none() => format!(
-            "no A/A arm: the floor is taken as {:.0} %; add `no-offload-aa` to the arms",
-            100.0 * ALLOWANCE
-        ),
-        _ => String::new(),
+        _ if floor.is_none() => Some(OutputRemark::NoFloor),
+        _ => None,
     };
 }
 
@@ -282,22 +336,13 @@ const fn is_blind(plan: &Plan) -> bool {
 }
 
 /// Why answers say nothing, where they do.
-fn not_judged(plan: &Plan, count: &AnswerCount) -> Option<String> {
+fn not_judged(plan: &Plan, count: &AnswerCount) -> Option<OutputRemark> {
     let body = &plan.client.body;
     let is_greedy = body.get("temperature").is_none_or(|asked| asked.as_f64() == Some(0.0));
     if !is_greedy {
-        return Some("`client.body.temperature` is not 0: answers are drawn by chance".to_owned());
+        return Some(OutputRemark::Sampled);
     }
-    (count.compared == 0 && count.without_digest > 0)
-        .then(|| "no digests of answers were recorded".to_owned())
-}
-
-fn undecided(count: &AnswerCount) -> String {
-    let others = match count.other_prompts {
-        0 => String::new(),
-        others => format!("; {others} later turns quote other answers"),
-    };
-    format!("fewer than {LEAST_PROMPTS} answers to equal prompts{others}: run it longer")
+    (count.compared == 0 && count.without_digest > 0).then_some(OutputRemark::NoDigests)
 }
 
 #[cfg(test)]

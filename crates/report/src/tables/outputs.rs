@@ -64,6 +64,6 @@ fn outcome_cell(note: &OutputNote) -> TableCell {
         OutputOutcome::Corrupt => Tone::Bad,
         OutputOutcome::Undecided | OutputOutcome::NotJudged => Tone::Out,
     };
-    let why = if note.note.is_empty() { String::new() } else { format!(": {}", note.note) };
+    let why = note.note.map_or_else(String::new, |why| format!(": {}", why.words()));
     TableCell { text: format!("{}{why}", note.outcome.name()), tone }
 }

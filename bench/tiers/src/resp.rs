@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
+use weir_model::Product;
 use weir_store::resp::layout::{LmcacheWorker, Part};
 use weir_store::resp::{Endpoint, LmcacheDtype};
-use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::{
-    Block, ChunkHash, Fetched, Get, Layout, Product, Put, RespOptions, RespTier, Slab, Stored, Tier,
+    Block, ChunkHash, Fetched, Get, Layout, Put, RespOptions, RespTier, Slab, Stored, Tier,
 };
 
 use crate::Setting;
@@ -40,7 +41,7 @@ const PEER: Demand = Demand { rate: Some(2.0), processor: Some(0.5), is_limit: f
 pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> Result<Case> {
     let name = format!("{}, {}", product.name(), size(block_bytes));
     if program(product).is_none() {
-        let why = format!("not installed: {}", how_to_install(product));
+        let why = format!("not installed: {}", product.traits().install);
         let absent =
             |name: &str, demand| Seat::Empty { name: name.into(), demand, why: why.clone() };
         let seats = vec![absent("bare loop", LIMIT), absent("LMCache, 1 worker", PEER)];

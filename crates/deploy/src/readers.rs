@@ -63,7 +63,7 @@ impl RemoteStore {
     fn readers(&self) -> Option<TierReaders> {
         let servers = self.servers(Instant::now() + PATIENCE).ok()?;
         let [server] = servers.as_slice() else { return None };
-        if server.product.keeps_in_memory() {
+        if server.keeps_in_memory() {
             return None;
         }
         Some(TierReaders {

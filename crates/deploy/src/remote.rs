@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::{Bytes, FactKind, FactSource, FactValue, Note, RunningFacts, TierNote};
+use weir_model::{
+    Bytes, FactKind, FactSource, FactValue, Note, Product, RunningFacts, TierNote,
+};
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
-    Address, Checked, Endpoint, Layout, Product, RespError, RespOptions, RespTier, SharingOptions,
+    Address, Checked, Endpoint, Layout, RespError, RespOptions, RespTier, SharingOptions,
     SingleFlight, StoreClient, StoreReport, Tier,
 };
 use weir_tier::{EvictionPolicy, StoreConfig};
@@ -158,7 +160,7 @@ impl RemoteStore {
             arm: arm.name.clone(),
             problem: error.to_string(),
         };
-        let product = Product::named(&store.product);
+        let product = store.product;
         let (address, server) = if let Some(access) = &arm.store_access {
             (address(arm, access)?, None)
         } else {
@@ -328,11 +330,11 @@ impl RemoteStore {
     /// notes what a measurement with it should know. A store of our own has the settings that it
     /// should have.
     fn look(&mut self, wanted: u64, block: u64) -> Result<(), DeployError> {
-        if self.is_own() && self.product != Product::Kvrocks {
+        if self.is_own() && self.product.traits().evicts {
             return Ok(());
         }
         let report = self.report(Instant::now() + PATIENCE)?;
-        if let Some(other) = report.servers.iter().find(|of| of.product != self.product) {
+        if let Some(other) = report.servers.iter().find(|of| of.product != Some(self.product)) {
             return Err(self.failed(&other_product(other, self.product)));
         }
         let warnings = report.warnings().into_iter();
@@ -424,7 +426,7 @@ impl RemoteStore {
         let mut facts = RunningFacts::default();
         for server in self.servers(deadline).unwrap_or_default() {
             let mut add = |kind, text| facts.add(kind, &server.place, FactValue::Text(text), SAID);
-            add(FactKind::StoreProduct, server.product.name().to_owned());
+            add(FactKind::StoreProduct, server.product_name().to_owned());
             add(FactKind::StoreVersion, server.version.clone());
         }
         facts
@@ -488,13 +490,13 @@ fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
 fn other_product(found: &ServerReport, wanted: Product) -> String {
     let ServerReport { place, product, version, .. } = found;
     match product {
-        Product::Other => {
-            format!("{place} is an unsupported store, and the arm says {wanted}; name a {wanted}")
-        }
-        _ => format!(
+        Some(product) => format!(
             "{place} is {product} {version}, and the arm says {wanted}; write preset \
              lmcache-{product}, or name a {wanted}"
         ),
+        None => {
+            format!("{place} is an unsupported store, and the arm says {wanted}; name a {wanted}")
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The vocabulary of Weir: units, model shapes, accelerators, symbolic prompts, block hashes,
-//! requests, KV events, signals, verdicts and what they rest on.
+//! requests, KV events, store products, signals, verdicts and what they rest on.
 //!
 //! Owns no I/O, no clock, no async and no global state; every other crate may use it.
 
@@ -13,6 +13,7 @@ pub mod kv_event;
 pub mod kv_layers;
 pub mod loaded_from;
 pub mod prefix_tree;
+pub mod product;
 pub mod prompt;
 pub mod request;
 pub mod shape;
@@ -22,6 +23,7 @@ pub mod tier_kind;
 pub mod units;
 pub mod verdict;
 pub mod window;
+mod words;
 
 pub use accelerator::{Accelerator, KernelFit};
 pub use answers::AnswerFacts;
@@ -39,6 +41,7 @@ pub use fact::{
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};
 pub use loaded_from::{COLD_SHARE, HeldIn, LoadedFrom};
+pub use product::{OTHER_PRODUCT, Product, ProductTraits};
 pub use prompt::{ContentId, Piece, Prompt};
 pub use request::{Outcome, Request, RequestRow};
 pub use shape::ModelShape;

@@ -1,7 +1,5 @@
 //! A request as it is asked, and the row that is recorded of it.
 
-use serde::{Deserialize, Serialize};
-
 use crate::prompt::{ContentId, Prompt};
 use crate::tier_kind::TierKind;
 use crate::units::{Nanos, Tokens};
@@ -24,25 +22,14 @@ pub struct Request {
     pub seen_tokens: Tokens,
 }
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    Done,
-    /// The cell ended before it did.
-    Unfinished,
-    /// It failed; the row's error says how.
-    Failed,
-}
-
-impl Outcome {
-    /// The word in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Unfinished => "unfinished",
-            Self::Failed => "failed",
-        }
+crate::words! {
+    /// How a request ended.
+    pub enum Outcome {
+        Done = "done",
+        /// The cell ended before it did.
+        Unfinished = "unfinished",
+        /// It failed; the row's error says how.
+        Failed = "failed",
     }
 }
 

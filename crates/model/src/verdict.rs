@@ -5,24 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::FailureReason;
 
-/// Why a mechanism cost something but brought nothing.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum OverheadReason {
-    /// What was asked again was still in the GPU's cache.
-    FitsGpu,
-    /// What is asked again leaves the GPU, but hardly any of it was asked again in the window.
-    NoReuseInWindow,
-    /// Nearer tiers served, and the farthest one, which the arm is about, hardly anything.
-    NearerTier,
-    /// No request had a whole chunk of the mechanism in common with an earlier one.
-    ChunkTooLong,
-    /// The tier is smaller than what it would have to hold.
-    TierTooSmall,
-    /// The tier evicted blocks before they were asked for.
-    Evicted,
+crate::words! {
+    /// Why a mechanism cost something but brought nothing.
+    #[derive(JsonSchema)]
+    pub enum OverheadReason {
+        /// What was asked again was still in the GPU's cache.
+        FitsGpu = "fits-gpu",
+        /// What is asked again leaves the GPU, but hardly any of it was asked again in the window.
+        NoReuseInWindow = "no-reuse-in-window",
+        /// Nearer tiers served, and the farthest one, which the arm is about, hardly anything.
+        NearerTier = "nearer-tier",
+        /// No request had a whole chunk of the mechanism in common with an earlier one.
+        ChunkTooLong = "chunk-too-long",
+        /// The tier is smaller than what it would have to hold.
+        TierTooSmall = "tier-too-small",
+        /// The tier evicted blocks before they were asked for.
+        Evicted = "evicted",
+    }
 }
 
 impl OverheadReason {
@@ -32,42 +31,18 @@ impl OverheadReason {
     pub const fn counts(self) -> bool {
         matches!(self, Self::FitsGpu | Self::TierTooSmall | Self::Evicted)
     }
-
-    /// The word in files and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FitsGpu => "fits-gpu",
-            Self::NoReuseInWindow => "no-reuse-in-window",
-            Self::NearerTier => "nearer-tier",
-            Self::ChunkTooLong => "chunk-too-long",
-            Self::TierTooSmall => "tier-too-small",
-            Self::Evicted => "evicted",
-        }
-    }
 }
 
-/// Why a mechanism did not act at all.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum VoidReason {
-    /// No store and no lookup reached the mechanism.
-    NoOperation,
-    /// One replica: nothing to choose.
-    NoChoice,
-    /// A precise index that received no events.
-    NoEvents,
-}
-
-impl VoidReason {
-    /// The word in files and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoOperation => "no-operation",
-            Self::NoChoice => "no-choice",
-            Self::NoEvents => "no-events",
-        }
+crate::words! {
+    /// Why a mechanism did not act at all.
+    #[derive(JsonSchema)]
+    pub enum VoidReason {
+        /// No store and no lookup reached the mechanism.
+        NoOperation = "no-operation",
+        /// One replica: nothing to choose.
+        NoChoice = "no-choice",
+        /// A precise index that received no events.
+        NoEvents = "no-events",
     }
 }
 

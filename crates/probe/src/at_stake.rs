@@ -1,7 +1,7 @@
 //! Keys of others in a store that evicts: what a probe writes must not take their place.
 
 use weir_model::Bytes;
-use weir_store::resp::{Product, ServerReport};
+use weir_store::resp::ServerReport;
 
 use crate::error::ProbeError;
 
@@ -23,7 +23,7 @@ impl AtStake {
     pub(crate) fn of(place: &str, servers: &[ServerReport]) -> Option<Self> {
         let found: Vec<(&ServerReport, Option<u64>, u64)> = servers
             .iter()
-            .filter(|server| has_eviction(server))
+            .filter(|server| server.evicts())
             .filter_map(|server| {
                 let keys = evictable(server);
                 if keys == Some(0) {
@@ -60,11 +60,6 @@ impl AtStake {
             policy: policy.unwrap_or_else(|| "an eviction policy that it does not name".to_owned()),
         })
     }
-}
-
-/// Kvrocks refuses to store instead.
-const fn has_eviction(server: &ServerReport) -> bool {
-    !matches!(server.product, Product::Kvrocks)
 }
 
 /// Keys that a full server evicts; nothing where it does not say how many it has.

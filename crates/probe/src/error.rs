@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 use weir_store::resp::RespError;
 use weir_store::server::ServerError;
 use weir_store::{DiskError, Fault, SlabError, TierError};
@@ -16,7 +16,8 @@ pub enum ProbeError {
     #[error(
         "target `{target}`: {problem}; write `memory`, a folder such as `disk:/mnt/nvme/kv`, an \
          address such as `redis://127.0.0.1:6379` or `unix:///run/redis.sock`, or a server to \
-         start: `redis`, `valkey`, `kvrocks`"
+         start: {}",
+        Product::choice()
     )]
     Target { target: String, problem: String },
     #[error(

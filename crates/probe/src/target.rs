@@ -2,37 +2,10 @@
 
 use std::path::PathBuf;
 
+use weir_model::Product;
+use weir_store::resp::is_scheme;
+
 use crate::error::ProbeError;
-
-/// Stores that Weir can start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Product {
-    Redis,
-    Valkey,
-    Kvrocks,
-}
-
-impl Product {
-    pub const ALL: [Self; 3] = [Self::Redis, Self::Valkey, Self::Kvrocks];
-
-    /// The same for the store's own code.
-    pub const fn of_store(self) -> weir_store::resp::Product {
-        match self {
-            Self::Redis => weir_store::resp::Product::Redis,
-            Self::Valkey => weir_store::resp::Product::Valkey,
-            Self::Kvrocks => weir_store::resp::Product::Kvrocks,
-        }
-    }
-
-    /// The word on the command line and in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Valkey => "valkey",
-            Self::Kvrocks => "kvrocks",
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -46,22 +19,6 @@ pub enum Target {
     Started(Product),
 }
 
-/// Schemes of stores' addresses.
-const SCHEMES: [&str; 12] = [
-    "redis",
-    "rediss",
-    "valkey",
-    "valkeys",
-    "kvrocks",
-    "kvrockss",
-    "redis-cluster",
-    "rediss-cluster",
-    "valkey-cluster",
-    "valkeys-cluster",
-    "kvrocks-cluster",
-    "unix",
-];
-
 impl Target {
     pub fn parse(text: &str) -> Result<Self, ProbeError> {
         let refused = |problem: &str| ProbeError::Target {
@@ -71,11 +28,11 @@ impl Target {
         if text == "memory" {
             return Ok(Self::Memory);
         }
-        if let Some(product) = Product::ALL.iter().find(|product| product.name() == text) {
-            return Ok(Self::Started(*product));
+        if let Some(product) = Product::named(text) {
+            return Ok(Self::Started(product));
         }
         if let Some((scheme, _)) = text.split_once("://") {
-            if SCHEMES.contains(&scheme) {
+            if is_scheme(scheme) {
                 return Ok(Self::Store(text.to_owned()));
             }
             return Err(refused(&format!("unsupported store type `{scheme}://`")));

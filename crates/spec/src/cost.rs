@@ -5,7 +5,7 @@
 //! the store makes the arm with the store look cheap.
 
 use serde::Serialize;
-use weir_model::{Bytes, TierKind};
+use weir_model::{Bytes, Product, TierKind};
 
 use crate::plan::{Arm, Deployment, Prices};
 
@@ -17,21 +17,21 @@ const GIB: f64 = (1_u64 << 30) as f64;
 pub(crate) fn month(
     prices: &Prices,
     kind: TierKind,
-    product: Option<&str>,
+    product: Option<Product>,
     capacity: Bytes,
 ) -> Option<f64> {
     Some(prices.gib_month(kind, product)? * capacity.0 as f64 / GIB)
 }
 
-struct PricedTier<'a> {
+struct PricedTier {
     kind: TierKind,
-    product: Option<&'a str>,
+    product: Option<Product>,
     capacity: Bytes,
     /// How many of them there are: a replica has its own, and all share the store.
     count: u32,
 }
 
-fn tiers<'a>(deployment: &Deployment, arm: &'a Arm) -> Vec<PricedTier<'a>> {
+fn tiers(deployment: &Deployment, arm: &Arm) -> Vec<PricedTier> {
     let Some(offload) = &arm.offload else { return Vec::new() };
     let own = offload.tiers.iter().map(|tier| PricedTier {
         kind: tier.kind,
@@ -41,7 +41,7 @@ fn tiers<'a>(deployment: &Deployment, arm: &'a Arm) -> Vec<PricedTier<'a>> {
     });
     let store = offload.store.iter().map(|store| PricedTier {
         kind: TierKind::Remote,
-        product: Some(&store.product),
+        product: Some(store.product),
         capacity: store.capacity,
         count: 1,
     });
@@ -52,7 +52,7 @@ fn tiers<'a>(deployment: &Deployment, arm: &'a Arm) -> Vec<PricedTier<'a>> {
 /// without a price of accelerators.
 pub fn hour_price(prices: &Prices, deployment: &Deployment, arm: &Arm) -> Option<f64> {
     let gpus = f64::from(deployment.hardware.count * deployment.replicas) * prices.gpu_hour?;
-    let of_tier = |tier: PricedTier<'_>| {
+    let of_tier = |tier: PricedTier| {
         let month = month(prices, tier.kind, tier.product, tier.capacity)?;
         Some(f64::from(tier.count) * month / MONTH_HOURS)
     };
@@ -72,7 +72,7 @@ impl CostBasis {
     /// Of all arms of a deployment.
     pub fn of(prices: &Prices, deployment: &Deployment) -> Self {
         let all = deployment.arms.iter().flat_map(|arm| tiers(deployment, arm));
-        let used: Vec<PricedTier<'_>> = all.collect();
+        let used: Vec<PricedTier> = all.collect();
         let has = |kind: TierKind, priced: bool| {
             let of_kind = used.iter().filter(|tier| tier.kind == kind);
             let mut prices = of_kind.map(|tier| prices.gib_month(kind, tier.product).is_some());

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
 use weir_model::{
-    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Remedy, TierKind, Tokens, Verdict,
-    Window,
+    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Product, Remedy, TierKind, Tokens,
+    Verdict, Window,
 };
 use weir_router::RouterConfig;
 use weir_workload::trace::reading::TraceReading;
@@ -151,15 +151,18 @@ pub struct Prices {
 impl Prices {
     /// Price of one GiB of a kind of tier, or of a store by its product, for a month; the GPU's
     /// memory has none of its own.
-    pub fn gib_month(&self, kind: TierKind, product: Option<&str>) -> Option<f64> {
+    pub fn gib_month(&self, kind: TierKind, product: Option<Product>) -> Option<f64> {
         match kind {
-            TierKind::Remote if product == Some("kvrocks") => {
-                self.kvrocks_gib_month.or(self.store_gib_month)
-            }
             TierKind::Gpu => None,
             TierKind::Host => self.host_gib_month,
             TierKind::Disk => self.disk_gib_month,
-            TierKind::Remote => self.store_gib_month,
+            TierKind::Remote => {
+                let own = product.and_then(|product| match product {
+                    Product::Redis | Product::Valkey => None,
+                    Product::Kvrocks => self.kvrocks_gib_month,
+                });
+                own.or(self.store_gib_month)
+            }
         }
     }
 }
@@ -231,14 +234,14 @@ impl Arm {
     /// The catalogue's profile of its store, where that is assumed and nothing else was named.
     pub fn assumed_store(&self) -> Option<&'static LinkProfile> {
         let store = self.offload.as_ref()?.store.as_ref()?;
-        let profile = links::find(&links::STORES, &store.product)?;
+        let profile = links::find(&links::STORES, store.product.name())?;
         let is_assumed = self.store_measured_on.is_none() && !profile.measured;
         (is_assumed && store.link == profile.link()).then_some(profile)
     }
 
     /// Its store's product and the one that its figures were measured on, where they differ.
     pub fn foreign_figures(&self) -> Option<(&str, &str)> {
-        let product = self.offload.as_ref()?.store.as_ref()?.product.as_str();
+        let product = self.offload.as_ref()?.store.as_ref()?.product.name();
         Some(product).zip(self.store_measured_on.as_deref()).filter(|(of, on)| of != on)
     }
 

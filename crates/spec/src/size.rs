@@ -1,7 +1,7 @@
 //! Arithmetic of `weir size`: what fits where, how fast a tier must be to be worth asking, and what
 //! it costs.
 
-use weir_model::{Bytes, ModelShape, Nanos, TierKind};
+use weir_model::{Bytes, ModelShape, Nanos, Product, TierKind};
 
 use weir_engine::OffloadConfig;
 
@@ -108,15 +108,14 @@ pub fn sizes(
     };
     let place = |offload: &OffloadConfig,
                  kind: TierKind,
-                 name: &str,
+                 product: Option<Product>,
                  capacity: Bytes,
                  load: Option<Nanos>| {
         let tokens = offload.tokens(capacity);
-        let product = (kind == TierKind::Remote).then_some(name);
         let month = month(prices, kind, product, capacity);
         let cost = |per_month| TierCost { per_month, saved_per_load: load.and_then(saved) };
         TierSize {
-            name: name.to_owned(),
+            name: product.map_or(kind.name(), Product::name).to_owned(),
             capacity,
             tokens,
             prefixes: tokens / u64::from(prefix_tokens.max(1)),
@@ -136,13 +135,14 @@ pub fn sizes(
         for tier in &offload.tiers {
             let link = &tier.link;
             let time = load(link.base_latency, link.per_copy, link.read_bytes_per_s);
-            tiers.push(place(offload, tier.kind, tier.kind.name(), tier.capacity, time));
+            tiers.push(place(offload, tier.kind, None, tier.capacity, time));
         }
         if let Some(store) = &offload.store {
             let rate = store.link.read_bytes_per_s.min(store.client_bytes_per_s);
             let lookups = store.lookup_latency + store.lookup_per_key * chunks;
             let time = load(store.link.base_latency + lookups, store.link.per_copy, rate);
-            tiers.push(place(offload, TierKind::Remote, &store.product, store.capacity, time));
+            let product = Some(store.product);
+            tiers.push(place(offload, TierKind::Remote, product, store.capacity, time));
         }
     }
     Sizes {

@@ -9,9 +9,10 @@
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use weir_model::Product;
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Address, Layout, Product, Put, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Layout, Put, RespOptions, RespTier, Stored, Tier};
 
 const BATCH: usize = 50_000;
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -11,9 +11,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use weir_model::Product;
 use weir_store::server::{NullServer, StoreServer, StoreSettings, program};
 use weir_store::{
-    Address, ChunkHash, Fetched, Get, Layout, Product, Put, RespOptions, RespTier, Stored, Tier,
+    Address, ChunkHash, Fetched, Get, Layout, Put, RespOptions, RespTier, Stored, Tier,
 };
 
 /// Turns, and bytes of each.

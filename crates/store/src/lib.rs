@@ -27,7 +27,7 @@ pub use faulty::{FaultOptions, Faulty, Injected};
 pub use held_in::{drop_page_cache, held_in};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{
-    Address, Endpoint, Layout, Product, RespError, RespOptions, RespTier, StoreClient, StoreReport,
+    Address, Endpoint, Layout, RespError, RespOptions, RespTier, StoreClient, StoreReport,
 };
 pub use single_flight::{SharingOptions, SingleFlight};
 pub use slab::{Block, Pages, Slab, SlabError, available_memory};

@@ -1,7 +1,7 @@
 //! What a tier is, resolved: capacity, eviction and the link that leads to it.
 
 use serde::{Deserialize, Serialize};
-use weir_model::{Bytes, Nanos, TierKind};
+use weir_model::{Bytes, Nanos, Product, TierKind};
 
 /// Which chunk goes first when a tier is full.
 #[derive(
@@ -51,8 +51,7 @@ pub struct TierConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// "redis", "valkey" or "kvrocks": a word for reports.
-    pub product: String,
+    pub product: Product,
     /// Bytes it may hold.
     pub capacity: Bytes,
     pub policy: EvictionPolicy,

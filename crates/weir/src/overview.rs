@@ -95,7 +95,7 @@ fn tier_table(of: &Deployment) -> Table {
 fn tiers(arm: &Arm) -> Vec<(String, Bytes)> {
     let Some(offload) = &arm.offload else { return Vec::new() };
     let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
-    let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
+    let store = offload.store.iter().map(|store| (store.product.name().to_owned(), store.capacity));
     local.chain(store).collect()
 }
 

@@ -8,8 +8,8 @@ use weir_engine::{
     ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig, Transfer,
 };
 use weir_model::{
-    Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, ModelShape, Nanos, Piece, Prompt,
-    Request, StepRow, TierKind, Tokens,
+    Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, ModelShape, Nanos, Piece, Product,
+    Prompt, Request, StepRow, TierKind, Tokens,
 };
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
@@ -125,7 +125,7 @@ pub(crate) fn lmcache(load: LoadMode, host_tokens: u64, store_tokens: u64) -> Of
         prompt_only: true,
         load,
         store: Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes(store_tokens * KV_BYTES),
             policy: EvictionPolicy::Lru,
             link: link(),

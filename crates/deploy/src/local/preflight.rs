@@ -1,9 +1,9 @@
 //! What can be known before anything is started: what is installed, and whether every arm can be
 //! had with it.
 
+use weir_model::Product;
 use weir_spec::plan::{Plan, Target};
-use weir_store::Product;
-use weir_store::server::{how_to_install, program};
+use weir_store::server::program;
 
 use super::keys;
 use super::stack::{Platform, Stack};
@@ -43,7 +43,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
             else {
                 continue;
             };
-            let product = Product::named(&store.product);
+            let product = store.product;
             if arm.store_access.is_none() && program(product).is_none() {
                 return Err(DeployError::Unsupported {
                     arm: arm.name.clone(),
@@ -51,7 +51,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
                     remedy: format!(
                         "{}, or write where one listens: `store: {{address: \
                          redis://host:6379}}`",
-                        how_to_install(product)
+                        product.traits().install
                     ),
                 });
             }

@@ -6,7 +6,7 @@ use weir_observe::{Clock, Source};
 use weir_spec::{Experiment, Plan};
 use weir_store::StoreClient;
 use weir_store::resp::value::Value;
-use weir_store::server::{how_to_install, program};
+use weir_store::server::program;
 use weir_store::suite::{Release, ScriptedKvrocks};
 
 use super::*;
@@ -14,8 +14,8 @@ use super::*;
 /// A store, or nothing where its program is not there: a visible skip, and a failure in CI.
 fn store(product: Product, settings: StoreSettings) -> Option<StoreServer> {
     if program(product).is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{}", how_to_install(product));
-        println!("SKIPPED: {}", how_to_install(product));
+        assert!(std::env::var_os("CI").is_none(), "{}", product.traits().install);
+        println!("SKIPPED: {}", product.traits().install);
         return None;
     }
     Some(StoreServer::start(product, settings).unwrap())

@@ -3,7 +3,7 @@
 use weir_engine::{
     ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, Slot, TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, KvChange, Nanos, TierKind, Tokens};
+use weir_model::{Bytes, KvChange, Nanos, Product, TierKind, Tokens};
 use weir_tier::StoreConfig;
 
 use crate::fixture::{Bench, config, evicted, link, native, request};
@@ -176,7 +176,7 @@ fn an_answer_to_who_is_gone_frees_the_slot_and_nothing_else() {
         mechanism: Mechanism::Lmcache,
         load: LoadMode::InPass,
         store: Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes(100_000),
             policy: weir_tier::EvictionPolicy::Lru,
             link: link(),

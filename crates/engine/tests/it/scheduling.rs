@@ -4,7 +4,7 @@ use weir_engine::{
     ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, SubmitError, TransferKind,
     TransferOutcome,
 };
-use weir_model::{Bytes, KvChange, Nanos, Request, TierKind, Tokens};
+use weir_model::{Bytes, KvChange, Nanos, Product, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::fixture::{Bench, config, evicted, link, native, request};
@@ -182,7 +182,7 @@ fn a_remote_store_is_asked_once_and_its_answer_is_loaded() {
         mechanism: Mechanism::Lmcache,
         load: LoadMode::InPass,
         store: Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes(100_000),
             policy: EvictionPolicy::Lru,
             link: link(),
@@ -211,7 +211,7 @@ fn a_remote_store_is_asked_once_and_its_answer_is_loaded() {
 #[test]
 fn who_was_loaded_goes_before_who_was_answered_and_needs_its_blocks() {
     let store = StoreConfig {
-        product: "redis".to_owned(),
+        product: Product::Redis,
         capacity: Bytes(100_000),
         policy: EvictionPolicy::Lru,
         link: link(),

@@ -31,7 +31,7 @@ pub fn check(
         Target::Disk(folder) => check_folder(folder),
         Target::Started(product) => {
             check_lines(&options.lines)?;
-            weir_store::server::installed(product.of_store())?;
+            weir_store::server::installed(*product)?;
             check_room(*product, options)
         }
     }

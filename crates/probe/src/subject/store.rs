@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::{Bytes, HeldIn, Nanos};
+use weir_model::{Bytes, HeldIn, Nanos, Product};
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::resp::{
     Address, Endpoint, Layout, RespOptions, RespTier, RocksDbFigures, ServerReport, StoreClient,
@@ -22,7 +22,6 @@ use crate::error::ProbeError;
 use crate::origin::{Cold, Origin, Reader};
 use crate::server::{Server, ServerAt, ServerWords, Traffic};
 use crate::session::{Baselines, Opened, Subject};
-use crate::target::Product;
 
 /// Most connections that a tier takes.
 const MOST_CONNECTIONS: u32 = 1024;
@@ -78,7 +77,7 @@ impl Store {
             lines: options.lines.text.clone(),
             ..StoreSettings::default()
         };
-        let server = StoreServer::start(product.of_store(), settings)
+        let server = StoreServer::start(product, settings)
             .map_err(|error| not_started(product, &options.lines, error))?;
         let address = server.address();
         Ok(Self::new(address, options, Some(server)))
@@ -170,7 +169,7 @@ impl Store {
 
     fn note(&mut self, servers: &[ServerReport], connections: u32) {
         let Some(first) = servers.first() else { return };
-        self.in_memory = first.product != weir_store::resp::Product::Kvrocks;
+        self.in_memory = !first.keeps_in_files();
         let mut settings = BTreeMap::new();
         let mut set = |key: &str, value: String| settings.insert(key.to_owned(), value);
         set("connections", connections.to_string());
@@ -183,15 +182,14 @@ impl Store {
             set("eviction", first.policy.clone());
         }
         if let Some(threads) = first.io_threads {
-            let kvrocks = first.product == weir_store::resp::Product::Kvrocks;
-            set(if kvrocks { "workers" } else { "io-threads" }, threads.to_string());
+            set(first.threads_setting(), threads.to_string());
         }
         if let Some(persists) = first.persistence {
             set("persistence", if persists { "on" } else { "off" }.to_owned());
         }
         self.facts = Some(Facts {
             kind: ProfileKind::Store,
-            product: first.product.name().to_owned(),
+            product: first.product_name().to_owned(),
             version: Some(first.version.clone()).filter(|version| !version.is_empty()),
             place: self.address.to_string(),
             settings,
@@ -326,7 +324,7 @@ fn traffic(server: &ServerReport) -> Option<Traffic> {
 /// Refuses more bytes than there is room for where a server that is started keeps them.
 pub(super) fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeError> {
     let wanted = options.stored.min(options.capacity);
-    let (free, of) = if product.of_store().keeps_in_memory() {
+    let (free, of) = if product.traits().keeps_in_memory {
         let Some((free, of)) = available_memory() else { return Ok(()) };
         (Bytes(free), of.to_owned())
     } else {

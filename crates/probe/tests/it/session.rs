@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
+use weir_model::Product;
 use weir_model::{Bytes, LoadedFrom};
 use weir_probe::config::ProbeConfig;
 use weir_probe::differential::{Bounds, Layers};
 use weir_probe::session::{Session, Step};
-use weir_probe::target::Product;
 use weir_probe::{
     BlockSize, ConfigLines, Limits, Measured, SubjectOptions, Target, Trace, Verify, Work,
     WorkingSet, fit, subject,
@@ -174,11 +174,11 @@ fn a_trace_is_played_with_its_own_reuse() {
 
 /// Whether a program is there; without it a test says so and is passed over, but not on a machine
 /// that has to run all of them.
-fn has(test: &str, product: weir_store::resp::Product) -> bool {
+fn has(test: &str, product: weir_model::Product) -> bool {
     if weir_store::server::program(product).is_some() {
         return true;
     }
-    let install = weir_store::server::how_to_install(product);
+    let install = product.traits().install;
     assert!(std::env::var_os("CI").is_none(), "{test}: {install}");
     println!("SKIPPED {test}: {install}");
     false
@@ -210,14 +210,14 @@ fn is_measured(product: Product) {
 
 #[test]
 fn redis_is_measured_with_what_its_time_is_made_of() {
-    if has("redis_is_measured", weir_store::resp::Product::Redis) {
+    if has("redis_is_measured", weir_model::Product::Redis) {
         is_measured(Product::Redis);
     }
 }
 
 #[test]
 fn valkey_is_measured_too() {
-    if has("valkey_is_measured", weir_store::resp::Product::Valkey) {
+    if has("valkey_is_measured", weir_model::Product::Valkey) {
         is_measured(Product::Valkey);
     }
 }
@@ -265,11 +265,11 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
 
 #[test]
 fn a_store_that_runs_already_keeps_what_is_not_ours() {
-    if !has("a_store_that_runs_already", weir_store::resp::Product::Redis) {
+    if !has("a_store_that_runs_already", weir_model::Product::Redis) {
         return;
     }
     let settings = StoreSettings { password: Some(Secret::new("right")), ..Default::default() };
-    let server = StoreServer::start(weir_store::resp::Product::Redis, settings).unwrap();
+    let server = StoreServer::start(weir_model::Product::Redis, settings).unwrap();
     let place = server.endpoint().to_string();
     let mut config = config(&[64 << 10], vec![Work::Write, Work::Read]);
     config.threads = vec![2];

@@ -74,7 +74,8 @@ impl Account<'_> {
     pub(super) fn regime(&self, predicted: &Prediction) -> String {
         let Some(offload) = &self.arm.offload else { return String::new() };
         let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
-        let store = offload.store.iter().map(|store| (store.product.clone(), store.capacity));
+        let store =
+            offload.store.iter().map(|store| (store.product.name().to_owned(), store.capacity));
         let tiers: Vec<String> =
             local.chain(store).map(|(name, capacity)| format!("{name} {capacity}")).collect();
         let regime = predicted.regime;

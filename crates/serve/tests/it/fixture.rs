@@ -2,7 +2,7 @@
 
 use weir_cluster::ClusterConfig;
 use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Bytes, Nanos, TierKind};
+use weir_model::{Bytes, Nanos, Product, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 
@@ -68,7 +68,7 @@ pub(crate) fn lmcache_with_store(host_tokens: u64, store_tokens: u64) -> Offload
         prompt_only: false,
         load: LoadMode::InPass,
         store: Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes(store_tokens * KV_BYTES),
             policy: EvictionPolicy::Lru,
             link: link(1e9),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Bytes, Nanos, RequestRow, StepRow, TierKind};
+use weir_model::{Bytes, Nanos, Product, RequestRow, StepRow, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
@@ -97,7 +97,7 @@ pub(crate) fn lmcache_with_store(host_tokens: u64, store_tokens: u64) -> Offload
         chunk_bytes: ChunkBytes::whole(256 * KV_BYTES),
         load: LoadMode::InPass,
         store: Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes(store_tokens * KV_BYTES),
             policy: EvictionPolicy::Lru,
             link: link(1e9),

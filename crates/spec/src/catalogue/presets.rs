@@ -1,8 +1,10 @@
 //! Arm presets, under the names of the field's published evaluations.
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 
 use crate::plan::ArmRole;
+
+use OffloadKind::LmcacheStore;
 
 /// Software and tiers of an arm's offload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub enum OffloadKind {
     LmcacheLocal,
     /// LMCache with a disk behind.
     LmcacheDisk,
-    /// LMCache with a remote store behind: the store's profile.
-    LmcacheStore(&'static str),
+    /// LMCache with a remote store behind, with the figures of the product's profile.
+    LmcacheStore(Product),
 }
 
 /// Routing that a preset brings.
@@ -88,9 +90,9 @@ pub const ALL: [Preset; 14] = [
     offload("native-fs", "OffloadingConnector with a file system behind", OffloadKind::NativeFs),
     offload("lmcache-local", "LMCache in host memory", OffloadKind::LmcacheLocal),
     offload("lmcache-disk", "LMCache with a local disk behind", OffloadKind::LmcacheDisk),
-    offload("lmcache-redis", "LMCache with Redis behind", OffloadKind::LmcacheStore("redis")),
-    offload("lmcache-valkey", "LMCache with Valkey behind", OffloadKind::LmcacheStore("valkey")),
-    offload("lmcache-kvrocks", "LMCache with Kvrocks behind", OffloadKind::LmcacheStore("kvrocks")),
+    offload("lmcache-redis", "LMCache with Redis behind", LmcacheStore(Product::Redis)),
+    offload("lmcache-valkey", "LMCache with Valkey behind", LmcacheStore(Product::Valkey)),
+    offload("lmcache-kvrocks", "LMCache with Kvrocks behind", LmcacheStore(Product::Kvrocks)),
     Preset {
         name: "llm-d-random",
         role: ArmRole::RoutingControl,
@@ -118,4 +120,19 @@ pub const ALL: [Preset; 14] = [
 
 pub fn find(name: &str) -> Option<&'static Preset> {
     ALL.iter().find(|preset| preset.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::links;
+
+    #[test]
+    fn every_product_has_a_preset_and_a_profile() {
+        for product in Product::ALL {
+            let preset = find(&format!("lmcache-{product}")).unwrap();
+            assert_eq!(preset.offload, LmcacheStore(product));
+            assert!(links::find(&links::STORES, product.name()).is_some(), "{product}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_engine::Mechanism;
-use weir_model::{FactKind, FactValue, TierKind};
+use weir_model::{FactKind, FactValue, OTHER_PRODUCT, TierKind};
 
 use super::arguments;
 use crate::plan::{Arm, Deployment, PoolSize, Target};
@@ -23,8 +23,6 @@ pub(super) enum Expected {
 /// Connectors by mechanism: vLLM's own, and those of LMCache.
 const NATIVE: &[&str] = &["OffloadingConnector", "SimpleCPUOffloadConnector"];
 const LMCACHE: &[&str] = &["LMCacheMPConnector", "LMCacheConnectorV1", "LMCacheConnector"];
-/// What Weir knows of stores; others are what their owners say.
-const PRODUCTS: [&str; 3] = ["redis", "valkey", "kvrocks"];
 
 /// `LMCache`'s adapters to stores and to files.
 const STORE_ADAPTER: &str = "resp";
@@ -179,8 +177,6 @@ fn store(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
     let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
         return;
     };
-    if PRODUCTS.contains(&store.product.as_str()) {
-        let values = [store.product.as_str(), "other"].map(FactValue::text);
-        expected.insert(FactKind::StoreProduct, Expected::OneOf(values.into()));
-    }
+    let values = [store.product.name(), OTHER_PRODUCT].map(FactValue::text);
+    expected.insert(FactKind::StoreProduct, Expected::OneOf(values.into()));
 }

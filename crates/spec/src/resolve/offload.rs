@@ -301,7 +301,7 @@ fn store(
     let nothing = StoreSection::default();
     let written = section.store.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.store.profile");
-    let named = written.profile.as_deref().unwrap_or(product);
+    let named = written.profile.as_deref().unwrap_or(product.name());
     let measured = match file(named, ProfileKind::Store, place)? {
         Some(file) => Measured {
             link: file.link(),
@@ -310,12 +310,13 @@ fn store(
         },
         None => Measured::of(profile(&links::STORES, named, &key)?),
     };
-    // Kvrocks has no eviction; the others are run with an LRU policy over all keys.
-    let policy = if product == "kvrocks" { EvictionPolicy::None } else { EvictionPolicy::Lru };
+    // Those that can evict are run with an LRU policy over all keys.
+    let evicts = product.traits().evicts;
+    let policy = if evicts { EvictionPolicy::Lru } else { EvictionPolicy::None };
     let client = written.client_gb_per_s.map_or(measured.link.read_bytes_per_s, |gb| gb * 1e9);
     check_rate(&format!("arms.{name}.store.client_gb_per_s"), client / 1e9)?;
     Ok(Some(StoreConfig {
-        product: product.to_owned(),
+        product,
         capacity: written.bytes.map_or(presets::STORE_BYTES, |size| place.bytes(size, offload)),
         policy: written.policy.unwrap_or(policy),
         link: laid_over(measured.link, written.link.as_ref()),

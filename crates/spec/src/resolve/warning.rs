@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use weir_engine::{EngineConfig, Mechanism};
-use weir_model::{Bytes, COLD_SHARE, KvKind, TierKind};
+use weir_model::{Bytes, COLD_SHARE, KvKind, Product, TierKind};
 
 use crate::catalogue::profile_file::{LinkProfileFile, ProfileKind};
 use crate::document::Spec;
@@ -279,7 +279,9 @@ pub(super) fn warm_profiles<'a>(
     for path in paths {
         let profile = LinkProfileFile::read(Path::new(path))?;
         // Of those that keep all in memory nobody expects it.
-        let is_on_disk = profile.kind == ProfileKind::Disk || profile.product == "kvrocks";
+        let store = Product::named(&profile.product);
+        let is_on_disk = profile.kind == ProfileKind::Disk
+            || store.is_some_and(|product| !product.traits().keeps_in_memory);
         if let Some(percent) = profile.device_percent.filter(|_| is_on_disk)
             && percent < 100.0 * COLD_SHARE
         {

@@ -5,9 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Port of Redis and Valkey.
-const PORT: u16 = 6379;
-const KVROCKS_PORT: u16 = 6666;
+use weir_model::Product;
+
 /// More seeds than any cluster needs; a file pasted by mistake is not an address.
 const ENDPOINTS_MAX: usize = 64;
 const LENGTH_MAX: usize = 4096;
@@ -92,20 +91,25 @@ struct Scheme {
 }
 
 impl Scheme {
+    /// `unix`, or the name of a product, with an `s` behind it for TLS and `-cluster` for a cluster.
     fn of(word: &str) -> Option<Self> {
-        let (cluster, tls, unix, port) = match word {
-            "redis" | "valkey" => (false, false, false, PORT),
-            "rediss" | "valkeys" => (false, true, false, PORT),
-            "kvrocks" => (false, false, false, KVROCKS_PORT),
-            "kvrockss" => (false, true, false, KVROCKS_PORT),
-            "redis-cluster" | "valkey-cluster" => (true, false, false, PORT),
-            "rediss-cluster" | "valkeys-cluster" => (true, true, false, PORT),
-            "kvrocks-cluster" => (true, false, false, KVROCKS_PORT),
-            "unix" => (false, false, true, 0),
-            _ => return None,
+        if word == "unix" {
+            return Some(Self { cluster: false, tls: false, unix: true, port: 0 });
+        }
+        let (word, cluster) = match word.strip_suffix("-cluster") {
+            Some(word) => (word, true),
+            None => (word, false),
         };
-        Some(Self { cluster, tls, unix, port })
+        let with_tls = || Product::named(word.strip_suffix('s')?).map(|product| (product, true));
+        let plain = Product::named(word).map(|product| (product, false));
+        let (product, tls) = plain.or_else(with_tls)?;
+        Some(Self { cluster, tls, unix: false, port: product.traits().port })
     }
+}
+
+/// Whether addresses of stores begin with `word://`.
+pub fn is_scheme(word: &str) -> bool {
+    Scheme::of(word).is_some()
 }
 
 impl FromStr for Address {
@@ -280,6 +284,8 @@ mod tests {
         assert_eq!(parse("kvrocks://h").endpoints, [tcp("h", 6666)]);
         assert_eq!(parse("valkey://10.0.0.1:7000/3").database, 3);
         assert!(parse("rediss://h").tls);
+        let secure = parse("kvrockss-cluster://h");
+        assert!(secure.tls && secure.cluster && secure.endpoints == [tcp("h", 6666)]);
         assert_eq!(parse("redis://[::1]:6380").endpoints, [tcp("::1", 6380)]);
         let cluster = parse("redis-cluster://a:1,b:2,c");
         assert!(cluster.cluster);

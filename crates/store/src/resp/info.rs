@@ -1,11 +1,10 @@
 //! What a store says of itself: evidence that does not come from our own counters.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use weir_model::{Bytes, HeldIn};
+use weir_model::{Bytes, HeldIn, OTHER_PRODUCT, Product};
 
 use super::connection::Connection;
 use super::cpu;
@@ -16,44 +15,6 @@ use super::rocksdb::RocksDbFigures;
 use super::scan::{Counted, Proven};
 use super::value::Value;
 use crate::held_in::held_in;
-
-/// Who made the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Product {
-    Redis,
-    Valkey,
-    Kvrocks,
-    /// Something else that speaks RESP.
-    Other,
-}
-
-impl Product {
-    pub fn named(word: &str) -> Self {
-        let all = [Self::Redis, Self::Valkey, Self::Kvrocks];
-        all.into_iter().find(|product| product.name() == word).unwrap_or(Self::Other)
-    }
-
-    /// Whether it is known to keep all values in memory.
-    pub const fn keeps_in_memory(self) -> bool {
-        matches!(self, Self::Redis | Self::Valkey)
-    }
-
-    /// The word in tables and files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Valkey => "valkey",
-            Self::Kvrocks => "kvrocks",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// Keys of all databases of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +48,8 @@ impl Keyspace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
     pub place: String,
-    pub product: Product,
+    /// Nothing of another one that speaks RESP.
+    pub product: Option<Product>,
     pub version: String,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: String,
@@ -226,18 +188,9 @@ impl ServerReport {
         let word = |key: &str| fields.get(key).copied().unwrap_or_default();
         let number = |key: &str| word(key).parse::<u64>().unwrap_or(0);
         let said = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
-        let (product, version) = if fields.contains_key("kvrocks_version") {
-            (Product::Kvrocks, word("kvrocks_version"))
-        } else if fields.contains_key("valkey_version") {
-            (Product::Valkey, word("valkey_version"))
-        } else if fields.contains_key("redis_version") && !fields.contains_key("dragonfly_version")
-        {
-            (Product::Redis, word("redis_version"))
-        } else {
-            (Product::Other, word("redis_version"))
-        };
+        let product = product(&fields);
+        let version = product.unwrap_or(Product::Redis).traits().version_field;
         let mode = [word("redis_mode"), word("server_mode")];
-        let kvrocks = product == Product::Kvrocks;
         // Those that are in `INFO` say what kind of store it is.
         let (used_fields, limit): (&[&str], _) = if fields.contains_key("used_db_size") {
             (&["used_db_size", "all_mem_tables"], "max_db_size")
@@ -251,10 +204,10 @@ impl ServerReport {
             uptime: said("uptime_in_seconds"),
         };
         let bytes = |key: &str| Some(Bytes(number(key))).filter(|bytes| bytes.0 > 0);
-        Self {
+        let mut report = Self {
             place: place.to_owned(),
             product,
-            version: version.to_owned(),
+            version: word(version).to_owned(),
             mode: mode.into_iter().find(|mode| !mode.is_empty()).unwrap_or_default().to_owned(),
             run_id: word("run_id").to_owned(),
             process: cpu::process(&spent, is_local),
@@ -262,7 +215,7 @@ impl ServerReport {
             used: used.map(Bytes),
             used_fields,
             limit: bytes(limit),
-            policy: if kvrocks { String::new() } else { word("maxmemory_policy").to_owned() },
+            policy: word("maxmemory_policy").to_owned(),
             evicted_keys: number("evicted_keys"),
             refusals: fields.iter().filter_map(|(key, value)| refusals(key, value)).collect(),
             expired_keys: number("expired_keys"),
@@ -272,11 +225,7 @@ impl ServerReport {
             keyspace_misses: number("keyspace_misses"),
             keys: None,
             keyspace: Keyspace::read(text),
-            persistence: if kvrocks {
-                Some(true)
-            } else {
-                fields.get("aof_enabled").map(|value| *value == "1")
-            },
+            persistence: fields.get("aof_enabled").map(|value| *value == "1"),
             io_threads: None,
             clients: number("connected_clients"),
             input_bytes: number("total_net_input_bytes"),
@@ -284,7 +233,14 @@ impl ServerReport {
             cpu_ns: cpu::of(&spent, is_local),
             machine_memory: bytes("total_system_memory"),
             rocksdb: None,
+        };
+        if !report.evicts() {
+            report.policy.clear();
         }
+        if report.keeps_in_files() {
+            report.persistence = Some(true);
+        }
+        report
     }
 
     /// The folder of its files as this machine sees it: a server in a container has a file system
@@ -294,12 +250,40 @@ impl ServerReport {
         Some(Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/')))
     }
 
+    /// The product's word in reports.
+    pub const fn product_name(&self) -> &'static str {
+        match self.product {
+            Some(product) => product.name(),
+            None => OTHER_PRODUCT,
+        }
+    }
+
+    /// Whether it is known to keep all values in memory.
+    pub fn keeps_in_memory(&self) -> bool {
+        self.product.is_some_and(|product| product.traits().keeps_in_memory)
+    }
+
+    /// Whether it is known to keep values in files.
+    pub fn keeps_in_files(&self) -> bool {
+        self.product.is_some_and(|product| !product.traits().keeps_in_memory)
+    }
+
+    /// The setting for its threads that move bytes between sockets and memory.
+    pub fn threads_setting(&self) -> &'static str {
+        self.product.unwrap_or(Product::Redis).traits().threads_setting
+    }
+
+    /// Whether it evicts keys when it is full, as far as is known.
+    pub fn evicts(&self) -> bool {
+        self.product.is_none_or(|product| product.traits().evicts)
+    }
+
     pub fn values_in(&self) -> HeldIn {
-        if self.product.keeps_in_memory() {
+        if self.keeps_in_memory() {
             return HeldIn::Memory;
         }
         // Of what others keep in their folder nothing is known.
-        let files = self.files().filter(|_| self.product == Product::Kvrocks);
+        let files = self.files().filter(|_| self.keeps_in_files());
         files.and_then(|files| held_in(&files).ok()).unwrap_or(HeldIn::Uncounted)
     }
 
@@ -307,6 +291,14 @@ impl ServerReport {
     pub fn warnings(&self) -> Vec<String> {
         warnings(self).into_iter().map(|text| format!("{}: {text}", self.place)).collect()
     }
+}
+
+/// The product, by its own version field. Redis' is looked for last: others have it too, for clients
+/// that ask for it.
+fn product(fields: &BTreeMap<&str, &str>) -> Option<Product> {
+    let says = |product: &Product| fields.contains_key(product.traits().version_field);
+    let found = Product::ALL.into_iter().rev().find(says);
+    found.filter(|_| !fields.contains_key("dragonfly_version"))
 }
 
 pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
@@ -344,7 +336,7 @@ fn counted(
         });
     };
     let mut report = ServerReport::read(text, connection.place(), connection.is_local());
-    if report.product == Product::Kvrocks {
+    if report.keeps_in_files() {
         // A renamed command is answered with an error, and what only it knows is absent.
         let stats = connection.call(&[b"STATS"], deadline)?;
         report.rocksdb = RocksDbFigures::read(&fields(text), stats.text());
@@ -362,14 +354,10 @@ fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, R
         let reply = connection.call(&[b"CONFIG", b"GET", name.as_bytes()], deadline)?;
         Ok(reply.entry(name).and_then(Value::text).map(str::to_owned))
     };
-    let threads = match setting("io-threads")? {
-        // Kvrocks' word for them.
-        None => setting("workers")?,
-        said => said,
-    };
+    let threads = setting(report.threads_setting())?;
     report.io_threads = threads.and_then(|text| text.parse().ok());
     report.folder = setting("dir")?;
-    if report.product != Product::Kvrocks
+    if !report.keeps_in_files()
         && let Some(save) = setting("save")?
     {
         let appends = report.persistence == Some(true);
@@ -431,18 +419,16 @@ fn fields(text: &str) -> BTreeMap<&str, &str> {
 fn warnings(server: &ServerReport) -> Vec<String> {
     let mut found = Vec::new();
     let mut warn = |text: String| found.push(text);
-    if server.product == Product::Kvrocks {
-        warn(
-            match server.limit {
-                Some(_) => {
-                    "Kvrocks evicts nothing: at max-db-size it refuses to store (give a TTL)"
-                }
-                None => {
-                    "Kvrocks evicts nothing and has no max-db-size: its disk fills up (give a TTL)"
-                }
+    if let Some(of) = server.product.map(Product::traits).filter(|of| !of.evicts) {
+        let setting = of.limit_setting;
+        warn(match server.limit {
+            Some(_) => {
+                format!("it evicts nothing: at {setting} it refuses to store (give a TTL)")
             }
-            .to_owned(),
-        );
+            None => {
+                format!("it evicts nothing and has no {setting}: its disk fills up (give a TTL)")
+            }
+        });
         return found;
     }
     if server.persistence == Some(true) {
@@ -554,19 +540,20 @@ mod tests {
     fn products_are_told_apart() {
         let read = |text: &str| ServerReport::read(text, "h", false);
         let redis = read("redis_version:7.0.15\r\nredis_mode:standalone\r\nmaxmemory:0");
-        assert_eq!((redis.product, redis.version.as_str()), (Product::Redis, "7.0.15"));
+        assert_eq!((redis.product, redis.version.as_str()), (Some(Product::Redis), "7.0.15"));
         assert_eq!((redis.limit, redis.used, redis.cpu_ns), (None, None, None));
         let valkey = read("redis_version:7.2.4\nvalkey_version:8.0.1\nserver_mode:cluster");
-        assert_eq!((valkey.product, valkey.mode.as_str()), (Product::Valkey, "cluster"));
+        assert_eq!((valkey.product, valkey.mode.as_str()), (Some(Product::Valkey), "cluster"));
         let keys = "# Keyspace\r\ndb0:keys=30,expires=1,avg_ttl=0\r\ndb3:keys=10,expires=2\r\n";
         let keyspace = Some(Keyspace { keys: 40, with_life: 3 });
         assert_eq!((read(keys).keyspace, redis.keyspace), (keyspace, None));
         let text = "redis_version:4.0.0\nkvrocks_version:2.10.1\nused_db_size:7\nmax_db_size:9";
         let kvrocks = read(&format!("{text}\nall_mem_tables:5"));
-        assert_eq!((kvrocks.product, kvrocks.used), (Product::Kvrocks, Some(Bytes(12))));
+        assert_eq!((kvrocks.product, kvrocks.used), (Some(Product::Kvrocks), Some(Bytes(12))));
         assert_eq!(kvrocks.limit, Some(Bytes(9)));
         // Files alone are not what it holds.
         assert_eq!(read(text).used, None);
-        assert_eq!(read("").product, Product::Other);
+        assert_eq!(read("").product, None);
+        assert_eq!(read("redis_version:7.4.0\ndragonfly_version:1.2").product, None);
     }
 }

@@ -26,10 +26,10 @@ pub mod tier;
 pub mod value;
 mod wire;
 
-pub use address::{Address, AddressError, Endpoint, Secret};
+pub use address::{Address, AddressError, Endpoint, Secret, is_scheme};
 pub use client::StoreClient;
 pub use error::RespError;
-pub use info::{Keyspace, Product, ServerReport, StoreReport};
+pub use info::{Keyspace, ServerReport, StoreReport};
 pub use layout::{Layout, LayoutError, LmcacheDtype, LmcacheWorker};
 pub use mark::{MARK_KEY, Marked};
 pub use rocksdb::{RocksDbFigure, RocksDbFigures};

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use weir_http::{TlsClient, TlsConfig};
+use weir_model::Product;
 
 use crate::held::{Held, hold};
 use crate::resp::connection::Connection;
-use crate::resp::{Address, Endpoint, Product, RespError};
+use crate::resp::{Address, Endpoint, RespError};
 
 pub use error::ServerError;
 pub use null::NullServer;
@@ -38,38 +39,15 @@ const LOG_BYTES: usize = 2000;
 
 /// The program of a product on this machine's `PATH`, if it is there.
 pub fn program(product: Product) -> Option<PathBuf> {
-    let name = program_name(product)?;
+    let name = product.traits().program;
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// The same; an error with the remedy where it is not there.
 pub fn installed(product: Product) -> Result<PathBuf, ServerError> {
-    program(product).ok_or_else(|| ServerError::Absent {
-        program: program_name(product).unwrap_or("this"),
-        install: how_to_install(product),
-    })
-}
-
-const fn program_name(product: Product) -> Option<&'static str> {
-    match product {
-        Product::Redis => Some("redis-server"),
-        Product::Valkey => Some("valkey-server"),
-        Product::Kvrocks => Some("kvrocks"),
-        Product::Other => None,
-    }
-}
-
-/// How to install the program of a product on Debian 12.
-pub const fn how_to_install(product: Product) -> &'static str {
-    match product {
-        Product::Redis => "apt-get install redis-server",
-        Product::Valkey => {
-            "apt-get install -t bookworm-backports valkey-server (with that suite among the sources)"
-        }
-        Product::Kvrocks => "build kvrocks from kvrocks.apache.org: Debian has no package of it",
-        Product::Other => "name redis, valkey or kvrocks",
-    }
+    let of = product.traits();
+    program(product).ok_or(ServerError::Absent { program: of.program, install: of.install })
 }
 
 /// How the names of scratch folders of stores and of the servers here begin.
@@ -244,11 +222,8 @@ fn launch(
         .open(&path)
         .map_err(|error| in_folder(&path, error))?;
     let mut command = std::process::Command::new(program);
-    if product == Product::Kvrocks {
-        command.arg("-c");
-    }
-    command.arg(&config).current_dir(folder);
-    let name = program_name(product).unwrap_or("store");
+    command.args(recipe::config_flag(product)).arg(&config).current_dir(folder);
+    let name = product.traits().program;
     let process = Process::start(command, log_file)
         .map_err(|error| ServerError::Start { program: name, error })?;
     wait_until_ready(name, &process, settings, folder, endpoint)?;

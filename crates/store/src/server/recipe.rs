@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 
-use crate::resp::{Endpoint, Product, Secret};
+use crate::resp::{Endpoint, Secret};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
@@ -71,20 +71,20 @@ impl StoreSettings {
     /// The lines that make a store one for blocks, without those about where it listens.
     pub fn recipe(&self, product: Product) -> Vec<String> {
         match product {
+            Product::Redis | Product::Valkey => self.redis(product),
             Product::Kvrocks => self.kvrocks(),
-            _ => self.redis(product),
         }
     }
 
     fn redis(&self, product: Product) -> Vec<String> {
         let mut lines = vec!["save \"\"".to_owned(), "appendonly no".to_owned()];
         if let Some(capacity) = self.capacity {
-            lines.push(format!("maxmemory {}", capacity.0));
+            lines.push(format!("{} {}", product.traits().limit_setting, capacity.0));
             lines.push(format!("maxmemory-policy {}", self.policy));
         }
         let threads = self.threads(product);
         if threads > 1 {
-            lines.push(format!("io-threads {threads}"));
+            lines.push(format!("{} {threads}", product.traits().threads_setting));
             // Valkey's threads always read as well.
             if product == Product::Redis {
                 lines.push("io-threads-do-reads yes".to_owned());
@@ -102,8 +102,9 @@ impl StoreSettings {
     }
 
     fn kvrocks(&self) -> Vec<String> {
+        let of = Product::Kvrocks.traits();
         let mut lines = vec![
-            format!("workers {}", self.threads(Product::Kvrocks)),
+            format!("{} {}", of.threads_setting, self.threads(Product::Kvrocks)),
             "rocksdb.compression no".to_owned(),
             "rocksdb.enable_blob_files yes".to_owned(),
             "rocksdb.min_blob_size 4096".to_owned(),
@@ -117,7 +118,7 @@ impl StoreSettings {
             "rocksdb.block_cache_size 256".to_owned(),
         ];
         if let Some(capacity) = self.capacity {
-            lines.push(format!("max-db-size {}", capacity.0.div_ceil(1 << 30)));
+            lines.push(format!("{} {}", of.limit_setting, capacity.0.div_ceil(1 << 30)));
         }
         lines
     }
@@ -129,8 +130,12 @@ impl StoreSettings {
         endpoint: &Endpoint,
         plain: Option<u16>,
     ) -> String {
+        let basics = Basics::of(product);
         let mut text = String::new();
         let mut line = |parts: &[&str]| {
+            if parts.is_empty() {
+                return;
+            }
             // Writing into a string does not fail.
             let _ = writeln!(text, "{}", parts.join(" "));
         };
@@ -139,10 +144,7 @@ impl StoreSettings {
         line(&["daemonize no"]);
         match endpoint {
             Endpoint::Unix(path) => {
-                // Kvrocks has no way to do without a port.
-                if product != Product::Kvrocks {
-                    line(&["port 0"]);
-                }
+                line(basics.no_port);
                 line(&["unixsocket", &quoted(path)]);
             }
             Endpoint::Tcp { host, port } => {
@@ -164,15 +166,10 @@ impl StoreSettings {
         if let Some(password) = &self.password {
             line(&["requirepass", &quoted(Path::new(password.reveal()))]);
         }
-        match product {
-            Product::Kvrocks => line(&["log-dir stdout"]),
-            _ => line(&["logfile \"\""]),
-        }
+        line(basics.log);
         if self.cluster {
             line(&["cluster-enabled yes"]);
-            if product != Product::Kvrocks {
-                line(&["cluster-config-file nodes.conf"]);
-            }
+            line(basics.cluster);
         }
         for own in self.recipe(product).iter().chain(&self.lines) {
             line(&[own]);
@@ -181,16 +178,50 @@ impl StoreSettings {
     }
 }
 
+/// Lines, each one or none, that every store of a product gets, whatever it is for.
+struct Basics {
+    /// To do without a port.
+    no_port: &'static [&'static str],
+    /// To log to the standard output.
+    log: &'static [&'static str],
+    /// Of a server of a cluster.
+    cluster: &'static [&'static str],
+}
+
+impl Basics {
+    const fn of(product: Product) -> Self {
+        match product {
+            Product::Redis | Product::Valkey => Self {
+                no_port: &["port 0"],
+                log: &["logfile \"\""],
+                cluster: &["cluster-config-file nodes.conf"],
+            },
+            // Kvrocks has no way to do without a port.
+            Product::Kvrocks => Self { no_port: &[], log: &["log-dir stdout"], cluster: &[] },
+        }
+    }
+}
+
+/// What stands before the path of the configuration on the command line.
+pub(super) const fn config_flag(product: Product) -> Option<&'static str> {
+    match product {
+        Product::Redis | Product::Valkey => None,
+        Product::Kvrocks => Some("-c"),
+    }
+}
+
 /// Threads of the recipe on a machine with so many processors. Kvrocks' own default is 8 everywhere
 /// (`kvrocks.conf`); those of Redis and Valkey want "at least 4 cores", of which some stay for the
 /// thread that does the work (`redis.conf`).
 const fn recipe_threads(product: Product, processors: usize) -> u32 {
-    match (product, processors) {
-        (Product::Kvrocks, _) => 8,
-        (_, ..4) => 1,
-        (_, 4..6) => 2,
-        (_, 6..8) => 3,
-        (_, 8..) => 4,
+    match product {
+        Product::Kvrocks => 8,
+        Product::Redis | Product::Valkey => match processors {
+            ..4 => 1,
+            4..6 => 2,
+            6..8 => 3,
+            8.. => 4,
+        },
     }
 }
 

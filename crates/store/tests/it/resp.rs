@@ -1,9 +1,10 @@
 //! Redis, Valkey and Kvrocks pass the suite, over TCP and unix sockets, in every layout.
 
+use weir_model::Product;
 use weir_store::resp::{LmcacheDtype, LmcacheWorker, RespTier};
 use weir_store::server::{Listen, StoreSettings};
 use weir_store::suite::{Release, Subject};
-use weir_store::{Layout, Product, RespOptions, tier_suite};
+use weir_store::{Layout, RespOptions, tier_suite};
 
 use crate::resp_fixture::{BLOCK, Kind, layout, running_with};
 

@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
+use weir_model::Product;
 use weir_store::resp::{LmcacheDtype, LmcacheWorker, RespTier};
 use weir_store::server::program;
-use weir_store::{Layout, Product, RespOptions, Slab};
+use weir_store::{Layout, RespOptions, Slab};
 
 use crate::allocations::{BLOCK_BYTES, small_and_large};
 use crate::resp_fixture::{layout, store};

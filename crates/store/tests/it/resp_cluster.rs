@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
+use weir_model::Product;
 use weir_store::resp::StoreClient;
 use weir_store::resp::slots::slot;
 use weir_store::resp::value::Value;
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::suite::{Subject, keys};
 use weir_store::{
-    Address, ChunkHash, Endpoint, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier,
-    tier_suite,
+    Address, ChunkHash, Endpoint, Fetched, Layout, RespOptions, RespTier, Stored, Tier, tier_suite,
 };
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with, within};

@@ -5,13 +5,11 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::{Listen, StoreSettings};
 use weir_store::suite::{content, key, keys};
-use weir_store::{
-    Address, ChunkHash, Fault, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier,
-};
+use weir_store::{Address, ChunkHash, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
 
 use crate::resp_fixture::{
     BLOCK, Kind, get, later, layout, on_every_store, options, put, running, running_with, store,

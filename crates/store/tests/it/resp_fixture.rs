@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use weir_model::Product;
 use weir_store::resp::RespTier;
-use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, check, content};
-use weir_store::{
-    Address, ChunkHash, Fetched, Get, Layout, Product, Put, RespOptions, Stored, Tier,
-};
+use weir_store::{Address, ChunkHash, Fetched, Get, Layout, Put, RespOptions, Stored, Tier};
 
 /// Bytes of a block where nothing else is said: no multiple of anything.
 pub(crate) const BLOCK: usize = 5000;
@@ -26,8 +25,8 @@ pub(crate) fn store_with(
     if program(product).is_none() {
         // Kvrocks is in no registry: its absence fails nothing.
         let fails = std::env::var("CI").as_deref() == Ok("true") && product != Product::Kvrocks;
-        assert!(!fails, "{test}: {product} is absent: {}", how_to_install(product));
-        println!("SKIPPED {test}: {product} is absent: {}", how_to_install(product));
+        assert!(!fails, "{test}: {product} is absent: {}", product.traits().install);
+        println!("SKIPPED {test}: {product} is absent: {}", product.traits().install);
         return None;
     }
     Some(StoreServer::start(product, settings).unwrap())
@@ -101,9 +100,9 @@ pub(crate) fn running_with(kind: Kind, test: &str, settings: StoreSettings) -> O
 /// Runs tests on every kind of store.
 macro_rules! on_every_store {
     ($($test:ident),* $(,)?) => {
-        on_every_store! { @on redis, Real(weir_store::Product::Redis); $($test),* }
-        on_every_store! { @on valkey, Real(weir_store::Product::Valkey); $($test),* }
-        on_every_store! { @on kvrocks, Real(weir_store::Product::Kvrocks); $($test),* }
+        on_every_store! { @on redis, Real(weir_model::Product::Redis); $($test),* }
+        on_every_store! { @on valkey, Real(weir_model::Product::Valkey); $($test),* }
+        on_every_store! { @on kvrocks, Real(weir_model::Product::Kvrocks); $($test),* }
         on_every_store! {
             @on kvrocks_2_10, Scripted(weir_store::suite::Release::V2_10); $($test),*
         }

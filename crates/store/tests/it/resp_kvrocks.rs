@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use weir_http::TlsConfig;
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 use weir_store::resp::value::Value;
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Address, Fault, Fetched, Layout, Product, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
 
 use crate::resp_fixture::{BLOCK, get, later, layout, on_every_store, options, put, tier};
 use crate::resp_fixture::{Kind, running, running_with, store};
@@ -193,7 +193,7 @@ fn threads_and_persistence_are_told() {
     let server = ScriptedKvrocks::start(Release::V2_10, StoreSettings::default()).unwrap();
     let report = &tier(&server.address()).servers(later()).unwrap()[0];
     assert_eq!((report.io_threads, report.persistence), (Some(8), Some(true)));
-    assert_eq!((report.product, report.limit), (Product::Kvrocks, None));
+    assert_eq!((report.product, report.limit), (Some(Product::Kvrocks), None));
     let limited = StoreSettings { capacity: Some(Bytes(3 << 30)), ..StoreSettings::default() };
     let server = ScriptedKvrocks::start(Release::V2_10, limited).unwrap();
     let tier = RespTier::new(options(&server.address())).unwrap();

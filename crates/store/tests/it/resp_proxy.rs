@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use weir_model::Product;
 use weir_store::suite::keys;
-use weir_store::{
-    Address, Checked, Endpoint, Fetched, Product, RespOptions, RespTier, Stored, Tier,
-};
+use weir_store::{Address, Checked, Endpoint, Fetched, RespOptions, RespTier, Stored, Tier};
 
 use crate::resp_fixture::{get, later, layout, options, put, store, tier, within};
 

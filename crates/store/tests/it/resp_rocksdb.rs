@@ -1,10 +1,10 @@
 //! What `RocksDB` counts inside a Kvrocks, by a server that has memtables, flushes and no disk.
 
-use weir_model::Bytes;
+use weir_model::{Bytes, Product};
 use weir_store::resp::RocksDbFigure;
 use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Product, RespOptions, RespTier, Tier};
+use weir_store::{RespOptions, RespTier, Tier};
 
 use crate::resp_fixture::{later, layout, put, store, tier};
 

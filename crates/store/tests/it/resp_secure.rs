@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use weir_http::TlsConfig;
+use weir_model::Product;
 use weir_store::resp::RespTier;
 use weir_store::server::{StoreServer, StoreSettings, TlsFiles};
 use weir_store::suite::{Subject, keys};
-use weir_store::{Address, Fault, Fetched, Product, RespOptions, Stored, Tier, tier_suite};
+use weir_store::{Address, Fault, Fetched, RespOptions, Stored, Tier, tier_suite};
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with};
 

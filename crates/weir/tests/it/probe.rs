@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use weir_model::Bytes;
-use weir_store::resp::Product;
+use weir_model::Product;
 use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks};
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use weir_store::resp::Product;
+use weir_model::Product;
 
 use crate::binary::weir;
 use crate::tiers::has;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use weir_store::resp::Product;
+use weir_model::Product;
 
 use crate::binary::{Running, WEIR};
 use crate::tiers::has;

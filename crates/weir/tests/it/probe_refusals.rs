@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use weir_store::resp::{Product, Secret};
+use weir_model::Product;
+use weir_store::resp::Secret;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::weir;

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_model::Bytes;
-use weir_store::resp::{Product, StoreClient};
+use weir_model::{Bytes, Product};
+use weir_store::resp::StoreClient;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{Answer, weir};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use weir_http::{Fetch, Url, fetch};
+use weir_model::Product;
 use weir_record::RunFolder;
-use weir_store::resp::{Address, Product, StoreClient};
-use weir_store::server::{StoreServer, StoreSettings, how_to_install, program};
+use weir_store::resp::{Address, StoreClient};
+use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks};
 
 use crate::binary::{Running, weir};
@@ -21,8 +22,8 @@ use crate::folder::json;
 pub(crate) fn has(test: &str, product: Product) -> bool {
     let is_there = program(product).is_some();
     if !is_there {
-        assert!(std::env::var_os("CI").is_none(), "{test}: {}", how_to_install(product));
-        println!("SKIPPED {test}: {}", how_to_install(product));
+        assert!(std::env::var_os("CI").is_none(), "{test}: {}", product.traits().install);
+        println!("SKIPPED {test}: {}", product.traits().install);
     }
     is_there
 }

@@ -1,5 +1,7 @@
 //! What the tier that an arm is about did, by its own signals.
 
+use weir_model::Product;
+
 use super::*;
 
 /// An offload with a store behind host memory, and one with a disk there.
@@ -7,7 +9,7 @@ pub(super) fn farther() -> [(Arm, SignalKind, SignalKind); 2] {
     let (mut stored, mut disk) = (offloading(), offloading());
     if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
         store.store = Some(StoreConfig {
-            product: "redis".to_owned(),
+            product: Product::Redis,
             capacity: Bytes::from_gib(4),
             policy: EvictionPolicy::Lru,
             link: link(),

@@ -130,7 +130,7 @@ const fn has_page_cache(target: &Target) -> bool {
 fn memory(target: &Target) -> Option<&'static str> {
     match target {
         Target::Memory => Some("memory"),
-        Target::Started(product) if product.of_store().keeps_in_memory() => Some(product.name()),
+        Target::Started(product) if product.traits().keeps_in_memory => Some(product.name()),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
-use weir_store::resp::Product;
+use weir_model::Product;
 
 use super::local::{PATIENCE, PRESSED, cell, experiment, nothing_is_left, ready};
 use crate::binary::{Running, weir};

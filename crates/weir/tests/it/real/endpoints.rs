@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use weir_store::resp::Product;
+use weir_model::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use super::local::{PATIENCE, PRESSED, connector, ready};

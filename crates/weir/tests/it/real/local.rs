@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use weir_model::Product;
 use weir_store::StoreClient;
-use weir_store::resp::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{Answer, weir};

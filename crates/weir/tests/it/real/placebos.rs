@@ -5,8 +5,8 @@
 use std::fs;
 use std::process::Command;
 
+use weir_model::Product;
 use weir_store::StoreClient;
-use weir_store::resp::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use super::local::{

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use weir_store::resp::Product;
+use weir_model::Product;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::binary::{no_secret_in, weir};

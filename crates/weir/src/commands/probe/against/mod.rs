@@ -7,6 +7,8 @@ mod written;
 
 use std::time::Instant;
 
+use weir_model::Product;
+
 use weir_probe::against::{Contest, Facet};
 use weir_probe::claim::{Assertion, Ruling};
 use weir_probe::session::Step;
@@ -96,9 +98,12 @@ fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
     if let [Target::Store(first), Target::Store(second)] = [&sides[0].target, &sides[1].target]
         && first == second
     {
-        let why = "--against: both sides are the same store, and would find each other's blocks; \
-                   give another one, or `redis`, `valkey` or `kvrocks` to be started";
-        return Err(Mistake(why.to_owned()).into());
+        let why = format!(
+            "--against: both sides are the same store, and would find each other's blocks; give \
+             another one, or {} to be started",
+            Product::choice()
+        );
+        return Err(Mistake(why).into());
     }
     for side in sides {
         let ConfigLines { text, flag, side: name } = &side.options.lines;
@@ -107,8 +112,9 @@ fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
         {
             return Err(Mistake(format!(
                 "--{flag}: `{line}` is for {name}, {}: only a server that Weir starts takes lines \
-                 of a configuration; name `redis`, `valkey` or `kvrocks`, or leave it out",
-                written::target(&side.target)
+                 of a configuration; name {}, or leave it out",
+                written::target(&side.target),
+                Product::choice()
             ))
             .into());
         }

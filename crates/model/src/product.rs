@@ -1,0 +1,96 @@
+//! The stores that Weir knows, and everything in which one differs from another, as a table. What
+//! they are started with is `weir-store`'s recipe.
+
+crate::words! {
+    /// A store that speaks RESP.
+    pub enum Product {
+        Redis = "redis",
+        Valkey = "valkey",
+        Kvrocks = "kvrocks",
+    }
+}
+
+/// The word in reports for a store that is none of [`Product`].
+pub const OTHER_PRODUCT: &str = "other";
+
+#[derive(Debug)]
+pub struct ProductTraits {
+    /// Port where an address names none.
+    pub port: u16,
+    /// The program that is looked for on `PATH`.
+    pub program: &'static str,
+    /// How to get the program on Debian 12.
+    pub install: &'static str,
+    /// Whether values are in memory; otherwise they are in files of a `RocksDB`.
+    pub keeps_in_memory: bool,
+    /// Whether a full server evicts keys, if it is told to; otherwise it refuses to store.
+    pub evicts: bool,
+    /// The field of `INFO` with its version. Valkey and Kvrocks have `redis_version` too.
+    pub version_field: &'static str,
+    /// The setting for the bytes that it may hold.
+    pub limit_setting: &'static str,
+    /// The setting for threads that move bytes between sockets and memory.
+    pub threads_setting: &'static str,
+}
+
+const REDIS: ProductTraits = ProductTraits {
+    port: 6379,
+    program: "redis-server",
+    install: "apt-get install redis-server",
+    keeps_in_memory: true,
+    evicts: true,
+    version_field: "redis_version",
+    limit_setting: "maxmemory",
+    threads_setting: "io-threads",
+};
+
+const VALKEY: ProductTraits = ProductTraits {
+    program: "valkey-server",
+    install: "apt-get install -t bookworm-backports valkey-server (with that suite among the \
+              sources)",
+    version_field: "valkey_version",
+    ..REDIS
+};
+
+const KVROCKS: ProductTraits = ProductTraits {
+    port: 6666,
+    program: "kvrocks",
+    install: "build kvrocks from kvrocks.apache.org: Debian has no package of it",
+    keeps_in_memory: false,
+    evicts: false,
+    version_field: "kvrocks_version",
+    limit_setting: "max-db-size",
+    threads_setting: "workers",
+};
+
+impl Product {
+    pub const fn traits(self) -> &'static ProductTraits {
+        match self {
+            Self::Redis => &REDIS,
+            Self::Valkey => &VALKEY,
+            Self::Kvrocks => &KVROCKS,
+        }
+    }
+
+    /// "`redis`, `valkey` or `kvrocks`", for messages.
+    pub fn choice() -> String {
+        let names = Self::ALL.map(|product| format!("`{product}`"));
+        match names.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_in_files_and_messages() {
+        assert_eq!(Product::named("valkey"), Some(Product::Valkey));
+        assert_eq!(Product::named(OTHER_PRODUCT), None);
+        assert_eq!(Product::choice(), "`redis`, `valkey` or `kvrocks`");
+    }
+}

@@ -1,0 +1,44 @@
+//! Enums whose variants are words in files, tables and on the command line.
+
+/// Declares an enum with the word of each variant beside it. The word is what serde reads and
+/// writes, what `name()` and `Display` give and what `named()` finds; `ALL` has the variants in the
+/// order written. The crate that declares one depends on serde.
+#[macro_export]
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $Enum:ident {
+            $($(#[$of:meta])* $Variant:ident = $word:literal,)+
+        }
+    ) => {
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize,
+            serde::Deserialize,
+        )]
+        $(#[$meta])*
+        $vis enum $Enum {
+            $($(#[$of])* #[serde(rename = $word)] $Variant,)+
+        }
+
+        impl $Enum {
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$Variant),+];
+
+            /// The word in files and tables.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $word,)+
+                }
+            }
+
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|one| one.name() == word)
+            }
+        }
+
+        impl std::fmt::Display for $Enum {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}

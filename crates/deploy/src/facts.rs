@@ -11,6 +11,7 @@ use weir_http::Url;
 use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
 use weir_observe::Clock;
 use weir_observe::facts::{add_connector, add_engine_facts, add_second_level};
+use weir_observe::signals::LMCACHE_SERVER_FAMILIES;
 use weir_spec::likeness::arguments;
 
 use crate::local::{Command, Local};
@@ -19,8 +20,6 @@ use crate::site::Site;
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const METRICS: &str = "/metrics";
-/// How the families of LMCache's server begin.
-const LMCACHE_SERVER: &str = "lmcache_mp_";
 /// Arguments of vLLM whose values logs do not always repeat.
 const ASKED: [(&str, FactKind); 2] = [
     ("--max-num-seqs", FactKind::MaxSequences),
@@ -75,7 +74,7 @@ impl Site {
                 // Processes of ours have the log, which also says that there is none.
                 add_connector(&snapshot, &place, facts);
             }
-            if snapshot.speaks_of(LMCACHE_SERVER)
+            if snapshot.speaks_of(LMCACHE_SERVER_FAMILIES)
                 && let Some(chunk) = self.lmcache_chunk(&base(url))
             {
                 let value = FactValue::Count(chunk);

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_model::{
-    Bytes, FactKind, FactSource, FactValue, Note, Product, RunningFacts, TierNote,
-};
+use weir_model::{Bytes, FactKind, FactSource, FactValue, Note, Product, RunningFacts, TierNote};
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_engine::{Mechanism, OffloadConfig};
+use weir_engine::OffloadConfig;
 use weir_model::{Bytes, Note, TierKind, TierNote};
 use weir_serve::mover::{BATCH, MoverConfig};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement};
@@ -61,7 +61,7 @@ impl Tiers {
                 byte_scale: sizes.scale(),
                 local: Vec::new(),
                 store: None,
-                keeps_copies_of: copied(offload.mechanism),
+                keeps_copies_of: offload.traits().keeps_copies_of,
                 workers,
                 slab,
                 deadline: Duration::from_nanos(target.deadline.0.0),
@@ -247,14 +247,5 @@ fn out_of_memory(arm: &Arm, what: &str, error: &SlabError) -> DeployError {
              {{bytes: modelled}}}}`",
             arm.name
         ),
-    }
-}
-
-/// From which tier a mechanism keeps in the nearest one what it loaded.
-const fn copied(mechanism: Mechanism) -> Option<TierKind> {
-    match mechanism {
-        Mechanism::Native => Some(TierKind::Disk),
-        Mechanism::Lmcache => Some(TierKind::Remote),
-        Mechanism::LmcacheServer => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What an engine is, resolved: scheduler limits, block pool, offload mechanism, timing.
 
 use serde::{Deserialize, Serialize};
-use weir_model::{Accelerator, Bytes, ModelShape, Nanos, TierKind};
+use weir_model::{Accelerator, Bytes, Mechanism, MechanismTraits, ModelShape, Nanos, TierKind};
 use weir_tier::{StoreConfig, TierConfig};
 
 /// Limits of the scheduler and the pool (vLLM's names where it has one).
@@ -22,25 +22,6 @@ pub struct EngineConfig {
     pub watermark: f64,
     /// KV bytes that one more token adds over all ranks; latents, which every rank has, count once.
     pub kv_bytes_per_token: u64,
-}
-
-/// Which software moves the blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mechanism {
-    /// vLLM's `OffloadingConnector`.
-    Native,
-    /// LMCache, inside the engine's process.
-    Lmcache,
-    /// LMCache's server, a process of its own.
-    LmcacheServer,
-}
-
-impl Mechanism {
-    /// True for LMCache, wherever it runs.
-    pub const fn is_lmcache(self) -> bool {
-        matches!(self, Self::Lmcache | Self::LmcacheServer)
-    }
 }
 
 /// When a load from a tier happens.
@@ -97,6 +78,10 @@ pub struct OffloadConfig {
 }
 
 impl OffloadConfig {
+    pub const fn traits(&self) -> &'static MechanismTraits {
+        self.mechanism.traits()
+    }
+
     /// The kinds of its tiers with their capacities, nearest first; the store is the last.
     pub fn capacities(&self) -> impl Iterator<Item = (TierKind, Bytes)> + '_ {
         let local = self.tiers.iter().map(|tier| (tier.kind, tier.capacity));

@@ -16,4 +16,4 @@ pub use weir_tier::chunk_cache::Eviction;
 
 pub use scheduler::{BlocksInUse, Engine, SubmitError};
 
-pub use config::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
+pub use config::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig};

@@ -1,5 +1,5 @@
 //! The vocabulary of Weir: units, model shapes, accelerators, symbolic prompts, block hashes,
-//! requests, KV events, store products, signals, verdicts and what they rest on.
+//! requests, KV events, stores, offload mechanisms, signals, verdicts and what they rest on.
 //!
 //! Owns no I/O, no clock, no async and no global state; every other crate may use it.
 
@@ -12,6 +12,7 @@ pub mod fact;
 pub mod kv_event;
 pub mod kv_layers;
 pub mod loaded_from;
+pub mod mechanism;
 pub mod prefix_tree;
 pub mod product;
 pub mod prompt;
@@ -41,6 +42,7 @@ pub use fact::{
 pub use kv_event::{KvChange, KvEvent};
 pub use kv_layers::{KvKind, KvLayers};
 pub use loaded_from::{COLD_SHARE, HeldIn, LoadedFrom};
+pub use mechanism::{Mechanism, MechanismTraits, Software};
 pub use product::{OTHER_PRODUCT, Product, ProductTraits};
 pub use prompt::{ContentId, Piece, Prompt};
 pub use request::{Outcome, Request, RequestRow};

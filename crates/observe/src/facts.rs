@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
+use weir_model::{FactKind, FactSource, FactValue, Mechanism, RunningFacts};
 
 use crate::snapshot::Snapshot;
 
@@ -24,13 +24,10 @@ const AUTO: &str = "auto";
 const NONE: &str = "None";
 /// Bytes behind the host memory of an `LMCache` server, by adapter.
 const SECOND_LEVEL: &str = "lmcache_mp_l2_usage_bytes";
-/// How the families of connectors begin.
-const CONNECTORS: [(&str, &str); 5] = [
-    ("vllm:kv_offload_", "OffloadingConnector"),
+/// How more families of connectors begin than those that mechanisms are known by.
+const MORE_CONNECTORS: [(&str, &str); 2] = [
     ("vllm:simple_kv_offload_", "SimpleCPUOffloadConnector"),
     ("vllm:lmcache_mp_", "LMCacheMPConnector"),
-    ("lmcache_mp_", "LMCacheMPConnector"),
-    ("lmcache:", "LMCacheConnectorV1"),
 ];
 
 /// Adds what a scrape says of the engines behind it. `place` is the endpoint's name; engines of one
@@ -69,8 +66,10 @@ pub fn add_second_level(snapshot: &Snapshot, place: &str, facts: &mut RunningFac
 /// Adds the connector that the families of a scrape belong to; nothing where there are none, for a
 /// connector need not have families, nor its server be scraped.
 pub fn add_connector(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
-    let seen = CONNECTORS.iter().filter(|(prefix, _)| snapshot.speaks_of(prefix));
-    let names: BTreeSet<String> = seen.map(|(_, name)| (*name).to_owned()).collect();
+    let known = Mechanism::ALL.map(|of| (of.traits().metrics, of.traits().connector));
+    let all = known.into_iter().chain(MORE_CONNECTORS);
+    let seen = all.filter(|(prefix, _)| snapshot.speaks_of(prefix));
+    let names: BTreeSet<String> = seen.map(|(_, name)| name.to_owned()).collect();
     if !names.is_empty() {
         let names = FactValue::Words(names.into_iter().collect());
         facts.add(FactKind::Connector, place, names, FactSource::Metrics);

@@ -21,7 +21,7 @@ use crate::difference::{Difference, GapError};
 pub use client::{Asked, AskedLoad, add_client};
 pub use epp::add_epp;
 pub use kv_events::{EventBytes, add_kv_events};
-pub use lmcache::{Objects, add_lmcache_in_process, add_lmcache_server};
+pub use lmcache::{LMCACHE_SERVER_FAMILIES, Objects, add_lmcache_in_process, add_lmcache_server};
 pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;
 pub use weir::add_weir;

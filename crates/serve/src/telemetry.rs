@@ -1,8 +1,8 @@
 //! From the events of live requests to the metrics page and published KV events.
 
 use weir_cluster::{Cluster, Replica};
-use weir_engine::{Mechanism, OffloadConfig, Transfer, TransferKind};
-use weir_model::{Bytes, KvEvent, Nanos, StepRow, TierKind, Tokens};
+use weir_engine::{OffloadConfig, Transfer, TransferKind};
+use weir_model::{Bytes, KvEvent, Nanos, Software, StepRow, TierKind, Tokens};
 
 use crate::clock::unix_seconds;
 use crate::config::{ServeConfig, ServeError};
@@ -85,7 +85,7 @@ impl Telemetry {
             waiting: u64::from(replica.in_flight().saturating_sub(replica.running())),
             kv_usage: replica.kv_usage(),
             counters: replica.counters(),
-            mechanism: self.offload.as_ref().map(|offload| offload.mechanism),
+            mechanism: self.offload.as_ref().map(OffloadConfig::traits),
             ..EngineSnapshot::default()
         };
         let lmcache = &mut snapshot.lmcache;
@@ -137,7 +137,7 @@ impl Watcher for Telemetry {
     }
 
     fn transferred(&mut self, replica: u16, transfer: &Transfer) {
-        let native = self.offload.as_ref().is_some_and(|it| it.mechanism == Mechanism::Native);
+        let native = self.offload.as_ref().is_some_and(|it| it.traits().software == Software::Vllm);
         if !native || transfer.tier != TierKind::Host {
             return;
         }

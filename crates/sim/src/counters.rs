@@ -1,7 +1,6 @@
 //! The signals of a cell, from the simulation's own counters.
 
 use weir_cluster::{Cluster, Placement};
-use weir_engine::Mechanism;
 use weir_model::{Request, SignalKind, SignalSource, Signals, TierKind, Tokens};
 use weir_router::RouterStats;
 use weir_tier::chunk_cache::ChunkCache;
@@ -257,13 +256,10 @@ impl CellCounters {
     }
 }
 
-/// Hits of the lookups of LMCache's server, from the first token on.
+/// Hits of lookups that look from the first token on, and count what the GPU has too.
 fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &Totals) {
-    let is_server = cluster
-        .replicas()
-        .filter_map(|replica| replica.engine().offload())
-        .any(|offload| offload.config().mechanism == Mechanism::LmcacheServer);
-    if !is_server {
+    let mut mechanisms = cluster.replicas().filter_map(|replica| replica.engine().offload());
+    if mechanisms.all(|offload| offload.config().traits().looks_behind_gpu()) {
         return;
     }
     for tier in &TierKind::ALL[1..] {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weir_engine::{EngineConfig, Mechanism, OffloadConfig, TimingConfig};
+use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
 use weir_model::{
-    Accelerator, Bytes, ModelShape, Nanos, OverheadReason, Product, Remedy, TierKind, Tokens,
-    Verdict, Window,
+    Accelerator, Bytes, MechanismTraits, ModelShape, Nanos, OverheadReason, Product, Remedy,
+    TierKind, Tokens, Verdict, Window,
 };
 use weir_router::RouterConfig;
 use weir_workload::trace::reading::TraceReading;
@@ -251,10 +251,8 @@ impl Arm {
         self.offload.is_none() && self.role != ArmRole::AsDeployed
     }
 
-    /// True where LMCache's server is the mechanism.
-    pub fn has_lmcache_server(&self) -> bool {
-        let mechanism = self.offload.as_ref().map(|offload| offload.mechanism);
-        mechanism == Some(Mechanism::LmcacheServer)
+    pub fn mechanism(&self) -> Option<&'static MechanismTraits> {
+        self.offload.as_ref().map(OffloadConfig::traits)
     }
 }
 
@@ -403,37 +401,25 @@ pub struct Deployment {
     pub levels: Vec<Level>,
 }
 
-/// What becomes of what is asked again, by a replay against caches of the planned sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Regime {
-    /// Under 1 % of the prompt tokens were asked before and are gone from the GPU's pool.
-    FitsGpu,
-    /// More are gone, and the largest tier is as large as the working set.
-    FitsTier,
-    /// More are gone, and no tier is as large as the working set.
-    Overflows,
-    /// Under 1 %, but only because the level ends before more of it is asked again.
-    EndsBeforeReuse,
-    /// More are gone, and nobody knows what tiers there are: an endpoint as it is deployed.
-    ExceedsGpu,
-    /// The size of the GPU's pool is not known.
-    Unknown,
+weir_model::words! {
+    /// What becomes of what is asked again, by a replay against caches of the planned sizes.
+    pub enum Regime {
+        /// Under 1 % of the prompt tokens were asked before and are gone from the GPU's pool.
+        FitsGpu = "fits-gpu",
+        /// More are gone, and the largest tier is as large as the working set.
+        FitsTier = "fits-tier",
+        /// More are gone, and no tier is as large as the working set.
+        Overflows = "overflows",
+        /// Under 1 %, but only because the level ends before more of it is asked again.
+        EndsBeforeReuse = "ends-before-reuse",
+        /// More are gone, and nobody knows what tiers there are: an endpoint as it is deployed.
+        ExceedsGpu = "exceeds-gpu",
+        /// The size of the GPU's pool is not known.
+        Unknown = "unknown",
+    }
 }
 
 impl Regime {
-    /// The word in files and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FitsGpu => "fits-gpu",
-            Self::EndsBeforeReuse => "ends-before-reuse",
-            Self::FitsTier => "fits-tier",
-            Self::Overflows => "overflows",
-            Self::ExceedsGpu => "exceeds-gpu",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// What the word means, for where it is printed.
     pub const fn meaning(self) -> &'static str {
         match self {

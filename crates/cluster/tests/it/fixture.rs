@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use weir_cluster::{Cluster, ClusterConfig, Finished, Observer, SubmitError};
 use weir_engine::config::AnalyticConfig;
-use weir_engine::{
-    ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig, Transfer,
-};
+use weir_engine::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig, Transfer};
 use weir_model::{
-    Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, ModelShape, Nanos, Piece, Product,
-    Prompt, Request, StepRow, TierKind, Tokens,
+    Accelerator, Bytes, ContentId, KernelFit, KvChange, KvEvent, Mechanism, ModelShape, Nanos,
+    Piece, Product, Prompt, Request, StepRow, TierKind, Tokens,
 };
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};

@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-use weir_engine::OffloadConfig;
-use weir_model::{Bytes, TierKind};
-use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag, lmcache_ranks};
+use serde_json::json;
+use weir_model::Bytes;
+use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
 
-use super::keys::{self, Connector};
+use super::mechanism::{Connector, ServerCommand};
 use super::stack::{Platform, Stack};
 use crate::process::Recipe;
 use crate::remote::StorePlace;
@@ -33,46 +32,22 @@ pub(super) struct Places {
     pub(super) lmcache: (u16, u16),
 }
 
-/// The command line of an arm's `LMCache` server. One serves all ranks of all replicas.
-pub(super) fn lmcache_server(
+/// The command line of what a mechanism runs beside the replicas.
+pub(super) fn beside(
+    server: ServerCommand,
     arm: &Arm,
-    offload: &OffloadConfig,
-    replicas: u32,
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
 ) -> Recipe {
-    let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host);
-    // The flag says GB and means GiB.
-    let size = host.map_or(0.0, |tier| gib(tier.capacity) * f64::from(replicas));
-    let mut args: Vec<String> = ["server", "--host", "127.0.0.1"].map(str::to_owned).to_vec();
-    let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
-    add("--port", places.lmcache.0.to_string());
-    add("--http-host", "127.0.0.1".to_owned());
-    add("--http-port", places.lmcache.1.to_string());
-    add("--l1-size-gb", size.to_string());
-    // Whole numbers alone; what is not used yet is not there yet.
-    add("--l1-init-size-gb", "1".to_owned());
-    add("--eviction-policy", "LRU".to_owned());
-    add("--chunk-size", offload.chunk_tokens.to_string());
-    add("--supported-transfer-mode", "auto".to_owned());
-    add("--shm-name", format!("{}lmcache", places.shared_memory));
-    let disk = places.disk.display().to_string();
-    if let Some(adapter) = keys::second_level(offload, places.store.as_ref(), Some(&disk)) {
-        add("--l2-adapter", adapter.to_string());
-    }
-    let secret = places
-        .store
-        .as_ref()
-        .and_then(|store| store.password.as_ref().map(|password| password.reveal().to_owned()));
     Recipe {
-        name: "lmcache".to_owned(),
-        program: stack.lmcache_program(),
-        args,
+        name: server.name.to_owned(),
+        program: server.program,
+        args: server.args,
         env: environment(target, arm, stack),
         folder: places.scratch.clone(),
-        log: places.logs.join("lmcache.log"),
-        secrets: secret.into_iter().collect(),
+        log: places.logs.join(format!("{}.log", server.name)),
+        secrets: server.secrets,
         withheld: given_names(target, arm),
         cores: None,
     }
@@ -85,7 +60,7 @@ pub(super) fn vllm(
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
-    replica: Replica,
+    replica: Replica<'_>,
 ) -> Recipe {
     let (program, mut args) = stack.vllm_program();
     args.push(places.weights.clone());
@@ -95,10 +70,8 @@ pub(super) fn vllm(
     args.extend(merged(own, &added));
     let mut env = environment(target, arm, stack);
     let mut defaults = defaults((deployment, arm), stack, places, &replica);
-    if matches!(replica.connector, Connector::LmcacheInProcess)
-        && let Some(offload) = &arm.offload
-    {
-        defaults.extend(in_process(offload, deployment, places));
+    if let Some(connector) = replica.connector {
+        defaults.extend(connector.variables(places));
     }
     for (name, value) in defaults {
         env.entry(name).or_insert(value);
@@ -117,12 +90,13 @@ pub(super) fn vllm(
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Replica {
+pub(super) struct Replica<'a> {
     pub(super) index: u32,
     pub(super) port: u16,
     /// Where it publishes KV events.
     pub(super) events_port: u16,
-    pub(super) connector: Connector,
+    /// Nothing for the GPU's cache alone.
+    pub(super) connector: Option<&'a dyn Connector>,
     /// Processors it may use; nothing: all.
     pub(super) cores: Option<Vec<usize>>,
     /// Threads that compute, where there is no GPU.
@@ -135,7 +109,7 @@ fn arguments(
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
-    replica: &Replica,
+    replica: &Replica<'_>,
 ) -> Vec<(String, String)> {
     let engine = deployment.engine_of(arm);
     let mut list: Vec<(String, String)> = Vec::new();
@@ -186,30 +160,13 @@ fn arguments(
     }
     // Each answer says how much of its prompt was cached.
     add("--enable-prompt-tokens-details", String::new());
-    match &replica.connector {
-        Connector::None => {}
-        Connector::Native(config) => add("--kv-transfer-config", config.to_string()),
-        Connector::LmcacheInProcess => {
-            let config = json!({"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"});
-            add("--kv-transfer-config", config.to_string());
-        }
-        Connector::LmcacheServer => {
-            add("--kv-transfer-config", server_connector(places).to_string());
-            add("--disable-hybrid-kv-cache-manager", String::new());
+    if let Some(connector) = replica.connector {
+        add("--kv-transfer-config", connector.transfer_config(places).to_string());
+        for flag in connector.flags() {
+            add(flag, String::new());
         }
     }
     list
-}
-
-fn server_connector(places: &Places) -> Value {
-    json!({
-        "kv_connector": "LMCacheMPConnector",
-        "kv_role": "kv_both",
-        "kv_connector_extra_config": {
-            "lmcache.mp.host": "tcp://127.0.0.1",
-            "lmcache.mp.port": places.lmcache.0,
-        },
-    })
 }
 
 /// Weir's arguments without those that the user gives, then the user's.
@@ -262,7 +219,7 @@ fn defaults(
     (deployment, arm): (&Deployment, &Arm),
     stack: &Stack,
     places: &Places,
-    replica: &Replica,
+    replica: &Replica<'_>,
 ) -> Vec<(String, String)> {
     // The caches can be emptied.
     let mut env = vec![("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())];
@@ -304,121 +261,6 @@ fn module_path(scratch: &Path) -> String {
     }
 }
 
-fn gib(bytes: Bytes) -> f64 {
+pub(super) fn gib(bytes: Bytes) -> f64 {
     bytes.0 as f64 / (1u64 << 30) as f64
-}
-
-/// `LMCache`'s settings inside vLLM. Every rank reads them, and takes the sizes for itself alone.
-fn in_process(
-    offload: &OffloadConfig,
-    deployment: &Deployment,
-    places: &Places,
-) -> Vec<(String, String)> {
-    let ranks = lmcache_ranks(&deployment.model, deployment.tensor_parallel);
-    let per_rank = |total: Bytes| (gib(total) / f64::from(ranks)).to_string();
-    let mut env = vec![
-        ("LMCACHE_CHUNK_SIZE".to_owned(), offload.chunk_tokens.to_string()),
-        ("LMCACHE_PRE_CACHING_HASH_ALGORITHM".to_owned(), "sha256_cbor".to_owned()),
-        ("LMCACHE_LOCAL_CPU".to_owned(), "True".to_owned()),
-    ];
-    for tier in &offload.tiers {
-        match tier.kind {
-            TierKind::Host => {
-                env.push(("LMCACHE_MAX_LOCAL_CPU_SIZE".to_owned(), per_rank(tier.capacity)));
-            }
-            TierKind::Disk => {
-                let folder = format!("file://{}/", places.disk.display());
-                env.push(("LMCACHE_LOCAL_DISK".to_owned(), folder));
-                env.push(("LMCACHE_MAX_LOCAL_DISK_SIZE".to_owned(), per_rank(tier.capacity)));
-            }
-            TierKind::Gpu | TierKind::Remote => {}
-        }
-    }
-    if let Some(StorePlace { host, port, .. }) = &places.store {
-        env.push(("LMCACHE_REMOTE_URL".to_owned(), format!("redis://{host}:{port}")));
-        env.push(("LMCACHE_REMOTE_SERDE".to_owned(), "naive".to_owned()));
-    }
-    env
-}
-
-#[cfg(test)]
-mod tests {
-    use weir_spec::document::quantity::Version;
-    use weir_spec::{Experiment, Plan};
-
-    use super::*;
-
-    fn plan(model: &str, ranks: u32, arm: &str, replicas: u32) -> Plan {
-        let text = format!(
-            "name: command\nmodels: [{model}]\nhardware: {ranks}x-h200\nreplicas: {replicas}\n\
-             engine: {{tensor_parallel: {ranks}, max_model_len: 8192}}\narms: [{arm}]\nworkload: \
-             {{shared-prefix: {{prefixes: 1, prefix_tokens: 100, prompt_tokens: 10, \
-             output_tokens: 4}}}}\nload: {{users: [1], duration: 5s}}\n"
-        );
-        let experiment = Experiment::parse(&text, "command.yaml", Path::new(""), &[]).unwrap();
-        Plan::resolve(&experiment).unwrap()
-    }
-
-    fn places() -> Places {
-        Places {
-            scratch: PathBuf::from("scratch"),
-            logs: PathBuf::from("logs"),
-            weights: "weights".to_owned(),
-            disk: PathBuf::from("/disk"),
-            store: None,
-            shared_memory: "weir".to_owned(),
-            lmcache: (1, 2),
-        }
-    }
-
-    fn in_process_size((model, ranks): (&str, u32), arm: &str, name: &str) -> String {
-        let plan = plan(model, ranks, arm, 1);
-        let deployment = &plan.deployments[0];
-        let offload = deployment.arms[0].offload.as_ref().unwrap();
-        let settings = in_process(offload, deployment, &places());
-        settings.into_iter().find(|(key, _)| key == name).unwrap().1
-    }
-
-    #[test]
-    fn lmcache_in_the_engine_is_told_its_share_of_each_rank() {
-        let llama = ("meta-llama/Llama-3.1-8B", 2);
-        let host = "LMCACHE_MAX_LOCAL_CPU_SIZE";
-        assert_eq!(in_process_size(llama, "{preset: lmcache-local, bytes: 18GiB}", host), "9");
-        // What nobody sizes is LMCache's own default, 5.0 on each rank.
-        assert_eq!(in_process_size(llama, "lmcache-local", host), "5");
-        assert_eq!(in_process_size(llama, "lmcache-redis", host), "5");
-        let disk = "{preset: lmcache-disk, bytes: 3GiB, disk: {bytes: 100GiB}}";
-        assert_eq!(in_process_size(llama, disk, host), "1.5");
-        assert_eq!(in_process_size(llama, disk, "LMCACHE_MAX_LOCAL_DISK_SIZE"), "50");
-    }
-
-    #[test]
-    fn of_latent_attention_one_rank_keeps_all() {
-        let model = ("deepseek-ai/DeepSeek-V3", 8);
-        let host = "LMCACHE_MAX_LOCAL_CPU_SIZE";
-        assert_eq!(in_process_size(model, "{preset: lmcache-local, bytes: 18GiB}", host), "18");
-        assert_eq!(in_process_size(model, "lmcache-local", host), "5");
-    }
-
-    #[test]
-    fn one_lmcache_server_has_the_bytes_of_all_ranks_and_replicas() {
-        let version = |minor| Version { major: 0, minor, patch: 0 };
-        let stack = Stack {
-            python: PathBuf::from("python3"),
-            vllm: version(32),
-            vllm_text: "0.32.0".to_owned(),
-            lmcache: Some(version(5)),
-            platform: Platform::Gpu,
-        };
-        for (replicas, size) in [(1, "18"), (3, "54")] {
-            let arm = "{preset: lmcache-local, lmcache_mode: server, bytes: 18GiB}";
-            let plan = plan("meta-llama/Llama-3.1-8B", 2, arm, replicas);
-            let arm = &plan.deployments[0].arms[0];
-            let offload = arm.offload.as_ref().unwrap();
-            let target = LocalTarget::default();
-            let recipe = lmcache_server(arm, offload, replicas, &target, &stack, &places());
-            let at = recipe.args.iter().position(|arg| arg == "--l1-size-gb").unwrap();
-            assert_eq!(recipe.args[at + 1], size);
-        }
-    }
 }

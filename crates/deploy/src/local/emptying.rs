@@ -9,10 +9,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use weir_http::{Fetch, Url, fetch};
-
 use super::Local;
+use super::mechanism::lmcache_server;
 use crate::emptied::{Count, Emptied, Emptiness};
 use crate::endpoint::Flush;
 use crate::error::DeployError;
@@ -39,10 +37,10 @@ impl Local {
             seen.push(Emptied { place, known: Emptiness::Answered, before: None });
         }
         if let Some((_, url)) = &self.lmcache {
-            let before = lmcache_objects(url)?;
+            let before = lmcache_server::objects(url)?;
             patience.until(url, "objects of LMCache's first level", || {
-                clear_lmcache(url)?;
-                lmcache_objects(url)
+                lmcache_server::clear(url)?;
+                lmcache_server::objects(url)
             })?;
             seen.push(counted("LMCache's first level", Count::Objects(0), Some(before)));
         }
@@ -155,28 +153,4 @@ impl Patience<'_> {
             std::thread::sleep(ASK_AGAIN);
         }
     }
-}
-
-fn clear_lmcache(url: &Url) -> Result<(), DeployError> {
-    let body = br#"{"tier": "l1", "force": false}"#.to_vec();
-    fetch(&Fetch::post(url, "/cache/clear", "application/json", body))?.success()?;
-    Ok(())
-}
-
-/// Objects that the server's first level holds, over all of its backends.
-fn lmcache_objects(url: &Url) -> Result<u64, DeployError> {
-    let answer = fetch(&Fetch::get(url, "/status"))?.success()?;
-    let unknown = || DeployError::Answer {
-        url: format!("{url}/status"),
-        problem: "it does not say how many objects it holds".to_owned(),
-        remedy: "install LMCache 0.5 or later, whose server does".to_owned(),
-    };
-    let status: Value = serde_json::from_slice(&answer.body).map_err(|_| unknown())?;
-    let manager = &status["storage_manager"];
-    if let Some(managers) = manager["l1_managers"].as_object() {
-        let counts: Option<Vec<u64>> =
-            managers.values().map(|level| level["total_object_count"].as_u64()).collect();
-        return counts.map(|counts| counts.iter().sum()).ok_or_else(unknown);
-    }
-    manager["l1_manager"]["total_object_count"].as_u64().ok_or_else(unknown)
 }

@@ -8,7 +8,7 @@
 mod command;
 mod emptying;
 mod ground;
-mod keys;
+mod mechanism;
 mod ports;
 mod preflight;
 mod record;
@@ -21,19 +21,18 @@ use std::time::{Duration, Instant};
 
 use weir_http::Url;
 use weir_model::{Note, RunningFacts};
-use weir_spec::plan::{Arm, Deployment, LocalTarget, lmcache_ranks};
-use weir_store::Layout;
+use weir_spec::plan::{Arm, Deployment, LocalTarget};
 
 use crate::endpoint::{Access, Endpoint};
 use crate::error::DeployError;
 use crate::leftovers::Scratch;
 use crate::log::{StartUp, running_facts};
 use crate::process::{Owner, Process, Recipe};
-use crate::remote::{Keys, RemoteStore, server_layout};
+use crate::remote::{Keys, RemoteStore};
 
 use command::{Places, Replica};
 pub use emptying::Contents;
-use keys::Connector;
+use mechanism::Connector;
 pub use preflight::preflight;
 pub use record::{Command, Started};
 pub use stack::{Platform, Stack};
@@ -216,7 +215,7 @@ struct Builder<'a> {
     place: Place<'a>,
     stack: &'a Stack,
     owner: Owner,
-    connector: Connector,
+    connector: Option<Box<dyn Connector + 'a>>,
     /// What every prompt carries, where what is stored then bears the run's name.
     salt: Option<String>,
     places: Places,
@@ -239,9 +238,9 @@ impl<'a> Builder<'a> {
             None => Vec::new(),
         };
         let shown = disk.as_ref().map(|path| path.display().to_string());
-        let connector = keys::connector(arm, deployment, stack, shown.as_deref())?;
-        if stack.platform == Platform::Cpu && matches!(connector, Connector::Native(_)) {
-            keys::write_cpu_module(scratch.path())?;
+        let connector = mechanism::connector(arm, deployment, stack, shown.as_deref())?;
+        if let Some(connector) = &connector {
+            connector.write_modules(scratch.path())?;
         }
         let logs = place.folder.join("logs");
         std::fs::create_dir_all(&logs).map_err(|source| DeployError::File {
@@ -271,15 +270,13 @@ impl<'a> Builder<'a> {
             started,
             said: RunningFacts::default(),
         };
-        let salt = keys::is_salted(deployment, stack).then(|| owner.cache_salt());
+        let salt = mechanism::is_salted(deployment, stack).then(|| owner.cache_salt());
         Ok(Self { target, deployment, arm, place, stack, owner, connector, salt, places, local })
     }
 
     fn build(mut self) -> Result<Local, DeployError> {
         self.store()?;
-        if self.connector == Connector::LmcacheServer {
-            self.lmcache()?;
-        }
+        self.beside()?;
         for index in 0..self.deployment.replicas {
             self.replica(index)?;
         }
@@ -290,8 +287,10 @@ impl<'a> Builder<'a> {
     fn store(&mut self) -> Result<(), DeployError> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
+        let Some(connector) = &self.connector else { return Ok(()) };
+        let layout = connector.layout(&self.places.weights, self.salt.clone());
+        let Some(layout) = layout else { return Ok(()) };
         let chunk = offload.chunk_bytes.kept;
-        let layout = self.layout();
         let below = Some(self.places.scratch.as_path());
         let keys = Keys::of(self.arm, &self.owner, self.salt.is_some());
         let store = RemoteStore::beside_lmcache(self.arm, config, &layout, chunk, below, keys)?;
@@ -308,28 +307,17 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The keys that the arm's LMCache writes.
-    fn layout(&self) -> Layout {
-        let (model, ranks) = (&self.places.weights, self.deployment.tensor_parallel);
-        if self.connector == Connector::LmcacheInProcess {
-            return Layout::LmcacheWorkers { model: model.clone(), world_size: ranks };
-        }
-        let ranks = lmcache_ranks(&self.deployment.model, ranks);
-        server_layout(model, ranks, self.salt.clone())
-    }
-
-    fn lmcache(&mut self) -> Result<(), DeployError> {
-        let Some(offload) = &self.arm.offload else { return Ok(()) };
-        let (process, url) = on_free_ports(|| {
+    /// Starts what the mechanism runs beside the replicas.
+    fn beside(&mut self) -> Result<(), DeployError> {
+        self.local.lmcache = on_free_ports(|| {
             self.places.lmcache = (ports::free()?, ports::free()?);
-            let (target, stack) = (self.target, self.stack);
-            let replicas = self.deployment.replicas;
-            let recipe =
-                command::lmcache_server(self.arm, offload, replicas, target, stack, &self.places);
+            let connector = self.connector.as_ref();
+            let server = connector.and_then(|of| of.server(self.stack, &self.places));
+            let Some(server) = server else { return Ok(None) };
+            let recipe = command::beside(server, self.arm, self.target, self.stack, &self.places);
             let url = ports::url(self.places.lmcache.1)?;
-            Ok((self.up(&recipe, &url, "/healthcheck")?, url))
+            Ok(Some((self.up(&recipe, &url, "/healthcheck")?, url)))
         })?;
-        self.local.lmcache = Some((process, url));
         Ok(())
     }
 
@@ -340,7 +328,7 @@ impl<'a> Builder<'a> {
                 index,
                 port: ports::free()?,
                 events_port: ports::free()?,
-                connector: self.connector.clone(),
+                connector: self.connector.as_deref(),
                 threads: self.threads(cores.as_deref()),
                 cores: cores.clone(),
             };

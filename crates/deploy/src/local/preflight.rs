@@ -1,11 +1,10 @@
 //! What can be known before anything is started: what is installed, and whether every arm can be
 //! had with it.
 
-use weir_model::Product;
 use weir_spec::plan::{Plan, Target};
 use weir_store::server::program;
 
-use super::keys;
+use super::mechanism;
 use super::stack::{Platform, Stack};
 use crate::endpoint::CACHE_SALT;
 use crate::error::DeployError;
@@ -28,7 +27,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
                 ),
             });
         }
-        if keys::is_salted(deployment, &stack) && plan.client.body.contains_key(CACHE_SALT) {
+        if mechanism::is_salted(deployment, &stack) && plan.client.body.contains_key(CACHE_SALT) {
             return Err(DeployError::Setting {
                 key: format!("client.body.{CACHE_SALT}"),
                 problem:
@@ -38,7 +37,7 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
             });
         }
         for arm in &deployment.arms {
-            keys::connector(arm, deployment, &stack, Some("disk"))?;
+            mechanism::connector(arm, deployment, &stack, Some("disk"))?;
             let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref())
             else {
                 continue;

@@ -2,7 +2,7 @@
 
 use weir_model::{Accelerator, Bytes, ModelShape};
 use weir_spec::catalogue::links::{DISKS, LinkProfile, STORES};
-use weir_spec::catalogue::presets::{self, OffloadKind, RoutingKind};
+use weir_spec::catalogue::presets::{self, OffloadPreset, RoutingKind};
 use weir_spec::catalogue::{accelerators, models};
 use weir_spec::plan::ArmRole;
 
@@ -108,13 +108,12 @@ const fn role(role: ArmRole) -> &'static str {
     }
 }
 
-fn tiers(offload: OffloadKind) -> String {
-    match offload {
-        OffloadKind::None => "none".to_owned(),
-        OffloadKind::Native | OffloadKind::LmcacheLocal => "host".to_owned(),
-        OffloadKind::NativeFs | OffloadKind::LmcacheDisk => "host, disk".to_owned(),
-        OffloadKind::LmcacheStore(store) => format!("host, remote (`{store}`)"),
-    }
+fn tiers(offload: Option<OffloadPreset>) -> String {
+    let Some(offload) = offload else { return "none".to_owned() };
+    let disk = offload.disk.map(|_| "disk".to_owned());
+    let store = offload.store.map(|store| format!("remote (`{store}`)"));
+    let tiers: Vec<String> = std::iter::once("host".to_owned()).chain(disk).chain(store).collect();
+    tiers.join(", ")
 }
 
 fn routing(routing: RoutingKind) -> String {

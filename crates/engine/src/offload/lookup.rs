@@ -1,15 +1,15 @@
 //! Lookups: which chunks of a sequence a mechanism can serve.
 
+use weir_model::mechanism::LookupRule;
 use weir_model::{Nanos, Piece, TierKind};
 use weir_tier::chunk_cache::{Fit, Span, Spans};
 
 use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
-use crate::config::Mechanism;
 
 impl Offload {
     /// Runs the mechanism's periodic tasks up to `now`.
     pub fn advance(&mut self, now: Nanos) {
-        if self.config.mechanism == Mechanism::LmcacheServer {
+        if self.config.traits().evicts_by_clock {
             self.run_rounds(now);
         }
     }
@@ -17,10 +17,10 @@ impl Offload {
     /// The chunks that can be loaded behind the GPU's hit. The caller must load them: space for
     /// them may be reserved.
     pub fn query(&mut self, of: TierQuery<'_>) -> TierAnswer {
-        match self.config.mechanism {
-            Mechanism::Native => self.query_native(of),
-            Mechanism::Lmcache => self.query_lmcache(of),
-            Mechanism::LmcacheServer => self.query_server(of),
+        match self.config.traits().lookup {
+            LookupRule::BehindGpuPromoting => self.query_promoting(of),
+            LookupRule::BehindGpu => self.query_tiers(of),
+            LookupRule::FromFirstToken => self.query_server(of),
         }
     }
 
@@ -28,7 +28,7 @@ impl Offload {
     /// scheduler waits for the lookup of LMCache in the engine (`get_num_new_matched_tokens` of
     /// `LMCacheConnectorV1`), so no sequence overtakes; the lookup of its server is asynchronous.
     pub fn keeps_order(&self) -> bool {
-        self.config.mechanism == Mechanism::Lmcache && self.config.store.is_some()
+        self.config.traits().waits_for_store && self.config.store.is_some()
     }
 
     /// The chunks to look up in the store before the sequence has its turn, if the order is kept.
@@ -36,14 +36,14 @@ impl Offload {
         if !self.keeps_order() || of.remote.is_some() {
             return None;
         }
-        let (_, at) = self.lmcache_segments(of);
+        let (_, at) = self.tier_segments(of);
         let limit = of.known / self.config.chunk_tokens;
         (at < limit).then_some((at, limit))
     }
 
     /// LMCache treats a chunk that is still being written as a miss.
-    fn query_lmcache(&mut self, of: TierQuery<'_>) -> TierAnswer {
-        let (segments, at) = self.lmcache_segments(&of);
+    fn query_tiers(&mut self, of: TierQuery<'_>) -> TierAnswer {
+        let (segments, at) = self.tier_segments(&of);
         for tier in &mut self.tiers {
             tier.cache.touch(of.tokens, 0, at, &[]);
         }
@@ -52,7 +52,7 @@ impl Offload {
     }
 
     /// What LMCache in the engine serves, by the lookup in its store so far, and up to which chunk.
-    fn lmcache_segments(&self, of: &TierQuery<'_>) -> (Vec<Segment>, u32) {
+    fn tier_segments(&self, of: &TierQuery<'_>) -> (Vec<Segment>, u32) {
         let TierQuery { tokens, local, known, remote, .. } = *of;
         let limit = known / self.config.chunk_tokens;
         let mut segments: Vec<Segment> = Vec::new();
@@ -84,7 +84,7 @@ impl Offload {
     /// request. It ignores hits of less than a chunk beyond the GPU's. Its tiering reserves space
     /// in the nearest tier for chunks of farther ones, one by one; chunks of the sequence that this
     /// evicts are loaded with the rest.
-    fn query_native(&mut self, of: TierQuery<'_>) -> TierAnswer {
+    fn query_promoting(&mut self, of: TierQuery<'_>) -> TierAnswer {
         let TierQuery { slot, tokens, local, known, .. } = of;
         let chunk = self.config.chunk_tokens;
         let limit = known / chunk;

@@ -14,12 +14,13 @@ mod server;
 mod used;
 
 use smallvec::SmallVec;
+use weir_model::mechanism::StoreRule;
 use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::{ChunkCache, Eviction, Fit, Span};
 
 use self::used::Used;
 
-use crate::config::{LoadMode, Mechanism, OffloadConfig};
+use crate::config::{LoadMode, OffloadConfig};
 use crate::effects::{Transfer, TransferId, TransferKind};
 
 /// Consecutive chunks that one tier serves.
@@ -188,7 +189,7 @@ impl Offload {
             if let Some(local) = self.tiers.iter_mut().find(|local| local.kind == tier) {
                 local.cache.pin_read(tokens.pieces(), from, to);
             }
-            if self.config.mechanism == Mechanism::Native {
+            if self.config.traits().offers_behind_loads {
                 // The GPU's own chunks are offered again only if nothing was loaded behind them.
                 self.used_by(slot).load(from, to);
             }
@@ -209,10 +210,10 @@ impl Offload {
         if to <= from {
             return Vec::new();
         }
-        let stores = match self.config.mechanism {
-            Mechanism::Native => self.store_whole(slot, tokens, from, to),
-            Mechanism::Lmcache => Some(self.store_what_fits(slot, tokens, from, to)),
-            Mechanism::LmcacheServer => Some(self.store_in_server(slot, tokens, from, to)),
+        let stores = match self.config.traits().storing {
+            StoreRule::WholeOffer => self.store_whole(slot, tokens, from, to),
+            StoreRule::WhatFits => Some(self.store_what_fits(slot, tokens, from, to)),
+            StoreRule::WholePass => Some(self.store_in_server(slot, tokens, from, to)),
         };
         if stores.is_some() {
             self.used_by(slot).offer(to);
@@ -350,22 +351,23 @@ impl Offload {
     }
 
     /// What is loaded from a farther tier goes through the nearest one, where its room was made
-    /// with the lookup. With vLLM's tiering it stays there, in LMCache's server it does not.
+    /// with the lookup, and stays there or not.
     fn end_promotion(&mut self, job: &OpenTransfer, arrived: bool) {
-        if self.config.mechanism == Mechanism::Lmcache || !self.is_behind(job.tier) {
+        let traits = self.config.traits();
+        if !traits.loads_through_nearest || !self.is_behind(job.tier) {
             return;
         }
         let nearest = &mut self.tiers[0].cache;
-        if arrived && self.config.mechanism == Mechanism::Native {
+        if arrived && traits.keeps_copies_of == Some(job.tier) {
             nearest.commit(job.tokens.pieces(), job.from, job.to);
         } else {
             nearest.cancel(job.tokens.pieces(), job.from, job.to);
         }
     }
 
-    /// LMCache in the engine keeps what it read from its remote store in host memory.
+    /// What was read from the remote store past host memory may be kept there.
     fn keep_copy(&mut self, job: &OpenTransfer, arrived: bool) {
-        if !arrived || self.config.mechanism != Mechanism::Lmcache {
+        if !arrived || self.config.traits().keeps_copies_of != Some(job.tier) {
             return;
         }
         if let Some(host) = self.tiers.first_mut() {

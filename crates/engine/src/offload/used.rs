@@ -1,10 +1,10 @@
 //! What a request uses of the tiers, and what becomes recent when it ends.
 
 use weir_model::Piece;
+use weir_model::mechanism::RecencyRule;
 use weir_tier::chunk_cache::Span;
 
 use super::Offload;
-use crate::config::Mechanism;
 
 /// What the mechanism knows of a request.
 #[derive(Debug, Clone, Default)]
@@ -55,18 +55,17 @@ impl Offload {
     }
 
     /// The request in `slot`, finished or given up, uses nothing any more. What it used is recent
-    /// now; LMCache in the engine counts uses when they happen.
+    /// now, unless uses count when they happen.
     pub fn finished(&mut self, slot: u32, tokens: &[Piece]) {
         let used = std::mem::take(self.used_by(slot));
         let Some(Span { from, to }) = used.span else { return };
         for (index, tier) in self.tiers.iter_mut().enumerate() {
             let own = used.stored.iter().filter(|(tier, _)| *tier == index);
             let own: Vec<Span> = own.map(|(_, span)| *span).collect();
-            match self.config.mechanism {
-                Mechanism::Lmcache => {}
-                Mechanism::Native => tier.cache.touch(tokens, from, to, &own),
-                // Its end of a session does not ask who stored what.
-                Mechanism::LmcacheServer => tier.cache.touch(tokens, from, to, &[]),
+            match self.config.traits().recency {
+                RecencyRule::AtUse => {}
+                RecencyRule::AtEndButOwn => tier.cache.touch(tokens, from, to, &own),
+                RecencyRule::AtEnd => tier.cache.touch(tokens, from, to, &[]),
             }
         }
     }

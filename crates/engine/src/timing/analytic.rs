@@ -17,7 +17,9 @@ use weir_model::shape::ModelShape;
 use weir_model::{Accelerator, KvKind, Nanos};
 
 use super::error::TimingError;
-use super::kernels::{ACTIVATION_BYTES, AllReduce, Attention, ExpertLayer, Product, Roofline};
+use super::kernels::{
+    ACTIVATION_BYTES, AllReduce, Attention, ExpertLayer, MatrixProduct, Roofline,
+};
 use super::{PassShape, TimingModel};
 use crate::config::AnalyticConfig;
 
@@ -57,7 +59,7 @@ impl PassParts {
 
 #[derive(Debug, Clone, Copy)]
 enum Mlp {
-    Dense { gate_up: Product, down: Product },
+    Dense { gate_up: MatrixProduct, down: MatrixProduct },
     Sparse { experts: ExpertLayer, roofline: Roofline },
 }
 
@@ -69,9 +71,9 @@ pub struct AnalyticTiming {
     attending: f64,
     hidden: f64,
     /// Products of one layer before the MLP.
-    projections: Vec<Product>,
+    projections: Vec<MatrixProduct>,
     mlp: Mlp,
-    head: Product,
+    head: MatrixProduct,
     weights: Roofline,
     /// Logits are computed in bf16 also where the layers are quantised.
     head_weights: Roofline,
@@ -121,7 +123,7 @@ impl AnalyticTiming {
             hidden: f64::from(model.hidden),
             projections,
             mlp,
-            head: Product {
+            head: MatrixProduct {
                 outputs: vocabulary,
                 inputs: f64::from(model.hidden),
                 bytes_per_weight: ACTIVATION_BYTES,
@@ -271,9 +273,9 @@ fn attention_width(model: &ModelShape, ranks: u32) -> f64 {
 /// With latent attention: down- and up-projection of queries, of keys and values, and the output.
 /// The shape does not hold the queries' rank; `DeepSeek` uses three times the keys'
 /// rank or, where that is cheaper, none.
-fn projections(model: &ModelShape, ranks: u32) -> Vec<Product> {
+fn projections(model: &ModelShape, ranks: u32) -> Vec<MatrixProduct> {
     let bytes_per_weight = model.bytes_per_weight;
-    let product = |outputs, inputs| Product { outputs, inputs, bytes_per_weight };
+    let product = |outputs, inputs| MatrixProduct { outputs, inputs, bytes_per_weight };
     let hidden = f64::from(model.hidden);
     let heads = f64::from(model.heads / ranks);
     let dim = f64::from(model.head_dim);
@@ -305,8 +307,8 @@ fn mlp(model: &ModelShape, accelerator: &Accelerator, ranks: f64) -> Mlp {
     }
     let inner = f64::from(model.intermediate) / ranks;
     Mlp::Dense {
-        gate_up: Product { outputs: 2.0 * inner, inputs: hidden, bytes_per_weight },
-        down: Product { outputs: hidden, inputs: inner, bytes_per_weight },
+        gate_up: MatrixProduct { outputs: 2.0 * inner, inputs: hidden, bytes_per_weight },
+        down: MatrixProduct { outputs: hidden, inputs: inner, bytes_per_weight },
     }
 }
 

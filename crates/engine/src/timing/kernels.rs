@@ -107,7 +107,7 @@ impl Roofline {
 
 /// A matrix product of every token's row with an `outputs x inputs` weight matrix.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Product {
+pub(super) struct MatrixProduct {
     /// Columns of the result on this rank.
     pub(super) outputs: f64,
     /// Inner dimension on this rank.
@@ -115,7 +115,7 @@ pub(super) struct Product {
     pub(super) bytes_per_weight: f64,
 }
 
-impl Product {
+impl MatrixProduct {
     pub(super) fn time(&self, roofline: &Roofline, rows: f64) -> f64 {
         let flops = 2.0 * rows * self.outputs * self.inputs;
         let weights = self.outputs * self.inputs * self.bytes_per_weight;

@@ -1,9 +1,9 @@
 //! Requests that are given up in each phase, and the cache that is emptied.
 
 use weir_engine::{
-    ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, Slot, TransferKind, TransferOutcome,
+    ChunkBytes, Engine, LoadMode, OffloadConfig, Slot, TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, KvChange, Nanos, Product, TierKind, Tokens};
+use weir_model::{Bytes, KvChange, Mechanism, Nanos, Product, TierKind, Tokens};
 use weir_tier::StoreConfig;
 
 use crate::fixture::{Bench, config, evicted, link, native, request};

@@ -2,10 +2,10 @@
 
 use weir_engine::timing::PrefillChunk;
 use weir_engine::{
-    ChunkBytes, Effects, Engine, EngineConfig, LoadMode, Lookup, Mechanism, OffloadConfig, Slot,
-    Transfer, TransferKind, TransferOutcome,
+    ChunkBytes, Effects, Engine, EngineConfig, LoadMode, Lookup, OffloadConfig, Slot, Transfer,
+    TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, ContentId, Nanos, Piece, Prompt, Request, TierKind, Tokens};
+use weir_model::{Bytes, ContentId, Mechanism, Nanos, Piece, Prompt, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, LinkConfig, TierConfig};
 
 pub(crate) fn config(blocks: u32) -> EngineConfig {

@@ -1,8 +1,8 @@
 //! What the offload mechanisms do one request after another: vLLM's offloading and its tiering, and
 //! LMCache's server.
 
-use weir_engine::{ChunkBytes, Mechanism, OffloadConfig, TransferKind, TransferOutcome};
-use weir_model::{Bytes, Nanos, TierKind, Tokens};
+use weir_engine::{ChunkBytes, OffloadConfig, TransferKind, TransferOutcome};
+use weir_model::{Bytes, Mechanism, Nanos, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, TierConfig};
 
 use crate::fixture::{Bench, config, link, native, request};

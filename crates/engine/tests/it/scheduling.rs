@@ -1,10 +1,9 @@
 //! The scheduler's rules, one by one, on engines small enough to follow by hand.
 
 use weir_engine::{
-    ChunkBytes, Engine, LoadMode, Mechanism, OffloadConfig, SubmitError, TransferKind,
-    TransferOutcome,
+    ChunkBytes, Engine, LoadMode, OffloadConfig, SubmitError, TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, KvChange, Nanos, Product, Request, TierKind, Tokens};
+use weir_model::{Bytes, KvChange, Mechanism, Nanos, Product, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::fixture::{Bench, config, evicted, link, native, request};

@@ -1,10 +1,10 @@
 //! What the counters of the window say, as signals of the mechanism.
 
 use weir_deploy::{Site, TierReaders, Tiers};
-use weir_model::{Note, SignalKind, SignalSource, Signals, TierKind};
+use weir_model::{Note, SignalKind, SignalSource, Signals, Software, TierKind};
 use weir_observe::signals::{
-    AskedLoad, EventBytes, Objects, StoredChunk, add_client, add_epp, add_kv_events,
-    add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
+    AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_client, add_epp,
+    add_kv_events, add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
 };
 use weir_observe::{Difference, GapError};
 use weir_spec::plan::{Arm, Deployment};
@@ -33,7 +33,7 @@ impl WindowSources<'_> {
     /// What an object of LMCache's is in this arm; nothing for other mechanisms.
     fn objects(&self) -> Option<Objects> {
         let offload = self.arm.offload.as_ref()?;
-        offload.mechanism.is_lmcache().then_some(Objects {
+        (offload.traits().software == Software::Lmcache).then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
             chunk_bytes: offload.chunk_bytes.kept,
             // Of latents the first rank's copy stands for all.
@@ -117,7 +117,7 @@ impl WindowSources<'_> {
         let mut gaps = add_vllm(&engines, &mut signals);
         let counted_prompts = signals.get(SignalKind::PromptTokens);
         if let Some(objects) = self.objects() {
-            gaps.extend(add_lmcache_server(&of("lmcache_mp_"), &objects, &mut signals));
+            gaps.extend(add_lmcache_server(&of(LMCACHE_SERVER_FAMILIES), &objects, &mut signals));
             gaps.extend(add_lmcache_in_process(&engines, &objects, &mut signals));
         }
         gaps.extend(self.add_tiers(&engines, &mut signals));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::product::Product;
 use crate::signal::Signal;
 use crate::tier_kind::TierKind;
 use crate::units::Bytes;
@@ -48,7 +49,7 @@ pub enum FarthestTier {
     /// Files.
     Disk,
     /// Keys of a product.
-    Store { product: String },
+    Store { product: Product },
 }
 
 /// How a mechanism was there and did nothing, or its farthest tier did nothing.
@@ -70,7 +71,7 @@ pub enum Inaction {
         refused: Option<Signal>,
     },
     /// The store that the arm names gained too few keys to be the one that was written.
-    StoreOfOthers { who: String, chunks: f64, product: String, added_keys: f64 },
+    StoreOfOthers { who: String, chunks: f64, product: Product, added_keys: f64 },
     /// Counted as empty, and yet it served.
     EmptyAndServed { tier: TierKind, served: Signal },
     /// A tier with room refused all stores: its size did not reach it.

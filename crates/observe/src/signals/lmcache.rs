@@ -8,7 +8,7 @@
 //! Its server exports through OpenTelemetry, where a counter appears with its first increment: an
 //! operation that never happened is absent, not zero.
 
-use weir_model::{SignalKind, SignalSource, Signals, TierKind};
+use weir_model::{Mechanism, SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown_or_gap, level};
 use crate::difference::{Difference, GapError};
@@ -52,7 +52,7 @@ const SERVER_READINGS: &[Reading] = &[
 ];
 
 /// How the server's families begin.
-const FAMILIES: &str = "lmcache_mp_";
+pub const LMCACHE_SERVER_FAMILIES: &str = Mechanism::LmcacheServer.traits().metrics;
 const SECOND_LEVEL: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
 const LOADED: &str = "lmcache_mp_num_chunks_loaded_total";
 const WRITTEN: &str = "lmcache_mp_l1_write_chunks_total";
@@ -77,7 +77,8 @@ pub fn add_lmcache_server(
         signals.add(SignalKind::hits_of(tier), tokens, source(SECOND_LEVEL).at_lookup());
     }
     // An operation that never happened is absent, where others of the server's are there.
-    let speaks = !windows.is_empty() && windows.iter().all(|window| window.speaks_of(FAMILIES));
+    let speaks = !windows.is_empty()
+        && windows.iter().all(|window| window.speaks_of(LMCACHE_SERVER_FAMILIES));
     let never = |value: Option<f64>| value.or_else(|| speaks.then_some(0.0));
     if let Some(loaded) = read(LOADED) {
         signals.add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), source(LOADED));

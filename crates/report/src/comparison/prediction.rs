@@ -245,10 +245,11 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
     group.tokens = rows;
 }
 
-/// True where what was evicted, or found no room, depended on the time: LMCache's server.
+/// True where what was evicted, or found no room, depended on the time.
 fn is_clocked(arm: &Arm, seen: &Seen) -> bool {
     let some = |kind| seen.tiers(kind).any(|(_, value)| value > 0.0);
-    arm.has_lmcache_server() && (some(SignalKind::EvictedBytes) || some(SignalKind::StoreFailures))
+    arm.mechanism().is_some_and(|of| of.evicts_by_clock)
+        && (some(SignalKind::EvictedBytes) || some(SignalKind::StoreFailures))
 }
 
 /// Where hits can come from.
@@ -308,8 +309,8 @@ fn places(arm: &Arm) -> Vec<Place> {
         places.push(Place::OnlyTier(*only));
         return places;
     }
-    let server = arm.has_lmcache_server();
-    let of_tier = |kind| if server { Place::Lookups(kind) } else { Place::Tier(kind) };
+    let behind = offload.traits().looks_behind_gpu();
+    let of_tier = |kind| if behind { Place::Tier(kind) } else { Place::Lookups(kind) };
     places.extend(tiers.into_iter().map(of_tier));
     places.push(Place::AllTiers);
     places

@@ -1,7 +1,6 @@
 //! A simulated run beside a live one.
 
-use weir_engine::Mechanism;
-use weir_model::{CellFailure, SignalKind, SignalSource, TierKind};
+use weir_model::{CellFailure, Mechanism, SignalKind, SignalSource, TierKind};
 use weir_record::CellStatus;
 use weir_report::artifacts::{analysis, report};
 use weir_report::comparison::{Comparison, PredictionComparison, compare_prediction};

@@ -1,7 +1,7 @@
 //! The state of an engine at a scrape, read from the cluster.
 
-use weir_engine::{Counters, Mechanism};
-use weir_model::TierKind;
+use weir_engine::Counters;
+use weir_model::{MechanismTraits, Software, TierKind};
 
 use super::page::{Labels, python_repr};
 
@@ -14,7 +14,7 @@ pub struct EngineSnapshot {
     /// Fraction of the KV blocks that requests hold.
     pub kv_usage: f64,
     pub counters: Counters,
-    pub mechanism: Option<Mechanism>,
+    pub mechanism: Option<&'static MechanismTraits>,
     /// Sum of the times of transfers from the GPU, in seconds.
     pub store_seconds: f64,
     /// Sum of the times of transfers to the GPU, in seconds.
@@ -24,11 +24,11 @@ pub struct EngineSnapshot {
 
 impl EngineSnapshot {
     pub(super) fn is_native(&self) -> bool {
-        self.mechanism == Some(Mechanism::Native)
+        self.mechanism.is_some_and(|of| of.software == Software::Vllm)
     }
 
     pub(super) fn is_lmcache(&self) -> bool {
-        self.mechanism.is_some_and(Mechanism::is_lmcache)
+        self.mechanism.is_some_and(|of| of.software == Software::Lmcache)
     }
 
     /// Prompt tokens served by tiers.
@@ -36,9 +36,10 @@ impl EngineSnapshot {
         self.counters.tier_hit_tokens[TierKind::Host.index()..].iter().sum()
     }
 
-    /// Prompt tokens reported as served by host or disk. `LMCache`'s connector reports no source.
+    /// Prompt tokens reported as served by host or disk.
     pub(super) fn named_hits(&self, tier: TierKind) -> u64 {
-        if self.is_lmcache() { 0 } else { self.counters.tier_hit_tokens[tier.index()] }
+        let named = self.mechanism.is_none_or(|of| of.says_tiers);
+        if named { self.counters.tier_hit_tokens[tier.index()] } else { 0 }
     }
 
     pub(super) fn unnamed_hits(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! The page against pages captured from vLLM: every line, and every value that does not depend on
 //! time.
 
-use weir_engine::{Counters, Mechanism};
+use weir_engine::Counters;
+use weir_model::Mechanism;
 use weir_model::{Nanos, TierKind, Tokens};
 
 use super::*;
@@ -165,7 +166,7 @@ fn offload_families_equal_the_captured_ones() {
     };
     let state = EngineSnapshot {
         counters,
-        mechanism: Some(Mechanism::Native),
+        mechanism: Some(Mechanism::Native.traits()),
         store_seconds: 0.008,
         load_seconds: 0.001,
         ..EngineSnapshot::default()
@@ -215,7 +216,7 @@ fn lmcache_hits_have_no_named_source() {
         tier_hit_tokens: [100, 200, 0, 300],
         ..Counters::default()
     };
-    let mechanism = Some(Mechanism::Lmcache);
+    let mechanism = Some(Mechanism::Lmcache.traits());
     let state = EngineSnapshot { counters, mechanism, ..EngineSnapshot::default() };
     assert_eq!((state.named_hits(TierKind::Host), state.unnamed_hits()), (0, 500));
     let page = Metrics::new("m", 1, 100, 0.0).page(&cache(9, 100), &[state]);

@@ -1,8 +1,8 @@
 //! Small clusters to test with.
 
 use weir_cluster::ClusterConfig;
-use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Bytes, Nanos, Product, TierKind};
+use weir_engine::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig};
+use weir_model::{Bytes, Mechanism, Nanos, Product, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 

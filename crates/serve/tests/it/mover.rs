@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_engine::{ChunkBytes, Mechanism, OffloadConfig};
+use weir_engine::{ChunkBytes, OffloadConfig};
 use weir_model::TierKind;
 use weir_serve::mover::{BATCH, MoverConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
@@ -120,11 +120,7 @@ fn serve(
         byte_scale: 1.0,
         local,
         store,
-        keeps_copies_of: if offload.mechanism == Mechanism::Native {
-            Some(TierKind::Disk)
-        } else {
-            Some(TierKind::Remote)
-        },
+        keeps_copies_of: offload.traits().keeps_copies_of,
         workers: 2,
         slab: Slab::new(2 * BATCH as u32, BLOCK_BYTES).expect("a few blocks"),
         deadline: Duration::from_secs(10),

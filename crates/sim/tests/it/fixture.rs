@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use weir_engine::{ChunkBytes, EngineConfig, LoadMode, Mechanism, OffloadConfig, TimingConfig};
-use weir_model::{Bytes, Nanos, Product, RequestRow, StepRow, TierKind};
+use weir_engine::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig};
+use weir_model::{Bytes, Mechanism, Nanos, Product, RequestRow, StepRow, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};

@@ -1,8 +1,8 @@
 //! What must hold in every world.
 
 use proptest::prelude::*;
-use weir_engine::{LoadMode, Mechanism, OffloadConfig};
-use weir_model::{Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
+use weir_engine::{LoadMode, OffloadConfig};
+use weir_model::{Mechanism, Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
 use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 use weir_sim::WorldConfig;
 

@@ -1,26 +1,33 @@
 //! Arm presets, under the names of the field's published evaluations.
 
-use weir_model::{Bytes, Product};
+use weir_model::{Bytes, Product, Software};
+use weir_tier::EvictionPolicy;
 
 use crate::plan::ArmRole;
 
-use OffloadKind::LmcacheStore;
-
-/// Software and tiers of an arm's offload.
+/// Software and tiers of an arm's offload, with their sizes where the file gives none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffloadKind {
-    /// The GPU's prefix cache alone.
-    None,
-    /// vLLM's `OffloadingConnector` to host memory.
-    Native,
-    /// The same with a file system behind.
-    NativeFs,
-    /// LMCache in host memory.
-    LmcacheLocal,
-    /// LMCache with a disk behind.
-    LmcacheDisk,
-    /// LMCache with a remote store behind, with the figures of the product's profile.
-    LmcacheStore(Product),
+pub struct OffloadPreset {
+    pub software: Software,
+    /// Host memory; of LMCache, on each rank that keeps blocks.
+    pub host: Bytes,
+    pub chunk: ChunkLength,
+    pub disk: Option<DiskPreset>,
+    /// The remote store behind, with the figures of its product's profile.
+    pub store: Option<Product>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkLength {
+    Blocks(u32),
+    /// Rounded up to whole blocks.
+    Tokens(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskPreset {
+    pub capacity: Bytes,
+    pub policy: EvictionPolicy,
 }
 
 /// Routing that a preset brings.
@@ -41,7 +48,8 @@ pub struct Preset {
     pub role: ArmRole,
     /// One line for lists and reports.
     pub description: &'static str,
-    pub offload: OffloadKind,
+    /// Nothing for the GPU's prefix cache alone.
+    pub offload: Option<OffloadPreset>,
     pub routing: RoutingKind,
 }
 
@@ -61,14 +69,50 @@ pub const LMCACHE_CHUNK_TOKENS: u32 = 256;
 /// A file of `native-fs` in blocks: small files would be lost in the disk's latency.
 pub const NATIVE_FS_CHUNK_BLOCKS: u32 = 16;
 
-const fn offload(name: &'static str, description: &'static str, offload: OffloadKind) -> Preset {
+/// vLLM's `OffloadingConnector` to host memory.
+const NATIVE: OffloadPreset = OffloadPreset {
+    software: Software::Vllm,
+    host: NATIVE_BYTES,
+    chunk: ChunkLength::Blocks(1),
+    disk: None,
+    store: None,
+};
+
+/// The same with a file system behind.
+const NATIVE_FS: OffloadPreset = OffloadPreset {
+    host: NATIVE_FS_HOST_BYTES,
+    chunk: ChunkLength::Blocks(NATIVE_FS_CHUNK_BLOCKS),
+    // vLLM never deletes a file.
+    disk: Some(DiskPreset { capacity: NATIVE_FS_BYTES, policy: EvictionPolicy::None }),
+    ..NATIVE
+};
+
+/// LMCache in host memory.
+const LMCACHE: OffloadPreset = OffloadPreset {
+    software: Software::Lmcache,
+    host: LMCACHE_BYTES_PER_RANK,
+    chunk: ChunkLength::Tokens(LMCACHE_CHUNK_TOKENS),
+    disk: None,
+    store: None,
+};
+
+const LMCACHE_DISK: OffloadPreset = OffloadPreset {
+    disk: Some(DiskPreset { capacity: LMCACHE_DISK_BYTES, policy: EvictionPolicy::Lru }),
+    ..LMCACHE
+};
+
+const fn before(store: Product) -> OffloadPreset {
+    OffloadPreset { store: Some(store), ..LMCACHE }
+}
+
+const fn offload(name: &'static str, description: &'static str, offload: OffloadPreset) -> Preset {
     let role = ArmRole::Treatment;
-    Preset { name, role, description, offload, routing: RoutingKind::Shared }
+    Preset { name, role, description, offload: Some(offload), routing: RoutingKind::Shared }
 }
 
 const fn routing(name: &'static str, description: &'static str, routing: RoutingKind) -> Preset {
     let role = ArmRole::Treatment;
-    Preset { name, role, description, offload: OffloadKind::None, routing }
+    Preset { name, role, description, offload: None, routing }
 }
 
 pub const ALL: [Preset; 14] = [
@@ -76,28 +120,28 @@ pub const ALL: [Preset; 14] = [
         name: "no-offload",
         role: ArmRole::Control,
         description: "the GPU's prefix cache alone",
-        offload: OffloadKind::None,
+        offload: None,
         routing: RoutingKind::Shared,
     },
     Preset {
         name: "no-offload-aa",
         role: ArmRole::ControlAgain,
         description: "the control again: the noise floor of live targets",
-        offload: OffloadKind::None,
+        offload: None,
         routing: RoutingKind::Shared,
     },
-    offload("native-offload", "vLLM's OffloadingConnector to host memory", OffloadKind::Native),
-    offload("native-fs", "OffloadingConnector with a file system behind", OffloadKind::NativeFs),
-    offload("lmcache-local", "LMCache in host memory", OffloadKind::LmcacheLocal),
-    offload("lmcache-disk", "LMCache with a local disk behind", OffloadKind::LmcacheDisk),
-    offload("lmcache-redis", "LMCache with Redis behind", LmcacheStore(Product::Redis)),
-    offload("lmcache-valkey", "LMCache with Valkey behind", LmcacheStore(Product::Valkey)),
-    offload("lmcache-kvrocks", "LMCache with Kvrocks behind", LmcacheStore(Product::Kvrocks)),
+    offload("native-offload", "vLLM's OffloadingConnector to host memory", NATIVE),
+    offload("native-fs", "OffloadingConnector with a file system behind", NATIVE_FS),
+    offload("lmcache-local", "LMCache in host memory", LMCACHE),
+    offload("lmcache-disk", "LMCache with a local disk behind", LMCACHE_DISK),
+    offload("lmcache-redis", "LMCache with Redis behind", before(Product::Redis)),
+    offload("lmcache-valkey", "LMCache with Valkey behind", before(Product::Valkey)),
+    offload("lmcache-kvrocks", "LMCache with Kvrocks behind", before(Product::Kvrocks)),
     Preset {
         name: "llm-d-random",
         role: ArmRole::RoutingControl,
         description: "routing by chance: the control of the routing arms",
-        offload: OffloadKind::None,
+        offload: None,
         routing: RoutingKind::Random,
     },
     routing("llm-d-approx", "routing by an approximate prefix index", RoutingKind::Approximate),
@@ -131,7 +175,7 @@ mod tests {
     fn every_product_has_a_preset_and_a_profile() {
         for product in Product::ALL {
             let preset = find(&format!("lmcache-{product}")).unwrap();
-            assert_eq!(preset.offload, LmcacheStore(product));
+            assert_eq!(preset.offload, Some(before(product)));
             assert!(links::find(&links::STORES, product.name()).is_some(), "{product}");
         }
     }

@@ -24,24 +24,13 @@ const LONGEST_PER_BLOCK: Nanos = Nanos::from_secs(1);
 /// Most lanes; a larger number is a slip.
 const MOST_LANES: u32 = 1 << 16;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProfileKind {
-    /// Host memory: for reading by people; no section of an experiment takes it.
-    Memory,
-    Disk,
-    /// A remote store, for `store: {profile: FILE}`.
-    Store,
-}
-
-impl ProfileKind {
-    /// The word in files and messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Disk => "disk",
-            Self::Store => "store",
-        }
+weir_model::words! {
+    pub enum ProfileKind {
+        /// Host memory: for reading by people; no section of an experiment takes it.
+        Memory = "memory",
+        Disk = "disk",
+        /// A remote store, for `store: {profile: FILE}`.
+        Store = "store",
     }
 }
 

@@ -12,8 +12,9 @@
 //! (`v1/kv_layer_groups.py`, without `--separate-object-groups`). Until 0.21 vLLM switched the
 //! manager off for every connector (vllm-project/vllm#41847).
 
-use weir_engine::{ChunkBytes, Mechanism};
-use weir_model::{KvKind, KvLayers, ModelShape};
+use weir_engine::ChunkBytes;
+use weir_model::mechanism::HybridChunks;
+use weir_model::{KvKind, KvLayers, Mechanism, ModelShape};
 
 use super::{KvGroup, KvPool, PACKED_BLOCK, PoolRule};
 use crate::document::quantity::Version;
@@ -32,13 +33,14 @@ pub enum OffloadedRule {
     WindowsOfChunks,
 }
 
-/// True where vLLM's hybrid KV cache manager stays on beside a connector.
+/// True where vLLM's hybrid KV cache manager stays on beside connectors that can do with it.
+pub const fn keeps_hybrid_manager_for_some(version: Version) -> bool {
+    version.at_least(FIRST_HYBRID)
+}
+
+/// True where it stays on beside an arm's connector.
 pub const fn keeps_hybrid_manager(mechanism: Mechanism, version: Version) -> bool {
-    match mechanism {
-        Mechanism::Native | Mechanism::LmcacheServer => version.at_least(FIRST_HYBRID),
-        // `LMCacheConnectorV1` is no `SupportsHMA`.
-        Mechanism::Lmcache => false,
-    }
+    mechanism.traits().hybrid_chunks.is_some() && keeps_hybrid_manager_for_some(version)
 }
 
 /// The model as vLLM caches it with its hybrid manager off: windows and chunks keep every token.
@@ -65,11 +67,13 @@ pub fn without_hybrid_manager(model: &ModelShape) -> Option<ModelShape> {
 
 /// The rule for an arm's mechanism; `hybrid` says whether the hybrid manager is on.
 pub fn rule(pool: &KvPool, mechanism: Mechanism, hybrid: bool) -> OffloadedRule {
-    match (mechanism, hybrid) {
-        (Mechanism::Native, true) if pool.rule == PoolRule::Packed => OffloadedRule::PackedBlocks,
-        (Mechanism::Native, true) => OffloadedRule::PoolBlocks,
-        (Mechanism::LmcacheServer, true) => OffloadedRule::WindowsOfChunks,
-        _ => OffloadedRule::EveryToken,
+    match mechanism.traits().hybrid_chunks.filter(|_| hybrid) {
+        Some(HybridChunks::PoolBlocks) if pool.rule == PoolRule::Packed => {
+            OffloadedRule::PackedBlocks
+        }
+        Some(HybridChunks::PoolBlocks) => OffloadedRule::PoolBlocks,
+        Some(HybridChunks::Windows) => OffloadedRule::WindowsOfChunks,
+        None => OffloadedRule::EveryToken,
     }
 }
 
@@ -196,18 +200,16 @@ mod tests {
         chunk_bytes(model, ranks, &pool, rule(&pool, mechanism, hybrid), chunk)
     }
 
-    const ALL: [Mechanism; 3] = [Mechanism::Native, Mechanism::Lmcache, Mechanism::LmcacheServer];
-
     #[test]
     fn layers_that_keep_every_token_are_kept_and_loaded_whole_by_all() {
         let model = models::find("Qwen/Qwen3-8B").unwrap();
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             // 147,456 bytes per token.
             assert_eq!(of(&model, 2, mechanism, 256), ChunkBytes::whole(147_456 * 256));
         }
         // 61 latents of 1152 bytes: one copy of eight ranks.
         let latents = with(vec![layers(61, KvKind::Latent, 1, 576, 0)]);
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             assert_eq!(of(&latents, 8, mechanism, 256), ChunkBytes::whole(70_272 * 256));
         }
     }
@@ -239,7 +241,7 @@ mod tests {
             layers(5, KvKind::Full, 2, 1024, 0),
         ]);
         let per_token = 5 * 4096 + 25 * 8192;
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             assert_eq!(of(&model, 1, mechanism, 256).kept, per_token * 256, "{mechanism:?}");
         }
         // Blocks of 16 windows' tokens: 64 of them, in five tables.
@@ -254,7 +256,7 @@ mod tests {
             layers(36, KvKind::Chunked { tokens: 8192 }, 8, 256, 0),
             layers(12, KvKind::Full, 8, 256, 0),
         ]);
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             assert_eq!(of(&model, 8, mechanism, 256).kept, 48 * 4096 * 256, "{mechanism:?}");
         }
     }
@@ -263,7 +265,7 @@ mod tests {
     fn a_model_of_windows_alone_keeps_them_in_its_pool_and_all_of_them_in_tiers() {
         // Mistral-7B-v0.1: 32 layers of 4096 bytes with windows of 4096 tokens.
         let model = with(vec![layers(32, KvKind::SlidingWindow { tokens: 4096 }, 8, 256, 0)]);
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             assert_eq!(of(&model, 1, mechanism, 256).kept, 32 * 4096 * 256, "{mechanism:?}");
         }
         assert_eq!(without_hybrid_manager(&model), Some(model.clone()));
@@ -309,7 +311,7 @@ mod tests {
     fn connectors_switched_the_manager_off_until_0_21() {
         let before = Version { major: 0, minor: 21, patch: 0 };
         let from = Version { major: 0, minor: 22, patch: 0 };
-        for mechanism in ALL {
+        for mechanism in Mechanism::ALL {
             assert!(!keeps_hybrid_manager(mechanism, before));
         }
         assert!(keeps_hybrid_manager(Mechanism::Native, from));

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::{
     ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactValue, RunningFacts,
+    Software,
 };
 
 use crate::plan::{Arm, ArmRole, Cell, Deployment, Plan, PoolSize, Target};
@@ -150,7 +151,7 @@ impl ArmPair<'_> {
     /// manager off, and layers that keep a window alone then take as many blocks as the others.
     fn is_cost(&self, kind: FactKind) -> bool {
         let lmcache =
-            |arm: &Arm| arm.offload.as_ref().is_some_and(|offload| offload.mechanism.is_lmcache());
+            |arm: &Arm| arm.mechanism().is_some_and(|of| of.software == Software::Lmcache);
         let limited = || {
             let layers = self.deployment.model.kv_layers();
             layers

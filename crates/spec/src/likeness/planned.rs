@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_engine::Mechanism;
-use weir_model::{FactKind, FactValue, OTHER_PRODUCT, TierKind};
+use weir_model::{FactKind, FactValue, OTHER_PRODUCT, Software, TierKind};
 
 use super::arguments;
 use crate::plan::{Arm, Deployment, PoolSize, Target};
@@ -20,7 +19,7 @@ pub(super) enum Expected {
     Connectors(&'static [&'static str]),
 }
 
-/// Connectors by mechanism: vLLM's own, and those of LMCache.
+/// Connectors of any release: vLLM's own, and those of LMCache.
 const NATIVE: &[&str] = &["OffloadingConnector", "SimpleCPUOffloadConnector"];
 const LMCACHE: &[&str] = &["LMCacheMPConnector", "LMCacheConnectorV1", "LMCacheConnector"];
 
@@ -150,9 +149,9 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
         expected.insert(FactKind::Connector, Expected::Connectors(&[]));
         return;
     };
-    let connectors = match offload.mechanism {
-        Mechanism::Native => NATIVE,
-        Mechanism::Lmcache | Mechanism::LmcacheServer => {
+    let connectors = match offload.traits().software {
+        Software::Vllm => NATIVE,
+        Software::Lmcache => {
             let chunk = FactValue::Count(u64::from(offload.chunk_tokens));
             expected.insert(FactKind::ChunkTokens, Expected::is(chunk));
             let behind = offload.farthest().filter(|tier| *tier != TierKind::Host);
@@ -166,7 +165,7 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
 /// Host memory of vLLM's own connector, which is told the sum over its ranks. An arm that sets it
 /// up itself is judged by its `bytes` too.
 fn host_bytes(arm: &Arm) -> Option<Expected> {
-    let offload = arm.offload.as_ref().filter(|of| of.mechanism == Mechanism::Native)?;
+    let offload = arm.offload.as_ref().filter(|of| of.traits().software == Software::Vllm)?;
     let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host)?;
     Some(Expected::is(FactValue::Count(host.capacity.0)))
 }

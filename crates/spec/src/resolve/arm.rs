@@ -1,10 +1,8 @@
 //! Arms: presets with their parameters, for one deployment.
 
-use weir_engine::Mechanism;
-
 use super::engine::{Engine, EngineInput};
 use super::{check_name, check_unique, local, offload, routing};
-use crate::catalogue::presets::{self, OffloadKind, Preset, RoutingKind};
+use crate::catalogue::presets::{self, Preset, RoutingKind};
 use crate::document::arm::ArmSection;
 use crate::document::written::NameOr;
 use crate::document::{ModelOverride, Spec};
@@ -99,7 +97,7 @@ fn one(
     let claims_routing = own_routing && prefix_aware;
     // An arm that combines presets is what its parts make of it, not what its preset was alone.
     let role = match preset.role {
-        _ if claims_routing || preset.offload != OffloadKind::None => ArmRole::Treatment,
+        _ if claims_routing || preset.offload.is_some() => ArmRole::Treatment,
         _ if own_routing && chance => ArmRole::RoutingControl,
         ArmRole::Treatment | ArmRole::RoutingControl => ArmRole::Control,
         role => role,
@@ -140,7 +138,8 @@ fn own_engine(
     input: EngineInput<'_>,
 ) -> Result<Option<Engine>, SpecError> {
     let engine = place.engine;
-    let Some(mechanism) = offload::mechanism_of(preset, section, place) else { return Ok(None) };
+    let Some(of) = &preset.offload else { return Ok(None) };
+    let mechanism = offload::mechanism_of(of, section, place);
     if offloaded::keeps_hybrid_manager(mechanism, engine.version) {
         return Ok(None);
     }
@@ -154,7 +153,7 @@ fn own_engine(
         arm: name.to_owned(),
         model: engine.model.name.clone(),
         vllm: engine.version.to_string(),
-        remedy: if offloaded::keeps_hybrid_manager(Mechanism::Native, engine.version) {
+        remedy: if offloaded::keeps_hybrid_manager_for_some(engine.version) {
             "write `lmcache_mode: server`, or remove the key"
         } else {
             "set engine.vllm to 0.22 or later"

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir_engine::OffloadConfig;
-use weir_model::Nanos;
+use weir_model::{Nanos, Software};
 
 use super::{HOUR, check_span};
-use crate::catalogue::presets::{OffloadKind, Preset};
+use crate::catalogue::presets::Preset;
 use crate::document::arm::ArmSection;
 use crate::document::local::{GENERATED, LocalTarget, flag};
 use crate::error::SpecError;
@@ -82,8 +82,7 @@ pub(super) fn processes(
     section: &ArmSection,
     offload: Option<&OffloadConfig>,
 ) -> Result<Processes, SpecError> {
-    let lmcache =
-        !matches!(preset.offload, OffloadKind::None | OffloadKind::Native | OffloadKind::NativeFs);
+    let lmcache = preset.offload.is_some_and(|of| of.software == Software::Lmcache);
     if section.lmcache_mode.is_some() && !(lmcache && offload.is_some()) {
         return Err(SpecError::value(
             format!("arms.{name}.lmcache_mode"),

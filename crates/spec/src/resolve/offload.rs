@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use weir_engine::{LoadMode, Mechanism, OffloadConfig};
-use weir_model::{Bytes, Nanos, TierKind};
+use weir_engine::{LoadMode, OffloadConfig};
+use weir_model::{Bytes, Mechanism, Nanos, Software, TierKind};
 use weir_tier::EvictionPolicy;
 use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 
@@ -11,7 +11,7 @@ use super::deployment::Point;
 use super::engine::Engine;
 use super::{HOUR, SECOND, check_span};
 use crate::catalogue::links::{self, COPY_ISSUE, LinkProfile};
-use crate::catalogue::presets::{self, OffloadKind, Preset};
+use crate::catalogue::presets::{self, ChunkLength, OffloadPreset, Preset};
 use crate::catalogue::profile_file::{self, LinkProfileFile, ProfileKind};
 use crate::document::EqualResources;
 use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, StoreSection};
@@ -93,11 +93,12 @@ pub(super) fn resolve(
     place: &Place<'_>,
 ) -> Result<Option<OffloadConfig>, SpecError> {
     refuse_foreign(name, preset, section)?;
-    let Some(mechanism) = mechanism_of(preset, section, place) else { return Ok(None) };
-    let chunk_tokens = chunk_tokens(name, preset, section, place)?;
+    let Some(of) = &preset.offload else { return Ok(None) };
+    let chunk_tokens = chunk_tokens(name, of, section, place)?;
+    let mechanism = mechanism_of(of, section, place);
     let mut offload = behaviour(mechanism, chunk_tokens, place);
-    offload.tiers = tiers(name, preset.offload, section, &offload, place)?;
-    offload.store = store(name, preset.offload, section, &offload, place)?;
+    offload.tiers = tiers(name, of, section, &offload, place)?;
+    offload.store = store(name, of, section, &offload, place)?;
     offload.prompt_only = section.prompt_only.unwrap_or(offload.prompt_only);
     if let Some(cost) = section.store_cost_per_chunk {
         check_span(&format!("arms.{name}.store_cost_per_chunk"), cost.0, SECOND)?;
@@ -122,7 +123,7 @@ fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(
         let problem = format!("the preset `{}` {what}", preset.name);
         Err(SpecError::value(format!("arms.{name}.{key}"), problem, remedy))
     };
-    if preset.offload == OffloadKind::None {
+    if preset.offload.is_none() {
         for (key, given) in [
             ("bytes", section.bytes.is_some()),
             ("chunk_tokens", section.chunk_tokens.is_some()),
@@ -138,44 +139,42 @@ fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(
             }
         }
     }
-    let has_disk = matches!(preset.offload, OffloadKind::NativeFs | OffloadKind::LmcacheDisk);
+    let has_disk = preset.offload.is_some_and(|of| of.disk.is_some());
     if section.disk.is_some() && !has_disk {
         return refuse("disk", "has no disk", "remove it, or use `lmcache-disk` or `native-fs`");
     }
-    let has_store = matches!(preset.offload, OffloadKind::LmcacheStore(_));
+    let has_store = preset.offload.is_some_and(|of| of.store.is_some());
     if section.store.is_some() && !has_store {
         return refuse("store", "has no remote store", "remove it, or use `lmcache-redis`");
     }
     Ok(())
 }
 
-/// The software of a preset's arm; nothing where it does not offload.
+/// The mechanism of a preset's arm.
 pub(super) fn mechanism_of(
-    preset: &Preset,
+    of: &OffloadPreset,
     section: &ArmSection,
     place: &Place<'_>,
-) -> Option<Mechanism> {
-    Some(match preset.offload {
-        OffloadKind::None => return None,
-        OffloadKind::Native | OffloadKind::NativeFs => Mechanism::Native,
-        _ => match section.lmcache_mode.unwrap_or_else(|| place.lmcache_mode()) {
+) -> Mechanism {
+    match of.software {
+        Software::Vllm => Mechanism::Native,
+        Software::Lmcache => match section.lmcache_mode.unwrap_or_else(|| place.lmcache_mode()) {
             LmcacheMode::InProcess => Mechanism::Lmcache,
             LmcacheMode::Server => Mechanism::LmcacheServer,
         },
-    })
+    }
 }
 
 fn chunk_tokens(
     name: &str,
-    preset: &Preset,
+    of: &OffloadPreset,
     section: &ArmSection,
     place: &Place<'_>,
 ) -> Result<u32, SpecError> {
     let block_size = place.engine.config.block_size;
-    let default = match preset.offload {
-        OffloadKind::Native => block_size,
-        OffloadKind::NativeFs => block_size * presets::NATIVE_FS_CHUNK_BLOCKS,
-        _ => presets::LMCACHE_CHUNK_TOKENS.next_multiple_of(block_size.max(1)),
+    let default = match of.chunk {
+        ChunkLength::Blocks(blocks) => block_size * blocks,
+        ChunkLength::Tokens(tokens) => tokens.next_multiple_of(block_size.max(1)),
     };
     let equal = place.equal.and_then(|equal| equal.chunk_tokens);
     let chunk = equal.or(section.chunk_tokens).unwrap_or(default);
@@ -209,13 +208,14 @@ fn behaviour(mechanism: Mechanism, chunk_tokens: u32, place: &Place<'_>) -> Offl
     let rule = offloaded::rule(pool, mechanism, hybrid);
     let ranks = place.point.tensor_parallel;
     let chunk_bytes = offloaded::chunk_bytes(&place.engine.model, ranks, pool, rule, chunk_tokens);
-    if mechanism.is_lmcache() {
+    let load = if mechanism.traits().load_holds_pass { LoadMode::InPass } else { LoadMode::Async };
+    if mechanism.traits().software == Software::Lmcache {
         return OffloadConfig {
             mechanism,
             chunk_tokens,
             chunk_bytes,
             prompt_only: true,
-            load: if mechanism == Mechanism::Lmcache { LoadMode::InPass } else { LoadMode::Async },
+            load,
             // `wait_for_save` at the end of the forward pass issues one copy.
             store_cost_per_chunk: COPY_ISSUE,
             // A kernel gathers the chunk from the layers.
@@ -233,7 +233,7 @@ fn behaviour(mechanism: Mechanism, chunk_tokens: u32, place: &Place<'_>) -> Offl
         chunk_tokens,
         chunk_bytes,
         prompt_only: version.at_least(14),
-        load: LoadMode::Async,
+        load,
         store_cost_per_chunk: if version.at_least(12) {
             Nanos::ZERO
         } else {
@@ -247,28 +247,23 @@ fn behaviour(mechanism: Mechanism, chunk_tokens: u32, place: &Place<'_>) -> Offl
 
 fn tiers(
     name: &str,
-    kind: OffloadKind,
+    of: &OffloadPreset,
     section: &ArmSection,
     offload: &OffloadConfig,
     place: &Place<'_>,
 ) -> Result<Vec<TierConfig>, SpecError> {
-    let default = match kind {
-        OffloadKind::Native => presets::NATIVE_BYTES,
-        OffloadKind::NativeFs => presets::NATIVE_FS_HOST_BYTES,
-        _ => presets::LMCACHE_BYTES_PER_RANK * u64::from(place.lmcache_ranks()),
+    let ranks = match of.software {
+        Software::Vllm => 1,
+        Software::Lmcache => place.lmcache_ranks(),
     };
+    let default = of.host * u64::from(ranks);
     let host = TierConfig {
         kind: TierKind::Host,
         capacity: section.bytes.map_or(default, |size| place.bytes(size, offload)),
         policy: section.policy.unwrap_or(EvictionPolicy::Lru),
         link: laid_over(place.host_link(), section.link.as_ref()),
     };
-    let (default, policy) = match kind {
-        // vLLM never deletes a file.
-        OffloadKind::NativeFs => (presets::NATIVE_FS_BYTES, EvictionPolicy::None),
-        OffloadKind::LmcacheDisk => (presets::LMCACHE_DISK_BYTES, EvictionPolicy::Lru),
-        _ => return Ok(vec![host]),
-    };
+    let Some(by_default) = of.disk else { return Ok(vec![host]) };
     let nothing = DiskSection::default();
     let disk = section.disk.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.disk.profile");
@@ -281,8 +276,8 @@ fn tiers(
         host,
         TierConfig {
             kind: TierKind::Disk,
-            capacity: disk.bytes.map_or(default, |size| place.bytes(size, offload)),
-            policy: disk.policy.unwrap_or(policy),
+            capacity: disk.bytes.map_or(by_default.capacity, |size| place.bytes(size, offload)),
+            policy: disk.policy.unwrap_or(by_default.policy),
             link: laid_over(measured, disk.link.as_ref()),
         },
     ])
@@ -290,14 +285,12 @@ fn tiers(
 
 fn store(
     name: &str,
-    kind: OffloadKind,
+    of: &OffloadPreset,
     section: &ArmSection,
     offload: &OffloadConfig,
     place: &Place<'_>,
 ) -> Result<Option<StoreConfig>, SpecError> {
-    let OffloadKind::LmcacheStore(product) = kind else {
-        return Ok(None);
-    };
+    let Some(product) = of.store else { return Ok(None) };
     let nothing = StoreSection::default();
     let written = section.store.as_ref().unwrap_or(&nothing);
     let key = format!("arms.{name}.store.profile");
@@ -369,7 +362,7 @@ fn file(
     }
     Err(SpecError::LinkProfile {
         path,
-        problem: format!("it describes a {}, not a {}", profile.kind.name(), wanted.name()),
+        problem: format!("it describes a {}, not a {}", profile.kind, wanted),
         remedy: "name a profile of the right kind".to_owned(),
     })
 }

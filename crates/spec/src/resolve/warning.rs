@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use weir_engine::{EngineConfig, Mechanism};
-use weir_model::{Bytes, COLD_SHARE, KvKind, Product, TierKind};
+use weir_engine::EngineConfig;
+use weir_model::{Bytes, COLD_SHARE, KvKind, Product, Software, TierKind};
 
 use crate::catalogue::profile_file::{LinkProfileFile, ProfileKind};
 use crate::document::Spec;
@@ -168,7 +168,8 @@ fn hybrid(deployment: &Deployment, warnings: &mut Vec<String>) {
                 pool(&deployment.engine)
             ));
         }
-        if packed && offload.mechanism == Mechanism::Native {
+        let of_vllm = offload.traits().software == Software::Vllm;
+        if packed && of_vllm {
             warnings.push(format!(
                 "How vLLM pads offloaded blocks of {} is not known: tiers of {} may hold fewer \
                  tokens than are planned.",
@@ -177,7 +178,7 @@ fn hybrid(deployment: &Deployment, warnings: &mut Vec<String>) {
         }
         let version = deployment.vllm.parse::<Version>().unwrap_or(super::VLLM);
         let copies = model.kv_is_replicated() && deployment.tensor_parallel > 1;
-        if copies && offload.mechanism == Mechanism::Native && !version.at_least(27) {
+        if copies && of_vllm && !version.at_least(27) {
             warnings.push(format!(
                 "vLLM before 0.27 offloads a copy of the latents per rank: {} holds 1/{} of the \
                  tokens that are planned.",

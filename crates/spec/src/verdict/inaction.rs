@@ -73,7 +73,7 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
     let tier = offload.farthest()?;
     let (held, farthest) = match (tier, &offload.store) {
         (TierKind::Remote, Some(store)) => {
-            (SignalKind::StoreKeys, FarthestTier::Store { product: store.product.name().to_owned() })
+            (SignalKind::StoreKeys, FarthestTier::Store { product: store.product })
         }
         (TierKind::Disk, _) => (SignalKind::DiskFiles, FarthestTier::Disk),
         _ => return None,
@@ -131,7 +131,7 @@ fn store_of_others(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Dec
     let chunks = stored.value / offload.kept(offload.chunk_tokens.into()).0.max(1) as f64;
     let is_so = chunks >= CHUNKS_MIN && added < GAINED * chunks;
     is_so.then(|| {
-        let (who, product) = (stored.source.who.clone(), store.product.name().to_owned());
+        let (who, product) = (stored.source.who.clone(), store.product);
         let reason = Inaction::StoreOfOthers { who, chunks, product, added_keys: added };
         let remedy = Some(Remedy::Check(CheckSetup::StoreAlone));
         Decision::of(Verdict::Unverified, claims.to_vec(), reason, remedy)

@@ -1,9 +1,9 @@
 //! One test per row of the decision table.
 
-use weir_engine::{ChunkBytes, LoadMode, Mechanism, OffloadConfig};
+use weir_engine::{ChunkBytes, LoadMode, OffloadConfig};
 use weir_model::{
-    FarthestTier, Inaction, Nanos, OffloadReason, OverheadReason, SignalSource, TierKind,
-    TokenShare, VoidReason,
+    FarthestTier, Inaction, Mechanism, Nanos, OffloadReason, OverheadReason, SignalSource,
+    TierKind, TokenShare, VoidReason,
 };
 use weir_router::RouterConfig;
 use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};

@@ -1,7 +1,7 @@
 //! `size`: against published times of vLLM's offload on one H100.
 
 use weir_engine::timing::{Timing, TimingModel};
-use weir_model::TierKind;
+use weir_model::{Mechanism, TierKind};
 use weir_spec::cost::{CostBasis, hour_price};
 use weir_spec::size::sizes;
 
@@ -247,7 +247,7 @@ fn states_are_refused_where_the_connector_keeps_vllm_from_starting() {
     // Without a word LMCache runs where it can.
     let plan = plan(&["arms=[lmcache-local, native-offload]"]).unwrap();
     let offload = |arm: usize| plan.deployments[0].arms[arm].offload.as_ref().unwrap();
-    assert_eq!(offload(0).mechanism, weir_engine::Mechanism::LmcacheServer);
+    assert_eq!(offload(0).mechanism, Mechanism::LmcacheServer);
     // Two full layers of 2 x 512 x 2 bytes, and 6 states of (2 x 2048 + 2048) x 3 x 2 and
     // 16 x 128 x 128 x 4 per chunk of 544 tokens (a block whose page holds a state).
     let state: u64 = 6144 * 3 * 2 + 16 * 128 * 128 * 4;

@@ -140,7 +140,7 @@ fn refusals_of_the_farthest_tier_are_named_with_their_count() {
 #[test]
 fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
     let void = Verdict::Void(VoidReason::NoOperation);
-    let redis = FarthestTier::Store { product: "redis".to_owned() };
+    let redis = FarthestTier::Store { product: Product::Redis };
     for ((arm, hits, held), empty) in farther().into_iter().zip([redis, FarthestTier::Disk]) {
         let reason = |refused| {
             let (tier, nearer_served) = (empty.clone(), true);

@@ -1,0 +1,160 @@
+//! Offload mechanisms as processes: what vLLM is told, what runs beside it, how keys are named. One
+//! file per mechanism.
+//!
+//! Names changed between releases, and a name that a release does not know is often ignored, not
+//! refused: the arm then runs as its own baseline. So each name stands here with the releases that
+//! read it, and what is known of none is refused before anything starts.
+//!
+//! Read in vLLM's sources and pull requests: `OffloadingConnector` came with 0.11 and was sized by
+//! `num_cpu_blocks`; `cpu_bytes_to_use` took its place in January 2026 (#24498), hence from 0.14
+//! on. Secondary tiers (`TieringOffloadingSpec`) followed the last separate file system connector
+//! of llm-d, which was for 0.22. `LMCache`'s server mode is the default since 0.4.
+
+mod lmcache_in_process;
+pub(super) mod lmcache_server;
+mod native;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use weir_engine::OffloadConfig;
+use weir_model::Mechanism;
+use weir_spec::document::quantity::Version;
+use weir_spec::plan::{Arm, Deployment, LmcacheMode};
+use weir_store::Layout;
+
+use super::command::Places;
+use super::stack::Stack;
+use crate::error::DeployError;
+
+use lmcache_in_process::LmcacheInProcess;
+use lmcache_server::LmcacheServer;
+use native::Native;
+
+/// The newest vLLM whose keys were read.
+const NEWEST_VLLM: u32 = 32;
+const FIRST_OFFLOADING: u32 = 11;
+
+/// The first pair of which a request's salt was seen in the keys of what LMCache's server stored.
+const FIRST_SALTED: (u32, Version) = (32, Version { major: 0, minor: 5, patch: 6 });
+
+/// An arm's mechanism, as far as processes are concerned.
+pub(super) trait Connector: fmt::Debug {
+    /// The value of `--kv-transfer-config`.
+    fn transfer_config(&self, places: &Places) -> Value;
+
+    /// Flags without a value that vLLM gets besides.
+    fn flags(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Variables of vLLM's environment, unless the user gives them.
+    fn variables(&self, _places: &Places) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Writes modules into a folder that the engine looks for modules in.
+    fn write_modules(&self, _folder: &Path) -> Result<(), DeployError> {
+        Ok(())
+    }
+
+    /// What runs beside the replicas, if anything.
+    fn server(&self, _stack: &Stack, _places: &Places) -> Option<ServerCommand> {
+        None
+    }
+
+    /// The keys of an engine with these weights in a remote store; nothing of a mechanism that
+    /// uses none.
+    fn layout(&self, _weights: &str, _salt: Option<String>) -> Option<Layout> {
+        None
+    }
+}
+
+/// A process of the mechanism's own, for all replicas.
+#[derive(Debug)]
+pub(super) struct ServerCommand {
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<String>,
+    /// Words of the arguments that are not recorded.
+    pub(super) secrets: Vec<String>,
+}
+
+/// The connector of an arm on this stack; nothing for the GPU's cache alone.
+pub(super) fn connector<'a>(
+    arm: &'a Arm,
+    deployment: &Deployment,
+    stack: &Stack,
+    disk: Option<&str>,
+) -> Result<Option<Box<dyn Connector + 'a>>, DeployError> {
+    let Some(offload) = &arm.offload else { return Ok(None) };
+    known(arm, stack.vllm)?;
+    let connector: Box<dyn Connector + 'a> = match offload.mechanism {
+        Mechanism::Native => Box::new(Native::new(arm, offload, deployment, stack, disk)?),
+        Mechanism::Lmcache | Mechanism::LmcacheServer => lmcache(arm, offload, deployment, stack)?,
+    };
+    Ok(Some(connector))
+}
+
+/// `LMCache` where the arm wants it, or where the installed release has it.
+fn lmcache<'a>(
+    arm: &Arm,
+    offload: &'a OffloadConfig,
+    deployment: &Deployment,
+    stack: &Stack,
+) -> Result<Box<dyn Connector + 'a>, DeployError> {
+    let Some(version) = stack.lmcache else {
+        return Err(refused(
+            arm,
+            format!("{} has no LMCache", stack.python.display()),
+            "install `lmcache` beside vLLM, or use `native-offload`",
+        ));
+    };
+    let has_server = lmcache_server::is_in(version);
+    match arm.processes.lmcache_mode {
+        Some(LmcacheMode::Server) if !has_server => Err(refused(
+            arm,
+            format!("LMCache {version} has no server"),
+            "install 0.4 or later, or write `lmcache_mode: in-process`",
+        )),
+        Some(LmcacheMode::Server) => Ok(Box::new(LmcacheServer::new(offload, deployment))),
+        None if has_server => Ok(Box::new(LmcacheServer::new(offload, deployment))),
+        Some(LmcacheMode::InProcess) | None => {
+            Ok(Box::new(LmcacheInProcess::new(offload, deployment)))
+        }
+    }
+}
+
+/// Whether requests carry a salt, so that what is stored of them bears it in its key. All arms do,
+/// where one has a store that others may use: they are to differ in nothing else.
+pub(super) fn is_salted(deployment: &Deployment, stack: &Stack) -> bool {
+    let (vllm, lmcache) = FIRST_SALTED;
+    let reads = stack.vllm.minor >= vllm && stack.lmcache.is_some_and(|found| found >= lmcache);
+    // LMCache in the engine has no salt in its keys.
+    let in_process = |arm: &Arm| arm.processes.lmcache_mode == Some(LmcacheMode::InProcess);
+    let shared = || deployment.arms.iter().filter(|arm| arm.store_access.is_some());
+    reads && shared().next().is_some() && !shared().any(in_process)
+}
+
+fn refused(arm: &Arm, problem: String, remedy: &str) -> DeployError {
+    DeployError::Unsupported { arm: arm.name.clone(), problem, remedy: remedy.to_owned() }
+}
+
+/// Refuses a vLLM whose names nobody has read.
+fn known(arm: &Arm, vllm: Version) -> Result<(), DeployError> {
+    if vllm.major == 0 && (FIRST_OFFLOADING..=NEWEST_VLLM).contains(&vllm.minor) {
+        return Ok(());
+    }
+    Err(refused(
+        arm,
+        format!(
+            "the names of connector settings are known for vLLM 0.{FIRST_OFFLOADING} to \
+             0.{NEWEST_VLLM}, and {vllm} is installed"
+        ),
+        "install one of those: a name that a release does not know may be ignored without a word",
+    ))
+}
+
+#[cfg(test)]
+mod tests;

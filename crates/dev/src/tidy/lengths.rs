@@ -52,8 +52,14 @@ fn check_columns(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.ends_with("/tests.rs")
+}
+
+/// A source without the tests at its end.
+pub(super) fn without_tests(text: &str) -> &str {
+    let tests = text.find("\n#[cfg(test)]\nmod tests {\n");
+    &text[..tests.unwrap_or(text.len())]
 }
 
 fn check_lines(
@@ -62,8 +68,7 @@ fn check_lines(
     used: &mut Used,
     findings: &mut Vec<Finding>,
 ) {
-    let tests = file.text.find("\n#[cfg(test)]\nmod tests {\n");
-    let lines = file.text[..tests.unwrap_or(file.text.len())].lines().count();
+    let lines = without_tests(&file.text).lines().count();
     if file.path == MAIN && lines > MOST_MAIN_LINES {
         let message = format!("{lines} lines of {MOST_MAIN_LINES}; move work into a module");
         findings.push(Finding::of(file, 0, message));

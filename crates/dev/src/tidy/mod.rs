@@ -10,6 +10,7 @@ mod lengths;
 mod manifests;
 mod names;
 mod readmes;
+mod strays;
 mod views;
 mod words;
 
@@ -55,6 +56,7 @@ pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
     readmes::check_links(files, &mut findings);
     readmes::check_crates(files, &mut findings);
     manifests::check(files, &mut findings);
+    strays::check(files, &mut findings);
     used.check(&mut findings);
     findings.sort();
     findings

@@ -37,7 +37,7 @@ pub(super) fn check_title(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Links to files of the repository lead to files.
+/// Links to files of the repository lead to files, and paths in code type are there.
 pub(super) fn check_links(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|file| file.extension() == "md") {
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -48,6 +48,14 @@ pub(super) fn check_links(files: &[SourceFile], findings: &mut Vec<Finding>) {
                 let leads_outside = path.is_empty() || path.contains(':');
                 if !leads_outside && !exists(files, &resolved(folder, path)) {
                     let message = format!("the link to `{target}` leads nowhere; correct it");
+                    findings.push(Finding::of(file, number, message));
+                }
+            }
+            let named =
+                line.split('`').skip(1).step_by(2).filter(|word| word.starts_with("crates/"));
+            for path in named.filter(|word| !word.contains(|c: char| " *<{".contains(c))) {
+                if !exists(files, path.trim_end_matches('/')) {
+                    let message = format!("`{path}` is not there; correct it");
                     findings.push(Finding::of(file, number, message));
                 }
             }
@@ -195,7 +203,9 @@ mod tests {
     #[test]
     fn links_lead_to_files_and_folders() {
         let page = |text: &str| {
-            let files = [file("docs/a.md", text), file("docs/b/c.md", ""), file("LICENSE", "")];
+            let files =
+                ["docs/b/c.md", "LICENSE", "crates/a/src/lib.rs"].map(|path| file(path, ""));
+            let files = [&files[..], &[file("docs/a.md", text)]].concat();
             let mut findings = Vec::new();
             check_links(&files, &mut findings);
             findings.len()
@@ -203,6 +213,11 @@ mod tests {
         assert_eq!(page("[c](b/c.md#top), [b](b), [l](../LICENSE), [x](https://x.y), [t](#t)"), 0);
         assert_eq!(page("[c](c.md) and [d](b/d.md)"), 2);
         assert_eq!(page("```\n[c](c.md)\n```\n"), 0);
+        assert_eq!(
+            page("`crates/a/src/` has `crates/a/src/lib.rs`, `x` crates/b, `crates/*/b`"),
+            0
+        );
+        assert_eq!(page("`crates/a/src/b.rs` and `crates/c/`"), 2);
     }
 
     #[test]

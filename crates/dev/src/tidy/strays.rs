@@ -69,7 +69,7 @@ pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
 
 fn check_kind(kind: &TraitTable, files: &[SourceFile], findings: &mut Vec<Finding>) {
     let mut unused: Vec<&AllowedPath> = kind.homes.iter().collect();
-    for file in files.iter().filter(|file| file.extension() == "rs" && !is_test(&file.path)) {
+    for file in files.iter().filter(|file| is_product(file)) {
         let code = Views::of(without_tests(&file.text)).code;
         let lines: Vec<usize> = (1..)
             .zip(code.lines())
@@ -99,6 +99,13 @@ fn check_kind(kind: &TraitTable, files: &[SourceFile], findings: &mut Vec<Findin
     }
 }
 
+/// Whether it is code of the product: no test, no benchmark.
+fn is_product(file: &SourceFile) -> bool {
+    let path = &file.path;
+    let in_crate = path.starts_with("crates/") && path.contains("/src/");
+    in_crate && file.extension() == "rs" && !is_test(path)
+}
+
 /// Whether a line of code has a variant of the enum: `Name::Variant`, and no constant of it.
 fn names(line: &str, name: &str) -> bool {
     let path = format!("{name}::");
@@ -120,22 +127,23 @@ mod tests {
     fn a_kind_is_named_in_its_places_alone() {
         let kind = TraitTable {
             name: "Mechanism",
-            table: "model/mechanism.rs",
+            table: "crates/model/src/mechanism.rs",
             homes: &[
-                AllowedPath { path: "deploy/", reason: "starts them" },
-                AllowedPath { path: "old.rs", reason: "did something" },
+                AllowedPath { path: "crates/deploy/", reason: "starts them" },
+                AllowedPath { path: "crates/old/", reason: "did something" },
             ],
         };
         let matched = "match it {\n    Mechanism::Native => 1,\n}\n";
         let in_tests = format!("\n#[cfg(test)]\nmod tests {{\n{matched}");
         let files = [
-            file("model/mechanism.rs", matched),
-            file("deploy/native.rs", matched),
-            file("engine/src/lib.rs", matched),
-            file("engine/tests/it/main.rs", matched),
-            file("engine/src/queue.rs", &in_tests),
+            file("crates/model/src/mechanism.rs", matched),
+            file("crates/deploy/src/native.rs", matched),
+            file("crates/engine/src/lib.rs", matched),
+            file("crates/engine/tests/it/main.rs", matched),
+            file("crates/engine/benches/speed.rs", matched),
+            file("crates/engine/src/queue.rs", &in_tests),
             file(
-                "engine/src/all.rs",
+                "crates/engine/src/all.rs",
                 "Mechanism::ALL; OfMechanism::Native; // Mechanism::Native\n",
             ),
         ];
@@ -143,7 +151,7 @@ mod tests {
         check_kind(&kind, &files, &mut findings);
         let places: Vec<(&str, usize)> =
             findings.iter().map(|found| (found.path.as_str(), found.line)).collect();
-        assert_eq!(places, [("engine/src/lib.rs", 2), ("crates/dev/src/tidy/strays.rs", 0)]);
+        assert_eq!(places, [("crates/engine/src/lib.rs", 2), ("crates/dev/src/tidy/strays.rs", 0)]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use weir_model::Product;
-use weir_store::resp::layout::{LmcacheWorker, Part};
-use weir_store::resp::{Endpoint, LmcacheDtype};
+use weir_store::resp::Endpoint;
+use weir_store::resp::layout::Part;
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::{
     Block, ChunkHash, Fetched, Get, Layout, Put, RespOptions, RespTier, Slab, Stored, Tier,
@@ -142,7 +142,7 @@ impl Shape {
     }
 }
 
-/// Weir's tier in LMCache's layout of one key, which has no checksums.
+/// Weir's tier in the layout of LMCache's server, which has no checksums.
 struct Weir<'c> {
     shape: Shape,
     tier: RespTier,
@@ -153,12 +153,7 @@ struct Weir<'c> {
 
 fn layout() -> Layout {
     let model = LMCACHE_MODEL.to_owned();
-    Layout::LmcacheSingle(LmcacheWorker {
-        model,
-        world_size: 1,
-        worker: 0,
-        dtype: LmcacheDtype::Half,
-    })
+    Layout::LmcacheServer { model, kv_rank: 0x0100_0100, object_group: 0, salt: None }
 }
 
 impl<'c> Weir<'c> {

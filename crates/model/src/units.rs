@@ -137,11 +137,6 @@ impl Bytes {
     pub const fn from_gib(gib: u64) -> Self {
         Self(gib * Self::GIB)
     }
-
-    /// GiB as a fraction.
-    pub fn as_gib_f64(self) -> f64 {
-        self.0 as f64 / Self::GIB as f64
-    }
 }
 
 impl fmt::Display for Nanos {

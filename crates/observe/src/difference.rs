@@ -1,6 +1,6 @@
 //! What happened between two snapshots of one endpoint.
 //!
-//! Counters and histograms are taken as differences, series by series, before anything is summed:
+//! Counters are taken as differences, series by series, before anything is summed:
 //! the sum over labels of a process that restarted in between could still have grown. A restart is
 //! an error, never a correction: what the process counted before it died is lost, so the difference
 //! is not known. It is told by a value that fell, a series that went, a `_created` time or a
@@ -12,7 +12,6 @@
 use weir_model::Nanos;
 
 use crate::exposition::Kind;
-use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::selection::without_suffix;
 use crate::snapshot::{SeriesOf, Snapshot, named};
@@ -38,13 +37,6 @@ pub enum GapError {
         endpoint: String,
         series: String,
         value: f64,
-    },
-    #[error("{endpoint}: the buckets of `{name}` contradict each other: {detail}")]
-    Buckets {
-        /// Whose buckets they are.
-        endpoint: String,
-        name: String,
-        detail: String,
     },
     #[error("snapshots of `{before}` and `{after}` cannot be compared: {detail}")]
     Unrelated {
@@ -129,30 +121,6 @@ impl<'a> Difference<'a> {
         Ok((!grown.is_empty()).then_some(grown))
     }
 
-    /// How a histogram grew, over all series with these labels. `name` is the family's, without
-    /// suffix.
-    pub fn histogram(
-        &self,
-        name: &str,
-        filter: &[(&str, &str)],
-    ) -> Result<Option<Histogram>, GapError> {
-        let buckets = self.grown(&format!("{name}_bucket"), filter)?;
-        if buckets.is_empty() {
-            return Ok(None);
-        }
-        let total = |suffix| -> Result<f64, GapError> {
-            let grown = self.grown(&format!("{name}{suffix}"), filter)?;
-            Ok(grown.iter().map(|(_, value)| value).sum())
-        };
-        let (sum, count) = (total("_sum")?, total("_count")?);
-        let histogram = Histogram::sum_of(&buckets, sum, count);
-        histogram.map(Some).map_err(|detail| GapError::Buckets {
-            endpoint: self.after.endpoint.clone(),
-            name: name.to_owned(),
-            detail,
-        })
-    }
-
     /// The name under which either snapshot has the counter.
     fn counter_name(&self, name: &str) -> Option<String> {
         let has =
@@ -202,10 +170,8 @@ impl<'a> Difference<'a> {
                 let series = named(name, labels);
                 return Err(self.restarted(&format!("`{series}` fell from {before} to {after}")));
             }
-            // Buckets share the creation time of their histogram.
             if let Some((first, second)) = created
-                && let of_histogram = labels.without("le")
-                && let (Some(was), Some(is)) = (first.get(&of_histogram), second.get(&of_histogram))
+                && let (Some(was), Some(is)) = (first.get(labels), second.get(labels))
                 && was != is
             {
                 let series = named(name, labels);

@@ -104,18 +104,6 @@ pub struct Sample<'a> {
     pub labels: LabelPairs<'a>,
     /// The value; may be NaN or infinite.
     pub value: f64,
-    /// The exporter's own time in seconds since 1970, where it gave one.
-    pub seconds: Option<f64>,
-    pub exemplar: Option<Exemplar<'a>>,
-}
-
-/// `# {labels} value time` behind a sample.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exemplar<'a> {
-    pub labels: LabelPairs<'a>,
-    pub value: f64,
-    /// Its time in seconds since 1970.
-    pub seconds: Option<f64>,
 }
 
 /// What is wrong with a line.
@@ -219,7 +207,7 @@ impl<'a> Iterator for Exposition<'a> {
             }
             let read = match line.strip_prefix('#') {
                 Some(comment) => read_comment(comment, self.format),
-                None => read_sample(line, self.format).map(|sample| Some(Line::Sample(sample))),
+                None => read_sample(line).map(|sample| Some(Line::Sample(sample))),
             };
             match read {
                 Ok(Some(Line::End)) => {
@@ -273,7 +261,7 @@ fn split_word(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim_start_matches([' ', '\t']))
 }
 
-fn read_sample(line: &str, format: Format) -> Result<Sample<'_>, Fault> {
+fn read_sample(line: &str) -> Result<Sample<'_>, Fault> {
     let end = name_length(line, true);
     if end == 0 {
         return Err(Fault::NoName);
@@ -286,22 +274,21 @@ fn read_sample(line: &str, format: Format) -> Result<Sample<'_>, Fault> {
         None => (Vec::new(), rest),
     };
     let (value, rest) = read_value(rest)?;
-    let (seconds, rest) = read_time(rest, format)?;
-    let exemplar = match rest.strip_prefix('#') {
-        Some(behind) => Some(read_exemplar(behind)?),
-        None if rest.is_empty() => None,
+    let rest = skip_time(rest)?;
+    match rest.strip_prefix('#') {
+        Some(behind) => check_exemplar(behind)?,
+        None if rest.is_empty() => {}
         None => return Err(Fault::Trailing),
-    };
-    Ok(Sample { name, labels, value, seconds, exemplar })
+    }
+    Ok(Sample { name, labels, value })
 }
 
-fn read_exemplar(text: &str) -> Result<Exemplar<'_>, Fault> {
+/// `{labels} value time`, behind a sample: read over, whatever the format.
+fn check_exemplar(text: &str) -> Result<(), Fault> {
     let inside = skip_blanks(text).strip_prefix('{').ok_or(Fault::Trailing)?;
-    let (labels, rest) = read_labels(inside)?;
-    let (value, rest) = read_value(rest)?;
-    // Exemplars exist in OpenMetrics only, so their times are seconds wherever they are met.
-    let (seconds, rest) = read_time(rest, Format::OpenMetrics)?;
-    if rest.is_empty() { Ok(Exemplar { labels, value, seconds }) } else { Err(Fault::Trailing) }
+    let (_, rest) = read_labels(inside)?;
+    let (_, rest) = read_value(rest)?;
+    if skip_time(rest)?.is_empty() { Ok(()) } else { Err(Fault::Trailing) }
 }
 
 fn read_value(text: &str) -> Result<(f64, &str), Fault> {
@@ -309,15 +296,14 @@ fn read_value(text: &str) -> Result<(f64, &str), Fault> {
     Ok((number(word).ok_or(Fault::NoValue)?, rest))
 }
 
-/// A time in seconds, where one stands before the end of the line or an exemplar.
-fn read_time(text: &str, format: Format) -> Result<(Option<f64>, &str), Fault> {
+/// What stands behind the exporter's own time, where it gave one: it is not used.
+fn skip_time(text: &str) -> Result<&str, Fault> {
     if text.is_empty() || text.starts_with('#') {
-        return Ok((None, text));
+        return Ok(text);
     }
     let (word, rest) = split_word(text);
-    let time = number(word).filter(|time| time.is_finite()).ok_or(Fault::BadTime)?;
-    let seconds = if format == Format::Text { time / 1000.0 } else { time };
-    Ok((Some(seconds), rest))
+    number(word).filter(|time| time.is_finite()).ok_or(Fault::BadTime)?;
+    Ok(rest)
 }
 
 /// A number as Go and Python write it: decimal, exponent, `NaN`, `Inf` with or without sign.

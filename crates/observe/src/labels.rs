@@ -31,11 +31,6 @@ impl Labels {
         filter.iter().all(|(name, value)| self.get(name) == Some(*value))
     }
 
-    #[must_use]
-    pub fn without(&self, name: &str) -> Self {
-        Self(self.0.iter().filter(|(label, _)| label != name).cloned().collect())
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

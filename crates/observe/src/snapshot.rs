@@ -121,22 +121,10 @@ impl Snapshot {
 
     /// The level of a gauge: the sum over the series with these labels.
     pub fn gauge_sum(&self, name: &str, filter: &[(&str, &str)]) -> Option<f64> {
-        let values = self.levels(name, filter);
-        (!values.is_empty()).then(|| values.iter().sum())
-    }
-
-    /// The level of a gauge: the mean over the series with these labels. For shares, which must not
-    /// be summed.
-    pub fn gauge_mean(&self, name: &str, filter: &[(&str, &str)]) -> Option<f64> {
-        let values = self.levels(name, filter);
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    }
-
-    /// The finite values of the series with these labels.
-    fn levels(&self, name: &str, filter: &[(&str, &str)]) -> Vec<f64> {
         let series = self.samples.get(name).into_iter().flatten();
         let with = series.filter(|(labels, _)| labels.matches(filter));
-        with.map(|(_, value)| *value).filter(|value| value.is_finite()).collect()
+        let finite = with.map(|(_, value)| *value).filter(|value| value.is_finite());
+        finite.reduce(|sum, value| sum + value)
     }
 }
 

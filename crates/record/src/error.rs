@@ -102,19 +102,6 @@ impl RecordError {
         }
     }
 
-    /// True where disk, permissions or another program are to blame and not what the user wrote.
-    pub fn is_environment_fault(&self) -> bool {
-        self.fault() == Fault::Environment
-    }
-
-    /// The reason, where the error says that recorded bytes are not what was written.
-    pub fn damage(&self) -> Option<&str> {
-        match self {
-            Self::Damaged { why, .. } => Some(why),
-            _ => None,
-        }
-    }
-
     /// Names the column that a decoder stumbled over.
     pub(crate) fn in_column(self, name: &str) -> Self {
         match self {

@@ -9,7 +9,6 @@ use weir_model::RequestRow;
 use crate::cell::{CellRecord, Evidence};
 use crate::durable;
 use crate::error::{RecordError, one_line};
-use crate::requests::{RequestColumn, RequestTable};
 use crate::run::RunFolder;
 use crate::series::SeriesTable;
 use crate::steps::StepTable;
@@ -59,10 +58,6 @@ impl CellReader {
 
     pub fn tables(&self) -> &CellTables {
         &self.tables
-    }
-
-    pub fn request_columns(&self, chosen: &[RequestColumn]) -> Result<RequestTable, RecordError> {
-        self.tables.request_columns(chosen)
     }
 
     /// See [`CellTables::rows`].

@@ -15,7 +15,7 @@ use crate::error::{RecordError, one_line};
 use crate::lock::{FolderLock, LOCK_FILE};
 use crate::name;
 use crate::reader::{self, CellReader, CellState};
-use crate::writer::{CELL, CellWriter};
+use crate::writer::CellWriter;
 
 const EXPERIMENT: &str = "experiment.yaml";
 const COMMAND: &str = "command.json";
@@ -185,24 +185,6 @@ impl RunFolder {
             CellState::Complete(record) => Some(*record),
             CellState::Missing | CellState::Incomplete | CellState::Damaged(_) => None,
         })
-    }
-
-    /// Paths of the cells that have a `cell.json`, sorted; their files are not verified.
-    pub fn cells(&self) -> Result<Vec<String>, RecordError> {
-        let folder = self.path.join(CELLS);
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let last = format!("/{CELL}");
-        let files = durable::files_below(&folder)?;
-        let mut cells: Vec<String> = files
-            .iter()
-            .filter_map(|(name, _)| name.strip_suffix(&last))
-            .map(String::from)
-            .collect();
-        // Files are sorted with their last part, which is not the order of the folders' names.
-        cells.sort();
-        Ok(cells)
     }
 
     /// Writes `analysis/<name>` whole; an older one is replaced.

@@ -39,13 +39,9 @@ impl CellTables {
         TableReader::open(self.folder.join(name))
     }
 
-    /// The chosen columns of all requests; the vectors of the others stay empty.
-    pub fn request_columns(&self, chosen: &[RequestColumn]) -> Result<RequestTable, RecordError> {
-        self.table(REQUESTS)?.columns(chosen)
-    }
-
     /// The chosen columns of all requests in the order they were pushed, a few thousand requests
-    /// at a time: for columns of lists, which are too large to hold at once.
+    /// at a time: columns of lists are too large to hold at once. The vectors of the other columns
+    /// stay empty.
     pub fn request_groups(
         &self,
         chosen: &[RequestColumn],

@@ -156,11 +156,6 @@ impl Router {
         }
     }
 
-    /// Whether [`Router::apply`] does anything: if not, the caller need not keep events.
-    pub const fn wants_events(&self) -> bool {
-        matches!(self.policy, Policy::Precise { .. })
-    }
-
     pub fn stats(&self) -> RouterStats {
         let index_keys = self.policy.index().map_or(0, BlockIndex::known_blocks);
         RouterStats { index_keys, ..self.stats.clone() }

@@ -67,7 +67,7 @@ impl ServeConfig {
     /// The cluster as it will run.
     pub(crate) fn resolved_cluster(&self) -> ClusterConfig {
         let mut cluster = self.cluster.clone();
-        cluster.kv_events = self.kv_events.as_ref().is_some_and(|(config, _)| config.is_on());
+        cluster.kv_events = self.kv_events.is_some();
         if self.time == TimeMode::Instant {
             cluster.timing = TimingConfig::Fixed { base: Nanos::ZERO, per_token: Nanos::ZERO };
         }

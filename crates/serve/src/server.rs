@@ -71,10 +71,6 @@ impl ServerHandle {
         self.join()
     }
 
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
-    }
-
     fn join(&mut self) -> Result<(), ServeError> {
         self.stopper.stop();
         let Some(thread) = self.thread.take() else { return Ok(()) };

@@ -51,9 +51,7 @@ impl Telemetry {
             kv_cache_bytes: block_bytes * u64::from(engine.blocks),
         };
         let mut feeds = Vec::new();
-        if let Some((publisher, form)) = &config.kv_events
-            && publisher.is_on()
-        {
+        if let Some((publisher, form)) = &config.kv_events {
             for rank in 0..replicas {
                 let publisher = Publisher::open(publisher, form, rank).await?;
                 feeds.push(KvEventFeed {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineConfig, OffloadConfig, TimingConfig};
 use weir_model::{
-    Accelerator, Bytes, MechanismTraits, ModelShape, Nanos, OverheadReason, Product, Remedy,
-    TierKind, Tokens, Verdict, Window,
+    Accelerator, Bytes, MechanismTraits, ModelShape, Nanos, Product, Remedy, TierKind, Tokens,
+    Verdict, Window,
 };
 use weir_router::RouterConfig;
 use weir_workload::trace::reading::TraceReading;
@@ -456,15 +456,6 @@ pub struct Prediction {
     pub verdict: Verdict,
     /// For verdicts that show nothing: what to change to see an effect.
     pub remedy: Option<Remedy>,
-}
-
-impl Prediction {
-    pub const fn overhead(&self) -> Option<OverheadReason> {
-        match self.verdict {
-            Verdict::OverheadOnly(reason) => Some(reason),
-            _ => None,
-        }
-    }
 }
 
 /// One cell: indices into the plan, and its folder.

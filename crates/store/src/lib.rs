@@ -8,7 +8,6 @@
 
 pub mod checked;
 pub mod disk;
-pub mod faulty;
 pub mod held;
 mod held_in;
 pub mod memory;
@@ -23,7 +22,6 @@ pub mod tier;
 
 pub use checked::Checked;
 pub use disk::{DiskError, DiskFolder, DiskOptions, DiskTier, EngineChoice};
-pub use faulty::{FaultOptions, Faulty, Injected};
 pub use held_in::{drop_page_cache, held_in};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use crate::slab::{Block, Slab};
 use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier};
 
+mod faulty;
 mod kvrocks;
 mod model;
 mod order;
 mod threads;
 
+pub use faulty::{FaultOptions, Faulty, Injected};
 pub use kvrocks::{Release, ScriptedKvrocks};
 pub use model::equals_a_plain_map;
 pub use order::{
@@ -40,8 +42,6 @@ pub struct Subject {
     tier: Box<dyn Tier>,
     neighbour: Option<Box<dyn Tier>>,
     slab: Option<Arc<Slab>>,
-    exact: bool,
-    short_hashes: bool,
     /// Dropped last: a server, a folder.
     guard: Guard,
 }
@@ -54,7 +54,7 @@ impl Subject {
     pub fn new(tier: impl Tier + 'static) -> Self {
         let tier = Box::new(tier);
         let guard = Guard(Box::new(()));
-        Self { tier, neighbour: None, slab: None, exact: true, short_hashes: false, guard }
+        Self { tier, neighbour: None, slab: None, guard }
     }
 
     /// Keeps a server or a folder until the test is over.
@@ -78,22 +78,6 @@ impl Subject {
         self
     }
 
-    /// For a store that others use too, whose levels are not this tier's alone: their figures are
-    /// not compared with what was stored.
-    #[must_use]
-    pub fn with_rough_usage(mut self) -> Self {
-        self.exact = false;
-        self
-    }
-
-    /// For a layout that keeps the first eight bytes of a hash only, as `LMCache`'s in-process
-    /// ones do: hashes that differ behind them are one name.
-    #[must_use]
-    pub fn with_short_hashes(mut self) -> Self {
-        self.short_hashes = true;
-        self
-    }
-
     pub fn tier(&self) -> &dyn Tier {
         &*self.tier
     }
@@ -101,7 +85,7 @@ impl Subject {
     /// Blocks it may hold, where it says so.
     fn capacity(&self) -> Option<u64> {
         let usage = self.tier.usage(later()).expect("usage of a healthy tier");
-        usage.capacity.filter(|_| self.exact).map(|bytes| bytes.0 / self.tier.block_bytes() as u64)
+        usage.capacity.map(|bytes| bytes.0 / self.tier.block_bytes() as u64)
     }
 
     /// A buffer of the tier's block size: of the slab, or at an odd address, in turns.
@@ -123,13 +107,11 @@ impl Subject {
         get(self, self.tier(), keys, deadline)
     }
 
-    /// Checks how many chunks the tier says it holds, where that is exact.
+    /// Checks how many chunks the tier says it holds.
     fn holds(&self, chunks: u64) {
         let usage = self.tier.usage(later()).expect("usage of a healthy tier");
-        if self.exact {
-            assert_eq!(usage.chunks, chunks, "{usage:?}");
-            assert!(usage.used.0 >= chunks * self.tier.block_bytes() as u64, "{usage:?}");
-        }
+        assert_eq!(usage.chunks, chunks, "{usage:?}");
+        assert!(usage.used.0 >= chunks * self.tier.block_bytes() as u64, "{usage:?}");
     }
 
     fn contains(&self, keys: &[ChunkHash]) -> Vec<bool> {

@@ -162,10 +162,6 @@ impl ChunkCache {
         self.evicted
     }
 
-    pub const fn chunk_tokens(&self) -> u32 {
-        self.tree.unit_tokens()
-    }
-
     /// Consecutive chunks of the sequence from chunk `from` on, up to `limit` in all (counted
     /// from the start of the sequence).
     pub fn lookup(&self, sequence: &[Piece], from: u32, limit: u32) -> Found {

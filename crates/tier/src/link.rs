@@ -27,10 +27,6 @@ impl Link {
         Self { config, free_at: [lanes.clone(), lanes] }
     }
 
-    pub fn issue_time(&self, copies: u64) -> Nanos {
-        Nanos(self.config.per_copy.0 * copies)
-    }
-
     /// Queues a transfer of `bytes` in `copies` contiguous pieces; returns when it is done.
     pub fn transfer(
         &mut self,

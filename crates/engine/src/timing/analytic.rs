@@ -50,13 +50,6 @@ pub struct PassParts {
     pub cpu: f64,
 }
 
-impl PassParts {
-    /// Time on the GPU, seconds.
-    pub fn gpu(&self) -> f64 {
-        self.products + self.elementwise + self.all_reduce + self.head + self.attention
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Mlp {
     Dense { gate_up: MatrixProduct, down: MatrixProduct },

@@ -10,10 +10,7 @@ use weir_model::Nanos;
 
 use super::fixtures::{model, on_h100, on_l40s};
 use super::kernels::{ExpertLayer, Roofline};
-use super::validation::{
-    MOE_LAYER_TOKENS, MOE_LAYERS, OFFLOAD_TTFT_H100, PREFILL_WITHOUT_OFFLOAD_H100,
-    SHARED_PREFIX_L40S,
-};
+use super::validation::{OFFLOAD_TTFT_H100, SHARED_PREFIX_L40S};
 use super::{AnalyticTiming, PassShape, PrefillChunk, TimingModel};
 use crate::config::AnalyticConfig;
 
@@ -23,6 +20,43 @@ const REST: u32 = 141;
 const OUTPUT: u32 = 128;
 const BUDGET: u32 = 2_048;
 const SECONDS: u64 = 120;
+
+/// The first row of `OFFLOAD_HITS_H100` with offload off, tokens per second.
+const PREFILL_WITHOUT_OFFLOAD_H100: f64 = 43_500.0;
+
+/// A layer of experts on one rank.
+struct MoeLayerRow {
+    /// Model's name as in the hub.
+    model: &'static str,
+    /// Short name of the accelerator.
+    accelerator: &'static str,
+    /// Microseconds at 1, 8, 32, 128, 512, 2,048 and 8,192 tokens ([`MOE_LAYER_TOKENS`]).
+    layer_us: [f64; 7],
+}
+
+/// Tokens of the columns of [`MoeLayerRow::layer_us`].
+const MOE_LAYER_TOKENS: [u32; 7] = [1, 8, 32, 128, 512, 2_048, 8_192];
+
+/// Kernel benchmarks of vLLM's expert layers (`AIConfigurator`'s data, Apache-2.0), tokens spread
+/// over experts by a power law of 1.01.
+const MOE_LAYERS: [MoeLayerRow; 3] = [
+    MoeLayerRow {
+        model: "Qwen/Qwen3-30B-A3B",
+        accelerator: "h100-sxm",
+        layer_us: [49.0, 182.0, 364.0, 418.0, 479.0, 679.0, 1690.0],
+    },
+    MoeLayerRow {
+        model: "Qwen/Qwen3-30B-A3B",
+        accelerator: "l40s",
+        // At one token the benchmark's experts stay in the 96 MiB L2; a model's do not.
+        layer_us: [34.0, 619.0, 1414.0, 1754.0, 1954.0, 2378.0, 4827.0],
+    },
+    MoeLayerRow {
+        model: "openai/gpt-oss-120b",
+        accelerator: "h100-sxm",
+        layer_us: [63.0, 200.0, 383.0, 590.0, 1013.0, 1689.0, 3968.0],
+    },
+];
 
 /// What a closed loop measures.
 #[derive(Debug)]

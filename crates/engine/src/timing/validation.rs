@@ -7,7 +7,7 @@
 //! What was fitted: the CPU time per sequence of vLLM 0.11.2 on its host (140 us) and the bandwidth
 //! of large all-reduces over `PCIe`, one value each for all `no-offload` rows of
 //! [`SHARED_PREFIX_L40S`]; what storing a block costs a pass there (190 us), on its
-//! `native-offload` rows; and the shares and fixed times of expert layers, on [`MOE_LAYERS`]. All
+//! `native-offload` rows; and the shares and fixed times of expert layers, on `calibration.rs`. All
 //! other kernel constants come from kernel benchmarks and not from any row below.
 
 /// A cell of a published closed-loop benchmark.
@@ -143,49 +143,6 @@ pub const OFFLOAD_HITS_H100: [HitShareRow; 11] = [
     hits(80, 158_000.0),
     hits(90, 218_000.0),
     hits(100, 389_000.0),
-];
-
-/// The first row of [`OFFLOAD_HITS_H100`] with offload off, tokens per second.
-pub const PREFILL_WITHOUT_OFFLOAD_H100: f64 = 43_500.0;
-
-/// A layer of experts on one rank.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MoeLayerRow {
-    /// Model's name as in the hub.
-    pub model: &'static str,
-    /// Short name of the accelerator.
-    pub accelerator: &'static str,
-    /// Microseconds at 1, 8, 32, 128, 512, 2,048 and 8,192 tokens ([`MOE_LAYER_TOKENS`]).
-    pub layer_us: [f64; 7],
-    /// Whether a constant was chosen with this row in sight.
-    pub fitted: bool,
-}
-
-/// Tokens of the columns of [`MoeLayerRow::layer_us`].
-pub const MOE_LAYER_TOKENS: [u32; 7] = [1, 8, 32, 128, 512, 2_048, 8_192];
-
-/// Kernel benchmarks of vLLM's expert layers (`AIConfigurator`'s data, Apache-2.0), tokens spread
-/// over experts by a power law of 1.01.
-pub const MOE_LAYERS: [MoeLayerRow; 3] = [
-    MoeLayerRow {
-        model: "Qwen/Qwen3-30B-A3B",
-        accelerator: "h100-sxm",
-        layer_us: [49.0, 182.0, 364.0, 418.0, 479.0, 679.0, 1690.0],
-        fitted: true,
-    },
-    MoeLayerRow {
-        model: "Qwen/Qwen3-30B-A3B",
-        accelerator: "l40s",
-        // At one token the benchmark's experts stay in the 96 MiB L2; a model's do not.
-        layer_us: [34.0, 619.0, 1414.0, 1754.0, 1954.0, 2378.0, 4827.0],
-        fitted: true,
-    },
-    MoeLayerRow {
-        model: "openai/gpt-oss-120b",
-        accelerator: "h100-sxm",
-        layer_us: [63.0, 200.0, 383.0, 590.0, 1013.0, 1689.0, 3968.0],
-        fitted: true,
-    },
 ];
 
 /// Peak output tokens per second of a run whose prefixes do not fit the GPU.

@@ -28,8 +28,6 @@ pub enum FetchError {
         /// Each address tried, with its error.
         attempts: String,
         remedy: &'static str,
-        /// Whether every address refused at once: the host is up, and nothing listens there.
-        refused: bool,
     },
     #[error("{what}: no complete answer within {}, while {doing}", seconds(*after))]
     TimedOut { what: String, after: Duration, doing: String },
@@ -51,13 +49,6 @@ pub enum FetchError {
     TooLarge { what: String, limit: usize },
     #[error("{what}: status {status}{hint}: {body}")]
     Status { what: String, status: u16, hint: String, body: Quoted },
-}
-
-impl FetchError {
-    /// Whether nothing listens at the address: what a server that is starting looks like.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Connect { refused: true, .. })
-    }
 }
 
 /// A duration in seconds for messages: `2 s`, `0.25 s`.

@@ -179,7 +179,7 @@ fn connect(fetch: &Fetch, bounds: &Bounds) -> Result<(TcpStream, SocketAddr), Fe
         "check the address and the network"
     };
     let (what, attempts) = (bounds.what.clone(), attempts.join(", "));
-    Err(FetchError::Connect { what, attempts, remedy, refused })
+    Err(FetchError::Connect { what, attempts, remedy })
 }
 
 /// Looks up a host on its own thread, because the system's resolver has no deadline. A late result

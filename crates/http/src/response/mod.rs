@@ -109,11 +109,6 @@ impl ResponseParser {
         self.head.as_ref()
     }
 
-    /// Bytes of the body that were handed out so far.
-    pub fn body_bytes(&self) -> u64 {
-        self.body_bytes
-    }
-
     /// Takes what was received; `body` gets the bytes of the body among it, in order, as slices of
     /// `bytes` that are never empty. After an error every feed gives the same error until a reset.
     pub fn feed(

@@ -1,20 +1,16 @@
 //! Block hashes: how each program of the field names a run of tokens and all that came before it.
 //!
-//! Owns the recipes of vLLM, `LMCache` and llm-d, bit for bit, because a live edge must compute the
-//! very names that those programs put on the wire and into their stores. Simulation never needs
-//! them: it compares symbolic prompts. The serialisations under the digests (`cbor`, `pickle`) are
-//! private and write into one buffer that a hasher reuses, so hashing a long prompt allocates
-//! only the vector of results.
+//! Owns the recipes of vLLM and `LMCache`, bit for bit, because a live edge must compute the very
+//! names that those programs put on the wire and into their stores. Simulation never needs them: it
+//! compares symbolic prompts. A hasher serialises into one buffer that it reuses, so hashing a long
+//! prompt allocates only the vector of results.
 
-mod cbor;
-pub mod llmd;
 pub mod lmcache;
 mod pickle;
 pub mod vllm;
 
-pub use llmd::{ApproximateHasher, LlmdAlgorithm, LlmdHasher};
-pub use lmcache::{InProcessHasher, ServerHasher};
-pub use vllm::{ExtraKey, VllmAlgorithm, VllmHasher, event_hash};
+pub use lmcache::ServerHasher;
+pub use vllm::{VllmHasher, event_hash};
 
 /// A chain of hashes over blocks of tokens: each block's hash covers its parent's.
 pub trait BlockHasher {
@@ -26,14 +22,8 @@ pub trait BlockHasher {
     /// The hash of one block of text without extra keys.
     fn hash_block(&mut self, parent: &Self::Hash, tokens: &[u32]) -> Self::Hash;
 
-    /// The hashes of the full blocks of a prompt, in order. A tail shorter than `block_size` has
-    /// no hash, and a `block_size` of zero gives none at all.
-    fn hash_blocks(&mut self, tokens: &[u32], block_size: usize) -> Vec<Self::Hash> {
-        let root = self.root();
-        self.hash_blocks_after(&root, tokens, block_size)
-    }
-
-    /// The hashes of the full blocks that follow `parent`.
+    /// The hashes of the full blocks that follow `parent`, in order. A tail shorter than
+    /// `block_size` has no hash, and a `block_size` of zero gives none at all.
     fn hash_blocks_after(
         &mut self,
         parent: &Self::Hash,

@@ -4,8 +4,7 @@
 //! A digest over a pickle only matches when every incidental choice of the pickler does: frames
 //! (one per 64 KiB, closed where the next object begins), the shortest integer opcode, special
 //! opcodes for tuples of up to three, and a memo entry after each bytes, string and non-empty
-//! tuple. Objects that are the same object in Python are written as a reference to the memo the
-//! second time; the caller says which those are.
+//! tuple.
 
 const PROTO_5: [u8; 2] = [0x80, 5];
 const FRAME: u8 = 0x95;
@@ -25,8 +24,6 @@ const SHORT_BINBYTES: u8 = b'C';
 const BINBYTES: u8 = b'B';
 const SHORT_BINUNICODE: u8 = 0x8c;
 const BINUNICODE: u8 = b'X';
-const BINGET: u8 = b'h';
-const LONG_BINGET: u8 = b'j';
 
 /// A frame is closed at the first object boundary after this many bytes (`FRAME_SIZE_TARGET`).
 const FRAME_BYTES: usize = 64 * 1024;
@@ -38,7 +35,6 @@ pub(super) struct Pickler<'a> {
     out: &'a mut Vec<u8>,
     /// Where the payload of the open frame begins.
     payload: usize,
-    memo: u32,
 }
 
 impl<'a> Pickler<'a> {
@@ -46,7 +42,7 @@ impl<'a> Pickler<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         out.clear();
         out.extend_from_slice(&PROTO_5);
-        let mut pickler = Self { out, payload: 0, memo: 0 };
+        let mut pickler = Self { out, payload: 0 };
         pickler.open_frame();
         pickler
     }
@@ -62,49 +58,18 @@ impl<'a> Pickler<'a> {
         self.out.push(NONE);
     }
 
-    pub(super) fn integer(&mut self, value: i64) {
-        self.begin_object();
-        if let Ok(value) = u8::try_from(value) {
-            self.out.extend_from_slice(&[BININT1, value]);
-        } else if let Ok(value) = u16::try_from(value) {
-            self.out.push(BININT2);
-            self.out.extend_from_slice(&value.to_le_bytes());
-        } else if let Ok(value) = i32::try_from(value) {
-            self.out.push(BININT);
-            self.out.extend_from_slice(&value.to_le_bytes());
-        } else {
-            let bytes = value.to_le_bytes();
-            let length = two_complement_bytes(value);
-            self.out.extend_from_slice(&[LONG1, length as u8]);
-            self.out.extend_from_slice(&bytes[..length]);
-        }
-    }
-
-    /// Returns the memo index.
-    pub(super) fn bytes(&mut self, value: &[u8]) -> u32 {
+    pub(super) fn bytes(&mut self, value: &[u8]) {
         self.begin_object();
         self.length(value.len(), SHORT_BINBYTES, BINBYTES);
         self.out.extend_from_slice(value);
-        self.memoize()
+        self.memoize();
     }
 
-    /// Returns the memo index.
-    pub(super) fn text(&mut self, value: &str) -> u32 {
+    pub(super) fn text(&mut self, value: &str) {
         self.begin_object();
         self.length(value.len(), SHORT_BINUNICODE, BINUNICODE);
         self.out.extend_from_slice(value.as_bytes());
-        self.memoize()
-    }
-
-    /// The object of that memo index once more.
-    pub(super) fn get(&mut self, index: u32) {
-        self.begin_object();
-        if let Ok(index) = u8::try_from(index) {
-            self.out.extend_from_slice(&[BINGET, index]);
-        } else {
-            self.out.push(LONG_BINGET);
-            self.out.extend_from_slice(&index.to_le_bytes());
-        }
+        self.memoize();
     }
 
     /// Begins a tuple; its items follow, then [`Pickler::end_tuple`] with the same count.
@@ -130,15 +95,31 @@ impl<'a> Pickler<'a> {
     pub(super) fn tokens(&mut self, tokens: &[u32]) {
         self.begin_tuple(tokens.len());
         for token in tokens {
-            self.integer(i64::from(*token));
+            self.integer(*token);
         }
         self.end_tuple(tokens.len());
     }
 
-    fn memoize(&mut self) -> u32 {
+    fn integer(&mut self, value: u32) {
+        self.begin_object();
+        if let Ok(value) = u8::try_from(value) {
+            self.out.extend_from_slice(&[BININT1, value]);
+        } else if let Ok(value) = u16::try_from(value) {
+            self.out.push(BININT2);
+            self.out.extend_from_slice(&value.to_le_bytes());
+        } else if let Ok(value) = i32::try_from(value) {
+            self.out.push(BININT);
+            self.out.extend_from_slice(&value.to_le_bytes());
+        } else {
+            // Five bytes of two's complement: the sign needs a bit of its own.
+            self.out.extend_from_slice(&[LONG1, 5]);
+            self.out.extend_from_slice(&value.to_le_bytes());
+            self.out.push(0);
+        }
+    }
+
+    fn memoize(&mut self) {
         self.out.push(MEMOIZE);
-        self.memo += 1;
-        self.memo - 1
     }
 
     fn length(&mut self, length: usize, short: u8, long: u8) {
@@ -167,13 +148,6 @@ impl<'a> Pickler<'a> {
         let bytes = (self.out.len() - self.payload) as u64;
         self.out[self.payload - 8..self.payload].copy_from_slice(&bytes.to_le_bytes());
     }
-}
-
-/// Bytes of the shortest two's complement form of a number outside of 32 bits.
-fn two_complement_bytes(value: i64) -> usize {
-    let magnitude = if value < 0 { !value } else { value };
-    // One more bit for the sign.
-    (64 - magnitude.leading_zeros() as usize) / 8 + 1
 }
 
 #[cfg(test)]
@@ -237,20 +211,5 @@ mod tests {
         pickler.end_tuple(3);
         pickler.finish();
         assert_eq!(hex(&out), "8005950800000000000000430094294e87942e");
-    }
-
-    #[test]
-    fn long_integers_take_the_fewest_bytes() {
-        for (value, bytes) in [
-            (1_i64 << 31, 5),
-            ((1_i64 << 39) - 1, 5),
-            (1_i64 << 39, 6),
-            (-(1_i64 << 39), 5),
-            (-(1_i64 << 40), 6),
-            (i64::MAX, 8),
-            (i64::MIN, 8),
-        ] {
-            assert_eq!(two_complement_bytes(value), bytes, "{value}");
-        }
     }
 }

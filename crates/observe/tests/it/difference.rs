@@ -86,38 +86,6 @@ fn snapshots_of_two_things_are_not_compared() {
 }
 
 #[test]
-fn histograms_are_differenced_before_they_are_interpolated() {
-    // Before the window: 100 observations below 1. In it: 4 between 1 and 2.
-    let before = "h_bucket{le=\"1.0\"} 100\nh_bucket{le=\"2.0\"} 100\nh_bucket{le=\"+Inf\"} 100\n\
-                  h_count 100\nh_sum 50\n";
-    let after = "h_bucket{le=\"1.0\"} 100\nh_bucket{le=\"2.0\"} 104\nh_bucket{le=\"+Inf\"} 104\n\
-                 h_count 104\nh_sum 56\n";
-    let (before, after) = pair(before, after);
-    let window = Difference::new(&before, &after).unwrap();
-    let seen = window.histogram("h", &[]).unwrap().unwrap();
-    assert_eq!((seen.count, seen.mean()), (4.0, Some(1.5)));
-    assert_eq!(seen.quantile(0.5).unwrap().value, 1.5);
-    assert_eq!(window.histogram("g", &[]), Ok(None));
-}
-
-#[test]
-fn a_histogram_made_anew_is_a_gap() {
-    let text = |count: u32, created: u32| {
-        format!("h_bucket{{le=\"+Inf\"}} {count}\nh_count {count}\nh_sum 1\nh_created {created}\n")
-    };
-    let (before, after) = pair(&text(3, 1), &text(5, 2));
-    let error = Difference::new(&before, &after).unwrap().histogram("h", &[]).unwrap_err();
-    assert!(error.to_string().contains("was created at 2 s"), "{error}");
-}
-
-#[test]
-fn buckets_that_contradict_each_other_are_refused() {
-    let (before, after) = pair("", "h_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_count 1\n");
-    let error = Difference::new(&before, &after).unwrap().histogram("h", &[]).unwrap_err();
-    assert!(error.to_string().contains("the buckets of `h` contradict each other"), "{error}");
-}
-
-#[test]
 fn the_same_series_twice_is_refused() {
     let text = "x{a=\"1\",b=\"2\"} 1\nx{b=\"2\",a=\"1\"} 1\n";
     let moment = (UnixNanos(0), Nanos::ZERO);
@@ -131,19 +99,6 @@ fn the_same_series_twice_is_refused() {
     let error = Snapshot::parse("http://e", moment, b"y 1\nz\n", Format::Text, &other);
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("http://e: line 2: no number"), "{error}");
-}
-
-#[test]
-fn a_real_histogram_has_a_median() {
-    let after = snapshot(&captured("metrics.txt"), 20);
-    let before = snapshot("", 10);
-    let window = Difference::new(&before, &after).unwrap();
-    let ttft = window.histogram("vllm:time_to_first_token_seconds", &[]).unwrap().unwrap();
-    assert_eq!(ttft.buckets.len(), 23, "vLLM's 22 bounds and infinity");
-    assert!(ttft.count > 0.0);
-    let (mean, median) = (ttft.mean().unwrap(), ttft.quantile(0.5).unwrap());
-    assert!(median.at_least <= median.value && median.value <= median.at_most);
-    assert!(mean > 0.0 && mean < 60.0, "seconds: {mean}");
 }
 
 #[test]

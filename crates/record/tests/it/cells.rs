@@ -30,7 +30,6 @@ fn a_finished_cell_is_complete_with_figures_and_evidence_to_the_last_bit() {
     assert_eq!(read.record(), &record);
     assert_eq!(read.record().figures, sample::figures());
     assert_eq!(read.evidence().unwrap(), Some(sample::evidence()));
-    assert_eq!(run.cells().unwrap(), [CELL]);
 }
 
 /// Runs of before had who and metric in one text, which is shown as it stands.
@@ -81,7 +80,6 @@ fn a_dropped_cell_is_not_complete_and_can_be_run_again() {
     assert!(folder.join("requests.parquet").exists());
     assert_eq!(run.cell_state(CELL).unwrap(), CellState::Incomplete);
     assert_eq!(run.completed(CELL).unwrap(), None);
-    assert!(run.cells().unwrap().is_empty());
     let error = run.open_cell(CELL).unwrap_err();
     assert!(matches!(error, RecordError::Incomplete { .. }), "{error}");
     sample::assert_one_line(&error, &folder);
@@ -107,7 +105,6 @@ fn a_killed_process_leaves_no_lock_and_no_cell() {
         .unwrap();
     assert!(!status.success(), "the child was to be killed");
     let run = RunFolder::resume(&path, sample::PLAN_HASH).unwrap();
-    assert_eq!(run.cells().unwrap(), ["m/h/a/c1/0"]);
     assert!(run.completed("m/h/a/c1/0").unwrap().is_some());
     assert_eq!(run.cell_state("m/h/a/c1/1").unwrap(), CellState::Incomplete);
 }
@@ -141,19 +138,6 @@ fn figures_that_json_cannot_hold_are_refused_when_written() {
     assert_eq!(error.fault(), Fault::Defect);
     sample::assert_one_line(&error, &folder);
     assert_eq!(run.completed(CELL).unwrap(), None);
-}
-
-#[test]
-fn cells_are_listed_sorted() {
-    let (_kept, run) = sample::run();
-    let names = ["m/h/b/c1/0", "m/h/a-b/c1/0", "m/h/a/c10/0", "m/h/a/c1/1", "m/h/a/c1/0"];
-    for name in names {
-        let cell = run.begin_cell(name).unwrap();
-        cell.finish(CellFigures::default(), CellStatus::Complete, 1).unwrap();
-    }
-    let mut sorted = names.map(String::from);
-    sorted.sort();
-    assert_eq!(run.cells().unwrap(), sorted);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_record::{CellReader, CellState, CellStatus, RecordError, RunFolder};
+use weir_record::{CellReader, CellState, CellStatus, Fault, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 
@@ -28,7 +28,7 @@ fn assert_damaged(run: &RunFolder, file: &Path) {
     let RecordError::Damaged { path, .. } = &error else { panic!("{error}") };
     assert_eq!(path, file);
     sample::assert_one_line(&error, file);
-    assert!(error.is_environment_fault());
+    assert_eq!(error.fault(), Fault::Environment);
     assert_eq!(run.completed(CELL).unwrap(), None);
     let CellState::Damaged(why) = run.cell_state(CELL).unwrap() else { panic!("not damaged") };
     assert!(why.contains(&file.display().to_string()), "{why}");
@@ -113,5 +113,6 @@ fn a_record_of_another_cell_is_found() {
     fs::create_dir_all(moved.parent().unwrap()).unwrap();
     fs::rename(&folder, &moved).unwrap();
     let error = run.open_cell(other).unwrap_err();
-    assert!(error.damage().is_some_and(|why| why.contains(CELL)), "{error}");
+    let RecordError::Damaged { why, .. } = &error else { panic!("{error}") };
+    assert!(why.contains(CELL), "{error}");
 }

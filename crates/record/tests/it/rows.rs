@@ -148,16 +148,19 @@ fn only_chosen_columns_are_filled() {
     let cell = run.open_cell(CELL).unwrap();
     // Out of order and one of them twice: neither may matter.
     let chosen = [RequestColumn::End, RequestColumn::Error, RequestColumn::Due, RequestColumn::End];
-    let table = cell.request_columns(&chosen).unwrap();
-    assert_eq!(table.len() as u64, MANY);
-    for index in 0..MANY {
-        let row = sample::request(index);
-        let i = index as usize;
-        assert_eq!((table.end[i], table.due[i]), (row.end, row.due));
-        assert_eq!(table.error[i], row.error);
+    let mut index = 0;
+    for table in cell.tables().request_groups(&chosen).unwrap() {
+        let table = table.unwrap();
+        for i in 0..table.len() {
+            let row = sample::request(index);
+            assert_eq!((table.end[i], table.due[i]), (row.end, row.due));
+            assert_eq!(table.error[i], row.error);
+            index += 1;
+        }
+        assert_eq!(table.end.len(), table.len());
+        assert!(table.start.is_empty() && table.outcome.is_empty() && table.first_token.is_empty());
     }
-    assert_eq!(table.end.len() as u64, MANY);
-    assert!(table.start.is_empty() && table.outcome.is_empty() && table.first_token.is_empty());
+    assert_eq!(index, MANY);
 
     let steps = cell.tables().step_columns(&[StepColumn::Gap]).unwrap();
     assert_eq!(steps.len() as u64, MANY);
@@ -200,7 +203,7 @@ fn a_cell_without_rows_has_empty_tables_and_no_series() {
     assert_eq!(record.files.keys().collect::<Vec<_>>(), ["requests.parquet", "steps.parquet"]);
     let cell = run.open_cell(CELL).unwrap();
     assert_eq!(cell.rows().unwrap().count(), 0);
-    assert!(cell.request_columns(RequestColumn::ALL).unwrap().is_empty());
+    assert_eq!(cell.tables().request_groups(RequestColumn::ALL).unwrap().count(), 0);
     assert!(cell.steps().unwrap().is_empty());
     assert!(cell.series().unwrap().is_empty());
     assert_eq!(cell.evidence().unwrap(), None);

@@ -111,7 +111,7 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
         fs::write(&header, text).unwrap();
         let error = RunFolder::resume(&path, PLAN_HASH).unwrap_err();
         assert!(matches!(error, RecordError::DamagedRun { .. }), "{text:?}: {error}");
-        assert!(error.is_environment_fault());
+        assert_eq!(error.fault(), Fault::Environment);
         sample::assert_one_line(&error, &header);
     }
 }
@@ -172,5 +172,5 @@ fn a_resumed_run_finishes_the_rest() {
     assert_eq!(run.completed("m/h/a/c1/0").unwrap(), None);
     let rest = run.begin_cell("m/h/a/c1/0").unwrap();
     rest.finish(sample::figures(), CellStatus::Complete, 1).unwrap();
-    assert_eq!(run.cells().unwrap(), ["m/h/a/c1/0", CELL]);
+    assert!(run.completed("m/h/a/c1/0").unwrap().is_some());
 }

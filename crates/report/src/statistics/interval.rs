@@ -15,8 +15,6 @@ pub enum Method {
     /// Student's t over differences paired by repeat.
     PairedT,
     PercentileBootstrap,
-    /// Bias-corrected and accelerated bootstrap.
-    BcaBootstrap,
 }
 
 impl Method {
@@ -26,7 +24,6 @@ impl Method {
             Self::BatchMeans => "batch means within one run",
             Self::PairedT => "t over paired repeats",
             Self::PercentileBootstrap => "percentile bootstrap",
-            Self::BcaBootstrap => "BCa bootstrap",
         }
     }
 }

@@ -4,19 +4,17 @@
 //! Random choices come from seeded Xoshiro256++; transcendental functions from `libm`, so that
 //! equal inputs give equal bits on every machine.
 
-mod bootstrap;
 mod counts;
 mod interval;
 mod paired;
 mod peak;
 mod student;
 
-pub use bootstrap::{bca, percentile};
 pub use counts::{binomial_at_least, fisher_greater};
 pub use interval::{Interval, Method, batch_means, mean, t_interval};
 pub use paired::{Difference, change_percent, paired_change};
 pub use peak::{Peak, PeakChange, peak, peak_change};
-pub use student::{normal_cdf, normal_quantile, t_cdf, t_quantile};
+pub use student::{t_cdf, t_quantile};
 
 /// Confidence of every interval in reports.
 pub const CONFIDENCE: f64 = 0.95;

@@ -61,7 +61,7 @@ mod tests {
     use rand_core::Rng;
 
     use super::*;
-    use crate::statistics::bootstrap::generator;
+    use crate::statistics::peak::generator;
 
     #[test]
     fn pairs_take_out_what_the_seed_changes() {

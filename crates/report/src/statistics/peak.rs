@@ -2,14 +2,17 @@
 //!
 //! The best of several noisy levels is higher than the truth on average, and another level might
 //! have won. So repeats are resampled and the level is chosen again in each replicate: the
-//! interval covers the choice, and the shares say how often each level wins.
+//! interval covers the choice, and the shares say how often each level wins. The bootstrap is that
+//! of percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 
 use super::CONFIDENCE;
-use super::bootstrap::{draw, generator, percentile_of};
-use super::interval::{Interval, mean};
+use super::interval::{Interval, Method, mean};
 use super::paired::change_percent;
+use crate::figures::quantile;
 
 /// Replicates of the bootstrap of the selection.
 const REPLICATES: usize = 2000;
@@ -112,6 +115,27 @@ fn highest(values: impl Iterator<Item = Option<f64>>) -> Option<(usize, f64)> {
         }
     }
     best
+}
+
+/// Draws indices below `n`, by multiplication (bias below 2^-40 for any n in use here).
+fn draw(random: &mut Xoshiro256PlusPlus, n: usize) -> usize {
+    ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
+}
+
+pub(super) fn generator(seed: u64) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(seed)
+}
+
+/// Percentile interval from estimates that were resampled by the caller (they are sorted here).
+fn percentile_of(estimates: &mut [f64], confidence: f64, observations: usize) -> Option<Interval> {
+    estimates.sort_unstable_by(f64::total_cmp);
+    let tail = 0.5 - confidence / 2.0;
+    Some(Interval {
+        low: quantile(estimates, tail)?,
+        high: quantile(estimates, 1.0 - tail)?,
+        method: Method::PercentileBootstrap,
+        observations,
+    })
 }
 
 #[cfg(test)]

@@ -115,9 +115,10 @@ fn stored_columns_give_what_rows_give() {
     }
     let closed = cell.close_tables().unwrap();
 
-    let table = closed.tables().request_columns(RequestColumns::STORED).unwrap();
     let mut columns = RequestColumns::default();
-    columns.add_table(&table);
+    for table in closed.tables().request_groups(RequestColumns::STORED).unwrap() {
+        columns.add_table(&table.unwrap());
+    }
     assert_eq!(columns, rows.iter().collect());
     let mut read = Streams::new(window(0, 100), 3);
     for table in closed.tables().request_groups(Streams::COLUMNS).unwrap() {

@@ -90,7 +90,6 @@ fn least_loaded_looks_at_requests_only() {
 #[test]
 fn approximate_prefixes_stick_to_where_they_went() {
     let mut router = router(approximate(), 2);
-    assert!(!router.wants_events());
     let mut loads = idle(2);
     loads[0].running = 1;
     let first = router.place(Nanos::ZERO, &prompt(1, 50), &loads);
@@ -130,7 +129,6 @@ fn a_full_queue_outweighs_a_cached_prefix() {
 #[test]
 fn precise_prefixes_follow_the_events() {
     let mut router = router(precise(), 2);
-    assert!(router.wants_events());
     let asked = prompt(1, 50);
     let before = router.place(Nanos::ZERO, &asked, &idle(2));
     assert_eq!((before.replica, before.matched_tokens), (0, 0));

@@ -2,14 +2,14 @@
 //!
 //! A block's hash covers all blocks before it, so hashing the block that a decoding sequence has
 //! just filled would mean hashing its whole prompt again. The chain therefore remembers the hash
-//! at the end of every block that some tier holds, under a digest of the pieces that lead there
+//! at the end of every block that the engine holds, under a digest of the pieces that lead there
 //! (16 bytes per piece, however long it is). It also makes removals possible after the token ids
 //! are forgotten.
 
 use std::collections::HashMap;
 
-use weir_model::block::{BlockHasher as _, ExtraKey, VllmHasher};
-use weir_model::{Piece, TierKind};
+use weir_model::Piece;
+use weir_model::block::{BlockHasher as _, VllmHasher};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::event::BlockHash;
@@ -87,29 +87,18 @@ impl<'a> PrefixWalk<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    hash: BlockHash,
-    /// Bit `i` is set while the tier of index `i` holds the block.
-    tiers: u8,
-}
-
-/// The hashes of the blocks that an engine's tiers hold.
+/// The hashes of the blocks that an engine holds.
 #[derive(Debug)]
 pub(super) struct HashChain {
     hasher: VllmHasher,
     block_tokens: u32,
-    known: HashMap<PrefixDigest, Known>,
+    known: HashMap<PrefixDigest, BlockHash>,
     tokens: Vec<u32>,
 }
 
 impl HashChain {
     pub(super) fn new(hasher: VllmHasher, block_tokens: u32) -> Self {
         Self { hasher, block_tokens, known: HashMap::new(), tokens: Vec::new() }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
     }
 
     /// The hash of the block that ends at `to`, None at the beginning (`to` 0). Fails when it is
@@ -125,19 +114,18 @@ impl HashChain {
         }
         let digest = PrefixWalk::new(path).at(to).ok_or(Forgotten)?;
         if let Some(known) = self.known.get(&digest) {
-            return Ok(Some(known.hash));
+            return Ok(Some(*known));
         }
         let mut hashes = Vec::new();
         self.compute(None, path, 0..to, ids, &mut hashes)?;
         Ok(hashes.pop())
     }
 
-    /// Appends the hashes of the blocks in `span` to `hashes`, and notes that `tier` holds them.
+    /// Appends the hashes of the blocks in `span` to `hashes`, and remembers them.
     pub(super) fn store(
         &mut self,
         path: &[Piece],
         span: std::ops::Range<u32>,
-        tier: TierKind,
         ids: &dyn TokenIds,
         hashes: &mut Vec<BlockHash>,
     ) -> Result<Option<BlockHash>, Forgotten> {
@@ -151,18 +139,16 @@ impl HashChain {
         for (index, hash) in hashes[first..].iter().enumerate() {
             let end = span.start + (index as u32 + 1) * self.block_tokens;
             let digest = walk.at(end).ok_or(Forgotten)?;
-            let known = self.known.entry(digest).or_insert(Known { hash: *hash, tiers: 0 });
-            known.tiers |= 1 << tier.index();
+            self.known.insert(digest, *hash);
         }
         Ok(parent)
     }
 
-    /// Appends the hashes of the blocks in `span` to `hashes`, and notes that `tier` lost them.
+    /// Appends the hashes of the blocks in `span` to `hashes`, and forgets them.
     pub(super) fn remove(
         &mut self,
         path: &[Piece],
         span: std::ops::Range<u32>,
-        tier: TierKind,
         ids: &dyn TokenIds,
         hashes: &mut Vec<BlockHash>,
     ) -> Result<(), Forgotten> {
@@ -175,29 +161,13 @@ impl HashChain {
         let mut walk = PrefixWalk::new(path);
         for end in self.block_ends(span) {
             let digest = walk.at(end).ok_or(Forgotten)?;
-            if let Some(known) = self.known.get_mut(&digest) {
-                known.tiers &= !(1 << tier.index());
-                if known.tiers == 0 {
-                    self.known.remove(&digest);
-                }
-            }
+            self.known.remove(&digest);
         }
         Ok(())
     }
 
-    /// Notes that `tier` lost everything; the hashes of what it held, in order of hash.
-    pub(super) fn clear(&mut self, tier: TierKind) -> Vec<BlockHash> {
-        let bit = 1 << tier.index();
-        let mut hashes = Vec::new();
-        self.known.retain(|_, known| {
-            if known.tiers & bit != 0 {
-                hashes.push(known.hash);
-                known.tiers &= !bit;
-            }
-            known.tiers != 0
-        });
-        hashes.sort_unstable();
-        hashes
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
     }
 
     fn block_ends(&self, span: std::ops::Range<u32>) -> impl Iterator<Item = u32> + use<> {
@@ -214,7 +184,7 @@ impl HashChain {
         let mut walk = PrefixWalk::new(path);
         for end in self.block_ends(span) {
             let digest = walk.at(end).ok_or(Forgotten)?;
-            hashes.push(self.known.get(&digest).ok_or(Forgotten)?.hash);
+            hashes.push(*self.known.get(&digest).ok_or(Forgotten)?);
         }
         Ok(())
     }
@@ -238,9 +208,7 @@ impl HashChain {
         let mut parent = parent.unwrap_or_else(|| self.hasher.root());
         for (index, block) in self.tokens.chunks_exact(self.block_tokens as usize).enumerate() {
             parent = match salt {
-                Some(salt) if index == 0 => {
-                    self.hasher.hash_block_with(&parent, block, &[ExtraKey::CacheSalt(salt)])
-                }
+                Some(salt) if index == 0 => self.hasher.hash_salted_block(&parent, block, salt),
                 _ => self.hasher.hash_block(&parent, block),
             };
             hashes.push(parent);

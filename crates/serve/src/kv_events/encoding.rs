@@ -4,12 +4,10 @@
 //! was an array of all fields in order behind its name. The batch around the events is an array in
 //! both. One KV-cache group is all there is: `group_idx` 0, `full_attention`.
 
-use rmp::encode::{
-    write_array_len, write_bin, write_f64, write_map_len, write_nil, write_str, write_uint,
-};
+use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 use weir_model::block::event_hash;
 
-use super::event::{BlockHash, BlockStored, Event, ExtraKeys};
+use super::event::{BlockHash, BlockStored, Event};
 
 /// How events are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,29 +18,14 @@ pub enum Layout {
     Array,
 }
 
-/// How block hashes are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HashForm {
-    /// The last eight bytes as an integer: vLLM's default
-    /// (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
-    Integer,
-    Bytes,
-}
-
 const SPEC_KIND: &str = "full_attention";
+const MEDIUM: &str = "GPU";
 const ALWAYS: &str = "writing to memory cannot fail";
 
 /// Appends one batch to `out`: `[ts, [event, ...], data_parallel_rank]`. `seconds` counts from
 /// 1970.
-pub fn encode_batch(
-    out: &mut Vec<u8>,
-    layout: Layout,
-    form: HashForm,
-    seconds: f64,
-    events: &[Event],
-    rank: u16,
-) {
-    let mut writer = Writer { out, form };
+pub fn encode_batch(out: &mut Vec<u8>, layout: Layout, seconds: f64, events: &[Event], rank: u16) {
+    let mut writer = Writer { out };
     writer.array(3);
     write_f64(writer.out, seconds).expect(ALWAYS);
     writer.array(events.len());
@@ -57,19 +40,18 @@ pub fn encode_batch(
 
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    form: HashForm,
 }
 
 impl Writer<'_> {
     fn event_map(&mut self, event: &Event) {
         match event {
             Event::Stored(stored) => self.stored_map(stored),
-            Event::Removed { hashes, medium } => {
+            Event::Removed(hash) => {
                 write_map_len(self.out, 4).expect(ALWAYS);
                 self.pair("type", "BlockRemoved");
                 self.text("block_hashes");
-                self.hashes(hashes);
-                self.pair("medium", medium.name());
+                self.hashes(std::slice::from_ref(hash));
+                self.pair("medium", MEDIUM);
                 self.text("group_idx");
                 self.unsigned(0);
             }
@@ -81,8 +63,7 @@ impl Writer<'_> {
     }
 
     fn stored_map(&mut self, stored: &BlockStored) {
-        let extra = u32::from(stored.extra_keys != ExtraKeys::Absent);
-        write_map_len(self.out, 9 + extra + u32::from(stored.has_spec_kind)).expect(ALWAYS);
+        write_map_len(self.out, 11).expect(ALWAYS);
         self.pair("type", "BlockStored");
         self.text("block_hashes");
         self.hashes(&stored.hashes);
@@ -94,18 +75,14 @@ impl Writer<'_> {
         self.unsigned(u64::from(stored.block_tokens));
         self.text("lora_id");
         self.nil();
-        self.pair("medium", stored.medium.name());
+        self.pair("medium", MEDIUM);
         self.text("lora_name");
         self.nil();
-        if stored.extra_keys != ExtraKeys::Absent {
-            self.text("extra_keys");
-            self.extra_keys(&stored.extra_keys, stored.hashes.len());
-        }
+        self.text("extra_keys");
+        self.extra_keys(stored);
         self.text("group_idx");
         self.unsigned(0);
-        if stored.has_spec_kind {
-            self.pair("kv_cache_spec_kind", SPEC_KIND);
-        }
+        self.pair("kv_cache_spec_kind", SPEC_KIND);
     }
 
     fn event_array(&mut self, event: &Event) {
@@ -118,22 +95,18 @@ impl Writer<'_> {
                 self.tokens(&stored.token_ids);
                 self.unsigned(u64::from(stored.block_tokens));
                 self.nil();
-                self.text(stored.medium.name());
+                self.text(MEDIUM);
                 self.nil();
-                self.extra_keys(&stored.extra_keys, stored.hashes.len());
+                self.extra_keys(stored);
                 self.unsigned(0);
-                if stored.has_spec_kind {
-                    self.text(SPEC_KIND);
-                } else {
-                    self.nil();
-                }
+                self.text(SPEC_KIND);
                 self.nil();
             }
-            Event::Removed { hashes, medium } => {
+            Event::Removed(hash) => {
                 self.array(4);
                 self.text("BlockRemoved");
-                self.hashes(hashes);
-                self.text(medium.name());
+                self.hashes(std::slice::from_ref(hash));
+                self.text(MEDIUM);
                 self.unsigned(0);
             }
             Event::Cleared => {
@@ -143,11 +116,11 @@ impl Writer<'_> {
         }
     }
 
-    fn extra_keys(&mut self, keys: &ExtraKeys, blocks: usize) {
-        let ExtraKeys::PerBlock { salt } = keys else { return self.nil() };
-        self.array(blocks);
-        for block in 0..blocks {
-            match salt {
+    /// One entry per block, all of them null but the first, which carries the cache salt.
+    fn extra_keys(&mut self, stored: &BlockStored) {
+        self.array(stored.hashes.len());
+        for block in 0..stored.hashes.len() {
+            match &stored.salt {
                 Some(salt) if block == 0 => {
                     self.array(1);
                     self.text(salt);
@@ -171,11 +144,10 @@ impl Writer<'_> {
         }
     }
 
+    /// The last eight bytes as an integer: vLLM's default
+    /// (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
     fn hash(&mut self, hash: &BlockHash) {
-        match self.form {
-            HashForm::Integer => self.unsigned(event_hash(hash)),
-            HashForm::Bytes => write_bin(self.out, hash).expect(ALWAYS),
-        }
+        self.unsigned(event_hash(hash));
     }
 
     fn tokens(&mut self, tokens: &[u32]) {

@@ -19,7 +19,7 @@ mod publisher;
 mod tests;
 
 pub use config::{EventForm, KvEventsError, PublisherConfig};
-pub use encoding::{HashForm, Layout, encode_batch};
-pub use event::{BlockHash, BlockStored, Event, ExtraKeys, Medium};
-pub use expansion::{Expander, TierEvents};
+pub use encoding::{Layout, encode_batch};
+pub use event::{BlockHash, BlockStored, Event};
+pub use expansion::Expander;
 pub use publisher::Publisher;

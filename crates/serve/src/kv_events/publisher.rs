@@ -17,7 +17,7 @@ use zeromq::{PubSocket, RouterSocket, Socket as _, SocketEvent, SocketRecv as _,
 use zeromq::{RouterSendHalf, ZmqError, ZmqMessage};
 
 use super::config::{Address, EventForm, KvEventsError, PublisherConfig};
-use super::encoding::{HashForm, Layout, encode_batch};
+use super::encoding::{Layout, encode_batch};
 use super::event::Event;
 
 /// The sequence number of the message that ends a replay.
@@ -25,6 +25,9 @@ const END_OF_REPLAY: [u8; 8] = [0xff; 8];
 /// A reader of a replay that takes no message for this long is given up.
 const REPLAY_SEND_LIMIT: Duration = Duration::from_secs(10);
 
+/// Batches that may wait to be sent (vLLM's `max_queue_size`). A batch beyond it is dropped, which
+/// subscribers see as a gap in the sequence numbers; vLLM makes its engine wait instead.
+const QUEUED_MAX: usize = 100_000;
 /// Time before a peer that refused the handshake is tried again.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,7 +49,6 @@ pub struct Publisher {
     next_sequence: u64,
     dropped: Arc<AtomicU64>,
     endpoint: String,
-    replay_endpoint: Option<String>,
 }
 
 impl Publisher {
@@ -69,16 +71,15 @@ impl Publisher {
         }
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         let topic = Bytes::copy_from_slice(config.topic.as_bytes());
-        let (mut replaying, mut replay_endpoint) = (None, None);
+        let mut replaying = None;
         if let Some(replay) = &config.replay_endpoint {
             let address = Address::parse(replay, rank)?;
             let mut router = RouterSocket::new();
             let bound = router.bind(&address.text).await;
-            let bound = bound.map_err(|error| failed(&address.text, &error))?;
-            replay_endpoint = Some(bound.to_string());
+            bound.map_err(|error| failed(&address.text, &error))?;
             replaying = Some(tokio::spawn(answer_replays(router, kept.clone(), topic.clone())));
         }
-        let (queue, batches) = mpsc::channel(config.max_queue_size);
+        let (queue, batches) = mpsc::channel(QUEUED_MAX);
         let sender = Sender {
             socket,
             batches,
@@ -87,7 +88,6 @@ impl Publisher {
                 kept,
                 capacity: if replaying.is_some() { config.buffer_steps } else { 0 },
                 layout: form.layout,
-                hashes: form.hashes,
                 rank,
             },
             peer: (!address.binds).then(|| address.text.clone()),
@@ -99,7 +99,6 @@ impl Publisher {
             next_sequence: 0,
             dropped: Arc::new(AtomicU64::new(0)),
             endpoint,
-            replay_endpoint,
         })
     }
 
@@ -130,11 +129,6 @@ impl Publisher {
     /// The address events come from (the one connected to, where it does not bind).
     pub fn endpoint(&self) -> &str {
         &self.endpoint
-    }
-
-    /// The address that answers replay requests.
-    pub fn replay_endpoint(&self) -> Option<&str> {
-        self.replay_endpoint.as_deref()
     }
 
     /// Sends what waits and closes the sockets.
@@ -251,7 +245,6 @@ struct Archive {
     /// How many; 0 where nobody can ask.
     capacity: usize,
     layout: Layout,
-    hashes: HashForm,
     rank: u16,
 }
 
@@ -259,7 +252,7 @@ impl Archive {
     fn add(&mut self, batch: &Batch) -> Bytes {
         let mut payload = Vec::new();
         let Batch { seconds, events, .. } = batch;
-        encode_batch(&mut payload, self.layout, self.hashes, *seconds, events, self.rank);
+        encode_batch(&mut payload, self.layout, *seconds, events, self.rank);
         let payload = Bytes::from(payload);
         if self.capacity > 0 {
             let mut kept = locked(&self.kept);

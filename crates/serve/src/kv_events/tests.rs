@@ -11,8 +11,6 @@ use crate::token_ids::TokenIds;
 
 const PLAIN: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events.jsonl");
 const OFFLOAD: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-offload.jsonl");
-const DESCRIBED: &str =
-    include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-offload-described.jsonl");
 const ARRAYS: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-array.jsonl");
 const REPLAY: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-replay.jsonl");
 
@@ -82,41 +80,26 @@ fn plain_story() -> Vec<Vec<KvEvent>> {
     ]
 }
 
-/// What happened in the batches of `kv-events-offload.jsonl`: prompts of four full blocks in a GPU
-/// pool of eight, over a host tier of twelve. vLLM stores a pass's chunks in an order of its own.
-fn offload_story() -> Vec<Vec<KvEvent>> {
-    let span = |change, tier, start: u64, blocks: std::ops::Range<u32>| {
+/// What happened on the GPU in the batches of `kv-events-offload.jsonl` that speak of no other tier:
+/// prompts of four full blocks in a pool of eight. Each batch is preceded by its number.
+fn crowded_story() -> Vec<(usize, Vec<KvEvent>)> {
+    let span = |change, start: u64, blocks: std::ops::Range<u32>| {
         let path = [Piece::new(ContentId(start), blocks.end * 32)];
-        event(change, tier, &path, blocks.start * 32, blocks.end * 32)
+        event(change, TierKind::Gpu, &path, blocks.start * 32, blocks.end * 32)
     };
-    let store = |start| span(KvChange::Stored, TierKind::Gpu, start, 0..4);
-    let remove = |start, blocks| span(KvChange::Removed, TierKind::Gpu, start, blocks);
-    let offload = |start, order: [u32; 4]| {
-        let chunks =
-            order.map(|chunk| span(KvChange::Stored, TierKind::Host, start, chunk..chunk + 1));
-        chunks.to_vec()
-    };
+    let store = |start| span(KvChange::Stored, start, 0..4);
+    let remove = |start, blocks| span(KvChange::Removed, start, blocks);
     vec![
-        vec![store(10)],
-        offload(10, [2, 3, 0, 1]),
-        vec![remove(10, 3..4), store(300)],
-        offload(300, [2, 3, 0, 1]),
-        vec![remove(10, 0..3), remove(300, 3..4), store(600)],
-        offload(600, [1, 2, 0, 3]),
-        vec![remove(300, 0..3)],
-        vec![store(10), remove(600, 3..4)],
-        vec![
-            remove(600, 0..3),
-            remove(10, 3..4),
-            store(900),
-            span(KvChange::Removed, TierKind::Host, 300, 0..4),
-        ],
-        offload(900, [1, 3, 0, 2]),
+        (0, vec![store(10)]),
+        (2, vec![remove(10, 3..4), store(300)]),
+        (4, vec![remove(10, 0..3), remove(300, 3..4), store(600)]),
+        (6, vec![remove(300, 0..3)]),
+        (7, vec![store(10), remove(600, 3..4)]),
     ]
 }
 
-fn form(tiers: TierEvents, layout: Layout) -> EventForm {
-    EventForm { hash_seed: Some("0".to_owned()), tiers, layout, ..EventForm::new(32) }
+fn form(layout: Layout) -> EventForm {
+    EventForm { hash_seed: Some("0".to_owned()), layout, ..EventForm::new(32) }
 }
 
 fn frame(line: &str) -> Vec<Vec<u8>> {
@@ -150,86 +133,61 @@ fn assert_story(story: &[Vec<KvEvent>], form: &EventForm, lines: &[&str]) {
             expander.expand(event, &book, &mut events);
         }
         let mut payload = Vec::new();
-        encode_batch(&mut payload, form.layout, form.hashes, seconds(captured), &events, 0);
+        encode_batch(&mut payload, form.layout, seconds(captured), &events, 0);
         assert_eq!(hex(&payload), hex(captured), "batch {index}: {events:?}");
     }
     assert_eq!(expander.lost(), 0);
 }
 
+fn assert_crowded_story(form: &EventForm, lines: &[&str]) {
+    let (numbers, story): (Vec<usize>, Vec<_>) = crowded_story().into_iter().unzip();
+    let lines: Vec<&str> = numbers.into_iter().map(|number| lines[number]).collect();
+    assert_story(&story, form, &lines);
+}
+
 #[test]
 fn prompt_decode_salt_and_reset_equal_the_captured_bytes() {
     let lines: Vec<&str> = PLAIN.lines().collect();
-    assert_story(&plain_story(), &form(TierEvents::Silent, Layout::Map), &lines);
+    assert_story(&plain_story(), &form(Layout::Map), &lines);
 }
 
 #[test]
-fn removals_and_placeholders_of_the_host_tier_equal_the_captured_bytes() {
+fn removals_equal_the_captured_bytes() {
     let lines: Vec<&str> = OFFLOAD.lines().collect();
-    let tiers = TierEvents::Placeholder { chunk_tokens: 32 };
-    assert_story(&offload_story(), &form(tiers, Layout::Map), &lines);
-}
-
-#[test]
-fn described_events_of_the_host_tier_equal_the_captured_bytes() {
-    let lines: Vec<&str> = DESCRIBED.lines().collect();
-    let tiers = TierEvents::Described { chunk_tokens: 32 };
-    assert_story(&offload_story(), &form(tiers, Layout::Map), &lines);
+    assert_crowded_story(&form(Layout::Map), &lines);
 }
 
 #[test]
 fn the_older_layout_equals_what_vllms_encoder_writes() {
     let lines: Vec<&str> = ARRAYS.lines().collect();
     let (plain, offload) = lines.split_at(PLAIN.lines().count());
-    assert_story(&plain_story(), &form(TierEvents::Silent, Layout::Array), plain);
-    let tiers = TierEvents::Placeholder { chunk_tokens: 32 };
-    assert_story(&offload_story(), &form(tiers, Layout::Array), offload);
+    assert_story(&plain_story(), &form(Layout::Array), plain);
+    assert_crowded_story(&form(Layout::Array), offload);
 }
 
 #[test]
-fn chunks_of_several_blocks_carry_their_last_hash_or_all_of_them() {
+fn of_tiers_below_the_gpu_nothing_is_published() {
+    let mut expander = form(Layout::Map).expander();
+    let mut events = Vec::new();
     let path = [Piece::new(PROMPT, 64)];
-    let event_of = |change| event(change, TierKind::Disk, &path, 0, 64);
-    let expand = |tiers, change| {
-        let mut expander = form(tiers, Layout::Map).expander();
-        let mut events = Vec::new();
-        expander.expand(&event_of(KvChange::Stored), &book(), &mut events);
-        if change == KvChange::Removed {
-            events.clear();
-            expander.expand(&event_of(change), &book(), &mut events);
-        }
-        assert_eq!(events.len(), 1);
-        events.remove(0)
-    };
-    let placeholder = TierEvents::Placeholder { chunk_tokens: 64 };
-    let described = TierEvents::Described { chunk_tokens: 64 };
-    let Event::Stored(full) = expand(described, KvChange::Stored) else { panic!("not stored") };
-    assert_eq!((full.hashes.len(), full.token_ids.len(), full.medium), (2, 64, Medium::Storage));
-    let Event::Stored(bare) = expand(placeholder, KvChange::Stored) else { panic!("not stored") };
-    assert_eq!((bare.hashes, bare.token_ids.len()), (vec![full.hashes[1]], 0));
-    let Event::Removed { hashes, .. } = expand(placeholder, KvChange::Removed) else {
-        panic!("not removed")
-    };
-    assert_eq!(hashes, [full.hashes[1]]);
-    let Event::Removed { hashes, .. } = expand(described, KvChange::Removed) else {
-        panic!("not removed")
-    };
-    assert_eq!(hashes, [full.hashes[1], full.hashes[0]]);
+    for change in [KvChange::Stored, KvChange::Removed, KvChange::Cleared] {
+        expander.expand(&event(change, TierKind::Host, &path, 0, 64), &book(), &mut events);
+    }
+    assert_eq!((events.len(), expander.lost()), (0, 0));
 }
 
 /// The interner may forget tokens that a tier still holds: removals are published all the same,
 /// and what cannot be named is counted.
 #[test]
 fn hashes_outlive_their_token_ids() {
-    let mut expander = form(TierEvents::Silent, Layout::Map).expander();
+    let mut expander = form(Layout::Map).expander();
     let (mut events, nothing) = (Vec::new(), Book::default());
     expander.expand(&stored(PROMPT, 96), &book(), &mut events);
-    assert_eq!(expander.remembered_blocks(), 3);
     let path = [Piece::new(PROMPT, 96)];
     let removal = event(KvChange::Removed, TierKind::Gpu, &path, 32, 96);
     events.clear();
     expander.expand(&removal, &nothing, &mut events);
     assert_eq!(events.len(), 2);
-    assert_eq!(expander.remembered_blocks(), 1);
     expander.expand(&stored(SALTED, 64), &nothing, &mut events);
     assert_eq!((events.len(), expander.lost()), (2, 1));
     // A block whose parent is remembered needs its own tokens only.
@@ -238,22 +196,11 @@ fn hashes_outlive_their_token_ids() {
     let next = event(KvChange::Stored, TierKind::Gpu, &path, 32, 64);
     expander.expand(&next, &tail_only, &mut events);
     assert_eq!(events.len(), 3);
+    // After a reset nothing is remembered.
     expander.expand(&cleared(), &nothing, &mut events);
-    assert_eq!(expander.remembered_blocks(), 0);
-}
-
-#[test]
-fn whole_hashes_are_written_as_bytes() {
-    let events = [Event::Removed { hashes: vec![[7; 32]], medium: Medium::Gpu }];
-    let mut payload = Vec::new();
-    encode_batch(&mut payload, Layout::Array, HashForm::Bytes, 1.5, &events, 2);
-    // [1.5, [["BlockRemoved", [bin 32], "GPU", 0]], 2]
-    let mut expected = vec![0x93, 0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0, 0x91, 0x94, 0xac];
-    expected.extend(b"BlockRemoved");
-    expected.extend([0x91, 0xc4, 32]);
-    expected.extend([7; 32]);
-    expected.extend([0xa3, b'G', b'P', b'U', 0, 2]);
-    assert_eq!(payload, expected);
+    let removal = event(KvChange::Removed, TierKind::Gpu, &path, 32, 64);
+    expander.expand(&removal, &nothing, &mut events);
+    assert_eq!((events.len(), expander.lost()), (4, 2));
 }
 
 /// Waits at most this long for what must come.
@@ -261,12 +208,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(endpoint: &str, keep: usize) -> PublisherConfig {
     PublisherConfig {
-        enable_kv_cache_events: true,
         endpoint: endpoint.to_owned(),
-        replay_endpoint: Some("tcp://*:0".to_owned()),
+        replay_endpoint: None,
         buffer_steps: keep,
         topic: "kv@test".to_owned(),
-        ..PublisherConfig::default()
     }
 }
 
@@ -293,7 +238,7 @@ fn sequence(message: &ZmqMessage) -> u64 {
 
 async fn replay(endpoint: &str, start: u64) -> Vec<Vec<Vec<u8>>> {
     let mut dealer = DealerSocket::new();
-    dealer.connect(&format!("tcp://127.0.0.1:{}", port(endpoint))).await.unwrap();
+    dealer.connect(endpoint).await.unwrap();
     let mut request = ZmqMessage::from(bytes::Bytes::new());
     request.push_back(bytes::Bytes::copy_from_slice(&start.to_be_bytes()));
     dealer.send(request).await.unwrap();
@@ -311,8 +256,13 @@ async fn replay(endpoint: &str, start: u64) -> Vec<Vec<Vec<u8>>> {
 
 #[tokio::test]
 async fn batches_are_numbered_heard_and_replayed() {
-    let form = form(TierEvents::Silent, Layout::Map);
-    let mut publisher = Publisher::open(&config("tcp://*:0", 3), &form, 2).await.unwrap();
+    let form = form(Layout::Map);
+    // A free port, taken again behind the rank that is added to it.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut config = config("tcp://*:0", 3);
+    config.replay_endpoint = Some(format!("tcp://*:{}", free - 2));
+    let replayed = format!("tcp://127.0.0.1:{free}");
+    let mut publisher = Publisher::open(&config, &form, 2).await.unwrap();
     let mut subscriber = SubSocket::new();
     let address = format!("tcp://127.0.0.1:{}", port(publisher.endpoint()));
     subscriber.connect(&address).await.unwrap();
@@ -332,7 +282,7 @@ async fn batches_are_numbered_heard_and_replayed() {
     // Three are kept: older ones are no longer there, and the end is marked as vLLM does.
     let captured_end = frame(REPLAY.lines().last().unwrap());
     for (start, count) in [(0, 3), (end - 1, 2), (end + 1, 0)] {
-        let replies = replay(publisher.replay_endpoint().unwrap(), start).await;
+        let replies = replay(&replayed, start).await;
         assert_eq!(replies.len(), count + 1, "from {start}");
         assert_eq!(replies.last(), Some(&captured_end));
         for (index, reply) in replies[..count].iter().enumerate() {
@@ -352,7 +302,7 @@ async fn a_connecting_publisher_finds_its_subscriber_again() {
     let mut subscriber = SubSocket::new();
     let bound = subscriber.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
     subscriber.subscribe("").await.unwrap();
-    let form = form(TierEvents::Silent, Layout::Map);
+    let form = form(Layout::Map);
     let mut publisher = Publisher::open(&config(&bound, 10), &form, 0).await.unwrap();
     let before = sequence(&first_heard(&mut publisher, &mut subscriber).await);
     drop(subscriber);

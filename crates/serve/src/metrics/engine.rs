@@ -247,14 +247,4 @@ impl EngineMetrics {
     pub fn store_prepared(&mut self, chunks: u64) {
         self.offload.store_chunks.record(chunks);
     }
-
-    /// A lookup took `took`, without deferring its request.
-    pub fn looked_up(&mut self, took: Nanos) {
-        self.offload.lookup_call.record(took.0);
-    }
-
-    /// A lookup that had deferred its request was resolved after `waited`.
-    pub fn lookup_resolved(&mut self, waited: Nanos) {
-        self.offload.lookup_wait.record(waited.0);
-    }
 }

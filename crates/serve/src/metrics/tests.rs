@@ -148,7 +148,7 @@ fn offload_families_equal_the_captured_ones() {
             preemptions: 0,
         });
         engine.answered(1, Tokens(1));
-        engine.looked_up(Nanos(20_000));
+        engine.offload.lookup_call.record(20_000);
         if request == 3 {
             engine.transferred(TransferWay::Load, 4 * chunk);
         } else {

@@ -33,11 +33,10 @@ fn serve() -> Served {
     for _ in 0..10 {
         let [events, replay] = [free_port(), free_port()];
         let publisher = PublisherConfig {
-            enable_kv_cache_events: true,
             endpoint: format!("tcp://*:{events}"),
             replay_endpoint: Some(format!("tcp://*:{replay}")),
             topic: format!("kv@127.0.0.1:8000@{MODEL}"),
-            ..PublisherConfig::default()
+            buffer_steps: PublisherConfig::BUFFER_STEPS,
         };
         let mut config = ServeConfig::new(cluster(), MODEL);
         config.kv_events = Some((publisher, EventForm::new(BLOCK_TOKENS)));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::command::{argument, argument_head, array, decimal};
-use super::layout::{Layout, METADATA_BYTES, Part};
+use super::layout::{Layout, Part};
 use super::pipeline::{Answer, Body, Job};
 use super::refusal::Refusal;
 use crate::tier::{ChunkHash, Fault, Fetched, Get, Put, Stored};
@@ -18,11 +18,11 @@ pub(super) const PENDING_PUT: Stored = Stored::Failed(Fault::Timeout);
 pub(super) const PENDING_GET: Fetched = Fetched::Failed(Fault::Timeout);
 
 /// Appends a key with its head, without a buffer in between: the length is filled in after it.
-fn key_argument(layout: &Layout, hash: &ChunkHash, part: Part, out: &mut Vec<u8>) {
+fn key_argument(layout: &Layout, hash: &ChunkHash, out: &mut Vec<u8>) {
     // A key's length is known only when it is written, and its head has no fixed length; the key is
     // short, so it is moved.
     let at = out.len();
-    layout.key(hash, part, out);
+    layout.key(hash, Part::Value, out);
     let length = out.len() - at;
     argument_head(out, length);
     let head = out.len() - at - length;
@@ -30,11 +30,10 @@ fn key_argument(layout: &Layout, hash: &ChunkHash, part: Part, out: &mut Vec<u8>
     out.extend_from_slice(b"\r\n");
 }
 
-/// Stores the bytes, or the metadata, of blocks.
+/// Stores blocks.
 pub(super) struct PutJob<'a, 'b> {
     pub(super) layout: &'a Layout,
     pub(super) puts: &'a [Put<'b>],
-    pub(super) part: Part,
     pub(super) ttl: Option<Duration>,
     pub(super) outcomes: &'a mut [Stored],
 }
@@ -51,16 +50,11 @@ impl Job for PutJob<'_, '_> {
     }
 
     fn wants(&self, command: u32) -> bool {
-        let outcome = self.outcomes[command as usize];
-        match self.part {
-            Part::Value => outcome == PENDING_PUT,
-            // The bytes first: who sees the metadata counts on them.
-            Part::Metadata => outcome == Stored::Stored,
-        }
+        self.outcomes[command as usize] == PENDING_PUT
     }
 
     fn key(&self, command: u32, out: &mut Vec<u8>) {
-        self.layout.key(&self.puts[command as usize].key, self.part, out);
+        self.layout.key(&self.puts[command as usize].key, Part::Value, out);
     }
 
     fn head(&self, command: u32, out: &mut Vec<u8>) {
@@ -68,27 +62,17 @@ impl Job for PutJob<'_, '_> {
         out.reserve(KEY_BYTES);
         array(out, if self.ttl.is_some() { 5 } else { 3 });
         argument(out, b"SET");
-        key_argument(self.layout, &put.key, self.part, out);
-        let length = match self.part {
-            Part::Value => put.bytes.len() + self.layout.trailer_bytes(),
-            Part::Metadata => METADATA_BYTES,
-        };
-        argument_head(out, length);
+        key_argument(self.layout, &put.key, out);
+        argument_head(out, put.bytes.len() + self.layout.trailer_bytes());
     }
 
     fn payload(&self, command: u32) -> &[u8] {
-        match self.part {
-            Part::Value => self.puts[command as usize].bytes,
-            Part::Metadata => &[],
-        }
+        self.puts[command as usize].bytes
     }
 
     fn tail(&self, command: u32, out: &mut Vec<u8>) {
         let put = &self.puts[command as usize];
-        match self.part {
-            Part::Value => self.layout.trailer(&put.key, put.bytes, out),
-            Part::Metadata => self.layout.metadata(put.bytes.len(), out),
-        }
+        self.layout.trailer(&put.key, put.bytes, out);
         out.extend_from_slice(b"\r\n");
         if let Some(ttl) = self.ttl {
             argument(out, b"EX");
@@ -113,18 +97,11 @@ impl Job for PutJob<'_, '_> {
     }
 }
 
-/// Loads the bytes of blocks, or looks at their metadata.
+/// Loads blocks.
 pub(super) struct GetJob<'a, 'b> {
     pub(super) layout: &'a Layout,
     pub(super) gets: &'a mut [Get<'b>],
-    pub(super) part: Part,
     pub(super) outcomes: &'a mut [Fetched],
-}
-
-impl GetJob<'_, '_> {
-    fn block_bytes(&self, command: u32) -> usize {
-        self.gets[command as usize].into.len()
-    }
 }
 
 impl Job for GetJob<'_, '_> {
@@ -133,40 +110,28 @@ impl Job for GetJob<'_, '_> {
     }
 
     fn wants(&self, command: u32) -> bool {
-        let wanted = if self.part == Part::Value && self.layout.has_metadata() {
-            // Its metadata was found.
-            Fetched::Hit
-        } else {
-            PENDING_GET
-        };
-        self.outcomes[command as usize] == wanted
+        self.outcomes[command as usize] == PENDING_GET
     }
 
     fn key(&self, command: u32, out: &mut Vec<u8>) {
-        self.layout.key(&self.gets[command as usize].key, self.part, out);
+        self.layout.key(&self.gets[command as usize].key, Part::Value, out);
     }
 
     fn head(&self, command: u32, out: &mut Vec<u8>) {
         out.reserve(KEY_BYTES);
         array(out, 2);
         argument(out, b"GET");
-        key_argument(self.layout, &self.gets[command as usize].key, self.part, out);
+        key_argument(self.layout, &self.gets[command as usize].key, out);
     }
 
     fn bytes(&self, command: u32) -> usize {
-        match self.part {
-            Part::Value => self.block_bytes(command),
-            Part::Metadata => METADATA_BYTES,
-        }
+        self.gets[command as usize].into.len()
     }
 
     fn body(&self, command: u32, length: u64) -> Body {
-        let block = self.block_bytes(command);
-        let (taken, wanted) = match self.part {
-            Part::Value => (block, block + self.layout.trailer_bytes()),
-            Part::Metadata => (0, METADATA_BYTES),
-        };
-        if length == wanted as u64 { Body::Take(taken) } else { Body::PassOver }
+        let block = self.bytes(command);
+        let wanted = block + self.layout.trailer_bytes();
+        if length == wanted as u64 { Body::Take(block) } else { Body::PassOver }
     }
 
     fn block(&mut self, command: u32) -> &mut [u8] {
@@ -175,10 +140,7 @@ impl Job for GetJob<'_, '_> {
 
     fn answer(&mut self, command: u32, answer: Answer<'_>) {
         let get = &self.gets[command as usize];
-        let fits = |rest: &[u8]| match self.part {
-            Part::Value => self.layout.trailer_fits(&get.key, get.into, rest),
-            Part::Metadata => Layout::metadata_length(rest) == Some(get.into.len()),
-        };
+        let fits = |rest: &[u8]| self.layout.trailer_fits(&get.key, get.into, rest);
         self.outcomes[command as usize] = match answer {
             Answer::Body(rest) if fits(rest) => Fetched::Hit,
             Answer::Body(_) | Answer::WrongLength | Answer::Refused(Refusal::WrongType) => {

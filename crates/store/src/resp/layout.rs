@@ -1,5 +1,5 @@
-//! How chunks are named in a store, and what stands around their bytes: Weir's own layout, and the
-//! three of `LMCache`, so that either can read and count what the other wrote.
+//! How chunks are named in a store, and what stands around their bytes: Weir's own layout, that of
+//! `LMCache`'s server, and what is counted and removed of `LMCache` in an engine.
 //!
 //! `LMCache`'s layouts as of its version 0.5.6, seen in Redis after a run of it.
 
@@ -16,8 +16,6 @@ pub const TRAILER_MAGIC: [u8; 8] = *b"weirkv1\n";
 /// the first eight bytes of the chunk's hash (little endian), so that the bytes of another chunk
 /// do not pass for this one's.
 pub const TRAILER_BYTES: usize = 16;
-/// Bytes of the metadata of one group in `LMCache`'s layout of two keys: seven 32-bit integers.
-pub const METADATA_BYTES: usize = 28;
 /// Longest name that becomes part of a key.
 const NAME_BYTES_MAX: usize = 512;
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -34,66 +32,10 @@ pub enum LayoutError {
         /// What else it must not have.
         extra: &'static str,
     },
-    #[error("a block of {0} bytes is too large for LMCache's metadata (below 2 GiB)")]
-    Size(usize),
 }
 
-/// Element types of `LMCache`'s tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LmcacheDtype {
-    /// 16-bit IEEE floating point.
-    Half,
-    /// 16-bit brain floating point.
-    Bfloat16,
-    /// 32-bit floating point.
-    Float,
-    /// Bytes, as its serialisers write them.
-    Uint8,
-    /// 8-bit floating point, 4 exponent bits.
-    Fp8E4m3fn,
-    /// 8-bit floating point, 5 exponent bits.
-    Fp8E5m2,
-}
-
-impl LmcacheDtype {
-    const ALL: [Self; 6] =
-        [Self::Half, Self::Bfloat16, Self::Float, Self::Uint8, Self::Fp8E4m3fn, Self::Fp8E5m2];
-
-    /// The word in keys.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Half => "half",
-            Self::Bfloat16 => "bfloat16",
-            Self::Float => "float",
-            Self::Uint8 => "uint8",
-            Self::Fp8E4m3fn => "fp8_e4m3fn",
-            Self::Fp8E5m2 => "fp8_e5m2",
-        }
-    }
-
-    /// The number in metadata.
-    pub const fn code(self) -> i32 {
-        match self {
-            Self::Half => 2,
-            Self::Bfloat16 => 3,
-            Self::Float => 4,
-            Self::Uint8 => 6,
-            Self::Fp8E4m3fn => 7,
-            Self::Fp8E5m2 => 8,
-        }
-    }
-}
-
-/// Whose blocks these are, in the keys of `LMCache` inside an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LmcacheWorker {
-    /// The model, as the engine was told it.
-    pub model: String,
-    /// Tensor-parallel workers in all.
-    pub world_size: u32,
-    pub worker: u32,
-    pub dtype: LmcacheDtype,
-}
+/// Element types in the keys of `LMCache` in an engine.
+const LMCACHE_DTYPES: [&str; 6] = ["half", "bfloat16", "float", "uint8", "fp8_e4m3fn", "fp8_e5m2"];
 
 /// How chunks are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,26 +69,16 @@ pub enum Layout {
         /// The cache salt, where requests have one.
         salt: Option<String>,
     },
-    /// `LMCache` inside an engine, `resp://` and `valkey://`:
-    /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes.
-    LmcacheSingle(LmcacheWorker),
-    /// Both keys of the layout below, of all workers of an engine and of whatever elements, for who
-    /// counts and removes them. As a name for blocks it is that of the first worker.
+    /// `LMCache` inside an engine, `redis://` and its like, of all workers of an engine and of
+    /// whatever elements, for who counts and removes chunks:
+    /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes, with
+    /// `kv_bytes` behind it for the bytes and `metadata` for what they are. As a name for blocks it
+    /// is that of the first worker.
     LmcacheWorkers {
         /// The model, as the engine was told it.
         model: String,
         /// Workers of the engine.
         world_size: u32,
-    },
-    /// `LMCache` inside an engine, `redis://` and its like: the same key with `kv_bytes` behind it
-    /// for the bytes, and with `metadata` for what they are.
-    LmcachePair {
-        /// Whose blocks these are.
-        worker: LmcacheWorker,
-        /// `LMCache`'s number of the memory format: 1 is K and V by layers, 6 is MLA.
-        format: i32,
-        /// Shape of the tensor: for format 1 two, layers, tokens, hidden size of K.
-        shape: [i32; 4],
     },
 }
 
@@ -155,7 +87,7 @@ pub enum Layout {
 pub enum Part {
     /// That of the bytes.
     Value,
-    /// That of what they are; only in [`Layout::LmcachePair`].
+    /// That of what they are; only in [`Layout::LmcacheWorkers`].
     Metadata,
 }
 
@@ -170,8 +102,8 @@ impl Part {
 }
 
 impl Layout {
-    /// Checks that its names can stand in keys, and that a block of this size fits it.
-    pub fn check(&self, block_bytes: usize) -> Result<(), LayoutError> {
+    /// Checks that its names can stand in keys.
+    pub fn check(&self) -> Result<(), LayoutError> {
         let named = |what: &'static str, name: &str, at_sign: bool| {
             let control = name.chars().any(char::is_control);
             let fits = (1..=NAME_BYTES_MAX).contains(&name.len()) && !control;
@@ -194,15 +126,7 @@ impl Layout {
                 named("model", model, true)?;
                 salt.as_ref().map_or(Ok(()), |salt| named("cache salt", salt, false))
             }
-            Self::LmcacheSingle(LmcacheWorker { model, .. })
-            | Self::LmcacheWorkers { model, .. } => named("model", model, true),
-            Self::LmcachePair { worker, .. } => {
-                named("model", &worker.model, true)?;
-                match i32::try_from(block_bytes) {
-                    Ok(_) => Ok(()),
-                    Err(_) => Err(LayoutError::Size(block_bytes)),
-                }
-            }
+            Self::LmcacheWorkers { model, .. } => named("model", model, true),
         }
     }
 
@@ -211,14 +135,13 @@ impl Layout {
         match self {
             Self::Weir { .. } => "weir",
             Self::LmcacheServer { .. } | Self::LmcacheServerRanks { .. } => "lmcache-server",
-            Self::LmcacheSingle(_) => "lmcache-resp",
-            Self::LmcachePair { .. } | Self::LmcacheWorkers { .. } => "lmcache-redis",
+            Self::LmcacheWorkers { .. } => "lmcache-redis",
         }
     }
 
     /// Whether a chunk has two keys.
     pub const fn has_metadata(&self) -> bool {
-        matches!(self, Self::LmcachePair { .. } | Self::LmcacheWorkers { .. })
+        matches!(self, Self::LmcacheWorkers { .. })
     }
 
     /// Bytes that follow the block in its value.
@@ -251,14 +174,6 @@ impl Layout {
                 out.extend_from_slice(b"@bfloat16");
                 out.extend_from_slice(part.suffix());
             }
-            Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
-                hex_number(first_eight(hash), out);
-                out.push(b'@');
-                out.extend_from_slice(worker.dtype.name().as_bytes());
-                if self.has_metadata() {
-                    out.extend_from_slice(part.suffix());
-                }
-            }
         }
     }
 
@@ -286,14 +201,6 @@ impl Layout {
                 out.extend_from_slice(model.as_bytes());
                 out.push(b'@');
                 decimal(out, u64::from(*world_size));
-                out.push(b'@');
-            }
-            Self::LmcacheSingle(worker) | Self::LmcachePair { worker, .. } => {
-                out.extend_from_slice(worker.model.as_bytes());
-                for number in [worker.world_size, worker.worker] {
-                    out.push(b'@');
-                    decimal(out, u64::from(number));
-                }
                 out.push(b'@');
             }
         }
@@ -324,17 +231,12 @@ impl Layout {
                 let rest = rest.strip_suffix(salt.as_bytes())?.strip_suffix(b"@")?;
                 Some((ChunkHash(from_hex(rest)?), Part::Value))
             }
-            Self::LmcacheSingle(worker) => Some((short_hash(rest, worker.dtype)?, Part::Value)),
-            Self::LmcachePair { worker, .. } => {
-                let (rest, part) = without_suffix(rest)?;
-                Some((short_hash(rest, worker.dtype)?, part))
-            }
             Self::LmcacheWorkers { .. } => {
                 let (rest, part) = without_suffix(rest)?;
                 let at = rest.iter().position(|byte| *byte == b'@')?;
                 let (worker, rest) = (&rest[..at], &rest[at + 1..]);
                 let is_number = !worker.is_empty() && worker.iter().all(u8::is_ascii_digit);
-                let hash = LmcacheDtype::ALL.into_iter().find_map(|of| short_hash(rest, of));
+                let hash = LMCACHE_DTYPES.into_iter().find_map(|dtype| short_hash(rest, dtype));
                 hash.filter(|_| is_number).map(|hash| (hash, part))
             }
         }
@@ -369,24 +271,6 @@ impl Layout {
             }
             _ => trailer.len() == self.trailer_bytes(),
         }
-    }
-
-    /// Appends the metadata of a block; nothing where the layout has none.
-    pub fn metadata(&self, block_bytes: usize, out: &mut Vec<u8>) {
-        if let Self::LmcachePair { worker, format, shape } = self {
-            // `check` has seen that the size fits.
-            let length = i32::try_from(block_bytes).unwrap_or(i32::MAX);
-            for number in [length, *format, worker.dtype.code()].iter().chain(shape) {
-                // LMCache packs them in the order of its machine.
-                out.extend_from_slice(&number.to_ne_bytes());
-            }
-        }
-    }
-
-    /// The bytes of the value that a metadata speaks of.
-    pub fn metadata_length(metadata: &[u8]) -> Option<usize> {
-        let length = i32::from_ne_bytes(*metadata.first_chunk()?);
-        usize::try_from(length).ok()
     }
 }
 
@@ -466,8 +350,8 @@ fn without_suffix(text: &[u8]) -> Option<(&[u8], Part)> {
     parts.into_iter().find_map(|part| Some((text.strip_suffix(part.suffix())?, part)))
 }
 
-fn short_hash(text: &[u8], dtype: LmcacheDtype) -> Option<ChunkHash> {
-    let text = text.strip_suffix(dtype.name().as_bytes())?.strip_suffix(b"@")?;
+fn short_hash(text: &[u8], dtype: &str) -> Option<ChunkHash> {
+    let text = text.strip_suffix(dtype.as_bytes())?.strip_suffix(b"@")?;
     let canonical = matches!(text, [b'0'] | [b'1'..=b'9' | b'a'..=b'f', ..]);
     if !canonical || text.len() > 16 {
         return None;

@@ -30,7 +30,7 @@ pub use address::{Address, AddressError, Endpoint, Secret, is_scheme};
 pub use client::StoreClient;
 pub use error::RespError;
 pub use info::{Keyspace, ServerReport, StoreReport};
-pub use layout::{Layout, LayoutError, LmcacheDtype, LmcacheWorker};
+pub use layout::{Layout, LayoutError};
 pub use mark::{MARK_KEY, Marked};
 pub use rocksdb::{RocksDbFigure, RocksDbFigures};
 pub use tier::{RespOptions, RespTier};

@@ -31,7 +31,7 @@ const PIECES: usize = 64;
 /// Bytes behind a body that are read together with it: its CR LF and the head of the next reply.
 /// More would be bytes of the next block, which then are copied.
 const BEHIND_BODY: usize = 64;
-/// Bytes of a body that do not belong to the block: a checksum, or `LMCache`'s metadata.
+/// Bytes of a body that do not belong to the block: a checksum.
 pub(crate) const ASIDE_BYTES_MAX: usize = 128;
 
 /// What came for a command.

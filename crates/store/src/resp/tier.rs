@@ -37,7 +37,8 @@ const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 #[derive(Debug, Clone)]
 pub struct RespOptions {
     pub address: Address,
-    /// How chunks are named.
+    /// How chunks are named. Of [`Layout::LmcacheWorkers`] chunks are counted and cleared only: a
+    /// block has two keys there, and the tier moves one.
     pub layout: Layout,
     pub block_bytes: usize,
     /// Connections, at most, per server.
@@ -76,7 +77,7 @@ impl RespOptions {
             let (place, problem) = (self.address.to_string(), problem.to_owned());
             Err(RespError::Setting { place, problem })
         };
-        self.layout.check(self.block_bytes)?;
+        self.layout.check()?;
         if self.block_bytes == 0 || self.block_bytes > crate::slab::BLOCK_BYTES_MAX / 2 {
             return refuse("a block has 1 byte to 512 MiB, the largest value that a store takes");
         }
@@ -263,8 +264,8 @@ impl RespTier {
         present: &mut [bool],
     ) -> Result<(), RespError> {
         let layout = &self.options.layout;
-        let part = if layout.has_metadata() { Part::Metadata } else { Part::Value };
-        let key = |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], part, out);
+        let key =
+            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], Part::Value, out);
         let question = if self.options.touch { Question::Touch } else { Question::Exists };
         let mut answers = vec![Asked::Pending; keys.len()];
         self.ask(question, &key, &mut answers, deadline)?;
@@ -312,13 +313,7 @@ impl Tier for RespTier {
         if self.options.skip_present {
             self.skip(puts, deadline, outcomes);
         }
-        let ttl = *ttl;
-        for part in [Part::Value, Part::Metadata] {
-            if part == Part::Value || layout.has_metadata() {
-                let mut job = PutJob { layout, puts, part, ttl, outcomes };
-                self.run(&mut job, deadline);
-            }
-        }
+        self.run(&mut PutJob { layout, puts, ttl: *ttl, outcomes }, deadline);
         self.tally.puts(outcomes);
     }
 
@@ -328,12 +323,7 @@ impl Tier for RespTier {
             let fits = get.into.len() == *block_bytes;
             *outcome = if fits { PENDING_GET } else { Fetched::Failed(Fault::Refused) };
         }
-        for part in [Part::Metadata, Part::Value] {
-            if part == Part::Value || layout.has_metadata() {
-                let mut job = GetJob { layout, gets, part, outcomes };
-                self.run(&mut job, deadline);
-            }
-        }
+        self.run(&mut GetJob { layout, gets, outcomes }, deadline);
         self.tally.gets(outcomes);
     }
 
@@ -348,17 +338,10 @@ impl Tier for RespTier {
 
     fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
         let layout = &self.options.layout;
-        // The metadata first: who sees it counts on the bytes.
-        for part in [Part::Metadata, Part::Value] {
-            if part == Part::Metadata && !layout.has_metadata() {
-                continue;
-            }
-            let key = |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], part, out);
-            let mut answers = vec![Asked::Pending; keys.len()];
-            self.ask(Question::Unlink, &key, &mut answers, deadline)
-                .map_err(|error| self.error(&error))?;
-        }
-        Ok(())
+        let key =
+            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], Part::Value, out);
+        let mut answers = vec![Asked::Pending; keys.len()];
+        self.ask(Question::Unlink, &key, &mut answers, deadline).map_err(|error| self.error(&error))
     }
 
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {

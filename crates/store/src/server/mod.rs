@@ -58,11 +58,13 @@ pub const FOLDER_PREFIX: &str = "weir-store-";
 #[derive(Debug)]
 pub struct StoreServer {
     product: Product,
+    #[cfg_attr(not(feature = "suite"), expect(dead_code, reason = "tests start it again"))]
     program: PathBuf,
     settings: StoreSettings,
     folder: TempDir,
     endpoint: Endpoint,
     /// Of a server that speaks TLS: where else it listens.
+    #[cfg_attr(not(feature = "suite"), expect(dead_code, reason = "tests connect there"))]
     plain: Option<u16>,
     process: Process,
     /// Says of the folder that its owner lives.
@@ -124,11 +126,6 @@ impl StoreServer {
         address(&self.settings, &self.endpoint)
     }
 
-    /// The port without TLS of a server that speaks it.
-    pub const fn plain_port(&self) -> Option<u16> {
-        self.plain
-    }
-
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -145,6 +142,15 @@ impl StoreServer {
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         log(self.folder.path())
+    }
+}
+
+/// What tests do to a server.
+#[cfg(feature = "suite")]
+impl StoreServer {
+    /// The port without TLS of a server that speaks it.
+    pub const fn plain_port(&self) -> Option<u16> {
+        self.plain
     }
 
     /// Ends it at once, as `kill -9`.

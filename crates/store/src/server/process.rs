@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+#[cfg(feature = "suite")]
 /// Longest wait for threads to stop; one in the kernel's hands may take as long as a disk does.
 const PATIENCE: Duration = Duration::from_secs(2);
+#[cfg(feature = "suite")]
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Process {
         }
     }
 
+    #[cfg(feature = "suite")]
     /// Returns when all of its threads stand still: the signal reaches them one after the other.
     pub(super) fn pause(&self) {
         self.signal(Signal::STOP);
@@ -89,6 +92,7 @@ impl Process {
         }
     }
 
+    #[cfg(feature = "suite")]
     pub(super) fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -100,6 +104,7 @@ impl Drop for Process {
     }
 }
 
+#[cfg(feature = "suite")]
 /// Whether every thread of a process is stopped, or gone (proc(5): the state stands behind the name
 /// in brackets).
 fn stand_still(pid: u32) -> bool {

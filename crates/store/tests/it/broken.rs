@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_model::{Bytes, TierKind};
-use weir_store::suite::{CHECKS, Subject};
+use weir_store::suite::{CHECKS, FaultOptions, Faulty, Subject};
 use weir_store::{
-    ChunkHash, FaultOptions, Faulty, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier,
-    TierCounters, TierError, Usage,
+    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
+    Usage,
 };
 use weir_tier::EvictionPolicy;
 

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use weir_model::Product;
-use weir_store::resp::{LmcacheDtype, LmcacheWorker, RespTier};
+use weir_store::resp::RespTier;
 use weir_store::server::program;
-use weir_store::{Layout, RespOptions, Slab};
+use weir_store::{RespOptions, Slab};
 
 use crate::allocations::{BLOCK_BYTES, small_and_large};
 use crate::resp_fixture::{layout, store};
@@ -15,14 +15,7 @@ use crate::resp_fixture::{layout, store};
 fn child_that_counts() {
     let server = store(Product::Redis, "no_block_allocates").unwrap();
     let slab = Slab::new(64, BLOCK_BYTES).unwrap();
-    let worker = LmcacheWorker {
-        model: "m".to_owned(),
-        world_size: 1,
-        worker: 0,
-        dtype: LmcacheDtype::Half,
-    };
-    let pair = Layout::LmcachePair { worker, format: 1, shape: [2, 1, 16, 256] };
-    for layout in [layout("count", true), layout("bare", false), pair] {
+    for layout in [layout("count", true), layout("bare", false)] {
         let options = RespOptions::new(server.address(), layout.clone(), BLOCK_BYTES);
         let tier = RespTier::new(options).unwrap();
         assert_eq!(small_and_large(&tier, &slab), [(0, 0); 2], "{layout:?}");

@@ -1,12 +1,11 @@
-//! Names and values to the byte, against a real store: Weir reads and counts what `LMCache` wrote,
-//! and writes what `LMCache` reads.
+//! Names and values to the byte, against a real store: Weir counts what `LMCache` wrote, and reads
+//! and writes what its server does.
 
 use weir_http::TlsConfig;
-use weir_model::block::BlockHasher;
-use weir_model::block::lmcache::{InProcessHasher, ServerHasher};
+use weir_model::block::{BlockHasher, ServerHasher};
+use weir_store::resp::StoreClient;
 use weir_store::resp::layout::Part;
 use weir_store::resp::value::Value;
-use weir_store::resp::{LmcacheDtype, LmcacheWorker, StoreClient};
 use weir_store::suite::{content, key};
 use weir_store::{ChunkHash, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
 
@@ -22,24 +21,20 @@ fn tokens() -> Vec<u32> {
 
 /// The chunk that the hashes in `weir-model` were verified with.
 fn server_hash() -> ChunkHash {
-    ChunkHash(ServerHasher::new().hash_blocks(&tokens(), 64)[0])
+    let mut hasher = ServerHasher::new();
+    let root = hasher.root();
+    ChunkHash(hasher.hash_blocks_after(&root, &tokens(), 64)[0])
 }
 
+/// The first eight bytes, which are all that is in the keys of `LMCache` in an engine.
 fn worker_hash() -> ChunkHash {
-    let hashes =
-        InProcessHasher::new(weir_model::block::vllm::DEFAULT_SEED).hash_blocks(&tokens(), 32);
     let mut hash = [0; 32];
-    hash[..8].copy_from_slice(&hashes[0].to_be_bytes());
+    hash[..8].copy_from_slice(&0xc72a_df29_3d87_887c_u64.to_be_bytes());
     ChunkHash(hash)
 }
 
-fn worker() -> LmcacheWorker {
-    LmcacheWorker {
-        model: "meta-llama/Llama-3.1-8B".to_owned(),
-        world_size: 2,
-        worker: 1,
-        dtype: LmcacheDtype::Bfloat16,
-    }
+fn workers() -> Layout {
+    Layout::LmcacheWorkers { model: MODEL.to_owned(), world_size: 2 }
 }
 
 fn server(salt: Option<&str>) -> Layout {
@@ -51,17 +46,14 @@ fn server(salt: Option<&str>) -> Layout {
     }
 }
 
-fn pair() -> Layout {
-    Layout::LmcachePair { worker: worker(), format: 1, shape: [2, 4, 64, 128] }
-}
-
 fn weir(checksums: bool) -> Layout {
     Layout::Weir { namespace: "ns-1".to_owned(), checksums }
 }
 
 const SERVER: &str = "Qwen/Qwen3-0.6B@01000100@0@\
                       f0bfd9eae00cd17757c0978da70646d5791644a7b2df711d58f3bb68e9bca215";
-const WORKER: &str = "meta-llama/Llama-3.1-8B@2@1@c72adf293d87887c@bfloat16";
+const MODEL: &str = "meta-llama/Llama-3.1-8B";
+const WORKER: &str = "meta-llama/Llama-3.1-8B@2@0@c72adf293d87887c@bfloat16";
 
 #[test]
 fn names_to_the_byte() {
@@ -73,16 +65,15 @@ fn names_to_the_byte() {
         (weir(true), hash, value, plain),
         (server(None), hash, value, SERVER),
         (server(Some("tenant")), hash, value, &salted),
-        (Layout::LmcacheSingle(worker()), worker_hash(), value, WORKER),
-        (pair(), worker_hash(), value, &format!("{WORKER}kv_bytes")),
-        (pair(), worker_hash(), Part::Metadata, &format!("{WORKER}metadata")),
+        (workers(), worker_hash(), value, &format!("{WORKER}kv_bytes")),
+        (workers(), worker_hash(), Part::Metadata, &format!("{WORKER}metadata")),
     ] {
         let mut name = Vec::new();
         layout.key(&hash, part, &mut name);
         assert_eq!(String::from_utf8_lossy(&name), wanted);
         assert_eq!(layout.parse(&name), Some((hash, part)), "{wanted}");
         // Others do not take it for theirs.
-        for other in [weir(true), server(None), server(Some("x")), pair()] {
+        for other in [weir(true), server(None), server(Some("x")), workers()] {
             if other != layout && other.name() != layout.name() {
                 assert_eq!(other.parse(&name), None, "{other:?} and {wanted}");
             }
@@ -131,18 +122,11 @@ fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
 
 #[test]
 fn keys_of_all_workers_are_told_from_those_of_other_engines() {
-    let layout = Layout::LmcacheWorkers { model: worker().model, world_size: 2 };
-    for part in [Part::Value, Part::Metadata] {
-        let mut name = Vec::new();
-        pair().key(&worker_hash(), part, &mut name);
-        assert_eq!(layout.parse(&name), Some((worker_hash(), part)));
-        let mut name = Vec::new();
-        layout.key(&worker_hash(), part, &mut name);
-        assert_eq!(layout.parse(&name), Some((worker_hash(), part)));
+    let layout = workers();
+    for (part, suffix) in [(Part::Value, "kv_bytes"), (Part::Metadata, "metadata")] {
+        let name = format!("{MODEL}@2@1@c72adf293d87887c@fp8_e5m2{suffix}");
+        assert_eq!(layout.parse(name.as_bytes()), Some((worker_hash(), part)));
     }
-    let model = worker().model;
-    let first = format!("{model}@2@0@1@floatmetadata");
-    assert!(layout.parse(first.as_bytes()).is_some());
     for other in [
         "4@0@1@floatkv_bytes",
         "2@0@1@float",
@@ -153,7 +137,7 @@ fn keys_of_all_workers_are_told_from_those_of_other_engines() {
         "2@0@1@float@tag%1kv_bytes",
         "2@0kv_bytes",
     ] {
-        let name = format!("{model}@{other}");
+        let name = format!("{MODEL}@{other}");
         assert_eq!(layout.parse(name.as_bytes()), None, "{name}");
     }
     assert_eq!(layout.parse(SERVER.as_bytes()), None);
@@ -162,31 +146,21 @@ fn keys_of_all_workers_are_told_from_those_of_other_engines() {
 /// Small hashes have no leading zeros in `LMCache`'s in-process keys, which are Python's `:x`.
 #[test]
 fn short_hashes_as_python_writes_them() {
-    let layout = Layout::LmcacheSingle(worker());
+    let layout = workers();
     for (number, digits) in [(0_u64, "0"), (15, "f"), (0x10, "10"), (u64::MAX, "ffffffffffffffff")]
     {
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&number.to_be_bytes());
         let mut name = Vec::new();
         layout.key(&ChunkHash(hash), Part::Value, &mut name);
-        let wanted = format!("meta-llama/Llama-3.1-8B@2@1@{digits}@bfloat16");
+        let wanted = format!("{MODEL}@2@0@{digits}@bfloat16kv_bytes");
         assert_eq!(String::from_utf8_lossy(&name), wanted);
         assert_eq!(layout.parse(&name), Some((ChunkHash(hash), Part::Value)));
     }
     for strange in ["", "0f", "00", "g", "F", "11111111111111111", "1@bfloat16@x%1"] {
-        let name = format!("meta-llama/Llama-3.1-8B@2@1@{strange}@bfloat16");
+        let name = format!("{MODEL}@2@0@{strange}@bfloat16kv_bytes");
         assert_eq!(layout.parse(name.as_bytes()), None, "{name}");
     }
-}
-
-#[test]
-fn metadata_to_the_byte() {
-    let mut metadata = Vec::new();
-    pair().metadata(BLOCK, &mut metadata);
-    // length, KV_2LTD, bfloat16, then the shape: 32-bit integers of this machine's order.
-    let wanted: Vec<u8> =
-        [131_072_i32, 1, 3, 2, 4, 64, 128].iter().flat_map(|n| n.to_ne_bytes()).collect();
-    assert_eq!(metadata, wanted);
 }
 
 #[test]
@@ -204,45 +178,41 @@ fn trailer_to_the_byte() {
     assert!(weir(false).trailer_fits(&key(3), &block, &[]));
 }
 
-on_every_store!(reads_and_counts_what_others_wrote, writes_what_others_read, patterns_are_literal);
+on_every_store!(
+    reads_and_counts_what_the_server_wrote,
+    counts_what_workers_wrote,
+    writes_what_the_server_reads,
+    patterns_are_literal,
+);
 
-fn reads_and_counts_what_others_wrote(kind: Kind) {
-    let Some(store) = running(kind, "reads_and_counts_what_others_wrote") else { return };
-    let address = store.address();
-    let client = StoreClient::new(&address, &TlsConfig::default()).unwrap();
-    let call = |arguments: &[&[u8]]| client.call(arguments, later()).unwrap();
-    let (server_block, worker_block) = (filled(server_hash()), filled(worker_hash()));
-    call(&[b"SET", SERVER.as_bytes(), &server_block]);
-    call(&[b"SET", WORKER.as_bytes(), &worker_block]);
-    call(&[b"SET", format!("{WORKER}kv_bytes").as_bytes(), &worker_block]);
-    let tier =
-        |layout: Layout| RespTier::new(RespOptions::new(address.clone(), layout, BLOCK)).unwrap();
-    let two = tier(pair());
+fn reads_and_counts_what_the_server_wrote(kind: Kind) {
+    let Some(store) = running(kind, "reads_and_counts_what_the_server_wrote") else { return };
+    let client = StoreClient::new(&store.address(), &TlsConfig::default()).unwrap();
+    let (hash, block) = (server_hash(), filled(server_hash()));
+    client.call(&[b"SET", SERVER.as_bytes(), &block], later()).unwrap();
+    let tier = RespTier::new(RespOptions::new(store.address(), server(None), BLOCK)).unwrap();
+    assert_eq!(get(&tier, &[hash, key(1)], later()), [Fetched::Hit, Fetched::Miss]);
+    let mut present = [false, true];
+    tier.contains(&[hash, key(1)], later(), &mut present).unwrap();
+    assert_eq!(present, [true, false]);
+    assert_eq!(tier.usage(later()).unwrap().chunks, 1);
+    tier.clear(later()).unwrap();
+    assert_eq!(all_keys(&client), 0);
+}
+
+fn counts_what_workers_wrote(kind: Kind) {
+    let Some(store) = running(kind, "counts_what_workers_wrote") else { return };
+    let client = StoreClient::new(&store.address(), &TlsConfig::default()).unwrap();
+    let set = |name: &str| client.call(&[b"SET", name.as_bytes(), b"x"], later()).unwrap();
+    let tier = RespTier::new(RespOptions::new(store.address(), workers(), BLOCK)).unwrap();
+    set(&format!("{WORKER}kv_bytes"));
     // The bytes are there, but nobody says so yet: `LMCache` writes the metadata last.
-    assert_eq!(get(&two, &[worker_hash()], later()), [Fetched::Miss]);
-    assert_eq!(two.usage(later()).unwrap().chunks, 0);
-    let numbers = [131_072_i32, 1, 3, 2, 4, 64, 128];
-    let metadata: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
-    call(&[b"SET", format!("{WORKER}metadata").as_bytes(), &metadata]);
-    for (layout, hash) in [
-        (server(None), server_hash()),
-        (Layout::LmcacheSingle(worker()), worker_hash()),
-        (pair(), worker_hash()),
-    ] {
-        let tier = tier(layout);
-        assert_eq!(get(&tier, &[hash, key(1)], later()), [Fetched::Hit, Fetched::Miss]);
-        let mut present = [false, true];
-        tier.contains(&[hash, key(1)], later(), &mut present).unwrap();
-        assert_eq!(present, [true, false]);
-        assert_eq!(tier.usage(later()).unwrap().chunks, 1, "{:?}", tier.options().layout);
-        tier.clear(later()).unwrap();
-        assert_eq!(get(&tier, &[hash], later()), [Fetched::Miss]);
-    }
-    assert_eq!(all_keys(&client), 0, "clear left nothing of either key");
-    // Metadata that speaks of another size.
-    call(&[b"SET", format!("{WORKER}kv_bytes").as_bytes(), &worker_block]);
-    call(&[b"SET", format!("{WORKER}metadata").as_bytes(), &[0; 28]]);
-    assert_eq!(get(&two, &[worker_hash()], later()), [Fetched::Corrupt]);
+    assert_eq!(tier.usage(later()).unwrap().chunks, 0);
+    set(&format!("{WORKER}metadata"));
+    set(SERVER);
+    assert_eq!(tier.usage(later()).unwrap().chunks, 1);
+    tier.clear(later()).unwrap();
+    assert_eq!(all_keys(&client), 1, "clear left nothing of either key, and the other's alone");
 }
 
 /// Keys of a small store: not every one keeps their number.
@@ -259,36 +229,26 @@ fn filled(hash: ChunkHash) -> Vec<u8> {
     block
 }
 
-fn writes_what_others_read(kind: Kind) {
-    let Some(store) = running(kind, "writes_what_others_read") else { return };
+fn writes_what_the_server_reads(kind: Kind) {
+    let Some(store) = running(kind, "writes_what_the_server_reads") else { return };
     let client = StoreClient::new(&store.address(), &TlsConfig::default()).unwrap();
-    let call = |arguments: &[&[u8]]| client.call(arguments, later()).unwrap();
-    let layouts = [server(None), Layout::LmcacheSingle(worker()), pair()];
-    for (layout, hash) in layouts.into_iter().zip([server_hash(), worker_hash(), worker_hash()]) {
-        let options = RespOptions::new(store.address(), layout, BLOCK);
-        let tier = RespTier::new(options).unwrap();
-        assert_eq!(put(&tier, &[hash], later()), [Stored::Stored]);
-    }
-    for (name, hash) in [
-        (SERVER.to_owned(), server_hash()),
-        (WORKER.to_owned(), worker_hash()),
-        (format!("{WORKER}kv_bytes"), worker_hash()),
-    ] {
-        let value = call(&[b"GET", name.as_bytes()]);
-        assert!(value == Value::Text(filled(hash)), "{name}");
-    }
-    let metadata = call(&[b"GET", format!("{WORKER}metadata").as_bytes()]);
-    let mut wanted = Vec::new();
-    pair().metadata(BLOCK, &mut wanted);
-    assert_eq!(metadata, Value::Text(wanted));
-    assert_eq!(all_keys(&client), 4);
+    let tier = RespTier::new(RespOptions::new(store.address(), server(None), BLOCK)).unwrap();
+    assert_eq!(put(&tier, &[server_hash()], later()), [Stored::Stored]);
+    let value = client.call(&[b"GET", SERVER.as_bytes()], later()).unwrap();
+    assert!(value == Value::Text(filled(server_hash())));
+    assert_eq!(all_keys(&client), 1);
 }
 
 /// A model whose name looks like a pattern does not touch another model's keys.
 fn patterns_are_literal(kind: Kind) {
     let Some(store) = running(kind, "patterns_are_literal") else { return };
     let tier = |model: &str| {
-        let layout = Layout::LmcacheSingle(LmcacheWorker { model: model.to_owned(), ..worker() });
+        let layout = Layout::LmcacheServer {
+            model: model.to_owned(),
+            kv_rank: 0,
+            object_group: 0,
+            salt: None,
+        };
         RespTier::new(RespOptions::new(store.address(), layout, 100)).unwrap()
     };
     let names = ["m*", "m?", "m[a-z]", "m\\x", "mx", "m", "m*@2", "m^"];

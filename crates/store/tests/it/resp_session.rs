@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use weir_http::TlsConfig;
 use weir_model::Bytes;
 use weir_store::resp::layout::Part;
-use weir_store::resp::{LmcacheDtype, LmcacheWorker, Secret, StoreClient};
+use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::StoreSettings;
 use weir_store::suite::{key, keys};
 use weir_store::{Address, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
@@ -108,13 +108,9 @@ fn a_look_makes_recent(kind: Kind) {
     }
     let Some(server) = running(kind, "a_look_makes_recent") else { return };
     let client = client(&server);
-    let worker = LmcacheWorker {
-        model: "m".to_owned(),
-        world_size: 1,
-        worker: 0,
-        dtype: LmcacheDtype::Half,
-    };
-    for (layout, is_recent) in [(layout("t", true), true), (Layout::LmcacheSingle(worker), false)] {
+    let foreign =
+        Layout::LmcacheServer { model: "m".to_owned(), kv_rank: 0, object_group: 0, salt: None };
+    for (layout, is_recent) in [(layout("t", true), true), (foreign, false)] {
         let options = RespOptions::new(server.address(), layout, BLOCK);
         let tier = RespTier::new(options).unwrap();
         assert_eq!(put(&tier, &[key(1)], later()), [Stored::Stored]);

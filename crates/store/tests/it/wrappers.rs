@@ -5,10 +5,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_model::TierKind;
-use weir_store::suite::{Subject, key, keys};
+use weir_store::suite::{FaultOptions, Faulty, Subject, key, keys};
 use weir_store::{
-    Checked, ChunkHash, Fault, FaultOptions, Faulty, Fetched, Get, MemoryOptions, MemoryTier, Put,
-    SharingOptions, SingleFlight, Stored, Tier, TierCounters, TierError, Usage, tier_suite,
+    Checked, ChunkHash, Fault, Fetched, Get, MemoryOptions, MemoryTier, Put, SharingOptions,
+    SingleFlight, Stored, Tier, TierCounters, TierError, Usage, tier_suite,
 };
 use weir_tier::EvictionPolicy;
 

@@ -135,11 +135,10 @@ fn config(
     config.core = args.pin.map(|core| core as usize);
     if let Some(endpoint) = &args.kv_events {
         let publisher = PublisherConfig {
-            enable_kv_cache_events: true,
             endpoint: endpoint.clone(),
             replay_endpoint: args.kv_replay.clone(),
+            buffer_steps: PublisherConfig::BUFFER_STEPS,
             topic: args.kv_topic.clone(),
-            ..PublisherConfig::default()
         };
         let layout = match args.kv_encoding {
             EventEncodingArg::Map => Layout::Map,

@@ -12,8 +12,6 @@ mod config;
 mod dialects;
 /// Sessions of the generators: equal everywhere, and shaped as configured.
 mod generators;
-/// Reuse profiles against a plain LRU cache of tokens.
-mod reuse;
 /// `seen_tokens` against a plain cache of blocks without limits.
 mod seen;
 /// Trace files: made by hand, and the published ones where they are present.

@@ -1,11 +1,10 @@
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use tempfile::TempDir;
 use weir_model::{Nanos, Tokens};
 use weir_workload::config::{OverContext, TraceFile, TraceFormat};
 use weir_workload::trace::{TraceRules, TraceSource, mooncake};
-use weir_workload::{Session, SessionSource, Source, SourceOptions, WorkloadError, open, profile};
+use weir_workload::{Session, SessionSource, Source, SourceOptions, WorkloadError, open};
 
 use crate::{options, take, workload};
 
@@ -363,37 +362,6 @@ fn the_mooncake_conversation_trace_has_its_known_reuse() {
     let mut source = open_published("mooncake", &path, "truncate", 40_960);
     assert_eq!(take(&mut source, usize::MAX).len(), 12_031);
     assert_eq!((source.skipped(), source.truncated()), (0, 574));
-}
-
-#[test]
-fn the_mooncake_conversation_trace_is_profiled_quickly() {
-    let Some(path) = published("mooncake/conversation_trace.jsonl") else {
-        return;
-    };
-    let begin = Instant::now();
-    let mut source = open_published("mooncake", &path, "reject", 200_000);
-    let found = profile(&mut source, usize::MAX, 1);
-    let elapsed = begin.elapsed();
-    assert_eq!(found.requests, 12_031);
-    let share = found.seen_tokens as f64 / found.prompt_tokens as f64;
-    assert!((share - 0.373_624).abs() < 1e-6, "{share}");
-    let answers = found.mean_output_tokens * 12_031.0;
-    let asked = found.unique_tokens as f64 - answers;
-    assert!((asked - (found.prompt_tokens - found.seen_tokens) as f64).abs() < 0.5);
-    assert!(found.asked_again_tokens < found.seen_tokens);
-    assert!(found.reuse_distance_p50_tokens < found.reuse_distance_p90_tokens);
-    assert!(found.reuse_distance_max_tokens <= found.unique_tokens);
-    assert!(elapsed.as_secs() < 20, "{elapsed:?}");
-    eprintln!(
-        "profiled in {elapsed:?}: {found:.0?}",
-        found = (
-            found.prompt_tokens,
-            found.asked_again_tokens,
-            found.reuse_distance_p50_tokens,
-            found.reuse_distance_p90_tokens,
-            found.hit_share_within(1_000_000),
-        )
-    );
 }
 
 #[test]

@@ -6,11 +6,14 @@
 //! exception that nothing needs any more is a finding itself.
 
 mod exceptions;
+mod items;
 mod lengths;
 mod manifests;
 mod names;
+mod reached;
 mod readmes;
 mod strays;
+mod type_names;
 mod views;
 mod words;
 
@@ -57,6 +60,9 @@ pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
     readmes::check_crates(files, &mut findings);
     manifests::check(files, &mut findings);
     strays::check(files, &mut findings);
+    let sources = reached::sources(files);
+    reached::check(&sources, &mut used, &mut findings);
+    type_names::check(&sources, &mut used, &mut findings);
     used.check(&mut findings);
     findings.sort();
     findings

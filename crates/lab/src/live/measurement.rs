@@ -121,12 +121,11 @@ impl Measurement<'_> {
             let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);
             foreign::tokens(count, &at_edges, scraped, &self.plan.client)
         });
-        let looks = counters.store.as_ref();
         let checks = Checks {
             served: beyond::hits(&asked, &signals, self.allowance(&in_window)),
             counted,
             warm_keys: self.warm_keys,
-            lost: looks.and_then(|(before, after)| lost::between(before, after)),
+            lost: counters.store.as_ref().and_then(|(before, after)| lost::between(before, after)),
             stalls,
         };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use weir_store::{Block, DiskOptions, DiskTier, Fetched, Get, Put, Slab, Stored, Tier};
+use weir_store::{Block, DiskOptions, DiskTier, Get, Loaded, Put, Slab, Stored, Tier};
 
 use crate::Setting;
 use crate::allocations;
@@ -142,7 +142,7 @@ impl Weir {
     }
 
     /// Loads the blocks of some places; returns the tier's allocations.
-    fn get(&mut self, places: &[usize], outcomes: &mut [Fetched]) -> Result<u64> {
+    fn get(&mut self, places: &[usize], outcomes: &mut [Loaded]) -> Result<u64> {
         let get =
             |(place, into): (&usize, _)| Get { key: name(self.round << 32 | *place as u64), into };
         let into = self.sinks.iter_mut().map(|block| &mut **block);
@@ -151,7 +151,7 @@ impl Weir {
         let before = allocations::so_far();
         self.tier.get(&mut gets, Instant::now() + PATIENCE, outcomes);
         let allocated = allocations::so_far() - before;
-        let failed = outcomes.iter().find(|outcome| **outcome != Fetched::Hit);
+        let failed = outcomes.iter().find(|outcome| **outcome != Loaded::Hit);
         ensure!(failed.is_none(), "not loaded: {failed:?} {:?}", self.tier.trouble());
         Ok(allocated)
     }
@@ -176,7 +176,7 @@ impl Contestant for Weir {
         let Shape { block_bytes, call, calls, .. } = self.shape;
         let bytes = (self.shape.blocks() * block_bytes) as u64;
         let mut stored = vec![Stored::Full; call];
-        let mut fetched = vec![Fetched::Miss; call];
+        let mut fetched = vec![Loaded::Miss; call];
         let order = shuffled(self.shape.blocks());
         let start = Reading::take(None, None);
         for number in 0..calls {
@@ -199,7 +199,7 @@ impl Contestant for Weir {
         let half = self.shape.call / 2;
         let mut counts = [[0; 2]; 2];
         let mut stored = vec![Stored::Full; self.shape.call];
-        let mut fetched = vec![Fetched::Miss; self.shape.call];
+        let mut fetched = vec![Loaded::Miss; self.shape.call];
         for (place, blocks) in [half, self.shape.call].into_iter().enumerate() {
             self.round += 1;
             counts[0][place] = self.put(0..blocks, &mut stored)?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_store::{Block, Fetched, Get, MemoryOptions, MemoryTier, Put, Slab, Stored, Tier};
+use weir_store::{Block, Get, Loaded, MemoryOptions, MemoryTier, Put, Slab, Stored, Tier};
 use weir_tier::EvictionPolicy;
 
 use crate::Setting;
@@ -82,7 +82,7 @@ impl Weir<'_> {
         Ok(allocated)
     }
 
-    fn get(&self, sinks: &mut [Block], batch: usize, outcomes: &mut [Fetched]) -> Result<u64> {
+    fn get(&self, sinks: &mut [Block], batch: usize, outcomes: &mut [Loaded]) -> Result<u64> {
         let mut allocated = 0;
         for (part, blocks) in sinks.chunks_mut(batch).enumerate() {
             let from = self.round << 32 | (part * batch) as u64;
@@ -93,7 +93,7 @@ impl Weir<'_> {
             let before = allocations::so_far();
             self.tier.get(&mut gets, Instant::now() + PATIENCE, outcomes);
             allocated += allocations::so_far() - before;
-            let failed = outcomes.iter().find(|outcome| **outcome != Fetched::Hit);
+            let failed = outcomes.iter().find(|outcome| **outcome != Loaded::Hit);
             ensure!(failed.is_none(), "a block was not loaded: {failed:?}");
         }
         Ok(allocated)
@@ -118,7 +118,7 @@ impl Contestant for Weir<'_> {
         let Buffers { sources, sinks } = &mut *self.buffers.borrow_mut();
         self.round += 1;
         let mut stored = vec![Stored::Full; self.batch];
-        let mut fetched = vec![Fetched::Miss; self.batch];
+        let mut fetched = vec![Loaded::Miss; self.batch];
         let bytes = sources.iter().map(|block| block.len() as u64).sum();
         spoil(sinks);
         let start = Reading::take(None, None);
@@ -134,7 +134,7 @@ impl Contestant for Weir<'_> {
         let Buffers { sources, sinks } = &mut *self.buffers.borrow_mut();
         let (half, mut counts) = (self.batch / 2, [[0; 2]; 2]);
         let mut stored = vec![Stored::Full; self.batch];
-        let mut fetched = vec![Fetched::Miss; self.batch];
+        let mut fetched = vec![Loaded::Miss; self.batch];
         for (place, blocks) in [half, self.batch].into_iter().enumerate() {
             self.round += 1;
             counts[0][place] = self.put(&sources[..blocks], blocks, &mut stored)?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use weir_model::Product;
-use weir_store::resp::Endpoint;
-use weir_store::resp::layout::Part;
+use weir_store::resp::StoreEndpoint;
+use weir_store::resp::layout::KeyPart;
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::{
-    Block, ChunkHash, Fetched, Get, Layout, Put, RespOptions, RespTier, Slab, Stored, Tier,
+    Block, ChunkHash, Get, KeyLayout, Loaded, Put, RespOptions, RespTier, Slab, Stored, Tier,
 };
 
 use crate::Setting;
@@ -51,7 +51,7 @@ pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> R
     let server = StoreServer::start(product, StoreSettings::default());
     Cores::pin(setting.cores.client)?;
     let server = server.context("the store")?;
-    let Endpoint::Tcp { port, .. } = *server.endpoint() else {
+    let StoreEndpoint::Tcp { port, .. } = *server.endpoint() else {
         return Err(anyhow!("the store does not listen on TCP"));
     };
     let batch = (BATCH_BYTES / block_bytes).clamp(1, BATCH_BLOCKS_MAX);
@@ -148,12 +148,12 @@ struct Weir<'c> {
     tier: RespTier,
     buffers: Shared<'c>,
     put_outcomes: Vec<Stored>,
-    get_outcomes: Vec<Fetched>,
+    get_outcomes: Vec<Loaded>,
 }
 
-fn layout() -> Layout {
+fn layout() -> KeyLayout {
     let model = LMCACHE_MODEL.to_owned();
-    Layout::LmcacheServer { model, kv_rank: 0x0100_0100, object_group: 0, salt: None }
+    KeyLayout::LmcacheServer { model, kv_rank: 0x0100_0100, object_group: 0, salt: None }
 }
 
 impl<'c> Weir<'c> {
@@ -162,7 +162,7 @@ impl<'c> Weir<'c> {
         options.connections = 1;
         let tier = RespTier::new(options)?;
         let put_outcomes = vec![Stored::Full; shape.batch];
-        let get_outcomes = vec![Fetched::Miss; shape.batch];
+        let get_outcomes = vec![Loaded::Miss; shape.batch];
         Ok(Self { shape, tier, buffers, put_outcomes, get_outcomes })
     }
 
@@ -191,7 +191,7 @@ impl<'c> Weir<'c> {
         let before = allocations::so_far();
         self.tier.get(&mut gets, Instant::now() + PATIENCE, outcomes);
         let allocated = allocations::so_far() - before;
-        let failed = outcomes.iter().find(|outcome| **outcome != Fetched::Hit);
+        let failed = outcomes.iter().find(|outcome| **outcome != Loaded::Hit);
         ensure!(failed.is_none(), "a block was not loaded: {failed:?}");
         Ok(allocated)
     }
@@ -214,7 +214,7 @@ impl Contestant for Weir<'_> {
         let buffers = &mut *self.buffers.borrow_mut();
         let layout = layout();
         self.shape.prepare(&buffers.sources, |number, out| {
-            layout.key(&name(number), Part::Value, out);
+            layout.key(&name(number), KeyPart::Value, out);
         })?;
         let shape = self.shape;
         let put = shape.measure(|batch| self.put(batch, &buffers.sources).map(drop))?;
@@ -262,7 +262,7 @@ impl Contestant for Loop<'_> {
     fn round(&mut self) -> Result<Round> {
         let Buffers { sources, sinks } = &mut *self.buffers.borrow_mut();
         let layout = layout();
-        let key = |number, out: &mut Vec<u8>| layout.key(&name(number), Part::Value, out);
+        let key = |number, out: &mut Vec<u8>| layout.key(&name(number), KeyPart::Value, out);
         self.shape.prepare(sources, key)?;
         // Made before: the loop does nothing but input and output.
         let keys: Vec<_> =

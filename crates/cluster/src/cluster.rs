@@ -7,7 +7,7 @@ use weir_engine::timing::{Timing, TimingError};
 use weir_engine::{Slot, TransferId, TransferOutcome};
 use weir_model::{Bytes, Nanos, Prompt, Request};
 use weir_router::{PolicyConfig, Router, RouterStats};
-use weir_tier::remote::RemoteStore;
+use weir_tier::remote::ModelledStore;
 
 use crate::config::ClusterConfig;
 use crate::event_queue::EventQueue;
@@ -20,7 +20,7 @@ pub struct Cluster {
     config: ClusterConfig,
     queue: EventQueue<Event>,
     replicas: Vec<Replica>,
-    store: Option<RemoteStore>,
+    store: Option<ModelledStore>,
     router: Router,
     loads: Vec<weir_router::ReplicaLoad>,
 }
@@ -38,7 +38,7 @@ impl Cluster {
             let store = offload.store.clone()?;
             let chunk = offload.chunk_tokens;
             let bytes = Bytes(offload.chunk_bytes.kept);
-            Some(RemoteStore::new(store, chunk, bytes, replicas))
+            Some(ModelledStore::new(store, chunk, bytes, replicas))
         });
         Ok(Self {
             queue: EventQueue::new(),
@@ -202,7 +202,7 @@ impl Cluster {
         self.replicas.iter()
     }
 
-    pub const fn store(&self) -> Option<&RemoteStore> {
+    pub const fn store(&self) -> Option<&ModelledStore> {
         self.store.as_ref()
     }
 

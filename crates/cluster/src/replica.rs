@@ -8,7 +8,7 @@ use weir_engine::{
 };
 use weir_model::{KvEvent, Nanos, Request, StepRow, TierKind, Tokens};
 use weir_tier::link::{Direction, Link};
-use weir_tier::remote::RemoteStore;
+use weir_tier::remote::ModelledStore;
 
 use crate::config::ClusterConfig;
 use crate::event_queue::EventQueue;
@@ -33,7 +33,7 @@ pub(crate) enum Event {
 /// What all replicas share.
 pub(crate) struct SharedParts<'a> {
     pub(crate) queue: &'a mut EventQueue<Event>,
-    pub(crate) store: Option<&'a mut RemoteStore>,
+    pub(crate) store: Option<&'a mut ModelledStore>,
 }
 
 /// A request in the front end.
@@ -266,7 +266,7 @@ impl Replica {
         now: Nanos,
         id: TransferId,
         outcome: TransferOutcome,
-        store: Option<&mut RemoteStore>,
+        store: Option<&mut ModelledStore>,
         observer: &mut impl Observer,
     ) {
         let (transfer, requested_at) =
@@ -384,7 +384,7 @@ impl Replica {
         &mut self,
         now: Nanos,
         transfer: &Transfer,
-        store: Option<&mut RemoteStore>,
+        store: Option<&mut ModelledStore>,
     ) -> Nanos {
         let direction = match transfer.kind {
             TransferKind::Store => Direction::Write,

@@ -19,7 +19,7 @@ pub struct Emptied {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Emptiness {
-    Counted(Count),
+    Counted(EmptiedCount),
     /// It answered that it emptied itself, and nothing could be counted.
     Answered,
     /// It has no request to be emptied, or does not tell what is left.
@@ -29,7 +29,7 @@ pub enum Emptiness {
 /// What was counted after a cache was emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Count {
+pub enum EmptiedCount {
     /// Objects of LMCache's first level.
     Objects(u64),
     Files(u64),
@@ -47,10 +47,10 @@ impl Emptiness {
     /// Whether it is empty; nothing where nothing was counted.
     pub const fn is_empty(self) -> Option<bool> {
         match self {
-            Self::Counted(Count::Objects(left) | Count::Files(left) | Count::Keys(left)) => {
-                Some(left == 0)
-            }
-            Self::Counted(Count::Served { served, .. }) => Some(served == 0),
+            Self::Counted(
+                EmptiedCount::Objects(left) | EmptiedCount::Files(left) | EmptiedCount::Keys(left),
+            ) => Some(left == 0),
+            Self::Counted(EmptiedCount::Served { served, .. }) => Some(served == 0),
             Self::Answered | Self::Unknown => None,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use weir_http::{Fetch, Fetched, TlsClient, TlsConfig, Url, fetch_unless, request};
 use weir_observe::facts::CACHE_CONFIG;
-use weir_observe::{Clock, Labels, Scraper, Selection};
+use weir_observe::{Labels, Scraper, Selection, UtcClock};
 use weir_spec::EndpointLimits;
 use weir_spec::plan::{EndpointTarget, HeaderValue};
 
@@ -110,12 +110,12 @@ pub enum Flush {
 }
 
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub struct EngineEndpoint {
     url: Url,
     access: Access,
 }
 
-impl Endpoint {
+impl EngineEndpoint {
     /// An endpoint by its base URL; a path that ends in `/v1`, as clients' settings have it, is
     /// the same place.
     pub fn new(text: &str, access: Access) -> Result<Self, DeployError> {
@@ -227,7 +227,7 @@ impl Endpoint {
     pub fn cache_limits(&self) -> EndpointLimits {
         let selection = Selection::of(&[CACHE_CONFIG]);
         let scraper = self.access.scraper(&self.url, "/metrics", selection);
-        let Ok(snapshot) = scraper.scrape(&Clock::anchored(), SCRAPE_TIMEOUT) else {
+        let Ok(snapshot) = scraper.scrape(&UtcClock::anchored(), SCRAPE_TIMEOUT) else {
             return EndpointLimits::default();
         };
         let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();

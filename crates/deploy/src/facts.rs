@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weir_http::Url;
 use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
-use weir_observe::Clock;
+use weir_observe::UtcClock;
 use weir_observe::facts::{add_connector, add_engine_facts, add_second_level};
 use weir_observe::signals::LMCACHE_SERVER_FAMILIES;
 use weir_spec::likeness::arguments;
 
-use crate::local::{Command, Local};
+use crate::local::{Local, StartedCommand};
 use crate::site::Site;
 
 /// Longest wait for one answer.
@@ -64,7 +64,7 @@ impl Site {
     }
 
     fn add_metrics(&self, facts: &mut RunningFacts) {
-        let clock = Clock::anchored();
+        let clock = UtcClock::anchored();
         for url in self.metrics() {
             let Ok(snapshot) = self.scraper(url).scrape(&clock, PATIENCE) else { continue };
             let place = self.place(&base(url));
@@ -98,7 +98,7 @@ impl Site {
 }
 
 /// What a replica was asked for and does not say itself.
-fn add_asked(command: &Command, facts: &mut RunningFacts) {
+fn add_asked(command: &StartedCommand, facts: &mut RunningFacts) {
     let given = arguments::by_flag(&command.line);
     for (flag, kind) in ASKED {
         if let Some(value) = given.get(flag) {

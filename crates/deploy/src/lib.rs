@@ -21,11 +21,13 @@ pub mod site;
 mod store_probe;
 mod tiers;
 
-pub use emptied::{Count, Emptied, Emptiness};
+pub use emptied::{Emptied, EmptiedCount, Emptiness};
 pub use emulated::Emulated;
-pub use endpoint::{Access, CACHE_SALT, Endpoint, FirstRequestError, Flush, Served, UNANSWERED};
+pub use endpoint::{
+    Access, CACHE_SALT, EngineEndpoint, FirstRequestError, Flush, Served, UNANSWERED,
+};
 pub use error::DeployError;
-pub use local::{Local, Place, Started};
+pub use local::{CellPlace, Local, Started};
 pub use presence::{Presence, other_runs};
 pub use readers::TierReaders;
 pub use remote::{RemoteStore, check_address};

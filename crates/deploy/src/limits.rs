@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_spec::EndpointLimits;
 use weir_spec::plan::EndpointTarget;
 
-use crate::endpoint::{Access, Endpoint};
+use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
 
 /// Longest wait for one answer: nothing is generated for it.
@@ -24,7 +24,7 @@ pub fn of_target(
     let mut notes = Vec::new();
     for url in target.all_urls() {
         // A URL that is not taken is refused by the plan, which knows its key.
-        let Ok(endpoint) = Endpoint::new(url, access.clone()) else { continue };
+        let Ok(endpoint) = EngineEndpoint::new(url, access.clone()) else { continue };
         let served = match endpoint.choose(model, &|| false) {
             Ok(served) => served,
             Err(error) => {

@@ -81,7 +81,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::process::table::Seen;
+    use crate::process::table::ProcessEntry;
 
     #[test]
     fn runs_of_living_processes_see_each_other_and_the_dead_are_cleared() {
@@ -90,7 +90,7 @@ mod tests {
         assert!(others_in(folder.path()).is_empty());
         let mut other =
             Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("sleep is there");
-        let started = Seen::of(other.id()).unwrap().started;
+        let started = ProcessEntry::of(other.id()).unwrap().started;
         let name = |pid: u32| format!("{PREFIX}b-{pid}-{started}");
         fs::write(folder.path().join(name(other.id())), "").unwrap();
         assert_eq!(others_in(folder.path()), BTreeSet::from([other.id()]));

@@ -11,8 +11,8 @@ use weir_spec::plan::{Arm, StoreAccess};
 use weir_store::resp::{AddressError, MARK_KEY, Secret, ServerReport};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::{
-    Address, Checked, Endpoint, Layout, RespError, RespOptions, RespTier, SharingOptions,
-    SingleFlight, StoreClient, StoreReport, Tier,
+    Address, Checked, KeyLayout, RespError, RespOptions, RespTier, SharingOptions, SingleFlight,
+    StoreClient, StoreEndpoint, StoreReport, Tier,
 };
 use weir_tier::{EvictionPolicy, StoreConfig};
 
@@ -23,8 +23,8 @@ use crate::process::Owner;
 use crate::store_probe::StoreProbe;
 
 /// Keys of the emulated engine's blocks, for a run.
-pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> Layout {
-    Layout::LmcacheServer {
+pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> KeyLayout {
+    KeyLayout::LmcacheServer {
         model: format!("{NAMESPACE}/{model}"),
         kv_rank: KV_RANK,
         object_group: 0,
@@ -34,9 +34,9 @@ pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> Layout {
 
 /// Keys that LMCache's server writes for an engine with so many ranks that store, for requests with
 /// this salt. What bears the run's salt is the run's, whatever the ranks.
-pub(crate) fn server_layout(model: &str, ranks: u32, salt: Option<String>) -> Layout {
+pub(crate) fn server_layout(model: &str, ranks: u32, salt: Option<String>) -> KeyLayout {
     let world = u8::try_from(ranks).ok().filter(|_| salt.is_none());
-    Layout::LmcacheServerRanks { model: model.to_owned(), world, salt }
+    KeyLayout::LmcacheServerRanks { model: model.to_owned(), world, salt }
 }
 
 /// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
@@ -72,9 +72,9 @@ pub(crate) struct StorePlace {
 
 /// How blocks are moved to a store.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moved<'a> {
+pub(crate) struct StoreTraffic<'a> {
     /// How its keys are named.
-    pub(crate) layout: &'a Layout,
+    pub(crate) layout: &'a KeyLayout,
     pub(crate) block_bytes: usize,
     /// Blocks that the arm's capacity comes to.
     pub(crate) blocks: u64,
@@ -151,7 +151,7 @@ impl RemoteStore {
     pub(crate) fn open(
         arm: &Arm,
         store: &StoreConfig,
-        moved: Moved<'_>,
+        moved: StoreTraffic<'_>,
         keys: Keys<'_>,
     ) -> Result<Self, DeployError> {
         let failed = |error: &dyn std::fmt::Display| DeployError::Store {
@@ -208,13 +208,13 @@ impl RemoteStore {
     pub(crate) fn beside_lmcache(
         arm: &Arm,
         store: &StoreConfig,
-        layout: &Layout,
+        layout: &KeyLayout,
         chunk_bytes: u64,
         below: Option<&Path>,
         keys: Keys<'_>,
     ) -> Result<Self, DeployError> {
         let chunk_bytes = chunk_bytes.max(1);
-        let moved = Moved {
+        let moved = StoreTraffic {
             layout,
             block_bytes: usize::try_from(chunk_bytes).unwrap_or(usize::MAX),
             blocks: store.capacity.0 / chunk_bytes,
@@ -239,7 +239,7 @@ impl RemoteStore {
     /// Where it listens, as LMCache's adapter wants it: database 0 of one server without TLS.
     pub(crate) fn place(&self) -> Option<StorePlace> {
         match self.address.endpoints.as_slice() {
-            [Endpoint::Tcp { host, port }]
+            [StoreEndpoint::Tcp { host, port }]
                 if !self.address.tls && !self.address.cluster && self.address.database == 0 =>
             {
                 Some(StorePlace {
@@ -470,7 +470,7 @@ const fn keys_may_be_others(keys: Keys<'_>) -> bool {
 }
 
 /// The recipe, with room for the arm's blocks.
-fn settings(store: &StoreConfig, moved: Moved<'_>) -> StoreSettings {
+fn settings(store: &StoreConfig, moved: StoreTraffic<'_>) -> StoreSettings {
     let blocks = moved.blocks as f64 * moved.block_bytes as f64;
     StoreSettings {
         capacity: Some(Bytes((blocks * OVERHEAD) as u64 + BASE)),

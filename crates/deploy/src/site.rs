@@ -10,16 +10,16 @@ use weir_spec::plan::{
 };
 
 use crate::emulated::Emulated;
-use crate::endpoint::{Access, Endpoint};
+use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
-use crate::local::{Local, Place};
+use crate::local::{CellPlace, Local};
 use crate::remote::RemoteStore;
 use crate::tiers::Tiers;
 
 /// Where an arm's engines are asked and observed.
 #[derive(Debug)]
 pub struct Site {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EngineEndpoint>,
     metrics: Vec<Url>,
     model: String,
     stands: Stands,
@@ -39,7 +39,7 @@ impl Site {
         plan: &Plan,
         deployment: &Deployment,
         arm: &Arm,
-        place: Place<'_>,
+        place: CellPlace<'_>,
     ) -> Result<Self, DeployError> {
         match &plan.target {
             Target::Endpoint(target) => {
@@ -59,7 +59,7 @@ impl Site {
         target: &LocalTarget,
         deployment: &Deployment,
         arm: &Arm,
-        place: Place<'_>,
+        place: CellPlace<'_>,
     ) -> Result<Self, DeployError> {
         let stopped = place.stopped;
         let local = Local::start(target, deployment, arm, place)?;
@@ -88,7 +88,7 @@ impl Site {
         let name = target.model.as_deref().unwrap_or(&deployment.model.name);
         let mut endpoints = Vec::new();
         for url in target.urls(&arm.name) {
-            let endpoint = Endpoint::new(url, access.clone())?;
+            let endpoint = EngineEndpoint::new(url, access.clone())?;
             endpoint.choose(Some(name), stopped)?;
             endpoints.push(endpoint);
         }
@@ -114,7 +114,7 @@ impl Site {
         run: &str,
     ) -> Result<Self, DeployError> {
         let emulated = Emulated::start(target, deployment, arm, server_core(client), run)?;
-        let endpoint = Endpoint::new(&emulated.url(), Access::default())?;
+        let endpoint = EngineEndpoint::new(&emulated.url(), Access::default())?;
         endpoint.choose(Some(&deployment.model.name), &|| false)?;
         Ok(Self {
             metrics: vec![below(endpoint.url(), "/metrics")],
@@ -124,7 +124,7 @@ impl Site {
         })
     }
 
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub fn endpoints(&self) -> &[EngineEndpoint] {
         &self.endpoints
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use weir_observe::{Clock, Sample, Source, StoreFigure, StoreSample};
+use weir_observe::{SampleSource, SourceSample, StoreFigure, StoreSample, UtcClock};
 use weir_store::StoreClient;
 use weir_store::resp::{RocksDbFigures, ServerReport};
 
@@ -20,17 +20,17 @@ impl StoreProbe {
     }
 }
 
-impl Source for StoreProbe {
+impl SampleSource for StoreProbe {
     fn name(&self) -> &str {
         &self.source
     }
 
-    fn sample(&mut self, clock: &Clock, budget: Duration) -> Result<Sample, String> {
+    fn sample(&mut self, clock: &UtcClock, budget: Duration) -> Result<SourceSample, String> {
         let servers = self.client.counters(Instant::now() + budget);
         let servers = servers.map_err(|error| error.to_string())?;
         let at = clock.now();
         let figures = servers.iter().flat_map(figures).collect();
-        Ok(Sample::Store(StoreSample { at, source: self.source.clone(), figures }))
+        Ok(SourceSample::Store(StoreSample { at, source: self.source.clone(), figures }))
     }
 }
 

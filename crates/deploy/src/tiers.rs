@@ -17,7 +17,7 @@ use weir_tier::TierConfig;
 
 use crate::error::DeployError;
 use crate::process::Owner;
-use crate::remote::{Keys, Moved, RemoteStore, emulated_layout};
+use crate::remote::{Keys, RemoteStore, StoreTraffic, emulated_layout};
 
 /// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
 const PAGE: u64 = 4096;
@@ -82,7 +82,7 @@ impl Tiers {
         }
         if let Some(store) = &offload.store {
             let owner = Owner::this_process(run)?;
-            let moved = Moved {
+            let moved = StoreTraffic {
                 layout: &emulated_layout(&deployment.model.name, &owner),
                 block_bytes: sizes.block_bytes as usize,
                 blocks: sizes.blocks(store.capacity),

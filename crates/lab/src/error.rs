@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weir_deploy::DeployError;
-use weir_record::{Fault, RecordError};
+use weir_record::{ErrorCause, RecordError};
 use weir_report::ReportError;
 use weir_report::results::ResultsError;
 use weir_sim::SimError;
@@ -41,20 +41,20 @@ pub enum LabError {
 }
 
 impl LabError {
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> ErrorCause {
         match self {
-            Self::Spec(_) | Self::Workload(_) | Self::Replicas { .. } => Fault::User,
+            Self::Spec(_) | Self::Workload(_) | Self::Replicas { .. } => ErrorCause::User,
             Self::Store { source, .. } => user_or_machine(source.is_mistake()),
             Self::Deploy(error) => user_or_machine(error.is_mistake()),
             Self::Live(error) => user_or_machine(error.is_mistake()),
             Self::Record(error) => error.fault(),
-            Self::Report(_) => Fault::Defect,
-            Self::Simulation(_) | Self::Results(_) => Fault::Environment,
+            Self::Report(_) => ErrorCause::Defect,
+            Self::Simulation(_) | Self::Results(_) => ErrorCause::Environment,
             Self::Cell { source, .. } => source.fault(),
         }
     }
 }
 
-const fn user_or_machine(is_mistake: bool) -> Fault {
-    if is_mistake { Fault::User } else { Fault::Environment }
+const fn user_or_machine(is_mistake: bool) -> ErrorCause {
+    if is_mistake { ErrorCause::User } else { ErrorCause::Environment }
 }

@@ -38,7 +38,7 @@ pub(crate) struct ReadBuffers<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ExchangeEnd {
     pub(crate) row: RequestRow,
     /// How a complete answer was counted.
     pub(crate) note: Option<AnswerNote>,
@@ -46,7 +46,7 @@ pub(crate) struct Ended {
     pub(crate) text: Option<String>,
 }
 
-impl From<RequestRow> for Ended {
+impl From<RequestRow> for ExchangeEnd {
     fn from(row: RequestRow) -> Self {
         Self { row, note: None, text: None }
     }

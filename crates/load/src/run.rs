@@ -15,7 +15,7 @@ use crate::connection::Stamps;
 use crate::descriptors;
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
-use crate::exchange::Ended;
+use crate::exchange::ExchangeEnd;
 use crate::feed::Feed;
 use crate::live::Live;
 use crate::worker::{CloseReason, GaveUp, Worker, WorkerReport};
@@ -128,7 +128,7 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 /// aborts the run and drops the other rows.
 fn take_rows(
     config: &LoadConfig,
-    batches: &Receiver<Vec<Ended>>,
+    batches: &Receiver<Vec<ExchangeEnd>>,
     sink: &mut dyn Sink,
     live: &Live,
 ) -> Result<(Nanos, AnswerFacts), LoadError> {
@@ -151,8 +151,8 @@ fn take_rows(
 
 /// The row of a request; its tokens are counted by the tokenizer if nothing else counted them. This
 /// is not done in the timed loop, because it takes as long as several events.
-fn counted(config: &LoadConfig, ended: Ended, answers: &mut AnswerFacts) -> RequestRow {
-    let Ended { mut row, note, text } = ended;
+fn counted(config: &LoadConfig, ended: ExchangeEnd, answers: &mut AnswerFacts) -> RequestRow {
+    let ExchangeEnd { mut row, note, text } = ended;
     let Some(mut note) = note else { return row };
     if let (PromptForm::Text(maker), Some(text)) = (&config.prompts, text)
         && let Ok(tokens @ 1..) = maker.output_tokens(&text)

@@ -22,7 +22,7 @@ use crate::clock::{Clock, thread_cpu_time};
 use crate::config::{Answers, LoadConfig, LoadShape, PromptForm};
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
-use crate::exchange::{Ended, Exchange};
+use crate::exchange::{Exchange, ExchangeEnd};
 use crate::failure::Failure;
 use crate::feed::{Queue, WorkerSource};
 use crate::live::Live;
@@ -89,9 +89,9 @@ pub(crate) struct Worker<'a> {
     index: usize,
     workers: u64,
     live: &'a Live,
-    rows: SyncSender<Vec<Ended>>,
+    rows: SyncSender<Vec<ExchangeEnd>>,
     /// Rows not handed over yet, and since when.
-    kept_rows: Vec<Ended>,
+    kept_rows: Vec<ExchangeEnd>,
     kept_since: Nanos,
     clock: Clock,
     /// The last time that was read from the clock.
@@ -164,7 +164,7 @@ impl<'a> Worker<'a> {
         index: usize,
         clock: Clock,
         queue: Arc<Queue>,
-        rows: SyncSender<Vec<Ended>>,
+        rows: SyncSender<Vec<ExchangeEnd>>,
         live: &'a Live,
     ) -> Result<Self, LoadError> {
         let refuse = |what: &str, cause: String| {
@@ -456,7 +456,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A request has ended, with its row. `at`: when the server was done with it.
-    fn end(&mut self, exchange: Box<Exchange>, ended: Ended, mut at: Nanos) {
+    fn end(&mut self, exchange: Box<Exchange>, ended: ExchangeEnd, mut at: Nanos) {
         self.live.request_ended();
         self.in_flight -= 1;
         if self.is_measured(&exchange) {

@@ -131,7 +131,7 @@ pub struct PrefixTree<P> {
 
 /// How far a sequence follows the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct TreeStep {
     /// The child that the sequence enters.
     pub node: NodeId,
     /// Units of its label that the sequence has in common with it; at least 1.
@@ -264,7 +264,13 @@ impl<P> PrefixTree<P> {
 
     /// The child of `node` that the sequence enters at `at`, and how far it follows it, looking
     /// at no more than `limit` units.
-    pub fn enter(&self, node: NodeId, pieces: &[Piece], at: Position, limit: u32) -> Option<Step> {
+    pub fn enter(
+        &self,
+        node: NodeId,
+        pieces: &[Piece],
+        at: Position,
+        limit: u32,
+    ) -> Option<TreeStep> {
         if limit == 0 || self.nodes[node.index()].children == 0 {
             return None;
         }
@@ -272,7 +278,7 @@ impl<P> PrefixTree<P> {
         let child = *self.children.get(&(node.0, fingerprint))?;
         let units = self.common_units(child, pieces, at).min(limit);
         debug_assert!(units > 0, "two units with one fingerprint");
-        (units > 0).then_some(Step { node: child, units })
+        (units > 0).then_some(TreeStep { node: child, units })
     }
 
     /// Whole units of the node's label that the sequence repeats from `at` on.
@@ -504,7 +510,7 @@ mod tests {
         // 100 tokens of content 1 agree, hence 6 whole units.
         let second = sequence(&[(1, 100), (3, 60)]);
         let step = tree.enter(NodeId::ROOT, second.pieces(), start(), 99);
-        assert_eq!(step, Some(Step { node, units: 6 }));
+        assert_eq!(step, Some(TreeStep { node, units: 6 }));
         let other = sequence(&[(9, 100)]);
         assert_eq!(tree.enter(NodeId::ROOT, other.pieces(), start(), 99), None);
         let short = sequence(&[(1, 15)]);
@@ -528,7 +534,7 @@ mod tests {
         assert_eq!(tree.path(branch), second.pieces());
         assert_eq!(
             tree.enter(upper, second.pieces(), at, 99),
-            Some(Step { node: branch, units: 4 })
+            Some(TreeStep { node: branch, units: 4 })
         );
         tree.remove(branch);
         tree.truncate(node, 2);
@@ -568,7 +574,7 @@ mod tests {
         assert_eq!(tree.path(node), whole.pieces());
         assert_eq!(tree.only_child(NodeId::ROOT), Some(node));
         let step = tree.enter(NodeId::ROOT, whole.pieces(), start(), 99);
-        assert_eq!(step, Some(Step { node, units: 10 }));
+        assert_eq!(step, Some(TreeStep { node, units: 10 }));
         tree.remove(node);
         assert!(tree.is_empty());
     }

@@ -26,12 +26,12 @@ impl UnixNanos {
 
 /// A clock that never runs backwards. Copies share the anchor.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub struct UtcClock {
     unix: UnixNanos,
     instant: Instant,
 }
 
-impl Clock {
+impl UtcClock {
     /// A clock anchored to the system clock now.
     pub fn anchored() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn times_count_from_the_anchor_and_never_run_back() {
-        let clock = Clock::anchored();
+        let clock = UtcClock::anchored();
         let first = clock.now();
         let second = clock.now();
         assert!(second >= first);

@@ -50,12 +50,12 @@ pub enum GapError {
 
 /// Two snapshots of one endpoint, the earlier one first.
 #[derive(Debug, Clone, Copy)]
-pub struct Difference<'a> {
+pub struct SnapshotDifference<'a> {
     before: &'a Snapshot,
     after: &'a Snapshot,
 }
 
-impl<'a> Difference<'a> {
+impl<'a> SnapshotDifference<'a> {
     /// Pairs two snapshots; an error when they are of different endpoints, in the wrong order, or
     /// of different lives of the process.
     pub fn new(before: &'a Snapshot, after: &'a Snapshot) -> Result<Self, GapError> {

@@ -89,7 +89,7 @@ pub enum Line<'a> {
         family: &'a str,
         unit: &'a str,
     },
-    Sample(Sample<'a>),
+    Sample(SampleLine<'a>),
     /// `# EOF`: the end of an `OpenMetrics` text.
     End,
 }
@@ -98,7 +98,7 @@ pub enum Line<'a> {
 pub type LabelPairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample<'a> {
+pub struct SampleLine<'a> {
     /// Its full name, suffix (`_total`, `_bucket`) included.
     pub name: &'a str,
     pub labels: LabelPairs<'a>,
@@ -108,7 +108,7 @@ pub struct Sample<'a> {
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum SyntaxFault {
     /// The bytes are not UTF-8.
     #[error("bytes that are not UTF-8")]
     NotUtf8,
@@ -143,7 +143,7 @@ pub enum Fault {
 pub struct ExpositionError {
     /// Its number, from 1.
     pub line: usize,
-    pub fault: Fault,
+    pub fault: SyntaxFault,
     /// The line, cut to a readable length.
     pub quote: String,
 }
@@ -165,7 +165,7 @@ pub fn text_of(body: &[u8]) -> Result<&str, ExpositionError> {
         let start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let end = body[start..].iter().position(|b| *b == b'\n').map_or(body.len(), |n| start + n);
         let quote = quote(&String::from_utf8_lossy(&body[start..end]));
-        ExpositionError { line, fault: Fault::NotUtf8, quote }
+        ExpositionError { line, fault: SyntaxFault::NotUtf8, quote }
     })
 }
 
@@ -184,7 +184,7 @@ impl<'a> Exposition<'a> {
         Self { rest: text, format, line: 0, ended: false, over: false }
     }
 
-    fn fail(&mut self, fault: Fault, line: &str) -> ExpositionError {
+    fn fail(&mut self, fault: SyntaxFault, line: &str) -> ExpositionError {
         self.over = true;
         ExpositionError { line: self.line, fault, quote: quote(line) }
     }
@@ -203,7 +203,7 @@ impl<'a> Iterator for Exposition<'a> {
                 continue;
             }
             if self.ended {
-                return Some(Err(self.fail(Fault::AfterEnd, line)));
+                return Some(Err(self.fail(SyntaxFault::AfterEnd, line)));
             }
             let read = match line.strip_prefix('#') {
                 Some(comment) => read_comment(comment, self.format),
@@ -220,7 +220,7 @@ impl<'a> Iterator for Exposition<'a> {
             }
         }
         if self.format == Format::OpenMetrics && !self.ended && !self.over {
-            return Some(Err(self.fail(Fault::NoEnd, "")));
+            return Some(Err(self.fail(SyntaxFault::NoEnd, "")));
         }
         None
     }
@@ -235,7 +235,7 @@ fn quote(line: &str) -> String {
 }
 
 /// A comment that says something, or nothing for a free one.
-fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, Fault> {
+fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, SyntaxFault> {
     let comment = comment.trim_start_matches([' ', '\t']);
     if comment == "EOF" {
         return Ok((format == Format::OpenMetrics).then_some(Line::End));
@@ -246,11 +246,11 @@ fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, Fault
     }
     let (family, rest) = split_word(rest);
     if name_length(family, true) != family.len() || family.is_empty() {
-        return Err(Fault::NoName);
+        return Err(SyntaxFault::NoName);
     }
     Ok(Some(match word {
         "HELP" => Line::Help { family, text: unescape(rest) },
-        "TYPE" => Line::Type { family, kind: Kind::parse(rest).ok_or(Fault::BadType)? },
+        "TYPE" => Line::Type { family, kind: Kind::parse(rest).ok_or(SyntaxFault::BadType)? },
         _ => Line::Unit { family, unit: rest },
     }))
 }
@@ -261,16 +261,16 @@ fn split_word(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim_start_matches([' ', '\t']))
 }
 
-fn read_sample(line: &str) -> Result<Sample<'_>, Fault> {
+fn read_sample(line: &str) -> Result<SampleLine<'_>, SyntaxFault> {
     let end = name_length(line, true);
     if end == 0 {
-        return Err(Fault::NoName);
+        return Err(SyntaxFault::NoName);
     }
     let (name, rest) = line.split_at(end);
     let rest = skip_blanks(rest);
     let (labels, rest) = match rest.strip_prefix('{') {
         Some(inside) => read_labels(inside)?,
-        None if rest.len() == line.len() - end => return Err(Fault::NoValue),
+        None if rest.len() == line.len() - end => return Err(SyntaxFault::NoValue),
         None => (Vec::new(), rest),
     };
     let (value, rest) = read_value(rest)?;
@@ -278,31 +278,31 @@ fn read_sample(line: &str) -> Result<Sample<'_>, Fault> {
     match rest.strip_prefix('#') {
         Some(behind) => check_exemplar(behind)?,
         None if rest.is_empty() => {}
-        None => return Err(Fault::Trailing),
+        None => return Err(SyntaxFault::Trailing),
     }
-    Ok(Sample { name, labels, value })
+    Ok(SampleLine { name, labels, value })
 }
 
 /// `{labels} value time`, behind a sample: read over, whatever the format.
-fn check_exemplar(text: &str) -> Result<(), Fault> {
-    let inside = skip_blanks(text).strip_prefix('{').ok_or(Fault::Trailing)?;
+fn check_exemplar(text: &str) -> Result<(), SyntaxFault> {
+    let inside = skip_blanks(text).strip_prefix('{').ok_or(SyntaxFault::Trailing)?;
     let (_, rest) = read_labels(inside)?;
     let (_, rest) = read_value(rest)?;
-    if skip_time(rest)?.is_empty() { Ok(()) } else { Err(Fault::Trailing) }
+    if skip_time(rest)?.is_empty() { Ok(()) } else { Err(SyntaxFault::Trailing) }
 }
 
-fn read_value(text: &str) -> Result<(f64, &str), Fault> {
+fn read_value(text: &str) -> Result<(f64, &str), SyntaxFault> {
     let (word, rest) = split_word(skip_blanks(text));
-    Ok((number(word).ok_or(Fault::NoValue)?, rest))
+    Ok((number(word).ok_or(SyntaxFault::NoValue)?, rest))
 }
 
 /// What stands behind the exporter's own time, where it gave one: it is not used.
-fn skip_time(text: &str) -> Result<&str, Fault> {
+fn skip_time(text: &str) -> Result<&str, SyntaxFault> {
     if text.is_empty() || text.starts_with('#') {
         return Ok(text);
     }
     let (word, rest) = split_word(text);
-    number(word).filter(|time| time.is_finite()).ok_or(Fault::BadTime)?;
+    number(word).filter(|time| time.is_finite()).ok_or(SyntaxFault::BadTime)?;
     Ok(rest)
 }
 
@@ -313,7 +313,7 @@ fn number(word: &str) -> Option<f64> {
 }
 
 /// The labels up to `}`, and what stands behind it.
-fn read_labels(text: &str) -> Result<(LabelPairs<'_>, &str), Fault> {
+fn read_labels(text: &str) -> Result<(LabelPairs<'_>, &str), SyntaxFault> {
     let mut labels = Vec::new();
     let mut rest = skip_blanks(text);
     loop {
@@ -322,18 +322,18 @@ fn read_labels(text: &str) -> Result<(LabelPairs<'_>, &str), Fault> {
         }
         let end = name_length(rest, false);
         if end == 0 {
-            return Err(Fault::NoLabelName);
+            return Err(SyntaxFault::NoLabelName);
         }
         let (name, behind) = rest.split_at(end);
-        let behind = skip_blanks(behind).strip_prefix('=').ok_or(Fault::NoEquals)?;
-        let behind = skip_blanks(behind).strip_prefix('"').ok_or(Fault::NoQuote)?;
-        let close = closing_quote(behind).ok_or(Fault::OpenQuote)?;
+        let behind = skip_blanks(behind).strip_prefix('=').ok_or(SyntaxFault::NoEquals)?;
+        let behind = skip_blanks(behind).strip_prefix('"').ok_or(SyntaxFault::NoQuote)?;
+        let close = closing_quote(behind).ok_or(SyntaxFault::OpenQuote)?;
         labels.push((name, unescape(&behind[..close])));
         rest = skip_blanks(&behind[close + 1..]);
         match rest.strip_prefix(',') {
             Some(behind) => rest = skip_blanks(behind),
             None if rest.starts_with('}') => {}
-            None => return Err(Fault::NoComma),
+            None => return Err(SyntaxFault::NoComma),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use weir_model::{Bytes, Nanos};
 
-use crate::clock::{Clock, UnixNanos};
+use crate::clock::{UnixNanos, UtcClock};
 use crate::series::Row;
 
 pub use cgroup::Throttling;
@@ -101,7 +101,7 @@ impl HostProbe {
         }
     }
 
-    pub fn sample(&mut self, clock: &Clock) -> HostSample {
+    pub fn sample(&mut self, clock: &UtcClock) -> HostSample {
         let at = clock.now();
         let [cpu, memory, io] = self.pressure.read();
         HostSample {

@@ -20,13 +20,15 @@ pub mod signals;
 pub mod snapshot;
 pub mod store_sample;
 
-pub use clock::{Clock, UnixNanos};
-pub use difference::{Difference, GapError};
+pub use clock::{UnixNanos, UtcClock};
+pub use difference::{GapError, SnapshotDifference};
 pub use exposition::{Exposition, ExpositionError, Format};
 pub use host::{HostProbe, HostSample, HostUse};
 pub use kv_events::{KvEventCounts, KvEventError, KvEventWatch};
 pub use labels::Labels;
-pub use sampler::{Gap, Observation, Sample, Sampler, SamplerConfig, SamplerError, Source};
+pub use sampler::{
+    Gap, SampleSource, Sampler, SamplerConfig, SamplerError, SamplerEvent, SourceSample,
+};
 pub use scrape::{ScrapeError, Scraper};
 pub use selection::Selection;
 pub use series::Row;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weir_model::Nanos;
 
-use crate::clock::{Clock, UnixNanos};
+use crate::clock::{UnixNanos, UtcClock};
 use crate::host::{HostProbe, HostSample, SOURCE};
 use crate::scrape::Scraper;
 use crate::series::{Row, rows};
@@ -21,22 +21,22 @@ use crate::snapshot::Snapshot;
 use crate::store_sample::StoreSample;
 
 /// Something that can be sampled. It must return within the budget.
-pub trait Source: Send {
+pub trait SampleSource: Send {
     /// Its name in gaps and series.
     fn name(&self) -> &str;
     /// Takes one sample, or says in one line why there is none.
-    fn sample(&mut self, clock: &Clock, budget: Duration) -> Result<Sample, String>;
+    fn sample(&mut self, clock: &UtcClock, budget: Duration) -> Result<SourceSample, String>;
 }
 
 /// What a source gives.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sample {
+pub enum SourceSample {
     Metrics(Snapshot),
     Host(HostSample),
     Store(StoreSample),
 }
 
-impl Sample {
+impl SourceSample {
     pub const fn at(&self) -> UnixNanos {
         match self {
             Self::Metrics(snapshot) => snapshot.at,
@@ -64,23 +64,23 @@ impl Sample {
     }
 }
 
-impl Source for Scraper {
+impl SampleSource for Scraper {
     fn name(&self) -> &str {
         self.endpoint()
     }
 
-    fn sample(&mut self, clock: &Clock, budget: Duration) -> Result<Sample, String> {
-        self.scrape(clock, budget).map(Sample::Metrics).map_err(|error| error.to_string())
+    fn sample(&mut self, clock: &UtcClock, budget: Duration) -> Result<SourceSample, String> {
+        self.scrape(clock, budget).map(SourceSample::Metrics).map_err(|error| error.to_string())
     }
 }
 
-impl Source for HostProbe {
+impl SampleSource for HostProbe {
     fn name(&self) -> &'static str {
         SOURCE
     }
 
-    fn sample(&mut self, clock: &Clock, _budget: Duration) -> Result<Sample, String> {
-        Ok(Sample::Host(Self::sample(self, clock)))
+    fn sample(&mut self, clock: &UtcClock, _budget: Duration) -> Result<SourceSample, String> {
+        Ok(SourceSample::Host(Self::sample(self, clock)))
     }
 }
 
@@ -112,13 +112,13 @@ pub struct Gap {
 
 /// What the sampler says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observation {
-    Sample(Sample),
+pub enum SamplerEvent {
+    Sample(SourceSample),
     /// Samples that are missing.
     Gap(Gap),
 }
 
-impl Observation {
+impl SamplerEvent {
     pub fn source(&self) -> &str {
         match self {
             Self::Sample(sample) => sample.source(),
@@ -154,7 +154,7 @@ impl Stop {
     }
 
     /// Waits until a point in time; true when asked to stop.
-    fn wait_until(&self, clock: &Clock, point: UnixNanos) -> bool {
+    fn wait_until(&self, clock: &UtcClock, point: UnixNanos) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let left = clock.until(point);
@@ -177,10 +177,10 @@ pub struct Sampler {
 impl Sampler {
     /// Starts to sample, the first time at once. The observations come in no order between sources.
     pub fn start(
-        sources: Vec<Box<dyn Source>>,
+        sources: Vec<Box<dyn SampleSource>>,
         config: SamplerConfig,
-        clock: Clock,
-    ) -> Result<(Self, Receiver<Observation>), SamplerError> {
+        clock: UtcClock,
+    ) -> Result<(Self, Receiver<SamplerEvent>), SamplerError> {
         if config.interval == Nanos::ZERO {
             return Err(SamplerError::NoInterval);
         }
@@ -227,9 +227,9 @@ impl Drop for Sampler {
 
 /// One source's thread.
 struct Watch {
-    source: Box<dyn Source>,
+    source: Box<dyn SampleSource>,
     config: SamplerConfig,
-    clock: Clock,
+    clock: UtcClock,
     stop: Arc<Stop>,
     outlet: Outlet,
 }
@@ -263,21 +263,21 @@ impl Watch {
 
 /// The way to the receiver, which never waits.
 struct Outlet {
-    sender: SyncSender<Observation>,
+    sender: SyncSender<SamplerEvent>,
     /// What the receiver had no room for.
     lost: Option<Gap>,
 }
 
 impl Outlet {
-    fn put(&mut self, due: UnixNanos, source: &str, sample: Sample) {
-        if !self.make_up() || !self.send(Observation::Sample(sample)) {
+    fn put(&mut self, due: UnixNanos, source: &str, sample: SourceSample) {
+        if !self.make_up() || !self.send(SamplerEvent::Sample(sample)) {
             let cause = "the receiver fell behind".to_owned();
             self.lose(Gap { source: source.to_owned(), due, missed: 1, cause });
         }
     }
 
     fn say(&mut self, gap: Gap) {
-        if !self.make_up() || !self.send(Observation::Gap(gap.clone())) {
+        if !self.make_up() || !self.send(SamplerEvent::Gap(gap.clone())) {
             self.lose(gap);
         }
     }
@@ -287,7 +287,7 @@ impl Outlet {
         match self.lost.take() {
             None => true,
             Some(gap) => {
-                let sent = self.send(Observation::Gap(gap.clone()));
+                let sent = self.send(SamplerEvent::Gap(gap.clone()));
                 if !sent {
                     self.lost = Some(gap);
                 }
@@ -303,7 +303,7 @@ impl Outlet {
         }
     }
 
-    fn send(&self, observation: Observation) -> bool {
+    fn send(&self, observation: SamplerEvent) -> bool {
         // A receiver that is gone wants nothing more: no loss to speak of.
         !matches!(self.sender.try_send(observation), Err(TrySendError::Full(_)))
     }

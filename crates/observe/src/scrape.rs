@@ -9,7 +9,7 @@ use std::time::Duration;
 use weir_http::{Fetch, FetchError, TlsClient, Url, fetch};
 use weir_model::Nanos;
 
-use crate::clock::{Clock, UnixNanos};
+use crate::clock::{UnixNanos, UtcClock};
 use crate::exposition::Format;
 use crate::selection::Selection;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -72,7 +72,7 @@ impl Scraper {
     }
 
     /// Asks once; returns within the budget.
-    pub fn scrape(&self, clock: &Clock, budget: Duration) -> Result<Snapshot, ScrapeError> {
+    pub fn scrape(&self, clock: &UtcClock, budget: Duration) -> Result<Snapshot, ScrapeError> {
         let mut request = self.request.clone();
         request.timeout = budget;
         request.connect_timeout = request.connect_timeout.min(budget);

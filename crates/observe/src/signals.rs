@@ -16,9 +16,9 @@ mod weir;
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
-use crate::difference::{Difference, GapError};
+use crate::difference::{GapError, SnapshotDifference};
 
-pub use client::{Asked, AskedLoad, add_client};
+pub use client::{AskedLoad, PromptTotals, add_client};
 pub use epp::add_epp;
 pub use kv_events::{EventBytes, add_kv_events};
 pub use lmcache::{LMCACHE_SERVER_FAMILIES, Objects, add_lmcache_in_process, add_lmcache_server};
@@ -73,7 +73,7 @@ fn series(metric: &str, filter: &[(&str, &str)]) -> String {
 
 /// How a counter grew over all windows; nothing without windows or when one does not have it.
 fn grown(
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     metric: &str,
     filter: &[(&str, &str)],
 ) -> Result<Option<f64>, GapError> {
@@ -89,7 +89,7 @@ fn grown(
 
 /// The same, where a gap is kept beside what else is read.
 fn grown_or_gap(
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     metric: &str,
     filter: &[(&str, &str)],
     gaps: &mut Vec<GapError>,
@@ -101,7 +101,7 @@ fn grown_or_gap(
 }
 
 /// A gauge at the end of the windows, summed; nothing when one does not have it.
-fn level(windows: &[Difference<'_>], metric: &str) -> Option<f64> {
+fn level(windows: &[SnapshotDifference<'_>], metric: &str) -> Option<f64> {
     let levels: Option<Vec<f64>> =
         windows.iter().map(|window| window.after().gauge_sum(metric, &[])).collect();
     levels.filter(|levels| !levels.is_empty()).map(|levels| levels.iter().sum())
@@ -111,7 +111,7 @@ fn level(windows: &[Difference<'_>], metric: &str) -> Option<f64> {
 fn add_readings(
     readings: &[Reading],
     part: &str,
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     signals: &mut Signals,
 ) -> Vec<GapError> {
     let mut gaps = Vec::new();

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use weir_model::HeldIn;
 
-use crate::config::{BlockSize, Point, ProbeConfig, Work};
+use crate::config::{BlockSize, ProbeConfig, ProbePoint, Work};
 use crate::cpu;
 use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
 use crate::run::Bench;
-use crate::session::{Measured, Step, Subject, label, lookup_point};
+use crate::session::{ProbeMeasurements, ProbeStep, Subject, label, lookup_point};
 use crate::volume::buffers;
 
 /// Repeats of either side where nothing is said: an interval over fewer says little, and an even
@@ -25,11 +25,11 @@ pub struct Contest<'a> {
     configs: [&'a ProbeConfig; 2],
     subjects: [&'a mut dyn Subject; 2],
     stop: &'a (dyn Fn() -> bool + Sync),
-    progress: &'a mut dyn FnMut(Step<'_>),
+    progress: &'a mut dyn FnMut(ProbeStep<'_>),
     done: usize,
     /// Until it is told.
     expected: Option<Duration>,
-    measured: [Measured; 2],
+    measured: [ProbeMeasurements; 2],
 }
 
 impl std::fmt::Debug for Contest<'_> {
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Contest<'_> {
 
 /// A point of one side, and its repeats so far.
 struct Turns {
-    point: Point,
+    point: ProbePoint,
     runs: Vec<Run>,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Contest<'a> {
         configs: [&'a ProbeConfig; 2],
         subjects: [&'a mut dyn Subject; 2],
         stop: &'a (dyn Fn() -> bool + Sync),
-        progress: &'a mut dyn FnMut(Step<'_>),
+        progress: &'a mut dyn FnMut(ProbeStep<'_>),
     ) -> Result<Self, ProbeError> {
         let [first, second] = configs.map(|config| config.blocks.len());
         if first != second {
@@ -60,7 +60,7 @@ impl<'a> Contest<'a> {
                 "give both sides equally many",
             ));
         }
-        let measured = [Measured::default(), Measured::default()];
+        let measured = [ProbeMeasurements::default(), ProbeMeasurements::default()];
         let (done, expected) = (0, None);
         Ok(Self { configs, subjects, stop, progress, done, expected, measured })
     }
@@ -73,7 +73,7 @@ impl<'a> Contest<'a> {
 
     /// Makes all measurements; an error of the first ones is returned, later ones end it with what
     /// was measured, as a stop does.
-    pub fn run(mut self) -> Result<[Measured; 2], ProbeError> {
+    pub fn run(mut self) -> Result<[ProbeMeasurements; 2], ProbeError> {
         for place in 0..self.configs[0].blocks.len() {
             if (self.stop)() {
                 break;
@@ -97,7 +97,7 @@ impl<'a> Contest<'a> {
     fn step(&mut self, next: &str) {
         let total = Self::steps(self.configs[0]);
         let expected = self.expected.take();
-        (self.progress)(Step { done: self.done, total, next, expected });
+        (self.progress)(ProbeStep { done: self.done, total, next, expected });
         self.done += 1;
     }
 
@@ -192,7 +192,7 @@ impl<'a> Contest<'a> {
         let places = if benches.iter().any(Bench::is_cold) { 1 } else { cpu::places() };
         for (turn, place) in (0..turns).flat_map(|turn| (0..places).map(move |place| (turn, place)))
         {
-            let _there = cpu::Place::at(place);
+            let _there = cpu::PinnedThread::at(place);
             for side in order(turn + place) {
                 if !(self.stop)() {
                     times[side].push(benches[side].lookup_turn(turns * places)?);
@@ -273,7 +273,7 @@ pub fn lookup_pairs(first: &LookupTime, second: &LookupTime) -> Vec<(f64, f64)> 
 
 /// The same over all points: per repeat the geometric mean of either side, so that a fast point
 /// counts no more than a slow one.
-pub fn pairs_over_points(measured: &[&Measured; 2], facet: Facet) -> Vec<(f64, f64)> {
+pub fn pairs_over_points(measured: &[&ProbeMeasurements; 2], facet: Facet) -> Vec<(f64, f64)> {
     let [first, second] = measured;
     let points = first.points.iter().zip(&second.points).map(|(a, b)| pairs(a, b, facet));
     let lookups = first.lookups.iter().zip(&second.lookups);

@@ -75,7 +75,7 @@ pub struct BlockSize {
 
 /// One combination that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
+pub struct ProbePoint {
     pub block: BlockSize,
     /// Threads, each with one batch under way.
     pub threads: u32,
@@ -84,7 +84,7 @@ pub struct Point {
     pub work: Work,
 }
 
-impl Point {
+impl ProbePoint {
     pub const fn batch_bytes(&self) -> u64 {
         self.block.bytes.0 * self.depth as u64
     }
@@ -134,7 +134,7 @@ pub enum Verify {
 
 /// When the measurement of a point in one repeat ends: with whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct PointLimits {
     pub duration: Duration,
     /// Time before it that is not counted.
     pub warmup: Duration,
@@ -150,7 +150,7 @@ pub struct ProbeConfig {
     pub works: Vec<Work>,
     pub working_set: WorkingSet,
     pub draw: Draw,
-    pub limits: Limits,
+    pub limits: PointLimits,
     pub repeats: u32,
     /// Longest time of one batch.
     pub deadline: Duration,
@@ -225,13 +225,13 @@ impl ProbeConfig {
     }
 
     /// All points: blocks, then threads, then depths, then works.
-    pub fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<ProbePoint> {
         let mut points = Vec::new();
         for &block in &self.blocks {
             for &threads in &self.threads {
                 for &depth in &self.depths {
                     for &work in &self.works {
-                        points.push(Point { block, threads, depth, work });
+                        points.push(ProbePoint { block, threads, depth, work });
                     }
                 }
             }

@@ -6,7 +6,7 @@
 //! never written are all found.
 
 use weir_store::ChunkHash;
-use weir_workload::Stream;
+use weir_workload::RandomStream;
 
 use crate::config::Verify;
 
@@ -28,7 +28,7 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn new(seed: u64, block_bytes: usize) -> Self {
-        let mut stream = Stream::new(seed, "probe content", block_bytes as u64);
+        let mut stream = RandomStream::new(seed, "probe content", block_bytes as u64);
         let mut bytes = vec![0; block_bytes];
         for word in bytes.chunks_mut(6) {
             let value = stream.below(1 << 48).to_le_bytes();
@@ -58,7 +58,7 @@ impl Pattern {
         key: &ChunkHash,
         block: &[u8],
         verify: Verify,
-        stream: &mut Stream,
+        stream: &mut RandomStream,
     ) -> bool {
         let pages = block.len().div_ceil(PAGE);
         let is_page = |page, bytes| self.is_page(key, block, page, bytes);
@@ -95,7 +95,7 @@ mod tests {
     fn a_block_is_known_by_its_key_and_every_changed_byte_is_found() {
         let size = 3 * PAGE + 16;
         let pattern = Pattern::new(1, size);
-        let mut stream = Stream::new(1, "test", 0);
+        let mut stream = RandomStream::new(1, "test", 0);
         let keys = KeySpace::working(1);
         let mut block = vec![0; size];
         pattern.lay(&mut block);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again_for_another_key() {
         let pattern = Pattern::new(1, 2 * PAGE);
-        let mut stream = Stream::new(1, "test", 0);
+        let mut stream = RandomStream::new(1, "test", 0);
         let keys = KeySpace::working(1);
         let mut block = vec![0; 2 * PAGE];
         pattern.lay(&mut block);

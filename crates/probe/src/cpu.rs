@@ -32,9 +32,9 @@ pub(crate) fn places() -> u32 {
 /// another processor than its client takes longer to wake than one on the same, and each of two
 /// servers stays where it is: who asks both has to move.
 #[derive(Debug)]
-pub(crate) struct Place(Option<CpuSet>);
+pub(crate) struct PinnedThread(Option<CpuSet>);
 
-impl Place {
+impl PinnedThread {
     /// The processor with a number, round and round. A machine that refuses measures without.
     pub(crate) fn at(number: u32) -> Self {
         let processors = processors();
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PinnedThread {
     fn drop(&mut self) {
         if let Some(before) = self.0 {
             let _ = sched_setaffinity(None, &before);
@@ -68,7 +68,7 @@ mod tests {
     fn places_go_round_the_processors_and_end_where_they_began() {
         let all = processors();
         for number in 0..5 {
-            let place = Place::at(number);
+            let place = PinnedThread::at(number);
             assert_eq!(processors(), [all[number as usize % all.len()]]);
             drop(place);
             assert_eq!(processors(), all);

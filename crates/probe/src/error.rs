@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use weir_model::{Bytes, Product};
 use weir_store::resp::RespError;
 use weir_store::server::ServerError;
-use weir_store::{DiskError, Fault, SlabError, TierError};
+use weir_store::{DiskError, SlabError, TierError, TierFault};
 use weir_workload::WorkloadError;
 
 /// A probe that cannot be made. Blocks that fail while it runs are figures, not errors.
@@ -108,8 +108,8 @@ impl ProbeError {
             | Self::Trace(_)
             | Self::Fit { .. } => true,
             // An address, a password, a permission.
-            Self::Store(error) => error.fault() == Fault::Refused,
-            Self::Tier(error) => error.fault == Fault::Refused,
+            Self::Store(error) => error.fault() == TierFault::Refused,
+            Self::Tier(error) => error.fault == TierFault::Refused,
             _ => false,
         }
     }

@@ -4,9 +4,9 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use weir_store::{Fetched, Get};
+use weir_store::{Get, Loaded};
 
-use crate::config::{BlockSize, Point, ProbeConfig, Work};
+use crate::config::{BlockSize, ProbeConfig, ProbePoint, Work};
 use crate::error::ProbeError;
 use crate::keys::KeySpace;
 use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT};
@@ -15,7 +15,7 @@ use crate::session::{differential_works, lookup_point};
 
 /// Seconds of single blocks, with the threads and batches of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Pace {
+pub(crate) struct BlockTimes {
     store: f64,
     load: f64,
     /// A key of a question that many threads ask.
@@ -60,7 +60,7 @@ pub(crate) fn expected(
 
 impl Bench<'_> {
     /// Tries the operations with blocks of the working set, which are removed again.
-    pub(crate) fn pace(&mut self, point: Point) -> Result<Pace, ProbeError> {
+    pub(crate) fn pace(&mut self, point: ProbePoint) -> Result<BlockTimes, ProbeError> {
         let working = self.working_blocks();
         let blocks = (u64::from(point.threads) * u64::from(point.depth)).clamp(1, working);
         let space = KeySpace::working(self.config().seed);
@@ -69,7 +69,7 @@ impl Bench<'_> {
         let fill = |bench: &mut Self| -> Result<f64, ProbeError> {
             let mut workers = bench.workers(&point, 0)?;
             let budget = AtomicU64::new(u64::MAX);
-            let task = crate::worker::Task::Fill(space, blocks);
+            let task = crate::worker::LapTask::Fill(space, blocks);
             Ok(per_block(bench.lap(&mut workers, point, task, NO_LIMIT, &budget)?))
         };
         // The first time, connections are opened and memory is touched.
@@ -88,7 +88,7 @@ impl Bench<'_> {
         let began = Instant::now();
         self.tier().contains(some, began + self.config().deadline, &mut present)?;
         let lookup_alone = began.elapsed().as_secs_f64() / some.len() as f64;
-        let reads = Point { work: Work::Read, ..point };
+        let reads = ProbePoint { work: Work::Read, ..point };
         // The least of some: what disturbs the first is not there each time.
         let mut around = f64::INFINITY;
         for _ in 0..3 {
@@ -107,7 +107,7 @@ impl Bench<'_> {
             None if self.origin().has_device() => 2.5,
             _ => 1.5,
         };
-        Ok(Pace {
+        Ok(BlockTimes {
             store: (stored - lookup).max(0.0),
             load,
             lookup,
@@ -116,7 +116,7 @@ impl Bench<'_> {
             prepare,
             around,
             cool,
-            cold_part: self.cold_part(&Point { work: Work::Read, ..point }),
+            cold_part: self.cold_part(&ProbePoint { work: Work::Read, ..point }),
             layers,
             baselines: None,
             working,
@@ -126,18 +126,18 @@ impl Bench<'_> {
     }
 
     /// Loads a batch alone.
-    fn load_pace(&self, keys: &[weir_store::ChunkHash], point: Point) -> f64 {
+    fn load_pace(&self, keys: &[weir_store::ChunkHash], point: ProbePoint) -> f64 {
         let mut blocks: Vec<_> = (0..point.depth).map_while(|_| self.slab().take()).collect();
         let mut gets: Vec<Get<'_>> =
             keys.iter().zip(&mut blocks).map(|(key, into)| Get { key: *key, into }).collect();
-        let mut fetched = vec![Fetched::Miss; gets.len()];
+        let mut fetched = vec![Loaded::Miss; gets.len()];
         let began = Instant::now();
         self.tier().get(&mut gets, began + self.config().deadline, &mut fetched);
         began.elapsed().as_secs_f64() / gets.len().max(1) as f64 / f64::from(point.threads)
     }
 }
 
-impl Pace {
+impl BlockTimes {
     /// The same with blocks of another size.
     fn scaled(self, times: f64) -> Self {
         let blocks = |count: u64| ((count as f64 / times) as u64).max(1);
@@ -168,7 +168,7 @@ impl Pace {
 
     /// One measurement of a point for so long after such a warm-up, with what goes before it and
     /// what is removed behind it.
-    fn run(&self, point: &Point, duration: f64, warmup: f64) -> f64 {
+    fn run(&self, point: &ProbePoint, duration: f64, warmup: f64) -> f64 {
         let buffers = f64::from(point.threads) * f64::from(point.depth);
         // A batch that has begun is ended.
         let batch = f64::from(point.depth) * self.store * f64::from(self.threads);
@@ -198,7 +198,7 @@ impl Pace {
             duration.min(blocks as f64 * self.store.max(self.load).max(1e-9))
         });
         let points = config.points().into_iter().filter(|point| point.block == block);
-        let points: Vec<Point> = points.collect();
+        let points: Vec<ProbePoint> = points.collect();
         let runs = points.iter().map(|point| self.run(point, measured, warmup));
         let mut seconds = repeats * runs.sum::<f64>();
         if let Some(baselines) = self.baselines {
@@ -206,7 +206,7 @@ impl Pace {
             for work in differential_works(config) {
                 // With how many threads is not known before: something between.
                 let middle = points[points.len() / 2];
-                let tier = self.run(&Point { work, ..middle }, half, warmup / 2.0);
+                let tier = self.run(&ProbePoint { work, ..middle }, half, warmup / 2.0);
                 seconds += repeats * (tier + (self.layers - 1.0) * half + warmup / 2.0);
                 seconds += baselines;
             }

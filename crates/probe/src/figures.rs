@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use weir_model::{Bytes, HeldIn, LoadedFrom};
 
-use crate::config::Point;
+use crate::config::ProbePoint;
 use crate::engine_work::EngineWork;
 use crate::run::Costs;
 use crate::server::Shared;
 use crate::statistics::Repeated;
-use crate::tally::{Outcomes, Side, Tally};
+use crate::tally::{Outcomes, Side, WorkerTally};
 
 /// Latencies of one repeat, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -90,8 +90,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn of(block: Bytes, tallies: &[Tally], costs: Costs) -> Self {
-        let side = |which: fn(&Tally) -> &Side| side_run(block, tallies, which, costs.wall);
+    pub(crate) fn of(block: Bytes, tallies: &[WorkerTally], costs: Costs) -> Self {
+        let side = |which: fn(&WorkerTally) -> &Side| side_run(block, tallies, which, costs.wall);
         let mut outcomes = Outcomes::default();
         let (mut timed, mut wall, mut moved) = (0.0, 0.0, 0);
         for tally in tallies {
@@ -131,8 +131,8 @@ impl Run {
 
 fn side_run(
     block: Bytes,
-    tallies: &[Tally],
-    which: fn(&Tally) -> &Side,
+    tallies: &[WorkerTally],
+    which: fn(&WorkerTally) -> &Side,
     wall: Duration,
 ) -> Option<SideRun> {
     let mut sum = Side::default();
@@ -190,7 +190,7 @@ pub struct SidePoint {
 /// A point over its repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PointResult {
-    pub point: Point,
+    pub point: ProbePoint,
     pub read: Option<SidePoint>,
     pub write: Option<SidePoint>,
     /// Share of blocks asked for that were there.
@@ -213,7 +213,7 @@ pub struct PointResult {
 
 impl PointResult {
     /// Of the repeats that were measured; nothing of none.
-    pub fn of(point: Point, repeats: Vec<Run>, held: HeldIn) -> Option<Self> {
+    pub fn of(point: ProbePoint, repeats: Vec<Run>, held: HeldIn) -> Option<Self> {
         if repeats.is_empty() {
             return None;
         }
@@ -263,7 +263,7 @@ impl PointResult {
     }
 }
 
-fn side_point<'r>(point: Point, runs: impl Iterator<Item = &'r SideRun>) -> Option<SidePoint> {
+fn side_point<'r>(point: ProbePoint, runs: impl Iterator<Item = &'r SideRun>) -> Option<SidePoint> {
     let runs: Vec<&SideRun> = runs.collect();
     let over = |of: &dyn Fn(&SideRun) -> f64| Repeated::of(runs.iter().map(|run| of(run)));
     let quantiles = |of: fn(&SideRun) -> &Quantiles| {
@@ -298,12 +298,12 @@ mod tests {
     use super::*;
     use crate::config::{BlockSize, Work};
 
-    fn tally(batches: u64, millis: u64, wall: u64) -> Tally {
-        let mut tally = Tally { wall: Duration::from_millis(wall), ..Tally::default() };
+    fn tally(batches: u64, millis: u64, wall: u64) -> WorkerTally {
+        let mut tally = WorkerTally { wall: Duration::from_millis(wall), ..WorkerTally::default() };
         for _ in 0..batches {
             tally.reads.batch(4, 4, Duration::from_millis(millis / batches));
             for _ in 0..4 {
-                tally.outcomes.fetched(weir_store::Fetched::Hit);
+                tally.outcomes.fetched(weir_store::Loaded::Hit);
             }
         }
         tally
@@ -356,7 +356,7 @@ mod tests {
         // 15 of the 60 MB that were loaded.
         assert_eq!(run.device_bytes_per_loaded_byte, Some(0.25));
         let block = BlockSize { bytes: Bytes(1_000_000), tokens: Some(256) };
-        let point = Point { block, threads: 2, depth: 4, work: Work::Read };
+        let point = ProbePoint { block, threads: 2, depth: 4, work: Work::Read };
         let mut slow = run.clone();
         slow.read.as_mut().unwrap().blocks_per_s = 300.0;
         let result = PointResult::of(point, vec![run, slow], HeldIn::Device).unwrap();

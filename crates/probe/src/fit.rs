@@ -30,7 +30,7 @@ const MOST_LANES: f64 = 1024.0;
 
 /// What the fit uses of one side of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Observation {
+pub struct FitSample {
     /// Whether blocks were loaded.
     pub is_read: bool,
     pub threads: u32,
@@ -46,7 +46,7 @@ pub struct Observation {
     pub spread_percent: Option<f64>,
 }
 
-impl Observation {
+impl FitSample {
     fn bytes(&self) -> f64 {
         self.batch_blocks * self.block_bytes as f64
     }
@@ -101,13 +101,13 @@ impl LookupTime {
 }
 
 /// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
-pub fn observations(points: &[PointResult]) -> Vec<Observation> {
+pub fn observations(points: &[PointResult]) -> Vec<FitSample> {
     let mut found = Vec::new();
     for result in points {
         let mut push = |is_read: bool, side: &Option<SidePoint>| {
             let Some(side) = side else { return };
             let Some(batch_blocks) = result.batch_blocks(is_read) else { return };
-            found.push(Observation {
+            found.push(FitSample {
                 is_read,
                 threads: result.point.threads,
                 batch_blocks,
@@ -133,7 +133,7 @@ pub fn observations(points: &[PointResult]) -> Vec<Observation> {
 }
 
 pub fn fit(
-    observed: &[Observation],
+    observed: &[FitSample],
     lookups: &[LookupTime],
 ) -> Result<(ProfileFigures, ProfileFit), ProbeError> {
     let refused = |problem: &str, remedy: &str| ProbeError::Fit {
@@ -148,7 +148,7 @@ pub fn fit(
         }
     }
     let fewest = observed.iter().map(|one| one.threads).min().unwrap_or(1);
-    let alone: Vec<&Observation> = observed.iter().filter(|one| one.threads == fewest).collect();
+    let alone: Vec<&FitSample> = observed.iter().filter(|one| one.threads == fewest).collect();
     // Unknowns: latency, per block, seconds per byte of loads and of stores.
     let rows: Vec<([f64; 4], f64)> = alone
         .iter()
@@ -170,7 +170,7 @@ pub fn fit(
     let best_read = best(observed, true);
     // With several threads already in step 1, these are rates per thread.
     let lanes = (best_read.gb_per_s * 1e9 * read_s).round().clamp(1.0, MOST_LANES);
-    let rate = |best: &Observation, seconds_per_byte: f64| {
+    let rate = |best: &FitSample, seconds_per_byte: f64| {
         if lanes <= 1.0 {
             return 1.0 / seconds_per_byte / 1e9;
         }
@@ -204,7 +204,7 @@ pub fn fit(
 }
 
 /// The observation with the largest rate; there is one of either kind.
-fn best(observed: &[Observation], is_read: bool) -> &Observation {
+fn best(observed: &[FitSample], is_read: bool) -> &FitSample {
     observed
         .iter()
         .filter(|one| one.is_read == is_read)
@@ -226,8 +226,8 @@ fn lookup(times: &[LookupTime]) -> (f64, f64) {
 }
 
 /// Root mean square of the relative errors of batch times.
-fn rms_error(figures: &ProfileFigures, alone: &[&Observation]) -> f64 {
-    let square = |one: &&Observation| {
+fn rms_error(figures: &ProfileFigures, alone: &[&FitSample]) -> f64 {
+    let square = |one: &&FitSample| {
         let rate = if one.is_read { figures.read_gb_per_s } else { figures.write_gb_per_s };
         let moving = one.bytes() * f64::from(figures.lanes) / (rate * 1e9);
         let fixed = figures.latency.0.as_secs_f64();
@@ -263,7 +263,7 @@ mod tests {
             threads: u32,
             batch_blocks: f64,
             block_bytes: u64,
-        ) -> Observation {
+        ) -> FitSample {
             let rate = if is_read { self.read } else { self.write } * 1e9;
             let bytes = batch_blocks * block_bytes as f64;
             let busy = batch_blocks * self.per_block + bytes * self.lanes / rate;
@@ -272,7 +272,7 @@ mod tests {
             let batch_s = (self.latency + busy).max(busy * n / self.lanes);
             let gb_per_s = n * bytes / batch_s / 1e9;
             let spread_percent = None;
-            Observation {
+            FitSample {
                 is_read,
                 threads,
                 batch_blocks,
@@ -283,7 +283,7 @@ mod tests {
             }
         }
 
-        fn all(&self, threads: &[u32], blocks: &[u64]) -> Vec<Observation> {
+        fn all(&self, threads: &[u32], blocks: &[u64]) -> Vec<FitSample> {
             let mut all = Vec::new();
             for &threads in threads {
                 for depth in [1.0, 4.0, 16.0] {
@@ -369,7 +369,7 @@ mod tests {
         let noisy = [(true, 1.0, 1.0), (true, 8.0, 7.0), (false, 1.0, 2.0)];
         let noisy = noisy.map(|(load, depth, times)| {
             let one = ideal.observe(load, 1, depth, 1 << 20);
-            Observation { batch_s: 1e-3 * times, ..one }
+            FitSample { batch_s: 1e-3 * times, ..one }
         });
         assert_eq!(fit(&noisy, &[]).unwrap().1.rms_error_percent, None);
     }

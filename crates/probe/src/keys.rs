@@ -3,7 +3,7 @@
 use weir_model::ContentId;
 use weir_store::ChunkHash;
 use weir_workload::config::Draw;
-use weir_workload::{Picker, Stream};
+use weir_workload::{Picker, RandomStream};
 
 /// A set of keys that are computed and not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Draws {
     space: KeySpace,
     blocks: u64,
     picker: Picker,
-    stream: Stream,
+    stream: RandomStream,
     session: u64,
 }
 
@@ -60,7 +60,7 @@ impl Draws {
             space: KeySpace::working(seed),
             blocks,
             picker: Picker::new(draw, blocks),
-            stream: Stream::new(seed, "probe draws", index),
+            stream: RandomStream::new(seed, "probe draws", index),
             session: u64::from(thread) << 32,
         }
     }

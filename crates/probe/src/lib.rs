@@ -28,12 +28,12 @@ mod expected;
 mod least_squares;
 mod worker;
 
-pub use config::{BlockSize, Limits, Point, ProbeConfig, Verify, Work, WorkingSet};
+pub use config::{BlockSize, PointLimits, ProbeConfig, ProbePoint, Verify, Work, WorkingSet};
 pub use error::ProbeError;
 pub use figures::PointResult;
 pub use report::Report;
 pub use run::Bench;
-pub use session::{Measured, Session};
-pub use subject::{ConfigLines, Facts, SubjectOptions, subject};
-pub use target::Target;
+pub use session::{ProbeMeasurements, ProbeSession};
+pub use subject::{ConfigLines, SubjectOptions, TierFacts, subject};
+pub use target::ProbeTarget;
 pub use trace::Trace;

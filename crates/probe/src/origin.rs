@@ -9,7 +9,7 @@ use crate::error::ProbeError;
 
 /// Whose reads are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
+pub enum BlockReader {
     /// Nobody's: the tier is elsewhere, or its process is another user's.
     Unseen,
     /// This process reads the blocks itself.
@@ -19,23 +19,24 @@ pub enum Reader {
 
 /// What is known of a tier before it is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct TierOrigin {
     /// What holds its bytes.
     pub held: HeldIn,
-    pub reader: Reader,
+    pub reader: BlockReader,
     /// Whether the page cache is passed by.
     pub direct: bool,
 }
 
-impl Origin {
-    pub const MEMORY: Self = Self { held: HeldIn::Memory, reader: Reader::Unseen, direct: false };
+impl TierOrigin {
+    pub const MEMORY: Self =
+        Self { held: HeldIn::Memory, reader: BlockReader::Unseen, direct: false };
     /// A tier of which nothing is known.
     pub const UNKNOWN: Self =
-        Self { held: HeldIn::Uncounted, reader: Reader::Unseen, direct: false };
+        Self { held: HeldIn::Uncounted, reader: BlockReader::Unseen, direct: false };
 
     /// Whether the tier waits for the same as direct accesses to its device do.
     pub(crate) fn has_device(self) -> bool {
-        self.direct && self.reader == Reader::Own && self.held != HeldIn::Memory
+        self.direct && self.reader == BlockReader::Own && self.held != HeldIn::Memory
     }
 }
 

@@ -11,9 +11,9 @@ use crate::engine_work::EngineWork;
 use crate::error::ProbeError;
 use crate::figures::{PointResult, SidePoint};
 use crate::fit::{self, LookupTime};
-use crate::session::Measured;
+use crate::session::ProbeMeasurements;
 use crate::statistics::Repeated;
-use crate::subject::Facts;
+use crate::subject::TierFacts;
 
 /// Version of the JSON document.
 pub const REPORT_FORMAT: u32 = 1;
@@ -45,13 +45,13 @@ pub struct Report {
     pub command: String,
     /// When it began, UTC.
     pub started: String,
-    pub tier: Facts,
+    pub tier: TierFacts,
     pub model: Option<ModelFacts>,
     /// Loading against computing, where hardware was named.
     pub recompute: Option<Recompute>,
     /// Share of a trace's chunks that a tier without limits would hold.
     pub trace_best_hit_share: Option<f64>,
-    pub measured: Measured,
+    pub measured: ProbeMeasurements,
     /// The link that follows, where the points determine one.
     pub link: Option<ProfileFigures>,
     pub fit: Option<ProfileFit>,

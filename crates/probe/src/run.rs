@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_model::{Bytes, Nanos};
-use weir_observe::{Clock, HostProbe, HostUse};
+use weir_observe::{HostProbe, HostUse, UtcClock};
 use weir_store::resp::RocksDbFigures;
 use weir_store::{Slab, Tier, TierError};
 
-use crate::config::{BlockSize, Limits, Point, ProbeConfig, WorkingSet};
+use crate::config::{BlockSize, PointLimits, ProbeConfig, ProbePoint, WorkingSet};
 use crate::content::Pattern;
 use crate::cpu;
 use crate::engine_work::EngineWork;
@@ -22,13 +22,13 @@ use crate::error::ProbeError;
 use crate::figures::Run;
 use crate::fit::LookupTime;
 use crate::keys::KeySpace;
-use crate::origin::{Cold, Origin, Reader};
-use crate::server::{Growth, Server, ServerAt, ServerWords, Traffic};
+use crate::origin::{BlockReader, Cold, TierOrigin};
+use crate::server::{Growth, ServerAt, ServerWords, TierServer, Traffic};
 use crate::statistics::Repeated;
-use crate::tally::{Outcomes, Tally};
+use crate::tally::{Outcomes, WorkerTally};
 use crate::trace::Trace;
 use crate::volume::{lap_blocks, stored};
-use crate::worker::{Lap, Place, Task, Worker};
+use crate::worker::{Lap, LapTask, ProbeWorker, WorkerPlace};
 
 const REMOVED_AT_ONCE: usize = 256;
 /// Keys of the questions that are timed, and how often each is asked: as often as the measured time
@@ -51,13 +51,13 @@ pub struct Bench<'a> {
     /// Blocks of the working set.
     working: u64,
     trace: Option<&'a Trace>,
-    server: Option<Server>,
-    origin: Origin,
+    server: Option<TierServer>,
+    origin: TierOrigin,
     cold: Option<Cold>,
     stop: &'a (dyn Fn() -> bool + Sync),
     /// Whether the tier keeps blocks at all; a null server does not.
     keeps: bool,
-    limits: Limits,
+    limits: PointLimits,
     /// Laps of new keys so far.
     generation: u64,
 }
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Bench<'_> {
 }
 
 struct Phase {
-    tallies: Vec<Tally>,
+    tallies: Vec<WorkerTally>,
     wall: Duration,
     client: Nanos,
     server: Option<Nanos>,
@@ -107,7 +107,7 @@ impl<'a> Bench<'a> {
             working,
             trace: None,
             server: None,
-            origin: Origin::UNKNOWN,
+            origin: TierOrigin::UNKNOWN,
             cold: None,
             stop,
             keeps: true,
@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
 
     /// Measures each point for other times than the configuration says.
     #[must_use]
-    pub const fn with_limits(mut self, limits: Limits) -> Self {
+    pub const fn with_limits(mut self, limits: PointLimits) -> Self {
         self.limits = limits;
         self
     }
@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Sets the times of the next measurements.
-    pub const fn set_limits(&mut self, limits: Limits) {
+    pub const fn set_limits(&mut self, limits: PointLimits) {
         self.limits = limits;
     }
 
@@ -145,20 +145,20 @@ impl<'a> Bench<'a> {
 
     /// Counts the processor time of a server.
     #[must_use]
-    pub fn with_server(mut self, server: Option<Server>) -> Self {
+    pub fn with_server(mut self, server: Option<TierServer>) -> Self {
         self.server = server;
         self
     }
 
     /// Counts what is read from a device, and keeps the tier cold where there is a way.
     #[must_use]
-    pub fn with_origin(mut self, origin: Origin, cold: Option<Cold>) -> Self {
+    pub fn with_origin(mut self, origin: TierOrigin, cold: Option<Cold>) -> Self {
         (self.origin, self.cold) = (origin, cold);
         self
     }
 
     /// What is known of where the tier's bytes are.
-    pub const fn origin(&self) -> Origin {
+    pub const fn origin(&self) -> TierOrigin {
         self.origin
     }
 
@@ -171,7 +171,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures a point once. Nothing when it was stopped before anything was measured.
-    pub fn measure(&mut self, point: Point, repeat: u32) -> Result<Option<Run>, ProbeError> {
+    pub fn measure(&mut self, point: ProbePoint, repeat: u32) -> Result<Option<Run>, ProbeError> {
         match self.trace {
             Some(trace) => self.remove(trace.distinct())?,
             None if self.keeps && point.work.reads() => self.fill(point)?,
@@ -184,7 +184,7 @@ impl<'a> Bench<'a> {
             self.phase(&mut workers, point, self.limits.warmup, &budget)?;
         }
         for worker in &mut workers {
-            worker.tally = Tally::default();
+            worker.tally = WorkerTally::default();
         }
         let budget = AtomicU64::new(self.limits.operations.unwrap_or(u64::MAX));
         let phase = self.phase(&mut workers, point, self.limits.duration, &budget)?;
@@ -222,12 +222,16 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    pub(crate) fn workers(&self, point: &Point, repeat: u32) -> Result<Vec<Worker>, ProbeError> {
+    pub(crate) fn workers(
+        &self,
+        point: &ProbePoint,
+        repeat: u32,
+    ) -> Result<Vec<ProbeWorker>, ProbeError> {
         let worker = |thread| {
-            let place = Place { blocks: self.working, thread, repeat };
-            Worker::new(self.config, point, &self.pattern, &self.slab, place)
+            let place = WorkerPlace { blocks: self.working, thread, repeat };
+            ProbeWorker::new(self.config, point, &self.pattern, &self.slab, place)
         };
-        let workers: Option<Vec<Worker>> = (0..point.threads).map(worker).collect();
+        let workers: Option<Vec<ProbeWorker>> = (0..point.threads).map(worker).collect();
         workers.ok_or_else(|| {
             let problem = format!("{} threads with {} blocks each", point.threads, point.depth);
             ProbeError::value("depth", problem, "list the largest numbers with the others")
@@ -235,7 +239,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Median times of questions for chunks that are there, by number of keys.
-    pub fn lookups(&mut self, point: Point) -> Result<Vec<LookupTime>, ProbeError> {
+    pub fn lookups(&mut self, point: ProbePoint) -> Result<Vec<LookupTime>, ProbeError> {
         self.fill(point)?;
         self.lookup_turn(1)
     }
@@ -267,7 +271,7 @@ impl<'a> Bench<'a> {
         let mut present = vec![false; keys.len()];
         let mut seconds = Vec::with_capacity(LOOKUPS);
         self.cool()?;
-        let (clock, mut host) = (Clock::anchored(), HostProbe::open(self.reader_pid()));
+        let (clock, mut host) = (UtcClock::anchored(), HostProbe::open(self.reader_pid()));
         let (before, said) = (host.sample(&clock), self.ask_server());
         let mut grown = Growth::default();
         let start = Instant::now();
@@ -297,17 +301,17 @@ impl<'a> Bench<'a> {
     /// The process whose reads are counted, where it is not this one.
     fn reader_pid(&self) -> &[u32] {
         match &self.origin.reader {
-            Reader::Process(pid) => std::slice::from_ref(pid),
-            Reader::Unseen | Reader::Own => &[],
+            BlockReader::Process(pid) => std::slice::from_ref(pid),
+            BlockReader::Unseen | BlockReader::Own => &[],
         }
     }
 
     /// Bytes that the reader fetched from a device.
     fn device_read(&self, during: &HostUse) -> Option<u64> {
         let place = match self.origin.reader {
-            Reader::Unseen => return None,
-            Reader::Own => 0,
-            Reader::Process(_) => 1,
+            BlockReader::Unseen => return None,
+            BlockReader::Own => 0,
+            BlockReader::Process(_) => 1,
         };
         during.processes.get(place)?.as_ref()?.device_read.map(|bytes| bytes.0)
     }
@@ -334,9 +338,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Stores what is missing of the working set; an error when nothing of it can be stored.
-    pub(crate) fn fill(&mut self, point: Point) -> Result<(), ProbeError> {
+    pub(crate) fn fill(&mut self, point: ProbePoint) -> Result<(), ProbeError> {
         let mut workers = self.workers(&point, 0)?;
-        let task = Task::Fill(KeySpace::working(self.config.seed), self.working);
+        let task = LapTask::Fill(KeySpace::working(self.config.seed), self.working);
         let budget = AtomicU64::new(u64::MAX);
         self.lap(&mut workers, point, task, NO_LIMIT, &budget)?;
         let mut outcomes = Outcomes::default();
@@ -359,7 +363,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    pub(crate) fn lap_blocks(&self, point: &Point) -> u64 {
+    pub(crate) fn lap_blocks(&self, point: &ProbePoint) -> u64 {
         lap_blocks(self.working, point)
     }
 
@@ -374,19 +378,19 @@ impl<'a> Bench<'a> {
     /// Laps until the time or the budget is used up.
     fn phase(
         &mut self,
-        workers: &mut [Worker],
-        point: Point,
+        workers: &mut [ProbeWorker],
+        point: ProbePoint,
         time: Duration,
         budget: &AtomicU64,
     ) -> Result<Phase, ProbeError> {
         let mut phase = Phase::new();
-        let clock = Clock::anchored();
+        let clock = UtcClock::anchored();
         let mut host = HostProbe::open(self.reader_pid());
         let at = self.server.as_ref().map(|server| server.at);
         while phase.wall < time && !(self.stop)() && budget.load(Ordering::Relaxed) > 0 {
             let fresh = KeySpace::fresh(self.config.seed, self.generation);
             let blocks = self.lap_blocks(&point);
-            let task = self.trace.map_or(Task::Keys(fresh, blocks), Task::Trace);
+            let task = self.trace.map_or(LapTask::Keys(fresh, blocks), LapTask::Trace);
             let part = self.cold_part(&point);
             if part.is_some() {
                 self.cool()?;
@@ -430,7 +434,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What starting threads, asking the server and adding up take around a phase of one batch.
-    pub(crate) fn around_phase(&mut self, point: Point) -> Result<Duration, ProbeError> {
+    pub(crate) fn around_phase(&mut self, point: ProbePoint) -> Result<Duration, ProbeError> {
         let mut workers = self.workers(&point, 0)?;
         let began = Instant::now();
         let phase = self.phase(&mut workers, point, NO_LIMIT, &AtomicU64::new(1))?;
@@ -438,7 +442,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Blocks after which the tier is cooled again; nothing where it is not.
-    pub(crate) fn cold_part(&self, point: &Point) -> Option<u64> {
+    pub(crate) fn cold_part(&self, point: &ProbePoint) -> Option<u64> {
         let least = u64::from(point.threads) * u64::from(point.depth);
         let is_cold = self.is_cold() && point.work.reads() && self.trace.is_none();
         is_cold.then(|| (self.working / COOL_PART).max(least))
@@ -447,9 +451,9 @@ impl<'a> Bench<'a> {
     /// A lap over a part of what may be asked for.
     fn part(
         &self,
-        workers: &mut [Worker],
-        point: Point,
-        task: Task<'_>,
+        workers: &mut [ProbeWorker],
+        point: ProbePoint,
+        task: LapTask<'_>,
         time: Duration,
         (budget, part): (&AtomicU64, u64),
     ) -> Result<Duration, ProbeError> {
@@ -467,9 +471,9 @@ impl<'a> Bench<'a> {
     /// All workers from one start to the end of the lap; how long the slowest took.
     pub(crate) fn lap(
         &self,
-        workers: &mut [Worker],
-        point: Point,
-        task: Task<'_>,
+        workers: &mut [ProbeWorker],
+        point: ProbePoint,
+        task: LapTask<'_>,
         time: Duration,
         budget: &AtomicU64,
     ) -> Result<Duration, ProbeError> {
@@ -486,7 +490,7 @@ impl<'a> Bench<'a> {
             stop: self.stop,
         };
         let start = Barrier::new(workers.len());
-        let run = |thread: usize, worker: &mut Worker| -> Result<Duration, TierError> {
+        let run = |thread: usize, worker: &mut ProbeWorker| -> Result<Duration, TierError> {
             if let Some(first) = self.config.pin {
                 pin(first, thread);
             }

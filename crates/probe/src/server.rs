@@ -71,7 +71,7 @@ impl Shared {
 }
 
 /// The server behind a tier.
-pub struct Server {
+pub struct TierServer {
     /// Asks it; nothing is known of one that does not answer.
     pub ask: Box<dyn Fn() -> ServerWords + Send + Sync>,
     pub at: ServerAt,
@@ -85,7 +85,7 @@ pub enum ServerAt {
     Elsewhere,
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for TierServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("at", &self.at).finish_non_exhaustive()
     }

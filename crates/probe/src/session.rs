@@ -13,7 +13,7 @@ use weir_store::server::raw::RawServer;
 use weir_store::{Slab, Tier};
 
 use crate::at_stake::AtStake;
-use crate::config::{BlockSize, Limits, Point, ProbeConfig, Work, WorkingSet};
+use crate::config::{BlockSize, PointLimits, ProbeConfig, ProbePoint, Work, WorkingSet};
 use crate::differential::{
     Behind, Bounds, CopySource, Device, DeviceWork, FileReads, Inside, Layer, Layers, PlainRun,
     RawRun, bounds, copy_run, raw_run,
@@ -23,9 +23,9 @@ use crate::error::ProbeError;
 use crate::expected::expected;
 use crate::figures::{PointResult, Run};
 use crate::fit::LookupTime;
-use crate::origin::{Cold, Origin};
+use crate::origin::{Cold, TierOrigin};
 use crate::run::Bench;
-use crate::server::Server;
+use crate::server::TierServer;
 use crate::statistics::Repeated;
 use crate::trace::Trace;
 use crate::volume::buffers;
@@ -35,9 +35,9 @@ use crate::volume::buffers;
 pub struct Opened {
     pub tier: Arc<dyn Tier>,
     /// The server behind it, where there is one.
-    pub server: Option<Server>,
+    pub server: Option<TierServer>,
     /// What holds its bytes, and who reads them.
-    pub origin: Origin,
+    pub origin: TierOrigin,
     /// How it is kept cold, where that was asked for.
     pub cold: Option<Cold>,
     /// Keys of others that it would evict once it is full.
@@ -83,12 +83,12 @@ pub trait Subject {
     ) -> Result<Opened, ProbeError>;
 
     /// What the tier is compared with at a point.
-    fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError>;
+    fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError>;
 }
 
 /// Something was done, or is about to be.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
+pub struct ProbeStep<'a> {
     pub done: usize,
     pub total: usize,
     pub next: &'a str,
@@ -100,7 +100,7 @@ pub struct Step<'a> {
 /// The differential runs of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Whereabouts {
-    pub point: Point,
+    pub point: ProbePoint,
     pub layers: Layers,
     /// Seconds per GB in the point's row of the table.
     pub row_s_per_gb: Repeated,
@@ -108,7 +108,7 @@ pub struct Whereabouts {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Measured {
+pub struct ProbeMeasurements {
     /// Points that have at least one repeat, in the order of the plan.
     pub points: Vec<PointResult>,
     /// Where the time goes, per size of blocks.
@@ -122,7 +122,7 @@ pub struct Measured {
 }
 
 /// A measurement to be made.
-pub struct Session<'a> {
+pub struct ProbeSession<'a> {
     config: &'a ProbeConfig,
     subject: &'a mut dyn Subject,
     traces: &'a [(BlockSize, Trace)],
@@ -131,20 +131,20 @@ pub struct Session<'a> {
     /// What they copy from, once it was made.
     source: Option<Arc<CopySource>>,
     stop: &'a (dyn Fn() -> bool + Sync),
-    progress: &'a mut dyn FnMut(Step<'_>),
+    progress: &'a mut dyn FnMut(ProbeStep<'_>),
     done: usize,
     /// Until it is told.
     expected: Option<Duration>,
-    measured: Measured,
+    measured: ProbeMeasurements,
 }
 
-impl std::fmt::Debug for Session<'_> {
+impl std::fmt::Debug for ProbeSession<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("config", self.config).finish_non_exhaustive()
     }
 }
 
-impl<'a> Session<'a> {
+impl<'a> ProbeSession<'a> {
     /// A session; `traces` holds one per size of blocks, or none at all.
     pub fn new(
         config: &'a ProbeConfig,
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
         traces: &'a [(BlockSize, Trace)],
         differential: bool,
         stop: &'a (dyn Fn() -> bool + Sync),
-        progress: &'a mut dyn FnMut(Step<'_>),
+        progress: &'a mut dyn FnMut(ProbeStep<'_>),
     ) -> Self {
         Self {
             config,
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
             progress,
             done: 0,
             expected: None,
-            measured: Measured::default(),
+            measured: ProbeMeasurements::default(),
         }
     }
 
@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
 
     /// Makes all measurements. An error of the first ones is returned; later ones end the session
     /// with what was measured, as a stop does.
-    pub fn run(mut self) -> Result<Measured, ProbeError> {
+    pub fn run(mut self) -> Result<ProbeMeasurements, ProbeError> {
         for place in 0..self.config.blocks.len() {
             if (self.stop)() {
                 break;
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
     fn step(&mut self, next: &str) {
         let total = Self::steps(self.config, self.differential);
         let expected = self.expected.take();
-        (self.progress)(Step { done: self.done, total, next, expected });
+        (self.progress)(ProbeStep { done: self.done, total, next, expected });
         self.done += 1;
     }
 
@@ -260,7 +260,7 @@ impl<'a> Session<'a> {
     /// How long what the tier is compared with takes to be made; nothing where it is not.
     fn baselines_time(&mut self, block: BlockSize) -> Result<Option<Duration>, ProbeError> {
         let points = self.config.points();
-        let compared = |point: &&Point| {
+        let compared = |point: &&ProbePoint| {
             self.differential
                 && point.block == block
                 && differential_works(self.config).contains(&point.work)
@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
     }
 
     fn points(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
-        let points: Vec<Point> =
+        let points: Vec<ProbePoint> =
             self.config.points().into_iter().filter(|point| point.block == block).collect();
         let mut runs: Vec<Vec<Run>> = points.iter().map(|_| Vec::new()).collect();
         let mut failed = Ok(());
@@ -327,12 +327,12 @@ impl<'a> Session<'a> {
     /// All kinds of runs in turn, repeat by repeat.
     fn layers(
         &mut self,
-        point: Point,
+        point: ProbePoint,
         bench: &mut Bench<'_>,
         (source, baselines): (&CopySource, &mut Baselines),
     ) -> Result<Option<Layers>, ProbeError> {
         let time = self.config.limits.duration / 2;
-        let limits = Limits {
+        let limits = PointLimits {
             duration: time,
             warmup: self.config.limits.warmup / 2,
             operations: self.config.limits.operations,
@@ -392,12 +392,12 @@ impl<'a> Session<'a> {
 /// The way to the device or the server without the tier, once.
 fn without_tier(
     baselines: &Baselines,
-    point: Point,
+    point: ProbePoint,
     bench: &Bench<'_>,
     time: Duration,
     runs: &mut Runs,
 ) -> Result<(), ProbeError> {
-    let Point { threads, depth, work, .. } = point;
+    let ProbePoint { threads, depth, work, .. } = point;
     // As many at once as the tier has: a batch of loads has no key twice.
     let depth =
         if work.reads() { u64::from(depth).min(bench.working_blocks()) as u32 } else { depth };
@@ -421,15 +421,15 @@ pub(crate) fn differential_works(config: &ProbeConfig) -> Vec<Work> {
 }
 
 /// The point of the lookups: one thread, with the largest blocks.
-pub(crate) fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<Point> {
+pub(crate) fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<ProbePoint> {
     let largest = config.blocks.iter().map(|block| block.bytes).max()?;
     let work = *config.works.iter().find(|work| **work == Work::Read)?;
     let depth = config.depths.iter().copied().max()?;
-    (block.bytes == largest).then_some(Point { block, threads: 1, depth, work })
+    (block.bytes == largest).then_some(ProbePoint { block, threads: 1, depth, work })
 }
 
 /// A point in a few words.
-pub fn label(point: &Point) -> String {
+pub fn label(point: &ProbePoint) -> String {
     format!("{} {}, {} x {}", point.work.name(), point.block.bytes, point.threads, point.depth)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use weir_model::Nanos;
-use weir_store::{Fault, Fetched, Stored};
+use weir_store::{Loaded, Stored, TierFault};
 
 /// Longest batch that is told apart from longer ones.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -29,18 +29,18 @@ pub struct Outcomes {
     pub present: u64,
     /// Not stored for want of room.
     pub full: u64,
-    /// Failed, by fault in the order of `Fault::ALL`.
-    pub faults: [u64; Fault::ALL.len()],
+    /// Failed, by fault in the order of `TierFault::ALL`.
+    pub faults: [u64; TierFault::ALL.len()],
 }
 
 impl Outcomes {
     /// Counts an outcome of a load.
-    pub fn fetched(&mut self, outcome: Fetched) {
+    pub fn fetched(&mut self, outcome: Loaded) {
         match outcome {
-            Fetched::Hit => self.hits += 1,
-            Fetched::Miss => self.misses += 1,
-            Fetched::Corrupt => self.corrupt += 1,
-            Fetched::Failed(fault) => self.fault(fault),
+            Loaded::Hit => self.hits += 1,
+            Loaded::Miss => self.misses += 1,
+            Loaded::Corrupt => self.corrupt += 1,
+            Loaded::Failed(fault) => self.fault(fault),
         }
     }
 
@@ -53,8 +53,8 @@ impl Outcomes {
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
-        let place = Fault::ALL.iter().position(|one| *one == fault).unwrap_or(0);
+    fn fault(&mut self, fault: TierFault) {
+        let place = TierFault::ALL.iter().position(|one| *one == fault).unwrap_or(0);
         self.faults[place] += 1;
     }
 
@@ -77,7 +77,7 @@ impl Outcomes {
             (self.full, "found no room"),
             (self.present, "were there already"),
         ];
-        let faults = Fault::ALL.iter().zip(self.faults).map(|(fault, n)| (n, fault.name()));
+        let faults = TierFault::ALL.iter().zip(self.faults).map(|(fault, n)| (n, fault.name()));
         for (count, word) in rest.into_iter().chain(faults) {
             if count > 0 {
                 words.push(format!("{count} {word}"));
@@ -147,7 +147,7 @@ impl Side {
 
 /// What one thread counted.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+pub struct WorkerTally {
     pub reads: Side,
     pub writes: Side,
     pub outcomes: Outcomes,
@@ -159,7 +159,7 @@ pub struct Tally {
     pub wall: Duration,
 }
 
-impl Tally {
+impl WorkerTally {
     /// Time inside the tier's calls.
     pub fn timed(&self) -> Duration {
         self.reads.timed + self.writes.timed
@@ -183,10 +183,10 @@ mod tests {
     #[test]
     fn outcomes_are_counted_by_kind_and_told() {
         let mut outcomes = Outcomes::default();
-        for outcome in [Fetched::Hit, Fetched::Hit, Fetched::Miss, Fetched::Corrupt] {
+        for outcome in [Loaded::Hit, Loaded::Hit, Loaded::Miss, Loaded::Corrupt] {
             outcomes.fetched(outcome);
         }
-        outcomes.fetched(Fetched::Failed(Fault::Timeout));
+        outcomes.fetched(Loaded::Failed(TierFault::Timeout));
         outcomes.stored(Stored::Full);
         assert_eq!(outcomes.hit_share(), Some(0.5));
         assert_eq!(outcomes.trouble(), "1 corrupt, 1 found no room, 1 timeout");

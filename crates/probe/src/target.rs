@@ -8,7 +8,7 @@ use weir_store::resp::is_scheme;
 use crate::error::ProbeError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum ProbeTarget {
     /// A tier in this process's memory.
     Memory,
     /// A tier in a folder.
@@ -19,7 +19,7 @@ pub enum Target {
     Started(Product),
 }
 
-impl Target {
+impl ProbeTarget {
     pub fn parse(text: &str) -> Result<Self, ProbeError> {
         let refused = |problem: &str| ProbeError::Target {
             target: text.to_owned(),
@@ -54,14 +54,14 @@ mod tests {
 
     #[test]
     fn targets_are_told_apart() {
-        let parse = |text: &str| Target::parse(text).unwrap();
-        assert_eq!(parse("memory"), Target::Memory);
-        assert_eq!(parse("valkey"), Target::Started(Product::Valkey));
-        assert_eq!(parse("disk:kv"), Target::Disk("kv".into()));
-        assert_eq!(parse("/mnt/kv"), Target::Disk("/mnt/kv".into()));
-        assert_eq!(parse("unix:///run/a.sock"), Target::Store("unix:///run/a.sock".into()));
+        let parse = |text: &str| ProbeTarget::parse(text).unwrap();
+        assert_eq!(parse("memory"), ProbeTarget::Memory);
+        assert_eq!(parse("valkey"), ProbeTarget::Started(Product::Valkey));
+        assert_eq!(parse("disk:kv"), ProbeTarget::Disk("kv".into()));
+        assert_eq!(parse("/mnt/kv"), ProbeTarget::Disk("/mnt/kv".into()));
+        assert_eq!(parse("unix:///run/a.sock"), ProbeTarget::Store("unix:///run/a.sock".into()));
         for wrong in ["nonsense", "http://host", "disk:", ""] {
-            let error = Target::parse(wrong).unwrap_err();
+            let error = ProbeTarget::parse(wrong).unwrap_err();
             assert!(error.is_mistake() && error.to_string().contains("write `memory`"), "{error}");
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use weir_model::Prompt;
 use weir_store::ChunkHash;
 use weir_workload::WorkloadError;
-use weir_workload::trace::mooncake::Reader;
+use weir_workload::trace::mooncake::MooncakeReader;
 use weir_workload::trace::reading::TraceReading;
 
 use crate::config::MOST_KEYS;
@@ -34,7 +34,7 @@ impl Trace {
         limit: Option<u64>,
     ) -> Result<Self, ProbeError> {
         let path = Path::new(&of.path);
-        let mut reader = Reader::open(path, 0, of.scale())?;
+        let mut reader = MooncakeReader::open(path, 0, of.scale())?;
         let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         let mut read = 0;
         while limit.is_none_or(|limit| read < limit)

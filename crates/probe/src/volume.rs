@@ -5,14 +5,14 @@ use std::sync::Arc;
 use weir_model::Bytes;
 use weir_store::Slab;
 
-use crate::config::{BlockSize, DEFAULT_WORKING_SET, Point, ProbeConfig, WorkingSet};
+use crate::config::{BlockSize, DEFAULT_WORKING_SET, ProbeConfig, ProbePoint, WorkingSet};
 use crate::error::ProbeError;
 
 /// Batches per thread that a lap of new blocks has at least.
 const LAP_BATCHES: u64 = 8;
 
 /// New blocks of a lap, beside a working set of so many.
-pub(crate) fn lap_blocks(working: u64, point: &Point) -> u64 {
+pub(crate) fn lap_blocks(working: u64, point: &ProbePoint) -> u64 {
     let least = LAP_BATCHES * u64::from(point.threads) * u64::from(point.depth);
     let most = (DEFAULT_WORKING_SET / point.block.bytes.0.max(1)).max(least);
     working.clamp(least, most)
@@ -58,7 +58,7 @@ mod tests {
     use weir_workload::config::Draw;
 
     use super::*;
-    use crate::config::{Limits, Verify, Work};
+    use crate::config::{PointLimits, Verify, Work};
 
     #[test]
     fn what_is_stored_at_once_is_the_working_set_and_the_largest_lap() {
@@ -70,7 +70,7 @@ mod tests {
             works: works.to_vec(),
             working_set,
             draw: Draw::Uniform,
-            limits: Limits {
+            limits: PointLimits {
                 duration: Duration::from_secs(1),
                 warmup: Duration::ZERO,
                 operations: None,

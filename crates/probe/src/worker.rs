@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_store::{Block, ChunkHash, Fetched, Get, Put, Slab, Stored, Tier, TierError};
-use weir_workload::Stream;
+use weir_store::{Block, ChunkHash, Get, Loaded, Put, Slab, Stored, Tier, TierError};
+use weir_workload::RandomStream;
 
-use crate::config::{Point, ProbeConfig, Verify, Work};
+use crate::config::{ProbeConfig, ProbePoint, Verify, Work};
 use crate::content::Pattern;
 use crate::cpu;
 use crate::keys::{Draws, KeySpace};
-use crate::tally::Tally;
+use crate::tally::WorkerTally;
 use crate::trace::Trace;
 
 /// What all threads of a lap share.
 pub(crate) struct Lap<'a> {
     pub(crate) tier: &'a dyn Tier,
     pub(crate) pattern: &'a Pattern,
-    pub(crate) point: Point,
-    pub(crate) task: Task<'a>,
+    pub(crate) point: ProbePoint,
+    pub(crate) task: LapTask<'a>,
     pub(crate) deadline: Duration,
     /// Nothing for a tier that keeps nothing.
     pub(crate) verify: Option<Verify>,
@@ -37,7 +37,7 @@ pub(crate) struct Lap<'a> {
 
 /// What is done in a lap.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Task<'a> {
+pub(crate) enum LapTask<'a> {
     /// Stores what is missing of the first blocks of the working set.
     Fill(KeySpace, u64),
     /// Works on the working set, and on so many new keys.
@@ -67,36 +67,36 @@ impl Lap<'_> {
 
 /// A thread's own things, kept from lap to lap.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct ProbeWorker {
     loaded: Vec<Block>,
     stored: Vec<Block>,
     keys: Vec<ChunkHash>,
     missing: Vec<ChunkHash>,
-    fetched: Vec<Fetched>,
+    fetched: Vec<Loaded>,
     outcomes: Vec<Stored>,
     present: Vec<bool>,
     draws: Draws,
-    check: Stream,
-    pub(crate) tally: Tally,
+    check: RandomStream,
+    pub(crate) tally: WorkerTally,
 }
 
 /// Where a worker stands in the measurement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct WorkerPlace {
     /// Blocks of the working set.
     pub(crate) blocks: u64,
     pub(crate) thread: u32,
     pub(crate) repeat: u32,
 }
 
-impl Worker {
+impl ProbeWorker {
     /// A worker with buffers from the slab; nothing when the slab has too few.
     pub(crate) fn new(
         config: &ProbeConfig,
-        point: &Point,
+        point: &ProbePoint,
         pattern: &Pattern,
         slab: &Arc<Slab>,
-        place: Place,
+        place: WorkerPlace,
     ) -> Option<Self> {
         let depth = point.depth as usize;
         let take = || -> Option<Vec<Block>> {
@@ -106,18 +106,18 @@ impl Worker {
             }
             Some(blocks)
         };
-        let Place { blocks, thread, repeat } = place;
+        let WorkerPlace { blocks, thread, repeat } = place;
         Some(Self {
             loaded: take()?,
             stored: take()?,
             keys: Vec::with_capacity(depth),
             missing: Vec::with_capacity(depth),
-            fetched: vec![Fetched::Miss; depth],
+            fetched: vec![Loaded::Miss; depth],
             outcomes: vec![Stored::Full; depth],
             present: vec![false; depth],
             draws: Draws::new(config.seed, config.draw, blocks, thread, repeat),
-            check: Stream::new(config.seed, "probe check", u64::from(thread)),
-            tally: Tally::default(),
+            check: RandomStream::new(config.seed, "probe check", u64::from(thread)),
+            tally: WorkerTally::default(),
         })
     }
 
@@ -133,9 +133,9 @@ impl Worker {
     fn batches(&mut self, lap: &Lap<'_>, start: Instant) -> Result<(), TierError> {
         while !lap.is_over(start) {
             let goes_on = match lap.task {
-                Task::Fill(keys, blocks) => self.fill(lap, keys, blocks)?,
-                Task::Trace(trace) => self.request(lap, trace, start),
-                Task::Keys(fresh, blocks) => match lap.point.work {
+                LapTask::Fill(keys, blocks) => self.fill(lap, keys, blocks)?,
+                LapTask::Trace(trace) => self.request(lap, trace, start),
+                LapTask::Keys(fresh, blocks) => match lap.point.work {
                     Work::Write => self.store_new(lap, fresh, blocks),
                     Work::Mixed(share) if !self.draws.chance(share) => {
                         self.store_new(lap, fresh, blocks)
@@ -220,7 +220,7 @@ impl Worker {
     fn collect_missing(&mut self) {
         let outcomes = self.keys.iter().zip(&self.fetched);
         let absent =
-            outcomes.filter(|(_, outcome)| matches!(outcome, Fetched::Miss | Fetched::Corrupt));
+            outcomes.filter(|(_, outcome)| matches!(outcome, Loaded::Miss | Loaded::Corrupt));
         self.missing.clear();
         self.missing.extend(absent.map(|(key, _)| *key));
     }
@@ -237,7 +237,7 @@ impl Worker {
         let (took, used) = (began.elapsed(), cpu::of_thread() - cpu);
         let mut moved = 0;
         for (get, outcome) in gets.iter().zip(fetched) {
-            let is_hit = *outcome == Fetched::Hit;
+            let is_hit = *outcome == Loaded::Hit;
             if is_hit
                 && let Some(verify) = lap.verify
                 && !lap.pattern.is_block(&get.key, get.into, verify, &mut self.check)

@@ -32,7 +32,7 @@ pub struct ColumnSpec {
 
 /// How the values of a column are laid out before compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum ColumnEncoding {
     /// Differences, bit-packed: times, counters and small numbers.
     Delta,
     /// As they are: digests and floats, whose differences say nothing.
@@ -41,7 +41,7 @@ pub(crate) enum Layout {
     Dictionary,
 }
 
-impl Layout {
+impl ColumnEncoding {
     /// The encoding to ask for; a dictionary is not asked for as an encoding.
     pub(crate) const fn encoding(self) -> Encoding {
         match self {
@@ -142,7 +142,7 @@ impl Scalar for Outcome {
 const OUTCOMES: [Outcome; 3] = [Outcome::Done, Outcome::Unfinished, Outcome::Failed];
 
 /// The values of a table in one place, as a column.
-pub(crate) trait Column {
+pub(crate) trait ColumnValues {
     /// The name of the type in documentation.
     const KIND: &'static str;
     /// Whether it can be null.
@@ -185,7 +185,7 @@ pub(crate) fn short(expected: usize, found: usize) -> ParquetError {
     ParquetError::General(format!("a column holds {found} of {expected} values"))
 }
 
-impl<S: Scalar> Column for Vec<S> {
+impl<S: Scalar> ColumnValues for Vec<S> {
     const KIND: &'static str = S::KIND;
     const NULLABLE: bool = false;
 
@@ -216,7 +216,7 @@ impl<S: Scalar> Column for Vec<S> {
     }
 }
 
-impl<S: Scalar> Column for Vec<Option<S>> {
+impl<S: Scalar> ColumnValues for Vec<Option<S>> {
     const KIND: &'static str = S::KIND;
     const NULLABLE: bool = true;
 

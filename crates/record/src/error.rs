@@ -7,7 +7,7 @@ use parquet::errors::ParquetError;
 
 /// Whose fault an error is; decides the exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ErrorCause {
     /// The user asked for something that cannot be (exit code 2).
     User,
     /// Disk, permissions, another program (exit code 3).
@@ -79,25 +79,25 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> ErrorCause {
         match self {
             Self::NotEmpty { .. }
             | Self::NotARun { .. }
             | Self::WrongFormat { .. }
             | Self::PlanChanged { .. }
             | Self::Incomplete { .. }
-            | Self::Locked { .. } => Fault::User,
-            Self::Damaged { .. } | Self::DamagedRun { .. } => Fault::Environment,
+            | Self::Locked { .. } => ErrorCause::User,
+            Self::Damaged { .. } | Self::DamagedRun { .. } => ErrorCause::Environment,
             Self::Io { source, .. } => match source.kind() {
                 // The path itself is wrong: nothing of the machine is broken.
                 io::ErrorKind::NotADirectory
                 | io::ErrorKind::IsADirectory
                 | io::ErrorKind::InvalidFilename
-                | io::ErrorKind::NotFound => Fault::User,
-                _ => Fault::Environment,
+                | io::ErrorKind::NotFound => ErrorCause::User,
+                _ => ErrorCause::Environment,
             },
             Self::BadName { .. } | Self::ReadOnly { .. } | Self::Unrecordable { .. } => {
-                Fault::Defect
+                ErrorCause::Defect
             }
         }
     }

@@ -14,7 +14,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::{ColumnPath, Type};
 use weir_model::Nanos;
 
-use crate::column::{Column, mismatch, short};
+use crate::column::{ColumnValues, mismatch, short};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TimeLists {
@@ -63,7 +63,7 @@ const ELEMENT: &str = "element";
 /// Rows that are encoded or decoded at once.
 const BATCH_ROWS: usize = 1024;
 
-impl Column for TimeLists {
+impl ColumnValues for TimeLists {
     const KIND: &'static str = "int64[]";
     const NULLABLE: bool = false;
 

@@ -13,7 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, Type};
 
-use crate::column::{ColumnSpec, Layout};
+use crate::column::{ColumnEncoding, ColumnSpec};
 use crate::durable::{Digest, HashedFile};
 use crate::error::RecordError;
 
@@ -29,7 +29,7 @@ pub(crate) const GROUP_VALUES: usize = 512 << 10;
 const ZSTD_LEVEL: i32 = 1;
 
 /// A struct of vectors that is stored as one Parquet file.
-pub(crate) trait Table: Default {
+pub(crate) trait ColumnTable: Default {
     /// A row as the caller gives and gets it.
     type Row;
     /// The names of the columns, as an enum.
@@ -39,7 +39,7 @@ pub(crate) trait Table: Default {
     const COLUMNS: &'static [Self::Column];
 
     fn spec(column: Self::Column) -> ColumnSpec;
-    fn layout(column: Self::Column) -> Layout;
+    fn layout(column: Self::Column) -> ColumnEncoding;
     fn schema(column: Self::Column) -> ParquetResult<Type>;
     fn path(column: Self::Column) -> ColumnPath;
     fn write(&self, column: Self::Column, to: &mut ColumnWriter<'_>) -> ParquetResult<()>;
@@ -55,7 +55,7 @@ pub(crate) trait Table: Default {
     fn row(&self, index: usize) -> Self::Row;
     /// Rows held, whichever columns are filled.
     fn rows(&self) -> usize;
-    /// Rows were appended to columns by [`Table::read`].
+    /// Rows were appended to columns by [`ColumnTable::read`].
     fn grown(&mut self, rows: usize);
     /// Forgets the rows but keeps the memory.
     fn clear(&mut self);
@@ -94,8 +94,8 @@ macro_rules! table {
                 match self {
                     $(Self::$variant => $crate::column::ColumnSpec {
                         name: $name,
-                        kind: <$held as $crate::column::Column>::KIND,
-                        nullable: <$held as $crate::column::Column>::NULLABLE,
+                        kind: <$held as $crate::column::ColumnValues>::KIND,
+                        nullable: <$held as $crate::column::ColumnValues>::NULLABLE,
                         unit: $unit,
                         meaning: $meaning,
                     },)*
@@ -114,7 +114,7 @@ macro_rules! table {
             }
         }
 
-        impl $crate::table::Table for $table {
+        impl $crate::table::ColumnTable for $table {
             type Row = $row;
             type Column = $columns;
 
@@ -124,9 +124,9 @@ macro_rules! table {
                 column.spec()
             }
 
-            fn layout(column: $columns) -> $crate::column::Layout {
+            fn layout(column: $columns) -> $crate::column::ColumnEncoding {
                 match column {
-                    $($columns::$variant => $crate::column::Layout::$layout,)*
+                    $($columns::$variant => $crate::column::ColumnEncoding::$layout,)*
                 }
             }
 
@@ -135,21 +135,21 @@ macro_rules! table {
             ) -> parquet::errors::Result<parquet::schema::types::Type> {
                 match column {
                     $($columns::$variant => {
-                        <$held as $crate::column::Column>::schema($name)
+                        <$held as $crate::column::ColumnValues>::schema($name)
                     })*
                 }
             }
 
             fn path(column: $columns) -> parquet::schema::types::ColumnPath {
                 match column {
-                    $($columns::$variant => <$held as $crate::column::Column>::path($name),)*
+                    $($columns::$variant => <$held as $crate::column::ColumnValues>::path($name),)*
                 }
             }
 
             fn fill_absent(&mut self, column: $columns, rows: usize) -> bool {
                 match column {
                     $($columns::$variant => {
-                        <$held as $crate::column::Column>::fill_absent(&mut self.$field, rows)
+                        <$held as $crate::column::ColumnValues>::fill_absent(&mut self.$field, rows)
                     })*
                 }
             }
@@ -166,7 +166,7 @@ macro_rules! table {
             ) -> parquet::errors::Result<()> {
                 match column {
                     $($columns::$variant => {
-                        <$held as $crate::column::Column>::write(&self.$field, to)
+                        <$held as $crate::column::ColumnValues>::write(&self.$field, to)
                     })*
                 }
             }
@@ -179,7 +179,7 @@ macro_rules! table {
             ) -> parquet::errors::Result<()> {
                 match column {
                     $($columns::$variant => {
-                        <$held as $crate::column::Column>::read(&mut self.$field, from, rows)
+                        <$held as $crate::column::ColumnValues>::read(&mut self.$field, from, rows)
                     })*
                 }
             }
@@ -212,7 +212,7 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-fn schema<T: Table>() -> ParquetResult<Arc<Type>> {
+fn schema<T: ColumnTable>() -> ParquetResult<Arc<Type>> {
     let mut fields = Vec::with_capacity(T::COLUMNS.len());
     for &column in T::COLUMNS {
         fields.push(Arc::new(T::schema(column)?));
@@ -220,7 +220,7 @@ fn schema<T: Table>() -> ParquetResult<Arc<Type>> {
     Ok(Arc::new(Type::group_type_builder("row").with_fields(fields).build()?))
 }
 
-fn properties<T: Table>() -> ParquetResult<WriterProperties> {
+fn properties<T: ColumnTable>() -> ParquetResult<WriterProperties> {
     let mut builder = WriterProperties::builder()
         // Not the library's default, so that the bytes change with our format only.
         .set_created_by("weir".to_owned())
@@ -234,7 +234,7 @@ fn properties<T: Table>() -> ParquetResult<WriterProperties> {
     for &column in T::COLUMNS {
         let path = T::path(column);
         builder = match T::layout(column) {
-            Layout::Dictionary => builder.set_column_dictionary_enabled(path, true),
+            ColumnEncoding::Dictionary => builder.set_column_dictionary_enabled(path, true),
             layout => builder.set_column_encoding(path, layout.encoding()),
         };
     }
@@ -242,7 +242,7 @@ fn properties<T: Table>() -> ParquetResult<WriterProperties> {
 }
 
 /// Writes a table row by row.
-pub(crate) struct TableWriter<T: Table> {
+pub(crate) struct TableWriter<T: ColumnTable> {
     path: PathBuf,
     held: T,
     // Values in lists of the rows held.
@@ -251,7 +251,7 @@ pub(crate) struct TableWriter<T: Table> {
     file: Option<SerializedFileWriter<HashedFile>>,
 }
 
-impl<T: Table> TableWriter<T> {
+impl<T: ColumnTable> TableWriter<T> {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, held: T::default(), held_values: 0, file: None }
     }
@@ -299,7 +299,7 @@ impl<T: Table> TableWriter<T> {
     }
 }
 
-fn open<T: Table>(path: &Path) -> Result<SerializedFileWriter<HashedFile>, RecordError> {
+fn open<T: ColumnTable>(path: &Path) -> Result<SerializedFileWriter<HashedFile>, RecordError> {
     let wrong = |e| RecordError::writing(path, e);
     let schema = schema::<T>().map_err(wrong)?;
     let properties = Arc::new(properties::<T>().map_err(wrong)?);
@@ -307,7 +307,7 @@ fn open<T: Table>(path: &Path) -> Result<SerializedFileWriter<HashedFile>, Recor
     SerializedFileWriter::new(file, schema, properties).map_err(wrong)
 }
 
-fn write_group<T: Table>(
+fn write_group<T: ColumnTable>(
     file: &mut SerializedFileWriter<HashedFile>,
     held: &T,
 ) -> ParquetResult<()> {
@@ -336,7 +336,7 @@ impl TableReader {
         Ok(Self { path, file })
     }
 
-    pub(crate) fn columns<T: Table>(&self, chosen: &[T::Column]) -> Result<T, RecordError> {
+    pub(crate) fn columns<T: ColumnTable>(&self, chosen: &[T::Column]) -> Result<T, RecordError> {
         let mut table = T::default();
         for group in 0..self.file.num_row_groups() {
             self.read_group(group, chosen, &mut table)?;
@@ -344,7 +344,7 @@ impl TableReader {
         Ok(table)
     }
 
-    fn read_group<T: Table>(
+    fn read_group<T: ColumnTable>(
         &self,
         group: usize,
         chosen: &[T::Column],
@@ -375,23 +375,23 @@ impl TableReader {
         Ok(())
     }
 
-    pub(crate) fn into_groups<T: Table>(self, chosen: Vec<T::Column>) -> Groups<T> {
+    pub(crate) fn into_groups<T: ColumnTable>(self, chosen: Vec<T::Column>) -> Groups<T> {
         Groups { reader: self, chosen, group: 0 }
     }
 
-    pub(crate) fn into_rows<T: Table>(self) -> Rows<T> {
-        Rows { reader: self, held: T::default(), next: 0, group: 0, failed: false }
+    pub(crate) fn into_rows<T: ColumnTable>(self) -> RowReader<T> {
+        RowReader { reader: self, held: T::default(), next: 0, group: 0, failed: false }
     }
 }
 
 /// Chosen columns of a table, a row group at a time. After an error it ends.
-pub(crate) struct Groups<T: Table> {
+pub(crate) struct Groups<T: ColumnTable> {
     reader: TableReader,
     chosen: Vec<T::Column>,
     group: usize,
 }
 
-impl<T: Table> Iterator for Groups<T> {
+impl<T: ColumnTable> Iterator for Groups<T> {
     type Item = Result<T, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -409,7 +409,7 @@ impl<T: Table> Iterator for Groups<T> {
 /// The rows of a table in order, decoded a row group at a time.
 ///
 /// After an error it ends.
-pub(crate) struct Rows<T> {
+pub(crate) struct RowReader<T> {
     reader: TableReader,
     held: T,
     next: usize,
@@ -417,7 +417,7 @@ pub(crate) struct Rows<T> {
     failed: bool,
 }
 
-impl<T: Table> Iterator for Rows<T> {
+impl<T: ColumnTable> Iterator for RowReader<T> {
     type Item = Result<T::Row, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -470,7 +470,9 @@ mod tests {
         Gaps gaps: TimeLists, "gaps_ns", "ns", Delta, "Times";
     }
 
-    fn written<T: Table>(rows: impl IntoIterator<Item = T::Row>) -> (tempfile::TempDir, PathBuf) {
+    fn written<T: ColumnTable>(
+        rows: impl IntoIterator<Item = T::Row>,
+    ) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("table.parquet");
         let mut writer = TableWriter::<T>::new(path.clone());

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use weir_model::Product;
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Address, Layout, Put, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, KeyLayout, Put, RespOptions, RespTier, Stored, Tier};
 
 const BATCH: usize = 50_000;
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -44,7 +44,7 @@ fn later() -> Instant {
 }
 
 fn measure(name: &str, address: &Address, most: u64) {
-    let layout = Layout::LmcacheServer {
+    let layout = KeyLayout::LmcacheServer {
         model: "Qwen/Qwen3-0.6B".to_owned(),
         kv_rank: 0x0100_0100,
         object_group: 0,

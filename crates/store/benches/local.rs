@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use weir_store::suite::{content, key};
 use weir_store::{
-    Block, ChunkHash, DiskOptions, DiskTier, EngineChoice, Fetched, Get, MemoryOptions, MemoryTier,
+    Block, ChunkHash, DiskOptions, DiskTier, EngineChoice, Get, Loaded, MemoryOptions, MemoryTier,
     Put, Slab, Stored, Tier,
 };
 use weir_tier::EvictionPolicy;
@@ -222,7 +222,7 @@ fn put_all(tier: &impl Tier, sources: &[&Block], round: u64, batch: usize) {
 
 /// Loads blocks in an order, `batch` a call, over and over into the same sinks if they are fewer.
 fn get_all(tier: &impl Tier, sinks: &mut [Block], order: &[usize], round: u64, batch: usize) {
-    let mut outcomes = vec![Fetched::Miss; batch];
+    let mut outcomes = vec![Loaded::Miss; batch];
     let parts = sinks.len() / batch;
     for (number, names) in order.chunks(batch).enumerate() {
         let mut gets: Vec<Get<'_>> = sinks[number % parts * batch..]
@@ -232,7 +232,7 @@ fn get_all(tier: &impl Tier, sinks: &mut [Block], order: &[usize], round: u64, b
             .collect();
         let outcomes = &mut outcomes[..gets.len()];
         tier.get(&mut gets, later(), outcomes);
-        assert!(outcomes.iter().all(|outcome| *outcome == Fetched::Hit));
+        assert!(outcomes.iter().all(|outcome| *outcome == Loaded::Hit));
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use weir_model::Product;
 use weir_store::server::{NullServer, StoreServer, StoreSettings, program};
 use weir_store::{
-    Address, ChunkHash, Fetched, Get, Layout, Put, RespOptions, RespTier, Stored, Tier,
+    Address, ChunkHash, Get, KeyLayout, Loaded, Put, RespOptions, RespTier, Stored, Tier,
 };
 
 /// Turns, and bytes of each.
@@ -136,7 +136,7 @@ struct Ours(RespTier);
 impl Ours {
     fn new(address: &Address, block_bytes: usize, checksums: bool) -> Self {
         let layout =
-            Layout::Weir { namespace: format!("bench-{block_bytes}-{checksums}"), checksums };
+            KeyLayout::Weir { namespace: format!("bench-{block_bytes}-{checksums}"), checksums };
         Self(RespTier::new(RespOptions::new(address.clone(), layout, block_bytes)).unwrap())
     }
 }
@@ -165,9 +165,9 @@ impl Ours {
             .enumerate()
             .map(|(index, into)| Get { key: hash(from + index), into })
             .collect();
-        let mut outcomes = vec![Fetched::Miss; gets.len()];
+        let mut outcomes = vec![Loaded::Miss; gets.len()];
         self.0.get(&mut gets, Instant::now() + Duration::from_mins(1), &mut outcomes);
-        assert!(outcomes.iter().all(|o| *o == Fetched::Hit), "{outcomes:?}");
+        assert!(outcomes.iter().all(|o| *o == Loaded::Hit), "{outcomes:?}");
     }
 }
 

@@ -11,17 +11,17 @@ use weir_tier::EvictionPolicy;
 use weir_tier::keyed_cache::{KeyedCache, Reservation};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::tally::Tally;
-use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage};
+use crate::tally::TierTally;
+use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierUsage};
 
 /// A tier whose blocks are compared with what was put. A block that is not what was put is
-/// [`Fetched::Corrupt`] and removed from the tier; one that was put so long ago that its checksum
+/// [`Loaded::Corrupt`] and removed from the tier; one that was put so long ago that its checksum
 /// is forgotten, or by somebody else, is passed on and counted as [`Checked::unverified`].
 pub struct Checked<T> {
     inner: T,
     sums: Mutex<Sums>,
     unverified: AtomicU64,
-    tally: Tally,
+    tally: TierTally,
 }
 
 impl<T: fmt::Debug> fmt::Debug for Checked<T> {
@@ -119,7 +119,7 @@ impl<T: Tier> Checked<T> {
         let names = KeyedCache::new(blocks, EvictionPolicy::Lru);
         let known = vec![Known::Nothing; blocks as usize].into();
         let sums = Mutex::new(Sums { names, known });
-        Self { inner, sums, unverified: AtomicU64::new(0), tally: Tally::default() }
+        Self { inner, sums, unverified: AtomicU64::new(0), tally: TierTally::default() }
     }
 
     pub const fn inner(&self) -> &T {
@@ -143,22 +143,22 @@ impl<T: Tier> Checked<T> {
     }
 
     /// What a block that came really is.
-    fn judge(&self, get: &Get<'_>, deadline: Instant) -> Fetched {
+    fn judge(&self, get: &Get<'_>, deadline: Instant) -> Loaded {
         // The guard must not live through the hashing.
         let known = self.sums().recall(&get.key);
         if known == Known::Nothing {
             self.unverified.fetch_add(1, Ordering::Relaxed);
-            return Fetched::Hit;
+            return Loaded::Hit;
         }
         if known.allows(xxh3_64(get.into)) {
-            return Fetched::Hit;
+            return Loaded::Hit;
         }
         // The next to ask shall find nothing rather than the same again. Where that fails, and for
         // those who have loaded it already, the checksum is still there.
         if let Err(error) = self.inner.remove(&[get.key], deadline) {
             self.tally.fault(error.fault);
         }
-        Fetched::Corrupt
+        Loaded::Corrupt
     }
 }
 
@@ -191,10 +191,10 @@ impl<T: Tier> Tier for Checked<T> {
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         self.inner.get(gets, deadline, outcomes);
         for (get, outcome) in gets.iter().zip(&mut *outcomes) {
-            if *outcome == Fetched::Hit {
+            if *outcome == Loaded::Hit {
                 *outcome = self.judge(get, deadline);
             }
         }
@@ -218,7 +218,7 @@ impl<T: Tier> Tier for Checked<T> {
         self.count(self.inner.clear(deadline))
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.count(self.inner.usage(deadline))
     }
 

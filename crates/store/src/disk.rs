@@ -35,19 +35,19 @@ use weir_model::{Bytes, TierKind};
 use weir_tier::EvictionPolicy;
 
 use crate::slab::{ALIGNMENT, BLOCK_BYTES_MAX, Slab};
-use crate::tally::Tally;
+use crate::tally::TierTally;
 use crate::tier::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
 use batch::Work;
 use engine::Berths;
-use header::Layout;
+use header::FileLayout;
 use place::Place;
 use slots::Slots;
 use trouble::Trouble;
 
-pub use engine::{Engine, EngineKind};
+pub use engine::{DiskEngine, EngineKind};
 pub use error::DiskError;
 pub use place::{BLOCKS_FILE, DiskFolder, HEADERS_FILE};
 pub use slots::Recovered;
@@ -80,7 +80,7 @@ pub struct DiskOptions {
     pub depth: u16,
     /// Calls that are at work at once, 1 to 256; the others wait.
     pub lanes: u16,
-    /// Calls that may wait for their turn; the others fail with [`Fault::Busy`].
+    /// Calls that may wait for their turn; the others fail with [`TierFault::Busy`].
     pub waiting_max: u16,
     /// What does the input and output.
     pub engine: EngineChoice,
@@ -113,7 +113,7 @@ impl DiskOptions {
         }
     }
 
-    fn layout(&self) -> Result<Layout, DiskError> {
+    fn layout(&self) -> Result<FileLayout, DiskError> {
         let wrong =
             |problem: String| Err(DiskError::Options { folder: self.folder.clone(), problem });
         if self.capacity == 0 || self.block_bytes == 0 || self.block_bytes > BLOCK_BYTES_MAX {
@@ -129,7 +129,7 @@ impl DiskOptions {
             return wrong(format!("lanes {}: give 1 to {LANES_MAX}", self.lanes));
         }
         let stride = self.block_bytes.next_multiple_of(ALIGNMENT) as u64;
-        Ok(Layout { block_bytes: self.block_bytes as u64, stride, slots: self.capacity })
+        Ok(FileLayout { block_bytes: self.block_bytes as u64, stride, slots: self.capacity })
     }
 }
 
@@ -141,11 +141,11 @@ pub struct DiskTier {
     blocks_path: PathBuf,
     folder: PathBuf,
     block_bytes: usize,
-    engine: Engine,
+    engine: DiskEngine,
     recovered: Recovered,
     warnings: Vec<String>,
     trouble: Trouble,
-    tally: Tally,
+    tally: TierTally,
 }
 
 impl fmt::Debug for DiskTier {
@@ -184,12 +184,12 @@ impl DiskTier {
             engine,
             recovered,
             warnings,
-            tally: Tally::default(),
+            tally: TierTally::default(),
         })
     }
 
     /// What does the input and output, and why.
-    pub const fn engine(&self) -> &Engine {
+    pub const fn engine(&self) -> &DiskEngine {
         &self.engine
     }
 
@@ -212,18 +212,18 @@ impl DiskTier {
         Work { slots: &self.slots, trouble: &self.trouble, direct: self.engine.direct }
     }
 
-    fn error(&self, fault: Fault, problem: String) -> TierError {
+    fn error(&self, fault: TierFault, problem: String) -> TierError {
         self.tally.fault(fault);
         TierError { fault, place: self.place(), problem }
     }
 
     fn failed(&self, action: &str, error: &std::io::Error) -> TierError {
         let errno = rustix::io::Errno::from_io_error(error).unwrap_or(rustix::io::Errno::IO);
-        self.error(Fault::Io, format!("{action}: {errno}: {}", place::remedy(errno)))
+        self.error(TierFault::Io, format!("{action}: {errno}: {}", place::remedy(errno)))
     }
 
     fn late(&self, action: &str) -> TierError {
-        self.error(Fault::Timeout, format!("{action}: the deadline passed: allow more time"))
+        self.error(TierFault::Timeout, format!("{action}: the deadline passed: allow more time"))
     }
 
     /// The file is still the one that the folder names; blocks in a file without a name are lost
@@ -238,7 +238,7 @@ impl DiskTier {
         }
         let (what, path) = (if same { "cut" } else { "removed" }, self.blocks_path.display());
         let problem = format!("{path} was {what} while in use: stop the tier and open it again");
-        Err(self.error(Fault::Io, problem))
+        Err(self.error(TierFault::Io, problem))
     }
 }
 
@@ -269,14 +269,14 @@ impl Tier for DiskTier {
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         let work = self.work();
         let done = self.berths.with(deadline, |berth| work.get(berth, gets, deadline, outcomes));
         if let Err(fault) = done {
-            outcomes.fill(Fetched::Failed(fault));
+            outcomes.fill(Loaded::Failed(fault));
         }
         let mut cache = self.slots.cache();
-        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Fetched::Hit) {
+        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Loaded::Hit) {
             cache.touch(&get.key);
         }
         drop(cache);
@@ -314,11 +314,11 @@ impl Tier for DiskTier {
         }
     }
 
-    fn usage(&self, _deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, _deadline: Instant) -> Result<TierUsage, TierError> {
         self.check_file()?;
         let cache = self.slots.cache();
         let block = self.block_bytes as u64;
-        Ok(Usage {
+        Ok(TierUsage {
             chunks: u64::from(cache.blocks()),
             used: Bytes(u64::from(cache.used()) * block),
             capacity: Some(Bytes(u64::from(cache.capacity()) * block)),

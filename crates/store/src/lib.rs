@@ -25,8 +25,10 @@ pub use disk::{DiskError, DiskFolder, DiskOptions, DiskTier, EngineChoice};
 pub use held_in::{drop_page_cache, held_in};
 pub use memory::{MemoryOptions, MemoryTier};
 pub use resp::{
-    Address, Endpoint, Layout, RespError, RespOptions, RespTier, StoreClient, StoreReport,
+    Address, KeyLayout, RespError, RespOptions, RespTier, StoreClient, StoreEndpoint, StoreReport,
 };
 pub use single_flight::{SharingOptions, SingleFlight};
 pub use slab::{Block, Pages, Slab, SlabError, available_memory};
-pub use tier::{ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage};
+pub use tier::{
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
+};

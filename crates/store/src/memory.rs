@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use weir_model::{Bytes, TierKind};
 use weir_tier::EvictionPolicy;
-use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, Slot};
+use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
 
 use crate::slab::{Block, Pages, Slab, SlabError};
-use crate::tally::Tally;
+use crate::tally::TierTally;
 use crate::tier::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct MemoryTier {
     cache: Mutex<KeyedCache<ChunkHash>>,
     slots: Box<[RwLock<Block>]>,
     pages: Pages,
-    tally: Tally,
+    tally: TierTally,
 }
 
 impl fmt::Debug for MemoryTier {
@@ -52,7 +52,7 @@ impl MemoryTier {
         let slots = std::iter::from_fn(|| slab.take()).map(RwLock::new).collect();
         let cache = Mutex::new(KeyedCache::new(options.capacity, options.eviction));
         let pages = slab.pages().clone();
-        Ok(Self { options, cache, slots, pages, tally: Tally::default() })
+        Ok(Self { options, cache, slots, pages, tally: TierTally::default() })
     }
 
     pub const fn pages(&self) -> &Pages {
@@ -84,14 +84,14 @@ impl MemoryTier {
         Stored::Stored
     }
 
-    fn load(&self, get: &mut Get<'_>) -> Fetched {
-        let pinned: Option<Slot> = self.cache().pin(&get.key);
-        let Some(slot) = pinned else { return Fetched::Miss };
+    fn load(&self, get: &mut Get<'_>) -> Loaded {
+        let pinned: Option<TierSlot> = self.cache().pin(&get.key);
+        let Some(slot) = pinned else { return Loaded::Miss };
         get.into.copy_from_slice(
             &self.slots[slot as usize].read().unwrap_or_else(PoisonError::into_inner),
         );
         self.cache().unpin(slot);
-        Fetched::Hit
+        Loaded::Hit
     }
 }
 
@@ -112,11 +112,11 @@ impl Tier for MemoryTier {
         let batch = self.cache().begin(puts.iter().map(|put| put.key));
         for (put, outcome) in puts.iter().zip(&mut *outcomes) {
             *outcome = if Instant::now() >= deadline {
-                Stored::Failed(Fault::Timeout)
+                Stored::Failed(TierFault::Timeout)
             } else if put.bytes.len() == self.options.block_bytes {
                 self.store(put, batch)
             } else {
-                Stored::Failed(Fault::Refused)
+                Stored::Failed(TierFault::Refused)
             };
         }
         let mut cache = self.cache();
@@ -127,18 +127,18 @@ impl Tier for MemoryTier {
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         for (get, outcome) in gets.iter_mut().zip(&mut *outcomes) {
             *outcome = if Instant::now() >= deadline {
-                Fetched::Failed(Fault::Timeout)
+                Loaded::Failed(TierFault::Timeout)
             } else if get.into.len() == self.options.block_bytes {
                 self.load(get)
             } else {
-                Fetched::Failed(Fault::Refused)
+                Loaded::Failed(TierFault::Refused)
             };
         }
         let mut cache = self.cache();
-        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Fetched::Hit) {
+        for (get, _) in gets.iter().zip(&*outcomes).rev().filter(|(_, o)| **o == Loaded::Hit) {
             cache.touch(&get.key);
         }
         drop(cache);
@@ -179,10 +179,10 @@ impl Tier for MemoryTier {
         Ok(())
     }
 
-    fn usage(&self, _deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, _deadline: Instant) -> Result<TierUsage, TierError> {
         let cache = self.cache();
         let block = self.options.block_bytes as u64;
-        Ok(Usage {
+        Ok(TierUsage {
             chunks: u64::from(cache.blocks()),
             used: Bytes(u64::from(cache.used()) * block),
             capacity: Some(Bytes(u64::from(self.options.capacity) * block)),

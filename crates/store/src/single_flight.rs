@@ -19,9 +19,9 @@ use std::time::Instant;
 use weir_model::TierKind;
 
 use crate::slab::{Block, Slab, SlabError};
-use crate::tally::Tally;
+use crate::tally::TierTally;
 use crate::tier::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct SingleFlight<T> {
     landed: Condvar,
     copies: Box<[RwLock<Block>]>,
     shared: AtomicU64,
-    tally: Tally,
+    tally: TierTally,
 }
 
 impl<T: fmt::Debug> fmt::Debug for SingleFlight<T> {
@@ -73,7 +73,7 @@ struct Flight {
 #[derive(Debug, Clone, Copy)]
 enum Landed {
     /// It ended so, without bytes.
-    Ended(Fetched),
+    Ended(Loaded),
     /// Its bytes are in this copy until the last follower has left.
     Copied(u32),
     /// Everyone must load for himself.
@@ -151,7 +151,7 @@ impl<T: Tier> SingleFlight<T> {
             free: (0..flights).rev().collect(),
             free_copies: (0..options.copies).rev().collect(),
         });
-        let (landed, shared, tally) = (Condvar::new(), AtomicU64::new(0), Tally::default());
+        let (landed, shared, tally) = (Condvar::new(), AtomicU64::new(0), TierTally::default());
         Ok(Self { inner, flights, landed, copies, shared, tally })
     }
 
@@ -180,7 +180,7 @@ impl<T: Tier> SingleFlight<T> {
         gets: &mut [Get<'_>],
         mine: impl Fn(usize) -> bool,
         deadline: Instant,
-        outcomes: &mut [Fetched],
+        outcomes: &mut [Loaded],
     ) {
         let (places, mut chosen): (Vec<usize>, Vec<Get<'_>>) = gets
             .iter_mut()
@@ -191,7 +191,7 @@ impl<T: Tier> SingleFlight<T> {
         if chosen.is_empty() {
             return;
         }
-        let mut results = vec![Fetched::Failed(Fault::Io); chosen.len()];
+        let mut results = vec![Loaded::Failed(TierFault::Io); chosen.len()];
         self.inner.get(&mut chosen, deadline, &mut results);
         for (place, result) in places.into_iter().zip(results) {
             outcomes[place] = result;
@@ -199,10 +199,10 @@ impl<T: Tier> SingleFlight<T> {
     }
 
     /// Tells the followers of a block how its load ended.
-    fn publish(&self, flight: u32, key: &ChunkHash, outcome: Fetched, bytes: &[u8]) {
+    fn publish(&self, flight: u32, key: &ChunkHash, outcome: Loaded, bytes: &[u8]) {
         let mut flights = self.flights();
         let landed = match outcome {
-            Fetched::Hit if flights.has_followers(flight) => match flights.free_copies.pop() {
+            Loaded::Hit if flights.has_followers(flight) => match flights.free_copies.pop() {
                 Some(copy) => {
                     drop(flights);
                     let place = &self.copies[copy as usize];
@@ -216,7 +216,7 @@ impl<T: Tier> SingleFlight<T> {
                 None => Landed::Alone,
             },
             // The leader's patience and buffer are its own.
-            Fetched::Hit | Fetched::Failed(Fault::Timeout | Fault::Refused) => Landed::Alone,
+            Loaded::Hit | Loaded::Failed(TierFault::Timeout | TierFault::Refused) => Landed::Alone,
             ended => Landed::Ended(ended),
         };
         flights.land(flight, key, landed);
@@ -225,7 +225,7 @@ impl<T: Tier> SingleFlight<T> {
     }
 
     /// Waits for another's load. Nothing when the block must be loaded here after all.
-    fn follow(&self, flight: u32, into: &mut [u8], deadline: Instant) -> Option<Fetched> {
+    fn follow(&self, flight: u32, into: &mut [u8], deadline: Instant) -> Option<Loaded> {
         let mut flights = self.flights();
         loop {
             match flights.rows[flight as usize].landed {
@@ -243,14 +243,14 @@ impl<T: Tier> SingleFlight<T> {
                     into.copy_from_slice(&copy.unwrap_or_else(PoisonError::into_inner));
                     self.flights().leave(flight);
                     self.shared.fetch_add(1, Ordering::Relaxed);
-                    return Some(Fetched::Hit);
+                    return Some(Loaded::Hit);
                 }
                 None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 flights.leave(flight);
-                return Some(Fetched::Failed(Fault::Timeout));
+                return Some(Loaded::Failed(TierFault::Timeout));
             }
             let waited = self.landed.wait_timeout(flights, left);
             flights = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -309,7 +309,7 @@ impl<T: Tier> Tier for SingleFlight<T> {
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         let mut roles = Roles { tier: self, roles: Vec::with_capacity(gets.len()) };
         let mut flights = self.flights();
         roles.roles.extend(gets.iter().map(|get| {
@@ -366,7 +366,7 @@ impl<T: Tier> Tier for SingleFlight<T> {
         self.count(cleared)
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.count(self.inner.usage(deadline))
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::slab::{Block, Slab};
-use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier};
+use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 
 mod faulty;
 mod kvrocks;
@@ -103,7 +103,7 @@ impl Subject {
     }
 
     /// Loads blocks and checks the bytes of every hit.
-    fn get(&self, keys: &[ChunkHash], deadline: Instant) -> Vec<Fetched> {
+    fn get(&self, keys: &[ChunkHash], deadline: Instant) -> Vec<Loaded> {
         get(self, self.tier(), keys, deadline)
     }
 
@@ -161,7 +161,7 @@ fn put(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -
     outcomes
 }
 
-fn get(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -> Vec<Fetched> {
+fn get(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -> Vec<Loaded> {
     let mut buffers: Vec<Buffer> = (0..keys.len()).map(|turn| subject.buffer(turn)).collect();
     let mut gets: Vec<Get<'_>> = keys
         .iter()
@@ -173,10 +173,10 @@ fn get(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -
             Get { key: *key, into }
         })
         .collect();
-    let mut outcomes = vec![Fetched::Corrupt; keys.len()];
+    let mut outcomes = vec![Loaded::Corrupt; keys.len()];
     tier.get(&mut gets, until, &mut outcomes);
     for (get, outcome) in gets.iter().zip(&outcomes) {
-        if *outcome == Fetched::Hit {
+        if *outcome == Loaded::Hit {
             check(get.key, get.into, "a hit");
         }
     }

@@ -2,22 +2,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::tier::{Fault, Fetched, Stored, TierCounters};
+use crate::tier::{Loaded, Stored, TierCounters, TierFault};
 
 /// The counters of one tier. Blocks are counted by their outcomes, once per call, so the figures
 /// add up to the blocks asked for; failed calls that are not about single blocks count as one.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct TierTally {
     stored: AtomicU64,
     present: AtomicU64,
     full: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     corrupt: AtomicU64,
-    faults: [AtomicU64; Fault::ALL.len()],
+    faults: [AtomicU64; TierFault::ALL.len()],
 }
 
-impl Tally {
+impl TierTally {
     /// Counts the blocks of a batch that was stored.
     pub(crate) fn puts(&self, outcomes: &[Stored]) {
         for outcome in outcomes {
@@ -31,19 +31,19 @@ impl Tally {
     }
 
     /// Counts the blocks of a batch that was loaded.
-    pub(crate) fn gets(&self, outcomes: &[Fetched]) {
+    pub(crate) fn gets(&self, outcomes: &[Loaded]) {
         for outcome in outcomes {
             match outcome {
-                Fetched::Hit => add(&self.hits),
-                Fetched::Miss => add(&self.misses),
-                Fetched::Corrupt => add(&self.corrupt),
-                Fetched::Failed(fault) => self.fault(*fault),
+                Loaded::Hit => add(&self.hits),
+                Loaded::Miss => add(&self.misses),
+                Loaded::Corrupt => add(&self.corrupt),
+                Loaded::Failed(fault) => self.fault(*fault),
             }
         }
     }
 
     /// Counts a call that failed.
-    pub(crate) fn fault(&self, fault: Fault) {
+    pub(crate) fn fault(&self, fault: TierFault) {
         add(&self.faults[fault as usize]);
     }
 

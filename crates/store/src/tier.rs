@@ -24,13 +24,13 @@ pub struct Put<'a> {
 pub struct Get<'a> {
     pub key: ChunkHash,
     /// Where its bytes go, [`Tier::block_bytes`] of them. Undefined unless the outcome is
-    /// [`Fetched::Hit`].
+    /// [`Loaded::Hit`].
     pub into: &'a mut [u8],
 }
 
 /// What kept a tier from doing its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
+pub enum TierFault {
     Timeout,
     /// So much waits already that the tier takes no more (back-pressure).
     Busy,
@@ -44,7 +44,7 @@ pub enum Fault {
     Io,
 }
 
-impl Fault {
+impl TierFault {
     /// All faults, for counters indexed by them.
     pub const ALL: [Self; 6] =
         [Self::Timeout, Self::Busy, Self::Disconnected, Self::Protocol, Self::Refused, Self::Io];
@@ -72,12 +72,12 @@ pub enum Stored {
     /// No room: the tier is full and evicts nothing, or all it holds is in use.
     Full,
     /// It did not work; the tier may or may not hold the chunk.
-    Failed(Fault),
+    Failed(TierFault),
 }
 
 /// How loading a block ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fetched {
+pub enum Loaded {
     /// The bytes are there.
     Hit,
     /// The tier does not have the chunk.
@@ -85,12 +85,12 @@ pub enum Fetched {
     /// What the tier has is not what was stored (length, header or checksum): counts as a miss.
     Corrupt,
     /// It did not work.
-    Failed(Fault),
+    Failed(TierFault),
 }
 
 /// Levels of a tier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct TierUsage {
     /// Chunks it holds; of a store that others use too, those of this tier's layout as far as
     /// known.
     pub chunks: u64,
@@ -116,7 +116,7 @@ pub struct TierCounters {
     pub misses: u64,
     /// Blocks that were not what was stored.
     pub corrupt: u64,
-    /// Blocks and calls that failed, by [`Fault`] in the order of [`Fault::ALL`].
+    /// Blocks and calls that failed, by [`TierFault`] in the order of [`TierFault::ALL`].
     pub faults: [u64; 6],
 }
 
@@ -124,7 +124,7 @@ pub struct TierCounters {
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct TierError {
-    pub fault: Fault,
+    pub fault: TierFault,
     /// The tier: its address or folder, without secrets.
     pub place: String,
     /// What went wrong and what to do, for people.
@@ -135,7 +135,7 @@ pub struct TierError {
 /// much overlap as the tier has (pipelining, queue depth).
 ///
 /// Law, checked by `tier_suite!`: what was [`Stored::Stored`] is loaded byte for byte or is a
-/// [`Fetched::Miss`] because it was evicted or removed; an absent key is a miss and not a fault;
+/// [`Loaded::Miss`] because it was evicted or removed; an absent key is a miss and not a fault;
 /// outcomes stand in the order of the batch; nothing is held beyond the capacity; a call returns
 /// soon after its deadline.
 pub trait Tier: fmt::Debug + Send + Sync {
@@ -150,7 +150,7 @@ pub trait Tier: fmt::Debug + Send + Sync {
     fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]);
 
     /// Loads blocks. `outcomes` has the length of `gets`.
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]);
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]);
 
     /// Which chunks are there. `present` has the length of `keys`. Makes them recent.
     fn contains(
@@ -166,7 +166,7 @@ pub trait Tier: fmt::Debug + Send + Sync {
     /// Removes all chunks of this tier, and nothing of anybody else.
     fn clear(&self, deadline: Instant) -> Result<(), TierError>;
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError>;
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError>;
 
     fn counters(&self) -> TierCounters;
 
@@ -197,7 +197,7 @@ macro_rules! forward {
                 (**self).put(puts, deadline, outcomes);
             }
 
-            fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+            fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
                 (**self).get(gets, deadline, outcomes);
             }
 
@@ -218,7 +218,7 @@ macro_rules! forward {
                 (**self).clear(deadline)
             }
 
-            fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+            fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
                 (**self).usage(deadline)
             }
 

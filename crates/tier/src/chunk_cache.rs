@@ -10,10 +10,10 @@
 
 use smallvec::SmallVec;
 use weir_model::Piece;
-use weir_model::prefix_tree::{NodeId, Position, PrefixTree, Step};
+use weir_model::prefix_tree::{NodeId, Position, PrefixTree, TreeStep};
 
 use crate::config::EvictionPolicy;
-use crate::order::{Order, Queue};
+use crate::order::{Order, PolicyQueue};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Presence {
@@ -30,7 +30,7 @@ struct Run {
     presence: Presence,
     /// Transfers that read or write it.
     pins: u32,
-    queue: Option<Queue>,
+    queue: Option<PolicyQueue>,
     /// Its head leaves first: it was stored, and not used since.
     head_first: bool,
 }
@@ -44,13 +44,13 @@ impl Run {
 
 /// Consecutive chunks of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct ChunkSpan {
     /// First chunk, counted from the start of the sequence.
     pub from: u32,
     pub to: u32,
 }
 
-impl Span {
+impl ChunkSpan {
     pub const fn chunks(self) -> u32 {
         self.to - self.from
     }
@@ -62,7 +62,7 @@ impl Span {
 }
 
 /// Spans in the order of the sequence; neighbours have something between them.
-pub type Spans = SmallVec<[Span; 2]>;
+pub type Spans = SmallVec<[ChunkSpan; 2]>;
 
 /// What is stored where not all that is missing finds room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl ChunkCache {
     /// Counts a use of those of the chunks `from..to` that can be read. Chunks in `stored` were put
     /// here by the user itself: they become recent like the others, and ARC does not take them for
     /// used again.
-    pub fn touch(&mut self, sequence: &[Piece], from: u32, to: u32, stored: &[Span]) {
+    pub fn touch(&mut self, sequence: &[Piece], from: u32, to: u32, stored: &[ChunkSpan]) {
         for edge in stored.iter().flat_map(|span| [span.from, span.to]) {
             self.path_to(sequence, edge.clamp(from, to));
         }
@@ -315,7 +315,7 @@ impl ChunkCache {
             left -= units;
             match spans.last_mut() {
                 Some(last) if last.to == start => last.to += units,
-                _ => spans.push(Span { from: start, to: start + units }),
+                _ => spans.push(ChunkSpan { from: start, to: start + units }),
             }
         }
     }
@@ -545,7 +545,7 @@ impl<'a> Walk<'a> {
         Self { sequence, at, node, end: 0, limit, over: false }
     }
 
-    fn next<P>(&mut self, tree: &PrefixTree<P>) -> Option<Step> {
+    fn next<P>(&mut self, tree: &PrefixTree<P>) -> Option<TreeStep> {
         if self.over {
             return None;
         }

@@ -19,18 +19,18 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::config::EvictionPolicy;
-use crate::order::{Order, Queue};
+use crate::order::{Order, PolicyQueue};
 
 const NONE: u32 = u32::MAX;
 
 /// A place of the tier, from 0 to its capacity.
-pub type Slot = u32;
+pub type TierSlot = u32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reservation {
     /// The slot is the caller's to write; give it to [`KeyedCache::commit`] or
     /// [`KeyedCache::cancel`].
-    Reserved(Slot),
+    Reserved(TierSlot),
     Present,
     /// Somebody else is storing the block now.
     Pending,
@@ -53,9 +53,9 @@ enum State {
 struct Entry<K> {
     key: Option<K>,
     state: State,
-    slot: Slot,
+    slot: TierSlot,
     pins: u32,
-    queue: Option<Queue>,
+    queue: Option<PolicyQueue>,
     /// The last batch that stored it or found it there.
     batch: Batch,
 }
@@ -74,7 +74,7 @@ pub struct KeyedCache<K> {
     entries: Vec<Entry<K>>,
     free_entries: Vec<u32>,
     slots: Vec<u32>,
-    free_slots: Vec<Slot>,
+    free_slots: Vec<TierSlot>,
     order: Order,
     policy: EvictionPolicy,
     named: u32,
@@ -161,7 +161,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     }
 
     /// Protects a block that can be read until [`KeyedCache::unpin`].
-    pub fn pin(&mut self, key: &K) -> Option<Slot> {
+    pub fn pin(&mut self, key: &K) -> Option<TierSlot> {
         let index = self.ready(key)?;
         let entry = &mut self.entries[index as usize];
         entry.pins += 1;
@@ -169,7 +169,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     }
 
     /// Ends the protection of [`KeyedCache::pin`] or [`KeyedCache::remove`].
-    pub fn unpin(&mut self, slot: Slot) {
+    pub fn unpin(&mut self, slot: TierSlot) {
         let index = self.slots[slot as usize];
         let entry = &mut self.entries[index as usize];
         debug_assert!(entry.pins > 0, "a pin is given back once");
@@ -223,7 +223,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     /// What was reserved can be read from now on, and the pin is gone. False when the block was
     /// removed meanwhile: then the slot is still pinned, and is to be given back with
     /// [`KeyedCache::cancel`].
-    pub fn commit(&mut self, slot: Slot) -> bool {
+    pub fn commit(&mut self, slot: TierSlot) -> bool {
         let entry = &mut self.entries[self.slots[slot as usize] as usize];
         if entry.state != State::Pending {
             return false;
@@ -234,7 +234,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     }
 
     /// What was reserved did not come in: the slot is free again.
-    pub fn cancel(&mut self, slot: Slot) {
+    pub fn cancel(&mut self, slot: TierSlot) {
         self.doom(slot);
         self.unpin(slot);
     }
@@ -242,14 +242,14 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     /// Takes away the name of a block. The slot of one that could be read stays pinned until
     /// [`KeyedCache::unpin`]; one that is being written is its writer's to clean up, who learns of
     /// it from [`KeyedCache::commit`], and is not returned.
-    pub fn remove(&mut self, key: &K) -> Option<Slot> {
+    pub fn remove(&mut self, key: &K) -> Option<TierSlot> {
         let index = *self.index.get(key)?;
         self.take_name(index)
     }
 
     /// Takes away the name of whatever is in a slot that the caller has pinned (it was found
     /// damaged); true when it still had one.
-    pub fn doom(&mut self, slot: Slot) -> bool {
+    pub fn doom(&mut self, slot: TierSlot) -> bool {
         let index = self.slots[slot as usize];
         let entry = &mut self.entries[index as usize];
         debug_assert!(entry.pins > 0, "only a pinned slot is surely its holder's");
@@ -263,7 +263,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
 
     /// Removes the first block that can be read in a slot from `from` on, and those on the way that
     /// are being written, for a tier that is being emptied: as [`KeyedCache::remove`].
-    pub fn remove_next(&mut self, from: Slot) -> Option<Slot> {
+    pub fn remove_next(&mut self, from: TierSlot) -> Option<TierSlot> {
         (from..self.capacity()).find_map(|slot| {
             let index = self.slots[slot as usize];
             if index == NONE { None } else { self.take_name(index) }
@@ -284,8 +284,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     /// over and given to `refused`.
     pub fn restore(
         &mut self,
-        blocks: impl IntoIterator<Item = (K, Slot)>,
-        mut refused: impl FnMut(Slot),
+        blocks: impl IntoIterator<Item = (K, TierSlot)>,
+        mut refused: impl FnMut(TierSlot),
     ) {
         for (key, slot) in blocks {
             let taken = self.slots.get(slot as usize).is_none_or(|entry| *entry != NONE);
@@ -299,7 +299,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.free_slots.retain(|slot| slots[*slot as usize] == NONE);
     }
 
-    fn take_name(&mut self, index: u32) -> Option<Slot> {
+    fn take_name(&mut self, index: u32) -> Option<TierSlot> {
         let entry = &mut self.entries[index as usize];
         let slot = entry.slot;
         match entry.state {
@@ -327,7 +327,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
     }
 
     /// Gives a block its entry, the one of its ghost if it has one, and its place in the order.
-    fn enter(&mut self, key: K, slot: Slot, state: State, ghost: Option<u32>) -> u32 {
+    fn enter(&mut self, key: K, slot: TierSlot, state: State, ghost: Option<u32>) -> u32 {
         let index = ghost.unwrap_or_else(|| {
             self.free_entries.pop().expect("there are entries for all slots and all ghosts")
         });

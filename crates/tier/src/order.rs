@@ -10,7 +10,7 @@ use crate::recency::RecencyList;
 
 /// A queue of the policy. LRU uses only `Once`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Queue {
+pub(crate) enum PolicyQueue {
     /// Used once (T1); with LRU, everything.
     Once,
     /// Used again (T2).
@@ -63,22 +63,32 @@ impl Order {
     }
 
     /// A run came in; it may have been a ghost.
-    pub(crate) fn entered(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Queue {
+    pub(crate) fn entered(
+        &mut self,
+        index: u32,
+        chunks: u32,
+        was: Option<PolicyQueue>,
+    ) -> PolicyQueue {
         self.take(index, chunks, was);
-        self.put(index, chunks, Queue::Once)
+        self.put(index, chunks, PolicyQueue::Once)
     }
 
     /// A run was used.
-    pub(crate) fn touched(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn touched(
+        &mut self,
+        index: u32,
+        chunks: u32,
+        was: Option<PolicyQueue>,
+    ) -> Option<PolicyQueue> {
         let queue = was?;
         let next = match (self.policy, queue) {
-            (EvictionPolicy::Arc, Queue::Once) => Queue::Again,
-            (EvictionPolicy::Arc, Queue::GhostOnce) => {
-                self.adapt(chunks, Queue::GhostAgain, Queue::GhostOnce, 1.0);
+            (EvictionPolicy::Arc, PolicyQueue::Once) => PolicyQueue::Again,
+            (EvictionPolicy::Arc, PolicyQueue::GhostOnce) => {
+                self.adapt(chunks, PolicyQueue::GhostAgain, PolicyQueue::GhostOnce, 1.0);
                 queue
             }
-            (EvictionPolicy::Arc, Queue::GhostAgain) => {
-                self.adapt(chunks, Queue::GhostOnce, Queue::GhostAgain, -1.0);
+            (EvictionPolicy::Arc, PolicyQueue::GhostAgain) => {
+                self.adapt(chunks, PolicyQueue::GhostOnce, PolicyQueue::GhostAgain, -1.0);
                 queue
             }
             _ => queue,
@@ -88,7 +98,7 @@ impl Order {
     }
 
     /// A run is the most recent one of its queue.
-    pub(crate) fn renewed(&mut self, index: u32, chunks: u32, queue: Option<Queue>) {
+    pub(crate) fn renewed(&mut self, index: u32, chunks: u32, queue: Option<PolicyQueue>) {
         self.take(index, chunks, queue);
         if let Some(queue) = queue {
             self.put(index, chunks, queue);
@@ -96,28 +106,38 @@ impl Order {
     }
 
     /// Moves the target by `max(1, |more| / |less|)` per chunk.
-    fn adapt(&mut self, chunks: u32, more: Queue, less: Queue, direction: f64) {
+    fn adapt(&mut self, chunks: u32, more: PolicyQueue, less: PolicyQueue, direction: f64) {
         let ratio = self.chunks(more) as f64 / self.chunks(less).max(1) as f64;
         let moved = self.target + direction * f64::from(chunks) * ratio.max(1.0);
         self.target = moved.clamp(0.0, self.capacity as f64);
     }
 
     /// A run was evicted; ARC remembers it.
-    pub(crate) fn evicted(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn evicted(
+        &mut self,
+        index: u32,
+        chunks: u32,
+        was: Option<PolicyQueue>,
+    ) -> Option<PolicyQueue> {
         self.take(index, chunks, was);
         match (self.policy, was) {
-            (EvictionPolicy::Arc, Some(Queue::Once)) => {
-                Some(self.put(index, chunks, Queue::GhostOnce))
+            (EvictionPolicy::Arc, Some(PolicyQueue::Once)) => {
+                Some(self.put(index, chunks, PolicyQueue::GhostOnce))
             }
-            (EvictionPolicy::Arc, Some(Queue::Again)) => {
-                Some(self.put(index, chunks, Queue::GhostAgain))
+            (EvictionPolicy::Arc, Some(PolicyQueue::Again)) => {
+                Some(self.put(index, chunks, PolicyQueue::GhostAgain))
             }
             _ => None,
         }
     }
 
     /// A run is forgotten.
-    pub(crate) fn dropped(&mut self, index: u32, chunks: u32, was: Option<Queue>) -> Option<Queue> {
+    pub(crate) fn dropped(
+        &mut self,
+        index: u32,
+        chunks: u32,
+        was: Option<PolicyQueue>,
+    ) -> Option<PolicyQueue> {
         self.take(index, chunks, was);
         None
     }
@@ -127,7 +147,7 @@ impl Order {
         &mut self,
         tail: u32,
         front: u32,
-        queue: Option<Queue>,
+        queue: Option<PolicyQueue>,
         front_leaves_first: bool,
     ) {
         let Some(queue) = queue else { return };
@@ -148,30 +168,31 @@ impl Order {
     pub(crate) fn evictable(&self) -> impl Iterator<Item = u32> + '_ {
         let queues = match self.policy {
             EvictionPolicy::None => [].iter(),
-            EvictionPolicy::Lru => [Queue::Once].iter(),
-            EvictionPolicy::Arc => [Queue::Once, Queue::Again].iter(),
+            EvictionPolicy::Lru => [PolicyQueue::Once].iter(),
+            EvictionPolicy::Arc => [PolicyQueue::Once, PolicyQueue::Again].iter(),
         };
         queues.flat_map(|queue| self.queues[*queue as usize].list.iter())
     }
 
     /// The next run to evict among those that may go.
     pub(crate) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
-        let first =
-            |queue: Queue| self.queues[queue as usize].list.iter().find(|index| may_go(*index));
+        let first = |queue: PolicyQueue| {
+            self.queues[queue as usize].list.iter().find(|index| may_go(*index))
+        };
         let any = |index| Victim { index, at_most: u32::MAX };
         match self.policy {
             EvictionPolicy::None => None,
-            EvictionPolicy::Lru => first(Queue::Once).map(any),
+            EvictionPolicy::Lru => first(PolicyQueue::Once).map(any),
             EvictionPolicy::Arc => {
-                let once = self.chunks(Queue::Once);
+                let once = self.chunks(PolicyQueue::Once);
                 let target = self.target as u64;
                 if once >= target {
                     let at_most = u32::try_from(once - target + 1).unwrap_or(u32::MAX);
-                    first(Queue::Once)
+                    first(PolicyQueue::Once)
                         .map(|index| Victim { index, at_most })
-                        .or_else(|| first(Queue::Again).map(any))
+                        .or_else(|| first(PolicyQueue::Again).map(any))
                 } else {
-                    first(Queue::Again).or_else(|| first(Queue::Once)).map(any)
+                    first(PolicyQueue::Again).or_else(|| first(PolicyQueue::Once)).map(any)
                 }
             }
         }
@@ -179,18 +200,18 @@ impl Order {
 
     /// The oldest ghost of a list that is over its capacity, and by how many chunks it is.
     pub(crate) fn surplus_ghost(&self) -> Option<(u32, u32)> {
-        [Queue::GhostOnce, Queue::GhostAgain].into_iter().find_map(|queue| {
+        [PolicyQueue::GhostOnce, PolicyQueue::GhostAgain].into_iter().find_map(|queue| {
             let surplus = self.chunks(queue).checked_sub(self.capacity).filter(|over| *over > 0)?;
             let oldest = self.queues[queue as usize].list.oldest()?;
             Some((oldest, u32::try_from(surplus).unwrap_or(u32::MAX)))
         })
     }
 
-    fn chunks(&self, queue: Queue) -> u64 {
+    fn chunks(&self, queue: PolicyQueue) -> u64 {
         self.queues[queue as usize].chunks
     }
 
-    fn take(&mut self, index: u32, chunks: u32, was: Option<Queue>) {
+    fn take(&mut self, index: u32, chunks: u32, was: Option<PolicyQueue>) {
         if let Some(queue) = was {
             let queue = &mut self.queues[queue as usize];
             queue.list.remove(index);
@@ -198,7 +219,7 @@ impl Order {
         }
     }
 
-    fn put(&mut self, index: u32, chunks: u32, queue: Queue) -> Queue {
+    fn put(&mut self, index: u32, chunks: u32, queue: PolicyQueue) -> PolicyQueue {
         let weighted = &mut self.queues[queue as usize];
         weighted.list.push(index);
         weighted.chunks += u64::from(chunks);

@@ -8,7 +8,7 @@ use crate::config::{LinkConfig, StoreConfig};
 use crate::link::{Direction, Link};
 
 #[derive(Debug, Clone)]
-pub struct RemoteStore {
+pub struct ModelledStore {
     config: StoreConfig,
     cache: ChunkCache,
     chunk_bytes: Bytes,
@@ -19,7 +19,7 @@ pub struct RemoteStore {
     refused: u64,
 }
 
-impl RemoteStore {
+impl ModelledStore {
     /// An empty store for `replicas` replicas and chunks of this size.
     pub fn new(config: StoreConfig, chunk_tokens: u32, chunk_bytes: Bytes, replicas: u16) -> Self {
         let capacity = u32::try_from(config.capacity.0 / chunk_bytes.0.max(1)).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
 use weir_lab::LabError;
 use weir_probe::ProbeError;
-use weir_record::{Fault, RecordError};
+use weir_record::{ErrorCause, RecordError};
 use weir_report::ReportError;
 use weir_spec::SpecError;
 use weir_workload::WorkloadError;
@@ -46,9 +46,9 @@ impl Exit {
             let record = cause.downcast_ref().map(RecordError::fault);
             if let Some(fault) = cause.downcast_ref().map(LabError::fault).or(record) {
                 return match fault {
-                    Fault::User => Self::User,
-                    Fault::Environment => Self::Environment,
-                    Fault::Defect => Self::Defect,
+                    ErrorCause::User => Self::User,
+                    ErrorCause::Environment => Self::Environment,
+                    ErrorCause::Defect => Self::Defect,
                 };
             }
             if cause.is::<ReportError>() {

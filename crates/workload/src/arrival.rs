@@ -7,7 +7,7 @@
 use weir_model::Nanos;
 
 use crate::error::WorkloadError;
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Arrivals {
@@ -60,7 +60,7 @@ impl Arrivals {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     arrivals: Arrivals,
-    stream: Stream,
+    stream: RandomStream,
     issued: u64,
     now: Nanos,
     /// Due times to pass over before the next one, and after each.
@@ -72,7 +72,7 @@ impl Schedule {
     /// The schedule of a seed. Equal seeds with different rates give the same gaps, scaled.
     pub fn new(arrivals: Arrivals, seed: u64) -> Result<Self, WorkloadError> {
         arrivals.validate()?;
-        let stream = Stream::new(seed, "arrival gaps", 0);
+        let stream = RandomStream::new(seed, "arrival gaps", 0);
         Ok(Self { arrivals, stream, issued: 0, now: Nanos::ZERO, skip: 0, skip_each: 0 })
     }
 

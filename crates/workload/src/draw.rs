@@ -1,7 +1,7 @@
 //! Choosing one of many shared contents for a session.
 
 use crate::config::Draw;
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 /// A draw made ready for a number of items.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Picker {
     }
 
     /// The item of the `turn`-th pick overall; `turn` matters to round-robin alone.
-    pub fn pick(&self, turn: u64, stream: &mut Stream) -> u64 {
+    pub fn pick(&self, turn: u64, stream: &mut RandomStream) -> u64 {
         match &self.rule {
             Rule::Uniform => stream.below(self.items),
             Rule::RoundRobin => turn % self.items,
@@ -40,7 +40,7 @@ impl Picker {
     /// `count` different items for a session, in drawn order. `count` must not exceed the number
     /// of items. An item that was already drawn is drawn again a few times, then its nearest free
     /// successor is taken, so that a steep draw of nearly all items still ends.
-    pub fn pick_different(&self, session: u64, count: u64, stream: &mut Stream) -> Vec<u64> {
+    pub fn pick_different(&self, session: u64, count: u64, stream: &mut RandomStream) -> Vec<u64> {
         const REDRAWS: u32 = 64;
         let mut picked: Vec<u64> = Vec::with_capacity(count as usize);
         for place in 0..count {
@@ -87,7 +87,7 @@ impl Zipf {
         }
     }
 
-    fn rank(&self, stream: &mut Stream) -> u64 {
+    fn rank(&self, stream: &mut RandomStream) -> u64 {
         loop {
             let u = self.integral_last + stream.unit() * (self.integral_first - self.integral_last);
             let x = integral_inverse(u, self.exponent);
@@ -128,7 +128,7 @@ mod tests {
     fn zipf_follows_its_law() {
         for exponent in [0.5, 1.0, 1.4, 3.0] {
             let picker = Picker::new(Draw::Zipf { exponent }, 20);
-            let mut stream = Stream::new(1, "zipf", 0);
+            let mut stream = RandomStream::new(1, "zipf", 0);
             let n = 100_000;
             let mut counts = [0u32; 20];
             for turn in 0..n {
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn zipf_of_one_item_and_of_a_steep_law_ends() {
-        let mut stream = Stream::new(1, "zipf", 0);
+        let mut stream = RandomStream::new(1, "zipf", 0);
         assert_eq!(Picker::new(Draw::Zipf { exponent: 1.0 }, 1).pick(0, &mut stream), 0);
         let steep = Picker::new(Draw::Zipf { exponent: 100.0 }, 8);
         let mut all = steep.pick_different(0, 8, &mut stream);
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn round_robin_takes_one_after_the_other() {
         let picker = Picker::new(Draw::RoundRobin, 3);
-        let mut stream = Stream::new(1, "robin", 0);
+        let mut stream = RandomStream::new(1, "robin", 0);
         let picks: Vec<u64> = (0..7).map(|turn| picker.pick(turn, &mut stream)).collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2, 0]);
         assert_eq!(picker.pick_different(1, 2, &mut stream), [2, 0]);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn different_items_are_different_and_uniform_reaches_all() {
         let picker = Picker::new(Draw::Uniform, 5);
-        let mut stream = Stream::new(1, "different", 0);
+        let mut stream = RandomStream::new(1, "different", 0);
         let mut firsts = [0u32; 5];
         for session in 0..5000 {
             let picked = picker.pick_different(session, 3, &mut stream);

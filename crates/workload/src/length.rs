@@ -1,7 +1,7 @@
 //! Drawing lengths: token counts and numbers of tool calls.
 
 use crate::config::Length;
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 impl Length {
     /// The smallest value it can have.
@@ -44,7 +44,7 @@ impl Length {
     }
 
     /// Draws a value. A fixed length takes nothing from the stream.
-    pub(crate) fn draw(&self, stream: &mut Stream) -> u32 {
+    pub(crate) fn draw(&self, stream: &mut RandomStream) -> u32 {
         match *self {
             Self::Fixed(value) => value,
             Self::Uniform { min, max } => {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn sample(length: Length, n: usize) -> Vec<u32> {
-        let mut stream = Stream::new(11, "length", 0);
+        let mut stream = RandomStream::new(11, "length", 0);
         let mut values: Vec<u32> = (0..n).map(|_| length.draw(&mut stream)).collect();
         values.sort_unstable();
         values

@@ -24,4 +24,4 @@ pub use error::WorkloadError;
 pub use salted::Salted;
 pub use session::{Session, SessionSource, Turn};
 pub use source::{Source, SourceOptions, open};
-pub use stream::Stream;
+pub use stream::RandomStream;

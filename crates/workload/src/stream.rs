@@ -11,9 +11,9 @@ use weir_model::ContentId;
 
 /// Random numbers of one entity.
 #[derive(Debug, Clone)]
-pub struct Stream(Xoshiro256PlusPlus);
+pub struct RandomStream(Xoshiro256PlusPlus);
 
-impl Stream {
+impl RandomStream {
     /// The stream of entity `index` in `namespace`. The 256-bit state is filled by a keyed hash.
     pub fn new(seed: u64, namespace: &str, index: u64) -> Self {
         let key = ContentId::derive(seed, namespace, index).0;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn streams_of_other_seeds_names_and_entities_differ() {
-        let first = |seed, name, index| Stream::new(seed, name, index).0.next_u64();
+        let first = |seed, name, index| RandomStream::new(seed, name, index).0.next_u64();
         let base = first(1, "a", 0);
         assert_eq!(base, first(1, "a", 0));
         assert_ne!(base, first(2, "a", 0));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn bounded_numbers_are_uniform() {
-        let mut stream = Stream::new(3, "below", 0);
+        let mut stream = RandomStream::new(3, "below", 0);
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {
             counts[stream.below(7) as usize] += 1;
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn normal_exponential_and_gamma_have_their_moments() {
-        let mut stream = Stream::new(5, "moments", 0);
+        let mut stream = RandomStream::new(5, "moments", 0);
         let (mean, variance) = moments(|| stream.normal());
         close(mean, 0.0, 0.01);
         close(variance, 1.0, 0.02);

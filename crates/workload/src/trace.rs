@@ -59,16 +59,16 @@ pub struct TraceRules {
 
 #[derive(Debug)]
 enum Reader {
-    Mooncake(mooncake::Reader),
-    Azure2023(azure::Reader),
+    Mooncake(mooncake::MooncakeReader),
+    Azure2023(azure::AzureReader),
 }
 
 impl Reader {
     /// `scale` is there for a format that needs it.
     fn open(path: &Path, seed: u64, scale: Option<Scale>) -> Result<Self, WorkloadError> {
         Ok(match scale {
-            Some(scale) => Self::Mooncake(mooncake::Reader::open(path, seed, scale)?),
-            None => Self::Azure2023(azure::Reader::open(path, seed)?),
+            Some(scale) => Self::Mooncake(mooncake::MooncakeReader::open(path, seed, scale)?),
+            None => Self::Azure2023(azure::AzureReader::open(path, seed)?),
         })
     }
 

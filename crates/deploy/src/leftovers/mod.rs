@@ -19,7 +19,7 @@ use crate::error::DeployError;
 use crate::presence;
 use crate::process::memory::{self, SHARED_MEMORY};
 use crate::process::owner::Owner;
-use crate::process::table::Seen;
+use crate::process::table::ProcessEntry;
 use crate::process::{self, ProcessError};
 
 pub use scratch::Scratch;
@@ -119,15 +119,15 @@ pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError
 #[derive(Default)]
 struct Found {
     processes: Vec<Cleared>,
-    listed: Vec<Seen>,
-    known: Vec<Seen>,
+    listed: Vec<ProcessEntry>,
+    known: Vec<ProcessEntry>,
     /// Shared memory with its run.
     memory: BTreeMap<PathBuf, String>,
     folders: BTreeSet<PathBuf>,
 }
 
 impl Found {
-    fn look(&mut self, whose: &Whose) -> Vec<Seen> {
+    fn look(&mut self, whose: &Whose) -> Vec<ProcessEntry> {
         let found = process::find(|marks| whose.has(&marks.owner));
         for (seen, marks) in &found {
             let run = &marks.owner.run;
@@ -155,7 +155,7 @@ fn named_memory(whose: &Whose) -> BTreeMap<PathBuf, String> {
         let wanted = match whose {
             Whose::Run(wanted) => run == wanted,
             // The time of the start is not in the name: that of a number that lives stays.
-            Whose::DeadOwners => Seen::of(pid).is_none(),
+            Whose::DeadOwners => ProcessEntry::of(pid).is_none(),
         };
         let run = run.to_owned();
         (wanted && memory::is_ours(&path)).then_some((path, run))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Local;
 use super::mechanism::lmcache_server;
-use crate::emptied::{Count, Emptied, Emptiness};
+use crate::emptied::{Emptied, EmptiedCount, Emptiness};
 use crate::endpoint::Flush;
 use crate::error::DeployError;
 use crate::log;
@@ -42,7 +42,7 @@ impl Local {
                 lmcache_server::clear(url)?;
                 lmcache_server::objects(url)
             })?;
-            seen.push(counted("LMCache's first level", Count::Objects(0), Some(before)));
+            seen.push(counted("LMCache's first level", EmptiedCount::Objects(0), Some(before)));
         }
         if let Some(folder) = &self.disk {
             let failed = |source| DeployError::File {
@@ -55,19 +55,19 @@ impl Local {
                 each_chunk(folder, &mut |file| fs::remove_file(file.path())).map_err(failed)?;
                 Ok(contents(folder).map_err(failed)?.files)
             })?;
-            seen.push(counted("disk", Count::Files(0), Some(before)));
+            seen.push(counted("disk", EmptiedCount::Files(0), Some(before)));
         }
         if let Some(store) = &self.store {
             let before = store.counts(patience.end)?.keys;
             store.empty(patience.end)?;
-            seen.push(counted(store.product(), Count::Keys(0), before));
+            seen.push(counted(store.product(), EmptiedCount::Keys(0), before));
         }
         Ok(seen)
     }
 }
 
 /// A tier of which nothing was left when it was counted.
-fn counted(place: &str, count: Count, before: Option<u64>) -> Emptied {
+fn counted(place: &str, count: EmptiedCount, before: Option<u64>) -> Emptied {
     Emptied { place: place.to_owned(), known: Emptiness::Counted(count), before }
 }
 

@@ -23,7 +23,7 @@ use weir_http::Url;
 use weir_model::{Note, RunningFacts};
 use weir_spec::plan::{Arm, Deployment, LocalTarget};
 
-use crate::endpoint::{Access, Endpoint};
+use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
 use crate::leftovers::Scratch;
 use crate::log::{StartUp, running_facts};
@@ -34,7 +34,7 @@ use command::{Places, Replica};
 pub use emptying::Contents;
 use mechanism::Connector;
 pub use preflight::preflight;
-pub use record::{Command, Started};
+pub use record::{Started, StartedCommand};
 pub use stack::{Platform, Stack};
 
 /// Time that a process has to end by itself: vLLM ends its children, the server saves nothing.
@@ -48,14 +48,14 @@ const PORT_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 struct Running {
     process: Process,
-    endpoint: Endpoint,
+    endpoint: EngineEndpoint,
     /// Where it publishes KV events.
     events: String,
 }
 
 /// What a local arm is brought up for.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct CellPlace<'a> {
     /// The run's id: everything that is started carries it.
     pub run: &'a str,
     /// The cell's folder, which gets the logs.
@@ -64,7 +64,7 @@ pub struct Place<'a> {
     pub stopped: &'a dyn Fn() -> bool,
 }
 
-impl fmt::Debug for Place<'_> {
+impl fmt::Debug for CellPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
             .field("run", &self.run)
@@ -98,13 +98,13 @@ impl Local {
         target: &LocalTarget,
         deployment: &Deployment,
         arm: &Arm,
-        place: Place<'_>,
+        place: CellPlace<'_>,
     ) -> Result<Self, DeployError> {
         let stack = Stack::find(target)?;
         Builder::new(target, deployment, arm, place, &stack)?.build()
     }
 
-    pub fn endpoints(&self) -> Vec<Endpoint> {
+    pub fn endpoints(&self) -> Vec<EngineEndpoint> {
         self.replicas.iter().map(|replica| replica.endpoint.clone()).collect()
     }
 
@@ -212,7 +212,7 @@ struct Builder<'a> {
     target: &'a LocalTarget,
     deployment: &'a Deployment,
     arm: &'a Arm,
-    place: Place<'a>,
+    place: CellPlace<'a>,
     stack: &'a Stack,
     owner: Owner,
     connector: Option<Box<dyn Connector + 'a>>,
@@ -227,7 +227,7 @@ impl<'a> Builder<'a> {
         target: &'a LocalTarget,
         deployment: &'a Deployment,
         arm: &'a Arm,
-        place: Place<'a>,
+        place: CellPlace<'a>,
         stack: &'a Stack,
     ) -> Result<Self, DeployError> {
         let owner = Owner::this_process(place.run)?;
@@ -339,7 +339,7 @@ impl<'a> Builder<'a> {
                 command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);
             let process = self.up(&recipe, &url, "/health")?;
             let access = Access { cache_salt: self.salt.clone(), ..Access::default() };
-            let endpoint = Endpoint::new(&url.to_string(), access)?;
+            let endpoint = EngineEndpoint::new(&url.to_string(), access)?;
             Ok(Running { process, endpoint, events })
         })?;
         self.local.replicas.push(running);
@@ -369,7 +369,7 @@ impl<'a> Builder<'a> {
     /// Starts a process and waits until it answers.
     fn up(&mut self, recipe: &Recipe, url: &Url, path: &str) -> Result<Process, DeployError> {
         let begin = Instant::now();
-        self.local.started.commands.push(Command::of(recipe));
+        self.local.started.commands.push(StartedCommand::of(recipe));
         let mut process = Process::start(recipe, &self.owner)?;
         let patience = Duration::from_nanos(self.target.start_timeout.0.0);
         let stopped = self.place.stopped;

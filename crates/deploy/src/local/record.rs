@@ -13,7 +13,7 @@ use crate::process::Recipe;
 /// A command line as it was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Command {
+pub struct StartedCommand {
     /// Which part of the arm.
     pub name: String,
     pub line: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
 }
 
-impl Command {
+impl StartedCommand {
     pub(super) fn of(recipe: &Recipe) -> Self {
         let program = recipe.program.display().to_string();
         let line = std::iter::once(&program).chain(&recipe.args);
@@ -45,7 +45,7 @@ impl Command {
 pub struct Started {
     /// Versions of what is installed, by package.
     pub versions: BTreeMap<String, String>,
-    pub commands: Vec<Command>,
+    pub commands: Vec<StartedCommand>,
     /// Facts from the logs, by part.
     pub facts: BTreeMap<String, StartUp>,
     /// How long each part took to be ready, nanoseconds.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Ended;
+use super::ProcessEnd;
 use crate::log::Cause;
 
 /// A process that does not do what it should.
@@ -28,7 +28,7 @@ pub enum ProcessError {
     Ended {
         name: String,
         when: &'static str,
-        ended: Ended,
+        ended: ProcessEnd,
         cause: Option<Box<Cause>>,
         last: String,
         log: PathBuf,

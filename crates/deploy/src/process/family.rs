@@ -10,7 +10,7 @@ use rustix::process::{
 };
 
 use super::owner::Marks;
-use super::table::{self, Seen};
+use super::table::{self, ProcessEntry};
 
 /// How often those that were asked to end are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -19,10 +19,10 @@ pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// The processes whose marks are wanted, with the marks, and those that belong to them though
 /// they have none. Never this process, nor one above it.
-pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(Seen, Marks)> {
+pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(ProcessEntry, Marks)> {
     let ourselves = table::ourselves();
     // What a mark from a container says of its owner means nothing here.
-    let may_be = |seen: &Seen| !ourselves.contains(&seen.pid) && seen.numbers_as_we_do();
+    let may_be = |seen: &ProcessEntry| !ourselves.contains(&seen.pid) && seen.numbers_as_we_do();
     let (mut found, mut bare) = (Vec::new(), Vec::new());
     for seen in table::of_this_user().into_iter().filter(may_be) {
         match Marks::of(&seen) {
@@ -37,7 +37,7 @@ pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(Seen, Marks)> {
     // Each that is found may bring more.
     while let Some((of, marks)) = found.get(at).cloned() {
         at += 1;
-        let belongs = |seen: &Seen| {
+        let belongs = |seen: &ProcessEntry| {
             seen.parent == of.pid || (seen.group == of.group && of.group != own_group)
         };
         let (more, rest) = bare.into_iter().partition(belongs);
@@ -49,34 +49,38 @@ pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(Seen, Marks)> {
 
 /// The processes of one part of an arm: those that are marked so, and those in the group that its
 /// first process leads.
-pub(super) fn of_part(marks: &Marks, leader: u32) -> Vec<Seen> {
-    let mut found: Vec<Seen> = find(|of| of == marks).into_iter().map(|(seen, _)| seen).collect();
+pub(super) fn of_part(marks: &Marks, leader: u32) -> Vec<ProcessEntry> {
+    let mut found: Vec<ProcessEntry> =
+        find(|of| of == marks).into_iter().map(|(seen, _)| seen).collect();
     let known: BTreeSet<u32> = found.iter().map(|seen| seen.pid).collect();
-    let in_group = |seen: &Seen| seen.group == leader && !known.contains(&seen.pid);
+    let in_group = |seen: &ProcessEntry| seen.group == leader && !known.contains(&seen.pid);
     found.extend(table::of_this_user().into_iter().filter(in_group));
     found
 }
 
 /// Those that are found now, and those that were found before and are still there: who loses its
 /// parent may have nothing left that says where it belongs.
-pub(crate) fn with_known(found: Vec<Seen>, known: &mut Vec<Seen>) -> Vec<Seen> {
+pub(crate) fn with_known(
+    found: Vec<ProcessEntry>,
+    known: &mut Vec<ProcessEntry>,
+) -> Vec<ProcessEntry> {
     for seen in found {
         if !known.contains(&seen) {
             known.push(seen);
         }
     }
-    known.retain(Seen::is_alive);
+    known.retain(ProcessEntry::is_alive);
     known.clone()
 }
 
 /// Asks processes to end, and kills those that are there after `grace`. `find` says which are
 /// there; those that stay for all that are returned.
 pub(crate) fn end_all(
-    mut find: impl FnMut() -> Vec<Seen>,
+    mut find: impl FnMut() -> Vec<ProcessEntry>,
     grace: Duration,
 ) -> Result<(), Vec<u32>> {
     let begin = Instant::now();
-    let mut asked: Vec<Seen> = Vec::new();
+    let mut asked: Vec<ProcessEntry> = Vec::new();
     loop {
         let left = find();
         if left.is_empty() {
@@ -98,7 +102,7 @@ pub(crate) fn end_all(
 }
 
 /// Sends a signal to a process, and to no later one of its number.
-fn signal(to: &Seen, signal: Signal) {
+fn signal(to: &ProcessEntry, signal: Signal) {
     let Some(number) = i32::try_from(to.pid).ok().and_then(Pid::from_raw) else { return };
     match pidfd_open(number, PidfdFlags::empty()) {
         // What the handle means now it means for good: look at who that is, then send.

@@ -10,13 +10,13 @@ use rustix::process::geteuid;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::owner::Owner;
-use super::table::{self, Seen};
+use super::table::{self, ProcessEntry};
 
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Shared memory that a process maps and that was made since its owner started: files that were
 /// there before are the user's, such as weights that are kept in memory.
-pub(crate) fn made_and_mapped(seen: &Seen, owner: &Owner) -> BTreeSet<PathBuf> {
+pub(crate) fn made_and_mapped(seen: &ProcessEntry, owner: &Owner) -> BTreeSet<PathBuf> {
     let Some(start) = time_of(owner.started) else { return BTreeSet::new() };
     mapped(seen.pid).into_iter().filter(|path| is_ours(path) && is_since(path, start)).collect()
 }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn this_process_started_a_moment_ago() {
-        let seen = Seen::of(std::process::id()).unwrap();
+        let seen = ProcessEntry::of(std::process::id()).unwrap();
         let age = time_of(seen.started).unwrap().elapsed().unwrap();
         assert!(age < Duration::from_mins(10), "{age:?}");
     }

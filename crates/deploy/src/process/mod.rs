@@ -25,7 +25,7 @@ pub use spawn::Recipe;
 
 use crate::log;
 use owner::Marks;
-use table::Seen;
+use table::ProcessEntry;
 
 /// How often a process that was asked to end is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -36,17 +36,17 @@ const DROPPED: Duration = Duration::from_secs(4);
 const VITAL: &str = "VLLM::";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct ProcessEnd {
     /// Its exit code, where it exited.
     pub code: Option<i32>,
     pub signal: Option<i32>,
 }
 
-impl Ended {
+impl ProcessEnd {
     const SOMEHOW: Self = Self { code: None, signal: None };
 }
 
-impl std::fmt::Display for Ended {
+impl std::fmt::Display for ProcessEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code, self.signal) {
             (Some(code), _) => write!(f, "exit code {code}"),
@@ -73,10 +73,10 @@ pub struct Process {
     marks: Marks,
     /// What it consisted of when it was ready: who has no marks and loses its parent after that
     /// is known only by this.
-    known: Vec<Seen>,
+    known: Vec<ProcessEntry>,
     /// Those of them that it cannot do without, with what to call them: one that is gone is a
     /// death inside.
-    vital: Vec<(Seen, String)>,
+    vital: Vec<(ProcessEntry, String)>,
     /// Shared memory that was made for it and that it had when it was ready.
     memory: BTreeSet<PathBuf>,
     pid: u32,
@@ -122,22 +122,22 @@ impl Process {
         self.members().iter().map(|seen| seen.pid).collect()
     }
 
-    fn members(&self) -> Vec<Seen> {
+    fn members(&self) -> Vec<ProcessEntry> {
         with_known(family::of_part(&self.marks, self.pid), &mut self.known.clone())
     }
 
     /// How it ended, if it did.
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<ProcessEnd> {
         let child = self.child();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // It is not reaped: its number, and that of its group, stay its own until the end.
         match waitid(WaitId::Pid(Pid::from_child(&child)), options) {
             Ok(None) => None,
             Ok(Some(status)) => {
-                Some(Ended { code: status.exit_status(), signal: status.terminating_signal() })
+                Some(ProcessEnd { code: status.exit_status(), signal: status.terminating_signal() })
             }
             // Somebody else reaped it, or nobody has to.
-            Err(_) => Some(Ended::SOMEHOW),
+            Err(_) => Some(ProcessEnd::SOMEHOW),
         }
     }
 
@@ -178,7 +178,7 @@ impl Process {
     /// Notes what it consists of now that it is ready.
     fn remember(&mut self) {
         let members = self.members();
-        let named = |seen: Seen| {
+        let named = |seen: ProcessEntry| {
             let line = seen.line();
             line.starts_with(VITAL).then_some((seen, line))
         };
@@ -187,8 +187,8 @@ impl Process {
         self.vital = members.into_iter().filter_map(named).collect();
     }
 
-    fn shared_memory(&self, members: &[Seen]) -> BTreeSet<PathBuf> {
-        let of = |seen: &Seen| memory::made_and_mapped(seen, &self.marks.owner);
+    fn shared_memory(&self, members: &[ProcessEntry]) -> BTreeSet<PathBuf> {
+        let of = |seen: &ProcessEntry| memory::made_and_mapped(seen, &self.marks.owner);
         members.iter().flat_map(of).collect()
     }
 
@@ -214,11 +214,11 @@ impl Process {
 
     /// Ends it and all that it started: asks the process first, kills what is left after `grace`.
     /// Says how the process itself ended.
-    pub fn stop(mut self, grace: Duration) -> Result<Ended, ProcessError> {
+    pub fn stop(mut self, grace: Duration) -> Result<ProcessEnd, ProcessError> {
         self.end(grace)
     }
 
-    fn end(&mut self, grace: Duration) -> Result<Ended, ProcessError> {
+    fn end(&mut self, grace: Duration) -> Result<ProcessEnd, ProcessError> {
         self.over = true;
         let deadline = Instant::now() + grace;
         let mut known = self.members();
@@ -245,7 +245,7 @@ impl Process {
         Ok(ended)
     }
 
-    fn await_end(&self, deadline: Instant) -> Option<Ended> {
+    fn await_end(&self, deadline: Instant) -> Option<ProcessEnd> {
         loop {
             let ended = self.ended();
             if ended.is_some() || Instant::now() >= deadline {
@@ -259,7 +259,7 @@ impl Process {
         ProcessError::Stays { name: self.name.clone(), pids: pids.to_vec() }
     }
 
-    fn death(&self, ended: Ended, when: &'static str) -> ProcessError {
+    fn death(&self, ended: ProcessEnd, when: &'static str) -> ProcessError {
         let said = self.said();
         ProcessError::Ended {
             name: self.name.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ProcessError;
-use super::table::Seen;
+use super::table::ProcessEntry;
 
 /// Environment variable with the run's id.
 const RUN: &str = "WEIR_RUN";
@@ -32,7 +32,7 @@ pub struct Owner {
 
 impl Owner {
     pub fn this_process(run: &str) -> Result<Self, ProcessError> {
-        let seen = Seen::of(std::process::id()).ok_or(ProcessError::NoProc)?;
+        let seen = ProcessEntry::of(std::process::id()).ok_or(ProcessError::NoProc)?;
         let run = run.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
         Ok(Self { run, pid: seen.pid, started: seen.started })
     }
@@ -50,7 +50,7 @@ impl Owner {
 
     /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
-        Seen::of(self.pid).is_some_and(|now| now.started == self.started)
+        ProcessEntry::of(self.pid).is_some_and(|now| now.started == self.started)
     }
 
     /// The owner as part of a file's name.
@@ -103,7 +103,7 @@ impl Marks {
         ])
     }
 
-    pub(crate) fn of(seen: &Seen) -> Option<Self> {
+    pub(crate) fn of(seen: &ProcessEntry) -> Option<Self> {
         let mut variables = seen.environment("WEIR_");
         let owner = variables.remove(OWNER)?;
         let (pid, started) = owner.split_once(':')?;

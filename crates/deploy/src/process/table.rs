@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 /// One process. Its number alone comes again; with the time of its start it does not.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ProcessEntry {
     pub(crate) pid: u32,
     /// When it started, in clock ticks since the machine did.
     pub(crate) started: u64,
@@ -18,14 +18,14 @@ pub(crate) struct Seen {
     pub(crate) group: u32,
 }
 
-impl PartialEq for Seen {
+impl PartialEq for ProcessEntry {
     /// The same process: another may have taken it over.
     fn eq(&self, other: &Self) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
     }
 }
 
-impl Seen {
+impl ProcessEntry {
     /// The process that has the number now; nothing where it is gone or only waits to be reaped.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -77,10 +77,10 @@ impl Seen {
     }
 }
 
-pub(crate) fn of_this_user() -> Vec<Seen> {
+pub(crate) fn of_this_user() -> Vec<ProcessEntry> {
     let user = geteuid().as_raw();
     let mine = |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|of| of.uid() == user);
-    numbers().into_iter().filter(mine).filter_map(Seen::of).collect()
+    numbers().into_iter().filter(mine).filter_map(ProcessEntry::of).collect()
 }
 
 pub(crate) fn numbers() -> Vec<u32> {
@@ -91,7 +91,8 @@ pub(crate) fn numbers() -> Vec<u32> {
 /// This process, and those above it: whatever they carry, they are not to be ended by us.
 pub(crate) fn ourselves() -> Vec<u32> {
     let mut line = vec![std::process::id()];
-    while let Some(parent) = line.last().and_then(|pid| Seen::of(*pid)).map(|seen| seen.parent)
+    while let Some(parent) =
+        line.last().and_then(|pid| ProcessEntry::of(*pid)).map(|seen| seen.parent)
         && parent != 0
         && !line.contains(&parent)
     {
@@ -106,13 +107,13 @@ mod tests {
 
     #[test]
     fn this_process_is_seen_with_its_parent_and_its_group() {
-        let seen = Seen::of(std::process::id()).unwrap();
+        let seen = ProcessEntry::of(std::process::id()).unwrap();
         assert!(seen.is_alive());
         assert_eq!(seen.parent, std::os::unix::process::parent_id());
         let group = rustix::process::getpgrp().as_raw_nonzero().get();
         assert_eq!(i64::from(seen.group), i64::from(group));
         assert!(seen.numbers_as_we_do());
-        assert!(!Seen { started: seen.started + 1, ..seen }.is_alive());
+        assert!(!ProcessEntry { started: seen.started + 1, ..seen }.is_alive());
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use weir_http::TlsConfig;
-use weir_observe::{Clock, Source};
+use weir_observe::{SampleSource, UtcClock};
 use weir_spec::{Experiment, Plan};
 use weir_store::StoreClient;
 use weir_store::resp::value::Value;
@@ -217,7 +217,7 @@ fn the_mark_of_a_run_that_is_gone_keeps_nobody_away() {
     let client = Client::of(&server);
     let mut ended =
         Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("sleep is there");
-    let started = crate::process::table::Seen::of(ended.id()).unwrap().started;
+    let started = crate::process::table::ProcessEntry::of(ended.id()).unwrap().started;
     let mark = |host: &str| {
         format!(r#"{{"run":"x","host":"{host}","pid":{},"started":{started}}}"#, ended.id())
     };
@@ -284,7 +284,7 @@ fn a_store_with_too_little_room_is_noted_and_one_without_any_refused() {
 fn a_replica_takes_no_mark_and_says_so() {
     let Some(primary) = redis() else { return };
     let Some(replica) = redis() else { return };
-    let Endpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
+    let StoreEndpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
     Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
     let run = owner("mine");
     let store = open(&at(&replica), Some(run.cache_salt()), Keys::Run(&run)).unwrap();
@@ -306,7 +306,7 @@ fn a_user_with_a_password_file_is_let_in() {
     let file = folder.path().join("password");
     std::fs::write(&file, "pass word\n").unwrap();
     let store = |user: &str, file: &Path| {
-        let Endpoint::Tcp { host, port } = server.endpoint() else { panic!("over TCP") };
+        let StoreEndpoint::Tcp { host, port } = server.endpoint() else { panic!("over TCP") };
         arm(
             "lmcache-redis",
             &format!(
@@ -396,7 +396,7 @@ fn what_a_store_counts_is_sampled_without_its_password() {
     let arm = Arm { store_access: access, ..arm };
     let store = open(&arm, None, Keys::of(&arm, &owner("mine"), false)).unwrap();
     Client::at(&server.address()).set_all(&others());
-    let (clock, budget) = (Clock::anchored(), Duration::from_secs(5));
+    let (clock, budget) = (UtcClock::anchored(), Duration::from_secs(5));
     let start = clock.now();
     let sample = store.probe().unwrap().sample(&clock, budget).unwrap();
     let rows = sample.rows(start);
@@ -430,7 +430,7 @@ fn a_deployments_kvrocks_is_not_said_to_be_empty() {
 fn a_store_whose_keys_cannot_be_counted_is_not_said_to_be_empty() {
     let Some(primary) = redis() else { return };
     let Some(replica) = redis() else { return };
-    let Endpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
+    let StoreEndpoint::Tcp { host, port } = primary.endpoint() else { panic!("over TCP") };
     Client::of(&replica).call(&["REPLICAOF", host, &port.to_string()]);
     let (run, arm) = (owner("mine"), at(&replica));
     let store = open(&arm, Some(run.cache_salt()), Keys::Run(&run)).unwrap();

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::stage::Step;
+use super::stage::StageCommand;
 
 /// Lines of a failed command that are quoted.
 const QUOTED: usize = 4;
@@ -25,7 +25,7 @@ pub(super) struct Failed {
 /// It gets the lock's file as its input: the lock is then held until it has ended too, also when
 /// this process is killed before.
 pub(super) fn run(
-    step: &Step,
+    step: &StageCommand,
     log: &mut File,
     lock: &File,
     line: &mut dyn FnMut(&str),

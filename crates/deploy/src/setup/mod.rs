@@ -13,7 +13,7 @@ use crate::error::DeployError;
 
 pub use error::SetupError;
 pub use stage::{LMCACHE, Stage, VLLM_CPU};
-pub use vllm_cpu::{Event, VllmCpu};
+pub use vllm_cpu::{InstallEvent, VllmCpu};
 
 /// Where installations and generated checkpoints are: `WEIR_CACHE`, else `weir` in the user's cache
 /// folder.

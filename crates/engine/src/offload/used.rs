@@ -2,7 +2,7 @@
 
 use weir_model::Piece;
 use weir_model::mechanism::RecencyRule;
-use weir_tier::chunk_cache::Span;
+use weir_tier::chunk_cache::ChunkSpan;
 
 use super::Offload;
 
@@ -12,9 +12,9 @@ pub(super) struct Used {
     /// Chunks up to here need not be offered any more.
     offered: u32,
     /// Chunks that become recent at its end.
-    span: Option<Span>,
+    span: Option<ChunkSpan>,
     /// Those that it put into local tiers itself, by index of the tier.
-    stored: Vec<(usize, Span)>,
+    stored: Vec<(usize, ChunkSpan)>,
 }
 
 impl Used {
@@ -29,8 +29,8 @@ impl Used {
 
     /// The request uses these chunks too: a request's are consecutive.
     pub(super) fn extend(&mut self, from: u32, to: u32) {
-        let span = self.span.get_or_insert(Span { from, to });
-        *span = Span { from: span.from.min(from), to: span.to.max(to) };
+        let span = self.span.get_or_insert(ChunkSpan { from, to });
+        *span = ChunkSpan { from: span.from.min(from), to: span.to.max(to) };
     }
 
     /// The request loads these chunks: neither they nor what lies before them is offered.
@@ -40,7 +40,7 @@ impl Used {
     }
 
     /// The request itself brings spans into a local tier.
-    pub(super) fn stored(&mut self, tier: usize, spans: &[Span]) {
+    pub(super) fn stored(&mut self, tier: usize, spans: &[ChunkSpan]) {
         self.stored.extend(spans.iter().map(|span| (tier, *span)));
     }
 }
@@ -58,10 +58,10 @@ impl Offload {
     /// now, unless uses count when they happen.
     pub fn finished(&mut self, slot: u32, tokens: &[Piece]) {
         let used = std::mem::take(self.used_by(slot));
-        let Some(Span { from, to }) = used.span else { return };
+        let Some(ChunkSpan { from, to }) = used.span else { return };
         for (index, tier) in self.tiers.iter_mut().enumerate() {
             let own = used.stored.iter().filter(|(tier, _)| *tier == index);
-            let own: Vec<Span> = own.map(|(_, span)| *span).collect();
+            let own: Vec<ChunkSpan> = own.map(|(_, span)| *span).collect();
             match self.config.traits().recency {
                 RecencyRule::AtUse => {}
                 RecencyRule::AtEndButOwn => tier.cache.touch(tokens, from, to, &own),

@@ -6,7 +6,7 @@
 //! that are longer than its blocks.
 
 use weir_model::{ServedTokens, SignalKind, Signals, Window};
-use weir_observe::signals::{Asked, AskedLoad};
+use weir_observe::signals::{AskedLoad, PromptTotals};
 use weir_spec::plan::{Api, Arm, Client, LevelLoad};
 
 /// Tokens that a chat template puts before the first message, at most: they are in every prompt.
@@ -69,8 +69,8 @@ pub(crate) fn hits(
     signals: &Signals,
     allowance: Allowance,
 ) -> Option<ServedTokens> {
-    let known = |of: &Asked| of.servable_tokens + of.requests * allowance.per_request;
-    let at_edges = |of: &Asked| {
+    let known = |of: &PromptTotals| of.servable_tokens + of.requests * allowance.per_request;
+    let at_edges = |of: &PromptTotals| {
         let longest = of.prompt_tokens.div_ceil(of.requests.max(1)) + allowance.per_request;
         allowance.uncounted * longest
     };
@@ -99,7 +99,7 @@ mod tests {
 
     /// Ten requests of 1,000 tokens, of which 2,000 were asked before.
     fn asked(cached_tokens: u64) -> AskedLoad {
-        let asked = Asked {
+        let asked = PromptTotals {
             requests: 10,
             prompt_tokens: 10_000,
             seen_tokens: 2_000,
@@ -134,7 +134,7 @@ mod tests {
     fn hits_that_no_earlier_request_explains_are_not_made_up_for_by_misses() {
         let none = Signals::default();
         let with = |unseen_tokens, servable_tokens| {
-            let asked = Asked { unseen_tokens, servable_tokens, ..asked(8_000).measured };
+            let asked = PromptTotals { unseen_tokens, servable_tokens, ..asked(8_000).measured };
             AskedLoad { measured: asked, looked_up: asked }
         };
         // Four prompts of 1,016 may have been served before those that were sent earlier.

@@ -8,9 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use weir_deploy::{Count, Emptied, Emptiness, Endpoint, Flush, Site};
+use weir_deploy::{Emptied, EmptiedCount, Emptiness, EngineEndpoint, Flush, Site};
 use weir_model::{CacheNote, LoadNote, Note};
-use weir_observe::Clock;
+use weir_observe::UtcClock;
 use weir_observe::signals::StoreCounts;
 use weir_spec::plan::{Deployment, Level};
 
@@ -81,7 +81,7 @@ pub(crate) fn warm_up(
 pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
     let store = site.store().filter(|_| site.processes().is_none())?;
     let known = match store.counts(Instant::now() + SCRAPE_BUDGET) {
-        Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(Count::Keys(keys)),
+        Ok(StoreCounts { keys: Some(keys), .. }) => Emptiness::Counted(EmptiedCount::Keys(keys)),
         _ => Emptiness::Unknown,
     };
     Some(Emptied { place: store.product().to_owned(), known, before: None })
@@ -90,7 +90,7 @@ pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
 /// Keys that were in a store before the load, where there were any.
 pub(crate) fn warm_keys(emptied: &[Emptied]) -> Option<u64> {
     let keys = emptied.iter().filter_map(|of| match of.known {
-        Emptiness::Counted(Count::Keys(keys)) => Some(keys),
+        Emptiness::Counted(EmptiedCount::Keys(keys)) => Some(keys),
         _ => None,
     });
     keys.max().filter(|keys| *keys > 0)
@@ -127,7 +127,7 @@ pub(crate) fn empty(
 fn note(place: &str, known: Emptiness) -> Option<Note> {
     let place = place.to_owned();
     let note = match known {
-        Emptiness::Counted(Count::Served { asked, served }) if served > 0 => {
+        Emptiness::Counted(EmptiedCount::Served { asked, served }) if served > 0 => {
             CacheNote::NotEmptied { place, asked, served }
         }
         Emptiness::Counted(_) => return None,
@@ -140,8 +140,8 @@ fn note(place: &str, known: Emptiness) -> Option<Note> {
 /// What a reader must know of a store behind an endpoint, which nobody empties.
 fn of_store(place: &str, known: Emptiness) -> Option<Note> {
     let keys = match known {
-        Emptiness::Counted(Count::Keys(0)) => return None,
-        Emptiness::Counted(Count::Keys(keys)) => Some(keys),
+        Emptiness::Counted(EmptiedCount::Keys(0)) => return None,
+        Emptiness::Counted(EmptiedCount::Keys(keys)) => Some(keys),
         _ => None,
     };
     Some(CacheNote::StoreHeld { place: place.to_owned(), keys }.into())
@@ -151,7 +151,7 @@ fn of_store(place: &str, known: Emptiness) -> Option<Note> {
 fn emptied(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
-    endpoint: &Endpoint,
+    endpoint: &EngineEndpoint,
 ) -> Result<Emptiness, LiveError> {
     if wait_flushed(endpoint, true, first.stopped)? == Flush::Unknown {
         return Ok(Emptiness::Unknown);
@@ -169,7 +169,7 @@ fn emptied(
     wait_flushed(endpoint, true, first.stopped)?;
     let asked = 2 * u64::from(prompts.blocks);
     let served = left_by_others.unwrap_or(0) + left.unwrap_or(0);
-    Ok(Emptiness::Counted(Count::Served { asked, served }))
+    Ok(Emptiness::Counted(EmptiedCount::Served { asked, served }))
 }
 
 /// Asks a prompt, and finds out how much of it came from a cache: from the answer, or else from the
@@ -177,7 +177,7 @@ fn emptied(
 fn served(
     prompt_tokens: u32,
     first: &mut FirstRequests<'_>,
-    endpoint: &Endpoint,
+    endpoint: &EngineEndpoint,
 ) -> Result<Option<u64>, LiveError> {
     let site = first.site;
     let before = hits(site);
@@ -191,7 +191,7 @@ fn served(
 
 /// Prompt tokens that engines say came from a cache, since their start.
 fn hits(site: &Site) -> Option<f64> {
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let mut sum = None;
     for url in site.metrics() {
         let snapshot = site.scraper(url).scrape(&clock, SCRAPE_BUDGET).ok()?;
@@ -206,7 +206,7 @@ fn hits(site: &Site) -> Option<f64> {
 
 /// Empties an endpoint's cache as soon as it is idle; `Unknown` where it cannot.
 fn wait_flushed(
-    endpoint: &Endpoint,
+    endpoint: &EngineEndpoint,
     external: bool,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Flush, LiveError> {
@@ -232,7 +232,7 @@ fn wait_flushed(
 
 /// What engines serve besides, as far as they say.
 fn others(site: &Site) -> Vec<Note> {
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let busy = site.metrics().iter().filter(|url| {
         let Ok(snapshot) = site.scraper(url).scrape(&clock, SCRAPE_BUDGET) else { return false };
         let requests = [RUNNING, WAITING].map(|name| snapshot.gauge_sum(name, &[]));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use weir_deploy::{DeployError, Endpoint, FirstRequestError, Site, UNANSWERED};
+use weir_deploy::{DeployError, EngineEndpoint, FirstRequestError, Site, UNANSWERED};
 use weir_load::{LimitField, LoadConfig, PromptForm, unmeasured_body};
 use weir_model::{LoadNote, Note};
 
@@ -73,7 +73,7 @@ impl<'a> FirstRequests<'a> {
     /// that came from a cache, where the answer says.
     pub(crate) fn ask(
         &mut self,
-        endpoint: &Endpoint,
+        endpoint: &EngineEndpoint,
         prompt_tokens: u32,
         form: Form,
     ) -> Result<Option<u64>, LiveError> {

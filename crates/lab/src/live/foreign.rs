@@ -9,7 +9,7 @@
 //! speaks.
 
 use weir_model::{CountedTokens, Nanos, RequestRow, Window};
-use weir_observe::signals::Asked;
+use weir_observe::signals::PromptTotals;
 use weir_spec::plan::Client;
 
 use crate::live::beyond::template_tokens;
@@ -105,7 +105,7 @@ pub(crate) struct PromptCount {
 }
 
 impl PromptCount {
-    pub(crate) const fn of(counted: f64, asked: &Asked, has_usage: bool) -> Self {
+    pub(crate) const fn of(counted: f64, asked: &PromptTotals, has_usage: bool) -> Self {
         Self { counted, requests: asked.requests, sent: asked.prompt_tokens, has_usage }
     }
 }

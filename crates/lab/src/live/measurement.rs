@@ -6,7 +6,8 @@ use weir_deploy::{RemoteStore, Site, TierReaders};
 use weir_load::{Live, LoadConfig, LoadReport};
 use weir_model::{CellFailure, LoadNote, Nanos, Note, Stalled, Window};
 use weir_observe::{
-    Clock, HostProbe, KvEventWatch, Observation, Sampler, SamplerConfig, Scraper, Source, UnixNanos,
+    HostProbe, KvEventWatch, SampleSource, Sampler, SamplerConfig, SamplerEvent, Scraper,
+    UnixNanos, UtcClock,
 };
 use weir_record::{CellWriter, SeriesRow};
 use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
@@ -76,7 +77,7 @@ impl Measurement<'_> {
     ) -> Result<Measured, LiveError> {
         let source = self.deployment.open_source(self.level(), self.cell.seed)?;
         let mut source = Salted::new(source, self.plan.salt);
-        let clock = Clock::anchored();
+        let clock = UtcClock::anchored();
         let scrapers: Vec<Scraper> = self.scrapers();
         let sampling = SamplerConfig::default();
         let (sampler, samples) = Sampler::start(self.sources(&scrapers)?, sampling, clock)?;
@@ -97,7 +98,7 @@ impl Measurement<'_> {
         let stood_still = flow.stalled(window);
         notes.extend(steady_note(steady_from, window));
         notes.extend(self.remarks(others, &report, &counters));
-        let observations: Vec<Observation> = samples.try_iter().collect();
+        let observations: Vec<SamplerEvent> = samples.try_iter().collect();
         record_series(writer, &observations, started)?;
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
         let answering = self.without_store(observations);
@@ -147,16 +148,17 @@ impl Measurement<'_> {
     }
 
     /// Without the store's samples: one that is slow to say what it counts may serve all the while.
-    fn without_store(&self, observations: Vec<Observation>) -> Vec<Observation> {
+    fn without_store(&self, observations: Vec<SamplerEvent>) -> Vec<SamplerEvent> {
         let store = self.site.store().map(RemoteStore::source);
-        let is_store = |seen: &Observation| store.as_deref() == Some(seen.source());
+        let is_store = |seen: &SamplerEvent| store.as_deref() == Some(seen.source());
         observations.into_iter().filter(|seen| !is_store(seen)).collect()
     }
 
     /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.
-    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn Source>>, LiveError> {
-        let engines = scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn Source>);
-        let mut sources: Vec<Box<dyn Source>> = engines.collect();
+    fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn SampleSource>>, LiveError> {
+        let engines =
+            scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn SampleSource>);
+        let mut sources: Vec<Box<dyn SampleSource>> = engines.collect();
         if let Some(store) = self.site.store() {
             sources.push(Box::new(store.probe()?));
         }
@@ -207,7 +209,7 @@ impl Measurement<'_> {
             events: self.events.as_ref(),
             readers: self.readers.as_ref(),
         };
-        let (stall, clock) = (self.plan.client.request_timeout, Clock::anchored());
+        let (stall, clock) = (self.plan.client.request_timeout, UtcClock::anchored());
         let window = PlannedWindow { start: level.warmup, end: level.duration };
         std::thread::scope(|scope| {
             let counters =
@@ -239,11 +241,11 @@ impl Measurement<'_> {
 /// Samples as rows of `series.parquet`; those before the load began are left out.
 fn record_series(
     writer: &mut CellWriter,
-    observations: &[Observation],
+    observations: &[SamplerEvent],
     start: UnixNanos,
 ) -> Result<(), LiveError> {
     for observation in observations {
-        let Observation::Sample(sample) = observation else { continue };
+        let SamplerEvent::Sample(sample) = observation else { continue };
         if sample.at() < start {
             continue;
         }

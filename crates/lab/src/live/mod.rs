@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
-use weir_deploy::{Place, Presence, Site};
+use weir_deploy::{CellPlace, Presence, Site};
 use weir_load::Live;
 use weir_model::CellFailure;
 use weir_observe::KvEventWatch;
@@ -114,7 +114,7 @@ impl Protocol<'_> {
         // Others on this machine are told, to the end; where they cannot be, the cell goes on.
         let _presence = Presence::show(self.run);
         let stopped = || self.live.is_aborted();
-        let place = Place { run: self.run, folder: writer.folder(), stopped: &stopped };
+        let place = CellPlace { run: self.run, folder: writer.folder(), stopped: &stopped };
         let site = Site::stand_up(self.plan, self.deployment, self.arm, place)?;
         let outcome = self.measured(&site, writer);
         self.progress.phase(Phase::TakeDown);

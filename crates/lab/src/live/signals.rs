@@ -6,7 +6,7 @@ use weir_observe::signals::{
     AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_client, add_epp,
     add_kv_events, add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
 };
-use weir_observe::{Difference, GapError};
+use weir_observe::{GapError, SnapshotDifference};
 use weir_spec::plan::{Arm, Deployment};
 
 use crate::live::origin;
@@ -47,7 +47,11 @@ impl WindowSources<'_> {
     }
 
     /// What the arm's tiers say, where they hold real bytes, and the store behind them.
-    fn add_tiers(&self, windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapError> {
+    fn add_tiers(
+        &self,
+        windows: &[SnapshotDifference<'_>],
+        signals: &mut Signals,
+    ) -> Vec<GapError> {
         let Some(chunk) = self.stored_chunk() else { return Vec::new() };
         let gaps = match self.site.tiers() {
             Some(_) => add_weir(windows, chunk.tokens, chunk.model_bytes, signals),
@@ -110,7 +114,7 @@ impl WindowSources<'_> {
         let mut signals = Signals::default();
         let differences = self.counters.differences(notes);
         // Each part is read where it speaks: an engine has nothing of a server's.
-        let of = |prefix| -> Vec<Difference<'_>> {
+        let of = |prefix| -> Vec<SnapshotDifference<'_>> {
             differences.iter().filter(|window| window.speaks_of(prefix)).copied().collect()
         };
         let engines = of("vllm:");

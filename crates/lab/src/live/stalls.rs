@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use weir_model::{Nanos, RequestRow, Silence, Stalled, Window};
-use weir_observe::{Observation, SamplerConfig, UnixNanos};
+use weir_observe::{SamplerConfig, SamplerEvent, UnixNanos};
 
 /// Time is looked at in steps of this length.
 const STEP: Nanos = Nanos::from_millis(10);
@@ -174,17 +174,17 @@ impl UnixWindow {
 
 /// Parts that answered before and gave several samples in a row no answer in the window.
 pub(crate) fn silent_parts(
-    observations: &[Observation],
+    observations: &[SamplerEvent],
     sampler: &SamplerConfig,
     UnixWindow { start, end }: UnixWindow,
 ) -> Vec<Stalled> {
     let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
     for observation in observations {
         match observation {
-            Observation::Sample(sample) => {
+            SamplerEvent::Sample(sample) => {
                 parts.entry(sample.source()).or_default().answered = true;
             }
-            Observation::Gap(gap) if gap.due >= start && gap.due < end => {
+            SamplerEvent::Gap(gap) if gap.due >= start && gap.due < end => {
                 let part = parts.entry(&gap.source).or_default();
                 // One behind the other, as a source's thread says them.
                 if part.next_due != Some(gap.due) {
@@ -193,7 +193,7 @@ pub(crate) fn silent_parts(
                 part.missed += gap.missed;
                 part.next_due = Some(gap.due.after(sampler.interval * gap.missed));
             }
-            Observation::Gap(_) => {}
+            SamplerEvent::Gap(_) => {}
         }
     }
     let window = end.since(start).unwrap_or_default();
@@ -298,7 +298,7 @@ mod tests {
     fn a_part_that_answers_no_more_is_named_with_its_time() {
         let at = |second: u64| UnixNanos(second * SECOND);
         let gap = |source: &str, due: u64, missed: u64| {
-            Observation::Gap(weir_observe::Gap {
+            SamplerEvent::Gap(weir_observe::Gap {
                 source: source.to_owned(),
                 due: at(due),
                 missed,
@@ -309,10 +309,10 @@ mod tests {
         let window = UnixWindow { start: at(100), end: at(130) };
         let mut seen = vec![gap("a", 110, 1), gap("a", 111, 2), gap("a", 120, 2), gap("b", 105, 9)];
         assert_eq!(silent_parts(&seen, &config, window), [], "nobody ever answered");
-        let answer = weir_observe::HostProbe::open(&[]).sample(&weir_observe::Clock::anchored());
-        let answer = weir_observe::Sample::Host(answer);
+        let answer = weir_observe::HostProbe::open(&[]).sample(&weir_observe::UtcClock::anchored());
+        let answer = weir_observe::SourceSample::Host(answer);
         let name = answer.source().to_owned();
-        seen.insert(0, Observation::Sample(answer));
+        seen.insert(0, SamplerEvent::Sample(answer));
         seen.push(gap(&name, 110, 4));
         seen.push(gap(&name, 90, 9));
         seen.push(gap(&name, 120, 2));

@@ -11,8 +11,8 @@ use weir_load::Live;
 use weir_model::{Bytes, Nanos, Note, Window};
 use weir_observe::signals::StoreCounts;
 use weir_observe::{
-    Clock, Difference, HostProbe, HostUse, KvEventCounts, KvEventWatch, Scraper, Snapshot,
-    UnixNanos,
+    HostProbe, HostUse, KvEventCounts, KvEventWatch, Scraper, Snapshot, SnapshotDifference,
+    UnixNanos, UtcClock,
 };
 
 /// Longest wait for one scrape: vLLM's takes some milliseconds.
@@ -65,7 +65,7 @@ impl WindowCounters {
         window: PlannedWindow,
         live: &Live,
         over: &AtomicBool,
-        clock: &Clock,
+        clock: &UtcClock,
     ) -> Self {
         let mut notes = Vec::new();
         wait(live, over, Some(window.start));
@@ -103,10 +103,10 @@ impl WindowCounters {
     }
 
     /// The differences over the window.
-    pub(crate) fn differences(&self, notes: &mut Vec<Note>) -> Vec<Difference<'_>> {
+    pub(crate) fn differences(&self, notes: &mut Vec<Note>) -> Vec<SnapshotDifference<'_>> {
         let mut differences = Vec::new();
         for (before, after) in &self.pairs {
-            match Difference::new(before, after) {
+            match SnapshotDifference::new(before, after) {
                 Ok(difference) => differences.push(difference),
                 Err(gap) => notes.push(Note::Error(gap.to_string())),
             }
@@ -141,7 +141,7 @@ fn wait(live: &Live, over: &AtomicBool, until: Option<Nanos>) {
     }
 }
 
-fn scrape(scrapers: &[Scraper], clock: &Clock, notes: &mut Vec<Note>) -> Vec<Option<Snapshot>> {
+fn scrape(scrapers: &[Scraper], clock: &UtcClock, notes: &mut Vec<Note>) -> Vec<Option<Snapshot>> {
     let take = |scraper: &Scraper| match scraper.scrape(clock, BUDGET) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {

@@ -9,7 +9,7 @@ use super::{Worker, pool::Pool};
 use crate::answer::Arrival;
 use crate::body::Part;
 use crate::connection::{self, Connection, State};
-use crate::exchange::{Ended, Exchange, ReadBuffers, http_failure};
+use crate::exchange::{Exchange, ExchangeEnd, ReadBuffers, http_failure};
 use crate::failure::Failure;
 use crate::poll::Ready;
 
@@ -465,7 +465,8 @@ impl Worker<'_> {
                 }
                 self.has_usage |= complete.note.counted == TokenCount::Usage;
                 let row = exchange.done_row(&complete);
-                let ended = Ended { row, note: Some(complete.note), text: complete.text.take() };
+                let ended =
+                    ExchangeEnd { row, note: Some(complete.note), text: complete.text.take() };
                 self.end(exchange, ended, at);
             }
             Err(failure) => {

@@ -28,9 +28,9 @@ const CACHED: &str = "cached_tokens of the responses";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AskedLoad {
     /// Of the measured set: requests that were due in the window, and got a token.
-    pub measured: Asked,
+    pub measured: PromptTotals,
     /// Of requests whose first token came in the window, for counters of engines over it.
-    pub looked_up: Asked,
+    pub looked_up: PromptTotals,
 }
 
 impl AskedLoad {
@@ -47,7 +47,7 @@ impl AskedLoad {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct PromptTotals {
     pub requests: u64,
     pub prompt_tokens: u64,
     /// Leading prompt tokens that earlier requests had.
@@ -61,7 +61,7 @@ pub struct Asked {
     pub unseen_tokens: u64,
 }
 
-impl Asked {
+impl PromptTotals {
     fn add(&mut self, row: &RequestRow, block_tokens: u32) {
         let block = block_tokens.max(1);
         let prompt = row.prompt_tokens.0;

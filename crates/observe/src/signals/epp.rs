@@ -7,7 +7,7 @@
 use weir_model::{SignalKind, SignalSource, Signals};
 
 use super::{Reading, add_readings, level};
-use crate::difference::{Difference, GapError};
+use crate::difference::{GapError, SnapshotDifference};
 
 const PART: &str = "EPP's /metrics";
 
@@ -29,7 +29,7 @@ const LEVELS: &[(SignalKind, &str)] = &[
 ];
 
 /// Adds the signals of a router, one window per endpoint.
-pub fn add_epp(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapError> {
+pub fn add_epp(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let gaps = add_readings(READINGS, PART, windows, signals);
     for (kind, metric) in LEVELS {
         if let Some(value) = level(windows, metric) {

@@ -11,7 +11,7 @@
 use weir_model::{Mechanism, SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown_or_gap, level};
-use crate::difference::{Difference, GapError};
+use crate::difference::{GapError, SnapshotDifference};
 
 /// What is stored, as far as the plan knows it: `LMCache` counts objects, signals are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ const USED: [&str; 2] = ["lmcache_mp_l1_memory_usage_bytes", "lmcache_mp_l2_usag
 
 /// Adds the signals of `LMCache` servers, one window per server.
 pub fn add_lmcache_server(
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     objects: &Objects,
     signals: &mut Signals,
 ) -> Vec<GapError> {
@@ -139,7 +139,7 @@ const LEVELS: [(TierKind, &str); 3] = [
 
 /// Adds the signals of `LMCache` inside vLLM, whose families stand among vLLM's own.
 pub fn add_lmcache_in_process(
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     objects: &Objects,
     signals: &mut Signals,
 ) -> Vec<GapError> {

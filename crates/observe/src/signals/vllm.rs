@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown_or_gap, note};
-use crate::difference::{Difference, GapError};
+use crate::difference::{GapError, SnapshotDifference};
 
 const PART: &str = "vLLM's /metrics";
 
@@ -75,7 +75,7 @@ const ENDED: &str = "vllm:request_success_total";
 
 /// Adds the signals of vLLM engines, one window per endpoint. Returns what is not known because a
 /// process restarted in between.
-pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapError> {
+pub fn add_vllm(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let mut gaps = add_readings(READINGS, PART, windows, signals);
     let of_unknown = [("source", "external_unspecified")];
     if grown_or_gap(windows, BY_TIER, &of_unknown, &mut gaps) == Some(0.0) {
@@ -108,7 +108,7 @@ pub fn add_vllm(windows: &[Difference<'_>], signals: &mut Signals) -> Vec<GapErr
 }
 
 /// Engines behind all endpoints, by their labels; nothing when an endpoint names none.
-fn replicas(windows: &[Difference<'_>]) -> Option<usize> {
+fn replicas(windows: &[SnapshotDifference<'_>]) -> Option<usize> {
     let per_endpoint: Option<Vec<usize>> = windows
         .iter()
         .map(|window| window.after().series(PER_ENGINE).map(std::collections::BTreeMap::len))
@@ -117,7 +117,7 @@ fn replicas(windows: &[Difference<'_>]) -> Option<usize> {
 }
 
 /// Which engine the requests went to, of those that ended in the window.
-fn add_choices(windows: &[Difference<'_>], signals: &mut Signals) -> Result<(), GapError> {
+fn add_choices(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Result<(), GapError> {
     let mut per_engine: BTreeMap<(&str, &str), f64> = BTreeMap::new();
     for window in windows {
         let Some(ended) = window.counter_by(ENDED, &[])? else { return Ok(()) };

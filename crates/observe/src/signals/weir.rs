@@ -7,7 +7,7 @@
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
 use super::{grown_or_gap, series};
-use crate::difference::{Difference, GapError};
+use crate::difference::{GapError, SnapshotDifference};
 
 const PART: &str = "Weir's tiers";
 const BLOCKS: &str = "weir_tier_blocks_total";
@@ -16,7 +16,7 @@ const EVENTS: &str = "weir_carrier_events_total";
 /// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `chunk_bytes` say what a
 /// block stands for: tokens, and the model's bytes over all ranks.
 pub fn add_weir(
-    windows: &[Difference<'_>],
+    windows: &[SnapshotDifference<'_>],
     chunk_tokens: u32,
     chunk_bytes: u64,
     signals: &mut Signals,

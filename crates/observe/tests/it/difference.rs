@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use weir_model::Nanos;
-use weir_observe::{Difference, Format, Selection, Snapshot, SnapshotError, UnixNanos, series};
+use weir_observe::{
+    Format, Selection, Snapshot, SnapshotDifference, SnapshotError, UnixNanos, series,
+};
 
 use crate::{captured, snapshot};
 
@@ -11,7 +13,7 @@ fn pair(before: &str, after: &str) -> (Snapshot, Snapshot) {
 /// The growth of `x_total`, or the error's text.
 fn growth(before: &str, after: &str, filter: &[(&str, &str)]) -> Result<Option<f64>, String> {
     let (before, after) = pair(before, after);
-    let window = Difference::new(&before, &after).map_err(|gap| gap.to_string())?;
+    let window = SnapshotDifference::new(&before, &after).map_err(|gap| gap.to_string())?;
     window.counter("x_total", filter).map_err(|gap| gap.to_string())
 }
 
@@ -26,7 +28,7 @@ fn counters_are_differences_summed_over_labels() {
     assert_eq!(growth(before, after, &[("s", "b")]), Ok(Some(0.0)));
     assert_eq!(growth(before, after, &[("s", "c")]), Ok(None), "no such series: not zero");
     let (before, after) = pair(before, after);
-    assert_eq!(Difference::new(&before, &after).unwrap().span(), Nanos::from_secs(10));
+    assert_eq!(SnapshotDifference::new(&before, &after).unwrap().span(), Nanos::from_secs(10));
 }
 
 #[test]
@@ -77,11 +79,11 @@ fn no_count_comes_of_what_is_no_number() {
 #[test]
 fn snapshots_of_two_things_are_not_compared() {
     let (before, after) = pair("", "");
-    let error = Difference::new(&after, &before).unwrap_err().to_string();
+    let error = SnapshotDifference::new(&after, &before).unwrap_err().to_string();
     assert!(error.contains("the second was taken before the first"), "{error}");
     let mut other = after;
     other.endpoint = "http://f".to_owned();
-    let error = Difference::new(&before, &other).unwrap_err().to_string();
+    let error = SnapshotDifference::new(&before, &other).unwrap_err().to_string();
     assert!(error.contains("`http://e` and `http://f`"), "{error}");
 }
 

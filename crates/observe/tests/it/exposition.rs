@@ -1,19 +1,19 @@
 use std::borrow::Cow;
 
-use weir_observe::exposition::{Exposition, Fault, Format, Kind, Line, Sample, text_of};
+use weir_observe::exposition::{Exposition, Format, Kind, Line, SampleLine, SyntaxFault, text_of};
 
 fn lines(text: &str, format: Format) -> Vec<Line<'_>> {
     Exposition::new(text, format).collect::<Result<_, _>>().unwrap()
 }
 
-fn sample(line: &str) -> Sample<'_> {
+fn sample(line: &str) -> SampleLine<'_> {
     match lines(line, Format::Text).pop() {
         Some(Line::Sample(sample)) => sample,
         other => panic!("{other:?}"),
     }
 }
 
-fn fault(text: &str, format: Format) -> (usize, Fault) {
+fn fault(text: &str, format: Format) -> (usize, SyntaxFault) {
     let mut reader = Exposition::new(text, format);
     let error = reader.find_map(Result::err).expect("an error");
     assert!(reader.next().is_none(), "nothing comes after an error");
@@ -85,37 +85,37 @@ fn times_and_exemplars_are_read_over() {
 #[test]
 fn errors_name_the_line_and_what_is_wrong_with_it() {
     for (text, line, expected) in [
-        ("x 1\n\n1x 2\n", 3, Fault::NoName),
-        ("{a=\"1\"} 2\n", 1, Fault::NoName),
-        ("x\n", 1, Fault::NoValue),
-        ("x-1\n", 1, Fault::NoValue),
-        ("x one\n", 1, Fault::NoValue),
-        ("x{a=\"1\"}\n", 1, Fault::NoValue),
-        ("x 1 soon\n", 1, Fault::BadTime),
-        ("x 1 inf\n", 1, Fault::BadTime),
-        ("x 1 2 3\n", 1, Fault::Trailing),
-        ("x 1 # no braces\n", 1, Fault::Trailing),
-        ("x 1 # {a=\"1\"} 2 3 4\n", 1, Fault::Trailing),
-        ("x 1 # {a=\"1\"}\n", 1, Fault::NoValue),
-        ("x{=\"1\"} 1\n", 1, Fault::NoLabelName),
-        ("x{a:b=\"1\"} 1\n", 1, Fault::NoEquals),
-        ("x{,} 1\n", 1, Fault::NoLabelName),
-        ("x{a} 1\n", 1, Fault::NoEquals),
-        ("x{a=1} 1\n", 1, Fault::NoQuote),
-        ("x{a=\"1} 1\n", 1, Fault::OpenQuote),
-        ("x{a=\"1\\\"} 1\n", 1, Fault::OpenQuote),
-        ("x{a=\"1\" b=\"2\"} 1\n", 1, Fault::NoComma),
-        ("x{a=\"1\"\n", 1, Fault::NoComma),
-        ("x 1\n# TYPE x thing\n", 2, Fault::BadType),
-        ("# TYPE x\n", 1, Fault::BadType),
-        ("# TYPE 1 counter\n", 1, Fault::NoName),
-        ("# HELP\n", 1, Fault::NoName),
+        ("x 1\n\n1x 2\n", 3, SyntaxFault::NoName),
+        ("{a=\"1\"} 2\n", 1, SyntaxFault::NoName),
+        ("x\n", 1, SyntaxFault::NoValue),
+        ("x-1\n", 1, SyntaxFault::NoValue),
+        ("x one\n", 1, SyntaxFault::NoValue),
+        ("x{a=\"1\"}\n", 1, SyntaxFault::NoValue),
+        ("x 1 soon\n", 1, SyntaxFault::BadTime),
+        ("x 1 inf\n", 1, SyntaxFault::BadTime),
+        ("x 1 2 3\n", 1, SyntaxFault::Trailing),
+        ("x 1 # no braces\n", 1, SyntaxFault::Trailing),
+        ("x 1 # {a=\"1\"} 2 3 4\n", 1, SyntaxFault::Trailing),
+        ("x 1 # {a=\"1\"}\n", 1, SyntaxFault::NoValue),
+        ("x{=\"1\"} 1\n", 1, SyntaxFault::NoLabelName),
+        ("x{a:b=\"1\"} 1\n", 1, SyntaxFault::NoEquals),
+        ("x{,} 1\n", 1, SyntaxFault::NoLabelName),
+        ("x{a} 1\n", 1, SyntaxFault::NoEquals),
+        ("x{a=1} 1\n", 1, SyntaxFault::NoQuote),
+        ("x{a=\"1} 1\n", 1, SyntaxFault::OpenQuote),
+        ("x{a=\"1\\\"} 1\n", 1, SyntaxFault::OpenQuote),
+        ("x{a=\"1\" b=\"2\"} 1\n", 1, SyntaxFault::NoComma),
+        ("x{a=\"1\"\n", 1, SyntaxFault::NoComma),
+        ("x 1\n# TYPE x thing\n", 2, SyntaxFault::BadType),
+        ("# TYPE x\n", 1, SyntaxFault::BadType),
+        ("# TYPE 1 counter\n", 1, SyntaxFault::NoName),
+        ("# HELP\n", 1, SyntaxFault::NoName),
     ] {
         assert_eq!(fault(text, Format::Text), (line, expected), "{text:?}");
     }
-    assert_eq!(fault("x 1\n# EOF\ny 2\n", Format::OpenMetrics), (3, Fault::AfterEnd));
-    assert_eq!(fault("x 1\n", Format::OpenMetrics), (1, Fault::NoEnd));
-    assert_eq!(fault("", Format::OpenMetrics), (0, Fault::NoEnd));
+    assert_eq!(fault("x 1\n# EOF\ny 2\n", Format::OpenMetrics), (3, SyntaxFault::AfterEnd));
+    assert_eq!(fault("x 1\n", Format::OpenMetrics), (1, SyntaxFault::NoEnd));
+    assert_eq!(fault("", Format::OpenMetrics), (0, SyntaxFault::NoEnd));
 }
 
 #[test]

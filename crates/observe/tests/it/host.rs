@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weir_model::{Bytes, Nanos};
-use weir_observe::{Clock, HostProbe, UnixNanos};
+use weir_observe::{HostProbe, UnixNanos, UtcClock};
 
 /// Uses a processor for some time.
 fn work(span: Duration) {
@@ -17,7 +17,7 @@ fn work(span: Duration) {
 
 #[test]
 fn this_process_and_this_machine_are_seen() {
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     // A process that is not there beside this one.
     let mut probe = HostProbe::open(&[u32::MAX]);
     let first = probe.sample(&clock);
@@ -48,7 +48,7 @@ fn this_process_and_this_machine_are_seen() {
 
 #[test]
 fn a_sample_becomes_rows_in_the_cells_time() {
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let start = clock.now();
     let sample = HostProbe::open(&[]).sample(&clock);
     let rows = sample.rows(start);
@@ -103,7 +103,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     let stat = "sys/fs/cgroup/unified/a/b/cpu.stat";
     machine.write(stat, "usage_usec 5\nnr_periods 9\nnr_throttled 1\nthrottled_usec 2000\n");
 
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let mut probe = HostProbe::open_at(machine.root(), &[200]);
     let mut first = probe.sample(&clock);
     machine.process("self", 100, 80, 7);
@@ -145,7 +145,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
 fn an_empty_machine_is_no_error() {
     let machine = Machine::new();
     let mut probe = HostProbe::open_at(machine.root(), &[1, 2]);
-    let sample = probe.sample(&Clock::anchored());
+    let sample = probe.sample(&UtcClock::anchored());
     assert_eq!(sample.processes, [None, None, None]);
     assert_eq!((sample.machine, sample.throttling, sample.cpu_pressure), (None, None, None));
     assert_eq!(sample.rows(UnixNanos(0)), []);
@@ -160,6 +160,6 @@ fn a_group_that_lies_outside_of_the_container_is_not_looked_for() {
     let mount = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
     machine.write("proc/self/mountinfo", mount);
     machine.write("sys/fs/outside/cpu.stat", "nr_throttled 1\nthrottled_usec 2000\n");
-    let sample = HostProbe::open_at(machine.root(), &[]).sample(&Clock::anchored());
+    let sample = HostProbe::open_at(machine.root(), &[]).sample(&UtcClock::anchored());
     assert_eq!(sample.throttling, None);
 }

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use weir_model::Nanos;
 use weir_observe::{
-    Clock, Gap, HostProbe, Observation, Sample, Sampler, SamplerConfig, SamplerError, Scraper,
-    Selection, Source,
+    Gap, HostProbe, SampleSource, Sampler, SamplerConfig, SamplerError, SamplerEvent, Scraper,
+    Selection, SourceSample, UtcClock,
 };
 
 use crate::exporter::{Act, Exporter, text};
@@ -13,15 +13,15 @@ use crate::snapshot;
 /// Long enough for any machine; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn next(receiver: &Receiver<Observation>) -> Observation {
+fn next(receiver: &Receiver<SamplerEvent>) -> SamplerEvent {
     receiver.recv_timeout(PATIENCE).expect("an observation")
 }
 
 /// The next gap of a source whose name contains `source`.
-fn next_gap(receiver: &Receiver<Observation>, source: &str) -> Gap {
+fn next_gap(receiver: &Receiver<SamplerEvent>, source: &str) -> Gap {
     loop {
         match next(receiver) {
-            Observation::Gap(gap) if gap.source.contains(source) => return gap,
+            SamplerEvent::Gap(gap) if gap.source.contains(source) => return gap,
             _ => {}
         }
     }
@@ -32,32 +32,33 @@ fn every(millis: u64) -> SamplerConfig {
     SamplerConfig { interval, budget: Nanos::from_secs(10), waiting: 4096 }
 }
 
-fn scraper(exporter: &Exporter) -> Box<dyn Source> {
+fn scraper(exporter: &Exporter) -> Box<dyn SampleSource> {
     Box::new(Scraper::new(&exporter.url(), "/metrics", Selection::all()))
 }
 
 #[test]
 fn endpoints_and_the_machine_are_sampled_beside_each_other() {
     let exporter = Exporter::start(vec![text("vllm:prompt_tokens_total 1\n")]);
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let begin = clock.now();
-    let sources: Vec<Box<dyn Source>> = vec![scraper(&exporter), Box::new(HostProbe::open(&[]))];
+    let sources: Vec<Box<dyn SampleSource>> =
+        vec![scraper(&exporter), Box::new(HostProbe::open(&[]))];
     let (sampler, receiver) = Sampler::start(sources, every(20), clock).unwrap();
     let (mut metrics, mut host) = (Vec::new(), 0);
     while metrics.len() < 3 || host < 3 {
         match next(&receiver) {
-            Observation::Sample(Sample::Metrics(taken)) => metrics.push(taken),
-            Observation::Sample(Sample::Host(_)) => host += 1,
-            Observation::Sample(Sample::Store(_)) => panic!("no store is sampled"),
+            SamplerEvent::Sample(SourceSample::Metrics(taken)) => metrics.push(taken),
+            SamplerEvent::Sample(SourceSample::Host(_)) => host += 1,
+            SamplerEvent::Sample(SourceSample::Store(_)) => panic!("no store is sampled"),
             // A loaded machine may miss one; it says so.
-            Observation::Gap(gap) => assert!(gap.missed > 0),
+            SamplerEvent::Gap(gap) => assert!(gap.missed > 0),
         }
     }
     assert_eq!(sampler.stop(), []);
     assert!(metrics.windows(2).all(|pair| pair[0].at < pair[1].at));
     // Due times are absolute: the third is at least two intervals after the first was due.
     assert!(metrics[2].at.since(begin).unwrap() >= Nanos::from_millis(40));
-    let rows = Sample::Metrics(metrics[0].clone()).rows(begin);
+    let rows = SourceSample::Metrics(metrics[0].clone()).rows(begin);
     assert_eq!((rows.len(), rows[0].value), (1, 1.0));
     // Nothing is sampled after the end.
     let asked = exporter.requests().len();
@@ -69,15 +70,15 @@ fn endpoints_and_the_machine_are_sampled_beside_each_other() {
 fn a_failing_source_gives_gaps_and_then_samples_again() {
     let exporter = Exporter::start(vec![Act::Status(503, "starting"), text("x 1\n")]);
     let (sampler, receiver) =
-        Sampler::start(vec![scraper(&exporter)], every(10), Clock::anchored()).unwrap();
-    let Observation::Gap(gap) = next(&receiver) else { panic!("the first sample failed") };
+        Sampler::start(vec![scraper(&exporter)], every(10), UtcClock::anchored()).unwrap();
+    let SamplerEvent::Gap(gap) = next(&receiver) else { panic!("the first sample failed") };
     assert_eq!(gap.missed, 1);
     assert!(gap.cause.contains("503") && gap.source.ends_with("/metrics"), "{gap:?}");
-    while !matches!(next(&receiver), Observation::Sample(_)) {}
+    while !matches!(next(&receiver), SamplerEvent::Sample(_)) {}
     // The engine dies and another one answers: the sampler goes on, the difference says it.
     exporter.act(vec![text("x 0\n")]);
     loop {
-        if let Observation::Sample(Sample::Metrics(taken)) = next(&receiver)
+        if let SamplerEvent::Sample(SourceSample::Metrics(taken)) = next(&receiver)
             && taken.gauge_sum("x", &[]) == Some(0.0)
         {
             break;
@@ -92,7 +93,7 @@ fn a_silent_source_delays_nobody_and_says_what_it_missed() {
     let lively = Exporter::start(vec![text("x 1\n")]);
     let sources = vec![scraper(&silent), scraper(&lively)];
     let config = SamplerConfig { budget: Nanos::from_millis(150), ..every(20) };
-    let (sampler, receiver) = Sampler::start(sources, config, Clock::anchored()).unwrap();
+    let (sampler, receiver) = Sampler::start(sources, config, UtcClock::anchored()).unwrap();
     lively.wait_for(8);
     let quiet = silent.url().authority();
     let timed_out = next_gap(&receiver, &quiet);
@@ -112,14 +113,14 @@ struct Told {
     calls: Sender<()>,
 }
 
-impl Source for Told {
+impl SampleSource for Told {
     fn name(&self) -> &'static str {
         "told"
     }
 
-    fn sample(&mut self, _: &Clock, _: Duration) -> Result<Sample, String> {
+    fn sample(&mut self, _: &UtcClock, _: Duration) -> Result<SourceSample, String> {
         let _ = self.calls.send(());
-        Ok(Sample::Metrics(snapshot("x 1\n", 1)))
+        Ok(SourceSample::Metrics(snapshot("x 1\n", 1)))
     }
 }
 
@@ -127,8 +128,8 @@ impl Source for Told {
 fn a_receiver_that_sleeps_costs_samples_and_never_time() {
     let (calls, called) = channel();
     let config = SamplerConfig { waiting: 2, ..every(1) };
-    let sources: Vec<Box<dyn Source>> = vec![Box::new(Told { calls })];
-    let (sampler, receiver) = Sampler::start(sources, config, Clock::anchored()).unwrap();
+    let sources: Vec<Box<dyn SampleSource>> = vec![Box::new(Told { calls })];
+    let (sampler, receiver) = Sampler::start(sources, config, UtcClock::anchored()).unwrap();
     // Nobody receives, and yet the source is asked again and again.
     for _ in 0..10 {
         called.recv_timeout(PATIENCE).expect("sampling does not wait for the receiver");
@@ -144,8 +145,8 @@ fn a_receiver_that_sleeps_costs_samples_and_never_time() {
 fn what_was_lost_is_said_as_soon_as_there_is_room() {
     let (calls, called) = channel();
     let config = SamplerConfig { waiting: 2, ..every(1) };
-    let sources: Vec<Box<dyn Source>> = vec![Box::new(Told { calls })];
-    let (sampler, receiver) = Sampler::start(sources, config, Clock::anchored()).unwrap();
+    let sources: Vec<Box<dyn SampleSource>> = vec![Box::new(Told { calls })];
+    let (sampler, receiver) = Sampler::start(sources, config, UtcClock::anchored()).unwrap();
     for _ in 0..10 {
         called.recv_timeout(PATIENCE).expect("sampling goes on");
     }
@@ -157,15 +158,15 @@ fn what_was_lost_is_said_as_soon_as_there_is_room() {
 #[test]
 fn dropping_a_sampler_or_its_receiver_ends_well() {
     let (calls, called) = channel();
-    let sources: Vec<Box<dyn Source>> = vec![Box::new(Told { calls })];
-    let (sampler, receiver) = Sampler::start(sources, every(1), Clock::anchored()).unwrap();
+    let sources: Vec<Box<dyn SampleSource>> = vec![Box::new(Told { calls })];
+    let (sampler, receiver) = Sampler::start(sources, every(1), UtcClock::anchored()).unwrap();
     drop(receiver);
     called.recv_timeout(PATIENCE).unwrap();
     drop(sampler);
     // The source went with its thread: nobody can call any more.
     assert!(called.iter().count() < 10_000);
     let config = SamplerConfig { interval: Nanos::ZERO, ..SamplerConfig::default() };
-    let refused = Sampler::start(Vec::new(), config, Clock::anchored());
+    let refused = Sampler::start(Vec::new(), config, UtcClock::anchored());
     assert!(matches!(refused, Err(SamplerError::NoInterval)));
 }
 
@@ -174,8 +175,8 @@ fn stopping_does_not_wait_for_the_next_due_time() {
     let exporter = Exporter::start(vec![text("x 1\n")]);
     let config = SamplerConfig { interval: Nanos::from_secs(3600), ..SamplerConfig::default() };
     let (sampler, receiver) =
-        Sampler::start(vec![scraper(&exporter)], config, Clock::anchored()).unwrap();
-    assert!(matches!(next(&receiver), Observation::Sample(_)), "the first one comes at once");
+        Sampler::start(vec![scraper(&exporter)], config, UtcClock::anchored()).unwrap();
+    assert!(matches!(next(&receiver), SamplerEvent::Sample(_)), "the first one comes at once");
     let begin = Instant::now();
     sampler.stop();
     assert!(begin.elapsed() < Duration::from_secs(5));

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
-use weir_observe::{Clock, Difference, ScrapeError, Scraper, Selection, Snapshot};
+use weir_observe::{ScrapeError, Scraper, Selection, Snapshot, SnapshotDifference, UtcClock};
 
 use crate::captured;
 use crate::exporter::{Act, Exporter, text};
@@ -14,14 +14,14 @@ fn scraper(exporter: &Exporter) -> Scraper {
 
 fn once(act: Act) -> Result<Snapshot, ScrapeError> {
     let exporter = Exporter::start(vec![act]);
-    scraper(&exporter).scrape(&Clock::anchored(), BUDGET)
+    scraper(&exporter).scrape(&UtcClock::anchored(), BUDGET)
 }
 
 #[test]
 fn a_real_text_becomes_a_snapshot_with_its_time() {
     let exporter = Exporter::start(vec![text(&captured("metrics.txt"))]);
     let scraper = scraper(&exporter).with_bearer("s3cret");
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let begin = clock.now();
     let taken = scraper.scrape(&clock, BUDGET).unwrap();
     assert!(begin <= taken.at && taken.at <= clock.now());
@@ -69,7 +69,7 @@ fn the_budget_holds_whatever_the_server_does() {
     for act in [Act::Silence, Act::Half("x 1\n".repeat(1000))] {
         let exporter = Exporter::start(vec![act.clone()]);
         let begin = Instant::now();
-        let error = scraper(&exporter).scrape(&Clock::anchored(), budget).unwrap_err();
+        let error = scraper(&exporter).scrape(&UtcClock::anchored(), budget).unwrap_err();
         let took = begin.elapsed();
         assert!(matches!(error, ScrapeError::Fetch(_)), "{error}");
         // Far below the server's own patience, far above what a loaded machine needs.
@@ -84,7 +84,7 @@ fn a_server_that_is_not_there_is_named() {
         exporter.url()
     };
     let scraper = Scraper::new(&url, "/metrics", Selection::all());
-    let error = scraper.scrape(&Clock::anchored(), BUDGET).unwrap_err().to_string();
+    let error = scraper.scrape(&UtcClock::anchored(), BUDGET).unwrap_err().to_string();
     assert!(error.contains(&url.address()), "{error}");
 }
 
@@ -102,12 +102,12 @@ fn two_scrapes_make_a_window_and_a_restart_between_them_a_gap() {
     };
     let exporter = Exporter::start(vec![count(100, 1), count(250, 1), count(300, 2)]);
     let scraper = scraper(&exporter);
-    let clock = Clock::anchored();
+    let clock = UtcClock::anchored();
     let [first, second, third] = std::array::from_fn(|_| scraper.scrape(&clock, BUDGET).unwrap());
-    let window = Difference::new(&first, &second).unwrap();
+    let window = SnapshotDifference::new(&first, &second).unwrap();
     assert_eq!(window.counter("vllm:prompt_tokens_total", &[]), Ok(Some(150.0)));
     assert_eq!(window.span(), second.at.since(first.at).unwrap());
-    let gap = Difference::new(&second, &third).unwrap_err().to_string();
+    let gap = SnapshotDifference::new(&second, &third).unwrap_err().to_string();
     assert!(gap.contains("restarted inside the window"), "{gap}");
 }
 

@@ -2,21 +2,21 @@ use weir_model::{
     Nanos, Outcome, RequestRow, SignalKind as Kind, SignalSource, Signals, TierKind, Tokens, Window,
 };
 use weir_observe::signals::{
-    Asked, AskedLoad, Objects, add_client, add_epp, add_lmcache_in_process, add_lmcache_server,
-    add_vllm,
+    AskedLoad, Objects, PromptTotals, add_client, add_epp, add_lmcache_in_process,
+    add_lmcache_server, add_vllm,
 };
-use weir_observe::{Difference, Snapshot};
+use weir_observe::{Snapshot, SnapshotDifference};
 
 use crate::{captured, snapshot};
 
 fn of_texts(
     before: &str,
     after: &str,
-    add: impl Fn(&[Difference<'_>], &mut Signals) -> Vec<weir_observe::GapError>,
+    add: impl Fn(&[SnapshotDifference<'_>], &mut Signals) -> Vec<weir_observe::GapError>,
 ) -> (Signals, Vec<String>) {
     let (before, after) = (snapshot(before, 10), snapshot(after, 20));
     let mut signals = Signals::default();
-    let gaps = add(&[Difference::new(&before, &after).unwrap()], &mut signals);
+    let gaps = add(&[SnapshotDifference::new(&before, &after).unwrap()], &mut signals);
     (signals, gaps.iter().map(ToString::to_string).collect())
 }
 
@@ -117,7 +117,8 @@ fn replicas_add_up_whether_they_share_an_endpoint_or_not() {
         (at("http://a", &none, 10), at("http://a", &a, 20)),
         (at("http://b", &none, 10), at("http://b", &b, 20)),
     ];
-    let windows = both.each_ref().map(|(first, last)| Difference::new(first, last).unwrap());
+    let windows =
+        both.each_ref().map(|(first, last)| SnapshotDifference::new(first, last).unwrap());
     let mut signals = Signals::default();
     assert_eq!(add_vllm(&windows, &mut signals), []);
     let expect = |signals: &Signals| {
@@ -137,7 +138,7 @@ fn replicas_add_up_whether_they_share_an_endpoint_or_not() {
 
     // One replica without the family: the sum over the other would be wrong.
     let bare = (at("http://b", "", 10), at("http://b", "vllm:other 1\n", 20));
-    let windows = [windows[0], Difference::new(&bare.0, &bare.1).unwrap()];
+    let windows = [windows[0], SnapshotDifference::new(&bare.0, &bare.1).unwrap()];
     let mut signals = Signals::default();
     assert_eq!(add_vllm(&windows, &mut signals), []);
     assert_eq!((signals.get(Kind::PromptTokens), signals.get(Kind::Replicas)), (None, None));
@@ -184,7 +185,7 @@ const OBJECTS: Objects = Objects {
 
 #[test]
 fn an_lmcache_server_counts_chunks_per_rank() {
-    let add = |windows: &[Difference<'_>], signals: &mut Signals| {
+    let add = |windows: &[SnapshotDifference<'_>], signals: &mut Signals| {
         add_lmcache_server(windows, &OBJECTS, signals)
     };
     let (signals, gaps) = of_texts("", LMCACHE, add);
@@ -244,7 +245,7 @@ fn lmcache_in_process_counts_tokens_and_bytes() {
     let text = "lmcache:num_lookup_tokens_total 900\nlmcache:num_hit_tokens_total 300\n\
                 lmcache:num_stored_tokens_total 600\nlmcache:num_remote_read_bytes_total 256000\n\
                 lmcache:local_cache_usage 5\nlmcache:local_cpu_evict_keys_count_total 2\n";
-    let add = |windows: &[Difference<'_>], signals: &mut Signals| {
+    let add = |windows: &[SnapshotDifference<'_>], signals: &mut Signals| {
         add_lmcache_in_process(windows, &OBJECTS, signals)
     };
     let (signals, gaps) = of_texts("", text, add);
@@ -335,7 +336,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     for first_token in [Some(9), Some(20), None] {
         asked.add(&row(first_token, 1000, 1000, 0), window, 16);
     }
-    let looked_up = Asked {
+    let looked_up = PromptTotals {
         requests: 2,
         prompt_tokens: 132,
         seen_tokens: 72,
@@ -343,11 +344,11 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
         cached_tokens: 16,
         unseen_tokens: 0,
     };
-    assert_eq!(asked, AskedLoad { measured: Asked::default(), looked_up });
+    assert_eq!(asked, AskedLoad { measured: PromptTotals::default(), looked_up });
     // Due in it, whenever it got its token.
     let due_inside = RequestRow { due: Nanos(19), ..row(Some(25), 64, 48, 32) };
     asked.add(&due_inside, window, 16);
-    let measured = Asked {
+    let measured = PromptTotals {
         requests: 1,
         prompt_tokens: 64,
         seen_tokens: 48,

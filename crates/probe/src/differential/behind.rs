@@ -3,7 +3,7 @@
 use serde::Serialize;
 use weir_model::{HeldIn, LoadedFrom};
 
-use crate::origin::Origin;
+use crate::origin::TierOrigin;
 
 /// Where files are read from or written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -30,7 +30,7 @@ impl Behind {
     }
 
     /// Of a tier in a folder; `loads` where it loaded.
-    pub(crate) fn of_folder(origin: Origin, loads: Option<LoadedFrom>) -> Self {
+    pub(crate) fn of_folder(origin: TierOrigin, loads: Option<LoadedFrom>) -> Self {
         match (origin.held, loads) {
             (HeldIn::Memory, _) => Self::Memory,
             (HeldIn::Uncounted, _) => Self::Uncounted,
@@ -55,7 +55,7 @@ impl Behind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::origin::Reader;
+    use crate::origin::BlockReader;
 
     #[test]
     fn a_device_is_named_only_where_it_was_reached() {
@@ -72,7 +72,7 @@ mod tests {
             (HeldIn::Memory, true, Some(LoadedFrom::Memory), Behind::Memory),
             (HeldIn::Uncounted, true, Some(LoadedFrom::Unknown), Behind::Uncounted),
         ] {
-            let origin = Origin { held, reader: Reader::Own, direct };
+            let origin = TierOrigin { held, reader: BlockReader::Own, direct };
             assert_eq!(Behind::of_folder(origin, loads), behind);
         }
         assert_eq!(Behind::of_loads(LoadedFrom::Unknown).name(), "device and page cache");

@@ -124,7 +124,7 @@ pub struct PartTime {
 
 /// A part of the way and how much of the time it can have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Part {
+pub struct TimeShare {
     pub name: &'static str,
     /// Its time; nothing where runs contradict each other about it.
     #[serde(flatten)]
@@ -140,7 +140,7 @@ pub struct Part {
 pub struct Bounds {
     /// Seconds per GB of the tier's run.
     pub total: Repeated,
-    pub parts: Vec<Part>,
+    pub parts: Vec<TimeShare>,
     /// What cannot be true together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clashes: Vec<Clash>,
@@ -184,7 +184,7 @@ impl Bounds {
 /// Parts as they are found.
 struct Split {
     total: Repeated,
-    parts: Vec<Part>,
+    parts: Vec<TimeShare>,
     clashes: Vec<Clash>,
 }
 
@@ -226,7 +226,7 @@ impl Split {
         let time = (fits && apart <= self.noise())
             .then(|| PartTime { low: within(least.min(most)), high: within(most.max(least)) });
         let (low_formula, high_formula) = (low.1.to_owned(), high.1.to_owned());
-        self.parts.push(Part { name, time, low_formula, high_formula });
+        self.parts.push(TimeShare { name, time, low_formula, high_formula });
     }
 }
 
@@ -344,16 +344,16 @@ fn far_store(copy: &Layer, tier: &Layer) -> Split {
 }
 
 /// What the intervals prove about the largest part. A part of which nothing is known may have all.
-fn sentence(total: f64, parts: &[Part]) -> String {
+fn sentence(total: f64, parts: &[TimeShare]) -> String {
     let percent = |seconds: f64| (100.0 * seconds / total.max(f64::MIN_POSITIVE)).min(100.0);
-    let at_least = |part: &Part| part.time.map_or(0.0, |time| time.low);
-    let at_most = |part: &Part| part.time.map_or(total, |time| time.high);
+    let at_least = |part: &TimeShare| part.time.map_or(0.0, |time| time.low);
+    let at_most = |part: &TimeShare| part.time.map_or(total, |time| time.high);
     let Some(most) = parts.iter().max_by(|a, b| at_least(a).total_cmp(&at_least(b))) else {
         return "No part was measured.".to_owned();
     };
     let rest = parts.iter().filter(|part| part.name != most.name);
     let next = rest.max_by(|a, b| at_most(a).total_cmp(&at_most(b)));
-    let range = |part: &Part| match part.time {
+    let range = |part: &TimeShare| match part.time {
         Some(PartTime { low, high }) => {
             format!("{:.0} to {:.0} % of the time", percent(low), percent(high))
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use weir_store::{Block, Slab};
-use weir_workload::Stream;
+use weir_workload::RandomStream;
 
 use super::{Moved, PlainRun};
 use crate::cpu;
@@ -66,7 +66,7 @@ impl Device {
         let slab = Slab::new(1, piece as usize)?;
         let Some(mut block) = slab.take() else { return Ok(None) };
         // Bytes that no device compresses away.
-        let mut stream = Stream::new(0, "probe device", 0);
+        let mut stream = RandomStream::new(0, "probe device", 0);
         for word in block.chunks_mut(4) {
             let value = (stream.below(1 << 32) as u32).to_le_bytes();
             word.copy_from_slice(&value[..word.len()]);
@@ -128,7 +128,7 @@ impl Device {
         turn: &AtomicU64,
         time: Duration,
     ) -> Result<Moved, Errno> {
-        let mut stream = Stream::new(1, "probe device", thread);
+        let mut stream = RandomStream::new(1, "probe device", thread);
         let mut bytes = 0;
         let (began, used) = (Instant::now(), cpu::of_thread());
         while began.elapsed() < time {

@@ -8,7 +8,7 @@ mod device;
 mod raw;
 
 pub use behind::Behind;
-pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, Part, PartTime, bounds};
+pub use bounds::{Bounds, FileReads, Inside, Layer, Layers, PartTime, TimeShare, bounds};
 pub use clash::{Clash, RunKind};
 pub use copy::{CopySource, copy_run};
 pub use device::{Device, DeviceWork};

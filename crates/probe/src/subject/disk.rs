@@ -11,11 +11,11 @@ use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::held::{HeldFolder, PROBE};
 use weir_store::{DiskOptions, DiskTier, Slab, drop_page_cache, held_in};
 
-use super::{Facts, ProbedSubject, SubjectOptions};
-use crate::config::Point;
+use super::{ProbedSubject, SubjectOptions, TierFacts};
+use crate::config::ProbePoint;
 use crate::differential::Device;
 use crate::error::ProbeError;
-use crate::origin::{Cold, Origin, Reader};
+use crate::origin::{BlockReader, Cold, TierOrigin};
 use crate::session::{Baselines, Opened, Subject};
 
 /// Most calls at once, and deepest queue, of a disk tier.
@@ -143,7 +143,7 @@ impl Subject for Disk {
             )
         }));
         let direct = tier.engine().direct;
-        let origin = Origin { held, reader: Reader::Own, direct };
+        let origin = TierOrigin { held, reader: BlockReader::Own, direct };
         self.has_device = origin.has_device();
         let cold = self.options.cold.then(|| cold(&tier, &options.folder));
         if let Some(cold) = &cold {
@@ -152,7 +152,7 @@ impl Subject for Disk {
         Ok(Opened { tier: Arc::new(tier), server: None, origin, cold, at_stake: None })
     }
 
-    fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {
+    fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError> {
         let bytes = point.block.bytes.0;
         // Direct access to a device says nothing of reads through the page cache, or of memory.
         let device = if self.has_device { Device::create(self.scratch()?, bytes)? } else { None };
@@ -176,8 +176,8 @@ fn cold(tier: &DiskTier, folder: &Path) -> Cold {
 }
 
 impl ProbedSubject for Disk {
-    fn facts(&self) -> Facts {
-        Facts {
+    fn facts(&self) -> TierFacts {
+        TierFacts {
             kind: ProfileKind::Disk,
             product: "disk".to_owned(),
             version: None,

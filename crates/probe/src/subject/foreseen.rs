@@ -11,25 +11,25 @@ use super::SubjectOptions;
 use super::store::{check_lines, check_room};
 use crate::config::ProbeConfig;
 use crate::error::ProbeError;
-use crate::target::Target;
+use crate::target::ProbeTarget;
 use crate::volume::buffer_bytes;
 
 /// Refuses a target that a probe would refuse before anything is measured.
 pub fn check(
-    target: &Target,
+    target: &ProbeTarget,
     options: &SubjectOptions,
     config: &ProbeConfig,
 ) -> Result<(), ProbeError> {
     let buffers = config.blocks.iter().map(|block| buffer_bytes(config, block.bytes)).max();
     let buffers = buffers.unwrap_or_default();
     match target {
-        Target::Memory => fits(Bytes(options.capacity.0.saturating_add(buffers.0)))?,
+        ProbeTarget::Memory => fits(Bytes(options.capacity.0.saturating_add(buffers.0)))?,
         _ => fits(buffers)?,
     }
     match target {
-        Target::Memory | Target::Store(_) => Ok(()),
-        Target::Disk(folder) => check_folder(folder),
-        Target::Started(product) => {
+        ProbeTarget::Memory | ProbeTarget::Store(_) => Ok(()),
+        ProbeTarget::Disk(folder) => check_folder(folder),
+        ProbeTarget::Started(product) => {
             check_lines(&options.lines)?;
             weir_store::server::installed(*product)?;
             check_room(*product, options)

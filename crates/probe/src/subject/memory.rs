@@ -7,10 +7,10 @@ use weir_model::Bytes;
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::{MemoryOptions, MemoryTier, Slab};
 
-use super::{Facts, ProbedSubject, SubjectOptions};
-use crate::config::Point;
+use super::{ProbedSubject, SubjectOptions, TierFacts};
+use crate::config::ProbePoint;
 use crate::error::ProbeError;
-use crate::origin::Origin;
+use crate::origin::TierOrigin;
 use crate::session::{Baselines, Opened, Subject};
 
 #[derive(Debug)]
@@ -47,20 +47,20 @@ impl Subject for Memory {
         Ok(Opened {
             tier: Arc::new(tier),
             server: None,
-            origin: Origin::MEMORY,
+            origin: TierOrigin::MEMORY,
             cold: None,
             at_stake: None,
         })
     }
 
-    fn baselines(&mut self, _point: &Point) -> Result<Baselines, ProbeError> {
+    fn baselines(&mut self, _point: &ProbePoint) -> Result<Baselines, ProbeError> {
         Ok(Baselines::Memory)
     }
 }
 
 impl ProbedSubject for Memory {
-    fn facts(&self) -> Facts {
-        Facts {
+    fn facts(&self) -> TierFacts {
+        TierFacts {
             kind: ProfileKind::Memory,
             product: "memory".to_owned(),
             version: None,

@@ -17,7 +17,7 @@ use weir_tier::EvictionPolicy;
 use crate::config::{DEFAULT_WORKING_SET, ProbeConfig, WorkingSet};
 use crate::error::ProbeError;
 use crate::session::Subject;
-use crate::target::Target;
+use crate::target::ProbeTarget;
 
 pub use disk::Disk;
 pub use foreseen::check;
@@ -26,7 +26,7 @@ pub use store::Store;
 
 /// What a result or a profile says about the tier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Facts {
+pub struct TierFacts {
     /// Memory, disk or store.
     pub kind: ProfileKind,
     pub product: String,
@@ -96,19 +96,19 @@ impl SubjectOptions {
 }
 
 pub fn subject(
-    target: &Target,
+    target: &ProbeTarget,
     options: &SubjectOptions,
 ) -> Result<Box<dyn ProbedSubject>, ProbeError> {
     match target {
-        Target::Memory => Ok(Box::new(Memory::new(options.clone()))),
-        Target::Disk(folder) => Ok(Box::new(Disk::new(folder, options.clone()))),
-        Target::Store(address) => Ok(Box::new(Store::at(address, options.clone())?)),
-        Target::Started(product) => Ok(Box::new(Store::start(*product, options.clone())?)),
+        ProbeTarget::Memory => Ok(Box::new(Memory::new(options.clone()))),
+        ProbeTarget::Disk(folder) => Ok(Box::new(Disk::new(folder, options.clone()))),
+        ProbeTarget::Store(address) => Ok(Box::new(Store::at(address, options.clone())?)),
+        ProbeTarget::Started(product) => Ok(Box::new(Store::start(*product, options.clone())?)),
     }
 }
 
 /// A subject that can say what it is.
 pub trait ProbedSubject: Subject {
     /// What it is, as far as known since it was opened.
-    fn facts(&self) -> Facts;
+    fn facts(&self) -> TierFacts;
 }

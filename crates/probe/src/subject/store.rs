@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 use weir_model::{Bytes, HeldIn, Nanos, Product};
 use weir_spec::catalogue::profile_file::ProfileKind;
 use weir_store::resp::{
-    Address, Endpoint, Layout, RespOptions, RespTier, RocksDbFigures, ServerReport, StoreClient,
+    Address, KeyLayout, RespOptions, RespTier, RocksDbFigures, ServerReport, StoreClient,
+    StoreEndpoint,
 };
 use weir_store::server::null::NullServer;
 use weir_store::server::raw::RawServer;
 use weir_store::server::{ServerError, StoreServer, StoreSettings};
 use weir_store::{DiskFolder, Slab, available_memory, drop_page_cache};
 
-use super::{ConfigLines, Facts, ProbedSubject, SubjectOptions};
+use super::{ConfigLines, ProbedSubject, SubjectOptions, TierFacts};
 use crate::at_stake::AtStake;
-use crate::config::Point;
+use crate::config::ProbePoint;
 use crate::error::ProbeError;
-use crate::origin::{Cold, Origin, Reader};
-use crate::server::{Server, ServerAt, ServerWords, Traffic};
+use crate::origin::{BlockReader, Cold, TierOrigin};
+use crate::server::{ServerAt, ServerWords, TierServer, Traffic};
 use crate::session::{Baselines, Opened, Subject};
 
 /// Most connections that a tier takes.
@@ -52,11 +53,11 @@ pub struct Store {
     address: Address,
     options: SubjectOptions,
     started: Option<StoreServer>,
-    facts: Option<Facts>,
+    facts: Option<TierFacts>,
     /// Why it says nothing of itself.
     silent: Option<String>,
     in_memory: bool,
-    origin: Origin,
+    origin: TierOrigin,
     /// Where a server of this machine keeps its files, as this process reaches them.
     files: Option<PathBuf>,
 }
@@ -91,13 +92,13 @@ impl Store {
             facts: None,
             silent: None,
             in_memory: true,
-            origin: Origin::UNKNOWN,
+            origin: TierOrigin::UNKNOWN,
             files: None,
         }
     }
 
     fn tier(&self, block: Bytes, connections: u32) -> Result<RespTier, ProbeError> {
-        let layout = Layout::Weir {
+        let layout = KeyLayout::Weir {
             namespace: format!("probe-{}", std::process::id()),
             checksums: self.options.checksums,
         };
@@ -121,8 +122,8 @@ impl Store {
         if !self.is_local() {
             return;
         }
-        let reader = server.process.map_or(Reader::Unseen, Reader::Process);
-        self.origin = Origin { held: server.values_in(), reader, direct: false };
+        let reader = server.process.map_or(BlockReader::Unseen, BlockReader::Process);
+        self.origin = TierOrigin { held: server.values_in(), reader, direct: false };
         self.files = server.files();
     }
 
@@ -187,7 +188,7 @@ impl Store {
         if let Some(persists) = first.persistence {
             set("persistence", if persists { "on" } else { "off" }.to_owned());
         }
-        self.facts = Some(Facts {
+        self.facts = Some(TierFacts {
             kind: ProfileKind::Store,
             product: first.product_name().to_owned(),
             version: Some(first.version.clone()).filter(|version| !version.is_empty()),
@@ -254,7 +255,7 @@ impl Subject for Store {
         };
         Ok(Opened {
             tier: Arc::new(self.tier(block, connections)?),
-            server: Some(Server {
+            server: Some(TierServer {
                 ask: Box::new(ask),
                 at: if self.is_local() { ServerAt::Machine } else { ServerAt::Elsewhere },
             }),
@@ -264,31 +265,31 @@ impl Subject for Store {
         })
     }
 
-    fn baselines(&mut self, point: &Point) -> Result<Baselines, ProbeError> {
+    fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError> {
         let in_memory = self.in_memory;
         // On another machine nobody answers raw bytes, and TLS would make another path.
         if !self.is_local() || self.address.tls {
             return Ok(Baselines::Store { raw: None, null: None, in_memory });
         }
-        let is_unix = matches!(self.address.endpoints.first(), Some(Endpoint::Unix(_)));
+        let is_unix = matches!(self.address.endpoints.first(), Some(StoreEndpoint::Unix(_)));
         let block = point.block.bytes;
         let null = Arc::new(NullServer::start(block.0 as usize, is_unix)?);
-        let layout = Layout::Weir { namespace: "probe-null".to_owned(), checksums: false };
+        let layout = KeyLayout::Weir { namespace: "probe-null".to_owned(), checksums: false };
         let mut options = RespOptions::new(null.address(), layout, block.0 as usize);
         options.connections = self.connections(point.threads) as usize;
         let tier = Arc::new(RespTier::new(options)?);
         let ask = move || ServerWords { cpu: Some(Nanos(null.cpu_ns())), ..ServerWords::default() };
-        let server = Some(Server { ask: Box::new(ask), at: ServerAt::Process });
+        let server = Some(TierServer { ask: Box::new(ask), at: ServerAt::Process });
         let raw = Some(RawServer::start(is_unix)?);
         let null =
-            Some(Opened { tier, server, origin: Origin::MEMORY, cold: None, at_stake: None });
+            Some(Opened { tier, server, origin: TierOrigin::MEMORY, cold: None, at_stake: None });
         Ok(Baselines::Store { raw, null, in_memory })
     }
 }
 
 impl ProbedSubject for Store {
-    fn facts(&self) -> Facts {
-        let mut facts = self.facts.clone().unwrap_or_else(|| Facts {
+    fn facts(&self) -> TierFacts {
+        let mut facts = self.facts.clone().unwrap_or_else(|| TierFacts {
             kind: ProfileKind::Store,
             product: "store".to_owned(),
             version: None,
@@ -384,10 +385,10 @@ fn not_started(product: Product, lines: &ConfigLines, error: ServerError) -> Pro
 }
 
 /// Whether a server is on this machine.
-fn is_here(endpoint: &Endpoint) -> bool {
+fn is_here(endpoint: &StoreEndpoint) -> bool {
     match endpoint {
-        Endpoint::Unix(_) => true,
-        Endpoint::Tcp { host, .. } => {
+        StoreEndpoint::Unix(_) => true,
+        StoreEndpoint::Tcp { host, .. } => {
             host == "localhost" || host == "::1" || host.starts_with("127.")
         }
     }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use weir_model::{Bytes, TierKind};
 use weir_probe::config::ProbeConfig;
-use weir_probe::origin::Origin;
-use weir_probe::session::{Baselines, Opened, Session, Step, Subject};
-use weir_probe::{BlockSize, Limits, Point, ProbeError, Verify, Work, WorkingSet};
+use weir_probe::origin::TierOrigin;
+use weir_probe::session::{Baselines, Opened, ProbeSession, ProbeStep, Subject};
+use weir_probe::{BlockSize, PointLimits, ProbeError, ProbePoint, Verify, Work, WorkingSet};
 use weir_store::{
-    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Slab, Stored, Tier, TierCounters,
-    TierError, Usage,
+    ChunkHash, Get, Loaded, MemoryOptions, MemoryTier, Put, Slab, Stored, Tier, TierCounters,
+    TierError, TierUsage,
 };
 use weir_tier::EvictionPolicy;
 use weir_workload::config::Draw;
@@ -37,7 +37,7 @@ impl Tier for Slow {
         take(puts.len(), Duration::from_millis(3));
         self.0.put(puts, deadline, outcomes);
     }
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         take(gets.len(), Duration::from_millis(2));
         self.0.get(gets, deadline, outcomes);
     }
@@ -57,7 +57,7 @@ impl Tier for Slow {
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {
         self.0.clear(deadline)
     }
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.0.usage(deadline)
     }
     fn counters(&self) -> TierCounters {
@@ -79,10 +79,10 @@ impl Subject for SlowSubject {
         let eviction = EvictionPolicy::Lru;
         let options = MemoryOptions { capacity: 512, block_bytes: block.0 as usize, eviction };
         let tier = Arc::new(Slow(MemoryTier::new(options)?));
-        Ok(Opened { tier, server: None, origin: Origin::MEMORY, cold: None, at_stake: None })
+        Ok(Opened { tier, server: None, origin: TierOrigin::MEMORY, cold: None, at_stake: None })
     }
 
-    fn baselines(&mut self, _point: &Point) -> Result<Baselines, ProbeError> {
+    fn baselines(&mut self, _point: &ProbePoint) -> Result<Baselines, ProbeError> {
         std::thread::sleep(self.0);
         Ok(Baselines::Memory)
     }
@@ -97,7 +97,7 @@ fn config(working: u64) -> ProbeConfig {
         works: vec![Work::Write, Work::Read],
         working_set: WorkingSet::Blocks(working),
         draw: Draw::Uniform,
-        limits: Limits {
+        limits: PointLimits {
             duration: Duration::from_millis(100),
             warmup: Duration::from_millis(10),
             operations: None,
@@ -116,13 +116,14 @@ fn announces(config: &ProbeConfig, differential: bool, baselines: Duration, leas
     let mut seen = Vec::new();
     for _ in 0..3 {
         let (mut announced, mut began) = (None, Instant::now());
-        let mut step = |step: Step<'_>| {
+        let mut step = |step: ProbeStep<'_>| {
             if let Some(expected) = step.expected {
                 (announced, began) = (Some(expected.as_secs_f64()), Instant::now());
             }
         };
         let mut subject = SlowSubject(baselines);
-        let session = Session::new(config, &mut subject, &[], differential, &|| false, &mut step);
+        let session =
+            ProbeSession::new(config, &mut subject, &[], differential, &|| false, &mut step);
         session.run().unwrap();
         let (announced, took) = (announced.unwrap(), began.elapsed().as_secs_f64());
         assert!(took > least, "{took}");

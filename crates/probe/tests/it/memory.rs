@@ -8,11 +8,12 @@ use weir_model::{Bytes, HeldIn, TierKind};
 use weir_probe::fit::observations;
 use weir_probe::volume::buffers;
 use weir_probe::{
-    Bench, BlockSize, Limits, Point, PointResult, ProbeConfig, ProbeError, Verify, Work, WorkingSet,
+    Bench, BlockSize, PointLimits, PointResult, ProbeConfig, ProbeError, ProbePoint, Verify, Work,
+    WorkingSet,
 };
 use weir_store::{
-    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
-    Usage,
+    ChunkHash, Get, Loaded, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
+    TierUsage,
 };
 use weir_tier::EvictionPolicy;
 use weir_workload::config::Draw;
@@ -32,7 +33,7 @@ fn config(working_set: WorkingSet) -> ProbeConfig {
         works: vec![Work::Write, Work::Read, Work::Mixed(0.5), Work::Engine],
         working_set,
         draw: Draw::Uniform,
-        limits: Limits {
+        limits: PointLimits {
             duration: Duration::from_millis(60),
             warmup: Duration::from_millis(5),
             operations: None,
@@ -88,7 +89,7 @@ fn the_hit_rate_of_twice_the_capacity_is_a_half() {
     let config = config(WorkingSet::Capacities(2.0));
     let mut bench = bench(&config, tier(64, EvictionPolicy::Lru), &never).unwrap();
     assert_eq!(bench.working_blocks(), 128);
-    let point = Point { block: BLOCK, threads: 1, depth: 1, work: Work::Engine };
+    let point = ProbePoint { block: BLOCK, threads: 1, depth: 1, work: Work::Engine };
     let run = bench.measure(point, 0).unwrap().unwrap();
     // Uniform draws from twice what an LRU holds: every second block is there.
     let share = run.outcomes.hit_share().unwrap();
@@ -103,7 +104,7 @@ fn a_budget_of_blocks_ends_a_point() {
     config.limits.duration = Duration::from_mins(1);
     let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &never).unwrap();
     for work in [Work::Read, Work::Write] {
-        let point = Point { block: BLOCK, threads: 3, depth: 8, work };
+        let point = ProbePoint { block: BLOCK, threads: 3, depth: 8, work };
         let run = bench.measure(point, 0).unwrap().unwrap();
         // The last batch is asked for as a whole.
         assert!((100..108).contains(&run.main().unwrap().blocks), "{run:?}");
@@ -118,7 +119,7 @@ fn a_stopped_measurement_ends_soon() {
     let stop = || asked.fetch_add(1, Ordering::Relaxed) > 500;
     let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &stop).unwrap();
     let began = Instant::now();
-    let point = Point { block: BLOCK, threads: 3, depth: 8, work: Work::Read };
+    let point = ProbePoint { block: BLOCK, threads: 3, depth: 8, work: Work::Read };
     // What was measured until then is a result, or there is none.
     let run = bench.measure(point, 0).unwrap();
     assert!(run.is_none_or(|run| run.main().is_some()));
@@ -132,7 +133,7 @@ fn a_fit_reckons_with_the_blocks_that_batches_had() {
     let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &never).unwrap();
     let mut results = Vec::new();
     for work in [Work::Read, Work::Write] {
-        let point = Point { block: BLOCK, threads: 1, depth: 8, work };
+        let point = ProbePoint { block: BLOCK, threads: 1, depth: 8, work };
         let run = bench.measure(point, 0).unwrap().unwrap();
         results.push(PointResult::of(point, vec![run], HeldIn::Memory).unwrap());
     }
@@ -170,7 +171,7 @@ impl Tier for Broken {
             self.inner.put(puts, deadline, outcomes);
         }
     }
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         self.inner.get(gets, deadline, outcomes);
         for get in gets {
             (self.how)(get.into);
@@ -190,7 +191,7 @@ impl Tier for Broken {
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {
         self.inner.clear(deadline)
     }
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.inner.usage(deadline)
     }
     fn counters(&self) -> TierCounters {
@@ -208,7 +209,7 @@ fn wrong_bytes_are_found_and_no_hit() {
         let mut config = config(WorkingSet::Blocks(64));
         config.verify = Verify::Sampled;
         let mut bench = bench(&config, broken, &never).unwrap();
-        let point = Point { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
+        let point = ProbePoint { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
         let run = bench.measure(point, 0).unwrap().unwrap();
         assert!(run.outcomes.wrong > 0 && run.outcomes.hits == 0, "{run:?}");
         assert!(run.outcomes.trouble().contains("wrong bytes"));
@@ -221,7 +222,7 @@ fn a_tier_that_takes_nothing_is_an_error() {
     let broken = Arc::new(Broken { inner, how: |_| (), is_full: true });
     let config = config(WorkingSet::Blocks(64));
     let mut bench = bench(&config, broken, &never).unwrap();
-    let point = Point { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
+    let point = ProbePoint { block: BLOCK, threads: 1, depth: 8, work: Work::Read };
     let error = bench.measure(point, 0).unwrap_err();
     assert!(matches!(error, ProbeError::NothingStored { .. }), "{error}");
     assert!(error.to_string().contains("none of 64 blocks could be stored"), "{error}");

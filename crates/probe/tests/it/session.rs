@@ -9,12 +9,12 @@ use weir_model::Product;
 use weir_model::{Bytes, LoadedFrom};
 use weir_probe::config::ProbeConfig;
 use weir_probe::differential::{Bounds, Layers};
-use weir_probe::session::{Session, Step};
+use weir_probe::session::{ProbeSession, ProbeStep};
 use weir_probe::{
-    BlockSize, ConfigLines, Limits, Measured, SubjectOptions, Target, Trace, Verify, Work,
-    WorkingSet, fit, subject,
+    BlockSize, ConfigLines, PointLimits, ProbeMeasurements, ProbeTarget, SubjectOptions, Trace,
+    Verify, Work, WorkingSet, fit, subject,
 };
-use weir_store::resp::{Layout, RespOptions, RespTier, Secret};
+use weir_store::resp::{KeyLayout, RespOptions, RespTier, Secret};
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::suite::{Release, ScriptedKvrocks};
 use weir_store::{ChunkHash, Put, Stored, Tier};
@@ -33,7 +33,7 @@ fn config(blocks: &[u64], works: Vec<Work>) -> ProbeConfig {
         works,
         working_set: WorkingSet::Bytes(Bytes(16 << 20)),
         draw: Draw::Uniform,
-        limits: Limits {
+        limits: PointLimits {
             duration: Duration::from_millis(60),
             warmup: Duration::from_millis(5),
             operations: None,
@@ -66,20 +66,24 @@ fn are_in_order(bounds: &Bounds) -> bool {
     bounds.parts.iter().filter_map(|part| part.time).all(|time| time.low <= time.high)
 }
 
-fn measure(target: &Target, config: &ProbeConfig, traces: &[(BlockSize, Trace)]) -> Measured {
+fn measure(
+    target: &ProbeTarget,
+    config: &ProbeConfig,
+    traces: &[(BlockSize, Trace)],
+) -> ProbeMeasurements {
     measure_with(target, config, traces, &options(config))
 }
 
 fn measure_with(
-    target: &Target,
+    target: &ProbeTarget,
     config: &ProbeConfig,
     traces: &[(BlockSize, Trace)],
     options: &SubjectOptions,
-) -> Measured {
+) -> ProbeMeasurements {
     let mut subject = subject(target, options).unwrap();
     let mut steps = 0;
-    let total = Session::steps(config, true);
-    let mut step = |step: Step<'_>| {
+    let total = ProbeSession::steps(config, true);
+    let mut step = |step: ProbeStep<'_>| {
         assert_eq!((step.done, step.total), (steps, total));
         // What it will take is said once, before anything is measured; a trace ends by itself.
         assert_eq!(step.expected.is_some(), steps == 0 && traces.is_empty());
@@ -87,13 +91,13 @@ fn measure_with(
     };
     let stop = || false;
     let measured =
-        Session::new(config, &mut *subject, traces, true, &stop, &mut step).run().unwrap();
+        ProbeSession::new(config, &mut *subject, traces, true, &stop, &mut step).run().unwrap();
     assert_eq!(steps, total, "as many steps as were announced");
     assert!(!measured.interrupted && measured.failed.is_none());
     measured
 }
 
-fn check(measured: &Measured, config: &ProbeConfig) {
+fn check(measured: &ProbeMeasurements, config: &ProbeConfig) {
     assert_eq!(measured.points.len(), config.points().len());
     for result in &measured.points {
         assert_eq!(result.repeats.len(), 2);
@@ -116,7 +120,7 @@ fn check(measured: &Measured, config: &ProbeConfig) {
 #[test]
 fn memory_is_measured_and_becomes_a_link() {
     let config = config(&[64 << 10, 256 << 10], vec![Work::Write, Work::Read]);
-    check(&measure(&Target::Memory, &config, &[]), &config);
+    check(&measure(&ProbeTarget::Memory, &config, &[]), &config);
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn a_disk_is_measured_becomes_a_link_and_is_left_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&[256 << 10], vec![Work::Write, Work::Read]);
     for path in [folder.path().to_owned(), folder.path().join("made")] {
-        check(&measure(&Target::Disk(path), &config, &[]), &config);
+        check(&measure(&ProbeTarget::Disk(path), &config, &[]), &config);
     }
     let left = |path: &Path| std::fs::read_dir(path).unwrap().count();
     // The folder that it made goes.
@@ -163,7 +167,7 @@ fn a_trace_is_played_with_its_own_reuse() {
     };
     let traces = [(block, Trace::read(&reading, 512, None).unwrap())];
     assert_eq!((traces[0].1.asked(), traces[0].1.distinct().len()), (420, 40));
-    let measured = measure(&Target::Memory, &config, &traces);
+    let measured = measure(&ProbeTarget::Memory, &config, &traces);
     for result in &measured.points {
         // All but the first use of each of 40 blocks, in both repeats alike: the tier begins empty.
         let share = result.hit_share.unwrap();
@@ -186,7 +190,7 @@ fn has(test: &str, product: weir_model::Product) -> bool {
 
 fn is_measured(product: Product) {
     let config = config(&[256 << 10], vec![Work::Write, Work::Read]);
-    let measured = measure(&Target::Started(product), &config, &[]);
+    let measured = measure(&ProbeTarget::Started(product), &config, &[]);
     check(&measured, &config);
     for result in &measured.points {
         // The store's own clock of its processor time.
@@ -231,7 +235,7 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
     let mut config = config(&[256 << 10], vec![Work::Write, Work::Read]);
     config.working_set = WorkingSet::Bytes(Bytes(32 << 20));
     (config.threads, config.depths) = (vec![1], vec![4]);
-    let measured = measure(&Target::Store(server.address().to_string()), &config, &[]);
+    let measured = measure(&ProbeTarget::Store(server.address().to_string()), &config, &[]);
     let [write, read] = &measured.points[..] else { panic!("{:?}", measured.points) };
     let (write, read) = (write.engine.as_ref().unwrap(), read.engine.as_ref().unwrap());
     // All blocks go to the log, and not all of them are flushed yet.
@@ -276,13 +280,13 @@ fn a_store_that_runs_already_keeps_what_is_not_ours() {
     config.depths = vec![8];
     config.repeats = 1;
     let probe = |password: &str| {
-        let target = Target::Store(format!("redis://:{password}@{place}"));
+        let target = ProbeTarget::Store(format!("redis://:{password}@{place}"));
         let options = options(&config);
         let mut subject = subject(&target, &options).unwrap();
-        Session::new(&config, &mut *subject, &[], false, &|| false, &mut |_| ()).run()
+        ProbeSession::new(&config, &mut *subject, &[], false, &|| false, &mut |_| ()).run()
     };
     // Somebody else's block, of the same size.
-    let layout = Layout::Weir { namespace: "theirs".to_owned(), checksums: true };
+    let layout = KeyLayout::Weir { namespace: "theirs".to_owned(), checksums: true };
     let theirs = RespTier::new(RespOptions::new(server.address(), layout, 64 << 10)).unwrap();
     let (key, bytes) = (ChunkHash([7; 32]), vec![7; 64 << 10]);
     let deadline = || Instant::now() + Duration::from_secs(5);

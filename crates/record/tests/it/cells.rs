@@ -3,7 +3,7 @@
 use std::fs;
 
 use weir_model::{Signal, SignalSource, TierKind};
-use weir_record::{CellFigures, CellState, CellStatus, Fault, RecordError, RunFolder};
+use weir_record::{CellFigures, CellState, CellStatus, ErrorCause, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 
@@ -135,7 +135,7 @@ fn figures_that_json_cannot_hold_are_refused_when_written() {
     let folder = cell.folder().to_owned();
     let error = cell.finish(figures, CellStatus::Complete, 1).unwrap_err();
     assert!(matches!(error, RecordError::Unrecordable { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::Defect);
+    assert_eq!(error.fault(), ErrorCause::Defect);
     sample::assert_one_line(&error, &folder);
     assert_eq!(run.completed(CELL).unwrap(), None);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_record::{CellReader, CellState, CellStatus, Fault, RecordError, RunFolder};
+use weir_record::{CellReader, CellState, CellStatus, ErrorCause, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 
@@ -28,7 +28,7 @@ fn assert_damaged(run: &RunFolder, file: &Path) {
     let RecordError::Damaged { path, .. } = &error else { panic!("{error}") };
     assert_eq!(path, file);
     sample::assert_one_line(&error, file);
-    assert_eq!(error.fault(), Fault::Environment);
+    assert_eq!(error.fault(), ErrorCause::Environment);
     assert_eq!(run.completed(CELL).unwrap(), None);
     let CellState::Damaged(why) = run.cell_state(CELL).unwrap() else { panic!("not damaged") };
     assert!(why.contains(&file.display().to_string()), "{why}");

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use weir_record::{CellFigures, CellStatus, Fault, RecordError};
+use weir_record::{CellFigures, CellStatus, ErrorCause, RecordError};
 
 use crate::sample::{self, CELL};
 
@@ -32,7 +32,7 @@ fn assert_full(error: &RecordError, file: &Path) {
     assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     sample::assert_one_line(error, file);
     assert!(error.to_string().contains("free space"), "{error}");
-    assert_eq!(error.fault(), Fault::Environment);
+    assert_eq!(error.fault(), ErrorCause::Environment);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use weir_record::{CellStatus, Fault, RecordError, RunFolder};
+use weir_record::{CellStatus, ErrorCause, RecordError, RunFolder};
 
 use crate::sample::{self, CELL, PLAN_HASH};
 
@@ -34,7 +34,7 @@ fn an_empty_folder_is_taken_and_one_with_content_is_not() {
     drop(sample::create(folder.path()).unwrap());
     let error = sample::create(folder.path()).unwrap_err();
     assert!(matches!(error, RecordError::NotEmpty { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::User);
+    assert_eq!(error.fault(), ErrorCause::User);
     sample::assert_one_line(&error, folder.path());
     assert!(error.to_string().contains("--out") && error.to_string().contains("--resume"));
 
@@ -54,7 +54,7 @@ fn two_writers_exclude_each_other() {
     let RecordError::Locked { holder, .. } = &error else { panic!("{error}") };
     assert_eq!(holder, &format!("process {}", std::process::id()));
     sample::assert_one_line(&error, run.path());
-    assert_eq!(error.fault(), Fault::User);
+    assert_eq!(error.fault(), ErrorCause::User);
     // Readers are not excluded.
     RunFolder::open_read_only(run.path()).unwrap();
 
@@ -76,7 +76,7 @@ fn a_changed_plan_is_refused() {
     let RecordError::PlanChanged { recorded, given, .. } = &error else { panic!("{error}") };
     assert_eq!((recorded.as_str(), given.as_str()), (PLAN_HASH, "another"));
     assert!(error.to_string().contains("start a new run"), "{error}");
-    assert_eq!(error.fault(), Fault::User);
+    assert_eq!(error.fault(), ErrorCause::User);
     sample::assert_one_line(&error, &path);
     // The refusal lets go of the lock.
     RunFolder::resume(&path, PLAN_HASH).unwrap();
@@ -111,7 +111,7 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
         fs::write(&header, text).unwrap();
         let error = RunFolder::resume(&path, PLAN_HASH).unwrap_err();
         assert!(matches!(error, RecordError::DamagedRun { .. }), "{text:?}: {error}");
-        assert_eq!(error.fault(), Fault::Environment);
+        assert_eq!(error.fault(), ErrorCause::Environment);
         sample::assert_one_line(&error, &header);
     }
 }
@@ -124,7 +124,7 @@ fn a_folder_below_a_file_is_the_users_mistake() {
     for path in [file.join("run"), file.clone()] {
         let error = sample::create(&path).unwrap_err();
         assert!(matches!(error, RecordError::Io { .. }), "{error}");
-        assert_eq!(error.fault(), Fault::User, "{error}");
+        assert_eq!(error.fault(), ErrorCause::User, "{error}");
         sample::assert_one_line(&error, &path);
     }
 }
@@ -139,7 +139,7 @@ fn an_unwritable_folder_is_the_environments_fault() {
     }
     let error = sample::create(path).unwrap_err();
     assert!(matches!(error, RecordError::Io { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::Environment, "{error}");
+    assert_eq!(error.fault(), ErrorCause::Environment, "{error}");
     assert!(error.to_string().contains("pick another `--out`"), "{error}");
     sample::assert_one_line(&error, path);
 }

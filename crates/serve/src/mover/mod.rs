@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use weir_cluster::IoRequest;
 use weir_engine::{Slot, Transfer, TransferId, TransferKind, TransferOutcome};
 use weir_model::{Piece, Prompt, TierKind, Tokens};
-use weir_store::{Fault, Slab, Tier, TierCounters, TierError};
+use weir_store::{Slab, Tier, TierCounters, TierError, TierFault};
 
 use self::queue::{Chunks, Job, JobQueue, Task};
 use self::worker::Worker;
@@ -294,5 +294,5 @@ fn sum(one: TierCounters, other: TierCounters) -> TierCounters {
 
 /// In the order of [`TierCounters::faults`].
 pub(crate) fn fault_names() -> impl Iterator<Item = &'static str> {
-    Fault::ALL.into_iter().map(Fault::name)
+    TierFault::ALL.into_iter().map(TierFault::name)
 }

@@ -9,7 +9,7 @@ use weir_engine::{TransferKind, TransferOutcome};
 use weir_model::TierKind;
 use weir_model::block::{BlockHasher, ServerHasher};
 use weir_store::slab::Block;
-use weir_store::{ChunkHash, Fetched, Get, Put, Stored, Tier};
+use weir_store::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 
 use super::queue::{Chunks, Job, JobQueue, Task};
 use super::{BATCH, Completion, MoverConfig, MoverCounters, payload};
@@ -128,13 +128,13 @@ impl Worker {
     fn load(&mut self, tier: &dyn Tier, copies_to: Option<&dyn Tier>) -> bool {
         let deadline = self.deadline();
         self.keys.chunks(BATCH).all(|keys| {
-            let mut outcomes = [Fetched::Miss; BATCH];
+            let mut outcomes = [Loaded::Miss; BATCH];
             let outcomes = &mut outcomes[..keys.len()];
             let blocks = self.blocks.iter_mut();
             let mut gets: Vec<Get<'_>> =
                 keys.iter().zip(blocks).map(|(key, into)| Get { key: *key, into }).collect();
             tier.get(&mut gets, deadline, outcomes);
-            if outcomes.iter().any(|outcome| *outcome != Fetched::Hit) {
+            if outcomes.iter().any(|outcome| *outcome != Loaded::Hit) {
                 return false;
             }
             let right = |(key, block): (&ChunkHash, &Block)| payload::holds(*key, block);

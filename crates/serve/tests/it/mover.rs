@@ -12,7 +12,7 @@ use weir_serve::mover::{BATCH, MoverConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
 use weir_store::memory::{MemoryOptions, MemoryTier};
 use weir_store::{
-    ChunkHash, Fault, Fetched, Get, Put, Slab, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Slab, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 use weir_tier::{EvictionPolicy, TierConfig};
 
@@ -60,13 +60,13 @@ impl Tier for Store {
     }
     fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
         if self.gone() {
-            return outcomes.fill(Stored::Failed(Fault::Disconnected));
+            return outcomes.fill(Stored::Failed(TierFault::Disconnected));
         }
         self.memory.put(puts, deadline, outcomes);
     }
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         if self.gone() {
-            return outcomes.fill(Fetched::Failed(Fault::Disconnected));
+            return outcomes.fill(Loaded::Failed(TierFault::Disconnected));
         }
         self.memory.get(gets, deadline, outcomes);
         if self.swaps.load(Ordering::SeqCst)
@@ -82,7 +82,7 @@ impl Tier for Store {
         present: &mut [bool],
     ) -> Result<(), TierError> {
         if self.gone() {
-            let (fault, problem) = (Fault::Disconnected, "gone".to_owned());
+            let (fault, problem) = (TierFault::Disconnected, "gone".to_owned());
             return Err(TierError { fault, place: self.place(), problem });
         }
         self.memory.contains(keys, deadline, present)
@@ -92,12 +92,12 @@ impl Tier for Store {
     }
     fn clear(&self, deadline: Instant) -> Result<(), TierError> {
         if self.gone() {
-            let (fault, problem) = (Fault::Disconnected, "gone".to_owned());
+            let (fault, problem) = (TierFault::Disconnected, "gone".to_owned());
             return Err(TierError { fault, place: self.place(), problem });
         }
         self.memory.clear(deadline)
     }
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.memory.usage(deadline)
     }
     fn counters(&self) -> TierCounters {

@@ -10,7 +10,7 @@ use weir_tier::keyed_cache::{Batch, Reservation};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::slab::{ALIGNMENT, Block, Slab};
-use crate::tier::{Fault, Fetched, Get, Put, Stored};
+use crate::tier::{Get, Loaded, Put, Stored, TierFault};
 
 use super::engine::{Berth, bounce_slab};
 use super::flight::{Buffer, Flights, Landed, Tag};
@@ -50,7 +50,7 @@ impl Work<'_> {
         loop {
             while next < puts.len() && flights.has_room() {
                 if Instant::now() >= deadline {
-                    outcomes[next..].fill(Stored::Failed(Fault::Timeout));
+                    outcomes[next..].fill(Stored::Failed(TierFault::Timeout));
                     next = puts.len();
                     break;
                 }
@@ -88,7 +88,7 @@ impl Work<'_> {
     ) -> Step<Stored> {
         let layout = self.slots.layout();
         if put.bytes.len() as u64 != layout.block_bytes {
-            return Step::Done(Stored::Failed(Fault::Refused));
+            return Step::Done(Stored::Failed(TierFault::Refused));
         }
         let buffer = match self.bounce(put.bytes, bounce, flights.depth(), alone) {
             Ok(buffer) => buffer,
@@ -151,7 +151,7 @@ impl Work<'_> {
         berth: &mut Berth,
         gets: &'b mut [Get<'_>],
         deadline: Instant,
-        outcomes: &mut [Fetched],
+        outcomes: &mut [Loaded],
     ) {
         let Berth { lane, table, bounce } = berth;
         let mut flights = Flights::new(lane, table);
@@ -161,7 +161,7 @@ impl Work<'_> {
         loop {
             while next < total && flights.has_room() {
                 if Instant::now() >= deadline {
-                    outcomes[next..].fill(Fetched::Failed(Fault::Timeout));
+                    outcomes[next..].fill(Loaded::Failed(TierFault::Timeout));
                     next = total;
                     break;
                 }
@@ -193,13 +193,13 @@ impl Work<'_> {
         flights: &mut Flights<'_, 'b>,
         bounce: &mut Option<Arc<Slab>>,
         alone: bool,
-    ) -> Step<Fetched> {
+    ) -> Step<Loaded> {
         let layout = self.slots.layout();
         let Some(get) = gets.as_slice().first() else { return Step::Later };
         let buffer = if get.into.len() as u64 == layout.block_bytes {
             self.bounce(get.into, bounce, flights.depth(), alone)
         } else {
-            Err(Step::Done(Fault::Refused))
+            Err(Step::Done(TierFault::Refused))
         };
         if let Err(Step::Later) = buffer {
             return Step::Later;
@@ -207,9 +207,9 @@ impl Work<'_> {
         let Some(get) = gets.next() else { return Step::Later };
         let buffer = match buffer {
             Ok(buffer) => buffer,
-            Err(step) => return step.map(Fetched::Failed),
+            Err(step) => return step.map(Loaded::Failed),
         };
-        let Some(slot) = self.slots.pin(&get.key) else { return Step::Done(Fetched::Miss) };
+        let Some(slot) = self.slots.pin(&get.key) else { return Step::Done(Loaded::Miss) };
         let (tag, offset) = (Tag { index, slot }, layout.offset(slot));
         let started = match buffer {
             None => flights.read(get.into, offset, tag),
@@ -224,7 +224,7 @@ impl Work<'_> {
         }
     }
 
-    fn land_get(self, landed: Landed<'_>) -> Fetched {
+    fn land_get(self, landed: Landed<'_>) -> Loaded {
         let (slot, block_bytes) = (landed.tag.slot, self.slots.layout().block_bytes as usize);
         match landed.ended {
             Err(errno) => {
@@ -249,18 +249,18 @@ impl Work<'_> {
         };
         if whole {
             self.slots.unpin(slot);
-            Fetched::Hit
+            Loaded::Hit
         } else {
             self.corrupt(slot)
         }
     }
 
-    fn corrupt(self, slot: u32) -> Fetched {
+    fn corrupt(self, slot: u32) -> Loaded {
         self.trouble.corrupt(slot);
         if let Err(error) = self.slots.discard(slot) {
             self.trouble.loading(slot, errno(&error));
         }
-        Fetched::Corrupt
+        Loaded::Corrupt
     }
 
     /// A bounce buffer, where the disk cannot use the caller's as it is.
@@ -270,7 +270,7 @@ impl Work<'_> {
         slab: &mut Option<Arc<Slab>>,
         depth: usize,
         alone: bool,
-    ) -> Result<Option<Block>, Step<Fault>> {
+    ) -> Result<Option<Block>, Step<TierFault>> {
         let aligned = |number: usize| number.is_multiple_of(ALIGNMENT);
         if !self.direct || (aligned(bytes.as_ptr().addr()) && aligned(bytes.len())) {
             return Ok(None);
@@ -284,7 +284,7 @@ impl Work<'_> {
             Some(None) if !alone => Err(Step::Later),
             _ => {
                 self.trouble.no_memory();
-                Err(Step::Done(Fault::Io))
+                Err(Step::Done(TierFault::Io))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use crate::slab::{ALIGNMENT, Slab};
-use crate::tier::Fault;
+use crate::tier::TierFault;
 
 use super::error::DiskError;
 use super::flight::{Flights, Lane, Table, Tag};
@@ -31,7 +31,7 @@ pub enum EngineKind {
 
 /// What was found when the tier was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Engine {
+pub struct DiskEngine {
     /// What does the input and output.
     pub kind: EngineKind,
     pub why: String,
@@ -43,7 +43,7 @@ pub struct Engine {
     pub depth: u16,
 }
 
-impl fmt::Display for Engine {
+impl fmt::Display for DiskEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             EngineKind::IoUring => "io_uring",
@@ -94,7 +94,7 @@ impl Berths {
         options: &DiskOptions,
         file: &Arc<File>,
         direct: bool,
-    ) -> Result<(Self, Engine), DiskError> {
+    ) -> Result<(Self, DiskEngine), DiskError> {
         let ring = match options.engine {
             EngineChoice::Threads => Err("threads were asked for".to_owned()),
             EngineChoice::Auto | EngineChoice::IoUring => rings(options, file),
@@ -107,7 +107,7 @@ impl Berths {
                 let berths =
                     rings.into_iter().map(|ring| Berth::new(Lane::Ring(Box::new(ring)))).collect();
                 let kind = EngineKind::IoUring;
-                let engine = Engine { kind, why, direct, fixed_buffers, depth: options.depth };
+                let engine = DiskEngine { kind, why, direct, fixed_buffers, depth: options.depth };
                 Ok((Self::new(berths, options, None), engine))
             }
             Err(problem) if options.engine == EngineChoice::IoUring => {
@@ -119,7 +119,7 @@ impl Berths {
                 let berths = pool.lanes().map(|lane| Berth::new(Lane::Threads(lane))).collect();
                 let fixed_buffers = Err("only io_uring has them".to_owned());
                 let kind = EngineKind::Threads;
-                let engine = Engine { kind, why, direct, fixed_buffers, depth: options.depth };
+                let engine = DiskEngine { kind, why, direct, fixed_buffers, depth: options.depth };
                 Ok((Self::new(berths, options, Some(pool)), engine))
             }
         }
@@ -136,19 +136,19 @@ impl Berths {
         &self,
         deadline: Instant,
         work: impl FnOnce(&mut Berth) -> R,
-    ) -> Result<R, Fault> {
+    ) -> Result<R, TierFault> {
         let mut guard = Return { berths: self, berth: Some(self.take(deadline)?) };
         let berth = guard.berth.as_mut().expect("it is there until the guard is dropped");
         Ok(work(berth))
     }
 
-    fn take(&self, deadline: Instant) -> Result<Berth, Fault> {
+    fn take(&self, deadline: Instant) -> Result<Berth, TierFault> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(berth) = free.berths.pop() {
             return Ok(berth);
         }
         if free.waiting >= self.waiting_max {
-            return Err(Fault::Busy);
+            return Err(TierFault::Busy);
         }
         free.waiting += 1;
         loop {
@@ -159,7 +159,7 @@ impl Berths {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 free.waiting -= 1;
-                return Err(Fault::Timeout);
+                return Err(TierFault::Timeout);
             }
             let waited = self.returned.wait_timeout(free, left);
             free = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -254,11 +254,11 @@ mod tests {
         let soon = || Instant::now() + Duration::from_millis(10);
         let patient = berths(&options);
         let inner = patient.with(soon(), |_| patient.with(soon(), |_| ()).unwrap_err());
-        assert_eq!(inner, Ok(Fault::Timeout));
+        assert_eq!(inner, Ok(TierFault::Timeout));
         options.waiting_max = 0;
         let busy = berths(&options);
         let far = Instant::now() + Duration::from_mins(1);
-        assert_eq!(busy.with(far, |_| busy.with(far, |_| ()).unwrap_err()), Ok(Fault::Busy));
+        assert_eq!(busy.with(far, |_| busy.with(far, |_| ()).unwrap_err()), Ok(TierFault::Busy));
         assert_eq!(busy.with(far, |_| ()), Ok(()), "the berth came back");
     }
 

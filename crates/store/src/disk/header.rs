@@ -74,13 +74,13 @@ impl Header {
 
 /// What the files were made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct FileLayout {
     pub(super) block_bytes: u64,
     pub(super) stride: u64,
     pub(super) slots: u32,
 }
 
-impl Layout {
+impl FileLayout {
     pub(super) fn header_file_bytes(&self) -> u64 {
         HEADERS_AT + u64::from(self.slots) * HEADER_BYTES
     }
@@ -95,7 +95,7 @@ impl Layout {
     }
 }
 
-impl std::fmt::Display for Layout {
+impl std::fmt::Display for FileLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} blocks of {} bytes", self.slots, self.block_bytes)
     }
@@ -108,7 +108,7 @@ pub(super) enum Superblock {
     Empty,
     /// Something that is not ours, or damaged.
     Foreign,
-    Of(Layout),
+    Of(FileLayout),
 }
 
 #[derive(Debug)]
@@ -138,11 +138,11 @@ impl HeaderFile {
         }
         let slots = u32::try_from(number(&bytes, 32)).unwrap_or(u32::MAX);
         let (block_bytes, stride) = (number(&bytes, 16), number(&bytes, 24));
-        Ok(Superblock::Of(Layout { block_bytes, stride, slots }))
+        Ok(Superblock::Of(FileLayout { block_bytes, stride, slots }))
     }
 
     /// Makes the file an empty one of this layout, and nothing before that is done.
-    pub(super) fn format(&self, layout: &Layout) -> std::io::Result<()> {
+    pub(super) fn format(&self, layout: &FileLayout) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.set_len(layout.header_file_bytes())?;
         let mut bytes = [0; HEADERS_AT as usize];
@@ -160,7 +160,7 @@ impl HeaderFile {
     /// that were never written or are erased are passed over.
     pub(super) fn scan(
         &self,
-        layout: &Layout,
+        layout: &FileLayout,
         mut each: impl FnMut(u32, Option<Header>),
     ) -> std::io::Result<()> {
         let mut bytes = vec![0; (HEADERS_PER_READ * HEADER_BYTES) as usize];

@@ -16,7 +16,7 @@ use crate::slab::{ALIGNMENT, Slab};
 
 use super::DiskOptions;
 use super::error::DiskError;
-use super::header::{HeaderFile, Layout, Superblock};
+use super::header::{FileLayout, HeaderFile, Superblock};
 
 /// The file of blocks in the tier's folder.
 pub const BLOCKS_FILE: &str = "blocks.weir";
@@ -37,7 +37,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn open(options: &DiskOptions, layout: &Layout) -> Result<Self, DiskError> {
+    pub(super) fn open(options: &DiskOptions, layout: &FileLayout) -> Result<Self, DiskError> {
         let folder = &options.folder;
         std::fs::create_dir_all(folder)
             .map_err(|error| system(folder, "create the folder", &error))?;
@@ -89,7 +89,7 @@ impl Place {
 fn is_fresh(
     headers: &HeaderFile,
     path: &Path,
-    layout: &Layout,
+    layout: &FileLayout,
     start_empty: bool,
 ) -> Result<bool, DiskError> {
     let superblock =

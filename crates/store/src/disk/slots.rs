@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use weir_tier::EvictionPolicy;
-use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, Slot};
+use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
 
 use crate::tier::ChunkHash;
 
-use super::header::{Header, HeaderFile, Layout};
+use super::header::{FileLayout, Header, HeaderFile};
 
 /// What a tier found when it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,20 +37,20 @@ pub(super) struct Slots {
     headers: HeaderFile,
     records: Box<[Record]>,
     generation: AtomicU64,
-    layout: Layout,
+    layout: FileLayout,
 }
 
 impl Slots {
     /// Takes over what the headers say, as far as the file of blocks reaches.
     pub(super) fn open(
         headers: HeaderFile,
-        layout: Layout,
+        layout: FileLayout,
         blocks_len: u64,
         eviction: EvictionPolicy,
     ) -> io::Result<(Self, Recovered)> {
         let mut found: Vec<Header> = Vec::new();
         let mut recovered = Recovered::default();
-        let mut bad: Vec<Slot> = Vec::new();
+        let mut bad: Vec<TierSlot> = Vec::new();
         headers.scan(&layout, |slot, header| {
             let whole = |header: &Header| {
                 header.length == layout.block_bytes
@@ -88,7 +88,7 @@ impl Slots {
         Ok((Self { cache, headers, records, generation, layout }, recovered))
     }
 
-    pub(super) const fn layout(&self) -> &Layout {
+    pub(super) const fn layout(&self) -> &FileLayout {
         &self.layout
     }
 
@@ -102,7 +102,7 @@ impl Slots {
     }
 
     /// Readies a reserved slot for its bytes: what was there before is no block any more.
-    pub(super) fn vacate(&self, slot: Slot) -> io::Result<()> {
+    pub(super) fn vacate(&self, slot: TierSlot) -> io::Result<()> {
         let record = &self.records[slot as usize];
         if record.written.load(Ordering::Relaxed) {
             self.headers.erase(slot)?;
@@ -112,17 +112,17 @@ impl Slots {
     }
 
     /// Remembers the checksum of what is being written to a reserved slot.
-    pub(super) fn expect(&self, slot: Slot, checksum: u64) {
+    pub(super) fn expect(&self, slot: TierSlot, checksum: u64) {
         self.records[slot as usize].checksum.store(checksum, Ordering::Relaxed);
     }
 
     /// The checksum of what a pinned slot should hold.
-    pub(super) fn expected(&self, slot: Slot) -> u64 {
+    pub(super) fn expected(&self, slot: TierSlot) -> u64 {
         self.records[slot as usize].checksum.load(Ordering::Relaxed)
     }
 
     /// The bytes of a reserved slot are written: its block can be read from now on.
-    pub(super) fn commit(&self, slot: Slot, key: ChunkHash) -> io::Result<()> {
+    pub(super) fn commit(&self, slot: TierSlot, key: ChunkHash) -> io::Result<()> {
         let record = &self.records[slot as usize];
         let header = Header {
             key,
@@ -146,20 +146,20 @@ impl Slots {
     }
 
     /// The bytes of a reserved slot were not written.
-    pub(super) fn cancel(&self, slot: Slot) {
+    pub(super) fn cancel(&self, slot: TierSlot) {
         self.cache().cancel(slot);
     }
 
-    pub(super) fn pin(&self, key: &ChunkHash) -> Option<Slot> {
+    pub(super) fn pin(&self, key: &ChunkHash) -> Option<TierSlot> {
         self.cache().pin(key)
     }
 
-    pub(super) fn unpin(&self, slot: Slot) {
+    pub(super) fn unpin(&self, slot: TierSlot) {
         self.cache().unpin(slot);
     }
 
     /// A pinned slot does not hold what it should: nobody shall find it again.
-    pub(super) fn discard(&self, slot: Slot) -> io::Result<()> {
+    pub(super) fn discard(&self, slot: TierSlot) -> io::Result<()> {
         let ours = self.cache().doom(slot);
         // Another reader of the same damaged block may have done it already.
         let erased = if ours { self.vacate(slot) } else { Ok(()) };

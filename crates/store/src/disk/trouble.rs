@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::tier::{Fault, Fetched, Stored};
+use crate::tier::{Loaded, Stored, TierFault};
 
 use super::place::remedy;
 
@@ -30,13 +30,13 @@ impl Trouble {
         self.note(slot, "storing", errno);
         match errno {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Stored::Full,
-            _ => Stored::Failed(Fault::Io),
+            _ => Stored::Failed(TierFault::Io),
         }
     }
 
-    pub(super) fn loading(&self, slot: u32, errno: Errno) -> Fetched {
+    pub(super) fn loading(&self, slot: u32, errno: Errno) -> Loaded {
         self.note(slot, "loading", errno);
-        Fetched::Failed(Fault::Io)
+        Loaded::Failed(TierFault::Io)
     }
 
     pub(super) fn corrupt(&self, slot: u32) {

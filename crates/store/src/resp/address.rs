@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Endpoint {
+pub enum StoreEndpoint {
     Tcp {
         /// Name or IP address, without brackets.
         host: String,
@@ -45,7 +45,7 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for StoreEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -59,7 +59,7 @@ impl fmt::Display for Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// Servers: one, or the seeds of a cluster.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<StoreEndpoint>,
     pub cluster: bool,
     pub tls: bool,
     /// User, where one was given; a password without user is that of `default`.
@@ -175,7 +175,7 @@ fn database<'a>(rest: &'a str, scheme: &Scheme) -> Result<(&'a str, u32), Addres
         .or_else(|_| wrong(format!("the database must be a number, not {number:?}")))
 }
 
-fn endpoints(place: &str, scheme: &Scheme) -> Result<Vec<Endpoint>, AddressError> {
+fn endpoints(place: &str, scheme: &Scheme) -> Result<Vec<StoreEndpoint>, AddressError> {
     if scheme.unix {
         let path = unescaped(place)?;
         if !path.starts_with('/') || path.len() > UNIX_PATH_MAX {
@@ -183,7 +183,7 @@ fn endpoints(place: &str, scheme: &Scheme) -> Result<Vec<Endpoint>, AddressError
                 "{path:?} must be an absolute path of at most {UNIX_PATH_MAX} bytes"
             ));
         }
-        return Ok(vec![Endpoint::Unix(path.into())]);
+        return Ok(vec![StoreEndpoint::Unix(path.into())]);
     }
     let mut parts = place.split(',');
     let endpoints = parts
@@ -198,7 +198,7 @@ fn endpoints(place: &str, scheme: &Scheme) -> Result<Vec<Endpoint>, AddressError
 }
 
 /// `host`, `host:port` or `[IPv6]:port`.
-pub(crate) fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, AddressError> {
+pub(crate) fn endpoint(text: &str, default_port: u16) -> Result<StoreEndpoint, AddressError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some(""))),
@@ -224,7 +224,7 @@ pub(crate) fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, Addres
     if host.is_empty() || !host.chars().all(fits) {
         return wrong(format!("{host:?} is not a host name"));
     }
-    Ok(Endpoint::Tcp { host: host.to_owned(), port })
+    Ok(StoreEndpoint::Tcp { host: host.to_owned(), port })
 }
 
 /// Resolves `%41`.
@@ -249,7 +249,7 @@ fn unescaped(text: &str) -> Result<String, AddressError> {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unix = matches!(self.endpoints.first(), Some(Endpoint::Unix(_)));
+        let unix = matches!(self.endpoints.first(), Some(StoreEndpoint::Unix(_)));
         let word = match (unix, self.tls, self.cluster) {
             (true, ..) => "unix",
             (false, false, false) => "redis",
@@ -273,8 +273,8 @@ impl fmt::Display for Address {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str, port: u16) -> Endpoint {
-        Endpoint::Tcp { host: host.to_owned(), port }
+    fn tcp(host: &str, port: u16) -> StoreEndpoint {
+        StoreEndpoint::Tcp { host: host.to_owned(), port }
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         assert!(cluster.cluster);
         assert_eq!(cluster.endpoints, [tcp("a", 1), tcp("b", 2), tcp("c", 6379)]);
         let unix = parse("unix:///run/redis/redis.sock?db=2");
-        assert_eq!(unix.endpoints, [Endpoint::Unix("/run/redis/redis.sock".into())]);
+        assert_eq!(unix.endpoints, [StoreEndpoint::Unix("/run/redis/redis.sock".into())]);
         assert_eq!(unix.database, 2);
         let login = parse("redis://u%40v:p%3Aw@x@h:1");
         assert_eq!(login.user.as_deref(), Some("u@v"));

@@ -9,7 +9,7 @@ use super::address::Address;
 use super::error::RespError;
 use super::fleet::Fleet;
 use super::info::{ServerReport, StoreReport};
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::pool::Dial;
 use super::scan::Proven;
 use super::tier::CONNECT_TIMEOUT;
@@ -51,7 +51,7 @@ impl StoreClient {
     /// What the store says; with a layout, its chunks are counted key by key.
     pub fn report(
         &self,
-        layout: Option<&Layout>,
+        layout: Option<&KeyLayout>,
         deadline: Instant,
     ) -> Result<StoreReport, RespError> {
         let proven = Proven::default();

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use weir_http::TlsClient;
 
-use super::address::{Address, Endpoint};
+use super::address::{Address, StoreEndpoint};
 use super::command::command;
 use super::error::RespError;
 use super::pipeline::Pipe;
-use super::refusal::Refusal;
+use super::refusal::ErrorReply;
 use super::reply::{Decoder, ProtocolError};
 use super::value::{Builder, Value};
 use super::wire::Wire;
@@ -22,7 +22,7 @@ const NO_DATABASE: &[u8] = b"2147483647";
 /// A connection. After any error it is of no use: replies could be taken for those of other
 /// requests.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct StoreConnection {
     pub(super) wire: Wire,
     pub(super) decoder: Decoder,
     pub(super) inbox: Box<[u8]>,
@@ -30,11 +30,11 @@ pub(crate) struct Connection {
     is_broken: bool,
 }
 
-impl Connection {
+impl StoreConnection {
     /// Connects to a server of the address and greets it.
     pub(crate) fn open(
         address: &Address,
-        endpoint: &Endpoint,
+        endpoint: &StoreEndpoint,
         tls: Option<&TlsClient>,
         deadline: Instant,
     ) -> Result<Self, RespError> {
@@ -58,7 +58,7 @@ impl Connection {
             None => self.call(&[b"HELLO", b"3"], deadline)?,
         };
         if let Value::Error(text) = hello {
-            if Refusal::of(text.as_bytes()) == Refusal::Password {
+            if ErrorReply::of(text.as_bytes()) == ErrorReply::Password {
                 return Err(self.not_let_in(address, &text));
             }
             // A server without HELLO or without RESP3 speaks RESP2, which is all that blocks need.
@@ -89,7 +89,7 @@ impl Connection {
         if address.user.is_none() || has_users {
             return RespError::refused(self.place(), words);
         }
-        RespError::of_kind(self.place(), words, Refusal::NoUsers)
+        RespError::of_kind(self.place(), words, ErrorReply::NoUsers)
     }
 
     /// Selects a database, where there are any: a server without them takes every number, and all
@@ -103,7 +103,7 @@ impl Connection {
         }
         let words =
             format!("it accepts any database number, so {database} does not keep keys apart");
-        Err(RespError::of_kind(self.place(), &words, Refusal::NoDatabases))
+        Err(RespError::of_kind(self.place(), &words, ErrorReply::NoDatabases))
     }
 
     /// The server, for people.

@@ -1,11 +1,11 @@
-//! What can go wrong with a store, with the remedy, and which [`Fault`] it counts as.
+//! What can go wrong with a store, with the remedy, and which [`TierFault`] it counts as.
 
 use weir_http::TlsError;
 
 use super::address::AddressError;
 use super::layout::LayoutError;
-use super::refusal::Refusal;
-use crate::tier::{Fault, TierError};
+use super::refusal::ErrorReply;
+use crate::tier::{TierError, TierFault};
 
 /// Why a call to a store failed. Addresses in it have no passwords.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +27,17 @@ pub enum RespError {
     #[error("store {place}: unexpected answer for a RESP store: {why}")]
     Protocol { place: String, why: String },
     #[error("store {place} refuses: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
-    Refused { place: String, why: String, remedy: &'static str, refusal: Refusal },
+    Refused { place: String, why: String, remedy: &'static str, refusal: ErrorReply },
 }
 
 impl RespError {
     /// A refusal in the server's own words, with the remedy that its kind has.
     pub(super) fn refused(place: &str, words: &str) -> Self {
-        Self::of_kind(place, words, Refusal::of(words.as_bytes()))
+        Self::of_kind(place, words, ErrorReply::of(words.as_bytes()))
     }
 
     /// The same of a kind that the words alone do not tell.
-    pub(super) fn of_kind(place: &str, words: &str, refusal: Refusal) -> Self {
+    pub(super) fn of_kind(place: &str, words: &str, refusal: ErrorReply) -> Self {
         // The remedy goes on with it.
         let why = words.trim_end_matches('.').to_owned();
         let (place, remedy) = (place.to_owned(), refusal.remedy());
@@ -46,30 +46,36 @@ impl RespError {
 
     /// Whether the store does not let this user ask, or has no such question.
     pub const fn is_not_allowed(&self) -> bool {
-        matches!(self, Self::Refused { refusal: Refusal::Permission | Refusal::UnknownCommand, .. })
+        matches!(
+            self,
+            Self::Refused { refusal: ErrorReply::Permission | ErrorReply::UnknownCommand, .. }
+        )
     }
 
     /// Whether the store refuses to write: it is a replica, it is full, or the user may not.
     pub const fn is_of_writing(&self) -> bool {
         matches!(
             self,
-            Self::Refused { refusal: Refusal::ReadOnly | Refusal::Full | Refusal::Permission, .. }
+            Self::Refused {
+                refusal: ErrorReply::ReadOnly | ErrorReply::Full | ErrorReply::Permission,
+                ..
+            }
         )
     }
 
-    pub const fn fault(&self) -> Fault {
+    pub const fn fault(&self) -> TierFault {
         match self {
-            Self::Address(_) | Self::Layout(_) | Self::Setting { .. } => Fault::Refused,
+            Self::Address(_) | Self::Layout(_) | Self::Setting { .. } => TierFault::Refused,
             Self::Refused { refusal, .. } => refusal.fault(),
             Self::Tls { error, .. } => match error {
-                TlsError::CutOff { .. } => Fault::Disconnected,
-                TlsError::Protocol { .. } | TlsError::NotTls { .. } => Fault::Protocol,
-                _ => Fault::Refused,
+                TlsError::CutOff { .. } => TierFault::Disconnected,
+                TlsError::Protocol { .. } | TlsError::NotTls { .. } => TierFault::Protocol,
+                _ => TierFault::Refused,
             },
-            Self::Timeout { .. } => Fault::Timeout,
-            Self::Busy { .. } => Fault::Busy,
-            Self::Disconnected { .. } => Fault::Disconnected,
-            Self::Protocol { .. } => Fault::Protocol,
+            Self::Timeout { .. } => TierFault::Timeout,
+            Self::Busy { .. } => TierFault::Busy,
+            Self::Disconnected { .. } => TierFault::Disconnected,
+            Self::Protocol { .. } => TierFault::Protocol,
         }
     }
 

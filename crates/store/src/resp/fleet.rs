@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::connection::Connection;
+use super::connection::StoreConnection;
 use super::error::RespError;
 use super::pipeline::{Job, PendingCommand, Redirect, drive};
 use super::pool::{Dial, Pool};
-use super::refusal::Refusal;
+use super::refusal::ErrorReply;
 use super::slots::{SLOTS, slot, spans};
-use crate::resp::address::Endpoint;
-use crate::tier::Fault;
+use crate::resp::address::StoreEndpoint;
+use crate::tier::TierFault;
 
 /// Times that a command is sent on before its block fails.
 const REDIRECTS_MAX: usize = 5;
@@ -73,12 +73,13 @@ struct Routes {
 
 /// One server in the usual case; the masters of a small cluster.
 type Origins = SmallVec<[Origin; 3]>;
-type Connections = SmallVec<[Connection; 3]>;
+type Connections = SmallVec<[StoreConnection; 3]>;
 
 impl Fleet {
     pub(crate) fn new(dial: Dial, connections: usize) -> Self {
-        let pool =
-            |endpoint: &Endpoint| Arc::new(Pool::new(dial.clone(), endpoint.clone(), connections));
+        let pool = |endpoint: &StoreEndpoint| {
+            Arc::new(Pool::new(dial.clone(), endpoint.clone(), connections))
+        };
         let nodes = dial.address.endpoints.iter().map(pool).collect();
         let slots = if dial.address.cluster { vec![NO_NODE; SLOTS] } else { Vec::new() };
         let map = Map { nodes, slots, is_stale: dial.address.cluster, refreshed: None };
@@ -135,10 +136,10 @@ impl Fleet {
             place: self.dial.address.to_string(),
             why: "it has given the slot of a key to another server".to_owned(),
             remedy: redirect.refusal.remedy(),
-            refusal: Refusal::Other,
+            refusal: ErrorReply::Other,
         });
         for redirect in redirects {
-            job.fail(redirect.command, Fault::Refused);
+            job.fail(redirect.command, TierFault::Refused);
         }
         error.or(refusal).map_or(Ok(()), Err)
     }
@@ -172,7 +173,7 @@ impl Fleet {
             }
         }
         for Unrouted { pending, .. } in unrouted {
-            job.fail(pending.command, Fault::Disconnected);
+            job.fail(pending.command, TierFault::Disconnected);
         }
         Err(first_error.unwrap_or_else(|| RespError::Disconnected {
             place: self.dial.address.to_string(),
@@ -237,11 +238,11 @@ impl Fleet {
         let mut map = self.map();
         let mut unrouted = Unrouted::new(redirect.command);
         match &redirect.refusal {
-            Refusal::Ask { to: Some(to) } => {
+            ErrorReply::Ask { to: Some(to) } => {
                 unrouted.node = map.node(to, &self.dial, self.connections);
                 unrouted.pending.asking = true;
             }
-            Refusal::Moved { slot, to } => {
+            ErrorReply::Moved { slot, to } => {
                 map.is_stale = true;
                 let node = to.as_ref().and_then(|to| map.node(to, &self.dial, self.connections));
                 if let Some(node) = node {
@@ -297,7 +298,7 @@ impl Fleet {
         if found.is_empty() {
             let why = "no slot has a server".to_owned();
             let remedy = "give the cluster its slots (CLUSTER ADDSLOTSRANGE)";
-            return Err(RespError::Refused { place, why, remedy, refusal: Refusal::Other });
+            return Err(RespError::Refused { place, why, remedy, refusal: ErrorReply::Other });
         }
         let mut map = self.map();
         map.slots.fill(NO_NODE);
@@ -315,7 +316,7 @@ impl Fleet {
     pub(crate) fn visit(
         &self,
         deadline: Instant,
-        mut work: impl FnMut(&mut Connection) -> Result<(), RespError>,
+        mut work: impl FnMut(&mut StoreConnection) -> Result<(), RespError>,
     ) -> Result<(), RespError> {
         if self.is_cluster() {
             self.refresh(deadline)?;
@@ -323,7 +324,9 @@ impl Fleet {
         for pool in self.key_servers() {
             let mut taken = pool.take(deadline)?;
             let mut outcome = work(&mut taken.connection);
-            if taken.was_idle && outcome.as_ref().is_err_and(|e| e.fault() == Fault::Disconnected) {
+            if taken.was_idle
+                && outcome.as_ref().is_err_and(|e| e.fault() == TierFault::Disconnected)
+            {
                 pool.give_back(taken.connection);
                 taken.connection = pool.take_new(deadline)?;
                 outcome = work(&mut taken.connection);
@@ -348,7 +351,7 @@ impl Fleet {
 
 impl Map {
     /// The number of a server, which is added if it is new.
-    fn node(&mut self, endpoint: &Endpoint, dial: &Dial, connections: usize) -> Option<u16> {
+    fn node(&mut self, endpoint: &StoreEndpoint, dial: &Dial, connections: usize) -> Option<u16> {
         let known = self.nodes.iter().position(|pool| pool.endpoint() == endpoint);
         let node = known.or_else(|| {
             (self.nodes.len() < NODES_MAX).then(|| {
@@ -374,8 +377,9 @@ fn finish(
     for (origin, connection) in origins.iter().zip(&mut connections) {
         // Every command may be run twice with the same effect.
         let gone = connection.pipe.error.as_ref().map(RespError::fault);
-        let again =
-            gone == Some(Fault::Disconnected) && origin.was_idle && !connection.pipe.has_answers();
+        let again = gone == Some(TierFault::Disconnected)
+            && origin.was_idle
+            && !connection.pipe.has_answers();
         if again {
             match origin.pool.take_new(deadline) {
                 Ok(mut fresh) => {

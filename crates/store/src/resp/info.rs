@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use weir_model::{Bytes, HeldIn, OTHER_PRODUCT, Product};
 
-use super::connection::Connection;
+use super::connection::StoreConnection;
 use super::cpu;
 use super::error::RespError;
 use super::fleet::Fleet;
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::rocksdb::RocksDbFigures;
 use super::scan::{Counted, Proven};
 use super::value::Value;
@@ -122,7 +122,7 @@ impl StoreReport {
     /// Asks every server, and counts the keys of a layout.
     pub(super) fn collect(
         fleet: &Fleet,
-        layout: Option<(&Layout, &Proven)>,
+        layout: Option<(&KeyLayout, &Proven)>,
         deadline: Instant,
     ) -> Result<Self, RespError> {
         let servers = servers(fleet, deadline)?;
@@ -313,7 +313,7 @@ pub(super) fn counters(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerRep
 fn each(
     fleet: &Fleet,
     deadline: Instant,
-    asked: impl Fn(&mut Connection) -> Result<ServerReport, RespError>,
+    asked: impl Fn(&mut StoreConnection) -> Result<ServerReport, RespError>,
 ) -> Result<Vec<ServerReport>, RespError> {
     let mut servers = Vec::new();
     fleet.visit(deadline, |connection| {
@@ -325,7 +325,7 @@ fn each(
 
 /// What a server counts, and whether its number of keys is that of a scan.
 fn counted(
-    connection: &mut Connection,
+    connection: &mut StoreConnection,
     deadline: Instant,
 ) -> Result<(ServerReport, bool), RespError> {
     let info = connection.demand(&[b"INFO"], deadline)?;
@@ -344,7 +344,7 @@ fn counted(
     Ok((report, is_of_a_scan(text)))
 }
 
-fn ask(connection: &mut Connection, deadline: Instant) -> Result<ServerReport, RespError> {
+fn ask(connection: &mut StoreConnection, deadline: Instant) -> Result<ServerReport, RespError> {
     let (mut report, has_scans) = counted(connection, deadline)?;
     // It is not in what plain `INFO` says.
     let commands = connection.call(&[b"INFO", b"commandstats"], deadline)?;
@@ -376,7 +376,7 @@ fn is_of_a_scan(info: &str) -> bool {
 }
 
 /// Keys of the database. None is believed only where `SCAN` says so too.
-fn keys(connection: &mut Connection, deadline: Instant) -> Result<Option<u64>, RespError> {
+fn keys(connection: &mut StoreConnection, deadline: Instant) -> Result<Option<u64>, RespError> {
     let reply = connection.call(&[b"DBSIZE"], deadline)?;
     let Some(keys) = reply.integer().and_then(|keys| u64::try_from(keys).ok()) else {
         return Ok(None);

@@ -4,25 +4,25 @@
 use std::time::Duration;
 
 use super::command::{argument, argument_head, array, decimal};
-use super::layout::{Layout, Part};
-use super::pipeline::{Answer, Body, Job};
-use super::refusal::Refusal;
-use crate::tier::{ChunkHash, Fault, Fetched, Get, Put, Stored};
+use super::layout::{KeyLayout, KeyPart};
+use super::pipeline::{BulkBody, CommandReply, Job};
+use super::refusal::ErrorReply;
+use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, TierFault};
 
 /// Longest key that is written without growing a buffer first; longer ones work as well.
 const KEY_BYTES: usize = 256;
 
 /// What a block counts as until its command is run, and if the time is over before that.
-pub(super) const PENDING_PUT: Stored = Stored::Failed(Fault::Timeout);
+pub(super) const PENDING_PUT: Stored = Stored::Failed(TierFault::Timeout);
 /// The same for loading.
-pub(super) const PENDING_GET: Fetched = Fetched::Failed(Fault::Timeout);
+pub(super) const PENDING_GET: Loaded = Loaded::Failed(TierFault::Timeout);
 
 /// Appends a key with its head, without a buffer in between: the length is filled in after it.
-fn key_argument(layout: &Layout, hash: &ChunkHash, out: &mut Vec<u8>) {
+fn key_argument(layout: &KeyLayout, hash: &ChunkHash, out: &mut Vec<u8>) {
     // A key's length is known only when it is written, and its head has no fixed length; the key is
     // short, so it is moved.
     let at = out.len();
-    layout.key(hash, Part::Value, out);
+    layout.key(hash, KeyPart::Value, out);
     let length = out.len() - at;
     argument_head(out, length);
     let head = out.len() - at - length;
@@ -32,7 +32,7 @@ fn key_argument(layout: &Layout, hash: &ChunkHash, out: &mut Vec<u8>) {
 
 /// Stores blocks.
 pub(super) struct PutJob<'a, 'b> {
-    pub(super) layout: &'a Layout,
+    pub(super) layout: &'a KeyLayout,
     pub(super) puts: &'a [Put<'b>],
     pub(super) ttl: Option<Duration>,
     pub(super) outcomes: &'a mut [Stored],
@@ -54,7 +54,7 @@ impl Job for PutJob<'_, '_> {
     }
 
     fn key(&self, command: u32, out: &mut Vec<u8>) {
-        self.layout.key(&self.puts[command as usize].key, Part::Value, out);
+        self.layout.key(&self.puts[command as usize].key, KeyPart::Value, out);
     }
 
     fn head(&self, command: u32, out: &mut Vec<u8>) {
@@ -83,25 +83,25 @@ impl Job for PutJob<'_, '_> {
         }
     }
 
-    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+    fn answer(&mut self, command: u32, answer: CommandReply<'_>) {
         *self.outcome(command) = match answer {
-            Answer::Status => Stored::Stored,
-            Answer::Refused(Refusal::Full) => Stored::Full,
-            Answer::Refused(refusal) => Stored::Failed(refusal.fault()),
-            _ => Stored::Failed(Fault::Protocol),
+            CommandReply::Status => Stored::Stored,
+            CommandReply::Refused(ErrorReply::Full) => Stored::Full,
+            CommandReply::Refused(refusal) => Stored::Failed(refusal.fault()),
+            _ => Stored::Failed(TierFault::Protocol),
         };
     }
 
-    fn fail(&mut self, command: u32, fault: Fault) {
+    fn fail(&mut self, command: u32, fault: TierFault) {
         *self.outcome(command) = Stored::Failed(fault);
     }
 }
 
 /// Loads blocks.
 pub(super) struct GetJob<'a, 'b> {
-    pub(super) layout: &'a Layout,
+    pub(super) layout: &'a KeyLayout,
     pub(super) gets: &'a mut [Get<'b>],
-    pub(super) outcomes: &'a mut [Fetched],
+    pub(super) outcomes: &'a mut [Loaded],
 }
 
 impl Job for GetJob<'_, '_> {
@@ -114,7 +114,7 @@ impl Job for GetJob<'_, '_> {
     }
 
     fn key(&self, command: u32, out: &mut Vec<u8>) {
-        self.layout.key(&self.gets[command as usize].key, Part::Value, out);
+        self.layout.key(&self.gets[command as usize].key, KeyPart::Value, out);
     }
 
     fn head(&self, command: u32, out: &mut Vec<u8>) {
@@ -128,32 +128,32 @@ impl Job for GetJob<'_, '_> {
         self.gets[command as usize].into.len()
     }
 
-    fn body(&self, command: u32, length: u64) -> Body {
+    fn body(&self, command: u32, length: u64) -> BulkBody {
         let block = self.bytes(command);
         let wanted = block + self.layout.trailer_bytes();
-        if length == wanted as u64 { Body::Take(block) } else { Body::PassOver }
+        if length == wanted as u64 { BulkBody::Take(block) } else { BulkBody::PassOver }
     }
 
     fn block(&mut self, command: u32) -> &mut [u8] {
         self.gets[command as usize].into
     }
 
-    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+    fn answer(&mut self, command: u32, answer: CommandReply<'_>) {
         let get = &self.gets[command as usize];
         let fits = |rest: &[u8]| self.layout.trailer_fits(&get.key, get.into, rest);
         self.outcomes[command as usize] = match answer {
-            Answer::Body(rest) if fits(rest) => Fetched::Hit,
-            Answer::Body(_) | Answer::WrongLength | Answer::Refused(Refusal::WrongType) => {
-                Fetched::Corrupt
-            }
-            Answer::Null => Fetched::Miss,
-            Answer::Refused(refusal) => Fetched::Failed(refusal.fault()),
-            _ => Fetched::Failed(Fault::Protocol),
+            CommandReply::Body(rest) if fits(rest) => Loaded::Hit,
+            CommandReply::Body(_)
+            | CommandReply::WrongLength
+            | CommandReply::Refused(ErrorReply::WrongType) => Loaded::Corrupt,
+            CommandReply::Null => Loaded::Miss,
+            CommandReply::Refused(refusal) => Loaded::Failed(refusal.fault()),
+            _ => Loaded::Failed(TierFault::Protocol),
         };
     }
 
-    fn fail(&mut self, command: u32, fault: Fault) {
-        self.outcomes[command as usize] = Fetched::Failed(fault);
+    fn fail(&mut self, command: u32, fault: TierFault) {
+        self.outcomes[command as usize] = Loaded::Failed(fault);
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) enum Asked {
     /// The server does not have the command.
     Unknown,
     /// It did not work.
-    Failed(Fault),
+    Failed(TierFault),
 }
 
 /// Asks about keys, one command for each.
@@ -232,16 +232,16 @@ impl<K: Fn(u32, &mut Vec<u8>)> Job for AskJob<'_, K> {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn answer(&mut self, command: u32, answer: Answer<'_>) {
+    fn answer(&mut self, command: u32, answer: CommandReply<'_>) {
         self.answers[command as usize] = match answer {
-            Answer::Integer(count) => Asked::Known(count > 0),
-            Answer::Refused(Refusal::UnknownCommand) => Asked::Unknown,
-            Answer::Refused(refusal) => Asked::Failed(refusal.fault()),
-            _ => Asked::Failed(Fault::Protocol),
+            CommandReply::Integer(count) => Asked::Known(count > 0),
+            CommandReply::Refused(ErrorReply::UnknownCommand) => Asked::Unknown,
+            CommandReply::Refused(refusal) => Asked::Failed(refusal.fault()),
+            _ => Asked::Failed(TierFault::Protocol),
         };
     }
 
-    fn fail(&mut self, command: u32, fault: Fault) {
+    fn fail(&mut self, command: u32, fault: TierFault) {
         self.answers[command as usize] = Asked::Failed(fault);
     }
 }

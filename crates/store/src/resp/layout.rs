@@ -39,7 +39,7 @@ const LMCACHE_DTYPES: [&str; 6] = ["half", "bfloat16", "float", "uint8", "fp8_e4
 
 /// How chunks are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
+pub enum KeyLayout {
     /// `weir:{namespace}:{hash in hex}` (without braces).
     Weir {
         /// Blocks of different namespaces do not meet.
@@ -84,14 +84,14 @@ pub enum Layout {
 
 /// Which of a chunk's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum KeyPart {
     /// That of the bytes.
     Value,
-    /// That of what they are; only in [`Layout::LmcacheWorkers`].
+    /// That of what they are; only in [`KeyLayout::LmcacheWorkers`].
     Metadata,
 }
 
-impl Part {
+impl KeyPart {
     /// What stands behind the key of a chunk of two.
     const fn suffix(self) -> &'static [u8] {
         match self {
@@ -101,7 +101,7 @@ impl Part {
     }
 }
 
-impl Layout {
+impl KeyLayout {
     /// Checks that its names can stand in keys.
     pub fn check(&self) -> Result<(), LayoutError> {
         let named = |what: &'static str, name: &str, at_sign: bool| {
@@ -152,7 +152,7 @@ impl Layout {
         }
     }
 
-    pub fn key(&self, hash: &ChunkHash, part: Part, out: &mut Vec<u8>) {
+    pub fn key(&self, hash: &ChunkHash, part: KeyPart, out: &mut Vec<u8>) {
         self.prefix(out);
         match self {
             Self::Weir { .. } => hex(&hash.0, out),
@@ -207,7 +207,7 @@ impl Layout {
     }
 
     /// Whose key it is, if it is one of this layout and of no other.
-    pub fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
+    pub fn parse(&self, key: &[u8]) -> Option<(ChunkHash, KeyPart)> {
         self.reader().parse(key)
     }
 
@@ -218,18 +218,18 @@ impl Layout {
     }
 
     /// The same of what follows the beginning that all keys have.
-    fn parse_rest(&self, rest: &[u8]) -> Option<(ChunkHash, Part)> {
+    fn parse_rest(&self, rest: &[u8]) -> Option<(ChunkHash, KeyPart)> {
         match self {
             Self::Weir { .. } | Self::LmcacheServer { salt: None, .. } => {
-                Some((ChunkHash(from_hex(rest)?), Part::Value))
+                Some((ChunkHash(from_hex(rest)?), KeyPart::Value))
             }
             Self::LmcacheServerRanks { world, salt, .. } => {
                 let hash = of_any_rank(rest, *world, salt.as_deref())?;
-                Some((ChunkHash(hash), Part::Value))
+                Some((ChunkHash(hash), KeyPart::Value))
             }
             Self::LmcacheServer { salt: Some(salt), .. } => {
                 let rest = rest.strip_suffix(salt.as_bytes())?.strip_suffix(b"@")?;
-                Some((ChunkHash(from_hex(rest)?), Part::Value))
+                Some((ChunkHash(from_hex(rest)?), KeyPart::Value))
             }
             Self::LmcacheWorkers { .. } => {
                 let (rest, part) = without_suffix(rest)?;
@@ -276,12 +276,12 @@ impl Layout {
 
 /// A layout with what all of its keys begin with.
 pub(super) struct Reader<'a> {
-    layout: &'a Layout,
+    layout: &'a KeyLayout,
     prefix: Vec<u8>,
 }
 
 impl Reader<'_> {
-    pub(super) fn parse(&self, key: &[u8]) -> Option<(ChunkHash, Part)> {
+    pub(super) fn parse(&self, key: &[u8]) -> Option<(ChunkHash, KeyPart)> {
         self.layout.parse_rest(key.strip_prefix(self.prefix.as_slice())?)
     }
 }
@@ -345,8 +345,8 @@ fn of_any_rank(text: &[u8], world: Option<u8>, salt: Option<&str>) -> Option<[u8
 }
 
 /// The key of a chunk of two without what tells them apart.
-fn without_suffix(text: &[u8]) -> Option<(&[u8], Part)> {
-    let parts = [Part::Value, Part::Metadata];
+fn without_suffix(text: &[u8]) -> Option<(&[u8], KeyPart)> {
+    let parts = [KeyPart::Value, KeyPart::Metadata];
     parts.into_iter().find_map(|part| Some((text.strip_suffix(part.suffix())?, part)))
 }
 
@@ -365,7 +365,7 @@ fn short_hash(text: &[u8], dtype: &str) -> Option<ChunkHash> {
     Some(ChunkHash(hash))
 }
 
-impl std::fmt::Display for Layout {
+impl std::fmt::Display for KeyLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut prefix = Vec::new();
         self.prefix(&mut prefix);

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::StoreConnection;
 use super::error::RespError;
 use super::fleet::Fleet;
-use super::refusal::Refusal;
+use super::refusal::ErrorReply;
 use super::value::Value;
 
 /// The key. One for the whole database: users with keys of their own share its memory still.
@@ -99,7 +99,7 @@ impl<T> Reply<T> {
 fn at_home<T>(
     fleet: &Fleet,
     deadline: Instant,
-    mut work: impl FnMut(&mut Connection) -> Result<Reply<T>, RespError>,
+    mut work: impl FnMut(&mut StoreConnection) -> Result<Reply<T>, RespError>,
 ) -> Result<T, RespError> {
     let mut outcome = None;
     fleet.visit(deadline, |connection| {
@@ -110,8 +110,8 @@ fn at_home<T>(
             Reply::Done(done) => outcome = Some(Ok(done)),
             Reply::Refused(words) => {
                 let moved = matches!(
-                    Refusal::of(words.as_bytes()),
-                    Refusal::Moved { .. } | Refusal::Ask { .. }
+                    ErrorReply::of(words.as_bytes()),
+                    ErrorReply::Moved { .. } | ErrorReply::Ask { .. }
                 );
                 if !moved || outcome.is_none() {
                     outcome = Some(Err(RespError::refused(connection.place(), &words)));

@@ -26,11 +26,11 @@ pub mod tier;
 pub mod value;
 mod wire;
 
-pub use address::{Address, AddressError, Endpoint, Secret, is_scheme};
+pub use address::{Address, AddressError, Secret, StoreEndpoint, is_scheme};
 pub use client::StoreClient;
 pub use error::RespError;
 pub use info::{Keyspace, ServerReport, StoreReport};
-pub use layout::{Layout, LayoutError};
+pub use layout::{KeyLayout, LayoutError};
 pub use mark::{MARK_KEY, Marked};
 pub use rocksdb::{RocksDbFigure, RocksDbFigures};
 pub use tier::{RespOptions, RespTier};

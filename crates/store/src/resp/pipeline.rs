@@ -9,12 +9,12 @@ use rustix::event::PollFd;
 use smallvec::SmallVec;
 
 use super::command::command;
-use super::connection::Connection;
+use super::connection::StoreConnection;
 use super::error::RespError;
-use super::refusal::Refusal;
-use super::reply::{Event, ProtocolError};
+use super::refusal::ErrorReply;
+use super::reply::{ProtocolError, ReplyEvent};
 use super::wire::{interest, wait};
-use crate::tier::Fault;
+use crate::tier::TierFault;
 
 /// Commands sent and not answered, at most: what a server must keep for us.
 const COMMANDS_MAX: usize = 512;
@@ -36,7 +36,7 @@ pub(crate) const ASIDE_BYTES_MAX: usize = 128;
 
 /// What came for a command.
 #[derive(Debug)]
-pub(crate) enum Answer<'a> {
+pub(crate) enum CommandReply<'a> {
     Status,
     Integer(i64),
     Null,
@@ -44,11 +44,11 @@ pub(crate) enum Answer<'a> {
     Body(&'a [u8]),
     /// There was a body of another length.
     WrongLength,
-    Refused(Refusal),
+    Refused(ErrorReply),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
+pub(crate) enum BulkBody {
     /// So many bytes into the block, the rest aside.
     Take(usize),
     /// Nowhere: it has a length that no block has.
@@ -76,16 +76,16 @@ pub(crate) trait Job {
     }
     /// Where a body of this length goes. Aside go at most [`ASIDE_BYTES_MAX`]; the block is not
     /// longer than the body, and [`block`](Self::block) has its length.
-    fn body(&self, _command: u32, _length: u64) -> Body {
-        Body::PassOver
+    fn body(&self, _command: u32, _length: u64) -> BulkBody {
+        BulkBody::PassOver
     }
     /// The block into which a body goes.
     fn block(&mut self, _command: u32) -> &mut [u8] {
         &mut []
     }
-    fn answer(&mut self, command: u32, answer: Answer<'_>);
+    fn answer(&mut self, command: u32, answer: CommandReply<'_>);
     /// A command is not answered, and will not be.
-    fn fail(&mut self, command: u32, fault: Fault);
+    fn fail(&mut self, command: u32, fault: TierFault);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub(crate) struct PendingCommand {
 #[derive(Debug)]
 pub(crate) struct Redirect {
     pub(crate) command: u32,
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: ErrorReply,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -286,7 +286,7 @@ impl Pipe {
     }
 }
 
-impl Connection {
+impl StoreConnection {
     /// Writes and reads what can be moved now.
     fn step(&mut self, job: &mut dyn Job) -> Result<(), RespError> {
         self.pipe.is_ready = false;
@@ -355,11 +355,11 @@ impl Connection {
 }
 
 impl Pipe {
-    fn event(&mut self, event: Event<'_>, job: &mut dyn Job) -> Result<(), ProtocolError> {
+    fn event(&mut self, event: ReplyEvent<'_>, job: &mut dyn Job) -> Result<(), ProtocolError> {
         let pending = self.commands[self.answered];
         if pending.asking && !self.asking_answered {
             return match event {
-                Event::Simple(_) => {
+                ReplyEvent::Simple(_) => {
                     self.asking_answered = true;
                     Ok(())
                 }
@@ -367,21 +367,21 @@ impl Pipe {
             };
         }
         match event {
-            Event::Simple(_) => self.answer(Answer::Status, job),
-            Event::Integer(value) => self.answer(Answer::Integer(value), job),
-            Event::Null => self.answer(Answer::Null, job),
-            Event::Error(text) => self.refused(text, job),
-            Event::Body { length, is_error } => self.begin_body(length, is_error, job),
-            Event::Part(part) => self.part(part, job),
-            Event::End => self.end_body(job),
-            Event::Boolean(_) | Event::Number(_) | Event::Aggregate { .. } => {
+            ReplyEvent::Simple(_) => self.answer(CommandReply::Status, job),
+            ReplyEvent::Integer(value) => self.answer(CommandReply::Integer(value), job),
+            ReplyEvent::Null => self.answer(CommandReply::Null, job),
+            ReplyEvent::Error(text) => self.refused(text, job),
+            ReplyEvent::Body { length, is_error } => self.begin_body(length, is_error, job),
+            ReplyEvent::Part(part) => self.part(part, job),
+            ReplyEvent::End => self.end_body(job),
+            ReplyEvent::Boolean(_) | ReplyEvent::Number(_) | ReplyEvent::Aggregate { .. } => {
                 return Err(ProtocolError::Unexpected("an aggregate or a number with a point"));
             }
         }
         Ok(())
     }
 
-    fn answer(&mut self, answer: Answer<'_>, job: &mut dyn Job) {
+    fn answer(&mut self, answer: CommandReply<'_>, job: &mut dyn Job) {
         let command = self.finish(job);
         job.answer(command, answer);
     }
@@ -396,16 +396,16 @@ impl Pipe {
     }
 
     fn refused(&mut self, text: &[u8], job: &mut dyn Job) {
-        let refusal = Refusal::of(text);
-        if matches!(refusal, Refusal::Moved { .. } | Refusal::Ask { .. }) {
+        let refusal = ErrorReply::of(text);
+        if matches!(refusal, ErrorReply::Moved { .. } | ErrorReply::Ask { .. }) {
             let command = self.finish(job);
             self.redirects.push(Redirect { command, refusal });
         } else {
-            if refusal != Refusal::UnknownCommand && self.refused.is_none() {
+            if refusal != ErrorReply::UnknownCommand && self.refused.is_none() {
                 let words = &text[..text.len().min(ASIDE_BYTES_MAX)];
                 self.refused = Some(String::from_utf8_lossy(words).trim().to_owned());
             }
-            self.answer(Answer::Refused(refusal), job);
+            self.answer(CommandReply::Refused(refusal), job);
         }
     }
 
@@ -414,11 +414,11 @@ impl Pipe {
         let mut receipt = Receipt { is_error, ..Receipt::default() };
         match job.body(command, length) {
             _ if is_error => {}
-            Body::Take(block) => {
+            BulkBody::Take(block) => {
                 receipt.block = block;
                 receipt.aside = length as usize - block;
             }
-            Body::PassOver => receipt.passed_over = true,
+            BulkBody::PassOver => receipt.passed_over = true,
         }
         self.receipt = receipt;
     }
@@ -458,16 +458,16 @@ impl Pipe {
         }
         let command = self.finish(job);
         if receipt.passed_over {
-            job.answer(command, Answer::WrongLength);
+            job.answer(command, CommandReply::WrongLength);
         } else {
-            job.answer(command, Answer::Body(&self.aside[..receipt.aside]));
+            job.answer(command, CommandReply::Body(&self.aside[..receipt.aside]));
         }
     }
 }
 
 /// Runs the commands of all connections until each is answered or its connection has an error.
 /// Commands without an answer stay in [`Pipe::unanswered`].
-pub(super) fn drive(connections: &mut [Connection], job: &mut dyn Job, deadline: Instant) {
+pub(super) fn drive(connections: &mut [StoreConnection], job: &mut dyn Job, deadline: Instant) {
     loop {
         let mut ready = false;
         let mut running = false;

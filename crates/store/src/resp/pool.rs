@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use weir_http::TlsClient;
 
-use super::address::{Address, Endpoint};
-use super::connection::Connection;
+use super::address::{Address, StoreEndpoint};
+use super::connection::StoreConnection;
 use super::error::RespError;
-use crate::tier::Fault;
+use crate::tier::TierFault;
 
 /// Callers that may wait for a connection, per connection: more would only wait for their deadline.
 const WAITING_PER_CONNECTION: usize = 64;
@@ -35,7 +35,7 @@ pub(crate) struct Dial {
 #[derive(Debug)]
 pub(crate) struct Pool {
     dial: Dial,
-    endpoint: Endpoint,
+    endpoint: StoreEndpoint,
     limit: usize,
     state: Mutex<State>,
     returned: Condvar,
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    idle: Vec<Connection>,
+    idle: Vec<StoreConnection>,
     /// Connections that exist or are being made.
     open: usize,
     waiting: usize,
@@ -63,19 +63,19 @@ enum Breaker {
 }
 
 /// A connection that was taken out.
-pub(crate) struct Taken {
-    pub(crate) connection: Connection,
+pub(crate) struct PooledConnection {
+    pub(crate) connection: StoreConnection,
     /// It stood idle: the server may have closed it without our having heard of it.
     pub(crate) was_idle: bool,
 }
 
 impl Pool {
-    pub(crate) fn new(dial: Dial, endpoint: Endpoint, limit: usize) -> Self {
+    pub(crate) fn new(dial: Dial, endpoint: StoreEndpoint, limit: usize) -> Self {
         let state = Mutex::new(State::default());
         Self { dial, endpoint, limit, state, returned: Condvar::new() }
     }
 
-    pub(crate) const fn endpoint(&self) -> &Endpoint {
+    pub(crate) const fn endpoint(&self) -> &StoreEndpoint {
         &self.endpoint
     }
 
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// A connection: an idle one, a new one, or one that somebody returns.
-    pub(crate) fn take(&self, deadline: Instant) -> Result<Taken, RespError> {
+    pub(crate) fn take(&self, deadline: Instant) -> Result<PooledConnection, RespError> {
         let mut state = self.state();
         loop {
             if Instant::now() >= deadline {
@@ -98,7 +98,7 @@ impl Pool {
             }
             while let Some(connection) = state.idle.pop() {
                 if connection.is_fresh() {
-                    return Ok(Taken { connection, was_idle: true });
+                    return Ok(PooledConnection { connection, was_idle: true });
                 }
                 state.open -= 1;
             }
@@ -118,7 +118,7 @@ impl Pool {
     }
 
     /// A new connection, whatever is idle: for the second attempt of a batch.
-    pub(crate) fn take_new(&self, deadline: Instant) -> Result<Connection, RespError> {
+    pub(crate) fn take_new(&self, deadline: Instant) -> Result<StoreConnection, RespError> {
         let mut state = self.state();
         // What made the first attempt fail has most likely ended the idle ones as well.
         state.open -= state.idle.len();
@@ -130,7 +130,7 @@ impl Pool {
         &self,
         mut state: MutexGuard<'_, State>,
         deadline: Instant,
-    ) -> Result<Taken, RespError> {
+    ) -> Result<PooledConnection, RespError> {
         let now = Instant::now();
         let (pause, why) = match &state.breaker {
             Breaker::Closed => (None, String::new()),
@@ -147,16 +147,16 @@ impl Pool {
         drop(state);
         let until = deadline.min(now + self.dial.connect_timeout);
         let Dial { address, tls, .. } = &self.dial;
-        let outcome = Connection::open(address, &self.endpoint, tls.as_ref(), until);
+        let outcome = StoreConnection::open(address, &self.endpoint, tls.as_ref(), until);
         let mut state = self.state();
         match outcome {
             Ok(connection) => {
                 state.breaker = Breaker::Closed;
-                Ok(Taken { connection, was_idle: false })
+                Ok(PooledConnection { connection, was_idle: false })
             }
             Err(error) => {
                 state.open -= 1;
-                let unfair = error.fault() == Fault::Timeout && until - now < FAIR_ATTEMPT;
+                let unfair = error.fault() == TierFault::Timeout && until - now < FAIR_ATTEMPT;
                 let next = pause.map_or(BACKOFF_MIN, |pause| (pause * 2).min(BACKOFF_MAX));
                 state.breaker = match pause {
                     None if unfair => Breaker::Closed,
@@ -177,16 +177,16 @@ impl Pool {
     }
 
     /// Gives a connection back; a broken one is closed.
-    pub(crate) fn give_back(&self, connection: Connection) {
+    pub(crate) fn give_back(&self, connection: StoreConnection) {
         self.put_back(connection, false);
     }
 
     /// Gives a connection back on which a batch had an error.
-    pub(crate) fn give_back_after(&self, connection: Connection, error: &RespError) {
-        self.put_back(connection, error.fault() == Fault::Timeout);
+    pub(crate) fn give_back_after(&self, connection: StoreConnection, error: &RespError) {
+        self.put_back(connection, error.fault() == TierFault::Timeout);
     }
 
-    fn put_back(&self, connection: Connection, timed_out: bool) {
+    fn put_back(&self, connection: StoreConnection, timed_out: bool) {
         let mut state = self.state();
         state.timeouts = if timed_out { state.timeouts + 1 } else { 0 };
         if state.timeouts >= TIMEOUTS_MAX {

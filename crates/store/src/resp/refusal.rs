@@ -1,7 +1,7 @@
 //! What the text of an error reply means. Its first word is a code; the rest is for people.
 
-use super::address::{Endpoint, endpoint};
-use crate::tier::Fault;
+use super::address::{StoreEndpoint, endpoint};
+use crate::tier::TierFault;
 
 /// How servers say that a value is too long: Redis and its kin (`proto-max-bulk-len`, where they
 /// read the value and where they would make it), and services with a limit per request.
@@ -13,18 +13,18 @@ const TOO_LONG: [&str; 4] = [
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ErrorReply {
     /// No memory, or no room on disk, and nothing may be evicted.
     Full,
     /// The slot has another home.
     Moved {
         slot: u16,
         /// Its home; nothing where the server does not know its own name.
-        to: Option<Endpoint>,
+        to: Option<StoreEndpoint>,
     },
     /// The key may have moved already: ask there, once.
     Ask {
-        to: Option<Endpoint>,
+        to: Option<StoreEndpoint>,
     },
     /// The server says that it works later: it loads its data, or a slot is on its way.
     Later,
@@ -48,7 +48,7 @@ pub enum Refusal {
     Other,
 }
 
-impl Refusal {
+impl ErrorReply {
     /// Reads the text of an error.
     pub fn of(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
@@ -93,11 +93,11 @@ impl Refusal {
     }
 
     /// What a block counts as whose command was refused so.
-    pub const fn fault(&self) -> Fault {
+    pub const fn fault(&self) -> TierFault {
         match self {
-            Self::Later => Fault::Busy,
-            Self::Moved { .. } | Self::Ask { .. } | Self::ClusterDown => Fault::Disconnected,
-            _ => Fault::Refused,
+            Self::Later => TierFault::Busy,
+            Self::Moved { .. } | Self::Ask { .. } | Self::ClusterDown => TierFault::Disconnected,
+            _ => TierFault::Refused,
         }
     }
 
@@ -131,14 +131,14 @@ impl Refusal {
 }
 
 /// `host:port`, where a host without brackets may be an IPv6 address, or empty.
-fn target(word: &str) -> Option<Endpoint> {
+fn target(word: &str) -> Option<StoreEndpoint> {
     let (host, port) = word.rsplit_once(':')?;
     let bracketed = if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]:{port}")
     } else {
         word.to_owned()
     };
-    endpoint(&bracketed, 0).ok().filter(|e| !matches!(e, Endpoint::Tcp { port: 0, .. }))
+    endpoint(&bracketed, 0).ok().filter(|e| !matches!(e, StoreEndpoint::Tcp { port: 0, .. }))
 }
 
 #[cfg(test)]
@@ -147,46 +147,49 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart() {
-        let tcp = |host: &str, port| Some(Endpoint::Tcp { host: host.to_owned(), port });
+        let tcp = |host: &str, port| Some(StoreEndpoint::Tcp { host: host.to_owned(), port });
         for (text, wanted) in [
-            ("OOM command not allowed when used memory > 'maxmemory'.", Refusal::Full),
+            ("OOM command not allowed when used memory > 'maxmemory'.", ErrorReply::Full),
             (
                 "MOVED 3999 127.0.0.1:6381",
-                Refusal::Moved { slot: 3999, to: tcp("127.0.0.1", 6381) },
+                ErrorReply::Moved { slot: 3999, to: tcp("127.0.0.1", 6381) },
             ),
-            ("MOVED 1 ::1:6381", Refusal::Moved { slot: 1, to: tcp("::1", 6381) }),
-            ("MOVED 1 :6381", Refusal::Moved { slot: 1, to: None }),
-            ("MOVED 99999 h:1", Refusal::Other),
-            ("MOVED", Refusal::Other),
-            ("ASK 7 h:1", Refusal::Ask { to: tcp("h", 1) }),
-            ("LOADING Redis is loading the dataset in memory", Refusal::Later),
-            ("CLUSTERDOWN Hash slot not served", Refusal::ClusterDown),
-            ("WRONGPASS invalid username-password pair or user is disabled.", Refusal::Password),
-            ("ERR invalid password", Refusal::Password),
-            ("ERR Invalid password", Refusal::Password),
-            ("ERR Client sent AUTH, but no password is set", Refusal::Password),
-            ("NOAUTH Authentication required.", Refusal::Password),
+            ("MOVED 1 ::1:6381", ErrorReply::Moved { slot: 1, to: tcp("::1", 6381) }),
+            ("MOVED 1 :6381", ErrorReply::Moved { slot: 1, to: None }),
+            ("MOVED 99999 h:1", ErrorReply::Other),
+            ("MOVED", ErrorReply::Other),
+            ("ASK 7 h:1", ErrorReply::Ask { to: tcp("h", 1) }),
+            ("LOADING Redis is loading the dataset in memory", ErrorReply::Later),
+            ("CLUSTERDOWN Hash slot not served", ErrorReply::ClusterDown),
+            ("WRONGPASS invalid username-password pair or user is disabled.", ErrorReply::Password),
+            ("ERR invalid password", ErrorReply::Password),
+            ("ERR Invalid password", ErrorReply::Password),
+            ("ERR Client sent AUTH, but no password is set", ErrorReply::Password),
+            ("NOAUTH Authentication required.", ErrorReply::Password),
             (
                 "ERR Invalid argument: WRONGTYPE Operation against a key holding the wrong kind of \
                  value",
-                Refusal::WrongType,
+                ErrorReply::WrongType,
             ),
             (
                 "ERR unknown command `TOUCH`, with args beginning with: `invalid password`",
-                Refusal::UnknownCommand,
+                ErrorReply::UnknownCommand,
             ),
-            ("NOPERM this user has no permissions to run the 'set' command", Refusal::Permission),
-            ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
-            ("ERR Protocol error: invalid bulk length", Refusal::TooLong),
-            ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", Refusal::TooLong),
-            ("WRONGTYPE Operation against a key", Refusal::WrongType),
-            ("ERR unknown command 'TOUCH'", Refusal::UnknownCommand),
-            ("ERR write command not allowed when reached max-db-size.", Refusal::Full),
-            ("ERR syntax error", Refusal::Other),
-            ("", Refusal::Other),
+            (
+                "NOPERM this user has no permissions to run the 'set' command",
+                ErrorReply::Permission,
+            ),
+            ("READONLY You can't write against a read only replica.", ErrorReply::ReadOnly),
+            ("ERR Protocol error: invalid bulk length", ErrorReply::TooLong),
+            ("ERR string exceeds maximum allowed size (proto-max-bulk-len)", ErrorReply::TooLong),
+            ("WRONGTYPE Operation against a key", ErrorReply::WrongType),
+            ("ERR unknown command 'TOUCH'", ErrorReply::UnknownCommand),
+            ("ERR write command not allowed when reached max-db-size.", ErrorReply::Full),
+            ("ERR syntax error", ErrorReply::Other),
+            ("", ErrorReply::Other),
         ] {
-            assert_eq!(Refusal::of(text.as_bytes()), wanted, "{text}");
+            assert_eq!(ErrorReply::of(text.as_bytes()), wanted, "{text}");
         }
-        assert_eq!(Refusal::of(&[0xff, 0xfe]), Refusal::Other);
+        assert_eq!(ErrorReply::of(&[0xff, 0xfe]), ErrorReply::Other);
     }
 }

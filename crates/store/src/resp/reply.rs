@@ -48,7 +48,7 @@ pub enum Aggregate {
 
 /// A step of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum ReplyEvent<'a> {
     /// A status such as `OK`.
     Simple(&'a [u8]),
     Error(&'a [u8]),
@@ -145,7 +145,7 @@ impl Decoder {
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
-    ) -> Result<Option<Event<'d>>, ProtocolError> {
+    ) -> Result<Option<ReplyEvent<'d>>, ProtocolError> {
         loop {
             match self.state {
                 State::Body(0) => self.state = State::Ending(2),
@@ -158,7 +158,7 @@ impl Decoder {
                     *input = rest;
                     self.state = State::Body(left - length as u64);
                     if self.asides == 0 {
-                        return Ok(Some(Event::Part(part)));
+                        return Ok(Some(ReplyEvent::Part(part)));
                     }
                 }
                 State::Ending(missing) => {
@@ -171,7 +171,7 @@ impl Decoder {
                             let told = self.asides == 0;
                             self.element_is_over();
                             if told {
-                                return Ok(Some(Event::End));
+                                return Ok(Some(ReplyEvent::End));
                             }
                         }
                         _ => return Err(ProtocolError::BodyEnd),
@@ -308,16 +308,16 @@ impl Head {
         })
     }
 
-    fn event(self, text: &[u8]) -> Event<'_> {
+    fn event(self, text: &[u8]) -> ReplyEvent<'_> {
         match self {
-            Self::Simple => Event::Simple(text),
-            Self::Error => Event::Error(text),
-            Self::Integer(value) => Event::Integer(value),
-            Self::Boolean(value) => Event::Boolean(value),
-            Self::Number => Event::Number(text),
-            Self::Body { length, is_error } => Event::Body { length, is_error },
-            Self::Aggregate(kind, elements) => Event::Aggregate { kind, elements },
-            Self::Null | Self::Aside(_) => Event::Null,
+            Self::Simple => ReplyEvent::Simple(text),
+            Self::Error => ReplyEvent::Error(text),
+            Self::Integer(value) => ReplyEvent::Integer(value),
+            Self::Boolean(value) => ReplyEvent::Boolean(value),
+            Self::Number => ReplyEvent::Number(text),
+            Self::Body { length, is_error } => ReplyEvent::Body { length, is_error },
+            Self::Aggregate(kind, elements) => ReplyEvent::Aggregate { kind, elements },
+            Self::Null | Self::Aside(_) => ReplyEvent::Null,
         }
     }
 }

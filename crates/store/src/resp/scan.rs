@@ -7,13 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::connection::Connection;
+use super::connection::StoreConnection;
 use super::error::RespError;
 use super::fleet::Fleet;
 use super::job::{AskJob, Asked, Question};
-use super::layout::{Layout, Part};
+use super::layout::{KeyLayout, KeyPart};
 use super::pipeline::{PendingCommand, drive};
-use super::refusal::Refusal;
+use super::refusal::ErrorReply;
 use super::value::Value;
 use crate::tier::ChunkHash;
 
@@ -29,12 +29,12 @@ const NAMES_MAX: u64 = 1 << 14;
 const LIFE: Duration = Duration::from_mins(1);
 
 /// What is done with a page of keys, on the connection that they came from.
-type Work<'a> = &'a mut dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<(), RespError>;
+type Work<'a> = &'a mut dyn FnMut(&mut StoreConnection, &[Vec<u8>]) -> Result<(), RespError>;
 
 /// Hands every page of keys of this layout to `work`. A key may come more than once.
 fn scan(
-    connection: &mut Connection,
-    layout: &Layout,
+    connection: &mut StoreConnection,
+    layout: &KeyLayout,
     deadline: Instant,
     work: Work<'_>,
 ) -> Result<(), RespError> {
@@ -66,7 +66,7 @@ fn scan(
     }
 }
 
-fn odd(connection: &Connection) -> RespError {
+fn odd(connection: &StoreConnection) -> RespError {
     RespError::Protocol {
         place: connection.place().to_owned(),
         why: "unexpected answer to SCAN".to_owned(),
@@ -99,7 +99,7 @@ pub(super) struct Counted {
 /// as a store that holds nothing.
 pub(super) fn count(
     fleet: &Fleet,
-    layout: &Layout,
+    layout: &KeyLayout,
     proven: &Proven,
     deadline: Instant,
 ) -> Result<Counted, RespError> {
@@ -118,13 +118,13 @@ pub(super) fn count(
 }
 
 /// The key of a chunk that is there when the chunk is.
-const fn telling(layout: &Layout) -> Part {
-    if layout.has_metadata() { Part::Metadata } else { Part::Value }
+const fn telling(layout: &KeyLayout) -> KeyPart {
+    if layout.has_metadata() { KeyPart::Metadata } else { KeyPart::Value }
 }
 
 fn count_on(
-    connection: &mut Connection,
-    layout: &Layout,
+    connection: &mut StoreConnection,
+    layout: &KeyLayout,
     example: &mut Option<String>,
     deadline: Instant,
 ) -> Result<u64, RespError> {
@@ -155,8 +155,8 @@ fn count_on(
 /// Writes a key of the layout that no chunk has, and looks whether `SCAN` finds it. False also
 /// where the server takes no key.
 fn prove(
-    connection: &mut Connection,
-    layout: &Layout,
+    connection: &mut StoreConnection,
+    layout: &KeyLayout,
     deadline: Instant,
 ) -> Result<bool, RespError> {
     let life = deadline.saturating_duration_since(Instant::now()) + LIFE;
@@ -167,9 +167,9 @@ fn prove(
         layout.key(&nobodys(attempt), telling(layout), &mut key);
         let command: [&[u8]; 5] = [b"SET", &key, b"", b"EX", life.as_bytes()];
         if let Value::Error(words) = connection.call(&command, deadline)? {
-            match Refusal::of(words.as_bytes()) {
+            match ErrorReply::of(words.as_bytes()) {
                 // Another server of the cluster has the slot of this name.
-                Refusal::Moved { .. } | Refusal::Ask { .. } => continue,
+                ErrorReply::Moved { .. } | ErrorReply::Ask { .. } => continue,
                 _ => return Ok(false),
             }
         }
@@ -200,7 +200,7 @@ fn nobodys(attempt: u64) -> ChunkHash {
 /// page which was removed hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
 pub(super) fn clear(
     fleet: &Fleet,
-    layout: &Layout,
+    layout: &KeyLayout,
     mut question: Question,
     deadline: Instant,
 ) -> Result<(), RespError> {
@@ -225,7 +225,7 @@ pub(super) fn clear(
 
 /// Removes keys and says how many were there; nothing where the server does not have the command.
 fn unlink(
-    connection: &mut Connection,
+    connection: &mut StoreConnection,
     question: Question,
     keys: &[Vec<u8>],
     deadline: Instant,
@@ -252,7 +252,7 @@ fn unlink(
             place: connection.place().to_owned(),
             why: format!("{left} keys could not be removed"),
             remedy: "look whether the cluster is moving slots",
-            refusal: Refusal::Other,
+            refusal: ErrorReply::Other,
         });
     }
     let removed = answers.iter().filter(|answer| **answer == Asked::Known(true)).count();

@@ -1,6 +1,6 @@
 //! Which server of a cluster has which keys: 16384 slots, the slot of a key from its CRC16.
 
-use super::address::Endpoint;
+use super::address::StoreEndpoint;
 use super::value::Value;
 
 pub const SLOTS: usize = 16384;
@@ -38,20 +38,20 @@ pub fn slot(key: &[u8]) -> u16 {
 
 /// Slots of one master.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
+pub struct SlotRange {
     pub first: u16,
     /// Last slot, itself counted.
     pub last: u16,
-    pub master: Endpoint,
+    pub master: StoreEndpoint,
 }
 
 /// Reads the reply to `CLUSTER SLOTS`, asked at `asked`. Nothing where it is not of that form.
-pub fn spans(reply: &Value, asked: &Endpoint) -> Option<Vec<Span>> {
+pub fn spans(reply: &Value, asked: &StoreEndpoint) -> Option<Vec<SlotRange>> {
     let Value::Array(rows) = reply else { return None };
     rows.iter().map(|row| span(row, asked)).collect()
 }
 
-fn span(row: &Value, asked: &Endpoint) -> Option<Span> {
+fn span(row: &Value, asked: &StoreEndpoint) -> Option<SlotRange> {
     let [first, last, master, ..] = row.elements() else { return None };
     let slot = |value: &Value| u16::try_from(value.integer()?).ok().filter(|s| *s < 16384);
     let (first, last) = (slot(first)?, slot(last)?);
@@ -59,11 +59,11 @@ fn span(row: &Value, asked: &Endpoint) -> Option<Span> {
     let port = u16::try_from(port.integer()?).ok().filter(|port| *port > 0)?;
     // A server that does not know its own address leaves it out: it is the one that was asked.
     let host = match (host.text(), asked) {
-        (None | Some("" | "?"), Endpoint::Tcp { host, .. }) => host.clone(),
+        (None | Some("" | "?"), StoreEndpoint::Tcp { host, .. }) => host.clone(),
         (Some(host), _) => host.to_owned(),
-        (None, Endpoint::Unix(_)) => return None,
+        (None, StoreEndpoint::Unix(_)) => return None,
     };
-    (first <= last).then_some(Span { first, last, master: Endpoint::Tcp { host, port } })
+    (first <= last).then_some(SlotRange { first, last, master: StoreEndpoint::Tcp { host, port } })
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn replies_that_are_none_are_refused() {
-        let asked = Endpoint::Tcp { host: "h".to_owned(), port: 1 };
+        let asked = StoreEndpoint::Tcp { host: "h".to_owned(), port: 1 };
         let number = Value::Integer;
         let text = |text: &str| Value::Text(text.as_bytes().to_vec());
         let row = |first, last, host: &str, port| {
@@ -106,8 +106,8 @@ mod tests {
                 Value::Array(vec![text(host), number(port)]),
             ])])
         };
-        let master = |host: &str| Endpoint::Tcp { host: host.to_owned(), port: 7 };
-        let one = |host| Some(vec![Span { first: 0, last: 9, master: master(host) }]);
+        let master = |host: &str| StoreEndpoint::Tcp { host: host.to_owned(), port: 7 };
+        let one = |host| Some(vec![SlotRange { first: 0, last: 9, master: master(host) }]);
         assert_eq!(spans(&row(0, 9, "a", 7), &asked), one("a"));
         assert_eq!(spans(&row(0, 9, "", 7), &asked), one("h"));
         assert_eq!(spans(&Value::Array(Vec::new()), &asked), Some(Vec::new()));

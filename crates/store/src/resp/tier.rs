@@ -13,14 +13,14 @@ use super::error::RespError;
 use super::fleet::Fleet;
 use super::info::{Evictions, ServerReport, StoreReport, servers};
 use super::job::{AskJob, Asked, GetJob, PENDING_GET, PENDING_PUT, PutJob, Question};
-use super::layout::{Layout, Part};
+use super::layout::{KeyLayout, KeyPart};
 use super::mark::{self, Marked};
 use super::pipeline::Job;
-use super::refusal::Refusal;
+use super::refusal::ErrorReply;
 use super::scan::Proven;
-use crate::tally::Tally;
+use crate::tally::TierTally;
 use crate::tier::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
 /// Connections where nothing else is said: two keep one server's network and processor busy at the
@@ -37,9 +37,9 @@ const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 #[derive(Debug, Clone)]
 pub struct RespOptions {
     pub address: Address,
-    /// How chunks are named. Of [`Layout::LmcacheWorkers`] chunks are counted and cleared only: a
+    /// How chunks are named. Of [`KeyLayout::LmcacheWorkers`] chunks are counted and cleared only: a
     /// block has two keys there, and the tier moves one.
-    pub layout: Layout,
+    pub layout: KeyLayout,
     pub block_bytes: usize,
     /// Connections, at most, per server.
     pub connections: usize,
@@ -57,8 +57,8 @@ pub struct RespOptions {
 }
 
 impl RespOptions {
-    pub fn new(address: Address, layout: Layout, block_bytes: usize) -> Self {
-        let touch = matches!(layout, Layout::Weir { .. });
+    pub fn new(address: Address, layout: KeyLayout, block_bytes: usize) -> Self {
+        let touch = matches!(layout, KeyLayout::Weir { .. });
         Self {
             address,
             layout,
@@ -101,7 +101,7 @@ impl RespOptions {
 pub struct RespTier {
     options: RespOptions,
     fleet: Fleet,
-    tally: Tally,
+    tally: TierTally,
     evictions: Mutex<Evictions>,
     /// The store's counters before anything was stored are known.
     has_begun: AtomicBool,
@@ -120,7 +120,7 @@ impl RespTier {
         options.check()?;
         let dial = dial(&options.address, &options.tls, options.connect_timeout)?;
         let fleet = Fleet::new(dial, options.connections);
-        let (tally, evictions) = (Tally::default(), Mutex::default());
+        let (tally, evictions) = (TierTally::default(), Mutex::default());
         Ok(Self {
             options,
             fleet,
@@ -241,13 +241,13 @@ impl RespTier {
         // It has the server's words.
         outcome?;
         let failed = answers.iter().find_map(|answer| match answer {
-            Asked::Unknown => Some(Fault::Refused),
+            Asked::Unknown => Some(TierFault::Refused),
             Asked::Failed(fault) => Some(*fault),
             Asked::Pending | Asked::Known(_) => None,
         });
         match failed {
             None => Ok(()),
-            Some(Fault::Refused) => {
+            Some(TierFault::Refused) => {
                 Err(RespError::refused(&self.place(), "ERR unknown command for a key"))
             }
             Some(fault) => Err(RespError::Disconnected {
@@ -265,7 +265,7 @@ impl RespTier {
     ) -> Result<(), RespError> {
         let layout = &self.options.layout;
         let key =
-            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], Part::Value, out);
+            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], KeyPart::Value, out);
         let question = if self.options.touch { Question::Touch } else { Question::Exists };
         let mut answers = vec![Asked::Pending; keys.len()];
         self.ask(question, &key, &mut answers, deadline)?;
@@ -307,7 +307,7 @@ impl Tier for RespTier {
         let RespOptions { layout, ttl, block_bytes, .. } = &self.options;
         for (put, outcome) in puts.iter().zip(&mut *outcomes) {
             let fits = put.bytes.len() == *block_bytes;
-            *outcome = if fits { PENDING_PUT } else { Stored::Failed(Fault::Refused) };
+            *outcome = if fits { PENDING_PUT } else { Stored::Failed(TierFault::Refused) };
         }
         self.note_beginning(deadline);
         if self.options.skip_present {
@@ -317,11 +317,11 @@ impl Tier for RespTier {
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         let RespOptions { layout, block_bytes, .. } = &self.options;
         for (get, outcome) in gets.iter().zip(&mut *outcomes) {
             let fits = get.into.len() == *block_bytes;
-            *outcome = if fits { PENDING_GET } else { Fetched::Failed(Fault::Refused) };
+            *outcome = if fits { PENDING_GET } else { Loaded::Failed(TierFault::Refused) };
         }
         self.run(&mut GetJob { layout, gets, outcomes }, deadline);
         self.tally.gets(outcomes);
@@ -339,7 +339,7 @@ impl Tier for RespTier {
     fn remove(&self, keys: &[ChunkHash], deadline: Instant) -> Result<(), TierError> {
         let layout = &self.options.layout;
         let key =
-            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], Part::Value, out);
+            |index: u32, out: &mut Vec<u8>| layout.key(&keys[index as usize], KeyPart::Value, out);
         let mut answers = vec![Asked::Pending; keys.len()];
         self.ask(Question::Unlink, &key, &mut answers, deadline).map_err(|error| self.error(&error))
     }
@@ -350,7 +350,7 @@ impl Tier for RespTier {
             .map_err(|error| self.error(&error))
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         let report = self.report(deadline).map_err(|error| self.error(&error))?;
         let mut evictions = self.evictions();
         let chunks = report.layout_chunks.ok_or_else(|| {
@@ -358,10 +358,10 @@ impl Tier for RespTier {
                 &self.place(),
                 "SCAN does not find a key of this layout that was just written, or none may be \
                  written: its chunks cannot be counted",
-                Refusal::Other,
+                ErrorReply::Other,
             ))
         })?;
-        Ok(Usage {
+        Ok(TierUsage {
             chunks,
             used: report.used().unwrap_or_default(),
             capacity: report.limit(),

@@ -1,6 +1,6 @@
 //! Replies of control commands as values, with limits. The data path makes none of these.
 
-use super::reply::{Aggregate, DEPTH_MAX, Event, ProtocolError};
+use super::reply::{Aggregate, DEPTH_MAX, ProtocolError, ReplyEvent};
 
 /// Bytes of one reply: a `SCAN` of a thousand long keys is below 1 MiB.
 const REPLY_BYTES_MAX: usize = 16 << 20;
@@ -56,37 +56,37 @@ pub struct Builder {
 
 impl Builder {
     /// Takes one event; the value when it is whole.
-    pub fn push(&mut self, event: Event<'_>) -> Result<Option<Value>, ProtocolError> {
+    pub fn push(&mut self, event: ReplyEvent<'_>) -> Result<Option<Value>, ProtocolError> {
         let value = match event {
-            Event::Simple(text) | Event::Number(text) => {
+            ReplyEvent::Simple(text) | ReplyEvent::Number(text) => {
                 self.account(text.len())?;
                 Value::Text(text.to_vec())
             }
-            Event::Error(text) => {
+            ReplyEvent::Error(text) => {
                 self.account(text.len())?;
                 Value::Error(String::from_utf8_lossy(text).into_owned())
             }
-            Event::Integer(value) => Value::Integer(value),
-            Event::Null => Value::Null,
-            Event::Boolean(value) => Value::Boolean(value),
-            Event::Body { is_error, .. } => {
+            ReplyEvent::Integer(value) => Value::Integer(value),
+            ReplyEvent::Null => Value::Null,
+            ReplyEvent::Boolean(value) => Value::Boolean(value),
+            ReplyEvent::Body { is_error, .. } => {
                 self.body = Some((Vec::new(), is_error));
                 return Ok(None);
             }
-            Event::Part(part) => {
+            ReplyEvent::Part(part) => {
                 self.account(part.len())?;
                 if let Some((body, _)) = &mut self.body {
                     body.extend_from_slice(part);
                 }
                 return Ok(None);
             }
-            Event::End => match self.body.take() {
+            ReplyEvent::End => match self.body.take() {
                 Some((body, true)) => Value::Error(String::from_utf8_lossy(&body).into_owned()),
                 Some((body, false)) => Value::Text(body),
                 None => return Err(ProtocolError::Unexpected("the end of no body")),
             },
-            Event::Aggregate { elements: 0, .. } => Value::Array(Vec::new()),
-            Event::Aggregate {
+            ReplyEvent::Aggregate { elements: 0, .. } => Value::Array(Vec::new()),
+            ReplyEvent::Aggregate {
                 kind: Aggregate::Array | Aggregate::Map | Aggregate::Set,
                 elements,
             } => {

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use weir_http::{TlsClient, TlsError, TlsSession};
 
-use super::address::Endpoint;
+use super::address::StoreEndpoint;
 use super::error::RespError;
 
 /// Plain bytes that are encrypted at once: four records of TLS, so that a large block is not kept
@@ -33,7 +33,7 @@ pub(crate) struct Wire {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub(crate) struct IoProgress {
     pub(crate) bytes: usize,
     /// Whether more might move at once; if not, one has to wait.
     pub(crate) more: bool,
@@ -55,23 +55,23 @@ struct Tls {
 impl Wire {
     /// Connects, and ends the TLS handshake where `tls` is given.
     pub(crate) fn open(
-        endpoint: &Endpoint,
+        endpoint: &StoreEndpoint,
         tls: Option<&TlsClient>,
         deadline: Instant,
     ) -> Result<Self, RespError> {
         let place = endpoint.to_string();
         let fd = match endpoint {
-            Endpoint::Unix(path) => {
+            StoreEndpoint::Unix(path) => {
                 let address = SocketAddrUnix::new(path).map_err(|e| broken(&place, CONNECT, e))?;
                 let fd = socket(AddressFamily::UNIX).map_err(|e| broken(&place, CONNECT, e))?;
                 connect(&fd, &address).map_err(|e| broken(&place, CONNECT, e))?;
                 fd
             }
-            Endpoint::Tcp { host, port } => connect_tcp(host, *port, &place, deadline)?,
+            StoreEndpoint::Tcp { host, port } => connect_tcp(host, *port, &place, deadline)?,
         };
-        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        let is_unix = matches!(endpoint, StoreEndpoint::Unix(_));
         let mut wire = Self { fd, place, is_unix, tls: None };
-        if let (Some(client), Endpoint::Tcp { host, .. }) = (tls, endpoint) {
+        if let (Some(client), StoreEndpoint::Tcp { host, .. }) = (tls, endpoint) {
             let session = client.session(host).map_err(|error| wire.tls_error(error))?;
             let (out, inbox) = (Vec::new(), vec![0; TLS_READ]);
             let (plain, sent, taken) = (Vec::new(), 0, 0);
@@ -138,15 +138,15 @@ impl Wire {
     }
 
     /// Sends of `slices` what can be sent now.
-    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<Moved, RespError> {
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<IoProgress, RespError> {
         if self.tls.is_none() {
             return self.send_plain(slices);
         }
         self.flush()?;
         if self.wants_flush() {
-            return Ok(Moved { bytes: 0, more: false });
+            return Ok(IoProgress { bytes: 0, more: false });
         }
-        let Some(tls) = &mut self.tls else { return Ok(Moved { bytes: 0, more: false }) };
+        let Some(tls) = &mut self.tls else { return Ok(IoProgress { bytes: 0, more: false }) };
         let mut bytes = 0;
         for slice in slices {
             let part = &slice[..slice.len().min(TLS_FEED - bytes)];
@@ -160,17 +160,17 @@ impl Wire {
             }
         }
         self.flush()?;
-        Ok(Moved { bytes, more: !self.wants_flush() })
+        Ok(IoProgress { bytes, more: !self.wants_flush() })
     }
 
-    fn send_plain(&self, slices: &[IoSlice<'_>]) -> Result<Moved, RespError> {
+    fn send_plain(&self, slices: &[IoSlice<'_>]) -> Result<IoProgress, RespError> {
         let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
         loop {
             let mut ancillary = SendAncillaryBuffer::default();
             match sendmsg(&self.fd, slices, &mut ancillary, SendFlags::NOSIGNAL) {
-                Ok(bytes) => return Ok(Moved { bytes, more: bytes == wanted }),
+                Ok(bytes) => return Ok(IoProgress { bytes, more: bytes == wanted }),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Moved { bytes: 0, more: false }),
+                Err(Errno::AGAIN) => return Ok(IoProgress { bytes: 0, more: false }),
                 Err(error) => return Err(self.broken("sending", error)),
             }
         }
@@ -202,7 +202,10 @@ impl Wire {
     }
 
     /// Receives into `slices`, in order. The end of the stream is an error: nobody waits for it.
-    pub(crate) fn receive(&mut self, slices: &mut [IoSliceMut<'_>]) -> Result<Moved, RespError> {
+    pub(crate) fn receive(
+        &mut self,
+        slices: &mut [IoSliceMut<'_>],
+    ) -> Result<IoProgress, RespError> {
         if self.tls.is_none() {
             return self.receive_plain(slices);
         }
@@ -210,10 +213,10 @@ impl Wire {
             let moved = self.read_tls()?;
             let empty = self.tls.as_ref().is_none_or(|tls| tls.plain.is_empty());
             if empty {
-                return Ok(Moved { bytes: 0, more: moved.bytes > 0 });
+                return Ok(IoProgress { bytes: 0, more: moved.bytes > 0 });
             }
         }
-        let Some(tls) = &mut self.tls else { return Ok(Moved { bytes: 0, more: false }) };
+        let Some(tls) = &mut self.tls else { return Ok(IoProgress { bytes: 0, more: false }) };
         let mut bytes = 0;
         for slice in slices {
             let part = &tls.plain[tls.taken..];
@@ -223,10 +226,10 @@ impl Wire {
             bytes += length;
         }
         // Only a read that finds nothing says that one has to wait.
-        Ok(Moved { bytes, more: true })
+        Ok(IoProgress { bytes, more: true })
     }
 
-    fn receive_plain(&self, slices: &mut [IoSliceMut<'_>]) -> Result<Moved, RespError> {
+    fn receive_plain(&self, slices: &mut [IoSliceMut<'_>]) -> Result<IoProgress, RespError> {
         let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
         loop {
             match rustix::io::readv(&self.fd, slices) {
@@ -236,17 +239,19 @@ impl Wire {
                         why: "the server closed the connection".to_owned(),
                     });
                 }
-                Ok(bytes) => return Ok(Moved { bytes, more: bytes == wanted }),
+                Ok(bytes) => return Ok(IoProgress { bytes, more: bytes == wanted }),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Moved { bytes: 0, more: false }),
+                Err(Errno::AGAIN) => return Ok(IoProgress { bytes: 0, more: false }),
                 Err(error) => return Err(self.broken("receiving", error)),
             }
         }
     }
 
     /// Reads and decrypts once; the count is of encrypted bytes.
-    fn read_tls(&mut self) -> Result<Moved, RespError> {
-        let Some(mut tls) = self.tls.take() else { return Ok(Moved { bytes: 0, more: false }) };
+    fn read_tls(&mut self) -> Result<IoProgress, RespError> {
+        let Some(mut tls) = self.tls.take() else {
+            return Ok(IoProgress { bytes: 0, more: false });
+        };
         tls.plain.clear();
         tls.taken = 0;
         let read = self.receive_plain(&mut [IoSliceMut::new(&mut tls.inbox)]);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::ServerError;
 use crate::held::{Held, hold};
-use crate::resp::Endpoint;
+use crate::resp::StoreEndpoint;
 
 /// Connections at a time; a measurement has fewer.
 const CONNECTIONS_MAX: usize = 256;
@@ -31,14 +31,14 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Connects; reads and writes fail after `patience`.
-    pub(super) fn connect(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
+    pub(super) fn connect(endpoint: &StoreEndpoint, patience: Duration) -> io::Result<Self> {
         let stream = match endpoint {
-            Endpoint::Tcp { host, port } => {
+            StoreEndpoint::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port))?;
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
             }
-            Endpoint::Unix(path) => Self::Unix(UnixStream::connect(path)?),
+            StoreEndpoint::Unix(path) => Self::Unix(UnixStream::connect(path)?),
         };
         stream.set_patience(patience)?;
         Ok(stream)
@@ -170,7 +170,7 @@ pub(super) type Serve = dyn Fn(&mut Stream, &mut Share<'_>) -> io::Result<()> + 
 
 /// A listening host. Its threads end when it is dropped.
 pub(super) struct Host {
-    endpoint: Endpoint,
+    endpoint: StoreEndpoint,
     meter: Arc<Meter>,
     acceptor: Option<JoinHandle<()>>,
     _folder: Option<(TempDir, Held)>,
@@ -191,7 +191,7 @@ impl Host {
         Ok(Self { endpoint, meter, acceptor: Some(acceptor), _folder: folder })
     }
 
-    pub(super) const fn endpoint(&self) -> &Endpoint {
+    pub(super) const fn endpoint(&self) -> &StoreEndpoint {
         &self.endpoint
     }
 
@@ -211,7 +211,7 @@ impl Drop for Host {
 }
 
 /// A listener, where it listens, and the folder of its socket with the file that holds it.
-type Listening = (Listener, Endpoint, Option<(TempDir, Held)>);
+type Listening = (Listener, StoreEndpoint, Option<(TempDir, Held)>);
 
 fn listen_tcp() -> Result<Listening, ServerError> {
     let refuse = |error| ServerError::Listen { place: "127.0.0.1".to_owned(), error };
@@ -229,7 +229,7 @@ fn listen_unix() -> Result<Listening, ServerError> {
     let path = folder.0.path().join("socket");
     let refuse = |error| ServerError::Listen { place: path.display().to_string(), error };
     let listener = UnixListener::bind(&path).map_err(refuse)?;
-    Ok((Listener::Unix(listener), Endpoint::Unix(path), Some(folder)))
+    Ok((Listener::Unix(listener), StoreEndpoint::Unix(path), Some(folder)))
 }
 
 /// Accepts until the host stops, then ends all connections and waits for their threads.

@@ -19,8 +19,8 @@ use weir_http::{TlsClient, TlsConfig};
 use weir_model::Product;
 
 use crate::held::{Held, hold};
-use crate::resp::connection::Connection;
-use crate::resp::{Address, Endpoint, RespError};
+use crate::resp::connection::StoreConnection;
+use crate::resp::{Address, RespError, StoreEndpoint};
 
 pub use error::ServerError;
 pub use null::NullServer;
@@ -62,7 +62,7 @@ pub struct StoreServer {
     program: PathBuf,
     settings: StoreSettings,
     folder: TempDir,
-    endpoint: Endpoint,
+    endpoint: StoreEndpoint,
     /// Of a server that speaks TLS: where else it listens.
     #[cfg_attr(not(feature = "suite"), expect(dead_code, reason = "tests connect there"))]
     plain: Option<u16>,
@@ -86,7 +86,7 @@ impl StoreServer {
         loop {
             attempts += 1;
             let endpoint = match settings.listen {
-                Listen::Unix => Endpoint::Unix(folder.path().join("store.sock")),
+                Listen::Unix => StoreEndpoint::Unix(folder.path().join("store.sock")),
                 Listen::Port(port) => loopback(port),
                 Listen::FreePort => loopback(free_port()?),
             };
@@ -117,7 +117,7 @@ impl StoreServer {
         self.product
     }
 
-    pub const fn endpoint(&self) -> &Endpoint {
+    pub const fn endpoint(&self) -> &StoreEndpoint {
         &self.endpoint
     }
 
@@ -171,7 +171,7 @@ impl StoreServer {
     /// Starts it again at the same place after [`kill`](Self::kill), and waits until it answers.
     pub fn restart(&mut self) -> Result<(), ServerError> {
         self.kill();
-        if let Endpoint::Unix(path) = &self.endpoint {
+        if let StoreEndpoint::Unix(path) = &self.endpoint {
             // What a killed server leaves behind.
             let _ = fs::remove_file(path);
         }
@@ -181,8 +181,8 @@ impl StoreServer {
     }
 }
 
-fn loopback(port: u16) -> Endpoint {
-    Endpoint::Tcp { host: "127.0.0.1".to_owned(), port }
+fn loopback(port: u16) -> StoreEndpoint {
+    StoreEndpoint::Tcp { host: "127.0.0.1".to_owned(), port }
 }
 
 fn free_port() -> Result<u16, ServerError> {
@@ -190,7 +190,7 @@ fn free_port() -> Result<u16, ServerError> {
     bound.map(|address| address.port()).map_err(ServerError::Port)
 }
 
-fn address(settings: &StoreSettings, endpoint: &Endpoint) -> Address {
+fn address(settings: &StoreSettings, endpoint: &StoreEndpoint) -> Address {
     Address {
         endpoints: vec![endpoint.clone()],
         cluster: false,
@@ -211,7 +211,7 @@ fn launch(
     program: &Path,
     settings: &StoreSettings,
     folder: &Path,
-    endpoint: &Endpoint,
+    endpoint: &StoreEndpoint,
     plain: Option<u16>,
 ) -> Result<Process, ServerError> {
     let in_folder = |path: &Path, error| ServerError::Folder { path: path.to_owned(), error };
@@ -241,7 +241,7 @@ fn wait_until_ready(
     process: &Process,
     settings: &StoreSettings,
     folder: &Path,
-    endpoint: &Endpoint,
+    endpoint: &StoreEndpoint,
 ) -> Result<(), ServerError> {
     let deadline = Instant::now() + BOOT;
     let address = address(settings, endpoint);
@@ -262,7 +262,7 @@ fn wait_until_ready(
         if let Some(status) = process.ended() {
             return Err(ServerError::Ended { program, status: status.to_string(), log: tail() });
         }
-        let asked = Connection::open(&address, endpoint, tls.as_ref(), deadline)
+        let asked = StoreConnection::open(&address, endpoint, tls.as_ref(), deadline)
             .and_then(|mut connection| is_process(&mut connection, process.pid(), deadline));
         match asked {
             Ok(true) => return Ok(()),
@@ -285,7 +285,11 @@ fn wait_until_ready(
 }
 
 /// Whether it answers, and is the process that was started.
-fn is_process(connection: &mut Connection, pid: u32, deadline: Instant) -> Result<bool, RespError> {
+fn is_process(
+    connection: &mut StoreConnection,
+    pid: u32,
+    deadline: Instant,
+) -> Result<bool, RespError> {
     connection.demand(&[b"PING"], deadline)?;
     let info = connection.demand(&[b"INFO", b"server"], deadline)?;
     let said = info.text().and_then(|text| {

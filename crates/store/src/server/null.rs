@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ServerError;
 use super::host::{Host, Serve, Share, Stream};
-use crate::resp::{Address, Endpoint};
+use crate::resp::{Address, StoreEndpoint};
 
 /// Bytes of one read. Redis reads what belongs to a large value in one go; a buffer that stays in
 /// the processor's cache is the cheaper limit.
@@ -50,7 +50,7 @@ impl NullServer {
         Ok(Self { host: Host::start(unix, serve)?, value_bytes })
     }
 
-    pub const fn endpoint(&self) -> &Endpoint {
+    pub const fn endpoint(&self) -> &StoreEndpoint {
         self.host.endpoint()
     }
 

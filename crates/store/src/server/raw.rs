@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ServerError;
 use super::host::{Host, Serve, Share, Stream};
-use crate::resp::Endpoint;
+use crate::resp::StoreEndpoint;
 
 /// Bytes of a header: what to do, and with how many bytes, each 64 bits little endian.
 pub const HEADER_BYTES: usize = 16;
@@ -48,7 +48,7 @@ impl RawServer {
         Ok(Self { host: Host::start(unix, serve)? })
     }
 
-    pub const fn endpoint(&self) -> &Endpoint {
+    pub const fn endpoint(&self) -> &StoreEndpoint {
         self.host.endpoint()
     }
 
@@ -105,7 +105,7 @@ impl std::fmt::Debug for RawClient {
 }
 
 impl RawClient {
-    pub fn connect(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
+    pub fn connect(endpoint: &StoreEndpoint, patience: Duration) -> io::Result<Self> {
         Stream::connect(endpoint, patience).map(|stream| Self { stream })
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use weir_model::{Bytes, Product};
 
-use crate::resp::{Endpoint, Secret};
+use crate::resp::{Secret, StoreEndpoint};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
@@ -127,7 +127,7 @@ impl StoreSettings {
         &self,
         product: Product,
         folder: &Path,
-        endpoint: &Endpoint,
+        endpoint: &StoreEndpoint,
         plain: Option<u16>,
     ) -> String {
         let basics = Basics::of(product);
@@ -143,11 +143,11 @@ impl StoreSettings {
         line(&["dir", &folder]);
         line(&["daemonize no"]);
         match endpoint {
-            Endpoint::Unix(path) => {
+            StoreEndpoint::Unix(path) => {
                 line(basics.no_port);
                 line(&["unixsocket", &quoted(path)]);
             }
-            Endpoint::Tcp { host, port } => {
+            StoreEndpoint::Tcp { host, port } => {
                 let port = port.to_string();
                 line(&["bind", host]);
                 match (plain, &self.tls) {

@@ -8,9 +8,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use weir_model::TierKind;
 
-use crate::tally::Tally;
+use crate::tally::TierTally;
 use crate::tier::{
-    ChunkHash, Fault, Fetched, Get, Put, Stored, Tier, TierCounters, TierError, Usage,
+    ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
 /// What goes wrong, and how often. Probabilities are from 0 to 1; whatever is beyond counts as the
@@ -20,7 +20,7 @@ pub struct FaultOptions {
     /// Chooses which blocks meet which fault.
     pub seed: u64,
     /// Every call takes so much longer, but not longer than to its deadline: then it fails with
-    /// [`Fault::Timeout`], without having reached the tier.
+    /// [`TierFault::Timeout`], without having reached the tier.
     pub delay: Duration,
     /// Chance of a block to fail when stored, before it reaches the tier.
     pub put_failure: f64,
@@ -28,7 +28,7 @@ pub struct FaultOptions {
     pub get_failure: f64,
     /// Chance of a call that is not about bytes (contains, remove, clear, usage) to fail.
     pub call_failure: f64,
-    pub fault: Fault,
+    pub fault: TierFault,
     /// Chance of a block to be called stored without having been.
     pub lost_write: f64,
     /// Chance of a loaded block to have one bit turned.
@@ -47,7 +47,7 @@ impl Default for FaultOptions {
             put_failure: 0.0,
             get_failure: 0.0,
             call_failure: 0.0,
-            fault: Fault::Io,
+            fault: TierFault::Io,
             lost_write: 0.0,
             bit_flip: 0.0,
             torn: 0.0,
@@ -72,7 +72,7 @@ pub struct Faulty<T> {
     inner: T,
     options: FaultOptions,
     dice: Mutex<Dice>,
-    tally: Tally,
+    tally: TierTally,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl<T: Tier> Faulty<T> {
     pub fn new(inner: T, options: FaultOptions) -> Self {
         let generator = Xoshiro256PlusPlus::seed_from_u64(options.seed);
         let dice = Mutex::new(Dice { generator, injected: Injected::default() });
-        Self { inner, options, dice, tally: Tally::default() }
+        Self { inner, options, dice, tally: TierTally::default() }
     }
 
     pub const fn inner(&self) -> &T {
@@ -125,7 +125,7 @@ impl<T: Tier> Faulty<T> {
 
     fn call(&self, name: &str, deadline: Instant) -> Result<(), TierError> {
         let fault = if !self.delay(deadline) {
-            Fault::Timeout
+            TierFault::Timeout
         } else if self.dice().falls(self.options.call_failure) {
             self.options.fault
         } else {
@@ -167,7 +167,7 @@ impl<T: Tier> Faulty<T> {
     }
 
     /// Changes the bytes of some of the blocks that came.
-    fn spoil(&self, gets: &mut [Get<'_>], outcomes: &mut [Fetched]) {
+    fn spoil(&self, gets: &mut [Get<'_>], outcomes: &mut [Loaded]) {
         let mut dice = self.dice();
         for place in 0..gets.len() {
             let fails = dice.falls(self.options.get_failure);
@@ -176,10 +176,10 @@ impl<T: Tier> Faulty<T> {
             let mixes = dice.falls(self.options.mixed_up);
             let (bit, from) = (dice.below(8), dice.below(gets[place].into.len()));
             if fails {
-                outcomes[place] = Fetched::Failed(self.options.fault);
+                outcomes[place] = Loaded::Failed(self.options.fault);
                 continue;
             }
-            if outcomes[place] != Fetched::Hit || gets[place].into.is_empty() {
+            if outcomes[place] != Loaded::Hit || gets[place].into.is_empty() {
                 continue;
             }
             if flips {
@@ -188,7 +188,7 @@ impl<T: Tier> Faulty<T> {
             if tears {
                 gets[place].into[from..].fill(0);
             }
-            let neighbour = mixes && place > 0 && outcomes[place - 1] == Fetched::Hit;
+            let neighbour = mixes && place > 0 && outcomes[place - 1] == Loaded::Hit;
             if neighbour {
                 let (before, rest) = gets.split_at_mut(place);
                 rest[0].into.copy_from_slice(before[place - 1].into);
@@ -215,17 +215,17 @@ impl<T: Tier> Tier for Faulty<T> {
         if self.delay(deadline) {
             self.put_some(puts, deadline, outcomes);
         } else {
-            outcomes.fill(Stored::Failed(Fault::Timeout));
+            outcomes.fill(Stored::Failed(TierFault::Timeout));
         }
         self.tally.puts(outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         if self.delay(deadline) {
             self.inner.get(gets, deadline, outcomes);
             self.spoil(gets, outcomes);
         } else {
-            outcomes.fill(Fetched::Failed(Fault::Timeout));
+            outcomes.fill(Loaded::Failed(TierFault::Timeout));
         }
         self.tally.gets(outcomes);
     }
@@ -250,7 +250,7 @@ impl<T: Tier> Tier for Faulty<T> {
         self.count(self.inner.clear(deadline))
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.call("usage", deadline)?;
         self.count(self.inner.usage(deadline))
     }

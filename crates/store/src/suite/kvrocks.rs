@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use keyspace::Keyspace;
 use session::Session;
 
-use crate::resp::{Address, Endpoint};
+use crate::resp::{Address, StoreEndpoint};
 use crate::server::StoreSettings;
 
 /// How long it is gone when it is started again.
@@ -127,7 +127,7 @@ impl ScriptedKvrocks {
     /// Its address, with the password that it was given.
     pub fn address(&self) -> Address {
         Address {
-            endpoints: vec![Endpoint::Tcp {
+            endpoints: vec![StoreEndpoint::Tcp {
                 host: self.address.ip().to_string(),
                 port: self.address.port(),
             }],

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{BLOCKS_MIN, Subject, key, later};
-use crate::tier::{ChunkHash, Fetched, Stored};
+use crate::tier::{ChunkHash, Loaded, Stored};
 
 const CASES: u32 = 24;
 
@@ -74,10 +74,10 @@ impl Model {
                 let outcomes = subject.get(&keys(names), later());
                 for (name, outcome) in names.iter().zip(outcomes) {
                     prop_assert!(
-                        matches!(outcome, Fetched::Hit | Fetched::Miss),
+                        matches!(outcome, Loaded::Hit | Loaded::Miss),
                         "get {name}: {outcome:?}"
                     );
-                    self.seen(*name, outcome == Fetched::Hit)?;
+                    self.seen(*name, outcome == Loaded::Hit)?;
                 }
                 Ok(())
             }

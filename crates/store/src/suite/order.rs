@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{FILL_BYTES_MAX, Subject, check, content, get, key, keys, later, put};
-use crate::tier::{Fault, Fetched, Get, Put, Stored, TierCounters};
+use crate::tier::{Get, Loaded, Put, Stored, TierCounters, TierFault};
 
 /// A call may return so long after its deadline: a machine that runs other tests is slow.
 const LATE_MAX: Duration = Duration::from_secs(3);
@@ -20,9 +20,9 @@ pub fn round_trip(subject: &Subject) {
         assert!(subject.contains(&batch).iter().all(|present| *present), "all {size} are there");
         batch.reverse();
         let outcomes = subject.get(&batch, later());
-        assert!(outcomes.iter().all(|o| *o == Fetched::Hit), "loaded {size}: {outcomes:?}");
+        assert!(outcomes.iter().all(|o| *o == Loaded::Hit), "loaded {size}: {outcomes:?}");
         for one in batch {
-            assert_eq!(subject.get(&[one], later()), [Fetched::Hit], "one of {size}");
+            assert_eq!(subject.get(&[one], later()), [Loaded::Hit], "one of {size}");
         }
         subject.holds(size);
     }
@@ -30,16 +30,16 @@ pub fn round_trip(subject: &Subject) {
 
 /// A key that is not there is a miss, alone and between others.
 pub fn absent_is_a_miss(subject: &Subject) {
-    assert_eq!(subject.get(&keys(0..3), later()), [Fetched::Miss; 3]);
+    assert_eq!(subject.get(&keys(0..3), later()), [Loaded::Miss; 3]);
     assert_eq!(subject.contains(&keys(0..3)), [false; 3]);
     subject.put(&[key(1)], later());
-    let wanted = [Fetched::Miss, Fetched::Hit, Fetched::Miss, Fetched::Hit];
+    let wanted = [Loaded::Miss, Loaded::Hit, Loaded::Miss, Loaded::Hit];
     assert_eq!(subject.get(&[key(0), key(1), key(2), key(1)], later()), wanted);
     assert_eq!(subject.contains(&keys(0..3)), [false, true, false]);
     // A key that differs in its last byte only is another key.
     let mut near = key(1);
     near.0[31] ^= 1;
-    assert_eq!(subject.get(&[near], later()), [Fetched::Miss]);
+    assert_eq!(subject.get(&[near], later()), [Loaded::Miss]);
 }
 
 /// Storing what is there changes nothing.
@@ -50,7 +50,7 @@ pub fn present_is_kept(subject: &Subject) {
         assert!(matches!(outcome, Stored::Present | Stored::Stored), "again: {outcomes:?}");
     }
     assert_eq!(outcomes[4], Stored::Stored, "the new one: {outcomes:?}");
-    assert_eq!(subject.get(&keys(0..5), later()), [Fetched::Hit; 5]);
+    assert_eq!(subject.get(&keys(0..5), later()), [Loaded::Hit; 5]);
     subject.holds(5);
 }
 
@@ -60,7 +60,7 @@ pub fn duplicates_in_a_batch(subject: &Subject) {
     for outcome in subject.put(&twice, later()) {
         assert!(matches!(outcome, Stored::Present | Stored::Stored), "{outcome:?}");
     }
-    assert_eq!(subject.get(&twice, later()), [Fetched::Hit; 4]);
+    assert_eq!(subject.get(&twice, later()), [Loaded::Hit; 4]);
     subject.holds(2);
 }
 
@@ -71,9 +71,9 @@ pub fn remove_removes(subject: &Subject) {
     let wanted = [true, false, true, true, false, true];
     assert_eq!(subject.contains(&keys(0..6)), wanted);
     let outcomes = subject.get(&keys(0..6), later());
-    assert_eq!(outcomes.iter().map(|o| *o == Fetched::Hit).collect::<Vec<_>>(), wanted);
+    assert_eq!(outcomes.iter().map(|o| *o == Loaded::Hit).collect::<Vec<_>>(), wanted);
     assert_eq!(subject.put(&[key(1)], later()), [Stored::Stored], "removed blocks come back");
-    assert_eq!(subject.get(&[key(1)], later()), [Fetched::Hit]);
+    assert_eq!(subject.get(&[key(1)], later()), [Loaded::Hit]);
     subject.remove(&[]);
 }
 
@@ -83,15 +83,15 @@ pub fn clear_spares_the_neighbour(subject: &Subject) {
     subject.put(&keys(0..5), later());
     let neighbour = subject.neighbour.as_deref();
     if let Some(neighbour) = neighbour {
-        assert_eq!(get(subject, neighbour, &keys(0..5), later()), [Fetched::Miss; 5]);
+        assert_eq!(get(subject, neighbour, &keys(0..5), later()), [Loaded::Miss; 5]);
         let stored = put(subject, neighbour, &keys(3..7), later());
         assert_eq!(stored, [Stored::Stored; 4], "of the neighbour");
     }
     subject.clear();
-    assert_eq!(subject.get(&keys(0..7), later()), [Fetched::Miss; 7]);
+    assert_eq!(subject.get(&keys(0..7), later()), [Loaded::Miss; 7]);
     subject.holds(0);
     if let Some(neighbour) = neighbour {
-        assert_eq!(get(subject, neighbour, &keys(3..7), later()), [Fetched::Hit; 4]);
+        assert_eq!(get(subject, neighbour, &keys(3..7), later()), [Loaded::Hit; 4]);
         neighbour.clear(later()).expect("clear of the neighbour");
     }
     assert_eq!(subject.put(&keys(0..5), later()), [Stored::Stored; 5], "a cleared tier works");
@@ -120,8 +120,8 @@ pub fn capacity_is_kept(subject: &Subject) {
     let usage = subject.tier().usage(later()).expect("usage");
     let hits = all.chunks(5).flat_map(|batch| subject.get(batch, later()));
     let hits = hits
-        .inspect(|o| assert!(matches!(o, Fetched::Hit | Fetched::Miss), "{o:?}"))
-        .filter(|o| *o == Fetched::Hit)
+        .inspect(|o| assert!(matches!(o, Loaded::Hit | Loaded::Miss), "{o:?}"))
+        .filter(|o| *o == Loaded::Hit)
         .count() as u64;
     assert!(hits <= capacity, "{hits} of {capacity}");
     assert_eq!(hits, usage.chunks, "what it says it holds can be loaded");
@@ -144,25 +144,25 @@ pub fn deadlines_hold(subject: &Subject) {
         assert!(began.elapsed() < patience + LATE_MAX, "took {:?}", began.elapsed());
         for (number, outcome) in loaded.into_iter().enumerate() {
             let fits = match outcome {
-                Fetched::Failed(Fault::Timeout) => true,
-                Fetched::Hit => number < 4,
-                Fetched::Miss => number >= 4,
+                Loaded::Failed(TierFault::Timeout) => true,
+                Loaded::Hit => number < 4,
+                Loaded::Miss => number >= 4,
                 _ => false,
             };
             assert!(fits, "block {number} after {patience:?}: {outcome:?}");
         }
         for outcome in stored {
-            let failed = matches!(outcome, Stored::Failed(Fault::Timeout));
+            let failed = matches!(outcome, Stored::Failed(TierFault::Timeout));
             assert!(failed || matches!(outcome, Stored::Stored | Stored::Present), "{outcome:?}");
         }
         let errors = [asked.err(), removed.err(), usage.err()];
         for error in errors.into_iter().flatten() {
-            assert_eq!(error.fault, Fault::Timeout, "{error}");
+            assert_eq!(error.fault, TierFault::Timeout, "{error}");
         }
     }
     let zero = subject.get(&keys(0..1), Instant::now());
-    assert_eq!(zero, [Fetched::Failed(Fault::Timeout)], "a deadline that has passed");
-    assert_eq!(subject.get(&keys(0..4), later()), [Fetched::Hit; 4], "and afterwards all is well");
+    assert_eq!(zero, [Loaded::Failed(TierFault::Timeout)], "a deadline that has passed");
+    assert_eq!(subject.get(&keys(0..4), later()), [Loaded::Hit; 4], "and afterwards all is well");
 }
 
 /// A buffer of another length is an outcome of its block, and of no other.
@@ -178,7 +178,7 @@ pub fn wrong_lengths_are_outcomes(subject: &Subject) {
     ];
     let mut stored = [Stored::Full; 3];
     subject.tier().put(&puts, later(), &mut stored);
-    let refused = Stored::Failed(Fault::Refused);
+    let refused = Stored::Failed(TierFault::Refused);
     assert_eq!(stored, [refused, Stored::Stored, refused]);
     assert_eq!(subject.contains(&keys(0..3)), [true, false, false]);
     let (mut short, mut long) = (vec![0; block - 1], long);
@@ -187,10 +187,10 @@ pub fn wrong_lengths_are_outcomes(subject: &Subject) {
         Get { key: key(0), into: &mut right },
         Get { key: key(0), into: &mut long },
     ];
-    let mut loaded = [Fetched::Miss; 3];
+    let mut loaded = [Loaded::Miss; 3];
     subject.tier().get(&mut gets, later(), &mut loaded);
-    let refused = Fetched::Failed(Fault::Refused);
-    assert_eq!(loaded, [refused, Fetched::Hit, refused]);
+    let refused = Loaded::Failed(TierFault::Refused);
+    assert_eq!(loaded, [refused, Loaded::Hit, refused]);
     check(key(0), &right, "a hit between wrong lengths");
 }
 
@@ -208,7 +208,7 @@ pub fn counters_add_up(subject: &Subject) {
     assert!(grown(|c| c.stored) >= 8, "{after:?}");
     assert_eq!(grown(|c| c.hits), 3, "{after:?}");
     assert_eq!(grown(|c| c.misses), 3, "{after:?}");
-    assert_eq!(grown(|c| c.faults[Fault::Timeout as usize]), 2, "{after:?}");
+    assert_eq!(grown(|c| c.faults[TierFault::Timeout as usize]), 2, "{after:?}");
     assert_eq!(grown(|c| c.faults.iter().sum()), 2, "no fault but those: {after:?}");
     assert_eq!(grown(|c| c.corrupt) + grown(|c| c.full), 0, "{after:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{BLOCKS_MIN, Subject, check, content, key, later, mixed};
-use crate::tier::{ChunkHash, Fetched, Get, Put, Stored, Tier};
+use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 
 const THREADS: u64 = 6;
 const ROUNDS: u64 = 60;
@@ -39,7 +39,7 @@ pub fn threads_see_right_bytes(subject: &Subject) {
     let outcomes = subject.put(&batch, later());
     assert!(outcomes.iter().all(|o| *o == Stored::Stored), "afterwards: {outcomes:?}");
     let outcomes = subject.get(&batch, later());
-    assert!(outcomes.iter().all(|o| *o == Fetched::Hit), "afterwards: {outcomes:?}");
+    assert!(outcomes.iter().all(|o| *o == Loaded::Hit), "afterwards: {outcomes:?}");
 }
 
 /// One thing that a thread does; returns how many blocks it asked for.
@@ -69,12 +69,12 @@ fn turn(tier: &dyn Tier, thread: u64, round: u64, names: u64) -> u64 {
         _ => {
             let mut gets: Vec<Get<'_>> =
                 batch.iter().zip(&mut buffers).map(|(key, into)| Get { key: *key, into }).collect();
-            let mut outcomes = [Fetched::Corrupt; BATCH as usize];
+            let mut outcomes = [Loaded::Corrupt; BATCH as usize];
             tier.get(&mut gets, later(), &mut outcomes);
             for (get, outcome) in gets.iter().zip(outcomes) {
                 match outcome {
-                    Fetched::Hit => check(get.key, get.into, "a hit among threads"),
-                    Fetched::Miss => {}
+                    Loaded::Hit => check(get.key, get.into, "a hit among threads"),
+                    Loaded::Miss => {}
                     other => panic!("loading: {other:?}"),
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_store::suite::{content, key};
 use weir_store::{
-    Block, Checked, DiskOptions, DiskTier, EngineChoice, Fetched, Get, MemoryOptions, MemoryTier,
+    Block, Checked, DiskOptions, DiskTier, EngineChoice, Get, Loaded, MemoryOptions, MemoryTier,
     Put, SharingOptions, SingleFlight, Slab, Stored, Tier,
 };
 use weir_tier::EvictionPolicy;
@@ -62,11 +62,11 @@ fn per_call(tier: &dyn Tier, blocks: &mut [Block], next: &mut u64) -> (u64, u64)
     assert!(stored.iter().all(|outcome| *outcome == Stored::Stored));
     let mut gets: Vec<Get<'_>> =
         names.iter().zip(blocks).map(|(key, into)| Get { key: *key, into }).collect();
-    let mut loaded = vec![Fetched::Miss; gets.len()];
+    let mut loaded = vec![Loaded::Miss; gets.len()];
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     tier.get(&mut gets, later(), &mut loaded);
     let get = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    assert!(loaded.iter().all(|outcome| *outcome == Fetched::Hit));
+    assert!(loaded.iter().all(|outcome| *outcome == Loaded::Hit));
     (put, get)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use weir_store::suite::{check, content};
-use weir_store::{ChunkHash, Fetched, Get, Put, Stored, Tier};
+use weir_store::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 
 /// A deadline that a healthy tier meets.
 pub(crate) fn later() -> Instant {
@@ -23,13 +23,13 @@ pub(crate) fn put(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Stored> {
 }
 
 /// Loads blocks; panics when a hit has a wrong byte.
-pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Fetched> {
+pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Loaded> {
     let mut blocks: Vec<Vec<u8>> = vec![vec![0; tier.block_bytes()]; keys.len()];
     let mut gets: Vec<Get<'_>> =
         keys.iter().zip(&mut blocks).map(|(key, into)| Get { key: *key, into }).collect();
-    let mut outcomes = vec![Fetched::Corrupt; keys.len()];
+    let mut outcomes = vec![Loaded::Corrupt; keys.len()];
     tier.get(&mut gets, later(), &mut outcomes);
-    for (get, _) in gets.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Fetched::Hit) {
+    for (get, _) in gets.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Loaded::Hit) {
         check(get.key, get.into, "a hit");
     }
     outcomes

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use weir_model::{Bytes, TierKind};
 use weir_store::suite::{CHECKS, FaultOptions, Faulty, Subject};
 use weir_store::{
-    ChunkHash, Fetched, Get, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
-    Usage,
+    ChunkHash, Get, Loaded, MemoryOptions, MemoryTier, Put, Stored, Tier, TierCounters, TierError,
+    TierUsage,
 };
 use weir_tier::EvictionPolicy;
 
@@ -76,7 +76,7 @@ impl Tier for Broken {
         }
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         let patient = Instant::now() + Duration::from_mins(1);
         let ignores = self.how == Break::IgnoresDeadlines;
         self.inner.get(gets, if ignores { patient } else { deadline }, outcomes);
@@ -84,15 +84,15 @@ impl Tier for Broken {
             Break::Stale => {
                 for place in 1..gets.len() {
                     let number = self.loads.fetch_add(1, Ordering::Relaxed);
-                    if number % 10 == 9 && outcomes[place] == Fetched::Hit {
+                    if number % 10 == 9 && outcomes[place] == Loaded::Hit {
                         let (before, rest) = gets.split_at_mut(place);
                         rest[0].into.copy_from_slice(before[place - 1].into);
                     }
                 }
             }
             Break::Fabricates => {
-                let missed = outcomes.iter_mut().filter(|outcome| **outcome == Fetched::Miss);
-                missed.for_each(|outcome| *outcome = Fetched::Hit);
+                let missed = outcomes.iter_mut().filter(|outcome| **outcome == Loaded::Miss);
+                missed.for_each(|outcome| *outcome = Loaded::Hit);
             }
             Break::Reorders => outcomes.reverse(),
             _ => {}
@@ -122,7 +122,7 @@ impl Tier for Broken {
         }
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         let mut usage = self.inner.usage(deadline)?;
         if self.how == Break::Overfull {
             usage.capacity = usage.capacity.map(|bytes| Bytes(bytes.0 * 3 / 4));

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use weir_store::disk::{BLOCKS_FILE, EngineKind, HEADERS_FILE, Recovered};
 use weir_store::suite::{key, keys};
 use weir_store::{
-    DiskError, DiskOptions, DiskTier, EngineChoice, Fault, Fetched, Slab, Stored, Tier,
+    DiskError, DiskOptions, DiskTier, EngineChoice, Loaded, Slab, Stored, Tier, TierFault,
 };
 
 use crate::blocks::{get, later, present, put};
@@ -44,8 +44,8 @@ fn damage(path: &Path, at: u64) {
     file.write_all_at(&byte, at).unwrap();
 }
 
-fn hits(outcomes: &[Fetched]) -> usize {
-    outcomes.iter().filter(|outcome| **outcome == Fetched::Hit).count()
+fn hits(outcomes: &[Loaded]) -> usize {
+    outcomes.iter().filter(|outcome| **outcome == Loaded::Hit).count()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_is_stored_is_there_after_closing() {
     put(&open(folder.path()), &keys(0..20));
     let tier = open(folder.path());
     assert_eq!(tier.recovered(), Recovered { blocks: 20, damaged: 0 });
-    assert_eq!(get(&tier, &keys(0..20)), [Fetched::Hit; 20]);
+    assert_eq!(get(&tier, &keys(0..20)), [Loaded::Hit; 20]);
     tier.remove(&keys(0..5), later()).unwrap();
     put(&tier, &keys(20..52));
     drop(tier);
@@ -75,16 +75,16 @@ fn a_turned_bit_is_a_corrupt_block_once_and_then_a_miss() {
         put(&tier, &keys(0..8));
         // The slots are taken in order.
         damage(&folder.path().join(BLOCKS_FILE), 3 * BLOCK_BYTES as u64 + 77);
-        let mut wanted = [Fetched::Hit; 8];
-        wanted[3] = Fetched::Corrupt;
+        let mut wanted = [Loaded::Hit; 8];
+        wanted[3] = Loaded::Corrupt;
         assert_eq!(get(&tier, &keys(0..8)), wanted);
-        wanted[3] = Fetched::Miss;
+        wanted[3] = Loaded::Miss;
         assert_eq!(get(&tier, &keys(0..8)), wanted);
         assert_eq!(tier.counters().corrupt, 1);
         let trouble = tier.trouble().unwrap();
         assert!(trouble.contains("slot 3 does not hold what was stored"), "{trouble}");
         assert_eq!(put(&tier, &[key(3)]), [Stored::Stored]);
-        assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+        assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
     }
 }
 
@@ -101,8 +101,8 @@ fn a_damaged_header_frees_its_slot() {
     file.write_all_at(&header, 4096 + 11 * 128).unwrap();
     let tier = open(folder.path());
     assert_eq!(tier.recovered(), Recovered { blocks: 7, damaged: 2 });
-    let mut wanted = [Fetched::Hit; 8];
-    wanted[2] = Fetched::Miss;
+    let mut wanted = [Loaded::Hit; 8];
+    wanted[2] = Loaded::Miss;
     assert_eq!(get(&tier, &keys(0..8)), wanted);
     drop(tier);
     assert_eq!(open(folder.path()).recovered(), Recovered { blocks: 7, damaged: 0 });
@@ -117,7 +117,7 @@ fn a_file_that_was_cut_holds_what_is_left() {
     assert_eq!(tier.recovered(), Recovered { blocks: 4, damaged: 4 });
     assert_eq!(hits(&get(&tier, &keys(0..8))), 4);
     assert_eq!(put(&tier, &keys(4..8)), [Stored::Stored; 4]);
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn headers_that_were_lost_are_no_blocks() {
     std::fs::remove_file(folder.path().join(HEADERS_FILE)).unwrap();
     let tier = open(folder.path());
     assert_eq!(tier.recovered(), Recovered::default());
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Miss; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Miss; 8]);
 }
 
 #[test]
@@ -137,14 +137,14 @@ fn a_file_cut_under_us_costs_blocks_and_says_so() {
     put(&tier, &keys(0..8));
     edit(&folder.path().join(BLOCKS_FILE)).set_len(4 * BLOCK_BYTES as u64).unwrap();
     let outcomes = get(&tier, &keys(0..8));
-    assert_eq!(outcomes[..4], [Fetched::Hit; 4]);
-    assert_eq!(outcomes[4..], [Fetched::Corrupt; 4]);
+    assert_eq!(outcomes[..4], [Loaded::Hit; 4]);
+    assert_eq!(outcomes[4..], [Loaded::Corrupt; 4]);
     let error = tier.usage(later()).unwrap_err();
-    assert_eq!(error.fault, Fault::Io);
+    assert_eq!(error.fault, TierFault::Io);
     assert!(error.to_string().contains("was cut while in use: stop the tier"), "{error}");
     // The file grows again where blocks are written.
     assert_eq!(put(&tier, &keys(4..8)), [Stored::Stored; 4]);
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
 }
 
 #[test]
@@ -153,16 +153,16 @@ fn a_file_removed_under_us_goes_on_and_says_so() {
     let tier = open(folder.path());
     put(&tier, &keys(0..8));
     std::fs::remove_file(folder.path().join(BLOCKS_FILE)).unwrap();
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
     assert_eq!(put(&tier, &keys(8..12)), [Stored::Stored; 4]);
-    assert_eq!(get(&tier, &keys(8..12)), [Fetched::Hit; 4]);
+    assert_eq!(get(&tier, &keys(8..12)), [Loaded::Hit; 4]);
     let error = tier.usage(later()).unwrap_err();
     assert!(error.to_string().contains("was removed while in use: stop the tier"), "{error}");
     drop(tier);
     // Its headers speak of blocks that are gone.
     let tier = open(folder.path());
     assert_eq!(tier.recovered(), Recovered { blocks: 0, damaged: 12 });
-    assert_eq!(get(&tier, &keys(0..12)), [Fetched::Miss; 12]);
+    assert_eq!(get(&tier, &keys(0..12)), [Loaded::Miss; 12]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn another_layout_is_refused_unless_started_empty() {
     assert_eq!(open(folder.path()).recovered().blocks, 8, "and nothing was lost by asking");
     other.start_empty = true;
     let tier = DiskTier::open(&other).unwrap();
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Miss; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Miss; 8]);
     assert_eq!(put(&tier, &keys(0..8)), [Stored::Stored; 8]);
     drop(tier);
     let headers = folder.path().join(HEADERS_FILE);
@@ -237,7 +237,7 @@ fn memory_that_poses_as_a_disk_is_named() {
     let warned = tier.warnings().iter().any(|warning| warning.contains("this measures no disk"));
     assert!(warned, "{:?}", tier.warnings());
     put(&tier, &keys(0..8));
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
     let disk = tempfile::tempdir().unwrap();
     let cached = DiskOptions { page_cache: true, ..options(disk.path()) };
     let tier = DiskTier::open(&cached).unwrap();
@@ -318,13 +318,13 @@ fn a_killed_process_leaves_only_whole_blocks() {
             let tier = open(folder.path());
             let last = last.expect("it stored something");
             // What was acknowledged last cannot have been evicted by the batch in flight.
-            assert_eq!(get(&tier, &keys(last..last + 4)), [Fetched::Hit; 4], "{engine} {round}");
+            assert_eq!(get(&tier, &keys(last..last + 4)), [Loaded::Hit; 4], "{engine} {round}");
             let recovered = tier.recovered();
             assert_eq!(recovered.damaged, 0, "{engine} {round}");
             // Whatever the headers name is whole: this process stores nothing.
             let near = keys(last.saturating_sub(200)..last + 400);
             let found = get(&tier, &near);
-            assert!(!found.contains(&Fetched::Corrupt), "{engine} {round}");
+            assert!(!found.contains(&Loaded::Corrupt), "{engine} {round}");
             assert!(hits(&found) as u32 >= recovered.blocks.min(CAPACITY - 4), "{engine} {round}");
             tier.clear(later()).unwrap();
             assert_eq!(put(&tier, &keys(500..501)), [Stored::Stored]);
@@ -349,7 +349,7 @@ fn child_without_rings() {
     assert_eq!(tier.engine().kind, EngineKind::Threads);
     assert!(tier.engine().why.contains("refused"), "{}", tier.engine());
     assert_eq!(put(&tier, &keys(0..8)), [Stored::Stored; 8]);
-    assert_eq!(get(&tier, &keys(0..8)), [Fetched::Hit; 8]);
+    assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
     println!("survived");
 }
 

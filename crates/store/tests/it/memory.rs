@@ -1,7 +1,7 @@
 //! Host memory passes the suite under every policy, and evicts what the policy says.
 
 use weir_store::suite::{Subject, key, keys};
-use weir_store::{Fetched, MemoryOptions, MemoryTier, Stored, Tier, tier_suite};
+use weir_store::{Loaded, MemoryOptions, MemoryTier, Stored, Tier, tier_suite};
 use weir_tier::EvictionPolicy;
 
 use crate::blocks::{get, later, present, put};
@@ -37,7 +37,7 @@ fn a_chain_longer_than_the_tier_keeps_its_front() {
         let outcomes = put(&tier, &keys(0..6));
         let (stored, full) = (Stored::Stored, Stored::Full);
         assert_eq!(outcomes, [stored, Stored::Present, stored, stored, full, full], "{policy:?}");
-        assert_eq!(get(&tier, &keys(0..4)), [Fetched::Hit; 4], "{policy:?}");
+        assert_eq!(get(&tier, &keys(0..4)), [Loaded::Hit; 4], "{policy:?}");
     }
 }
 
@@ -60,7 +60,7 @@ fn arc_resists_a_scan_and_lru_does_not() {
         let tier = tier(16, policy);
         put(&tier, &keys(0..4));
         for number in 0..4 {
-            assert_eq!(get(&tier, &[key(number)]), [Fetched::Hit]);
+            assert_eq!(get(&tier, &[key(number)]), [Loaded::Hit]);
         }
         for number in 100..200 {
             put(&tier, &[key(number)]);

@@ -11,7 +11,8 @@ use weir_store::resp::value::Value;
 use weir_store::server::{StoreServer, StoreSettings};
 use weir_store::suite::{Subject, keys};
 use weir_store::{
-    Address, ChunkHash, Endpoint, Fetched, Layout, RespOptions, RespTier, Stored, Tier, tier_suite,
+    Address, ChunkHash, KeyLayout, Loaded, RespOptions, RespTier, StoreEndpoint, Stored, Tier,
+    tier_suite,
 };
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with, within};
@@ -23,8 +24,8 @@ struct Cluster {
 
 fn port(server: &StoreServer) -> u16 {
     match server.endpoint() {
-        Endpoint::Tcp { port, .. } => *port,
-        Endpoint::Unix(_) => panic!("a cluster has ports"),
+        StoreEndpoint::Tcp { port, .. } => *port,
+        StoreEndpoint::Unix(_) => panic!("a cluster has ports"),
     }
 }
 
@@ -125,7 +126,7 @@ tier_suite!(valkey, || subject(Product::Valkey));
 
 fn slot_of(tier: &RespTier, key: &ChunkHash) -> u16 {
     let mut name = Vec::new();
-    tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+    tier.options().layout.key(key, weir_store::resp::layout::KeyPart::Value, &mut name);
     slot(&name)
 }
 
@@ -137,7 +138,7 @@ fn homes_move(product: Product) {
     // The servers agree with our slots.
     for key in &all[..5] {
         let mut name = Vec::new();
-        tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+        tier.options().layout.key(key, weir_store::resp::layout::KeyPart::Value, &mut name);
         let name = String::from_utf8(name).unwrap();
         let said = call(&cluster.servers[0], &format!("CLUSTER KEYSLOT {name}"));
         assert_eq!(said.integer(), Some(i64::from(slot_of(&tier, key))));
@@ -156,10 +157,10 @@ fn homes_move(product: Product) {
     let found = get(&tier, &all, later());
     for (key, found) in all.iter().zip(&found) {
         let away = moved.contains(&slot_of(&tier, key));
-        assert!(*found == Fetched::Hit || (away && *found == Fetched::Miss), "{found:?}");
+        assert!(*found == Loaded::Hit || (away && *found == Loaded::Miss), "{found:?}");
     }
     assert_eq!(put(&tier, &all[..10], later()), vec![Stored::Stored; 10]);
-    assert_eq!(get(&tier, &all[..10], later()), vec![Fetched::Hit; 10]);
+    assert_eq!(get(&tier, &all[..10], later()), vec![Loaded::Hit; 10]);
     assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
 }
 
@@ -173,17 +174,17 @@ fn keys_on_their_way(product: Product) {
     let slot = slot_of(&tier, key);
     call(&cluster.servers[1], &format!("CLUSTER SETSLOT {slot} IMPORTING {}", cluster.id(0)));
     call(&cluster.servers[0], &format!("CLUSTER SETSLOT {slot} MIGRATING {}", cluster.id(1)));
-    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40], "it is still at the old home");
+    assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 40], "it is still at the old home");
     let mut name = Vec::new();
-    tier.options().layout.key(key, weir_store::resp::layout::Part::Value, &mut name);
+    tier.options().layout.key(key, weir_store::resp::layout::KeyPart::Value, &mut name);
     let name = String::from_utf8(name).unwrap();
     let to = port(&cluster.servers[1]);
     call(&cluster.servers[0], &format!("MIGRATE 127.0.0.1 {to} {name} 0 5000"));
-    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40], "the new home has it");
+    assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 40], "the new home has it");
     // New keys of the slot go to the new home.
     assert_eq!(put(&tier, &[*key], later()), [Stored::Stored]);
     cluster.give(slot, 1);
-    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 40]);
+    assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 40]);
     assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
 }
 
@@ -201,9 +202,9 @@ fn one_of_three_is_gone(product: Product) {
     let found = get(&tier, &all, within(3000));
     for (key, found) in all.iter().zip(&found) {
         if slot_of(&tier, key) > 10922 {
-            assert!(matches!(found, Fetched::Failed(_)), "{found:?}");
+            assert!(matches!(found, Loaded::Failed(_)), "{found:?}");
         } else {
-            assert_eq!(*found, Fetched::Hit);
+            assert_eq!(*found, Loaded::Hit);
         }
     }
     cluster.servers[2].restart().unwrap();
@@ -211,8 +212,8 @@ fn one_of_three_is_gone(product: Product) {
     let began = Instant::now();
     loop {
         let found = get(&tier, &all, within(1000));
-        let known = |(key, found): (&ChunkHash, &Fetched)| {
-            let wanted = if slot_of(&tier, key) > 10922 { Fetched::Miss } else { Fetched::Hit };
+        let known = |(key, found): (&ChunkHash, &Loaded)| {
+            let wanted = if slot_of(&tier, key) > 10922 { Loaded::Miss } else { Loaded::Hit };
             *found == wanted
         };
         if all.iter().zip(&found).all(known) {
@@ -240,13 +241,13 @@ fn cluster_under_a_plain_address() {
     };
     let options = RespOptions::new(
         cluster.servers[0].address(),
-        Layout::Weir { namespace: "x".to_owned(), checksums: true },
+        KeyLayout::Weir { namespace: "x".to_owned(), checksums: true },
         BLOCK,
     );
     let tier = RespTier::new(options).unwrap();
     let outcomes = get(&tier, &keys(0..40), later());
-    assert!(outcomes.iter().any(|o| matches!(o, Fetched::Failed(_))), "{outcomes:?}");
-    assert!(!outcomes.contains(&Fetched::Corrupt));
+    assert!(outcomes.iter().any(|o| matches!(o, Loaded::Failed(_))), "{outcomes:?}");
+    assert!(!outcomes.contains(&Loaded::Corrupt));
     let error = tier.contains(&keys(0..40), later(), &mut [false; 40]).unwrap_err();
     assert!(error.to_string().contains("redis-cluster://"), "{error}");
 }

@@ -9,7 +9,9 @@ use weir_model::{Bytes, Product};
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::{Listen, StoreSettings};
 use weir_store::suite::{content, key, keys};
-use weir_store::{Address, ChunkHash, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
+use weir_store::{
+    Address, ChunkHash, KeyLayout, Loaded, RespOptions, RespTier, Stored, Tier, TierFault,
+};
 
 use crate::resp_fixture::{
     BLOCK, Kind, get, later, layout, on_every_store, options, put, running, running_with, store,
@@ -38,11 +40,11 @@ fn faults(tier: &dyn Tier) -> u64 {
 }
 
 /// Tries until a batch works, and gives its outcomes.
-fn recovered(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Fetched> {
+fn recovered(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Loaded> {
     let began = Instant::now();
     loop {
         let outcomes = get(tier, keys, within(1000));
-        if !outcomes.iter().any(|outcome| matches!(outcome, Fetched::Failed(_))) {
+        if !outcomes.iter().any(|outcome| matches!(outcome, Loaded::Failed(_))) {
             return outcomes;
         }
         assert!(began.elapsed() < RECOVERY, "still {outcomes:?}");
@@ -64,9 +66,11 @@ fn killed_and_restarted(kind: Kind) {
                 for outcome in get(&tier, &all, within(500)) {
                     match outcome {
                         // `get` has looked at every byte.
-                        Fetched::Hit => seen.0 += 1,
-                        Fetched::Miss => {}
-                        Fetched::Failed(Fault::Timeout | Fault::Disconnected | Fault::Busy) => {
+                        Loaded::Hit => seen.0 += 1,
+                        Loaded::Miss => {}
+                        Loaded::Failed(
+                            TierFault::Timeout | TierFault::Disconnected | TierFault::Busy,
+                        ) => {
                             seen.1 += 1;
                         }
                         other => panic!("{other:?}"),
@@ -92,7 +96,7 @@ fn killed_and_restarted(kind: Kind) {
     assert!(faults(&tier) > 0, "{:?}", tier.counters());
     recovered(&tier, &all);
     assert_eq!(put(&tier, &all, later()), vec![Stored::Stored; 64]);
-    assert_eq!(get(&tier, &all, later()), vec![Fetched::Hit; 64]);
+    assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 64]);
 }
 
 /// Connections that the server closed while they were idle cost nothing.
@@ -101,10 +105,10 @@ fn restarted_between_batches(kind: Kind) {
     let tier = tier(&server.address());
     for _ in 0..3 {
         assert_eq!(put(&tier, &keys(0..4), later()), [Stored::Stored; 4]);
-        assert_eq!(get(&tier, &keys(0..4), later()), [Fetched::Hit; 4]);
+        assert_eq!(get(&tier, &keys(0..4), later()), [Loaded::Hit; 4]);
         server.restart();
     }
-    assert!(!get(&tier, &keys(0..4), later()).iter().any(|o| matches!(o, Fetched::Failed(_))));
+    assert!(!get(&tier, &keys(0..4), later()).iter().any(|o| matches!(o, Loaded::Failed(_))));
     assert_eq!(faults(&tier), 0, "{:?}", tier.counters());
 }
 
@@ -120,8 +124,11 @@ fn stopped_for_five_seconds(kind: Kind) {
         let before = Instant::now();
         let outcomes = get(&tier, &all, within(250));
         assert!(before.elapsed() < Duration::from_millis(250) + LATE, "{:?}", before.elapsed());
-        let failed = |o: &Fetched| {
-            matches!(o, Fetched::Failed(Fault::Timeout | Fault::Disconnected | Fault::Busy))
+        let failed = |o: &Loaded| {
+            matches!(
+                o,
+                Loaded::Failed(TierFault::Timeout | TierFault::Disconnected | TierFault::Busy)
+            )
         };
         assert!(outcomes.iter().all(failed), "{outcomes:?}");
         batches += 1;
@@ -132,7 +139,7 @@ fn stopped_for_five_seconds(kind: Kind) {
     server.resume();
     // Not every batch paid its deadline: there would be twenty then.
     assert!(at_once > 40, "{at_once} of {batches} batches returned at once");
-    assert_eq!(recovered(&tier, &all), vec![Fetched::Hit; 32], "what was acknowledged is there");
+    assert_eq!(recovered(&tier, &all), vec![Loaded::Hit; 32], "what was acknowledged is there");
     assert!(faults(&tier) >= batches * 32, "{:?}", tier.counters());
 }
 
@@ -146,7 +153,7 @@ fn late_answers_are_nobody_s(kind: Kind) {
     assert_eq!(put(&tier, &keys(0..20), later()), [Stored::Stored; 20]);
     for number in 0..10 {
         server.pause();
-        let timeout = Fetched::Failed(Fault::Timeout);
+        let timeout = Loaded::Failed(TierFault::Timeout);
         assert_eq!(get(&tier, &[key(number)], within(30)), [timeout]);
         let found = std::thread::scope(|scope| {
             // `get` looks at the bytes of a hit.
@@ -155,8 +162,8 @@ fn late_answers_are_nobody_s(kind: Kind) {
             server.resume();
             next.join().unwrap()
         });
-        assert!(found.iter().all(|o| matches!(o, Fetched::Hit | Fetched::Failed(_))), "{found:?}");
-        assert_eq!(recovered(&tier, &keys(14..18)), [Fetched::Hit; 4]);
+        assert!(found.iter().all(|o| matches!(o, Loaded::Hit | Loaded::Failed(_))), "{found:?}");
+        assert_eq!(recovered(&tier, &keys(14..18)), [Loaded::Hit; 4]);
     }
 }
 
@@ -186,9 +193,9 @@ fn full_without_eviction(kind: Kind) {
     assert!(outcomes.iter().all(|o| matches!(o, Stored::Stored | Stored::Full)), "{outcomes:?}");
     assert_eq!(tier.counters().full, full);
     // Nothing that was acknowledged is lost, and what was refused is not there.
-    let found: Vec<Fetched> = all.chunks(16).flat_map(|k| get(&tier, k, later())).collect();
+    let found: Vec<Loaded> = all.chunks(16).flat_map(|k| get(&tier, k, later())).collect();
     for (stored, found) in outcomes.iter().zip(found) {
-        let wanted = if *stored == Stored::Stored { Fetched::Hit } else { Fetched::Miss };
+        let wanted = if *stored == Stored::Stored { Loaded::Hit } else { Loaded::Miss };
         assert_eq!(found, wanted);
     }
     let usage = tier.usage(later()).unwrap();
@@ -218,9 +225,9 @@ fn full_with_eviction(kind: Kind) {
     let all = keys(0..400);
     let outcomes: Vec<Stored> = all.chunks(16).flat_map(|k| put(&tier, k, later())).collect();
     assert!(outcomes.iter().all(|o| *o == Stored::Stored), "{outcomes:?}");
-    let found: Vec<Fetched> = all.chunks(16).flat_map(|k| get(&tier, k, later())).collect();
-    assert!(found.iter().all(|o| matches!(o, Fetched::Hit | Fetched::Miss)), "{found:?}");
-    let hits = found.iter().filter(|o| **o == Fetched::Hit).count() as u64;
+    let found: Vec<Loaded> = all.chunks(16).flat_map(|k| get(&tier, k, later())).collect();
+    assert!(found.iter().all(|o| matches!(o, Loaded::Hit | Loaded::Miss)), "{found:?}");
+    let hits = found.iter().filter(|o| **o == Loaded::Hit).count() as u64;
     let usage = tier.usage(later()).unwrap();
     // Loading evicts as well: what a store has to send counts as memory that it uses.
     assert!(usage.chunks <= hits, "{usage:?} after {hits} hits");
@@ -240,12 +247,12 @@ fn passwords(kind: Kind) {
     for password in [Some(Secret::new("hunter2")), None] {
         let address = Address { password, ..server.address() };
         let wrong = tier(&address);
-        let refused = Fetched::Failed(Fault::Refused);
+        let refused = Loaded::Failed(TierFault::Refused);
         assert_eq!(get(&wrong, &keys(0..1), later()), [refused]);
         // The breaker's pause is over by and by; the answer stays.
         std::thread::sleep(Duration::from_millis(120));
         let error = wrong.contains(&keys(0..1), later(), &mut [false]).unwrap_err();
-        assert_eq!(error.fault, Fault::Refused, "{error}");
+        assert_eq!(error.fault, TierFault::Refused, "{error}");
         let text = format!("{error} {error:?} {wrong:?}");
         assert!(!text.contains("hunter2") && !text.contains("right"), "{text}");
         assert!(error.problem.contains("password"), "{error}");
@@ -260,7 +267,11 @@ fn values_that_are_none(kind: Kind) {
     assert_eq!(put(&tier, &keys(0..8), later()), [Stored::Stored; 8]);
     let name = |number: u64| {
         let mut name = Vec::new();
-        tier.options().layout.key(&key(number), weir_store::resp::layout::Part::Value, &mut name);
+        tier.options().layout.key(
+            &key(number),
+            weir_store::resp::layout::KeyPart::Value,
+            &mut name,
+        );
         name
     };
     let call = |arguments: &[&[u8]]| client.call(arguments, later()).unwrap();
@@ -275,18 +286,18 @@ fn values_that_are_none(kind: Kind) {
     // The right bytes of another chunk.
     let other = call(&[b"GET", &name(0)]);
     call(&[b"SET", &name(6), other.text().map_or_else(|| bytes(&other), str::as_bytes)]);
-    let (hit, corrupt) = (Fetched::Hit, Fetched::Corrupt);
+    let (hit, corrupt) = (Loaded::Hit, Loaded::Corrupt);
     let wanted = [hit, corrupt, corrupt, corrupt, corrupt, corrupt, corrupt, hit];
     assert_eq!(get(&tier, &keys(0..8), later()), wanted);
     assert_eq!(tier.counters().corrupt, 6);
     assert_eq!(faults(&tier), 0, "the connection went on: {:?}", tier.counters());
     // Storing again repairs what is a string.
     assert_eq!(put(&tier, &keys(0..5), later()), [Stored::Stored; 5]);
-    assert_eq!(get(&tier, &keys(0..5), later()), [Fetched::Hit; 5]);
+    assert_eq!(get(&tier, &keys(0..5), later()), [Loaded::Hit; 5]);
     // Without checksums the length is what can be seen.
     let bare =
         RespTier::new(RespOptions { layout: layout("test", false), ..options(&server.address()) });
-    assert_eq!(get(&bare.unwrap(), &keys(0..1), later()), [Fetched::Corrupt]);
+    assert_eq!(get(&bare.unwrap(), &keys(0..1), later()), [Loaded::Corrupt]);
 }
 
 fn bytes(value: &weir_store::resp::value::Value) -> &[u8] {
@@ -302,9 +313,9 @@ fn life_is_limited(kind: Kind) {
     short.ttl = Some(Duration::from_secs(1));
     let short = RespTier::new(short).unwrap();
     assert_eq!(put(&short, &keys(0..2), later()), [Stored::Stored; 2]);
-    assert_eq!(get(&short, &keys(0..2), later()), [Fetched::Hit; 2]);
+    assert_eq!(get(&short, &keys(0..2), later()), [Loaded::Hit; 2]);
     let began = Instant::now();
-    while get(&short, &keys(0..2), later()) != [Fetched::Miss; 2] {
+    while get(&short, &keys(0..2), later()) != [Loaded::Miss; 2] {
         assert!(began.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -319,11 +330,11 @@ fn absent_and_coming_later() {
     let absent = tier(&address);
     let began = Instant::now();
     for _ in 0..200 {
-        let gone = Stored::Failed(Fault::Disconnected);
+        let gone = Stored::Failed(TierFault::Disconnected);
         assert_eq!(put(&absent, &keys(0..2), later()), [gone; 2]);
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    assert_eq!(absent.counters().faults[Fault::Disconnected as usize], 400);
+    assert_eq!(absent.counters().faults[TierFault::Disconnected as usize], 400);
     let error = absent.usage(later()).unwrap_err();
     assert!(error.to_string().contains("is a server running there?"), "{error}");
     let settings = StoreSettings { listen: Listen::Port(port), ..StoreSettings::default() };
@@ -345,7 +356,7 @@ fn silent_server() {
     let mut batches = 0;
     while began.elapsed() < Duration::from_secs(2) {
         let outcomes = get(&silent, &keys(0..2), within(1000));
-        assert!(outcomes.iter().all(|o| matches!(o, Fetched::Failed(_))), "{outcomes:?}");
+        assert!(outcomes.iter().all(|o| matches!(o, Loaded::Failed(_))), "{outcomes:?}");
         batches += 1;
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -370,7 +381,7 @@ fn passwords_are_not_echoed() {
                 }
             }
         });
-        assert_eq!(get(&tier, &keys(0..1), later()), [Fetched::Failed(Fault::Refused)]);
+        assert_eq!(get(&tier, &keys(0..1), later()), [Loaded::Failed(TierFault::Refused)]);
         let problem = tier.problem().unwrap();
         assert!(problem.contains("'***'") && !problem.contains("hunter2"), "{problem}");
     });
@@ -392,8 +403,8 @@ fn refusals_are_told_in_the_servers_words() {
     let (user, password) = (Some("reader".to_owned()), Some(Secret::new("pw")));
     let address = Address { user, password, ..server.address() };
     let poor = crate::resp_fixture::tier(&address);
-    assert_eq!(get(&poor, &all, later()), [Fetched::Hit; 4]);
-    assert_eq!(put(&poor, &keys(4..5), later()), [Stored::Failed(Fault::Refused)]);
+    assert_eq!(get(&poor, &all, later()), [Loaded::Hit; 4]);
+    assert_eq!(put(&poor, &keys(4..5), later()), [Stored::Failed(TierFault::Refused)]);
     let problem = poor.problem().unwrap();
     assert!(problem.contains("NOPERM") && problem.contains("'set'"), "{problem}");
     let error = poor.remove(&all, later()).unwrap_err();
@@ -403,7 +414,7 @@ fn refusals_are_told_in_the_servers_words() {
 
     // A replica, of a primary that is not even there.
     call(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
-    assert_eq!(put(&tier, &keys(4..6), later()), [Stored::Failed(Fault::Refused); 2]);
+    assert_eq!(put(&tier, &keys(4..6), later()), [Stored::Failed(TierFault::Refused); 2]);
     let problem = tier.problem().unwrap();
     assert!(problem.contains("READONLY") && problem.contains("its primary"), "{problem}");
     let error = tier.remove(&all, later()).unwrap_err();
@@ -473,7 +484,7 @@ fn strange_servers() {
             let outcomes = get(&strange, &keys(0..3), within(700));
             assert!(began.elapsed() < Duration::from_millis(700) + LATE);
             assert!(
-                outcomes.iter().all(|o| matches!(o, Fetched::Failed(_))),
+                outcomes.iter().all(|o| matches!(o, Loaded::Failed(_))),
                 "{:?}: {outcomes:?}",
                 String::from_utf8_lossy(answer)
             );
@@ -495,7 +506,7 @@ fn options_that_make_no_sense() {
     assert!(refuse(|o| o.ttl = Some(Duration::ZERO)).contains("TTL"));
     assert!(refuse(|o| o.layout = layout("a b", true)).contains("namespace"));
     assert!(refuse(|o| o.layout = layout("{x}", true)).contains("namespace"));
-    let salted = |salt: &str| Layout::LmcacheServer {
+    let salted = |salt: &str| KeyLayout::LmcacheServer {
         model: "m".to_owned(),
         kv_rank: 0,
         object_group: 0,

@@ -6,7 +6,7 @@ use weir_model::Product;
 use weir_store::resp::RespTier;
 use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, check, content};
-use weir_store::{Address, ChunkHash, Fetched, Get, Layout, Put, RespOptions, Stored, Tier};
+use weir_store::{Address, ChunkHash, Get, KeyLayout, Loaded, Put, RespOptions, Stored, Tier};
 
 /// Bytes of a block where nothing else is said: no multiple of anything.
 pub(crate) const BLOCK: usize = 5000;
@@ -121,8 +121,8 @@ macro_rules! on_every_store {
 }
 pub(crate) use on_every_store;
 
-pub(crate) fn layout(namespace: &str, checksums: bool) -> Layout {
-    Layout::Weir { namespace: namespace.to_owned(), checksums }
+pub(crate) fn layout(namespace: &str, checksums: bool) -> KeyLayout {
+    KeyLayout::Weir { namespace: namespace.to_owned(), checksums }
 }
 
 /// A tier on an address with Weir's layout and checksums.
@@ -160,14 +160,14 @@ pub(crate) fn put(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec
 }
 
 /// Loads blocks and checks the bytes of every hit.
-pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec<Fetched> {
+pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec<Loaded> {
     let mut blocks = vec![vec![0xa5; tier.block_bytes()]; keys.len()];
     let mut gets: Vec<Get<'_>> =
         keys.iter().zip(&mut blocks).map(|(key, into)| Get { key: *key, into }).collect();
-    let mut outcomes = vec![Fetched::Corrupt; keys.len()];
+    let mut outcomes = vec![Loaded::Corrupt; keys.len()];
     tier.get(&mut gets, deadline, &mut outcomes);
     for (get, outcome) in gets.iter().zip(&outcomes) {
-        if *outcome == Fetched::Hit {
+        if *outcome == Loaded::Hit {
             check(get.key, get.into, "a hit");
         }
     }

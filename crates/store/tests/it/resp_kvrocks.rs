@@ -9,7 +9,7 @@ use weir_store::resp::value::Value;
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::StoreSettings;
 use weir_store::suite::{Release, ScriptedKvrocks, keys};
-use weir_store::{Address, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, KeyLayout, Loaded, RespOptions, RespTier, Stored, Tier, TierFault};
 
 use crate::resp_fixture::{BLOCK, get, later, layout, on_every_store, options, put, tier};
 use crate::resp_fixture::{Kind, running, running_with, store};
@@ -28,7 +28,7 @@ on_every_store!(
 fn names_of_models_are_found(kind: Kind) {
     let Some(server) = running(kind, "names_of_models_are_found") else { return };
     for model in ["Qwen/Qwen3-0.6B", "weir-emulated/m", "a[b]-^c", "m*", "back\\slash", "?"] {
-        let layout = Layout::LmcacheServer {
+        let layout = KeyLayout::LmcacheServer {
             model: model.to_owned(),
             kv_rank: 1,
             object_group: 0,
@@ -70,7 +70,7 @@ fn a_database_is_its_own_or_refused(kind: Kind) {
         return;
     }
     let error = outcome.unwrap_err();
-    assert_eq!(error.fault, Fault::Refused);
+    assert_eq!(error.fault, TierFault::Refused);
     for words in ["any database number", "leave the number out", "namespace"] {
         assert!(error.problem.contains(words), "{words}: {error}");
     }
@@ -89,7 +89,7 @@ fn a_named_user_is_refused_with_a_remedy(kind: Kind) {
         let user = Some("weir".to_owned());
         let named = tier(&Address { user, ..server.address() });
         let error = named.contains(&keys(0..1), later(), &mut [false]).unwrap_err();
-        assert_eq!(error.fault, Fault::Refused);
+        assert_eq!(error.fault, TierFault::Refused);
         let leaves_out = error.problem.contains("leave the user out");
         assert_eq!(leaves_out, kind.is_kvrocks(), "{error}");
         assert!(!format!("{error:?}").contains("token\""), "{error:?}");
@@ -132,19 +132,20 @@ fn more_than_memtables_hold_is_there_and_counted(kind: Kind) {
     let used = tier.report(later()).unwrap().used().unwrap();
     assert!(used >= Bytes(BLOCKS << 20), "{used}");
     for part in all.chunks(16) {
-        assert_eq!(get(&tier, part, later()), [Fetched::Hit; 16]);
+        assert_eq!(get(&tier, part, later()), [Loaded::Hit; 16]);
     }
     assert_eq!(tier.usage(later()).unwrap().chunks, BLOCKS);
     tier.clear(later()).unwrap();
     assert_eq!(tier.usage(later()).unwrap().chunks, 0);
-    assert_eq!(get(&tier, &all[..1], later()), [Fetched::Miss]);
+    assert_eq!(get(&tier, &all[..1], later()), [Loaded::Miss]);
 }
 
 /// A store that was counted holds what it held.
 fn nothing_is_left_of_a_proof(kind: Kind) {
     let Some(server) = running(kind, "nothing_is_left_of_a_proof") else { return };
     let client = StoreClient::new(&server.address(), &TlsConfig::default()).unwrap();
-    for layout in [layout("one", true), Layout::LmcacheWorkers { model: "m".into(), world_size: 1 }]
+    for layout in
+        [layout("one", true), KeyLayout::LmcacheWorkers { model: "m".into(), world_size: 1 }]
     {
         let tier = RespTier::new(RespOptions::new(server.address(), layout, BLOCK)).unwrap();
         assert_eq!(tier.usage(later()).unwrap().chunks, 0);

@@ -4,10 +4,10 @@
 use weir_http::TlsConfig;
 use weir_model::block::{BlockHasher, ServerHasher};
 use weir_store::resp::StoreClient;
-use weir_store::resp::layout::Part;
+use weir_store::resp::layout::KeyPart;
 use weir_store::resp::value::Value;
 use weir_store::suite::{content, key};
-use weir_store::{ChunkHash, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
+use weir_store::{ChunkHash, KeyLayout, Loaded, RespOptions, RespTier, Stored, Tier};
 
 use crate::resp_fixture::{Kind, get, later, on_every_store, put, running};
 
@@ -33,12 +33,12 @@ fn worker_hash() -> ChunkHash {
     ChunkHash(hash)
 }
 
-fn workers() -> Layout {
-    Layout::LmcacheWorkers { model: MODEL.to_owned(), world_size: 2 }
+fn workers() -> KeyLayout {
+    KeyLayout::LmcacheWorkers { model: MODEL.to_owned(), world_size: 2 }
 }
 
-fn server(salt: Option<&str>) -> Layout {
-    Layout::LmcacheServer {
+fn server(salt: Option<&str>) -> KeyLayout {
+    KeyLayout::LmcacheServer {
         model: "Qwen/Qwen3-0.6B".to_owned(),
         kv_rank: 0x0100_0100,
         object_group: 0,
@@ -46,8 +46,8 @@ fn server(salt: Option<&str>) -> Layout {
     }
 }
 
-fn weir(checksums: bool) -> Layout {
-    Layout::Weir { namespace: "ns-1".to_owned(), checksums }
+fn weir(checksums: bool) -> KeyLayout {
+    KeyLayout::Weir { namespace: "ns-1".to_owned(), checksums }
 }
 
 const SERVER: &str = "Qwen/Qwen3-0.6B@01000100@0@\
@@ -59,14 +59,14 @@ const WORKER: &str = "meta-llama/Llama-3.1-8B@2@0@c72adf293d87887c@bfloat16";
 fn names_to_the_byte() {
     let hash = server_hash();
     let plain = "weir:ns-1:f0bfd9eae00cd17757c0978da70646d5791644a7b2df711d58f3bb68e9bca215";
-    let value = Part::Value;
+    let value = KeyPart::Value;
     let salted = format!("{SERVER}@tenant");
     for (layout, hash, part, wanted) in [
         (weir(true), hash, value, plain),
         (server(None), hash, value, SERVER),
         (server(Some("tenant")), hash, value, &salted),
         (workers(), worker_hash(), value, &format!("{WORKER}kv_bytes")),
-        (workers(), worker_hash(), Part::Metadata, &format!("{WORKER}metadata")),
+        (workers(), worker_hash(), KeyPart::Metadata, &format!("{WORKER}metadata")),
     ] {
         let mut name = Vec::new();
         layout.key(&hash, part, &mut name);
@@ -86,15 +86,15 @@ fn names_to_the_byte() {
 /// Who empties a store wants the parts of all ranks, and of engines of that size alone.
 #[test]
 fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
-    let of = |world, salt: Option<&str>| Layout::LmcacheServerRanks {
+    let of = |world, salt: Option<&str>| KeyLayout::LmcacheServerRanks {
         model: "Qwen/Qwen3-0.6B".to_owned(),
         world,
         salt: salt.map(str::to_owned),
     };
     let hash = &SERVER[SERVER.len() - 64..];
     let key = |place: &str, salt: &str| format!("Qwen/Qwen3-0.6B@{place}@{hash}{salt}");
-    let has = |layout: &Layout, key: &str| {
-        layout.parse(key.as_bytes()) == Some((server_hash(), Part::Value))
+    let has = |layout: &KeyLayout, key: &str| {
+        layout.parse(key.as_bytes()) == Some((server_hash(), KeyPart::Value))
     };
     let two = of(Some(2), None);
     for place in ["02000200@0", "02010201@0", "02010201@1f"] {
@@ -116,14 +116,14 @@ fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
     }
     assert_eq!(of(None, Some("run")).parse(key("02000200@0", "@run2").as_bytes()), None);
     let mut name = Vec::new();
-    of(None, None).key(&server_hash(), Part::Value, &mut name);
+    of(None, None).key(&server_hash(), KeyPart::Value, &mut name);
     assert_eq!(String::from_utf8_lossy(&name), SERVER);
 }
 
 #[test]
 fn keys_of_all_workers_are_told_from_those_of_other_engines() {
     let layout = workers();
-    for (part, suffix) in [(Part::Value, "kv_bytes"), (Part::Metadata, "metadata")] {
+    for (part, suffix) in [(KeyPart::Value, "kv_bytes"), (KeyPart::Metadata, "metadata")] {
         let name = format!("{MODEL}@2@1@c72adf293d87887c@fp8_e5m2{suffix}");
         assert_eq!(layout.parse(name.as_bytes()), Some((worker_hash(), part)));
     }
@@ -152,10 +152,10 @@ fn short_hashes_as_python_writes_them() {
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&number.to_be_bytes());
         let mut name = Vec::new();
-        layout.key(&ChunkHash(hash), Part::Value, &mut name);
+        layout.key(&ChunkHash(hash), KeyPart::Value, &mut name);
         let wanted = format!("{MODEL}@2@0@{digits}@bfloat16kv_bytes");
         assert_eq!(String::from_utf8_lossy(&name), wanted);
-        assert_eq!(layout.parse(&name), Some((ChunkHash(hash), Part::Value)));
+        assert_eq!(layout.parse(&name), Some((ChunkHash(hash), KeyPart::Value)));
     }
     for strange in ["", "0f", "00", "g", "F", "11111111111111111", "1@bfloat16@x%1"] {
         let name = format!("{MODEL}@2@0@{strange}@bfloat16kv_bytes");
@@ -191,7 +191,7 @@ fn reads_and_counts_what_the_server_wrote(kind: Kind) {
     let (hash, block) = (server_hash(), filled(server_hash()));
     client.call(&[b"SET", SERVER.as_bytes(), &block], later()).unwrap();
     let tier = RespTier::new(RespOptions::new(store.address(), server(None), BLOCK)).unwrap();
-    assert_eq!(get(&tier, &[hash, key(1)], later()), [Fetched::Hit, Fetched::Miss]);
+    assert_eq!(get(&tier, &[hash, key(1)], later()), [Loaded::Hit, Loaded::Miss]);
     let mut present = [false, true];
     tier.contains(&[hash, key(1)], later(), &mut present).unwrap();
     assert_eq!(present, [true, false]);
@@ -243,7 +243,7 @@ fn writes_what_the_server_reads(kind: Kind) {
 fn patterns_are_literal(kind: Kind) {
     let Some(store) = running(kind, "patterns_are_literal") else { return };
     let tier = |model: &str| {
-        let layout = Layout::LmcacheServer {
+        let layout = KeyLayout::LmcacheServer {
             model: model.to_owned(),
             kv_rank: 0,
             object_group: 0,
@@ -259,7 +259,7 @@ fn patterns_are_literal(kind: Kind) {
         assert_eq!(tier(name).usage(later()).unwrap().chunks, 2, "{name}");
         tier(name).clear(later()).unwrap();
         for (number, other) in names.iter().enumerate() {
-            let wanted = if number <= cleared { Fetched::Miss } else { Fetched::Hit };
+            let wanted = if number <= cleared { Loaded::Miss } else { Loaded::Hit };
             assert_eq!(get(&tier(other), &[key(1), key(2)], later()), [wanted; 2], "{other}");
         }
     }

@@ -4,8 +4,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_store::resp::command::command;
-use weir_store::resp::refusal::Refusal;
-use weir_store::resp::reply::{Decoder, Event, LINE_BYTES_MAX, ProtocolError};
+use weir_store::resp::refusal::ErrorReply;
+use weir_store::resp::reply::{Decoder, LINE_BYTES_MAX, ProtocolError, ReplyEvent};
 use weir_store::resp::value::{Builder, Value};
 
 /// Feeds bytes in pieces that end at `cuts`, and gives all values and the first error.
@@ -112,7 +112,7 @@ proptest! {
         let cut = decode(&bytes, &cuts);
         prop_assert_eq!(&whole.0, &cut.0);
         prop_assert_eq!(whole.1.is_some(), cut.1.is_some());
-        let _ = Refusal::of(&bytes);
+        let _ = ErrorReply::of(&bytes);
     }
 
     #[test]
@@ -144,7 +144,7 @@ proptest! {
         let mut decoder = Decoder::new();
         let head = format!("${length}\r\n");
         let mut input = head.as_bytes();
-        let wanted = Event::Body { length: length as u64, is_error: false };
+        let wanted = ReplyEvent::Body { length: length as u64, is_error: false };
         prop_assert_eq!(decoder.next(&mut input), Ok(Some(wanted)));
         let mut left = length;
         while left > 0 {
@@ -154,8 +154,8 @@ proptest! {
             left -= step;
         }
         let mut input = &b"\r\n:7\r\n"[..];
-        prop_assert_eq!(decoder.next(&mut input), Ok(Some(Event::End)));
-        prop_assert_eq!(decoder.next(&mut input), Ok(Some(Event::Integer(7))));
+        prop_assert_eq!(decoder.next(&mut input), Ok(Some(ReplyEvent::End)));
+        prop_assert_eq!(decoder.next(&mut input), Ok(Some(ReplyEvent::Integer(7))));
         prop_assert!(decoder.is_between_replies());
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir_model::Product;
 use weir_store::suite::keys;
-use weir_store::{Address, Checked, Endpoint, Fetched, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Checked, Loaded, RespOptions, RespTier, StoreEndpoint, Stored, Tier};
 
 use crate::resp_fixture::{get, later, layout, options, put, store, tier, within};
 
@@ -32,7 +32,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(to: &Endpoint, up: Harm, down: Harm) -> Self {
+    fn start(to: &StoreEndpoint, up: Harm, down: Harm) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -129,16 +129,14 @@ fn loads_through(product: Product, harms: impl Iterator<Item = Harm>) {
         let outcomes = get(&harmed, &all, within(400));
         assert!(began.elapsed() < Duration::from_secs(3), "{harm:?}");
         for outcome in &outcomes {
-            let fits = matches!(
-                outcome,
-                Fetched::Hit | Fetched::Miss | Fetched::Corrupt | Fetched::Failed(_)
-            );
+            let fits =
+                matches!(outcome, Loaded::Hit | Loaded::Miss | Loaded::Corrupt | Loaded::Failed(_));
             assert!(fits, "{harm:?}: {outcome:?}");
         }
-        failures += outcomes.iter().filter(|o| **o != Fetched::Hit).count();
+        failures += outcomes.iter().filter(|o| **o != Loaded::Hit).count();
     }
     assert!(failures > 0, "the harm was felt");
-    assert_eq!(get(&direct, &all, later()), [Fetched::Hit; 12], "{product}");
+    assert_eq!(get(&direct, &all, later()), [Loaded::Hit; 12], "{product}");
 }
 
 /// Bytes of the whole answer to twelve loads, with the greeting.
@@ -176,16 +174,16 @@ fn late_is_only_late() {
     let slow = tier(&proxy.address);
     let all = keys(0..12);
     assert_eq!(put(&slow, &all, later()), [Stored::Stored; 12]);
-    assert_eq!(get(&slow, &all, later()), [Fetched::Hit; 12]);
+    assert_eq!(get(&slow, &all, later()), [Loaded::Hit; 12]);
     assert!(proxy.moved.load(Ordering::Relaxed) > 2 * 12 * 5000);
     // With too little time, what came in time is there and the rest is a fault.
     for milliseconds in [1, 5, 15, 30] {
         let outcomes = get(&slow, &all, within(milliseconds));
         for outcome in outcomes {
-            assert!(matches!(outcome, Fetched::Hit | Fetched::Failed(_)), "{outcome:?}");
+            assert!(matches!(outcome, Loaded::Hit | Loaded::Failed(_)), "{outcome:?}");
         }
     }
-    assert_eq!(get(&slow, &all, later()), [Fetched::Hit; 12], "nobody got another's answer");
+    assert_eq!(get(&slow, &all, later()), [Loaded::Hit; 12], "nobody got another's answer");
 }
 
 /// What is damaged on the way to the store is found when it is loaded.
@@ -203,10 +201,10 @@ fn damaged_while_storing() {
         put(&harmed, &all, within(400));
         let outcomes = get(&direct, &all, later());
         for outcome in &outcomes {
-            let fits = matches!(outcome, Fetched::Hit | Fetched::Miss | Fetched::Corrupt);
+            let fits = matches!(outcome, Loaded::Hit | Loaded::Miss | Loaded::Corrupt);
             assert!(fits, "{harm:?}: {outcome:?}");
         }
-        wrong += outcomes.iter().filter(|o| **o == Fetched::Corrupt).count();
+        wrong += outcomes.iter().filter(|o| **o == Loaded::Corrupt).count();
     }
     assert!(wrong >= 12, "{wrong} damaged blocks were found");
 }
@@ -228,7 +226,7 @@ fn cut_while_storing() {
         let stored = put(&tier(&proxy.address), &all, within(1000));
         let found = get(&direct, &all, later());
         for (stored, found) in stored.iter().zip(found) {
-            let lost = *stored == Stored::Stored && found != Fetched::Hit;
+            let lost = *stored == Stored::Stored && found != Loaded::Hit;
             assert!(!lost, "{up:?} {down:?}: {stored:?} and then {found:?}");
         }
     }
@@ -244,9 +242,9 @@ fn cut_under_the_second_batch() {
     for byte in (60..400).step_by(9) {
         let proxy = Proxy::start(server.endpoint(), Harm::Cut(byte), Harm::None);
         let tier = tier(&proxy.address);
-        if get(&tier, &keys(0..1), within(2000)) == [Fetched::Hit] {
+        if get(&tier, &keys(0..1), within(2000)) == [Loaded::Hit] {
             // As many bytes fit through the next connection.
-            assert_eq!(get(&tier, &keys(1..2), within(2000)), [Fetched::Hit], "cut at {byte}");
+            assert_eq!(get(&tier, &keys(1..2), within(2000)), [Loaded::Hit], "cut at {byte}");
             assert_eq!(tier.counters().faults, [0; 6]);
             seconds += 1;
         }
@@ -271,7 +269,7 @@ fn damage_is_found_by_remembered_checksums() {
         assert_eq!(put(&checked, &all, later()), [Stored::Stored; 12]);
         // `get` looks at every byte of a hit.
         let outcomes = get(&checked, &all, within(400));
-        found += outcomes.iter().filter(|o| **o == Fetched::Corrupt).count();
+        found += outcomes.iter().filter(|o| **o == Loaded::Corrupt).count();
     }
     assert!(found >= 8, "{found} damaged blocks were found");
 }

@@ -7,7 +7,7 @@ use weir_model::Product;
 use weir_store::resp::RespTier;
 use weir_store::server::{StoreServer, StoreSettings, TlsFiles};
 use weir_store::suite::{Subject, keys};
-use weir_store::{Address, Fault, Fetched, RespOptions, Stored, Tier, tier_suite};
+use weir_store::{Address, Loaded, RespOptions, Stored, Tier, TierFault, tier_suite};
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with};
 
@@ -56,7 +56,7 @@ fn large_blocks_in_both_directions() {
     options.block_bytes = 3 << 20;
     let tier = RespTier::new(options).unwrap();
     assert_eq!(put(&tier, &keys(0..20), later()), [Stored::Stored; 20]);
-    assert_eq!(get(&tier, &keys(0..20), later()), [Fetched::Hit; 20]);
+    assert_eq!(get(&tier, &keys(0..20), later()), [Loaded::Hit; 20]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn whom_not_to_trust() {
     let pem = params.self_signed(&key).unwrap().pem();
     std::fs::write(stranger.path().join("authorities.pem"), pem).unwrap();
     let error = problem(options(server.address(), stranger.path(), "x"));
-    assert_eq!(error.fault, Fault::Refused);
+    assert_eq!(error.fault, TierFault::Refused);
     assert!(error.to_string().contains("not trusted"), "{error}");
     // Accepting anybody is said, and works.
     let mut any = options(server.address(), stranger.path(), "x");
@@ -87,7 +87,7 @@ fn whom_not_to_trust() {
     assert!(error.to_string().contains("write redis:// instead"), "{error}");
     let wrong = Address { tls: false, ..server.address() };
     let error = problem(options(wrong, folder.path(), "x"));
-    assert!(matches!(error.fault, Fault::Disconnected | Fault::Protocol), "{error}");
+    assert!(matches!(error.fault, TierFault::Disconnected | TierFault::Protocol), "{error}");
     // A file that is none.
     let address: Address = "rediss://127.0.0.1:1".parse().unwrap();
     let error = RespTier::new(options(address, Path::new("/nowhere"), "x")).unwrap_err();

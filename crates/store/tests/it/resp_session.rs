@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
 use weir_model::Bytes;
-use weir_store::resp::layout::Part;
+use weir_store::resp::layout::KeyPart;
 use weir_store::resp::{Secret, StoreClient};
 use weir_store::server::StoreSettings;
 use weir_store::suite::{key, keys};
-use weir_store::{Address, Fault, Fetched, Layout, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, KeyLayout, Loaded, RespOptions, RespTier, Stored, Tier, TierFault};
 
 use crate::resp_fixture::{
     BLOCK, Kind, Running, get, later, layout, on_every_store, options, put, running, running_with,
@@ -48,15 +48,15 @@ fn users_and_databases(kind: Kind) {
     };
     let (zero, three) = (tier(&with(0)), tier(&with(3)));
     assert_eq!(put(&three, &keys(0..4), later()), [Stored::Stored; 4]);
-    assert_eq!(get(&three, &keys(0..4), later()), [Fetched::Hit; 4]);
-    assert_eq!(get(&zero, &keys(0..4), later()), [Fetched::Miss; 4], "another database");
+    assert_eq!(get(&three, &keys(0..4), later()), [Loaded::Hit; 4]);
+    assert_eq!(get(&zero, &keys(0..4), later()), [Loaded::Miss; 4], "another database");
     // The connections have a name, for whoever looks at them.
     let list = client(&server).call(&[b"CLIENT", b"LIST"], later()).unwrap();
     assert!(list.text().unwrap().contains("name=weir"), "{list:?}");
     // INFO is dangerous, and this user may not ask: moving blocks does not need it.
-    assert_eq!(three.usage(later()).unwrap_err().fault, Fault::Refused);
+    assert_eq!(three.usage(later()).unwrap_err().fault, TierFault::Refused);
     let foreign = RespOptions {
-        layout: Layout::LmcacheServer {
+        layout: KeyLayout::LmcacheServer {
             model: "m".to_owned(),
             kv_rank: 0,
             object_group: 0,
@@ -65,11 +65,11 @@ fn users_and_databases(kind: Kind) {
         ..options(&with(3))
     };
     let foreign = RespTier::new(foreign).unwrap();
-    let refused = Stored::Failed(Fault::Refused);
+    let refused = Stored::Failed(TierFault::Refused);
     assert_eq!(put(&foreign, &keys(0..2), later()), [refused; 2], "keys that it may not touch");
     // A database that is not there.
     let missing = tier(&with(4711));
-    assert_eq!(get(&missing, &keys(0..1), later()), [Fetched::Failed(Fault::Refused)]);
+    assert_eq!(get(&missing, &keys(0..1), later()), [Loaded::Failed(TierFault::Refused)]);
 }
 
 /// A server without HELLO, UNLINK and TOUCH, as old ones and some proxies are.
@@ -95,10 +95,10 @@ fn older_servers(kind: Kind) {
     assert_eq!(tier.usage(later()).unwrap().chunks, 6);
     // Another tier that has not learnt yet what the server lacks.
     crate::resp_fixture::tier(&server.address()).clear(later()).unwrap();
-    assert_eq!(get(&tier, &keys(0..8), later()), [Fetched::Miss; 8]);
+    assert_eq!(get(&tier, &keys(0..8), later()), [Loaded::Miss; 8]);
     let wrong = Address { password: Some(Secret::new("new")), ..server.address() };
     let wrong = crate::resp_fixture::tier(&wrong);
-    assert_eq!(get(&wrong, &keys(0..1), later()), [Fetched::Failed(Fault::Refused)]);
+    assert_eq!(get(&wrong, &keys(0..1), later()), [Loaded::Failed(TierFault::Refused)]);
 }
 
 fn a_look_makes_recent(kind: Kind) {
@@ -109,13 +109,13 @@ fn a_look_makes_recent(kind: Kind) {
     let Some(server) = running(kind, "a_look_makes_recent") else { return };
     let client = client(&server);
     let foreign =
-        Layout::LmcacheServer { model: "m".to_owned(), kv_rank: 0, object_group: 0, salt: None };
+        KeyLayout::LmcacheServer { model: "m".to_owned(), kv_rank: 0, object_group: 0, salt: None };
     for (layout, is_recent) in [(layout("t", true), true), (foreign, false)] {
         let options = RespOptions::new(server.address(), layout, BLOCK);
         let tier = RespTier::new(options).unwrap();
         assert_eq!(put(&tier, &[key(1)], later()), [Stored::Stored]);
         let mut name = Vec::new();
-        tier.options().layout.key(&key(1), Part::Value, &mut name);
+        tier.options().layout.key(&key(1), KeyPart::Value, &mut name);
         let idle = || {
             let said = client.call(&[b"OBJECT", b"IDLETIME", &name], later()).unwrap();
             said.integer().unwrap()
@@ -156,7 +156,7 @@ fn large_batches_of_small_things(kind: Kind) {
     let mut present = vec![false; all.len()];
     tier.contains(&all, later(), &mut present).unwrap();
     assert!(present.iter().all(|present| *present));
-    assert!(get(&tier, &all, later()).iter().all(|o| *o == Fetched::Hit));
+    assert!(get(&tier, &all, later()).iter().all(|o| *o == Loaded::Hit));
     assert_eq!(tier.usage(later()).unwrap().chunks, 50_000);
     tier.remove(&all[..20_000], later()).unwrap();
     assert_eq!(tier.usage(later()).unwrap().chunks, 30_000);
@@ -165,7 +165,7 @@ fn large_batches_of_small_things(kind: Kind) {
     let options = RespOptions::new(server.address(), layout("large", true), 8 << 20);
     let tier = RespTier::new(options).unwrap();
     assert_eq!(put(&tier, &keys(0..12), later()), [Stored::Stored; 12]);
-    assert_eq!(get(&tier, &keys(0..12), later()), [Fetched::Hit; 12]);
+    assert_eq!(get(&tier, &keys(0..12), later()), [Loaded::Hit; 12]);
     let used = tier.usage(later()).unwrap().used;
     assert!(used > Bytes(12 * (8 << 20)), "{used:?}");
 }
@@ -178,7 +178,7 @@ fn waiting_has_an_end(kind: Kind) {
     let tier = RespTier::new(one).unwrap();
     assert_eq!(put(&tier, &keys(0..1), later()), [Stored::Stored]);
     server.pause();
-    let outcomes: Vec<Fetched> = std::thread::scope(|scope| {
+    let outcomes: Vec<Loaded> = std::thread::scope(|scope| {
         let ask = || {
             let began = Instant::now();
             let outcome = get(&tier, &keys(0..1), within(1500))[0];
@@ -189,10 +189,10 @@ fn waiting_has_an_end(kind: Kind) {
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     server.resume();
-    let count = |fault| outcomes.iter().filter(|o| **o == Fetched::Failed(fault)).count();
-    assert!(count(Fault::Busy) >= 10, "{outcomes:?}");
-    assert!(count(Fault::Timeout) >= 1, "{outcomes:?}");
-    let faults: usize = Fault::ALL.iter().map(|fault| count(*fault)).sum();
+    let count = |fault| outcomes.iter().filter(|o| **o == Loaded::Failed(fault)).count();
+    assert!(count(TierFault::Busy) >= 10, "{outcomes:?}");
+    assert!(count(TierFault::Timeout) >= 1, "{outcomes:?}");
+    let faults: usize = TierFault::ALL.iter().map(|fault| count(*fault)).sum();
     assert_eq!(faults, 80, "{outcomes:?}");
 }
 
@@ -226,7 +226,7 @@ fn sent_on_for_ever() {
             }
         });
         let outcomes = get(&tier, &keys(0..3), within(5000));
-        assert_eq!(outcomes, [Fetched::Failed(Fault::Disconnected); 3]);
+        assert_eq!(outcomes, [Loaded::Failed(TierFault::Disconnected); 3]);
         drop(tier);
     });
 }

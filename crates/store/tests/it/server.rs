@@ -12,7 +12,7 @@ use weir_store::resp::value::Value;
 use weir_store::server::{
     Listen, NullServer, RawClient, RawServer, ServerError, StoreServer, StoreSettings, program,
 };
-use weir_store::{Address, Endpoint, Fetched, Get, Put, RespOptions, RespTier, Stored, Tier};
+use weir_store::{Address, Get, Loaded, Put, RespOptions, RespTier, StoreEndpoint, Stored, Tier};
 
 use crate::resp_fixture::{later, layout, store, store_with};
 
@@ -97,7 +97,7 @@ fn what_goes_wrong_is_said() {
         assert!(matches!(error, ServerError::Absent { program: "kvrocks", .. }), "{error}");
     }
     let Some(server) = store(Product::Redis, "what_goes_wrong_is_said") else { return };
-    let Endpoint::Tcp { port, .. } = server.endpoint() else { panic!("it has a port") };
+    let StoreEndpoint::Tcp { port, .. } = server.endpoint() else { panic!("it has a port") };
     let taken = StoreSettings { listen: Listen::Port(*port), ..StoreSettings::default() };
     let error = StoreServer::start(Product::Redis, taken).unwrap_err().to_string();
     // Either it ends, or the one that is there is not ours.
@@ -127,9 +127,9 @@ fn a_null_store_answers_and_keeps_nothing() {
         tier.contains(&keys, later(), &mut present).unwrap();
         assert_eq!(present, [true; 40]);
         for key in keys {
-            let mut outcome = [Fetched::Miss];
+            let mut outcome = [Loaded::Miss];
             tier.get(&mut [Get { key, into: &mut bytes }], later(), &mut outcome);
-            assert_eq!(outcome, [Fetched::Hit]);
+            assert_eq!(outcome, [Loaded::Hit]);
             assert!(bytes.iter().all(|byte| *byte == 0x5a));
         }
         // It takes a key and gives none back: that it holds nothing is not said.
@@ -161,11 +161,11 @@ fn a_null_store_survives_garbage() {
         let _ = stream.read_to_end(&mut answer);
     }
     let tier = tier(null.address(), 100);
-    let mut outcome = [Fetched::Miss];
+    let mut outcome = [Loaded::Miss];
     let mut into = [0; 100];
     let key = weir_store::suite::key(1);
     tier.get(&mut [Get { key, into: &mut into }], later(), &mut outcome);
-    assert_eq!(outcome, [Fetched::Hit]);
+    assert_eq!(outcome, [Loaded::Hit]);
 }
 
 #[test]

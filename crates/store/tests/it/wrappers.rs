@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use weir_model::TierKind;
 use weir_store::suite::{FaultOptions, Faulty, Subject, key, keys};
 use weir_store::{
-    Checked, ChunkHash, Fault, Fetched, Get, MemoryOptions, MemoryTier, Put, SharingOptions,
-    SingleFlight, Stored, Tier, TierCounters, TierError, Usage, tier_suite,
+    Checked, ChunkHash, Get, Loaded, MemoryOptions, MemoryTier, Put, SharingOptions, SingleFlight,
+    Stored, Tier, TierCounters, TierError, TierFault, TierUsage, tier_suite,
 };
 use weir_tier::EvictionPolicy;
 
@@ -34,7 +34,7 @@ tier_suite!(stack, || {
 mod faults {
     use super::*;
 
-    fn outcomes(seed: u64) -> (Vec<Stored>, Vec<Fetched>) {
+    fn outcomes(seed: u64) -> (Vec<Stored>, Vec<Loaded>) {
         let tier = Faulty::new(
             memory(),
             FaultOptions { seed, put_failure: 0.3, get_failure: 0.3, ..FaultOptions::default() },
@@ -50,13 +50,14 @@ mod faults {
 
     #[test]
     fn they_come_as_often_as_asked() {
-        let options = FaultOptions { put_failure: 0.25, fault: Fault::Busy, ..Default::default() };
+        let options =
+            FaultOptions { put_failure: 0.25, fault: TierFault::Busy, ..Default::default() };
         let tier = Faulty::new(memory(), options);
         for round in 0..200 {
             put(&tier, &keys(round * 10..round * 10 + 10));
         }
         let counters = tier.counters();
-        let failed = counters.faults[Fault::Busy as usize];
+        let failed = counters.faults[TierFault::Busy as usize];
         // 2000 draws: a standard deviation is 19.
         assert!((400..600).contains(&failed), "{failed}");
         assert_eq!(counters.stored + failed, 2000);
@@ -71,8 +72,8 @@ mod faults {
         let mut outcome = [Stored::Full];
         let bytes = vec![0; 4096];
         tier.put(&[Put { key: key(0), bytes: &bytes }], until, &mut outcome);
-        assert_eq!(outcome, [Stored::Failed(Fault::Timeout)]);
-        assert_eq!(tier.usage(until).unwrap_err().fault, Fault::Timeout);
+        assert_eq!(outcome, [Stored::Failed(TierFault::Timeout)]);
+        assert_eq!(tier.usage(until).unwrap_err().fault, TierFault::Timeout);
         assert!(began.elapsed() < Duration::from_secs(30));
         assert_eq!(tier.inner().usage(later()).unwrap().chunks, 0);
     }
@@ -85,7 +86,7 @@ mod faults {
             error.to_string(),
             "host memory: clear: io on purpose: lower call_failure or delay"
         );
-        assert_eq!(tier.counters().faults[Fault::Io as usize], 1);
+        assert_eq!(tier.counters().faults[TierFault::Io as usize], 1);
     }
 }
 
@@ -103,7 +104,7 @@ mod checksums {
             let batch = keys(round % 7..round % 7 + 9);
             put(&tier, &batch);
             // `get` panics at a wrong byte.
-            corrupt += get(&tier, &batch).iter().filter(|o| **o == Fetched::Corrupt).count() as u64;
+            corrupt += get(&tier, &batch).iter().filter(|o| **o == Loaded::Corrupt).count() as u64;
         }
         let changed = tier.inner().injected().changed_blocks;
         assert!(changed > 100, "{changed}");
@@ -121,8 +122,8 @@ mod checksums {
         put(&spoiled, &keys(0..2));
         // Twice in one batch: the second is no better for the first having been removed.
         let twice = [key(0), key(0)];
-        assert_eq!(get(&spoiled, &twice), [Fetched::Corrupt; 2]);
-        assert_eq!(get(&*bottom, &keys(0..2)), [Fetched::Miss, Fetched::Hit]);
+        assert_eq!(get(&spoiled, &twice), [Loaded::Corrupt; 2]);
+        assert_eq!(get(&*bottom, &keys(0..2)), [Loaded::Miss, Loaded::Hit]);
         assert_eq!(put(&spoiled, &[key(0)]), [Stored::Stored]);
     }
 
@@ -133,9 +134,9 @@ mod checksums {
         put(&*bottom, &keys(20..21));
         put(&tier, &keys(0..6));
         assert_eq!(put(&tier, &keys(20..21)), [Stored::Present], "its bytes are another's");
-        assert_eq!(get(&tier, &keys(20..21)), [Fetched::Hit]);
+        assert_eq!(get(&tier, &keys(20..21)), [Loaded::Hit]);
         assert_eq!(tier.unverified(), 1);
-        assert_eq!(get(&tier, &keys(0..6)), [Fetched::Hit; 6]);
+        assert_eq!(get(&tier, &keys(0..6)), [Loaded::Hit; 6]);
         assert_eq!(tier.unverified(), 3, "the table has room for four");
     }
 
@@ -148,13 +149,13 @@ mod checksums {
         let mut outcome = [Stored::Full];
         tier.put(&[Put { key: key(1), bytes: &other }], later(), &mut outcome);
         assert_eq!(outcome, [Stored::Present]);
-        assert_eq!(get(&tier, &[key(1)]), [Fetched::Hit]);
+        assert_eq!(get(&tier, &[key(1)]), [Loaded::Hit]);
         tier.remove(&[key(1)], later()).unwrap();
         tier.put(&[Put { key: key(1), bytes: &other }], later(), &mut outcome);
         let mut into = vec![0; 4096];
-        let mut loaded = [Fetched::Miss];
+        let mut loaded = [Loaded::Miss];
         tier.get(&mut [Get { key: key(1), into: &mut into }], later(), &mut loaded);
-        assert_eq!((loaded, into), ([Fetched::Hit], other));
+        assert_eq!((loaded, into), ([Loaded::Hit], other));
     }
 }
 
@@ -177,7 +178,7 @@ struct State {
 
 #[derive(Debug, Clone, Copy)]
 enum First {
-    Fails(Fault),
+    Fails(TierFault),
     Panics,
 }
 
@@ -216,7 +217,7 @@ impl Tier for Gate {
         self.inner.put(puts, deadline, outcomes);
     }
 
-    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Fetched]) {
+    fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         self.loads.fetch_add(gets.len() as u64, Ordering::Relaxed);
         self.inner.get(gets, deadline, outcomes);
         let mut state = self.state.lock().unwrap();
@@ -225,7 +226,7 @@ impl Tier for Gate {
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| !state.open).unwrap());
         match first {
-            Some(First::Fails(fault)) => outcomes.fill(Fetched::Failed(fault)),
+            Some(First::Fails(fault)) => outcomes.fill(Loaded::Failed(fault)),
             Some(First::Panics) => panic!("on purpose"),
             None => {}
         }
@@ -248,7 +249,7 @@ impl Tier for Gate {
         self.inner.clear(deadline)
     }
 
-    fn usage(&self, deadline: Instant) -> Result<Usage, TierError> {
+    fn usage(&self, deadline: Instant) -> Result<TierUsage, TierError> {
         self.inner.usage(deadline)
     }
 
@@ -272,7 +273,7 @@ mod flights {
 
     /// A leader and its followers on one block; returns the leader's outcome, the followers', the
     /// loads that the tier saw and those that were shared.
-    fn fly(first: Option<First>, stored: bool) -> (Option<Fetched>, Vec<Fetched>, u64, u64) {
+    fn fly(first: Option<First>, stored: bool) -> (Option<Loaded>, Vec<Loaded>, u64, u64) {
         let gate = Gate::new(first);
         if stored {
             put(&gate.inner, &[key(3)]);
@@ -295,35 +296,35 @@ mod flights {
     #[test]
     fn one_load_serves_all() {
         let (leader, followers, loads, shared) = fly(None, true);
-        assert_eq!((leader, followers), (Some(Fetched::Hit), vec![Fetched::Hit; 5]));
+        assert_eq!((leader, followers), (Some(Loaded::Hit), vec![Loaded::Hit; 5]));
         assert_eq!((loads, shared), (1, 5));
     }
 
     #[test]
     fn one_miss_is_all_misses() {
         let (leader, followers, loads, shared) = fly(None, false);
-        assert_eq!((leader, followers), (Some(Fetched::Miss), vec![Fetched::Miss; 5]));
+        assert_eq!((leader, followers), (Some(Loaded::Miss), vec![Loaded::Miss; 5]));
         assert_eq!((loads, shared), (1, 0));
     }
 
     #[test]
     fn a_failure_of_the_store_is_shared_and_no_hang() {
-        let fault = Fetched::Failed(Fault::Disconnected);
-        let (leader, followers, loads, _) = fly(Some(First::Fails(Fault::Disconnected)), true);
+        let fault = Loaded::Failed(TierFault::Disconnected);
+        let (leader, followers, loads, _) = fly(Some(First::Fails(TierFault::Disconnected)), true);
         assert_eq!((leader, followers, loads), (Some(fault), vec![fault; 5], 1));
     }
 
     #[test]
     fn who_follows_an_impatient_leader_loads_for_himself() {
-        let (leader, followers, loads, _) = fly(Some(First::Fails(Fault::Timeout)), true);
-        assert_eq!(leader, Some(Fetched::Failed(Fault::Timeout)));
-        assert_eq!((followers, loads), (vec![Fetched::Hit; 5], 6));
+        let (leader, followers, loads, _) = fly(Some(First::Fails(TierFault::Timeout)), true);
+        assert_eq!(leader, Some(Loaded::Failed(TierFault::Timeout)));
+        assert_eq!((followers, loads), (vec![Loaded::Hit; 5], 6));
     }
 
     #[test]
     fn a_leader_that_panics_takes_nobody_along() {
         let (leader, followers, loads, _) = fly(Some(First::Panics), true);
-        assert_eq!((leader, followers, loads), (None, vec![Fetched::Hit; 5], 6));
+        assert_eq!((leader, followers, loads), (None, vec![Loaded::Hit; 5], 6));
     }
 
     #[test]
@@ -335,15 +336,15 @@ mod flights {
             let leader = scope.spawn(|| get(&tier, &[key(3)]));
             gate.until_waiting(1);
             let mut into = vec![0; 4096];
-            let mut outcome = [Fetched::Miss];
+            let mut outcome = [Loaded::Miss];
             let until = Instant::now() + Duration::from_millis(20);
             tier.get(&mut [Get { key: key(3), into: &mut into }], until, &mut outcome);
-            assert_eq!(outcome, [Fetched::Failed(Fault::Timeout)]);
+            assert_eq!(outcome, [Loaded::Failed(TierFault::Timeout)]);
             gate.open();
-            assert_eq!(leader.join().unwrap(), [Fetched::Hit]);
+            assert_eq!(leader.join().unwrap(), [Loaded::Hit]);
         });
         // Its flight and its copy are free again.
-        assert_eq!((tier.following(), get(&tier, &[key(3)])), (0, vec![Fetched::Hit]));
+        assert_eq!((tier.following(), get(&tier, &[key(3)])), (0, vec![Loaded::Hit]));
     }
 
     /// Who stored a block must not be told that it is not there by a load that began before.
@@ -358,8 +359,8 @@ mod flights {
             let after = scope.spawn(|| get(&tier, &[key(3)]));
             gate.until_waiting(2);
             gate.open();
-            assert_eq!(leader.join().unwrap(), [Fetched::Miss]);
-            assert_eq!(after.join().unwrap(), [Fetched::Hit]);
+            assert_eq!(leader.join().unwrap(), [Loaded::Miss]);
+            assert_eq!(after.join().unwrap(), [Loaded::Hit]);
         });
     }
 
@@ -375,12 +376,12 @@ mod flights {
                     for round in 0..200 {
                         let first = (thread + round) % 12;
                         let batch = [keys(first..first + 8), keys(first..first + 2)].concat();
-                        assert_eq!(get(tier, &batch), [Fetched::Hit; 10]);
+                        assert_eq!(get(tier, &batch), [Loaded::Hit; 10]);
                     }
                 });
             }
         });
         assert_eq!(tier.following(), 0);
-        assert_eq!(get(&tier, &keys(0..20)), [Fetched::Hit; 20]);
+        assert_eq!(get(&tier, &keys(0..20)), [Loaded::Hit; 20]);
     }
 }

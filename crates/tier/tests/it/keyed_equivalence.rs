@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use weir_tier::EvictionPolicy;
-use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, Slot};
+use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -52,7 +52,7 @@ struct Block {
 struct Plain {
     blocks: BTreeMap<u8, Block>,
     /// Slots of nameless blocks that are still pinned.
-    doomed: BTreeMap<Slot, u32>,
+    doomed: BTreeMap<TierSlot, u32>,
     once: Vec<u8>,
     again: Vec<u8>,
     ghost_once: Vec<u8>,
@@ -167,7 +167,7 @@ impl Plain {
     }
 
     /// Takes the name of a block that lives in `slot`, with `pins` on it afterwards.
-    fn doom(&mut self, key: u8, slot: Slot, pins: u32) {
+    fn doom(&mut self, key: u8, slot: TierSlot, pins: u32) {
         self.forget(key);
         self.blocks.remove(&key);
         if pins > 0 {
@@ -180,8 +180,8 @@ impl Plain {
 struct Pair {
     ours: KeyedCache<u8>,
     plain: Plain,
-    stores: Vec<(u8, Slot)>,
-    pins: Vec<(u8, Slot)>,
+    stores: Vec<(u8, TierSlot)>,
+    pins: Vec<(u8, TierSlot)>,
     /// The batch that is being stored, and its number among the plain one's.
     batch: (Batch, u32),
 }
@@ -271,7 +271,7 @@ impl Pair {
         Ok(())
     }
 
-    fn settle(&mut self, key: u8, slot: Slot, arrived: bool) -> Result<(), TestCaseError> {
+    fn settle(&mut self, key: u8, slot: TierSlot, arrived: bool) -> Result<(), TestCaseError> {
         let named = !self.plain.doomed.contains_key(&slot);
         if arrived {
             prop_assert_eq!(self.ours.commit(slot), named);
@@ -290,7 +290,7 @@ impl Pair {
         Ok(())
     }
 
-    fn unpin(&mut self, key: u8, slot: Slot) {
+    fn unpin(&mut self, key: u8, slot: TierSlot) {
         self.ours.unpin(slot);
         if let Some(pins) = self.plain.doomed.get_mut(&slot) {
             *pins -= 1;
@@ -303,7 +303,7 @@ impl Pair {
     }
 
     /// What `remove` did to the plain cache; the pin that `remove` left is not counted.
-    fn removed(&mut self, key: u8, slot: Option<Slot>) -> Result<(), TestCaseError> {
+    fn removed(&mut self, key: u8, slot: Option<TierSlot>) -> Result<(), TestCaseError> {
         let Some(block) = self.plain.blocks.get(&key).cloned() else {
             prop_assert_eq!(slot, None);
             return Ok(());
@@ -400,7 +400,7 @@ fn restoring_keeps_slots_and_age() {
     cache.unpin(3);
     cache.unpin(0);
     let batch = cache.begin([]);
-    let mut slots: Vec<Slot> = (10..13)
+    let mut slots: Vec<TierSlot> = (10..13)
         .map(|key| match cache.reserve(key, batch) {
             Reservation::Reserved(slot) => slot,
             other => panic!("{other:?}"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_deploy::{Count, Emptied, Emptiness, Started};
+use weir_deploy::{Emptied, EmptiedCount, Emptiness, Started};
 use weir_lab::live::Journal;
 use weir_model::Note;
 use weir_record::RunFolder;
@@ -118,10 +118,12 @@ fn counted(cache: &Emptied) -> String {
     let place = &cache.place;
     let before = cache.before.map_or_else(String::new, |before| format!(", {before} before"));
     match cache.known {
-        Emptiness::Counted(Count::Objects(left)) => format!("{place} ({left} objects{before})"),
-        Emptiness::Counted(Count::Files(left)) => format!("{place} ({left} files{before})"),
-        Emptiness::Counted(Count::Keys(left)) => format!("{place} ({left} keys{before})"),
-        Emptiness::Counted(Count::Served { asked, served }) => {
+        Emptiness::Counted(EmptiedCount::Objects(left)) => {
+            format!("{place} ({left} objects{before})")
+        }
+        Emptiness::Counted(EmptiedCount::Files(left)) => format!("{place} ({left} files{before})"),
+        Emptiness::Counted(EmptiedCount::Keys(left)) => format!("{place} ({left} keys{before})"),
+        Emptiness::Counted(EmptiedCount::Served { asked, served }) => {
             format!("{place} (served {served} of {asked} tokens that it had held)")
         }
         Emptiness::Answered | Emptiness::Unknown => place.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use weir_deploy::checkpoint;
-use weir_deploy::setup::{Event, Stage, VllmCpu, vllm_cpu_folder};
+use weir_deploy::setup::{InstallEvent, Stage, VllmCpu, vllm_cpu_folder};
 use weir_model::Bytes;
 use weir_spec::catalogue::{hugging_face, models};
 
@@ -105,9 +105,9 @@ impl Meter {
         Self { bar, is_shown, stages: stages.to_vec(), weight: 0, done: 0, began: Instant::now() }
     }
 
-    fn show(&mut self, event: Event<'_>, printer: &mut Printer) {
+    fn show(&mut self, event: InstallEvent<'_>, printer: &mut Printer) {
         match event {
-            Event::Begin(stage) => {
+            InstallEvent::Begin(stage) => {
                 let place = self.stages.iter().position(|other| *other == stage).unwrap_or(0) + 1;
                 let label = format!("{place}/{} {}", self.stages.len(), stage.what());
                 if !self.is_shown {
@@ -118,12 +118,12 @@ impl Meter {
                 self.bar.set_prefix(label);
                 self.bar.set_message("");
             }
-            Event::Line(line, share) => {
+            InstallEvent::Line(line, share) => {
                 let position = (self.done as f64 + self.weight as f64 * share) * PARTS;
                 self.bar.set_position(position as u64);
                 self.bar.set_message(line.trim().chars().take(SHOWN).collect::<String>());
             }
-            Event::End(stage) => {
+            InstallEvent::End(stage) => {
                 self.done += stage.weight();
                 self.bar.set_position(self.done * PARTS as u64);
             }

@@ -11,7 +11,7 @@ use super::context::{Context, PrivateContents};
 use crate::config::{Agentic, Length, WorkloadConfig};
 use crate::error::WorkloadError;
 use crate::session::{Session, SessionSource, Turn};
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 /// A source of agent sessions.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl AgenticSource {
         let mut task = Task {
             config: &self.config,
             system: ContentId::derive(self.seed, "agentic system", 0),
-            stream: Stream::new(self.seed, "agentic session", index),
+            stream: RandomStream::new(self.seed, "agentic session", index),
             contents: PrivateContents::new(self.seed, "agentic private", index),
             turns: Vec::new(),
         };
@@ -57,7 +57,7 @@ impl SessionSource for AgenticSource {
 struct Task<'a> {
     config: &'a Agentic,
     system: ContentId,
-    stream: Stream,
+    stream: RandomStream,
     contents: PrivateContents,
     turns: Vec<Turn>,
 }

@@ -8,7 +8,7 @@ use crate::draw::Picker;
 use crate::error::WorkloadError;
 use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource};
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 /// A source of sessions of questions. The prompt of each is the system prompt, the session's
 /// documents in drawn order, and the question; earlier questions and answers are not repeated.
@@ -41,7 +41,7 @@ impl LongContextSource {
     /// The session of an index; `seen` says how much of its shared content was asked before.
     fn session_with(&self, index: u64, seen: impl FnOnce(&[Piece]) -> u32) -> Session {
         let config = &self.config;
-        let mut stream = Stream::new(self.seed, "long-context session", index);
+        let mut stream = RandomStream::new(self.seed, "long-context session", index);
         let mut contents = PrivateContents::new(self.seed, "long-context private", index);
         let shared = self.shared_pieces(index, &mut stream);
         let mut seen = seen(&shared);
@@ -62,7 +62,7 @@ impl LongContextSource {
     }
 
     /// The system prompt, if any, and the documents of a session.
-    fn shared_pieces(&self, index: u64, stream: &mut Stream) -> Vec<Piece> {
+    fn shared_pieces(&self, index: u64, stream: &mut RandomStream) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(self.config.documents_per_prompt as usize + 1);
         if self.config.system_tokens > 0 {
             let system = ContentId::derive(self.seed, "long-context system", 0);
@@ -77,7 +77,7 @@ impl LongContextSource {
 
     /// A document, whose length is its own and not the session's.
     fn document(&self, index: u64) -> Piece {
-        let mut stream = Stream::new(self.seed, "long-context length", index);
+        let mut stream = RandomStream::new(self.seed, "long-context length", index);
         let tokens = self.config.document_tokens.draw(&mut stream);
         Piece::new(ContentId::derive(self.seed, "long-context document", index), tokens)
     }

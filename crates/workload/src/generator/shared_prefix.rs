@@ -8,7 +8,7 @@ use crate::draw::Picker;
 use crate::error::WorkloadError;
 use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource};
-use crate::stream::Stream;
+use crate::stream::RandomStream;
 
 /// A source of sessions with shared prefixes. The prompt of a turn is the prefix, all that the
 /// user and the model said before, and the user's new part.
@@ -33,7 +33,7 @@ impl SharedPrefixSource {
     /// The session of an index, with `seen_tokens` as if no other had been asked before.
     pub fn session_at(&self, index: u64) -> Session {
         let config = &self.config;
-        let mut stream = Stream::new(self.seed, "shared-prefix session", index);
+        let mut stream = RandomStream::new(self.seed, "shared-prefix session", index);
         let mut contents = PrivateContents::new(self.seed, "shared-prefix private", index);
         let prefix = self.picker.pick(index, &mut stream);
         let prefix = ContentId::derive(self.seed, "shared-prefix prefix", prefix);

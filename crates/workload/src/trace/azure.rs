@@ -29,14 +29,14 @@ const REMEDY: &str = "get an Azure 2023 trace, for example AzureLLMInferenceTrac
 
 /// Reads a file record by record.
 #[derive(Debug)]
-pub struct Reader {
+pub struct AzureReader {
     path: PathBuf,
     csv: csv::Reader<Text>,
     seed: u64,
     record: StringRecord,
 }
 
-impl Reader {
+impl AzureReader {
     /// Opens a file and checks its header. The seed names prompts and answers.
     pub fn open(path: &Path, seed: u64) -> Result<Self, WorkloadError> {
         let text = bytes::open(path, REMEDY)?;

@@ -260,13 +260,13 @@ impl Rows {
 
 /// Reads a file request by request.
 #[derive(Debug)]
-pub struct Reader {
+pub struct MooncakeReader {
     rows: Rows,
     seed: u64,
     scale: Scale,
 }
 
-impl Reader {
+impl MooncakeReader {
     /// Opens a file whose block size and time unit are known. The seed names the answers, which no
     /// other request quotes.
     pub fn open(path: &Path, seed: u64, scale: Scale) -> Result<Self, WorkloadError> {

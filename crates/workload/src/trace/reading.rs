@@ -27,7 +27,7 @@ pub struct Scale {
 /// The layout of a published data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Layout {
+pub enum TraceLayout {
     /// Mooncake's FAST'25 release: blocks of 512 tokens, whole milliseconds. Source: its README.
     Mooncake,
     /// Alibaba's Qwen-Bailian traces: blocks of 16 tokens, seconds. Source: README of
@@ -35,7 +35,7 @@ pub enum Layout {
     QwenBailian,
 }
 
-impl Layout {
+impl TraceLayout {
     const ALL: [Self; 2] = [Self::Mooncake, Self::QwenBailian];
 
     const fn scale(self) -> Scale {
@@ -66,7 +66,7 @@ impl Layout {
     }
 }
 
-impl fmt::Display for Layout {
+impl fmt::Display for TraceLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Mooncake => "Mooncake",
@@ -84,7 +84,7 @@ pub enum Basis {
     /// No other fits all requests.
     OnlyFit,
     /// The published data set with exactly these fields has it.
-    Published(Layout),
+    Published(TraceLayout),
     /// All requests have the same time.
     AllAtOnce,
     /// The load does not play the trace's times.
@@ -124,7 +124,7 @@ impl TraceReading {
         if seen.requests == 0 {
             return Err(WorkloadError::Empty { path });
         }
-        let layout = Layout::ALL.into_iter().find(|layout| layout.is(&seen));
+        let layout = TraceLayout::ALL.into_iter().find(|layout| layout.is(&seen));
         let (block_tokens, block_basis) = match (file.block_tokens, layout) {
             (Some(tokens), _) => (tokens, Basis::Given),
             (None, _) if seen.fits.is_one() => (seen.fits.least, Basis::OnlyFit),

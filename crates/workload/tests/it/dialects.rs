@@ -4,7 +4,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use weir_model::{Nanos, Tokens};
 use weir_workload::config::{TimeUnit, TraceFile};
-use weir_workload::trace::reading::{Basis, Layout, TraceReading};
+use weir_workload::trace::reading::{Basis, TraceLayout, TraceReading};
 use weir_workload::{Session, WorkloadConfig, open};
 
 use crate::{options, take, workload};
@@ -76,7 +76,7 @@ fn a_qwen_bailian_trace_has_blocks_of_16_and_seconds() {
     let found = read(&text, "").unwrap();
     // ceil(640 / b) is 40 for 16 alone: 15 gives 43, 17 gives 38.
     assert_eq!((found.block_tokens, found.block_basis), (16, Basis::OnlyFit));
-    let published = Basis::Published(Layout::QwenBailian);
+    let published = Basis::Published(TraceLayout::QwenBailian);
     assert_eq!((found.time_unit, found.unit_basis), (TimeUnit::S, published));
     assert_eq!((found.requests, found.span), (20, Some(Nanos::from_secs(95))));
     let sessions = sessions(text.as_bytes(), "trace: {format: mooncake, path: t}").unwrap();
@@ -140,7 +140,7 @@ fn a_block_size_that_more_than_one_number_fits_is_asked_for() {
     // Mooncake's own size is among those that fit, and the file has exactly its fields.
     let text = mooncake("0", 600, &[1, 2]) + &mooncake("1", 512, &[1]);
     let found = read(&text, "").unwrap();
-    let published = Basis::Published(Layout::Mooncake);
+    let published = Basis::Published(TraceLayout::Mooncake);
     assert_eq!((found.block_tokens, found.block_basis), (512, published));
     assert_eq!((found.time_unit, found.unit_basis), (TimeUnit::Ms, published));
 }

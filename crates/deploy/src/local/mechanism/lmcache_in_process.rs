@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
 use weir_model::{Bytes, Mechanism, TierKind};
 use weir_spec::plan::{Deployment, lmcache_ranks};
-use weir_store::Layout;
+use weir_store::KeyLayout;
 
 use super::super::command::{Places, gib};
 use super::Connector;
@@ -58,7 +58,7 @@ impl Connector for LmcacheInProcess<'_> {
         env
     }
 
-    fn layout(&self, weights: &str, _salt: Option<String>) -> Option<Layout> {
-        Some(Layout::LmcacheWorkers { model: weights.to_owned(), world_size: self.world })
+    fn layout(&self, weights: &str, _salt: Option<String>) -> Option<KeyLayout> {
+        Some(KeyLayout::LmcacheWorkers { model: weights.to_owned(), world_size: self.world })
     }
 }

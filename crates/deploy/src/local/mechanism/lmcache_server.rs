@@ -6,7 +6,7 @@ use weir_http::{Fetch, Url, fetch};
 use weir_model::{Mechanism, TierKind};
 use weir_spec::document::quantity::Version;
 use weir_spec::plan::{Deployment, lmcache_ranks};
-use weir_store::Layout;
+use weir_store::KeyLayout;
 
 use super::super::command::{Places, gib};
 use super::super::stack::Stack;
@@ -99,7 +99,7 @@ impl Connector for LmcacheServer<'_> {
         })
     }
 
-    fn layout(&self, weights: &str, salt: Option<String>) -> Option<Layout> {
+    fn layout(&self, weights: &str, salt: Option<String>) -> Option<KeyLayout> {
         Some(server_layout(weights, self.ranks, salt))
     }
 }

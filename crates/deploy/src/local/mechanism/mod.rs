@@ -22,7 +22,7 @@ use weir_engine::OffloadConfig;
 use weir_model::Mechanism;
 use weir_spec::document::quantity::Version;
 use weir_spec::plan::{Arm, Deployment, LmcacheMode};
-use weir_store::Layout;
+use weir_store::KeyLayout;
 
 use super::command::Places;
 use super::stack::Stack;
@@ -66,7 +66,7 @@ pub(super) trait Connector: fmt::Debug {
 
     /// The keys of an engine with these weights in a remote store; nothing of a mechanism that
     /// uses none.
-    fn layout(&self, _weights: &str, _salt: Option<String>) -> Option<Layout> {
+    fn layout(&self, _weights: &str, _salt: Option<String>) -> Option<KeyLayout> {
         None
     }
 }

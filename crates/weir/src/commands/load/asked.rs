@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weir_deploy::{Access, Endpoint, Served};
+use weir_deploy::{Access, EngineEndpoint, Served};
 use weir_model::{Nanos, TierKind};
 use weir_spec::document::client::ClientSection;
 use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
@@ -56,7 +56,7 @@ pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Re
     let access = Access::of(target, timeout)?;
     let mut found: Option<Served> = None;
     for url in &target.url.0 {
-        let endpoint = Endpoint::new(url, access.clone())?;
+        let endpoint = EngineEndpoint::new(url, access.clone())?;
         let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.id.as_str()));
         // Ctrl-C still ends the program itself here.
         let served = endpoint.choose(wanted, &|| false)?;
@@ -73,7 +73,8 @@ pub(super) fn asked(
     search: Option<&Search>,
     sets: Option<&WorkingSets>,
 ) -> anyhow::Result<AsDeployed> {
-    let endpoint = Endpoint::new(&target.url.0[0], Access::of(&target, request_timeout(args)?)?)?;
+    let endpoint =
+        EngineEndpoint::new(&target.url.0[0], Access::of(&target, request_timeout(args)?)?)?;
     let pool_tokens = endpoint.cache_limits().kv_tokens;
     let workloads = match (workload(args)?, sets) {
         (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),
@@ -107,7 +108,7 @@ pub(super) fn asked(
 /// Counts in multiples of the GPU's cache worked out with what the server says it holds.
 fn sized(
     workload: WorkloadConfig,
-    endpoint: &Endpoint,
+    endpoint: &EngineEndpoint,
     pool_tokens: Option<u64>,
 ) -> anyhow::Result<WorkloadConfig> {
     if !workload.is_sized_by_a_tier() {

@@ -1,6 +1,6 @@
 //! `--working-set`: one load over different amounts of what is asked again.
 
-use weir_deploy::{Access, Endpoint};
+use weir_deploy::{Access, EngineEndpoint};
 use weir_model::SignalKind;
 use weir_record::CellStatus;
 use weir_report::metric::metric;
@@ -42,7 +42,7 @@ impl WorkingSets {
             return Ok(None);
         }
         check(wanted, args.asked.prefix_tokens)?;
-        let endpoint = Endpoint::new(
+        let endpoint = EngineEndpoint::new(
             &target.url.0[0],
             Access::of(target, super::asked::request_timeout(args)?)?,
         )?;

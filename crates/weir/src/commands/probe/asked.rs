@@ -11,8 +11,8 @@ use weir_probe::against::REPEATS;
 use weir_probe::config::DEFAULT_WORKING_SET;
 use weir_probe::report::{ModelFacts, Recompute};
 use weir_probe::{
-    BlockSize, ConfigLines, Limits, ProbeConfig, SubjectOptions, Target, Trace, Verify, Work,
-    WorkingSet,
+    BlockSize, ConfigLines, PointLimits, ProbeConfig, ProbeTarget, SubjectOptions, Trace, Verify,
+    Work, WorkingSet,
 };
 use weir_spec::catalogue::{hugging_face, models};
 use weir_spec::size::break_even_gb_per_s;
@@ -38,7 +38,7 @@ const TRACE_DURATION: Duration = Duration::from_secs(10);
 /// Everything that was asked for, checked.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) target: Target,
+    pub(super) target: ProbeTarget,
     pub(super) config: ProbeConfig,
     pub(super) options: SubjectOptions,
     pub(super) traces: Vec<(BlockSize, Trace)>,
@@ -59,7 +59,7 @@ struct Lists {
 
 /// The probe, or with `against` the side that it is held against.
 pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<Asked> {
-    let target = Target::parse(against.unwrap_or(&args.target))?;
+    let target = ProbeTarget::parse(against.unwrap_or(&args.target))?;
     let mut lists = lists(args)?;
     if against.is_some() {
         lists.of_b(&args.against);
@@ -122,15 +122,15 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
     Ok(Asked { target, config, options, traces, reading, model, recompute })
 }
 
-const fn has_page_cache(target: &Target) -> bool {
-    matches!(target, Target::Disk(_))
+const fn has_page_cache(target: &ProbeTarget) -> bool {
+    matches!(target, ProbeTarget::Disk(_))
 }
 
 /// The word for a target that is known to keep its blocks in memory.
-fn memory(target: &Target) -> Option<&'static str> {
+fn memory(target: &ProbeTarget) -> Option<&'static str> {
     match target {
-        Target::Memory => Some("memory"),
-        Target::Started(product) if product.traits().keeps_in_memory => Some(product.name()),
+        ProbeTarget::Memory => Some("memory"),
+        ProbeTarget::Started(product) if product.traits().keeps_in_memory => Some(product.name()),
         _ => None,
     }
 }
@@ -138,8 +138,8 @@ fn memory(target: &Target) -> Option<&'static str> {
 /// What has no file has no page cache; of two sides, one has to have it.
 fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
     let words = [Some(&args.target), args.against.against.as_ref()];
-    let targets = words.into_iter().flatten().map(|word| Target::parse(word));
-    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+    let targets = words.into_iter().flatten().map(|word| ProbeTarget::parse(word));
+    let targets: Vec<ProbeTarget> = targets.collect::<Result<_, _>>()?;
     if args.caches.page_cache && !targets.iter().any(has_page_cache) {
         let why = "--page-cache: only a tier in a folder has one, such as disk:/mnt/nvme/kv";
         return Err(Mistake(why.to_owned()).into());
@@ -158,10 +158,10 @@ fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
 
 /// Stores need more room than their values take: their allocators round values of a few MiB up by
 /// as much as a quarter.
-fn default_capacity(target: &Target, config: &ProbeConfig) -> Bytes {
+fn default_capacity(target: &ProbeTarget, config: &ProbeConfig) -> Bytes {
     let bytes = SubjectOptions::default_capacity(config);
     match target {
-        Target::Started(_) => Bytes(bytes.0.saturating_add(bytes.0 / 2)),
+        ProbeTarget::Started(_) => Bytes(bytes.0.saturating_add(bytes.0 / 2)),
         _ => bytes,
     }
 }
@@ -188,9 +188,9 @@ fn or_default(list: Vec<u32>, default: &[u32]) -> Vec<u32> {
     if list.is_empty() { default.to_vec() } else { list }
 }
 
-fn limits(args: &ProbeArgs, default: Duration) -> anyhow::Result<Limits> {
+fn limits(args: &ProbeArgs, default: Duration) -> anyhow::Result<PointLimits> {
     let given = args.points.duration.as_deref();
-    Ok(Limits {
+    Ok(PointLimits {
         duration: given.map_or(Ok(default), |text| time("--duration", text))?,
         warmup: time("--warmup", &args.points.warmup)?,
         operations: args.points.operations,

@@ -11,8 +11,8 @@ mod warnings;
 use std::time::Instant;
 
 use weir_probe::report::{REPORT_FORMAT, Report};
-use weir_probe::session::Step;
-use weir_probe::{Measured, ProbeConfig, Session};
+use weir_probe::session::ProbeStep;
+use weir_probe::{ProbeConfig, ProbeMeasurements, ProbeSession};
 
 use self::asked::Asked;
 use self::outputs::Outputs;
@@ -40,13 +40,19 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
     let started = weir_lab::host::now();
-    let total = Session::steps(&asked.config, differential);
+    let total = ProbeSession::steps(&asked.config, differential);
     let progress = Counter::of("runs", total, printer, false);
     let stop = || interrupt.is_set();
     let began = Instant::now();
-    let mut step = |step: Step<'_>| tell(step, (&asked.config, began), &progress, printer);
-    let session =
-        Session::new(&asked.config, &mut *subject, &asked.traces, differential, &stop, &mut step);
+    let mut step = |step: ProbeStep<'_>| tell(step, (&asked.config, began), &progress, printer);
+    let session = ProbeSession::new(
+        &asked.config,
+        &mut *subject,
+        &asked.traces,
+        differential,
+        &stop,
+        &mut step,
+    );
     let measured = session.run();
     progress.finish();
     let mut report = report(&asked, measured?, subject.facts(), started);
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 
 /// Announces the time with the first step, and counts the others.
 fn tell(
-    step: Step<'_>,
+    step: ProbeStep<'_>,
     (config, began): (&ProbeConfig, Instant),
     progress: &Counter,
     printer: &mut Printer,
@@ -74,7 +80,12 @@ fn tell(
     }
 }
 
-fn report(asked: &Asked, measured: Measured, tier: weir_probe::Facts, started: String) -> Report {
+fn report(
+    asked: &Asked,
+    measured: ProbeMeasurements,
+    tier: weir_probe::TierFacts,
+    started: String,
+) -> Report {
     Report {
         format: REPORT_FORMAT,
         weir: env!("CARGO_PKG_VERSION").to_owned(),
@@ -92,7 +103,7 @@ fn report(asked: &Asked, measured: Measured, tier: weir_probe::Facts, started: S
 }
 
 /// A probe whose blocks failed is no clean result, and neither is one that was stopped.
-fn exit(measured: &Measured, printer: &mut Printer) -> Exit {
+fn exit(measured: &ProbeMeasurements, printer: &mut Printer) -> Exit {
     if let Some(why) = &measured.failed {
         printer.note(&format!("ended early: {why}"));
         return Exit::DoneWithFaults;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_probe::config::{BlockSize, Point as Measured};
+use weir_probe::config::{BlockSize, ProbePoint as ProbeMeasurements};
 use weir_probe::figures::{PointResult, SidePoint};
 use weir_probe::{Report, Work};
 use weir_report::ReportError;
@@ -14,10 +14,10 @@ const FIRST_COLOUR: usize = 2;
 struct Axis {
     id: &'static str,
     title: &'static str,
-    value: fn(&Measured) -> u64,
-    name: fn(&Measured) -> String,
+    value: fn(&ProbeMeasurements) -> u64,
+    name: fn(&ProbeMeasurements) -> String,
     /// A line per combination of the other axes.
-    line: fn(&Measured) -> String,
+    line: fn(&ProbeMeasurements) -> String,
 }
 
 const AXES: [Axis; 3] = [

@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use weir_model::Bytes;
-use weir_probe::config::Limits;
+use weir_probe::config::PointLimits;
 use weir_probe::differential::PartTime;
 use weir_probe::figures::PointResult;
 use weir_probe::fit::LookupTime;
 use weir_probe::report::Recompute;
 use weir_probe::session::{Whereabouts, label};
 use weir_probe::volume::{buffer_bytes, stored};
-use weir_probe::{ProbeConfig, Report, Session, Target, Work};
+use weir_probe::{ProbeConfig, ProbeSession, ProbeTarget, Report, Work};
 use weir_report::inputs::trace_sentence;
 use weir_report::numerals::whole;
 use weir_report::tables::{Table, TableCell, text, wrapped};
@@ -70,7 +70,7 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
         );
         out += &wrapped(&words, "  ");
     }
-    let compared = if differential { Session::compared(config) } else { 0 };
+    let compared = if differential { ProbeSession::compared(config) } else { 0 };
     out += &wrapped(&unmeasured(config, 1, compared), "  ");
     out
 }
@@ -113,8 +113,10 @@ pub(super) fn bytes(asked: &Asked, indent: &str) -> String {
 /// The capacity of a tier that is ours to make.
 fn capacity(asked: &Asked) -> Option<Bytes> {
     match asked.target {
-        Target::Memory | Target::Disk(_) | Target::Started(_) => Some(asked.options.capacity),
-        Target::Store(_) => None,
+        ProbeTarget::Memory | ProbeTarget::Disk(_) | ProbeTarget::Started(_) => {
+            Some(asked.options.capacity)
+        }
+        ProbeTarget::Store(_) => None,
     }
 }
 
@@ -144,7 +146,7 @@ pub(super) fn announced(
 /// The same before so many tiers were opened: how fast they are filled and asked is not known then.
 /// `compared`: differential runs.
 pub(super) fn unmeasured(config: &ProbeConfig, tiers: u32, compared: usize) -> String {
-    let Limits { duration, warmup, .. } = config.limits;
+    let PointLimits { duration, warmup, .. } = config.limits;
     let runs = config.points().len() as f64 * f64::from(config.repeats);
     let own = f64::from(tiers) * runs * (duration + warmup).as_secs_f64();
     // Four kinds of runs of half the time each.

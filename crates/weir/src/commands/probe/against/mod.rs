@@ -11,8 +11,8 @@ use weir_model::Product;
 
 use weir_probe::against::{Contest, Facet};
 use weir_probe::claim::{Assertion, Ruling};
-use weir_probe::session::Step;
-use weir_probe::{ConfigLines, Measured, Target, Work};
+use weir_probe::session::ProbeStep;
+use weir_probe::{ConfigLines, ProbeMeasurements, ProbeTarget, Work};
 
 use self::prices::PricePair;
 use self::times::{Times, faced};
@@ -61,7 +61,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     let stop = || interrupt.is_set();
     let began = Instant::now();
     let mut step =
-        |step: Step<'_>| super::tell(step, (&sides[0].config, began), &progress, printer);
+        |step: ProbeStep<'_>| super::tell(step, (&sides[0].config, began), &progress, printer);
     let configs = [&sides[0].config, &sides[1].config];
     let contest = Contest::new(configs, [&mut *first, &mut *second], &stop, &mut step)?;
     let measured = contest.run();
@@ -95,7 +95,8 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
 
 /// What cannot be put side by side.
 fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
-    if let [Target::Store(first), Target::Store(second)] = [&sides[0].target, &sides[1].target]
+    if let [ProbeTarget::Store(first), ProbeTarget::Store(second)] =
+        [&sides[0].target, &sides[1].target]
         && first == second
     {
         let why = format!(
@@ -108,7 +109,7 @@ fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
     for side in sides {
         let ConfigLines { text, flag, side: name } = &side.options.lines;
         if let Some(line) = text.first()
-            && !matches!(side.target, Target::Started(_))
+            && !matches!(side.target, ProbeTarget::Started(_))
         {
             return Err(Mistake(format!(
                 "--{flag}: `{line}` is for {name}, {}: only a server that Weir starts takes lines \
@@ -139,7 +140,7 @@ fn check_claims(claims: &[Assertion], works: &[Work]) -> anyhow::Result<()> {
     Err(Mistake(why).into())
 }
 
-fn judge(claim: &Assertion, measured: &[&Measured; 2]) -> Judged {
+fn judge(claim: &Assertion, measured: &[&ProbeMeasurements; 2]) -> Judged {
     let times = Times::over_points(measured, claim.facet);
     let ruling = claim.judge(times.as_ref().and_then(|times| times.interval));
     Judged { claim: claim.to_string(), ruling, times }

@@ -1,7 +1,7 @@
 //! What both sides cost, beside how fast they are.
 
 use serde_json::{Value, json};
-use weir_probe::Measured;
+use weir_probe::ProbeMeasurements;
 use weir_probe::against::Facet;
 use weir_report::tables::{Table, text, wrapped};
 use weir_spec::document::quantity::Money;
@@ -64,7 +64,7 @@ impl PricePair {
 
     /// Speed and price side by side: row by row, and in one sentence for loads, stores and
     /// questions.
-    pub(super) fn written(&self, rows: &[Faced], measured: &[&Measured; 2]) -> String {
+    pub(super) fn written(&self, rows: &[Faced], measured: &[&ProbeMeasurements; 2]) -> String {
         let Self { a, b, currency } = self;
         let ratio = self.ratio();
         let (dear, cheap, less) =
@@ -135,7 +135,7 @@ mod tests {
         let times = Times { ratio: 1.5, interval: None, pairs: 2 };
         let row = Faced { facet: Facet::Read, a: face(), b: face(), means: (6.0, 4.0), times };
         let prices = PricePair { a: 3.0, b: 0.5, currency: "USD".to_owned() };
-        let none = Measured::default();
+        let none = ProbeMeasurements::default();
         let written = prices.written(&[row], &[&none, &none]);
         for part in ["2.00 GB/s", "8.00 GB/s", "0.250"] {
             assert!(written.contains(part), "no {part}: {written}");

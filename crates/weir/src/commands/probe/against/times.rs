@@ -6,7 +6,7 @@ use weir_probe::against::{Facet, lookup_pairs, pairs, pairs_over_points};
 use weir_probe::fit::LookupTime;
 use weir_probe::session::label;
 use weir_probe::statistics::Repeated;
-use weir_probe::{Measured, PointResult, Report};
+use weir_probe::{PointResult, ProbeMeasurements, Report};
 use weir_report::statistics::paired_change;
 
 use super::super::summary::figure;
@@ -43,7 +43,7 @@ impl Times {
     }
 
     /// Over all points, by the geometric mean of each repeat.
-    pub(super) fn over_points(measured: &[&Measured; 2], facet: Facet) -> Option<Self> {
+    pub(super) fn over_points(measured: &[&ProbeMeasurements; 2], facet: Facet) -> Option<Self> {
         Self::of(&pairs_over_points(measured, facet))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use weir_probe::against::Facet;
-use weir_probe::{Report, Target};
+use weir_probe::{ProbeTarget, Report};
 use weir_report::tables::{Table, text, wrapped};
 
 use super::super::asked::Asked;
@@ -37,12 +37,12 @@ fn described(side: &Asked) -> String {
 }
 
 /// A target without secrets.
-pub(super) fn target(target: &Target) -> String {
+pub(super) fn target(target: &ProbeTarget) -> String {
     match target {
-        Target::Memory => "memory".to_owned(),
-        Target::Disk(folder) => format!("disk:{}", folder.display()),
-        Target::Store(address) => summary::without_secrets(address),
-        Target::Started(product) => format!("{}, started by Weir", product.name()),
+        ProbeTarget::Memory => "memory".to_owned(),
+        ProbeTarget::Disk(folder) => format!("disk:{}", folder.display()),
+        ProbeTarget::Store(address) => summary::without_secrets(address),
+        ProbeTarget::Started(product) => format!("{}, started by Weir", product.name()),
     }
 }
 

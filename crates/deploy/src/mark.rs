@@ -2,11 +2,12 @@
 //! one's traffic, and evict its blocks, so it is told who is there instead.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use weir_store::resp::Marked;
 use weir_store::{RespError, RespTier};
@@ -110,7 +111,7 @@ impl StoreMark {
                     // A store that is away for a while is found by those who need it.
                     let again = resp.mark(&text, None, LIFE, Instant::now() + PATIENCE);
                     if let Ok(Marked::Other(mark)) = again {
-                        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut taken = taken.lock();
                         taken.get_or_insert_with(|| user_words(&mark));
                     }
                 }
@@ -127,7 +128,7 @@ impl StoreMark {
 
     /// Who took the store over while the mark was to stand.
     pub(crate) fn taken(&self) -> Option<String> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.taken.lock().clone()
     }
 }
 

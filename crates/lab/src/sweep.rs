@@ -1,8 +1,8 @@
 //! The order of a sweep: which cells still have to run, on how many threads, and what came of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use weir_record::{CellState, RunFolder};
 use weir_spec::plan::{Cell, Plan};
 
@@ -39,7 +39,7 @@ pub fn run_missing(
     sweep.ran = queue.ran.into_inner();
     sweep.is_stopped = stop.is_asked();
     progress.sweep_ends(&sweep);
-    match queue.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match queue.failure.into_inner() {
         Some(failure) => Err(failure),
         None => Ok(sweep),
     }
@@ -76,7 +76,7 @@ struct Queue<'a> {
 
 impl Queue<'_> {
     fn work(&self, run: impl Fn(&Cell) -> Result<bool, LabError>, stop: &Stop) {
-        let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = || self.failure.lock();
         while let Some(cell) = self.cells.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             if stop.is_asked() || failure().is_some() {
                 return;

@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use weir_model::Nanos;
 use weir_workload::{Session, SessionSource};
 
@@ -63,8 +64,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // A panic elsewhere ends the run; until then the queue is as it was.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn is_full(&self, waiting: &Waiting) -> bool {
@@ -84,7 +84,7 @@ impl Queue {
         let mut waiting = self.lock();
         while self.is_full(&waiting) && !waiting.is_abandoned() {
             waiting.feeder_waits = true;
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
         if waiting.is_abandoned() {
             return false;
@@ -103,7 +103,7 @@ impl Queue {
             if let Some(waited) = waited.take() {
                 waited();
             }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
         if waiting.is_abandoned() {
             return None;
@@ -144,7 +144,7 @@ impl Queue {
     fn wait_filled(&self) {
         let mut waiting = self.lock();
         while !self.is_full(&waiting) && !waiting.is_over && !waiting.is_abandoned() {
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
     }
 }

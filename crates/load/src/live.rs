@@ -4,8 +4,8 @@
 //! distributions, so that no worker waits for a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use weir_model::{Nanos, Outcome, RequestRow, certificate::Spread};
 
 use crate::clock::Clock;
@@ -67,11 +67,6 @@ pub struct LiveSnapshot {
     pub last_error: Option<String>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // After a panic of its writer the data may be half updated, but the run ends then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Live {
     pub fn new() -> Self {
         Self::default()
@@ -80,7 +75,7 @@ impl Live {
     /// Ends the run: no more requests are sent, and those in flight are aborted.
     pub fn abort(&self) {
         self.is_aborted.store(true, Relaxed);
-        lock(&self.wakers).iter().for_each(Waker::wake);
+        self.wakers.lock().iter().for_each(Waker::wake);
     }
 
     pub fn is_aborted(&self) -> bool {
@@ -88,18 +83,18 @@ impl Live {
     }
 
     pub(crate) fn begin(&self, clock: Clock, workers: usize) {
-        *lock(&self.clock) = Some(clock);
-        *lock(&self.busy) = vec![0; workers];
+        *self.clock.lock() = Some(clock);
+        *self.busy.lock() = vec![0; workers];
         self.measured.store(workers as u64, Relaxed);
     }
 
     /// Registers a worker, which checks [`Live::is_aborted`] afterwards, so that no abort is lost.
     pub(crate) fn register(&self, waker: Waker) {
-        lock(&self.wakers).push(waker);
+        self.wakers.lock().push(waker);
     }
 
     pub(crate) fn end(&self) {
-        lock(&self.wakers).clear();
+        self.wakers.lock().clear();
     }
 
     pub(crate) fn request_issued(&self) {
@@ -119,7 +114,7 @@ impl Live {
     /// wakes the workers that keep up the load.
     pub(crate) fn measured_ended(&self) {
         if self.measured.fetch_sub(1, Relaxed) == 1 {
-            lock(&self.wakers).iter().for_each(Waker::wake);
+            self.wakers.lock().iter().for_each(Waker::wake);
         }
     }
 
@@ -132,13 +127,13 @@ impl Live {
     }
 
     pub(crate) fn set_busy(&self, worker: usize, share: f64) {
-        if let Some(busy) = lock(&self.busy).get_mut(worker) {
+        if let Some(busy) = self.busy.lock().get_mut(worker) {
             *busy = (share * 1000.0) as u32;
         }
     }
 
     pub(crate) fn add_row(&self, row: &RequestRow) {
-        let mut totals = lock(&self.totals);
+        let mut totals = self.totals.lock();
         match row.outcome {
             Outcome::Done => {
                 totals.done += 1;
@@ -161,13 +156,13 @@ impl Live {
 
     /// Since the start of the load; `None` before it.
     pub fn elapsed(&self) -> Option<Nanos> {
-        lock(&self.clock).map(Clock::now)
+        self.clock.lock().map(Clock::now)
     }
 
     pub fn snapshot(&self) -> LiveSnapshot {
-        let elapsed = lock(&self.clock).map_or(Nanos::ZERO, Clock::now);
-        let busy = lock(&self.busy).iter().map(|share| f64::from(*share) / 1000.0).collect();
-        let totals = lock(&self.totals);
+        let elapsed = self.clock.lock().map_or(Nanos::ZERO, Clock::now);
+        let busy = self.busy.lock().iter().map(|share| f64::from(*share) / 1000.0).collect();
+        let totals = self.totals.lock();
         LiveSnapshot {
             elapsed,
             issued: self.issued.load(Relaxed),

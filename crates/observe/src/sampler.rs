@@ -6,11 +6,12 @@
 //! made up for. Whatever is missing is said as a [`Gap`], never left to be guessed from the times.
 //! A receiver that does not keep up loses samples, also as gaps: sampling never waits for it.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use weir_model::Nanos;
 
 use crate::clock::{UnixNanos, UtcClock};
@@ -149,20 +150,19 @@ struct Stop {
 
 impl Stop {
     fn ask(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.asked.lock() = true;
         self.called.notify_all();
     }
 
     /// Waits until a point in time; true when asked to stop.
     fn wait_until(&self, clock: &UtcClock, point: UnixNanos) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         loop {
             let left = clock.until(point);
             if *asked || left.is_zero() {
                 return *asked;
             }
-            let waited = self.called.wait_timeout(asked, left);
-            asked = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.called.wait_for(&mut asked, left);
         }
     }
 }

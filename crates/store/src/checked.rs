@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use weir_model::TierKind;
 use weir_tier::EvictionPolicy;
 use weir_tier::keyed_cache::{KeyedCache, Reservation};
@@ -132,7 +132,7 @@ impl<T: Tier> Checked<T> {
     }
 
     fn sums(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock()
     }
 
     fn count<R>(&self, result: Result<R, TierError>) -> Result<R, TierError> {

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ pub struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folders = FOLDERS.lock();
         if let Some(place) = folders.iter().position(|folder| *folder == self.folder) {
             folders.swap_remove(place);
         }
@@ -39,13 +39,13 @@ pub fn hold(folder: &Path) -> io::Result<Held> {
     let file = File::create(folder.join(FILE))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let folder = folder.to_owned();
-    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+    FOLDERS.lock().push(folder.clone());
     Ok(Held { folder, _file: file })
 }
 
 /// Removes all folders that this process holds, for an end at which nothing is dropped.
 pub fn remove_held() {
-    let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let folders = FOLDERS.lock().clone();
     for folder in folders {
         for _ in 0..ATTEMPTS {
             if fs::remove_dir_all(&folder).is_ok() || !folder.exists() {
@@ -131,10 +131,10 @@ mod tests {
         assert_eq!(is_held(folder.path()), None);
         let file = hold(folder.path()).unwrap();
         assert_eq!(is_held(folder.path()), Some(true));
-        assert!(FOLDERS.lock().unwrap().contains(&folder.path().to_owned()));
+        assert!(FOLDERS.lock().contains(&folder.path().to_owned()));
         drop(file);
         assert_eq!(is_held(folder.path()), Some(false));
-        assert!(!FOLDERS.lock().unwrap().contains(&folder.path().to_owned()));
+        assert!(!FOLDERS.lock().contains(&folder.path().to_owned()));
     }
 
     #[test]

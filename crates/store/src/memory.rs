@@ -8,9 +8,9 @@
 //! to its front, so that a chain loses its end first and what is left of it can still be found.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use weir_model::{Bytes, TierKind};
 use weir_tier::EvictionPolicy;
 use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
@@ -60,8 +60,7 @@ impl MemoryTier {
     }
 
     fn cache(&self) -> MutexGuard<'_, KeyedCache<ChunkHash>> {
-        // No operation of the cache can be cut short by a panic of the caller's.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     fn store(&self, put: &Put<'_>, batch: Batch) -> Stored {
@@ -72,10 +71,7 @@ impl MemoryTier {
             Reservation::Present | Reservation::Pending => return Stored::Present,
             Reservation::Full => return Stored::Full,
         };
-        self.slots[slot as usize]
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .copy_from_slice(put.bytes);
+        self.slots[slot as usize].write().copy_from_slice(put.bytes);
         let mut cache = self.cache();
         if !cache.commit(slot) {
             // Removed while it was being copied: stored, and gone again.
@@ -87,9 +83,7 @@ impl MemoryTier {
     fn load(&self, get: &mut Get<'_>) -> Loaded {
         let pinned: Option<TierSlot> = self.cache().pin(&get.key);
         let Some(slot) = pinned else { return Loaded::Miss };
-        get.into.copy_from_slice(
-            &self.slots[slot as usize].read().unwrap_or_else(PoisonError::into_inner),
-        );
+        get.into.copy_from_slice(&self.slots[slot as usize].read());
         self.cache().unpin(slot);
         Loaded::Hit
     }

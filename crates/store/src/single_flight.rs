@@ -13,9 +13,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use weir_model::TierKind;
 
 use crate::slab::{Block, Slab, SlabError};
@@ -170,8 +170,7 @@ impl<T: Tier> SingleFlight<T> {
     }
 
     fn flights(&self) -> MutexGuard<'_, Flights> {
-        // The table is whole after every operation on it.
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.flights.lock()
     }
 
     /// Loads those of the blocks that have one of these roles, by one call of the tier below.
@@ -206,7 +205,7 @@ impl<T: Tier> SingleFlight<T> {
                 Some(copy) => {
                     drop(flights);
                     let place = &self.copies[copy as usize];
-                    let mut place = place.write().unwrap_or_else(PoisonError::into_inner);
+                    let mut place = place.write();
                     // A hit has the tier's length, and so has the copy.
                     place.copy_from_slice(bytes);
                     drop(place);
@@ -240,7 +239,7 @@ impl<T: Tier> SingleFlight<T> {
                 Some(Landed::Copied(copy)) => {
                     drop(flights);
                     let copy = self.copies[copy as usize].read();
-                    into.copy_from_slice(&copy.unwrap_or_else(PoisonError::into_inner));
+                    into.copy_from_slice(&copy);
                     self.flights().leave(flight);
                     self.shared.fetch_add(1, Ordering::Relaxed);
                     return Some(Loaded::Hit);
@@ -252,8 +251,7 @@ impl<T: Tier> SingleFlight<T> {
                 flights.leave(flight);
                 return Some(Loaded::Failed(TierFault::Timeout));
             }
-            let waited = self.landed.wait_timeout(flights, left);
-            flights = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.landed.wait_for(&mut flights, left);
         }
     }
 

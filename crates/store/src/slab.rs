@@ -7,8 +7,9 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use weir_model::Bytes;
@@ -141,9 +142,8 @@ impl Slab {
         (self.mapping.start as usize, self.mapping.len)
     }
 
-    fn free_list(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
-        // The list is whole after every operation on it.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn free_list(&self) -> parking_lot::MutexGuard<'_, Vec<u32>> {
+        self.free.lock()
     }
 
     fn address(&self, index: u32) -> *mut u8 {

@@ -2,9 +2,10 @@
 //! once.
 
 use std::process::exit;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use weir_deploy::leftovers::{Whose, clear, remove_held};
 use weir_lab::{Phase, Stop};
 use weir_model::Nanos;
@@ -81,7 +82,7 @@ impl Interrupt {
                 exit(ENDED_BY_CTRL_C);
             }
             stop();
-            let waiting = *here.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = *here.waiting.lock();
             Printer::new(quiet)
                 .note(&format!("stopping once {}; Ctrl-C again ends it at once", waiting.words()));
         })
@@ -91,7 +92,7 @@ impl Interrupt {
 
     /// Names what a first Ctrl-C has to wait for from now on.
     pub(crate) fn waits_for(&self, waiting: Waiting) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+        *self.waiting.lock() = waiting;
     }
 
     /// Names the run whose processes a second Ctrl-C takes down.

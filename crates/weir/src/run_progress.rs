@@ -1,7 +1,6 @@
 //! What a run tells on stderr while it lasts.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::Mutex;
 use weir_deploy::leftovers::Cleared;
 use weir_deploy::local::Stack;
 use weir_lab::{Phase, Progress, Stop, Sweep};
@@ -36,10 +35,6 @@ impl RunProgress {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Progress for RunProgress {
     fn cleared(&self, what: &Cleared) {
         self.note(&format!("a run before had left {what}: removed"));
@@ -52,40 +47,40 @@ impl Progress for RunProgress {
     fn sweep_begins(&self, cells: usize, are_live: bool) {
         // A live cell shows its own progress.
         let counter = Counter::new(cells, &Printer::new(self.quiet), are_live);
-        *lock(&self.cells) = Some(counter);
+        *self.cells.lock() = Some(counter);
     }
 
     fn live_cell_begins(&self, cell: &Cell, level: &Level) {
-        *lock(&self.view) = Some(View::new(&cell.path, level, self.quiet));
+        *self.view.lock() = Some(View::new(&cell.path, level, self.quiet));
     }
 
     fn phase(&self, phase: Phase) {
         self.interrupt.waits_for(Waiting::Live(phase));
-        if let Some(view) = &*lock(&self.view) {
+        if let Some(view) = &*self.view.lock() {
             view.phase(phase);
         }
     }
 
     fn load(&self, now: &LiveSnapshot) {
-        if let Some(view) = &*lock(&self.view) {
+        if let Some(view) = &*self.view.lock() {
             view.show(now);
         }
     }
 
     fn live_cell_ends(&self) {
-        if let Some(view) = lock(&self.view).take() {
+        if let Some(view) = self.view.lock().take() {
             view.finish();
         }
     }
 
     fn cell_done(&self, cell: &Cell) {
-        if let Some(cells) = &*lock(&self.cells) {
+        if let Some(cells) = &*self.cells.lock() {
             cells.one_done(&cell.path, &mut Printer::new(self.quiet));
         }
     }
 
     fn sweep_ends(&self, sweep: &Sweep) {
-        if let Some(cells) = lock(&self.cells).take() {
+        if let Some(cells) = self.cells.lock().take() {
             cells.finish();
         }
         for damaged in &sweep.repaired {

@@ -1,10 +1,10 @@
 //! What is seen of a live cell while it runs: a few lines on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use weir_lab::Phase;
 use weir_load::LiveSnapshot;
 use weir_model::Nanos;
@@ -68,13 +68,12 @@ impl View {
             return;
         }
         let words = self.words(now);
-        if let Some(lines) = &self.lines
-            && let Ok(mut lines) = lines.lock()
-            && lines.last.elapsed() >= LINE_EVERY
-        {
-            lines.last = Instant::now();
-            let line = format!("{}: {words}", self.name);
-            lines.printer.note(&line);
+        if let Some(lines) = &self.lines {
+            let mut lines = lines.lock();
+            if lines.last.elapsed() >= LINE_EVERY {
+                lines.last = Instant::now();
+                lines.printer.note(&format!("{}: {words}", self.name));
+            }
         }
         self.bar.set_message(words);
     }

@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FlockOperation, flock};
 use weir_deploy::leftovers::{Cleared, Remains, Scratch, Whose, clear};
 use weir_deploy::process::{Owner, Process};
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// One at a time: what one test leaves to be found, another would find.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ONE.lock()
 }
 
 fn shm(name: &str) -> PathBuf {

@@ -1,9 +1,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use weir_load::{
     Answers, Api, LimitField, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig,
     Url, run,
@@ -77,7 +78,7 @@ impl Server {
     }
 
     pub(crate) fn seen(&self) -> Vec<Asked> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 }
 
@@ -118,7 +119,7 @@ fn converse(
         }
         asked.body = serde_json::from_slice(&body).unwrap();
         {
-            let mut log = log.lock().unwrap();
+            let mut log = log.lock();
             asked.number = log.len();
             log.push(asked.clone());
         }

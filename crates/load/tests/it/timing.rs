@@ -1,7 +1,8 @@
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use weir_load::LoadShape;
 use weir_model::{Nanos, Outcome, RequestRow};
 
@@ -45,7 +46,7 @@ fn paced(log: Log) -> Server {
             stream.write_all(bytes.as_bytes()).unwrap();
             written.spans.push((before, day_ns()));
         }
-        log.lock().unwrap().push(written);
+        log.lock().push(written);
         true
     })
 }
@@ -101,7 +102,7 @@ fn reported_times_are_within_their_bounds_of_the_servers_log() {
     let (rows, report) = play(&config, single_turns(80, 16));
     // Its threads write their logs to the end.
     drop(server);
-    check_times(&rows, &log.lock().unwrap(), report.started_unix_ns, 99);
+    check_times(&rows, &log.lock(), report.started_unix_ns, 99);
     let certificate = &report.certificate;
     assert!(certificate.kernel_stamps, "{certificate:?}");
     assert!((80..=80 * 18).contains(&certificate.read_lag.count), "{certificate:?}");
@@ -142,5 +143,5 @@ fn bounds_hold_when_the_generator_is_late() {
     drop(server);
     // Where no processor is free, the kernel itself sends late what was written, 25 ms at times:
     // the stamp is that of the arrival, and the longest way tried at the start is shorter.
-    check_times(&rows, &log.lock().unwrap(), report.started_unix_ns, 90);
+    check_times(&rows, &log.lock(), report.started_unix_ns, 90);
 }

@@ -8,9 +8,10 @@
 mod decode;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
@@ -96,7 +97,7 @@ impl KvEventWatch {
     }
 
     pub fn counts(&self) -> KvEventCounts {
-        lock(&self.counts).clone()
+        self.counts.lock().clone()
     }
 }
 
@@ -109,10 +110,6 @@ impl Drop for KvEventWatch {
     }
 }
 
-fn lock(counts: &Mutex<KvEventCounts>) -> MutexGuard<'_, KvEventCounts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn hear(endpoint: String, counts: Arc<Mutex<KvEventCounts>>) {
     let mut socket = SubSocket::new();
     let connected = match socket.connect(&endpoint).await {
@@ -120,12 +117,12 @@ async fn hear(endpoint: String, counts: Arc<Mutex<KvEventCounts>>) {
         Err(error) => Err(error),
     };
     if let Err(error) = connected {
-        note(&mut lock(&counts), format!("{endpoint}: {error}"));
+        note(&mut counts.lock(), format!("{endpoint}: {error}"));
         return;
     }
     let mut last = None;
     while let Ok(message) = socket.recv().await {
-        take(&message, &mut last, &mut lock(&counts));
+        take(&message, &mut last, &mut counts.lock());
     }
 }
 

@@ -1,9 +1,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use weir_http::Url;
 
 /// What the server does with the next request.
@@ -50,9 +51,9 @@ impl Exporter {
                 if request.starts_with("STOP ") {
                     break;
                 }
-                heard.lock().unwrap().push(request);
+                heard.lock().push(request);
                 let act = {
-                    let mut acts = left.lock().unwrap();
+                    let mut acts = left.lock();
                     if acts.len() > 1 { acts.remove(0) } else { acts[0].clone() }
                 };
                 // On its own thread: a silent answer must not delay the next one.
@@ -71,12 +72,12 @@ impl Exporter {
 
     /// The heads of the requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 
     /// From the next request on.
     pub(crate) fn act(&self, acts: Vec<Act>) {
-        *self.acts.lock().unwrap() = acts;
+        *self.acts.lock() = acts;
     }
 
     /// Waits until so many requests have come.

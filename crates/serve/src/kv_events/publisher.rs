@@ -5,12 +5,13 @@
 //! so a slow reader of old batches never holds up new ones.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use zeromq::{PubSocket, RouterSocket, Socket as _, SocketEvent, SocketRecv as _, SocketSend as _};
@@ -152,11 +153,6 @@ impl Drop for Publisher {
 /// The batches that a replay can ask for.
 type Kept = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
 
-fn locked(kept: &Kept) -> MutexGuard<'_, VecDeque<(u64, Bytes)>> {
-    // Whoever held the lock only pushed or copied: what is there is whole.
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 struct Sender {
     socket: PubSocket,
     batches: mpsc::Receiver<Batch>,
@@ -255,7 +251,7 @@ impl Archive {
         encode_batch(&mut payload, self.layout, *seconds, events, self.rank);
         let payload = Bytes::from(payload);
         if self.capacity > 0 {
-            let mut kept = locked(&self.kept);
+            let mut kept = self.kept.lock();
             if kept.len() == self.capacity {
                 kept.pop_front();
             }
@@ -274,7 +270,7 @@ async fn answer_replays(router: RouterSocket, kept: Kept, topic: Bytes) {
         let [reader, _, start] = frames.as_slice() else { continue };
         let start = start.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
         let batches: Vec<(u64, Bytes)> =
-            locked(&kept).iter().filter(|(sequence, _)| *sequence >= start).cloned().collect();
+            kept.lock().iter().filter(|(sequence, _)| *sequence >= start).cloned().collect();
         let replies = batches.into_iter().map(|(sequence, payload)| {
             [topic.clone(), Bytes::copy_from_slice(&sequence.to_be_bytes()), payload]
         });

@@ -1,8 +1,8 @@
 //! The job queue of the workers: first the jobs for which requests wait.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
 
+use parking_lot::{Condvar, Mutex};
 use weir_engine::{Slot, TransferId, TransferKind};
 use weir_model::TierKind;
 
@@ -70,7 +70,7 @@ impl JobQueue {
 
     /// Waits for the next job; `None` once the queue is closed.
     pub(super) fn next(&self) -> Option<Job> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         loop {
             if waiting.closed {
                 return None;
@@ -79,7 +79,7 @@ impl JobQueue {
             if let Some(job) = job.or_else(|| waiting.stores.pop_front()) {
                 return Some(job);
             }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
     }
 
@@ -90,7 +90,7 @@ impl JobQueue {
     }
 
     fn change<T>(&self, apply: impl FnOnce(&mut Waiting) -> T) -> T {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         let result = apply(&mut waiting);
         drop(waiting);
         self.changed.notify_one();

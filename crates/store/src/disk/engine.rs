@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use crate::slab::{ALIGNMENT, Slab};
@@ -143,7 +144,7 @@ impl Berths {
     }
 
     fn take(&self, deadline: Instant) -> Result<Berth, TierFault> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock();
         if let Some(berth) = free.berths.pop() {
             return Ok(berth);
         }
@@ -161,8 +162,7 @@ impl Berths {
                 free.waiting -= 1;
                 return Err(TierFault::Timeout);
             }
-            let waited = self.returned.wait_timeout(free, left);
-            free = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.returned.wait_for(&mut free, left);
         }
     }
 }
@@ -176,7 +176,7 @@ struct Return<'b> {
 impl Drop for Return<'_> {
     fn drop(&mut self) {
         if let Some(berth) = self.berth.take() {
-            self.berths.free.lock().unwrap_or_else(PoisonError::into_inner).berths.push(berth);
+            self.berths.free.lock().berths.push(berth);
             self.berths.returned.notify_one();
         }
     }

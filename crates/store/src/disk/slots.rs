@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use weir_tier::EvictionPolicy;
 use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
 
@@ -93,8 +93,7 @@ impl Slots {
     }
 
     pub(super) fn cache(&self) -> MutexGuard<'_, KeyedCache<ChunkHash>> {
-        // No operation of the cache can be cut short by a panic of the caller's.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     pub(super) fn reserve(&self, key: ChunkHash, batch: Batch) -> Reservation {

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use super::flight::{Ended, Request};
@@ -79,7 +80,7 @@ impl ThreadPool {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        lock(&self.queue.waiting).over = true;
+        self.queue.waiting.lock().over = true;
         self.queue.work.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing more to say here.
@@ -91,7 +92,7 @@ impl Drop for ThreadPool {
 impl Queue {
     fn serve(&self, file: &File) {
         loop {
-            let mut waiting = lock(&self.waiting);
+            let mut waiting = self.waiting.lock();
             let (request, landing) = loop {
                 if let Some(next) = waiting.requests.pop_front() {
                     break next;
@@ -99,11 +100,11 @@ impl Queue {
                 if waiting.over {
                     return;
                 }
-                waiting = self.work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut waiting);
             };
             drop(waiting);
             let ended = perform(file, &request);
-            lock(&landing.landed).push_back((request.token, ended));
+            landing.landed.lock().push_back((request.token, ended));
             landing.arrived.notify_one();
         }
     }
@@ -117,22 +118,22 @@ impl ThreadLane {
     #[expect(unsafe_code, reason = "memory is lent to a thread")]
     #[expect(clippy::unnecessary_wraps, reason = "the twin of the ring's, which can fail")]
     pub(super) unsafe fn start(&mut self, request: Request) -> Result<(), Errno> {
-        lock(&self.queue.waiting).requests.push_back((request, Arc::clone(&self.landing)));
+        self.queue.waiting.lock().requests.push_back((request, Arc::clone(&self.landing)));
         self.queue.work.notify_one();
         Ok(())
     }
 
     pub(super) fn poll(&mut self) -> Option<(u16, Ended)> {
-        lock(&self.landing.landed).pop_front()
+        self.landing.landed.lock().pop_front()
     }
 
     pub(super) fn wait(&mut self) -> (u16, Ended) {
-        let mut landed = lock(&self.landing.landed);
+        let mut landed = self.landing.landed.lock();
         loop {
             if let Some(next) = landed.pop_front() {
                 return next;
             }
-            landed = self.landing.arrived.wait(landed).unwrap_or_else(PoisonError::into_inner);
+            self.landing.arrived.wait(&mut landed);
         }
     }
 }
@@ -154,9 +155,4 @@ fn perform(file: &File, request: &Request) -> Ended {
             return ended;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Queues are whole after every operation on them.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! What last went wrong, for people: outcomes say only the class.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::tier::{Loaded, Stored, TierFault};
@@ -22,7 +22,7 @@ impl Trouble {
     }
 
     pub(super) fn last(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// A block could not be stored: no room, or a failure.
@@ -60,6 +60,6 @@ impl Trouble {
     }
 
     fn set(&self, problem: String) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        *self.last.lock() = Some(problem);
     }
 }

@@ -5,9 +5,10 @@
 //! were not faster against Redis and Valkey (the row "two threads" of the bench, on two cores);
 //! callers that are many threads have a connection each.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::connection::StoreConnection;
@@ -87,8 +88,7 @@ impl Fleet {
     }
 
     fn map(&self) -> MutexGuard<'_, Map> {
-        // Every change of it is a single step.
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+        self.map.lock()
     }
 
     fn is_cluster(&self) -> bool {

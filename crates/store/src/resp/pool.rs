@@ -1,9 +1,9 @@
 //! The connections to one server: a bounded number, opened when they are needed, and a breaker that
 //! keeps a server which is gone from costing every batch the time of an attempt.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use weir_http::TlsClient;
 
 use super::address::{Address, StoreEndpoint};
@@ -80,8 +80,7 @@ impl Pool {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of it is a single step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn place(&self) -> String {
@@ -111,8 +110,7 @@ impl Pool {
             }
             state.waiting += 1;
             let left = deadline.saturating_duration_since(Instant::now());
-            let woken = self.returned.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            self.returned.wait_for(&mut state, left);
             state.waiting -= 1;
         }
     }

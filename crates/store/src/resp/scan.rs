@@ -2,9 +2,9 @@
 //! other users.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::connection::StoreConnection;
@@ -79,11 +79,11 @@ pub(super) struct Proven(Mutex<BTreeSet<String>>);
 
 impl Proven {
     fn has(&self, place: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(place)
+        self.0.lock().contains(place)
     }
 
     fn note(&self, place: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.to_owned());
+        self.0.lock().insert(place.to_owned());
     }
 }
 

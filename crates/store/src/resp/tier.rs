@@ -1,9 +1,9 @@
 //! A RESP store as a tier.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use weir_http::TlsConfig;
 use weir_model::TierKind;
 
@@ -171,7 +171,7 @@ impl RespTier {
     }
 
     fn note(&self, error: &RespError) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        *self.problem.lock() = Some(error.to_string());
     }
 
     /// Runs a job; its blocks have what went wrong, and the words are kept.
@@ -188,7 +188,7 @@ impl RespTier {
     }
 
     fn evictions(&self) -> MutexGuard<'_, Evictions> {
-        self.evictions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.evictions.lock()
     }
 
     /// Notes the store's own counter before anything is stored, so that its growth can be told.
@@ -374,6 +374,6 @@ impl Tier for RespTier {
     }
 
     fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problem.lock().clone()
     }
 }

@@ -5,11 +5,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -235,7 +236,7 @@ fn listen_unix() -> Result<Listening, ServerError> {
 /// Accepts until the host stops, then ends all connections and waits for their threads.
 fn accept(listener: &Listener, meter: &Meter, serve: &Arc<Serve>) {
     let open: Mutex<Vec<(u64, Stream)>> = Mutex::default();
-    let lock = || open.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || open.lock();
     std::thread::scope(|scope| {
         let mut number = 0;
         while !meter.stops.load(Ordering::Relaxed) {

@@ -7,10 +7,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[cfg(feature = "suite")]
@@ -52,7 +53,7 @@ impl Process {
             }
             let _ = sender.send(handle.map(|handle| (child.id(), handle)));
             let ended = child.wait().ok();
-            *noted.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+            *noted.lock() = ended;
         };
         let keeper = std::thread::Builder::new().name("weir-keeper".to_owned()).spawn(keep)?;
         let started = receiver.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
@@ -66,7 +67,7 @@ impl Process {
 
     /// How it ended, if it did.
     pub(super) fn ended(&self) -> Option<ExitStatus> {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.status.lock()
     }
 
     fn signal(&self, signal: Signal) {

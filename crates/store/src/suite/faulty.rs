@@ -1,9 +1,9 @@
 //! Faults on purpose: a tier that is late, fails, forgets and turns bits, so that what stands above
 //! it can be shown to survive that.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use weir_model::TierKind;
@@ -110,8 +110,8 @@ impl<T: Tier> Faulty<T> {
         self.dice().injected
     }
 
-    fn dice(&self) -> std::sync::MutexGuard<'_, Dice> {
-        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dice(&self) -> parking_lot::MutexGuard<'_, Dice> {
+        self.dice.lock()
     }
 
     /// Waits; false when that took all the time there was.

@@ -10,12 +10,13 @@ mod session;
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keyspace::Keyspace;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use session::Session;
 
 use crate::resp::{Address, StoreEndpoint};
@@ -70,19 +71,19 @@ struct Shared {
 
 impl Shared {
     fn keyspace(&self) -> MutexGuard<'_, Keyspace> {
-        self.keyspace.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keyspace.lock()
     }
 
     /// Returns while the server is not stopped in its tracks.
     fn wait(&self) {
-        let mut paused = self.is_paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paused = self.is_paused.lock();
         while *paused {
-            paused = self.goes_on.wait(paused).unwrap_or_else(PoisonError::into_inner);
+            self.goes_on.wait(&mut paused);
         }
     }
 
     fn set_paused(&self, paused: bool) {
-        *self.is_paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+        *self.is_paused.lock() = paused;
         self.goes_on.notify_all();
     }
 }
@@ -195,7 +196,7 @@ impl Threads {
         self.stops.store(true, Ordering::Release);
         // The thread that accepts wakes up.
         let _ = TcpStream::connect(address);
-        for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for stream in self.open.lock().iter() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let _ = self.acceptor.join();
@@ -210,7 +211,7 @@ fn accept(
 ) {
     std::thread::scope(|scope| {
         for stream in listener.incoming().flatten() {
-            let mut streams = open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut streams = open.lock();
             if stops.load(Ordering::Acquire) {
                 // Those that came after the others were ended.
                 for stream in streams.iter() {

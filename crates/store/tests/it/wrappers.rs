@@ -1,9 +1,10 @@
 //! Tiers around tiers: they pass the suite themselves, and do what they are for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use weir_model::TierKind;
 use weir_store::suite::{FaultOptions, Faulty, Subject, key, keys};
 use weir_store::{
@@ -190,12 +191,12 @@ impl Gate {
     }
 
     fn until_waiting(&self, callers: u32) {
-        let state = self.state.lock().unwrap();
-        drop(self.changed.wait_while(state, |state| state.waiting < callers).unwrap());
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| state.waiting < callers);
     }
 
     fn open(&self) {
-        self.state.lock().unwrap().open = true;
+        self.state.lock().open = true;
         self.changed.notify_all();
     }
 }
@@ -220,11 +221,11 @@ impl Tier for Gate {
     fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         self.loads.fetch_add(gets.len() as u64, Ordering::Relaxed);
         self.inner.get(gets, deadline, outcomes);
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         state.waiting += 1;
         let first = state.first.take();
         self.changed.notify_all();
-        drop(self.changed.wait_while(state, |state| !state.open).unwrap());
+        self.changed.wait_while(&mut state, |state| !state.open);
         match first {
             Some(First::Fails(fault)) => outcomes.fill(Loaded::Failed(fault)),
             Some(First::Panics) => panic!("on purpose"),

@@ -136,7 +136,7 @@ fn differs_in(folder: &Path, cell: (&str, &str)) -> Value {
 }
 
 /// A test's folder on a machine of its own.
-type Ready = (std::sync::MutexGuard<'static, ()>, TempDir);
+type Ready = (parking_lot::MutexGuard<'static, ()>, TempDir);
 
 fn ready_for(test: &str) -> Option<Ready> {
     if !is_asked_for(test) {

@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use weir_model::Product;
 use weir_store::StoreClient;
@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(8);
 /// One at a time: two engines on two processors take each other's time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ONE.lock()
 }
 
 /// The machine for a test whose needs are all there; else the test is skipped, and fails in CI.

@@ -4,7 +4,7 @@
 //! times, so that a lost request shows.
 
 use weir_cluster::{Cluster, Finished, InFlight, Observer, Placement, SubmitError};
-use weir_model::{Nanos, RequestRow, StepRow, Tokens, Window};
+use weir_model::{Nanos, RequestRow, SlotKey, Slots, StepRow, Tokens, Window};
 use weir_workload::{Demand, Due, SessionSource};
 
 use crate::config::WorldConfig;
@@ -18,15 +18,14 @@ pub trait Recorder {
     fn step(&mut self, row: &StepRow) -> Result<(), Self::Error>;
 }
 
-/// A request's tag is its index in `requests`.
+/// A request's tag is its key in `requests`.
 pub(crate) struct Accounting<'a, S, R: Recorder> {
     pub(crate) demand: Demand<&'a mut S>,
     pub(crate) counters: CellCounters,
     recorder: &'a mut R,
     /// The first error of the recorder.
     failure: Option<R::Error>,
-    requests: Vec<Option<InFlightRequest>>,
-    vacant: Vec<u32>,
+    requests: Slots<InFlightRequest>,
     has_choice: bool,
     block_tokens: u32,
     window: Window,
@@ -45,8 +44,7 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
             counters: CellCounters::new(config),
             recorder,
             failure: None,
-            requests: Vec::new(),
-            vacant: Vec::new(),
+            requests: Slots::default(),
             has_choice: config.replicas > 1,
             block_tokens: config.engine.block_size,
             window: config.window(),
@@ -63,12 +61,8 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
         self.count_flow(at);
         self.in_flight += 1;
         self.measured_in_flight += u64::from(self.window.measures(at));
-        let index = self.vacant.pop().unwrap_or_else(|| {
-            self.requests.push(None);
-            (self.requests.len() - 1) as u32
-        });
-        self.requests[index as usize] = Some(InFlightRequest::new(due));
-        cluster.submit(at, index.into(), request, self);
+        let key = self.requests.insert(InFlightRequest::new(due));
+        cluster.submit(at, key.to_bits(), request, self);
     }
 
     /// Requests of the measured set are in flight.
@@ -89,7 +83,7 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
         self.count_flow(end);
         let mut left: Vec<(InFlight, InFlightRequest)> = in_flight
             .map(|reported| {
-                let request = self.requests[reported.tag as usize].take();
+                let request = self.requests.remove(SlotKey::from_bits(reported.tag));
                 (reported, request.expect("the cluster's requests are in flight here too"))
             })
             .collect();
@@ -106,7 +100,7 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
     }
 
     fn request(&mut self, tag: u64) -> &mut InFlightRequest {
-        let request = self.requests[tag as usize].as_mut();
+        let request = self.requests.get_mut(SlotKey::from_bits(tag));
         request.expect("an event belongs to a request in flight")
     }
 
@@ -116,8 +110,8 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
     }
 
     fn remove(&mut self, tag: u64) -> InFlightRequest {
-        self.vacant.push(tag as u32);
-        self.requests[tag as usize].take().expect("a request in flight ends once")
+        let request = self.requests.remove(SlotKey::from_bits(tag));
+        request.expect("a request in flight ends once")
     }
 
     /// Ends a request: its session continues, or its user takes the next one.
@@ -162,7 +156,7 @@ impl<S: SessionSource, R: Recorder> Observer for Accounting<'_, S, R> {
     }
 
     fn first_token(&mut self, at: Nanos, tag: u64, cached: [Tokens; 4]) {
-        let request = self.requests[tag as usize].as_mut();
+        let request = self.requests.get_mut(SlotKey::from_bits(tag));
         let request = request.expect("a token belongs to a request in flight");
         request.first_token = Some(at);
         self.counters.started(

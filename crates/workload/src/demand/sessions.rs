@@ -1,19 +1,11 @@
 //! Sessions under way: which turns are done, and which become due.
 
-use weir_model::Nanos;
+use weir_model::{Nanos, SlotKey, Slots};
 
 use crate::session::Session;
 
-/// A session's place among those under way. Used again once the session is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionSlot(u32);
-
-#[cfg(test)]
-impl SessionSlot {
-    pub(super) const fn for_test(place: u32) -> Self {
-        Self(place)
-    }
-}
+/// A session among those under way.
+pub type SessionSlot = SlotKey;
 
 #[derive(Debug)]
 struct Active {
@@ -25,9 +17,7 @@ struct Active {
 /// The sessions under way.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    active: Vec<Option<Active>>,
-    vacant: Vec<u32>,
-    under_way: u32,
+    active: Slots<Active>,
 }
 
 impl Sessions {
@@ -38,23 +28,17 @@ impl Sessions {
         mut due: impl FnMut(SessionSlot, u32, Nanos),
     ) -> SessionSlot {
         let turns = session.turns.len();
-        let slot = SessionSlot(self.vacant.pop().unwrap_or_else(|| {
-            self.active.push(None);
-            (self.active.len() - 1) as u32
-        }));
+        let slot = self.active.next_key();
         for (index, turn) in session.turns.iter().enumerate() {
             if turn.after.is_empty() {
                 due(slot, index as u32, turn.think);
             }
         }
-        self.under_way += 1;
-        self.active[slot.0 as usize] =
-            Some(Active { session, ended: vec![false; turns], left: turns as u32 });
-        slot
+        self.active.insert(Active { session, ended: vec![false; turns], left: turns as u32 })
     }
 
     pub(super) fn get(&self, slot: SessionSlot) -> &Session {
-        let active = self.active[slot.0 as usize].as_ref();
+        let active = self.active.get(slot);
         &active.expect("a slot is asked for while its session is under way").session
     }
 
@@ -66,15 +50,13 @@ impl Sessions {
         turn: u32,
         mut due: impl FnMut(u32, Nanos),
     ) -> bool {
-        let place = &mut self.active[slot.0 as usize];
-        let active = place.as_mut().expect("a turn ends while its session is under way");
+        let active = self.active.get_mut(slot);
+        let active = active.expect("a turn ends while its session is under way");
         let ended = std::mem::replace(&mut active.ended[turn as usize], true);
         assert!(!ended, "a turn ends once");
         active.left -= 1;
         if active.left == 0 {
-            *place = None;
-            self.vacant.push(slot.0);
-            self.under_way -= 1;
+            self.active.remove(slot);
             return true;
         }
         for (index, later) in active.session.turns.iter().enumerate().skip(turn as usize + 1) {
@@ -87,6 +69,6 @@ impl Sessions {
     }
 
     pub(super) const fn under_way(&self) -> u32 {
-        self.under_way
+        self.active.len() as u32
     }
 }

@@ -80,7 +80,7 @@ fn users_start_over_the_ramp_and_end_with_the_source() {
     assert_eq!(due(&mut demand, ms(99)), [(ms(20), 2, 0)]);
     for slot in 0..3 {
         assert!(!demand.is_over());
-        let slot = SessionSlot::for_test(slot);
+        let slot = SessionSlot::from_bits(slot);
         demand.ended(slot, 0, ms(100));
     }
     assert!(demand.is_over() && demand.is_served());
@@ -95,7 +95,7 @@ fn an_open_loop_asks_however_late_the_answers_are() {
     assert_eq!(due(&mut demand, ms(20)), [(ms(0), 0, 0), (ms(10), 1, 0), (ms(20), 2, 0)]);
     assert_eq!(due(&mut demand, ms(1000)), [(ms(30), 3, 0)]);
     for slot in 0..4 {
-        demand.ended(SessionSlot::for_test(slot), 0, ms(2000));
+        demand.ended(SessionSlot::from_bits(slot), 0, ms(2000));
     }
     // The limit holds though the source has more.
     assert!(demand.is_over());

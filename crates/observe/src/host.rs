@@ -1,10 +1,10 @@
-//! The machine and processes on it: processor time, memory, reads of devices, throttling, pressure.
+//! The machine and processes on it: CPU time, memory, reads of devices, throttling, pressure.
 //!
 //! Every file is opened once and read again in place, because opening costs more than reading and
 //! because an open `/proc/<pid>` file cannot come to mean another process. Every value is optional:
 //! containers hide some files, kernels lack others, and a value that is not there is not zero.
 //!
-//! *Foreign load* is processor time of the machine that none of the named processes used: what
+//! *Foreign load* is CPU time of the machine that none of the named processes used: what
 //! disturbs a measurement without showing in it.
 
 mod cgroup;
@@ -48,11 +48,11 @@ pub struct HostSample {
     pub at: UnixNanos,
     /// The named processes, in their order; nothing for one that is gone.
     pub processes: Vec<Option<ProcessTimes>>,
-    /// The machine's processors together.
+    /// The machine's CPUs together.
     pub machine: Option<MachineTimes>,
     /// Throttling of this process's control group.
     pub throttling: Option<Throttling>,
-    /// Time in which at least one task waited for a processor.
+    /// Time in which at least one task waited for a CPU.
     pub cpu_pressure: Option<Pressure>,
     pub memory_pressure: Option<Pressure>,
     /// The same for disks.
@@ -66,16 +66,16 @@ pub struct HostUse {
     pub span: Nanos,
     /// The named processes; nothing for one that is gone or began anew.
     pub processes: Vec<Option<ProcessUse>>,
-    /// Processors busy, on average, with anything.
+    /// CPUs busy, on average, with anything.
     pub busy_cpus: Option<f64>,
-    /// Processors busy, on average, with what none of the named processes did; nothing unless every
+    /// CPUs busy, on average, with what none of the named processes did; nothing unless every
     /// one of them is known.
     pub foreign_cpus: Option<f64>,
-    /// Processors that the hypervisor gave to others, on average.
+    /// CPUs that the hypervisor gave to others, on average.
     pub stolen_cpus: Option<f64>,
     /// Time in which this control group was not let run.
     pub throttled: Option<Nanos>,
-    /// Share of the time in which at least one task waited for a processor.
+    /// Share of the time in which at least one task waited for a CPU.
     pub cpu_pressure: Option<f64>,
     pub memory_pressure: Option<f64>,
     /// The same for disks.

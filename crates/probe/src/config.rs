@@ -6,7 +6,7 @@ use serde::Serialize;
 use weir_model::Bytes;
 use weir_workload::config::Draw;
 
-use crate::cpu::processors;
+use crate::cpu::cpus;
 use crate::error::ProbeError;
 
 /// Smallest block: a page. KV blocks are far larger, and direct access to disks needs whole pages.
@@ -22,7 +22,7 @@ pub const MOST_KEYS: u64 = 1 << 24;
 pub const MOST_POINTS: usize = 1000;
 /// Buffers of all threads together; more than this is a slip.
 pub const MOST_BUFFERS: u64 = 16 << 30;
-/// Bytes of the working set where nothing is said: larger than any processor's cache, small enough
+/// Bytes of the working set where nothing is said: larger than any CPU's cache, small enough
 /// for any machine that has a tier.
 pub const DEFAULT_WORKING_SET: u64 = 512 << 20;
 
@@ -156,7 +156,7 @@ pub struct ProbeConfig {
     pub deadline: Duration,
     /// How loads are checked.
     pub verify: Verify,
-    /// The processor of the first thread; the others follow.
+    /// The CPU of the first thread; the others follow.
     pub pin: Option<u32>,
     /// Seed of keys and draws.
     pub seed: u64,
@@ -197,7 +197,7 @@ impl ProbeConfig {
             return Err(ProbeError::value("operations", "0 blocks", "give 1 or more"));
         }
         if let Some(first) = self.pin {
-            check_pin(first, &processors())?;
+            check_pin(first, &cpus())?;
         }
         self.check_sizes()
     }
@@ -240,11 +240,11 @@ impl ProbeConfig {
     }
 }
 
-fn check_pin(first: u32, processors: &[u32]) -> Result<(), ProbeError> {
-    if processors.is_empty() || processors.contains(&first) {
+fn check_pin(first: u32, cpus: &[u32]) -> Result<(), ProbeError> {
+    if cpus.is_empty() || cpus.contains(&first) {
         return Ok(());
     }
-    let names: Vec<String> = processors.iter().map(u32::to_string).collect();
+    let names: Vec<String> = cpus.iter().map(u32::to_string).collect();
     let names = names.join(", ");
     Err(ProbeError::value(
         "pin",
@@ -272,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_processor_that_is_not_there_is_refused_with_those_that_are() {
+    fn a_cpu_that_is_not_there_is_refused_with_those_that_are() {
         check_pin(3, &[1, 3]).unwrap();
         let refused = check_pin(2, &[1, 3]).unwrap_err().to_string();
         assert!(refused.contains("CPU 2; give one of 1, 3"), "{refused}");
-        assert!(!processors().is_empty());
+        assert!(!cpus().is_empty());
     }
 
     #[test]

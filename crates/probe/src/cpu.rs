@@ -1,47 +1,47 @@
-//! Processor time of this process and of this thread, to the nanosecond.
+//! CPU time of this process and of this thread, to the nanosecond.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use weir_model::Nanos;
 
-/// Processor time of all threads of this process so far.
+/// CPU time of all threads of this process so far.
 pub fn of_process() -> Nanos {
     read(ClockId::ProcessCPUTime)
 }
 
-/// Processor time of the calling thread so far.
+/// CPU time of the calling thread so far.
 pub fn of_thread() -> Nanos {
     read(ClockId::ThreadCPUTime)
 }
 
-/// Processors that the calling thread may use; none where the system does not say.
-pub(crate) fn processors() -> Vec<u32> {
+/// CPUs that the calling thread may use; none where the system does not say.
+pub(crate) fn cpus() -> Vec<u32> {
     let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
     (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
 }
 
-/// Processors that a client asks from, at most: its own and others are two kinds.
+/// CPUs that a client asks from, at most: its own and others are two kinds.
 const MOST_PLACES: usize = 4;
 
-/// How many processors a client asks from in turn.
+/// How many CPUs a client asks from in turn.
 pub(crate) fn places() -> u32 {
-    processors().len().clamp(1, MOST_PLACES) as u32
+    cpus().len().clamp(1, MOST_PLACES) as u32
 }
 
-/// Keeps the calling thread on one of its processors until it is dropped. A server that sleeps on
-/// another processor than its client takes longer to wake than one on the same, and each of two
+/// Keeps the calling thread on one of its CPUs until it is dropped. A server that sleeps on
+/// another CPU than its client takes longer to wake than one on the same, and each of two
 /// servers stays where it is: who asks both has to move.
 #[derive(Debug)]
 pub(crate) struct PinnedThread(Option<CpuSet>);
 
 impl PinnedThread {
-    /// The processor with a number, round and round. A machine that refuses measures without.
+    /// The CPU with a number, round and round. A machine that refuses measures without.
     pub(crate) fn at(number: u32) -> Self {
-        let processors = processors();
+        let cpus = cpus();
         let Ok(before) = sched_getaffinity(None) else { return Self(None) };
-        let Some(at) = number.checked_rem(processors.len() as u32) else { return Self(None) };
+        let Some(at) = number.checked_rem(cpus.len() as u32) else { return Self(None) };
         let mut one = CpuSet::new();
-        one.set(processors[at as usize] as usize);
+        one.set(cpus[at as usize] as usize);
         Self(sched_setaffinity(None, &one).ok().map(|()| before))
     }
 }
@@ -66,12 +66,12 @@ mod tests {
 
     #[test]
     fn places_go_round_the_processors_and_end_where_they_began() {
-        let all = processors();
+        let all = cpus();
         for number in 0..5 {
             let place = PinnedThread::at(number);
-            assert_eq!(processors(), [all[number as usize % all.len()]]);
+            assert_eq!(cpus(), [all[number as usize % all.len()]]);
             drop(place);
-            assert_eq!(processors(), all);
+            assert_eq!(cpus(), all);
         }
     }
 

@@ -73,11 +73,11 @@ pub struct Run {
     pub laps: u32,
     /// Share of the threads' time outside the tier's calls: keys, stamps, comparison.
     pub outside_share: f64,
-    /// Processor seconds of this process per GB moved, without what was outside the calls.
+    /// CPU seconds of this process per GB moved, without what was outside the calls.
     pub client_cpu_s_per_gb: f64,
-    /// Processor seconds of the server per GB moved.
+    /// CPU seconds of the server per GB moved.
     pub server_cpu_s_per_gb: Option<f64>,
-    /// Processors that others kept busy meanwhile, on average.
+    /// CPUs that others kept busy meanwhile, on average.
     pub foreign_cpus: Option<f64>,
     /// Bytes read from a device per byte loaded.
     pub device_bytes_per_loaded_byte: Option<f64>,
@@ -195,9 +195,9 @@ pub struct PointResult {
     pub write: Option<SidePoint>,
     /// Share of blocks asked for that were there.
     pub hit_share: Option<Repeated>,
-    /// Processor seconds of this process per GB.
+    /// CPU seconds of this process per GB.
     pub client_cpu_s_per_gb: Option<Repeated>,
-    /// Processor seconds of the server per GB.
+    /// CPU seconds of the server per GB.
     pub server_cpu_s_per_gb: Option<Repeated>,
     /// Bytes read from a device per byte loaded; nothing where nobody counts them.
     pub device_bytes_per_loaded_byte: Option<Repeated>,
@@ -349,7 +349,7 @@ mod tests {
         // 60 MB in the 110 ms from start to end.
         assert!((read.gb_per_s - 0.06 / 0.11).abs() < 1e-9, "{read:?}");
         assert_eq!((read.blocks, read.batches, run.write.is_none()), (60, 15, true));
-        // 0.06 GB for 30 and 60 ms of processor time; 20 of 220 ms outside.
+        // 0.06 GB for 30 and 60 ms of CPU time; 20 of 220 ms outside.
         assert!((run.client_cpu_s_per_gb - 0.5).abs() < 1e-9);
         assert!((run.server_cpu_s_per_gb.unwrap() - 1.0).abs() < 1e-9);
         assert!((run.outside_share - 1.0 / 11.0).abs() < 1e-9);

@@ -73,7 +73,7 @@ struct Phase {
     wall: Duration,
     client: Nanos,
     server: Option<Nanos>,
-    /// Processor seconds of others, in laps.
+    /// CPU seconds of others, in laps.
     foreign: Option<f64>,
     /// Bytes that were read from a device.
     device: Option<u64>,
@@ -143,7 +143,7 @@ impl<'a> Bench<'a> {
         self
     }
 
-    /// Counts the processor time of a server.
+    /// Counts the CPU time of a server.
     #[must_use]
     pub fn with_server(mut self, server: Option<TierServer>) -> Self {
         self.server = server;
@@ -555,7 +555,7 @@ impl Phase {
 pub(crate) struct Costs {
     pub(crate) wall: Duration,
     pub(crate) laps: u32,
-    /// Processor time of this process for the tier's calls, on whatever thread.
+    /// CPU time of this process for the tier's calls, on whatever thread.
     pub(crate) client: Nanos,
     pub(crate) server: Option<Nanos>,
     pub(crate) foreign: Option<f64>,
@@ -566,12 +566,12 @@ pub(crate) struct Costs {
     pub(crate) traffic: Option<Traffic>,
 }
 
-/// Keeps the calling thread on one of the processors, round and round; a machine that refuses
+/// Keeps the calling thread on one of the CPUs, round and round; a machine that refuses
 /// measures without.
 fn pin(first: u32, thread: usize) {
-    let processors = cpu::processors();
-    let Some(place) = processors.iter().position(|one| *one == first) else { return };
+    let cpus = cpu::cpus();
+    let Some(place) = cpus.iter().position(|one| *one == first) else { return };
     let mut set = CpuSet::new();
-    set.set(processors[(place + thread) % processors.len()] as usize);
+    set.set(cpus[(place + thread) % cpus.len()] as usize);
     let _ = sched_setaffinity(None, &set);
 }

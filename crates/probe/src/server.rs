@@ -14,7 +14,7 @@ const QUESTIONS: Traffic = Traffic { bytes: 256 << 10, commands: 64 };
 /// What a server says of itself at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct ServerWords {
-    /// Processor time that it has used so far.
+    /// CPU time that it has used so far.
     pub cpu: Option<Nanos>,
     /// Bytes that it has received and sent so far, and commands that it has answered, of all its
     /// clients.
@@ -77,7 +77,7 @@ pub struct TierServer {
     pub at: ServerAt,
 }
 
-/// Where a server runs, and so whose processors it uses.
+/// Where a server runs, and so whose CPUs it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerAt {
     Process,

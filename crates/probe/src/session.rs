@@ -99,7 +99,7 @@ pub struct ProbeStep<'a> {
 
 /// The differential runs of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Whereabouts {
+pub struct TimeBreakdown {
     pub point: ProbePoint,
     pub layers: Layers,
     /// Seconds per GB in the point's row of the table.
@@ -112,7 +112,8 @@ pub struct ProbeMeasurements {
     /// Points that have at least one repeat, in the order of the plan.
     pub points: Vec<PointResult>,
     /// Where the time goes, per size of blocks.
-    pub whereabouts: Vec<Whereabouts>,
+    #[serde(rename = "whereabouts")]
+    pub breakdowns: Vec<TimeBreakdown>,
     /// Times of lookups, with the largest blocks.
     pub lookups: Vec<LookupTime>,
     /// Whether it was stopped before its end.
@@ -317,8 +318,8 @@ impl<'a> ProbeSession<'a> {
             if let Some(layers) = self.layers(point, bench, (&source, &mut baselines))? {
                 let row_s_per_gb = rate.map(|rate| 1.0 / rate);
                 let bounds = bounds(&layers).beside(row_s_per_gb);
-                let found = Whereabouts { point, layers, row_s_per_gb, bounds };
-                self.measured.whereabouts.push(found);
+                let found = TimeBreakdown { point, layers, row_s_per_gb, bounds };
+                self.measured.breakdowns.push(found);
             }
         }
         Ok(())

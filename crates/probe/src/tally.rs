@@ -151,9 +151,9 @@ pub struct WorkerTally {
     pub reads: Side,
     pub writes: Side,
     pub outcomes: Outcomes,
-    /// Processor time of the thread inside the tier's calls.
+    /// CPU time of the thread inside the tier's calls.
     pub cpu_inside: Nanos,
-    /// Processor time of the thread in all.
+    /// CPU time of the thread in all.
     pub cpu: Nanos,
     /// Time from the first batch to the last.
     pub wall: Duration,

@@ -13,7 +13,7 @@ pub struct Environment {
     /// When the run was started, RFC 3339.
     pub started: String,
     pub weir: String,
-    /// Facts of the host: kernel, processor, memory, ...
+    /// Facts of the host: kernel, CPU, memory, ...
     pub host: BTreeMap<String, String>,
 }
 

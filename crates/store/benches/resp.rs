@@ -182,7 +182,7 @@ impl Contestant for Ours {
 }
 
 /// Halves of a batch by two threads: what spreading one batch over connections could gain. Its
-/// processor time is not counted.
+/// CPU time is not counted.
 struct Twice(Ours);
 
 impl Contestant for Twice {

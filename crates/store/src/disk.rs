@@ -41,7 +41,7 @@ use crate::tier::{
 };
 
 use batch::Work;
-use engine::Berths;
+use engine::IoContexts;
 use header::FileLayout;
 use place::Place;
 use slots::Slots;
@@ -135,7 +135,7 @@ impl DiskOptions {
 
 pub struct DiskTier {
     // Dropped in this order: no request is in flight when the files close.
-    berths: Berths,
+    contexts: IoContexts,
     slots: Slots,
     blocks: Arc<File>,
     blocks_path: PathBuf,
@@ -172,9 +172,9 @@ impl DiskTier {
                 errno: rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO),
                 remedy: "look at the kernel's log, or start empty",
             })?;
-        let (berths, engine) = Berths::open(options, &blocks, direct)?;
+        let (contexts, engine) = IoContexts::open(options, &blocks, direct)?;
         Ok(Self {
-            berths,
+            contexts,
             slots,
             blocks,
             trouble: Trouble::new(blocks_path.clone()),
@@ -257,7 +257,8 @@ impl Tier for DiskTier {
 
     fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
         let work = self.work();
-        let done = self.berths.with(deadline, |berth| work.put(berth, puts, deadline, outcomes));
+        let done =
+            self.contexts.with(deadline, |context| work.put(context, puts, deadline, outcomes));
         if let Err(fault) = done {
             outcomes.fill(Stored::Failed(fault));
         }
@@ -271,7 +272,8 @@ impl Tier for DiskTier {
 
     fn get(&self, gets: &mut [Get<'_>], deadline: Instant, outcomes: &mut [Loaded]) {
         let work = self.work();
-        let done = self.berths.with(deadline, |berth| work.get(berth, gets, deadline, outcomes));
+        let done =
+            self.contexts.with(deadline, |context| work.get(context, gets, deadline, outcomes));
         if let Err(fault) = done {
             outcomes.fill(Loaded::Failed(fault));
         }

@@ -12,7 +12,7 @@ use super::kernel_file::{KernelFile, keyed};
 pub struct Throttling {
     /// Periods in which it used up its quota.
     pub periods: u64,
-    /// Time in which its tasks were not let run, summed over processors.
+    /// Time in which its tasks were not let run, summed over CPUs.
     pub time: Nanos,
 }
 

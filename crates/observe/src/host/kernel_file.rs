@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The most bytes read: `/proc/stat` of a machine with 500 processors has 60 KB, and what is asked
+/// The most bytes read: `/proc/stat` of a machine with 500 CPUs has 60 KB, and what is asked
 /// of it stands in its first line.
 const MAX_BYTES: usize = 4096;
 

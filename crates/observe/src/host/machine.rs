@@ -1,4 +1,4 @@
-//! Processor time of the whole machine.
+//! CPU time of the whole machine.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use weir_model::Nanos;
 use super::kernel_file::KernelFile;
 use super::process::tick;
 
-/// Processor time since boot, over all processors.
+/// CPU time since boot, over all CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MachineTimes {
     /// Time in user and kernel mode, interrupts included; guests' time is part of it.

@@ -1,4 +1,4 @@
-//! Processor time, memory and reads of one process.
+//! CPU time, memory and reads of one process.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub struct ProcessTimes {
     pub pid: u32,
     /// When it began, in the kernel's ticks since boot: tells one life of a number from the next.
     pub began_ticks: u64,
-    /// Processor time of all its threads, in steps of a tick (10 ms).
+    /// CPU time of all its threads, in steps of a tick (10 ms).
     pub cpu: Nanos,
     pub resident: Option<Bytes>,
     /// Bytes that it made the kernel fetch from a device (`read_bytes` of `/proc/<pid>/io`): what
@@ -78,7 +78,7 @@ pub(super) fn tick() -> Nanos {
     Nanos(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
-/// Number, beginning and processor ticks of `/proc/<pid>/stat` (proc(5): fields 1, 22, 14 + 15).
+/// Number, beginning and CPU ticks of `/proc/<pid>/stat` (proc(5): fields 1, 22, 14 + 15).
 /// The name in field 2 may hold blanks and parentheses: fields count from the last one.
 fn parse_stat(text: &str) -> Option<(u32, u64, u64)> {
     let (pid, _) = text.split_once(' ')?;

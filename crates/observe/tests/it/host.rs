@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use weir_model::{Bytes, Nanos};
 use weir_observe::{HostProbe, UnixNanos, UtcClock};
 
-/// Uses a processor for some time.
+/// Uses a CPU for some time.
 fn work(span: Duration) {
     let begin = Instant::now();
     let mut sum = 0_u64;

@@ -8,7 +8,7 @@
 //! Parts overlap: while the server sends one block, the client copies another. Two things hold
 //! whatever overlaps. Adding a part lengthens a run by at most the part's busy time, so
 //! `P >= T(with) - T(without)`: the lower bounds. And a part that only computes is busy for at most
-//! the processor time that it used, which differences of processor time give, and for at most the
+//! the CPU time that it used, which differences of CPU time give, and for at most the
 //! whole run: the upper bounds. Repeats enter with their ends: lower bounds take the smallest
 //! `T(with)` and the largest `T(without)`, upper bounds the other way round.
 //!
@@ -46,14 +46,14 @@ const APART: f64 = 0.25;
 pub struct Layer {
     /// Seconds per GB of all threads together.
     pub s_per_gb: Repeated,
-    /// Processor seconds per GB of this process.
+    /// CPU seconds per GB of this process.
     pub client_cpu: Option<Repeated>,
-    /// Processor seconds per GB of the peer.
+    /// CPU seconds per GB of the peer.
     pub server_cpu: Option<Repeated>,
 }
 
 impl Layer {
-    /// Processor time on both sides, where both are known.
+    /// CPU time on both sides, where both are known.
     fn cpu(&self) -> Option<Repeated> {
         let (client, server) = (self.client_cpu?, self.server_cpu?);
         Some(Repeated {

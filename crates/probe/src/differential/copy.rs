@@ -10,7 +10,7 @@ use super::{Moved, PlainRun};
 use crate::cpu;
 use crate::error::ProbeError;
 
-/// Bytes that are copied from in turn: more than a processor's cache, so that they come from memory
+/// Bytes that are copied from in turn: more than a CPU's cache, so that they come from memory
 /// as a tier's blocks do.
 const SOURCE_BYTES: usize = 256 << 20;
 /// Blocks copied between two looks at the clock.
@@ -96,7 +96,7 @@ mod tests {
             (CopySource::new(1 << 20).unwrap().unwrap(), Slab::new(2, 1 << 20).unwrap());
         let run = copy_run(&source, &slab, 1, 2, Duration::from_millis(50)).unwrap();
         assert!(run.s_per_gb > 0.001 && run.s_per_gb < 10.0, "{run:?}");
-        // Copying is computing: as much processor time as time, but for what others take.
+        // Copying is computing: as much CPU time as time, but for what others take.
         let share = run.client_cpu_s_per_gb / run.s_per_gb;
         assert!(share > 0.02 && share < 1.01, "{run:?}");
     }

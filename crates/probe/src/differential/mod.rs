@@ -21,7 +21,7 @@ use weir_model::Nanos;
 pub struct PlainRun {
     /// Seconds per GB of all threads together.
     pub s_per_gb: f64,
-    /// Processor seconds of this process per GB.
+    /// CPU seconds of this process per GB.
     pub client_cpu_s_per_gb: f64,
 }
 

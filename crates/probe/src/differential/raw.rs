@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A run of raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawRun {
-    /// Time and processor time of the client.
+    /// Time and CPU time of the client.
     pub plain: PlainRun,
-    /// Processor seconds of the peer per GB.
+    /// CPU seconds of the peer per GB.
     pub server_cpu_s_per_gb: f64,
 }
 

@@ -1,8 +1,8 @@
 //! What can be probed: how it is opened, and what it is compared with.
 
 mod disk;
-mod foreseen;
 mod memory;
+mod preflight;
 mod store;
 
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ use crate::session::Subject;
 use crate::target::ProbeTarget;
 
 pub use disk::Disk;
-pub use foreseen::check;
 pub use memory::Memory;
+pub use preflight::check;
 pub use store::Store;
 
 /// What a result or a profile says about the tier.

@@ -105,8 +105,8 @@ fn check(measured: &ProbeMeasurements, config: &ProbeConfig) {
         assert!(result.main().unwrap().gb_per_s.low > 0.0);
     }
     // Loads and stores of each size of blocks.
-    assert_eq!(measured.whereabouts.len(), 2 * config.blocks.len());
-    for found in &measured.whereabouts {
+    assert_eq!(measured.breakdowns.len(), 2 * config.blocks.len());
+    for found in &measured.breakdowns {
         assert!(are_in_order(&found.bounds), "{:?}", found.bounds);
         assert!(found.bounds.total.median > 0.0 && !found.bounds.sentence.is_empty());
     }
@@ -193,14 +193,14 @@ fn is_measured(product: Product) {
     let measured = measure(&ProbeTarget::Started(product), &config, &[]);
     check(&measured, &config);
     for result in &measured.points {
-        // The store's own clock of its processor time.
+        // The store's own clock of its CPU time.
         assert!(result.server_cpu_s_per_gb.unwrap().median > 0.0, "{:?}", result.point);
         // It keeps values in memory, and its process is seen to read nothing from a device.
         let from = result.read.as_ref().map(|_| LoadedFrom::Memory);
         assert_eq!(result.loaded_from, from, "{:?}", result.point);
         assert_eq!(result.device_bytes_per_loaded_byte.is_some(), from.is_some());
     }
-    for found in &measured.whereabouts {
+    for found in &measured.breakdowns {
         let Layers::Store { raw: Some(raw), null: Some(null), tier, .. } = &found.layers else {
             panic!("a local store has all layers: {:?}", found.layers)
         };
@@ -251,7 +251,7 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
         let engine = time.engine.as_ref().unwrap();
         assert!((0.99..1.01).contains(&engine.read_per_byte.unwrap()), "{engine:?}");
     }
-    for found in &measured.whereabouts {
+    for found in &measured.breakdowns {
         let names: Vec<&str> = found.bounds.parts.iter().map(|part| part.name).collect();
         let expected = ["client copy", "network and sockets", "wire protocol"];
         assert_eq!(names[..3], expected);

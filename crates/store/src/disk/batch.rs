@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::slab::{ALIGNMENT, Block, Slab};
 use crate::tier::{Get, Loaded, Put, Stored, TierFault};
 
-use super::engine::{Berth, bounce_slab};
+use super::engine::{IoContext, bounce_slab};
 use super::flight::{Buffer, Flights, Landed, Tag};
 use super::slots::Slots;
 use super::trouble::Trouble;
@@ -37,12 +37,12 @@ pub(super) struct Work<'t> {
 impl Work<'_> {
     pub(super) fn put(
         self,
-        berth: &mut Berth,
+        context: &mut IoContext,
         puts: &[Put<'_>],
         deadline: Instant,
         outcomes: &mut [Stored],
     ) {
-        let Berth { lane, table, bounce } = berth;
+        let IoContext { lane, table, bounce } = context;
         let batch = self.slots.cache().begin(puts.iter().map(|put| put.key));
         let mut flights = Flights::new(lane, table);
         let mut landed: Vec<Landed<'_>> = Vec::with_capacity(flights.depth());
@@ -148,12 +148,12 @@ impl Work<'_> {
 
     pub(super) fn get<'b>(
         self,
-        berth: &mut Berth,
+        context: &mut IoContext,
         gets: &'b mut [Get<'_>],
         deadline: Instant,
         outcomes: &mut [Loaded],
     ) {
-        let Berth { lane, table, bounce } = berth;
+        let IoContext { lane, table, bounce } = context;
         let mut flights = Flights::new(lane, table);
         let mut landed: Vec<Landed<'b>> = Vec::with_capacity(flights.depth());
         let (mut next, total) = (0, gets.len());

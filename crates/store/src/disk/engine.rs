@@ -61,36 +61,36 @@ impl fmt::Display for DiskEngine {
 
 /// What one call needs for itself.
 #[derive(Debug)]
-pub(super) struct Berth {
+pub(super) struct IoContext {
     pub(super) lane: Lane,
     pub(super) table: Table,
     pub(super) bounce: Option<Arc<Slab>>,
 }
 
-impl Berth {
+impl IoContext {
     fn new(lane: Lane) -> Self {
         let table = Table::new(lane.depth());
         Self { lane, table, bounce: None }
     }
 }
 
-/// The berths of a tier: as many calls are at work at once, the others wait.
+/// The contexts of a tier: as many calls run at once, the others wait.
 #[derive(Debug)]
-pub(super) struct Berths {
+pub(super) struct IoContexts {
     free: Mutex<Free>,
     returned: Condvar,
     waiting_max: usize,
-    /// Ends its threads when the berths are gone.
+    /// Ends its threads when the contexts are gone.
     _threads: Option<ThreadPool>,
 }
 
 #[derive(Debug)]
 struct Free {
-    berths: Vec<Berth>,
+    contexts: Vec<IoContext>,
     waiting: usize,
 }
 
-impl Berths {
+impl IoContexts {
     pub(super) fn open(
         options: &DiskOptions,
         file: &Arc<File>,
@@ -105,11 +105,13 @@ impl Berths {
             Ok(rings) => {
                 let fixed_buffers = fixed(options, &rings);
                 let why = "the kernel has it".to_owned();
-                let berths =
-                    rings.into_iter().map(|ring| Berth::new(Lane::Ring(Box::new(ring)))).collect();
+                let contexts = rings
+                    .into_iter()
+                    .map(|ring| IoContext::new(Lane::Ring(Box::new(ring))))
+                    .collect();
                 let kind = EngineKind::IoUring;
                 let engine = DiskEngine { kind, why, direct, fixed_buffers, depth: options.depth };
-                Ok((Self::new(berths, options, None), engine))
+                Ok((Self::new(contexts, options, None), engine))
             }
             Err(problem) if options.engine == EngineChoice::IoUring => {
                 Err(DiskError::NoRing { path: options.folder.clone(), problem })
@@ -117,45 +119,46 @@ impl Berths {
             Err(why) => {
                 let pool = ThreadPool::new(file, lanes, depth)
                     .map_err(|source| DiskError::Thread { path: options.folder.clone(), source })?;
-                let berths = pool.lanes().map(|lane| Berth::new(Lane::Threads(lane))).collect();
+                let contexts =
+                    pool.lanes().map(|lane| IoContext::new(Lane::Threads(lane))).collect();
                 let fixed_buffers = Err("only io_uring has them".to_owned());
                 let kind = EngineKind::Threads;
                 let engine = DiskEngine { kind, why, direct, fixed_buffers, depth: options.depth };
-                Ok((Self::new(berths, options, Some(pool)), engine))
+                Ok((Self::new(contexts, options, Some(pool)), engine))
             }
         }
     }
 
-    fn new(berths: Vec<Berth>, options: &DiskOptions, threads: Option<ThreadPool>) -> Self {
-        let free = Mutex::new(Free { berths, waiting: 0 });
+    fn new(contexts: Vec<IoContext>, options: &DiskOptions, threads: Option<ThreadPool>) -> Self {
+        let free = Mutex::new(Free { contexts, waiting: 0 });
         let waiting_max = usize::from(options.waiting_max);
         Self { free, returned: Condvar::new(), waiting_max, _threads: threads }
     }
 
-    /// Does something with a berth, once there is one.
+    /// Runs `work` with a free context; waits for one until the deadline.
     pub(super) fn with<R>(
         &self,
         deadline: Instant,
-        work: impl FnOnce(&mut Berth) -> R,
+        work: impl FnOnce(&mut IoContext) -> R,
     ) -> Result<R, TierFault> {
-        let mut guard = Return { berths: self, berth: Some(self.take(deadline)?) };
-        let berth = guard.berth.as_mut().expect("it is there until the guard is dropped");
-        Ok(work(berth))
+        let mut guard = Return { contexts: self, context: Some(self.take(deadline)?) };
+        let context = guard.context.as_mut().expect("it is there until the guard is dropped");
+        Ok(work(context))
     }
 
-    fn take(&self, deadline: Instant) -> Result<Berth, TierFault> {
+    fn take(&self, deadline: Instant) -> Result<IoContext, TierFault> {
         let mut free = self.free.lock();
-        if let Some(berth) = free.berths.pop() {
-            return Ok(berth);
+        if let Some(context) = free.contexts.pop() {
+            return Ok(context);
         }
         if free.waiting >= self.waiting_max {
             return Err(TierFault::Busy);
         }
         free.waiting += 1;
         loop {
-            if let Some(berth) = free.berths.pop() {
+            if let Some(context) = free.contexts.pop() {
                 free.waiting -= 1;
-                return Ok(berth);
+                return Ok(context);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -167,17 +170,17 @@ impl Berths {
     }
 }
 
-/// Brings a berth back, also when its call panics.
+/// Gives a context back, also when its call panics.
 struct Return<'b> {
-    berths: &'b Berths,
-    berth: Option<Berth>,
+    contexts: &'b IoContexts,
+    context: Option<IoContext>,
 }
 
 impl Drop for Return<'_> {
     fn drop(&mut self) {
-        if let Some(berth) = self.berth.take() {
-            self.berths.free.lock().berths.push(berth);
-            self.berths.returned.notify_one();
+        if let Some(context) = self.context.take() {
+            self.contexts.free.lock().contexts.push(context);
+            self.contexts.returned.notify_one();
         }
     }
 }
@@ -205,12 +208,12 @@ fn rings(options: &DiskOptions, file: &Arc<File>) -> Result<Vec<RingLane>, Strin
 /// Reads one page: an old kernel or a filter may know rings and not this request.
 fn try_out(ring: RingLane) -> Result<RingLane, Errno> {
     let block = Slab::new(1, ALIGNMENT).ok().and_then(|slab| slab.take()).ok_or(Errno::NOMEM)?;
-    let mut berth = Berth::new(Lane::Ring(Box::new(ring)));
-    let mut flights = Flights::new(&mut berth.lane, &mut berth.table);
+    let mut context = IoContext::new(Lane::Ring(Box::new(ring)));
+    let mut flights = Flights::new(&mut context.lane, &mut context.table);
     flights.read_bounce(block, None, 0, Tag::default())?;
     let ended = flights.wait().map_or(Err(Errno::IO), |landed| landed.ended);
     drop(flights);
-    match (ended, berth.lane) {
+    match (ended, context.lane) {
         (Ok(_), Lane::Ring(ring)) => Ok(*ring),
         (Err(errno), _) => Err(errno),
         (Ok(_), Lane::Threads(_)) => Err(Errno::NOSYS),
@@ -242,9 +245,9 @@ mod tests {
 
     use super::*;
 
-    fn berths(options: &DiskOptions) -> Berths {
+    fn contexts(options: &DiskOptions) -> IoContexts {
         let file = Arc::new(tempfile::tempfile().expect("a scratch file"));
-        Berths::open(options, &file, false).expect("threads can always be had").0
+        IoContexts::open(options, &file, false).expect("threads can always be had").0
     }
 
     #[test]
@@ -252,24 +255,24 @@ mod tests {
         let mut options = DiskOptions::new("unused", 1, 4096);
         (options.engine, options.lanes, options.depth) = (EngineChoice::Threads, 1, 1);
         let soon = || Instant::now() + Duration::from_millis(10);
-        let patient = berths(&options);
+        let patient = contexts(&options);
         let inner = patient.with(soon(), |_| patient.with(soon(), |_| ()).unwrap_err());
         assert_eq!(inner, Ok(TierFault::Timeout));
         options.waiting_max = 0;
-        let busy = berths(&options);
+        let busy = contexts(&options);
         let far = Instant::now() + Duration::from_mins(1);
         assert_eq!(busy.with(far, |_| busy.with(far, |_| ()).unwrap_err()), Ok(TierFault::Busy));
-        assert_eq!(busy.with(far, |_| ()), Ok(()), "the berth came back");
+        assert_eq!(busy.with(far, |_| ()), Ok(()), "the context came back");
     }
 
     #[test]
     fn a_berth_comes_back_from_a_call_that_panics() {
         let mut options = DiskOptions::new("unused", 1, 4096);
         (options.engine, options.lanes, options.depth) = (EngineChoice::Threads, 1, 1);
-        let berths = berths(&options);
+        let contexts = contexts(&options);
         let far = Instant::now() + Duration::from_mins(1);
-        let call = std::panic::AssertUnwindSafe(|| berths.with(far, |_| panic!("on purpose")));
+        let call = std::panic::AssertUnwindSafe(|| contexts.with(far, |_| panic!("on purpose")));
         assert!(std::panic::catch_unwind(call).is_err());
-        assert_eq!(berths.with(far, |_| ()), Ok(()));
+        assert_eq!(contexts.with(far, |_| ()), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! Processor time of a server: what it says of itself where that has a fraction, else what the
+//! CPU time of a server: what it says of itself where that has a fraction, else what the
 //! kernel says of its process where that is one of this machine.
 
 use std::fs;

@@ -96,7 +96,7 @@ pub struct ServerReport {
     pub clients: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
-    /// Processor time of its own, user and system, nanoseconds; nothing where it is not known to
+    /// CPU time of its own, user and system, nanoseconds; nothing where it is not known to
     /// parts of a second.
     pub cpu_ns: Option<u64>,
     pub machine_memory: Option<Bytes>,

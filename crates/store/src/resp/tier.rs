@@ -23,7 +23,7 @@ use crate::tier::{
     ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
-/// Connections where nothing else is said: two keep one server's network and processor busy at the
+/// Connections where nothing else is said: two keep one server's network and CPU busy at the
 /// same time, more serve callers.
 pub const CONNECTIONS: usize = 4;
 /// Most connections: a store has a limit of its own (10,000), and every one costs it memory.
@@ -37,8 +37,8 @@ const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 #[derive(Debug, Clone)]
 pub struct RespOptions {
     pub address: Address,
-    /// How chunks are named. Of [`KeyLayout::LmcacheWorkers`] chunks are counted and cleared only: a
-    /// block has two keys there, and the tier moves one.
+    /// How chunks are named. With [`KeyLayout::LmcacheWorkers`] chunks are only counted and cleared:
+    /// a block has two keys there, and the tier moves one.
     pub layout: KeyLayout,
     pub block_bytes: usize,
     /// Connections, at most, per server.

@@ -150,7 +150,7 @@ pub(super) struct Meter {
     stops: AtomicBool,
 }
 
-/// The processor time of one thread, as it goes into the meter.
+/// The CPU time of one thread, as it goes into the meter.
 pub(super) struct Share<'a> {
     meter: &'a Meter,
     counted: u64,
@@ -196,7 +196,7 @@ impl Host {
         &self.endpoint
     }
 
-    /// Processor time of its threads that serve, nanoseconds.
+    /// CPU time of its threads that serve, nanoseconds.
     pub(super) fn cpu_ns(&self) -> u64 {
         self.meter.cpu_ns.load(Ordering::Relaxed)
     }

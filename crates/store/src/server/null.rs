@@ -10,7 +10,7 @@ use super::host::{Host, Serve, Share, Stream};
 use crate::resp::{Address, StoreEndpoint};
 
 /// Bytes of one read. Redis reads what belongs to a large value in one go; a buffer that stays in
-/// the processor's cache is the cheaper limit.
+/// the CPU's cache is the cheaper limit.
 const READ_BYTES: usize = 256 << 10;
 /// Longest line of a command.
 const LINE_MAX: usize = 64;
@@ -19,7 +19,7 @@ const ARGUMENTS_MAX: u64 = 4096;
 /// Longest argument that is looked at; longer ones are values.
 const WORD_MAX: usize = 32;
 const ARGUMENT_MAX: u64 = 512 << 20;
-/// Commands after which processor time is noted.
+/// Commands after which CPU time is noted.
 const NOTE_EVERY: u32 = 32;
 
 /// A null store in threads of this process.
@@ -65,7 +65,7 @@ impl NullServer {
         }
     }
 
-    /// Processor time that its connections used so far, nanoseconds: whole after they were closed.
+    /// CPU time that its connections used so far, nanoseconds: whole after they were closed.
     pub fn cpu_ns(&self) -> u64 {
         self.host.cpu_ns()
     }

@@ -52,7 +52,7 @@ impl RawServer {
         self.host.endpoint()
     }
 
-    /// Processor time that its connections used so far, nanoseconds.
+    /// CPU time that its connections used so far, nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
         self.host.cpu_ns()
     }

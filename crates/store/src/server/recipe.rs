@@ -97,8 +97,8 @@ impl StoreSettings {
     }
 
     fn threads(&self, product: Product) -> u32 {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.io_threads.unwrap_or_else(|| recipe_threads(product, processors)).max(1)
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.io_threads.unwrap_or_else(|| recipe_threads(product, cpus)).max(1)
     }
 
     fn kvrocks(&self) -> Vec<String> {
@@ -210,13 +210,13 @@ pub(super) const fn config_flag(product: Product) -> Option<&'static str> {
     }
 }
 
-/// Threads of the recipe on a machine with so many processors. Kvrocks' own default is 8 everywhere
+/// Threads of the recipe on a machine with so many CPUs. Kvrocks' own default is 8 everywhere
 /// (`kvrocks.conf`); those of Redis and Valkey want "at least 4 cores", of which some stay for the
 /// thread that does the work (`redis.conf`).
-const fn recipe_threads(product: Product, processors: usize) -> u32 {
+const fn recipe_threads(product: Product, cpus: usize) -> u32 {
     match product {
         Product::Kvrocks => 8,
-        Product::Redis | Product::Valkey => match processors {
+        Product::Redis | Product::Valkey => match cpus {
             ..4 => 1,
             4..6 => 2,
             6..8 => 3,
@@ -249,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_machine_with_few_processors_gets_fewer_threads() {
-        for (processors, threads) in [(1, 1), (3, 1), (4, 2), (6, 3), (8, 4), (96, 4)] {
-            assert_eq!(recipe_threads(Product::Redis, processors), threads, "{processors}");
-            assert_eq!(recipe_threads(Product::Kvrocks, processors), 8);
+        for (cpus, threads) in [(1, 1), (3, 1), (4, 2), (6, 3), (8, 4), (96, 4)] {
+            assert_eq!(recipe_threads(Product::Redis, cpus), threads, "{cpus}");
+            assert_eq!(recipe_threads(Product::Kvrocks, cpus), 8);
         }
     }
 }

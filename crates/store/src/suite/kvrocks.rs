@@ -33,7 +33,7 @@ pub enum Release {
     V2_10,
     /// `MATCH` is a glob, without its backslashes.
     V2_11,
-    /// The processor time of `INFO` has a fraction.
+    /// The CPU time of `INFO` has a fraction.
     V2_12,
 }
 

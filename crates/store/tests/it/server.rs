@@ -199,7 +199,7 @@ fn recipe(product: &str) -> Vec<String> {
 }
 
 fn documented(product: Product) -> StoreSettings {
-    // As many as on a machine with eight processors.
+    // As many as on a machine with eight CPUs.
     let io_threads = (product != Product::Kvrocks).then_some(4);
     StoreSettings { capacity: Some(Bytes(64 << 30)), io_threads, ..StoreSettings::default() }
 }

@@ -9,7 +9,7 @@ use weir_probe::differential::PartTime;
 use weir_probe::figures::PointResult;
 use weir_probe::fit::LookupTime;
 use weir_probe::report::Recompute;
-use weir_probe::session::{Whereabouts, label};
+use weir_probe::session::{TimeBreakdown, label};
 use weir_probe::volume::{buffer_bytes, stored};
 use weir_probe::{ProbeConfig, ProbeSession, ProbeTarget, Report, Work};
 use weir_report::inputs::trace_sentence;
@@ -196,9 +196,9 @@ pub(super) fn of(report: &Report) -> String {
     }
     out += &text(&points(report));
     out += &engine::table(report, "");
-    for found in &report.measured.whereabouts {
+    for found in &report.measured.breakdowns {
         out.push('\n');
-        out += &whereabouts(found);
+        out += &breakdown(found);
     }
     if let Some(link) = &report.link {
         let error = report.fit.as_ref().and_then(|fit| fit.rms_error_percent);
@@ -341,7 +341,7 @@ fn lookups(report: &Report, has_server: bool) -> Vec<Vec<TableCell>> {
     report.measured.lookups.iter().map(row).collect()
 }
 
-fn whereabouts(found: &Whereabouts) -> String {
+fn breakdown(found: &TimeBreakdown) -> String {
     let total = found.bounds.total.median;
     let title = format!(
         "Where the time goes, ms per GB: {} (differential runs: {} in all; the row: {})",

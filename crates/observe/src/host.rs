@@ -66,20 +66,9 @@ pub struct HostUse {
     pub span: Nanos,
     /// The named processes; nothing for one that is gone or began anew.
     pub processes: Vec<Option<ProcessUse>>,
-    /// CPUs busy, on average, with anything.
-    pub busy_cpus: Option<f64>,
     /// CPUs busy, on average, with what none of the named processes did; nothing unless every
     /// one of them is known.
     pub foreign_cpus: Option<f64>,
-    /// CPUs that the hypervisor gave to others, on average.
-    pub stolen_cpus: Option<f64>,
-    /// Time in which this control group was not let run.
-    pub throttled: Option<Nanos>,
-    /// Share of the time in which at least one task waited for a CPU.
-    pub cpu_pressure: Option<f64>,
-    pub memory_pressure: Option<f64>,
-    /// The same for disks.
-    pub io_pressure: Option<f64>,
 }
 
 impl HostProbe {
@@ -123,30 +112,13 @@ impl HostSample {
         let pairs = earlier.processes.iter().zip(&self.processes);
         let processes: Vec<Option<ProcessUse>> =
             pairs.map(|(before, after)| after.as_ref()?.since(before.as_ref()?)).collect();
-        let cpus = |time: Nanos| (span.0 > 0).then(|| time.0 as f64 / span.0 as f64);
-        let machine = both(earlier.machine, self.machine);
+        let machine = earlier.machine.zip(self.machine);
         let busy = machine.and_then(|(before, after)| after.busy.0.checked_sub(before.busy.0));
         let own: Option<u64> = processes.iter().map(|one| one.as_ref().map(|own| own.cpu.0)).sum();
         let foreign = busy.zip(own).map(|(busy, own)| busy.saturating_sub(own));
-        let share = |before: Option<Pressure>, after: Option<Pressure>| {
-            let (before, after) = both(before, after)?;
-            cpus(Nanos(after.waited.0.checked_sub(before.waited.0)?))
-        };
-        HostUse {
-            span,
-            processes,
-            busy_cpus: busy.and_then(|time| cpus(Nanos(time))),
-            foreign_cpus: foreign.and_then(|time| cpus(Nanos(time))),
-            stolen_cpus: machine
-                .and_then(|(before, after)| after.stolen.0.checked_sub(before.stolen.0))
-                .and_then(|time| cpus(Nanos(time))),
-            throttled: both(earlier.throttling, self.throttling)
-                .and_then(|(before, after)| after.time.0.checked_sub(before.time.0))
-                .map(Nanos),
-            cpu_pressure: share(earlier.cpu_pressure, self.cpu_pressure),
-            memory_pressure: share(earlier.memory_pressure, self.memory_pressure),
-            io_pressure: share(earlier.io_pressure, self.io_pressure),
-        }
+        let foreign = foreign.filter(|_| span.0 > 0);
+        let foreign_cpus = foreign.map(|time| time as f64 / span.0 as f64);
+        HostUse { span, processes, foreign_cpus }
     }
 
     /// The sample as rows of a series; times in seconds, counting as the kernel does. Nothing for a
@@ -180,8 +152,4 @@ impl HostSample {
         }
         rows
     }
-}
-
-fn both<T>(first: Option<T>, second: Option<T>) -> Option<(T, T)> {
-    first.zip(second)
 }

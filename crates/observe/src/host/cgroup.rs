@@ -10,8 +10,6 @@ use super::kernel_file::{KernelFile, keyed};
 /// How much a control group was held back, since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttling {
-    /// Periods in which it used up its quota.
-    pub periods: u64,
     /// Time in which its tasks were not let run, summed over CPUs.
     pub time: Nanos,
 }
@@ -31,8 +29,7 @@ impl CgroupFiles {
     pub(super) fn read(&mut self) -> Option<Throttling> {
         let text = self.stat.read()?;
         let microseconds = keyed(text, "throttled_usec")?;
-        let time = Nanos(microseconds.checked_mul(1000)?);
-        Some(Throttling { periods: keyed(text, "nr_throttled")?, time })
+        Some(Throttling { time: Nanos(microseconds.checked_mul(1000)?) })
     }
 }
 

@@ -24,5 +24,5 @@ pub use error::LabError;
 pub use forecast::Forecast;
 pub use outcome::{CellOutcome, Sweep};
 pub use planned::Planned;
-pub use progress::{Phase, Progress, Stop, Unwatched};
+pub use progress::{Phase, Progress, Stop};
 pub use run::{Ended, run};

@@ -54,12 +54,6 @@ pub trait Progress: Sync {
     fn sweep_ends(&self, _sweep: &Sweep) {}
 }
 
-/// Nobody watches.
-#[derive(Debug, Clone, Copy)]
-pub struct Unwatched;
-
-impl Progress for Unwatched {}
-
 /// Asks a run to end; of a cell under way nothing is kept. Clones are one wish.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);

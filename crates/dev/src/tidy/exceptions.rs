@@ -65,7 +65,6 @@ pub(super) const TWICE_DEFINED: &[Exception] = &[
     },
     Exception { name: "Head", reason: "of an HTTP response, of a table's column" },
     Exception { name: "Method", reason: "of HTTP, of statistics" },
-    Exception { name: "Outcome", reason: "of a request, of a sweep" },
     Exception { name: "Phase", reason: "of a sequence, of a cell" },
     Exception { name: "Progress", reason: "of a response, of a sweep" },
     Exception { name: "Recorded", reason: "a plan without its secrets, and a cell's rows" },

@@ -1,4 +1,4 @@
-//! A simulated run against a live one of the same experiment: what was predicted, what was measured.
+//! A simulated run against a live one of the same experiment: the predicted and the measured.
 //!
 //! Hit tokens per tier follow from what is asked and from the rules of engine and tiers, not from
 //! how fast anything is. Where requests are sequential (one user, one replica) and both runs asked

@@ -80,8 +80,8 @@ fn plain_story() -> Vec<Vec<KvEvent>> {
     ]
 }
 
-/// What happened in the batches of `kv-events-offload.jsonl` that speak of the GPU alone: prompts of
-/// four full blocks in a pool of eight. Each batch is preceded by its number.
+/// The batches of `kv-events-offload.jsonl` that speak of the GPU alone, each behind its number:
+/// prompts of four full blocks in a pool of eight.
 fn crowded_story() -> Vec<(usize, Vec<KvEvent>)> {
     let span = |change, start: u64, blocks: std::ops::Range<u32>| {
         let path = [Piece::new(ContentId(start), blocks.end * 32)];

@@ -37,8 +37,8 @@ const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 #[derive(Debug, Clone)]
 pub struct RespOptions {
     pub address: Address,
-    /// How chunks are named. With [`KeyLayout::LmcacheWorkers`] chunks are only counted and cleared:
-    /// a block has two keys there, and the tier moves one.
+    /// How chunks are named. With [`KeyLayout::LmcacheWorkers`] they are only counted and cleared,
+    /// since a block has two keys there and the tier moves one.
     pub layout: KeyLayout,
     pub block_bytes: usize,
     /// Connections, at most, per server.

@@ -6,7 +6,7 @@ use weir_http::Url;
 use weir_model::Note;
 use weir_observe::{Scraper, Selection};
 use weir_spec::plan::{
-    Arm, Client, Deployment, EmulatedTarget, EndpointTarget, LocalTarget, Plan, Target,
+    Arm, Client, Deployment, EmulatedTarget, EndpointTarget, LiveTarget, LocalTarget,
 };
 
 use crate::emulated::Emulated;
@@ -36,22 +36,20 @@ enum Stands {
 impl Site {
     /// Brings an arm up, or finds where it is deployed, and checks that the model is served there.
     pub fn stand_up(
-        plan: &Plan,
+        target: &LiveTarget,
+        client: &Client,
         deployment: &Deployment,
         arm: &Arm,
         place: CellPlace<'_>,
     ) -> Result<Self, DeployError> {
-        match &plan.target {
-            Target::Endpoint(target) => {
-                Self::found(target, &plan.client, deployment, arm, place.stopped)
+        match target {
+            LiveTarget::Endpoint(target) => {
+                Self::found(target, client, deployment, arm, place.stopped)
             }
-            Target::Emulated(target) => {
-                Self::emulated(target, &plan.client, deployment, arm, place.run)
+            LiveTarget::Emulated(target) => {
+                Self::emulated(target, client, deployment, arm, place.run)
             }
-            Target::Local(target) => Self::local(target, deployment, arm, place),
-            Target::Simulated => Err(DeployError::Emulated(
-                "a simulated arm stands nowhere: this is a defect of Weir".to_owned(),
-            )),
+            LiveTarget::Local(target) => Self::local(target, deployment, arm, place),
         }
     }
 

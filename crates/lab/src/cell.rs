@@ -9,7 +9,7 @@ use weir_spec::verdict::{Facts, decide};
 
 use crate::error::LabError;
 use crate::host;
-use crate::live::measure;
+use crate::live::{LiveCell, measure};
 use crate::outcome::CellOutcome;
 use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
@@ -26,7 +26,7 @@ pub fn run_cell(
     let asked_before = !matches!(run.cell_state(&cell.path)?, CellState::Missing);
     let mut writer = run.begin_cell(&cell.path)?;
     let mut fresh;
-    let plan = if asked_before && matches!(plan.target, Target::Endpoint(_)) {
+    let plan = if asked_before && plan.target.endpoint().is_some() {
         // Nobody empties the stores behind an endpoint: they hold what the cell asked before.
         fresh = plan.clone();
         fresh.salt_prompts(host::nonce());
@@ -34,10 +34,12 @@ pub fn run_cell(
     } else {
         plan
     };
-    let outcome = if plan.target == Target::Simulated {
-        simulate(plan, cell, &mut writer, stop)?
-    } else {
-        measure(plan, cell, run, &mut writer, progress, stop)?
+    let outcome = match &plan.target {
+        Target::Simulated => simulate(plan, cell, &mut writer, stop)?,
+        Target::Live(target) => {
+            let of = LiveCell { run, plan, target, cell };
+            measure(of, &mut writer, progress, stop)?
+        }
     };
     let Some(outcome) = outcome else { return Ok(false) };
     close(plan, cell, writer, &outcome)?;
@@ -85,7 +87,7 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
         // show.
         certificate.refused = None;
     }
-    if plan.target.is_live() {
+    if plan.target.live().is_some() {
         hits_from_signals(&mut figures, &ran.signals);
     }
     closed.write_evidence(&evidence(plan, cell, ran, &status, &figures))?;

@@ -56,8 +56,8 @@ pub struct Forecast {
 impl Forecast {
     /// Of a plan that runs so many cells at once where it is simulated.
     pub fn of(plan: &Plan, jobs: usize) -> Self {
-        let is_live = plan.target.is_live();
-        let beside = if plan.target.starts_processes() { PROCESSES } else { READY };
+        let is_live = plan.target.live().is_some();
+        let beside = if plan.target.local().is_some() { PROCESSES } else { READY };
         let Some(cells) = predicted(plan) else {
             return Self { requests: None, seconds: bounded(plan, beside), is_live };
         };
@@ -104,7 +104,7 @@ fn is_known(plan: &Plan, deployment: &Deployment) -> bool {
     if deployment.engine.kv_bytes_per_token == 0 {
         return false;
     }
-    let is_modelled = matches!(plan.target, Target::Simulated | Target::Emulated(_));
+    let is_modelled = plan.target == Target::Simulated || plan.target.emulated().is_some();
     let is_recorded = !matches!(deployment.timing, TimingConfig::Analytic(_));
     // Machines differ too much for figures that fit every processor.
     is_modelled || is_recorded || !deployment.hardware.is_processor()

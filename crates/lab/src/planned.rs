@@ -4,7 +4,6 @@ use std::path::Path;
 
 use weir_deploy::{DeployError, check_address, limits};
 use weir_spec::document::written::NameOr;
-use weir_spec::plan::Target;
 use weir_spec::{Experiment, Plan, SpecError};
 
 use crate::error::LabError;
@@ -52,7 +51,7 @@ fn read(
 
 /// Refuses stores that cannot be spoken to as they are written: no cell has to start for that.
 pub(crate) fn check_stores(plan: &Plan) -> Result<(), DeployError> {
-    if plan.target.is_live() {
+    if plan.target.live().is_some() {
         let arms = plan.deployments.iter().flat_map(|deployment| &deployment.arms);
         arms.into_iter().try_for_each(check_address)?;
     }
@@ -62,7 +61,7 @@ pub(crate) fn check_stores(plan: &Plan) -> Result<(), DeployError> {
 /// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;
 /// what they do not say comes back as sentences.
 fn limit(experiment: &mut Experiment) -> Result<Vec<String>, LabError> {
-    let Target::Endpoint(target) = &experiment.spec.target else { return Ok(Vec::new()) };
+    let Some(target) = experiment.spec.target.endpoint() else { return Ok(Vec::new()) };
     let model = experiment.spec.models.first().map(|model| match model {
         NameOr::Name(name) => name.clone(),
         NameOr::Map(file) => file.name.clone().unwrap_or_default(),

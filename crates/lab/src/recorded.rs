@@ -50,7 +50,7 @@ impl Recorded {
     /// Reads the tables, a row group at a time.
     pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> Result<Self, RecordError> {
         let (columns, window) = columns(plan, cell, tables)?;
-        let tokens = if plan.target.is_live() {
+        let tokens = if plan.target.live().is_some() {
             let mut streams = Streams::new(window, BATCHES);
             for group in tables.request_groups(Streams::COLUMNS)? {
                 streams.add_table(&group?);

@@ -66,12 +66,12 @@ pub fn read<'a>(run: &RunFolder, plan: &'a Plan) -> Result<ReadResults<'a>, LabE
         });
         tables.push(reader.tables().clone());
     }
-    if plan.target.is_live() {
+    if plan.target.live().is_some() {
         oracle::compare_answers(plan, &tables, &mut cells)?;
     }
     let mut versions = BTreeMap::new();
     versions.insert("weir".to_owned(), run.header().weir.clone());
-    if plan.target.starts_processes() {
+    if plan.target.local().is_some() {
         add_started(&tables, &mut versions);
     }
     let name = run.path().file_name().map_or_else(

@@ -33,12 +33,12 @@ pub fn run<'a>(
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Ended<'a>, LabError> {
-    if plan.target.starts_processes() {
+    if plan.target.local().is_some() {
         prepare(plan, progress)?;
     }
     // Of a live cell others are told while it lasts; what is simulated takes all processors.
     let id = run_id(folder.path());
-    let presence = (!plan.target.is_live()).then(|| Presence::show(&id)).transpose()?;
+    let presence = plan.target.live().is_none().then(|| Presence::show(&id)).transpose()?;
     let sweep = run_missing(folder, plan, jobs, progress, stop)?;
     drop(presence);
     let analysis = Analysis::of(folder, plan)?;

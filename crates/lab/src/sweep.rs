@@ -22,7 +22,7 @@ pub fn run_missing(
     let mut sweep = Sweep::default();
     let missing = missing(run, plan, &mut sweep)?;
     // A live cell has the machine to itself.
-    let are_live = plan.target.is_live();
+    let are_live = plan.target.live().is_some();
     let threads = if are_live { 1 } else { jobs.clamp(1, missing.len().max(1)) };
     progress.sweep_begins(missing.len(), are_live);
     let queue = Queue {

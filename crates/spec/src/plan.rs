@@ -24,7 +24,9 @@ pub const PLAN_FORMAT: u32 = 1;
 pub use crate::document::client::{Answers, Api};
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
 pub use crate::document::quantity::Tolerance;
-pub use crate::document::target::{EmulatedTarget, EndpointTarget, HeaderValue, Movement, Target};
+pub use crate::document::target::{
+    EmulatedTarget, EndpointTarget, HeaderValue, LiveTarget, Movement, Target,
+};
 
 /// How live targets are asked, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -538,7 +540,7 @@ pub struct Plan {
 impl Plan {
     /// Gives the prompts of a live run a salt of its own, unless it asks the same as others.
     pub fn salt_prompts(&mut self, nonce: u64) {
-        if self.target.is_live() && !self.client.same_prompts {
+        if self.target.live().is_some() && !self.client.same_prompts {
             self.salt = Some(nonce);
         }
     }

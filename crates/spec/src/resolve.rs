@@ -234,7 +234,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
             }
         }
     }
-    if plan.target.is_live() {
+    if plan.target.live().is_some() {
         in_random_order(plan, &mut cells);
     }
     Ok(cells)

@@ -1,7 +1,7 @@
 //! What can be known before anything is started: what is installed, and whether every arm can be
 //! had with it.
 
-use weir_spec::plan::{Plan, Target};
+use weir_spec::plan::Plan;
 use weir_store::server::program;
 
 use super::mechanism;
@@ -14,7 +14,7 @@ const CPU_BLOCK: u32 = 32;
 
 /// Finds the software, and refuses arms that cannot be had with it. Nothing for other targets.
 pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
-    let Target::Local(target) = &plan.target else { return Ok(None) };
+    let Some(target) = plan.target.local() else { return Ok(None) };
     let stack = Stack::find(target)?;
     for deployment in &plan.deployments {
         let block = deployment.engine.block_size;

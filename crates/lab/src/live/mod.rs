@@ -32,7 +32,7 @@ use weir_load::Live;
 use weir_model::CellFailure;
 use weir_observe::KvEventWatch;
 use weir_record::{CellWriter, RunFolder};
-use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Plan};
+use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan};
 
 use crate::live::caches::FirstPrompts;
 pub use crate::live::checks::Checks;
@@ -46,11 +46,18 @@ use crate::progress::{Phase, Progress, Stop};
 /// How often the load is looked at. Seldom, because the one who looks takes CPU time away.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// A cell of a plan with a live target.
+#[derive(Clone, Copy)]
+pub(crate) struct LiveCell<'a> {
+    pub(crate) run: &'a RunFolder,
+    pub(crate) plan: &'a Plan,
+    pub(crate) target: &'a LiveTarget,
+    pub(crate) cell: &'a Cell,
+}
+
 /// Measures a cell into its tables. Nothing when it was stopped.
 pub(crate) fn measure(
-    plan: &Plan,
-    cell: &Cell,
-    run: &RunFolder,
+    LiveCell { run, plan, target, cell }: LiveCell<'_>,
     writer: &mut CellWriter,
     progress: &dyn Progress,
     stop: &Stop,
@@ -62,7 +69,8 @@ pub(crate) fn measure(
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| follow(&live, &over, progress, stop));
         let run = run_id(run.path());
-        let protocol = Protocol { plan, cell, deployment, arm, run: &run, live: &live, progress };
+        let protocol =
+            Protocol { plan, target, cell, deployment, arm, run: &run, live: &live, progress };
         let outcome = protocol.run(writer);
         over.store(true, Ordering::Release);
         outcome
@@ -74,7 +82,7 @@ pub(crate) fn measure(
     match outcome {
         Err(error)
             if error.is_of_the_store()
-                || (plan.target.starts_processes() && error.is_of_the_cell()) =>
+                || (matches!(target, LiveTarget::Local(_)) && error.is_of_the_cell()) =>
         {
             // A cell without a result, and why. Its rows and logs are kept.
             let failure = Some(CellFailure::Error(error.to_string()));
@@ -99,6 +107,7 @@ fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) 
 /// The steps of one cell.
 struct Protocol<'a> {
     plan: &'a Plan,
+    target: &'a LiveTarget,
     cell: &'a Cell,
     deployment: &'a Deployment,
     arm: &'a Arm,
@@ -115,7 +124,8 @@ impl Protocol<'_> {
         let _presence = Presence::show(self.run);
         let stopped = || self.live.is_aborted();
         let place = CellPlace { run: self.run, folder: writer.folder(), stopped: &stopped };
-        let site = Site::stand_up(self.plan, self.deployment, self.arm, place)?;
+        let site =
+            Site::stand_up(self.target, &self.plan.client, self.deployment, self.arm, place)?;
         let outcome = self.measured(&site, writer);
         self.progress.phase(Phase::TakeDown);
         // Also after a failure: nothing that was brought up stays.

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use weir_model::{Claim, Note, SignalKind, Verdict};
 use weir_record::CellStatus;
-use weir_spec::plan::{ArmRole, Deployment, Target};
+use weir_spec::plan::{ArmRole, Deployment};
 
 use crate::comparison::words::{remedy_words, short_window};
 use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
@@ -69,10 +69,8 @@ pub fn explain(
         );
     }
     let plan = results.plan;
-    let byte_scale = match &plan.target {
-        Target::Emulated(target) => Some(target.byte_scale).filter(|scale| *scale < 1.0),
-        _ => None,
-    };
+    let emulated = plan.target.emulated();
+    let byte_scale = emulated.map(|target| target.byte_scale).filter(|scale| *scale < 1.0);
     for (index, (deployment, of)) in
         plan.deployments.iter().zip(&comparison.deployments).enumerate()
     {

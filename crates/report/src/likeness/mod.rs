@@ -17,7 +17,7 @@ pub use software::{ArmSoftware, SoftwareNote};
 
 /// Marks the cells whose software is not like that of what they are compared with.
 pub fn judge(results: &mut Results<'_>) {
-    if !results.plan.target.is_live() {
+    if results.plan.target.live().is_none() {
         return;
     }
     let found: Vec<Option<Vec<FactDifference>>> =

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use weir_model::{FactKind, FactValue};
-use weir_spec::plan::Target;
 
 use crate::results::Results;
 use crate::words::difference;
@@ -44,14 +43,14 @@ impl SoftwareNote {
     pub(crate) fn of(results: &Results<'_>, deployment: usize) -> Self {
         let plan = results.plan;
         let mut note = Self::default();
-        if !plan.target.is_live() {
+        if plan.target.live().is_none() {
             return note;
         }
-        if let Target::Local(local) = &plan.target {
+        if let Some(local) = plan.target.local() {
             note.vllm_args.clone_from(&local.vllm_args);
             note.env = local.env.keys().cloned().collect();
         }
-        let processes = matches!(plan.target, Target::Local(_));
+        let processes = plan.target.local().is_some();
         for arm in &plan.deployments[deployment].arms {
             let (vllm_args, env) = if processes {
                 let names = arm.processes.env.keys().cloned().collect();
@@ -76,7 +75,7 @@ impl SoftwareNote {
                 }
             }
         }
-        if matches!(plan.target, Target::Endpoint(_)) {
+        if plan.target.endpoint().is_some() {
             let arms = plan.deployments[deployment].arms.iter().zip(&note.arms);
             let unseen = arms.filter(|(arm, seen)| {
                 arm.offload.is_some()

@@ -28,7 +28,7 @@ mod answers;
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
-use weir_spec::plan::{ArmRole, Plan, Target};
+use weir_spec::plan::{ArmRole, Plan};
 
 pub use answers::{Answers, compare_answers};
 
@@ -332,7 +332,7 @@ fn verdict(count: &AnswerCount, floor: Option<Floor>, comparisons: usize) -> (Ou
 }
 
 const fn is_blind(plan: &Plan) -> bool {
-    matches!(plan.target, Target::Emulated(_))
+    plan.target.emulated().is_some()
 }
 
 /// Why answers say nothing, where they do.

@@ -5,7 +5,7 @@ use weir_record::CellStatus;
 use weir_report::comparison::{Comparison, Decision, Standing};
 use weir_report::results::Results;
 use weir_report::{page, terminal};
-use weir_spec::plan::{Plan, Target};
+use weir_spec::plan::{LocalTarget, Plan};
 
 use crate::comparison::edit;
 use crate::{fixture, live};
@@ -139,7 +139,7 @@ fn remedies_stand_where_they_act() {
         if !has_again {
             deployment.arms[1].role = weir_spec::plan::ArmRole::Treatment;
         }
-        let target = Target::Local(Box::default());
+        let target = LocalTarget::default().into();
         let plan = Plan { target, ..fixture::plan_of(deployment, 2) };
         let mut results = fixture::results(&plan);
         edit(&mut results, "native-offload", None, |result| {
@@ -208,7 +208,7 @@ fn harm_is_named_as_gain_is() {
 /// that did nothing, each reason once.
 #[test]
 fn reasons_are_those_of_the_cells_and_told_once() {
-    let plan = Plan { target: Target::Local(Box::default()), ..fixture::plan() };
+    let plan = Plan { target: LocalTarget::default().into(), ..fixture::plan() };
     let mut results = fixture::results(&plan);
     for result in &mut results.cells {
         let mut certificate = live::certificate();
@@ -276,7 +276,7 @@ fn a_gain_that_two_repeats_do_not_tell_is_no_decision() {
 fn one_pair_of_equal_arms_is_no_noise_floor() {
     let mut deployment = fixture::deployment();
     deployment.levels.truncate(2);
-    let target = || Target::Local(Box::default());
+    let target = || LocalTarget::default().into();
     // Two levels: two pairs, and the larger difference is the floor of both.
     let plan = Plan { target: target(), ..fixture::plan_of(deployment.clone(), 1) };
     let mut results = fixture::results(&plan);

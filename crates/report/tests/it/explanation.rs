@@ -15,7 +15,7 @@ use weir_report::results::AnswerCount;
 use weir_report::results::Results;
 use weir_spec::Experiment;
 
-use weir_spec::plan::{EmulatedTarget, Plan, Target};
+use weir_spec::plan::{EmulatedTarget, LocalTarget, Plan};
 
 use crate::fixture;
 
@@ -40,7 +40,7 @@ load: {users: [2], duration: 10s}
     for (arm, of) in [(2, 0), (3, 1)] {
         deployment.arms[arm].offload.clone_from(&resolved.deployments[0].arms[of].offload);
     }
-    Plan { target: Target::Local(Box::default()), ..fixture::plan_of(deployment, 2) }
+    Plan { target: LocalTarget::default().into(), ..fixture::plan_of(deployment, 2) }
 }
 
 /// What Redis says of itself.
@@ -166,7 +166,7 @@ fn one_arm_and_one_level_are_told_alone() {
 fn scaled_bytes_are_told_as_the_models() {
     let scaled = |byte_scale: f64| {
         let target = EmulatedTarget { byte_scale, ..EmulatedTarget::default() };
-        let plan = Plan { target: Target::Emulated(target), ..plan() };
+        let plan = Plan { target: target.into(), ..plan() };
         let mut results = results(&plan);
         for result in &mut results.cells {
             let Some(evidence) = &mut result.evidence else { continue };

@@ -14,7 +14,7 @@ use weir_report::results::{AnswerCount, CellResult, Provenance, Results};
 use weir_report::tables::software_sentences;
 use weir_spec::Experiment;
 use weir_spec::likeness::against_plan;
-use weir_spec::plan::{EndpointTarget, Plan, Target};
+use weir_spec::plan::{EndpointTarget, Plan};
 
 use crate::fixture;
 
@@ -210,7 +210,7 @@ fn what_an_endpoint_does_not_show_of_its_tiers_is_unverified() {
         software_sentences(&seen.deployments[0]).iter().any(is_of_bytes)
     };
     let local = plan(true);
-    let endpoint = Plan { target: Target::Endpoint(EndpointTarget::default()), ..local.clone() };
+    let endpoint = Plan { target: EndpointTarget::default().into(), ..local.clone() };
     assert!(!unseen(&local, false));
     assert!(unseen(&endpoint, false));
     assert!(!unseen(&endpoint, true));

@@ -8,12 +8,12 @@ use weir_report::results::AnswerCount;
 use weir_report::results::Results;
 use weir_report::tables::{outputs_table, text};
 use weir_report::terminal;
-use weir_spec::plan::{Plan, Target};
+use weir_spec::plan::{LocalTarget, Plan};
 
 use crate::fixture;
 
 fn live_plan() -> Plan {
-    Plan { target: Target::Local(Box::default()), ..fixture::plan() }
+    Plan { target: LocalTarget::default().into(), ..fixture::plan() }
 }
 
 /// 20 answers per repeat; `mismatches` by arm and level.
@@ -174,10 +174,8 @@ fn what_cannot_be_judged_says_so() {
     }
 
     // The emulated engine answers without looking at its blocks: equality proves nothing.
-    let plan = Plan {
-        target: Target::Emulated(weir_spec::plan::EmulatedTarget::default()),
-        ..fixture::plan()
-    };
+    let plan =
+        Plan { target: weir_spec::plan::EmulatedTarget::default().into(), ..fixture::plan() };
     let seen = Comparison::of(&answered(&plan, |_, _| 0)).unwrap();
     let note = &seen.deployments[0].outputs[3];
     assert_eq!((note.arm.as_str(), note.outcome), ("native-offload", OutputOutcome::NotJudged));

@@ -5,14 +5,14 @@ use weir_report::comparison::Comparison;
 use weir_report::precision::{Bound, judge};
 use weir_report::results::{CellResult, Results};
 use weir_report::terminal;
-use weir_spec::plan::{Plan, Target, Tolerance};
+use weir_spec::plan::{LocalTarget, Plan, Tolerance};
 
 use crate::{fixture, live};
 
 const MS: u64 = 1_000_000;
 
 fn live_plan() -> Plan {
-    Plan { target: Target::Local(Box::default()), ..fixture::plan() }
+    Plan { target: LocalTarget::default().into(), ..fixture::plan() }
 }
 
 /// Live cells whose TTFT is off by `ttft_ms` and whose gaps are off by `gap_ms` at most.

@@ -7,26 +7,41 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use weir_model::Nanos;
 
 use super::local::LocalTarget;
 use super::quantity::Span;
 use super::written::OneOrMany;
 
-/// Where arms run. A bare name, or a map of it with what it has to know.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// Where arms run. In files a bare name, or a map of it with what it has to know.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Target {
     /// Virtual time, modelled engines and tiers.
     #[default]
     Simulated,
+    Live(LiveTarget),
+}
+
+/// Where requests are sent and answered in real time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiveTarget {
     /// Weir's own engine in real time, brought up afresh for each cell and asked over HTTP.
     Emulated(EmulatedTarget),
     /// Real vLLM, LMCache and stores as processes of this machine, brought up afresh for each cell.
     Local(Box<LocalTarget>),
     /// Something that is deployed already.
     Endpoint(EndpointTarget),
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Simulated => serializer.serialize_str(self.name()),
+            Self::Live(live) => live.serialize(serializer),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Target {
@@ -37,7 +52,7 @@ impl<'de> Deserialize<'de> for Target {
         enum Tagged {
             Simulated,
             Emulated(Option<EmulatedTarget>),
-            Local(Option<Box<LocalTarget>>),
+            Local(Option<LocalTarget>),
             Endpoint(Option<EndpointTarget>),
         }
         struct Either;
@@ -51,9 +66,9 @@ impl<'de> Deserialize<'de> for Target {
             }
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Target, E> {
                 match name {
-                    "emulated" => return Ok(Target::Emulated(EmulatedTarget::default())),
-                    "local" => return Ok(Target::Local(Box::default())),
-                    "endpoint" => return Ok(Target::Endpoint(EndpointTarget::default())),
+                    "emulated" => return Ok(EmulatedTarget::default().into()),
+                    "local" => return Ok(LocalTarget::default().into()),
+                    "endpoint" => return Ok(EndpointTarget::default().into()),
                     _ => {}
                 }
                 Tagged::deserialize(name.into_deserializer()).map(Target::from)
@@ -66,9 +81,9 @@ impl<'de> Deserialize<'de> for Target {
             fn from(tagged: Tagged) -> Self {
                 match tagged {
                     Tagged::Simulated => Self::Simulated,
-                    Tagged::Emulated(target) => Self::Emulated(target.unwrap_or_default()),
-                    Tagged::Local(target) => Self::Local(target.unwrap_or_default()),
-                    Tagged::Endpoint(target) => Self::Endpoint(target.unwrap_or_default()),
+                    Tagged::Emulated(target) => target.unwrap_or_default().into(),
+                    Tagged::Local(target) => target.unwrap_or_default().into(),
+                    Tagged::Endpoint(target) => target.unwrap_or_default().into(),
                 }
             }
         }
@@ -111,41 +126,73 @@ impl JsonSchema for Target {
     }
 }
 
+impl From<EmulatedTarget> for Target {
+    fn from(target: EmulatedTarget) -> Self {
+        Self::Live(LiveTarget::Emulated(target))
+    }
+}
+
+impl From<LocalTarget> for Target {
+    fn from(target: LocalTarget) -> Self {
+        Self::Live(LiveTarget::Local(Box::new(target)))
+    }
+}
+
+impl From<EndpointTarget> for Target {
+    fn from(target: EndpointTarget) -> Self {
+        Self::Live(LiveTarget::Endpoint(target))
+    }
+}
+
 impl Target {
     /// The word in files and reports.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
-            Self::Emulated(_) => "emulated",
-            Self::Local(_) => "local",
-            Self::Endpoint(_) => "endpoint",
+            Self::Live(LiveTarget::Emulated(_)) => "emulated",
+            Self::Live(LiveTarget::Local(_)) => "local",
+            Self::Live(LiveTarget::Endpoint(_)) => "endpoint",
         }
     }
 
     /// The word, with what every result must say of it.
     pub fn words(&self) -> String {
-        match self {
-            Self::Emulated(EmulatedTarget { bytes: Movement::Modelled, .. }) => {
-                format!("{} (modelled bytes)", self.name())
-            }
-            Self::Emulated(EmulatedTarget { byte_scale, .. }) if *byte_scale == 1.0 => {
-                format!("{} (real bytes)", self.name())
-            }
-            Self::Emulated(EmulatedTarget { byte_scale, .. }) => {
-                format!("{} (real bytes, scaled by {byte_scale})", self.name())
-            }
-            Self::Simulated | Self::Local(_) | Self::Endpoint(_) => self.name().to_owned(),
+        let Some(EmulatedTarget { bytes, byte_scale, .. }) = self.emulated() else {
+            return self.name().to_owned();
+        };
+        match bytes {
+            Movement::Modelled => format!("{} (modelled bytes)", self.name()),
+            Movement::Real if *byte_scale == 1.0 => format!("{} (real bytes)", self.name()),
+            Movement::Real => format!("{} (real bytes, scaled by {byte_scale})", self.name()),
         }
     }
 
-    /// True where every cell has processes of its own, whose failure is that cell's alone.
-    pub const fn starts_processes(&self) -> bool {
-        matches!(self, Self::Local(_))
+    pub const fn live(&self) -> Option<&LiveTarget> {
+        match self {
+            Self::Simulated => None,
+            Self::Live(live) => Some(live),
+        }
     }
 
-    /// True where requests are sent and answered in real time.
-    pub const fn is_live(&self) -> bool {
-        !matches!(self, Self::Simulated)
+    pub const fn emulated(&self) -> Option<&EmulatedTarget> {
+        match self {
+            Self::Live(LiveTarget::Emulated(target)) => Some(target),
+            _ => None,
+        }
+    }
+
+    pub fn local(&self) -> Option<&LocalTarget> {
+        match self {
+            Self::Live(LiveTarget::Local(target)) => Some(target),
+            _ => None,
+        }
+    }
+
+    pub const fn endpoint(&self) -> Option<&EndpointTarget> {
+        match self {
+            Self::Live(LiveTarget::Endpoint(target)) => Some(target),
+            _ => None,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use weir_model::{
     Software,
 };
 
-use crate::plan::{Arm, ArmRole, Cell, Deployment, Plan, PoolSize, Target};
+use crate::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan, PoolSize, Target};
 
 /// Share by which pools may differ that engines size by themselves: vLLM profiles its memory anew
 /// at every start, and what a connector takes on the GPU is part of its cost.
@@ -123,7 +123,7 @@ impl ArmPair<'_> {
     /// differ in nothing that could be said.
     pub fn differences(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
         let mut differences = self.facts(here, there);
-        if matches!(self.plan.target, Target::Local(_)) {
+        if self.plan.target.local().is_some() {
             self.arguments(here, there, &mut differences);
             self.variables(&mut differences);
         }
@@ -243,9 +243,9 @@ fn joined(flag: &str, value: &str) -> String {
 /// Whether engines size their pools themselves.
 fn pools_vary(plan: &Plan, deployment: &Deployment) -> bool {
     match plan.target {
-        Target::Local(_) => deployment.pool != PoolSize::Given,
-        Target::Endpoint(_) => true,
-        Target::Emulated(_) | Target::Simulated => false,
+        Target::Live(LiveTarget::Local(_)) => deployment.pool != PoolSize::Given,
+        Target::Live(LiveTarget::Endpoint(_)) => true,
+        Target::Live(LiveTarget::Emulated(_)) | Target::Simulated => false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_model::{FactKind, FactValue, OTHER_PRODUCT, Software, TierKind};
 
 use super::arguments;
-use crate::plan::{Arm, Deployment, PoolSize, Target};
+use crate::plan::{Arm, Deployment, LiveTarget, PoolSize, Target};
 
 /// What a fact must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(super) fn of(
 ) -> BTreeMap<FactKind, Expected> {
     let mut expected = BTreeMap::new();
     match target {
-        Target::Local(local) => {
+        Target::Live(LiveTarget::Local(local)) => {
             engine(deployment, &mut expected);
             mechanism(arm, &mut expected);
             expected.extend(host_bytes(arm).map(|bytes| (FactKind::HostBytes, bytes)));
@@ -110,14 +110,14 @@ pub(super) fn of(
                 expected.remove(&FactKind::KvDtype);
             }
         }
-        Target::Endpoint(_) => {
+        Target::Live(LiveTarget::Endpoint(_)) => {
             let caching = FactValue::Flag(deployment.engine.prefix_caching);
             expected.insert(FactKind::PrefixCaching, Expected::is(caching));
             let bytes = deployment.model.kv_bytes_per_element;
             expected.insert(FactKind::KvDtype, Expected::Bytes(bytes));
             mechanism(arm, &mut expected);
         }
-        Target::Emulated(_) | Target::Simulated => {}
+        Target::Live(LiveTarget::Emulated(_)) | Target::Simulated => {}
     }
     store(arm, &mut expected);
     expected

@@ -9,7 +9,7 @@ use crate::document::{ModelOverride, Spec};
 use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::kv_pool::offloaded;
-use crate::plan::{Arm, ArmRole, StoreAccess, Target};
+use crate::plan::{Arm, ArmRole, StoreAccess};
 
 /// What a control is without the engine's prefix cache.
 const WITHOUT_CACHE: &str = "no cache at all: every prompt is computed anew";
@@ -42,7 +42,7 @@ pub(super) fn all(
         }
     }
     let equal = spec.equal_resources.as_ref();
-    let local = matches!(spec.target, Target::Local(_));
+    let local = spec.target.local().is_some();
     let (hardware, point) = (input.hardware, input.point);
     let place = offload::Place { base: &experiment.base, engine, hardware, point, equal, local };
     sections
@@ -183,7 +183,7 @@ fn store_access(
             "write store.address too, or remove it",
         ));
     };
-    if empty && matches!(spec.target, Target::Endpoint(_)) {
+    if empty && spec.target.endpoint().is_some() {
         return Err(SpecError::value(
             format!("arms.{name}.store.empty"),
             "the store of a deployment is only looked at",

@@ -17,7 +17,7 @@ use crate::catalogue::models;
 use crate::document::SloSection;
 use crate::document::client::ClientSection;
 use crate::document::load::LoadSection;
-use crate::document::target::{EndpointTarget, Target};
+use crate::document::target::EndpointTarget;
 use crate::error::SpecError;
 use crate::plan::{
     Arm, ArmRole, Cell, Deployment, Hardware, Level, Origin, PLAN_FORMAT, Plan, PoolSize,
@@ -81,10 +81,7 @@ impl Plan {
         let mut plan = Self {
             format: PLAN_FORMAT,
             name: of.name.clone(),
-            target: Target::Endpoint(EndpointTarget {
-                model: Some(of.model.clone()),
-                ..of.endpoint.clone()
-            }),
+            target: EndpointTarget { model: Some(of.model.clone()), ..of.endpoint.clone() }.into(),
             seed: of.seed,
             repeats: of.repeats,
             effective_share: EFFECTIVE_SHARE,

@@ -17,7 +17,7 @@ use crate::document::quantity::Size;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize, Target};
+use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize};
 use crate::set;
 
 /// vLLM's default share of the GPU's memory.
@@ -78,7 +78,7 @@ fn one(
 ) -> Result<Deployment, SpecError> {
     let spec = &experiment.spec;
     let mut model = read.shape.clone();
-    if let Target::Local(local) = &spec.target
+    if let Some(local) = spec.target.local()
         && matches!(local.dtype.as_deref(), Some("float32" | "float"))
     {
         // vLLM's KV cache has the weights' type unless it is told another.

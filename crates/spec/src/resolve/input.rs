@@ -14,7 +14,7 @@ use crate::document::arm::ArmSection;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
-use crate::plan::{Plan, Target};
+use crate::plan::{LiveTarget, Plan, Target};
 
 /// Read at once; traces may be larger than memory.
 const PART_BYTES: usize = 1 << 16;
@@ -59,9 +59,11 @@ pub(super) fn locate(plan: &mut Plan) {
         *path = absolute(std::mem::take(path));
     }
     match &mut plan.target {
-        Target::Simulated | Target::Endpoint(_) => {}
-        Target::Emulated(target) => target.disk = target.disk.take().map(absolute),
-        Target::Local(target) => {
+        Target::Simulated | Target::Live(LiveTarget::Endpoint(_)) => {}
+        Target::Live(LiveTarget::Emulated(target)) => {
+            target.disk = target.disk.take().map(absolute);
+        }
+        Target::Live(LiveTarget::Local(target)) => {
             target.disk = target.disk.take().map(absolute);
             for word in [&mut target.python, &mut target.weights].into_iter().flatten() {
                 // What is found by its name has no folder.
@@ -85,7 +87,7 @@ fn paths(plan: &mut Plan) -> Vec<&mut String> {
         found.extend(stores.filter_map(|store| store.password_file.as_mut()));
     }
     found.extend(plan.client.tokenizer.as_mut());
-    if let Target::Endpoint(endpoint) = &mut plan.target {
+    if let Target::Live(LiveTarget::Endpoint(endpoint)) = &mut plan.target {
         found.extend([&mut endpoint.bearer_file, &mut endpoint.ca_file].into_iter().flatten());
     }
     found

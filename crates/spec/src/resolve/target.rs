@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_model::Nanos;
 
 use super::{HOUR, check_span, local};
-use crate::document::target::{EmulatedTarget, EndpointTarget, Target};
+use crate::document::target::{EmulatedTarget, EndpointTarget, LiveTarget, Target};
 use crate::error::{SpecError, did_you_mean};
 use crate::plan::{ArmRole, Client, Deployment};
 
@@ -16,9 +16,12 @@ pub(super) fn resolve(
     client: &Client,
     deployments: &[Deployment],
 ) -> Result<Target, SpecError> {
-    match target {
-        Target::Simulated => Ok(Target::Simulated),
-        Target::Emulated(emulated) => {
+    let live = match target {
+        Target::Simulated => return Ok(Target::Simulated),
+        Target::Live(live) => live,
+    };
+    Ok(Target::Live(match live {
+        LiveTarget::Emulated(emulated) => {
             if client.tokenizer.is_some() {
                 return Err(SpecError::value(
                     "client.tokenizer",
@@ -27,24 +30,24 @@ pub(super) fn resolve(
                 ));
             }
             check_emulated(emulated)?;
-            Ok(Target::Emulated(EmulatedTarget {
+            LiveTarget::Emulated(EmulatedTarget {
                 disk: emulated.disk.as_ref().map(|path| base.join(path).display().to_string()),
                 ..emulated.clone()
-            }))
+            })
         }
-        Target::Local(target) => {
-            local::resolve(target, base, client, deployments).map(Box::new).map(Target::Local)
+        LiveTarget::Local(target) => {
+            LiveTarget::Local(Box::new(local::resolve(target, base, client, deployments)?))
         }
-        Target::Endpoint(endpoint) => {
+        LiveTarget::Endpoint(endpoint) => {
             check(endpoint, deployments)?;
             let file = |path: &String| base.join(path).display().to_string();
-            Ok(Target::Endpoint(EndpointTarget {
+            LiveTarget::Endpoint(EndpointTarget {
                 bearer_file: endpoint.bearer_file.as_ref().map(file),
                 ca_file: endpoint.ca_file.as_ref().map(file),
                 ..endpoint.clone()
-            }))
+            })
         }
-    }
+    }))
 }
 
 /// Most threads that move bytes.

@@ -12,7 +12,7 @@ use crate::document::quantity::Version;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::likeness::{written_differences, written_mechanism};
-use crate::plan::{Arm, ArmRole, Deployment, Movement, Processes, Target};
+use crate::plan::{Arm, ArmRole, Deployment, LiveTarget, Movement, Processes, Target};
 
 /// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -> Vec<String> {
@@ -30,7 +30,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
             sources(spec, arm, &mut warnings);
         }
         without_cache(deployment, &mut warnings);
-        if matches!(spec.target, Target::Local(_)) {
+        if spec.target.local().is_some() {
             unlike(deployment, &mut warnings);
             written_by_hand(deployment, &mut warnings);
         }
@@ -47,13 +47,13 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
             ));
         }
     }
-    if matches!(spec.target, Target::Local(_)) && spec.replicas > 1 {
+    if spec.target.local().is_some() && spec.replicas > 1 {
         warnings.push(
             "On the local target sessions go to the replicas in turn: no router is brought up."
                 .to_owned(),
         );
     }
-    if matches!(spec.target, Target::Emulated(_)) || spec.target == Target::Simulated {
+    if spec.target.emulated().is_some() || spec.target == Target::Simulated {
         processes(spec, deployments, &mut warnings);
     }
     let mut seen = BTreeSet::new();
@@ -242,10 +242,10 @@ fn largest_tier(deployment: &Deployment, arm: &Arm) -> Option<Bytes> {
 }
 
 fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
-    if matches!(spec.target, Target::Endpoint(_)) {
+    if spec.target.endpoint().is_some() {
         return;
     }
-    if arm.role == ArmRole::ControlAgain && !spec.target.is_live() {
+    if arm.role == ArmRole::ControlAgain && spec.target.live().is_none() {
         warnings.push(format!(
             "In simulation {} gives the same figures as its control: there is no noise to show.",
             arm.name
@@ -304,7 +304,9 @@ pub(super) fn warm_profiles<'a>(
 const fn models_stores(target: &Target) -> bool {
     match target {
         Target::Simulated => true,
-        Target::Emulated(emulated) => matches!(emulated.bytes, Movement::Modelled),
-        Target::Local(_) | Target::Endpoint(_) => false,
+        Target::Live(LiveTarget::Emulated(emulated)) => {
+            matches!(emulated.bytes, Movement::Modelled)
+        }
+        Target::Live(_) => false,
     }
 }

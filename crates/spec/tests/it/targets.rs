@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use weir_model::Nanos;
-use weir_spec::plan::{Api, Movement, Origin, Target};
+use weir_spec::plan::{Api, LiveTarget, Movement, Origin, Target};
 use weir_spec::{EndpointLimits, Experiment};
 
 use crate::{SMALL, error};
@@ -26,7 +26,9 @@ fn an_endpoint_says_where_each_arm_is() {
          http://...}`, or remove it"
     );
     let two = at_endpoint("{url: 'http://a:1', arms: {native-offload: 'http://b:2'}}");
-    let Target::Endpoint(endpoint) = plan(&two, &[]).target else { panic!("an endpoint") };
+    let Target::Live(LiveTarget::Endpoint(endpoint)) = plan(&two, &[]).target else {
+        panic!("an endpoint")
+    };
     assert_eq!(endpoint.urls("no-offload"), ["http://a:1"]);
     assert_eq!(endpoint.urls("native-offload"), ["http://b:2"]);
     let unknown = at_endpoint("{url: 'http://a:1', arms: {other: 'http://b:2'}}");
@@ -49,7 +51,9 @@ fn a_bare_endpoint_needs_a_url_and_says_how_to_give_one() {
             "{target}"
         );
         let sets = ["arms=[no-offload]", "target.endpoint.url=http://a:1"];
-        let Target::Endpoint(endpoint) = plan(&bare, &sets).target else { panic!("an endpoint") };
+        let Target::Live(LiveTarget::Endpoint(endpoint)) = plan(&bare, &sets).target else {
+            panic!("an endpoint")
+        };
         assert_eq!(endpoint.urls("no-offload"), ["http://a:1"]);
     }
     let half = at_endpoint("{arms: {native-offload: 'http://b:2'}}");
@@ -172,12 +176,14 @@ fn a_working_set_is_dialled_in_multiples_of_a_tier() {
 
 #[test]
 fn the_emulated_target_is_a_name_or_says_how_bytes_move() {
-    let Target::Emulated(bare) = plan(SMALL, &["target=emulated"]).target else { panic!("it is") };
+    let Target::Live(LiveTarget::Emulated(bare)) = plan(SMALL, &["target=emulated"]).target else {
+        panic!("it is")
+    };
     assert_eq!((bare.bytes, bare.byte_scale, bare.disk), (Movement::Real, 1.0, None));
     let written = format!("{SMALL}\ntarget: {{emulated: {{byte_scale: 0.25, disk: kv}}}}\n");
     let read = plan(&written, &[]);
     assert_eq!(read.target.words(), "emulated (real bytes, scaled by 0.25)");
-    let Target::Emulated(emulated) = &read.target else { panic!("it is") };
+    let Some(emulated) = read.target.emulated() else { panic!("it is") };
     assert!(emulated.disk.as_ref().is_some_and(|disk| disk.ends_with("kv")));
     // The plan is read back as it was written.
     let text = serde_json::to_string(&read).unwrap();
@@ -257,7 +263,9 @@ fn a_store_may_be_emptied_where_it_has_an_address_and_is_not_a_deployments() {
 
 #[test]
 fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
-    let Target::Local(bare) = plan(SMALL, &["target=local"]).target else { panic!("it is") };
+    let Target::Live(LiveTarget::Local(bare)) = plan(SMALL, &["target=local"]).target else {
+        panic!("it is")
+    };
     assert_eq!((&bare.python, &bare.weights), (&None, &None));
     let arm = |keys: &str| {
         let arms = format!("arms: [no-offload, {{preset: native-offload, {keys}}}]");
@@ -296,7 +304,7 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
     let routed = SMALL.replace("native-offload", "llm-d-approx") + "target: local\nreplicas: 2\n";
     assert!(error(&routed, &[]).starts_with("arms.llm-d-approx: the local target brings up no"));
     // With one replica there is nothing to choose, and the arm runs to be found void.
-    assert!(plan(&routed, &["replicas=1"]).target.is_live());
+    assert!(plan(&routed, &["replicas=1"]).target.live().is_some());
 }
 
 #[test]

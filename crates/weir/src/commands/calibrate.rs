@@ -22,7 +22,7 @@ pub(crate) fn run(args: &CalibrateArgs, printer: &mut Printer) -> anyhow::Result
     let plan: Plan = run.plan()?;
     let name = run.path().display().to_string();
     let refused = |why: &str| Mistake(format!("{name}: {why}"));
-    if !plan.target.is_live() {
+    if plan.target.live().is_none() {
         let why = "it was simulated and would give its own constants back; name a recording of a \
                    live target";
         return Err(refused(why).into());

@@ -68,7 +68,7 @@ fn check(
 /// the rest without it.
 fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, CellNotes> {
     let mut all = BTreeMap::new();
-    if !results.plan.target.is_live() {
+    if results.plan.target.live().is_none() {
         return all;
     }
     for result in &results.cells {

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &ReportArgs, printer: &mut Printer) -> anyhow::Result<Ex
 
 /// Refuses a run, or a tolerance, by which no prediction can be measured.
 fn check(run: &RunFolder, plan: &Plan, tolerance: f64) -> Result<(), Mistake> {
-    if !plan.target.is_live() {
+    if plan.target.live().is_none() {
         return Err(Mistake(format!(
             "{}: a simulated run cannot be measured against a prediction; give the live run first \
              and the simulated one as --prediction",

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
-    if plan.target.starts_processes() {
+    if plan.target.local().is_some() {
         Interrupt::take_down(&run_id(run.path()));
     }
     let progress = RunProgress::new(interrupt, printer.is_quiet());

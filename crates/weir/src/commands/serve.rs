@@ -11,7 +11,7 @@ use weir_report::words;
 use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
-use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan, Target};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan};
 use weir_spec::{Experiment, SpecError};
 
 use crate::cli::{EventEncodingArg, MovementArg, ServeArgs};
@@ -61,10 +61,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 
 /// The target that the engine stands for: the file's, where it is one, with the flags laid over.
 fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
-    let mut target = match &plan.target {
-        Target::Emulated(target) => target.clone(),
-        Target::Simulated | Target::Local(_) | Target::Endpoint(_) => EmulatedTarget::default(),
-    };
+    let mut target = plan.target.emulated().cloned().unwrap_or_default();
     match args.bytes {
         Some(MovementArg::Real) => target.bytes = Movement::Real,
         Some(MovementArg::Modelled) => target.bytes = Movement::Modelled,

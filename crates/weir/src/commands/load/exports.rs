@@ -8,7 +8,7 @@ use anyhow::Context;
 use weir_lab::live::Journal;
 use weir_record::{CellReader, RecordError, RunFolder};
 use weir_report::exports::{Export, ExportError, ExportInput, OfferedLoad, Rows};
-use weir_spec::plan::{Cell, Plan, Target};
+use weir_spec::plan::{Cell, Plan};
 
 use crate::exit::Mistake;
 use crate::printer::Printer;
@@ -89,10 +89,10 @@ fn one(
     let journal = Journal::read(reader.tables().folder())?;
     let tables = reader.tables();
     let rows = || tables.rows().map(|rows| Box::new(rows) as Rows<'_>);
-    let endpoint = match &plan.target {
-        Target::Endpoint(target) => target.urls(&deployment.arms[cell.arm].name).join(","),
-        _ => plan.target.name().to_owned(),
-    };
+    let endpoint = plan.target.endpoint().map_or_else(
+        || plan.target.name().to_owned(),
+        |target| target.urls(&deployment.arms[cell.arm].name).join(","),
+    );
     let input = ExportInput {
         rows: &rows,
         figures: &reader.record().figures,

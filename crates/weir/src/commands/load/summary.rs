@@ -12,7 +12,7 @@ use weir_report::tables::{
     scope_sentence, text, token_sources_table, wrapped,
 };
 use weir_report::words;
-use weir_spec::plan::{LevelLoad, Plan, Target};
+use weir_spec::plan::{LevelLoad, Plan};
 
 use super::working_set::WorkingSets;
 
@@ -20,7 +20,7 @@ use super::working_set::WorkingSets;
 pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
     let deployment = &plan.deployments[0];
     let mut out = String::new();
-    let Target::Endpoint(target) = &plan.target else { return out };
+    let Some(target) = plan.target.endpoint() else { return out };
     let _ = writeln!(out, "{} at {}", deployment.model.name, target.url.0.join(", "));
     for level in &deployment.levels {
         let duration = level.duration.map_or("to its end".to_owned(), |time| format!("for {time}"));

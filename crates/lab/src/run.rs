@@ -36,7 +36,7 @@ pub fn run<'a>(
     if plan.target.local().is_some() {
         prepare(plan, progress)?;
     }
-    // Of a live cell others are told while it lasts; what is simulated takes all processors.
+    // Of a live cell others are told while it lasts; what is simulated takes all CPUs.
     let id = run_id(folder.path());
     let presence = plan.target.live().is_none().then(|| Presence::show(&id)).transpose()?;
     let sweep = run_missing(folder, plan, jobs, progress, stop)?;

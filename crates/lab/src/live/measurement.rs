@@ -103,27 +103,15 @@ impl Measurement<'_> {
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
         let answering = self.without_store(observations);
         stalls.extend(silent_parts(&answering, &sampling, UnixWindow::of(window, started)));
-        let sources = WindowSources {
-            deployment: self.deployment,
-            arm: self.arm(),
-            site: self.site,
-            readers: self.readers.as_ref(),
-            counters: &counters,
-        };
+        let sources = self.window_sources(&counters);
         let WindowSignals { signals, counted_prompts } = sources.signals(&asked, &mut notes);
-        let at_end = self.live.snapshot();
-        let in_window = InWindow {
-            window,
-            residence: residence.total(),
-            lost: at_end.failed + at_end.unfinished,
-        };
         let scraped = ScrapedWindow { window: planned, late: counters.lateness(started, planned) };
         let counted = counted_prompts.and_then(|counted| {
             let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);
             foreign::tokens(count, &at_edges, scraped, &self.plan.client)
         });
         let checks = Checks {
-            served: beyond::hits(&asked, &signals, self.allowance(&in_window)),
+            served: beyond::hits(&asked, &signals, self.allowance(window, residence.total())),
             counted,
             warm_keys: self.warm_keys,
             lost: counters.store.as_ref().and_then(|(before, after)| lost::between(before, after)),
@@ -228,9 +216,22 @@ impl Measurement<'_> {
         })
     }
 
-    fn allowance(&self, in_window: &InWindow) -> Allowance {
+    fn window_sources<'a>(&'a self, counters: &'a WindowCounters) -> WindowSources<'a> {
+        WindowSources {
+            deployment: self.deployment,
+            arm: self.arm(),
+            site: self.site,
+            readers: self.readers.as_ref(),
+            counters,
+        }
+    }
+
+    /// For a window whose requests stayed so long in sum, in nanoseconds.
+    fn allowance(&self, window: Window, residence: u128) -> Allowance {
+        let at_end = self.live.snapshot();
+        let in_window = InWindow { window, residence, lost: at_end.failed + at_end.unfinished };
         let block = self.deployment.engine.block_size;
-        Allowance::of(self.arm(), &self.plan.client, &self.level().load, block, in_window)
+        Allowance::of(self.arm(), &self.plan.client, &self.level().load, block, &in_window)
     }
 
     fn scrapers(&self) -> Vec<Scraper> {

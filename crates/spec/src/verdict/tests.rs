@@ -323,7 +323,7 @@ fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
     assert_eq!(decision.verdict, Verdict::Void(VoidReason::NoOperation));
     let unfilled = Inaction::NoChunkFilled { chunk_tokens: 16, longest: 15 };
     assert_eq!(decision.reason, Reason::Inaction(unfilled));
-    assert_eq!(of(16, &idle).reason, Reason::Inaction(Inaction::StoredNothing));
+    assert_eq!(of(16, &idle).reason, Reason::NoSource(Unseen::Served));
     let stored = busy(&[(SignalKind::ExternalHitTokens, 900.0)]);
     assert_eq!(of(15, &stored).verdict, Verdict::Effective, "what was seen decides");
 }

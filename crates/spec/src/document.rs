@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment, Track};
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
+use serde_with_macros::skip_serializing_none;
 use weir_workload::WorkloadConfig;
 
 use self::arm::ArmSection;
@@ -38,51 +39,46 @@ use crate::error::{SpecError, did_you_mean};
 use crate::set;
 
 /// Objectives; goodput is counted against them.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SloSection {
     /// Longest time to first token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft: Option<Span>,
     /// Longest time per output token after the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tpot: Option<Span>,
     /// Longest time of the whole request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub e2e: Option<Span>,
 }
 
 /// Prices.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PriceSection {
     /// One accelerator for one hour: `1.9 USD`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_hour: Option<Money>,
     /// One GiB of host memory for a month: `3 USD`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub host_gib_month: Option<Money>,
     /// One GiB of disk for a month.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_gib_month: Option<Money>,
     /// One GiB of a remote store for a month.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub store_gib_month: Option<Money>,
     /// The same of a store on disks (`lmcache-kvrocks`), where it differs from `store_gib_month`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kvrocks_gib_month: Option<Money>,
 }
 
 /// Thresholds of the verdicts.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerdictSection {
     /// Share of the eligible reuse that an arm must serve to be `effective` (0.1).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_share: Option<f64>,
 }
 
 /// Gives all offload arms the same resources, whatever their own settings.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EqualResources {
@@ -90,26 +86,25 @@ pub struct EqualResources {
     /// leaves there.
     pub bytes: Size,
     /// Tokens per chunk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_tokens: Option<u32>,
 }
 
 /// What is different for one model.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelOverride {
     /// Engine settings, key by key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSection>,
     /// Changes to arms, by the arm's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, ArmSection>,
     /// Load, key by key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadSection>,
 }
 
 /// An experiment, as written.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -131,10 +126,8 @@ pub struct Spec {
     /// What is compared.
     pub arms: Vec<NameOr<ArmSection>>,
     /// Gives all offload arms the same bytes and chunk size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equal_resources: Option<EqualResources>,
     /// Routing of arms without their own (`least-loaded`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<NameOr<RoutingSection>>,
     /// What is asked.
     pub workload: WorkloadConfig,

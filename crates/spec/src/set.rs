@@ -1,4 +1,5 @@
-//! `--set path=value`: one value laid over the experiment, typed like the file.
+//! What is laid over an experiment: the value of `--set path=value`, and the sections of
+//! `overrides`. All is laid over the serialised form and typed like the file.
 //!
 //! The flag is applied to the serialised experiment, which is then typed again; since it was valid
 //! before, an error is the flag's. A key with dots stands in double quotes:
@@ -8,6 +9,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::catalogue::profile_file;
@@ -18,6 +21,8 @@ use crate::error::SpecError;
 const WORKLOADS: [&str; 4] = ["shared-prefix", "long-context", "agentic", "trace"];
 const ARRIVALS: [&str; 5] = ["users", "constant", "poisson", "gamma", "trace"];
 const TARGETS: [&str; 3] = ["emulated", "local", "endpoint"];
+/// Maps whose keys depend on each other: another one takes the place of the whole.
+const WHOLE: [&str; 1] = ["routing"];
 
 /// The experiment with one flag applied, and the path that it set.
 pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError> {
@@ -122,6 +127,37 @@ pub(crate) fn quoted(key: &str) -> String {
     if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() }
 }
 
+/// A section with the keys that another one gives laid over it. `name` is its key in the file.
+pub(crate) fn over<T: Serialize + DeserializeOwned>(name: &str, base: &T, change: &T) -> T {
+    let written = |section: &T| serde_json::to_value(section).expect("a section has text keys");
+    let mut both = written(base);
+    lay(&mut both, written(change), name);
+    serde_json::from_value(both).expect("keys of two valid sections are a valid one")
+}
+
+/// The same where nothing may be changed.
+pub(crate) fn over_maybe<T>(name: &str, base: &T, change: Option<&T>) -> T
+where
+    T: Clone + Serialize + DeserializeOwned,
+{
+    change.map_or_else(|| base.clone(), |change| over(name, base, change))
+}
+
+/// Lays a value over another one, which is at `key`: maps key by key, anything else as a whole.
+fn lay(place: &mut Value, change: Value, key: &str) {
+    match (place, change) {
+        (Value::Object(map), Value::Object(change)) if !WHOLE.contains(&key) => {
+            for below in change.keys() {
+                make_room(map, key, below);
+            }
+            for (below, value) in change {
+                lay(map.entry(below.clone()).or_insert(Value::Null), value, &below);
+            }
+        }
+        (place, change) => *place = change,
+    }
+}
+
 /// Puts a value at a path; maps that are missing on the way are made.
 fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), String> {
     let mut place = document;
@@ -141,7 +177,9 @@ fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), Strin
         let inside = parts[..depth].join(".");
         place = match place {
             Value::Object(map) => {
-                make_room(map, parts, depth);
+                if let Some(above) = depth.checked_sub(1) {
+                    make_room(map, &parts[above], part);
+                }
                 map.entry(part.clone()).or_insert(Value::Null)
             }
             Value::Array(list) => {
@@ -158,17 +196,16 @@ fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), Strin
     Ok(())
 }
 
-/// Removes the alternatives of the key that is about to be set.
-fn make_room(map: &mut Map<String, Value>, parts: &[String], depth: usize) {
-    let alternatives: &[&str] = match depth.checked_sub(1).map(|above| parts[above].as_str()) {
-        Some("workload") => &WORKLOADS,
-        Some("load") => &ARRIVALS,
-        Some("target") => &TARGETS,
+/// Removes the alternatives of a key that is about to be set in the map at `above`.
+fn make_room(map: &mut Map<String, Value>, above: &str, key: &str) {
+    let alternatives: &[&str] = match above {
+        "workload" => &WORKLOADS,
+        "load" => &ARRIVALS,
+        "target" => &TARGETS,
         _ => return,
     };
-    let part = parts[depth].as_str();
-    if alternatives.contains(&part) {
-        map.retain(|key, _| key == part || !alternatives.contains(&key.as_str()));
+    if alternatives.contains(&key) {
+        map.retain(|other, _| other == key || !alternatives.contains(&other.as_str()));
     }
 }
 
@@ -214,6 +251,31 @@ mod tests {
             put(&mut document, &path("target.endpoint.url"), json!("http://a:1")).unwrap();
             assert_eq!(document, json!({"target": {"endpoint": {"url": "http://a:1"}}}));
         }
+    }
+
+    #[test]
+    fn a_change_is_laid_over_key_by_key_and_a_routing_as_a_whole() {
+        let mut arm = json!({
+            "preset": "lmcache-redis", "bytes": "1GiB", "env": {"A": "1", "B": "1"},
+            "store": {"policy": "lru", "link": {"lanes": 2, "latency": "1ms"}},
+            "routing": {"policy": "approximate-prefix", "block_tokens": 16},
+        });
+        let change = json!({
+            "bytes": "2GiB", "env": {"B": "2"}, "store": {"link": {"latency": "2ms"}},
+            "routing": {"policy": "random"}, "vllm_args": ["--x"],
+        });
+        lay(&mut arm, change, "arm");
+        assert_eq!(
+            arm,
+            json!({
+                "preset": "lmcache-redis", "bytes": "2GiB", "env": {"A": "1", "B": "2"},
+                "store": {"policy": "lru", "link": {"lanes": 2, "latency": "2ms"}},
+                "routing": {"policy": "random"}, "vllm_args": ["--x"],
+            })
+        );
+        let mut load = json!({"users": [1], "duration": "5s"});
+        lay(&mut load, json!({"gamma": {"rates": [1.0], "cv": 2.0}}), "load");
+        assert_eq!(load, json!({"gamma": {"rates": [1.0], "cv": 2.0}, "duration": "5s"}));
     }
 
     #[test]

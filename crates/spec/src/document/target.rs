@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IntoDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
 use super::local::LocalTarget;
@@ -208,6 +209,7 @@ pub enum Movement {
 }
 
 /// Weir's own engine.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmulatedTarget {
@@ -217,7 +219,6 @@ pub struct EmulatedTarget {
     /// capacities alike where a model's blocks would not fit this machine.
     pub byte_scale: f64,
     /// Folder of the disk tiers: on the disk that is meant to be measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
     /// Threads that move bytes.
     pub movers: u32,
@@ -257,6 +258,7 @@ pub enum HeaderValue {
 }
 
 /// A deployment of somebody else's.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointTarget {
@@ -267,19 +269,15 @@ pub struct EndpointTarget {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, OneOrMany<String>>,
     /// The name that the server gives the model (the experiment's name of it).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Where metrics are read (`<url>/metrics` of each URL).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<OneOrMany<String>>,
     /// File with the bearer token. Its content is never recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_file: Option<String>,
     /// Further headers of each request. Their values are never recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, HeaderValue>,
     /// File with the certificates that servers are checked against (the system's).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
     /// Accept any certificate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -10,6 +10,7 @@ use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::kv_pool::offloaded;
 use crate::plan::{Arm, ArmRole, StoreAccess};
+use crate::set;
 
 /// What a control is without the engine's prefix cache.
 const WITHOUT_CACHE: &str = "no cache at all: every prompt is computed anew";
@@ -49,7 +50,7 @@ pub(super) fn all(
         .into_iter()
         .map(|(name, preset, section)| {
             let section = match change.arms.get(&name) {
-                Some(change) => section.changed_by(change),
+                Some(change) => set::over("arm", &section, change),
                 None => section,
             };
             one(spec, &name, preset, &section, &place, input)

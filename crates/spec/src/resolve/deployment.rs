@@ -49,8 +49,7 @@ pub(super) fn all(experiment: &Experiment) -> Result<(Vec<Deployment>, Vec<Strin
     let mut deployments = Vec::new();
     for model in &read {
         let change = spec.overrides.get(&model.shape.name).cloned().unwrap_or_default();
-        let section =
-            change.engine.as_ref().map_or_else(|| spec.engine.clone(), |of| of.over(&spec.engine));
+        let section = set::over_maybe("engine", &spec.engine, change.engine.as_ref());
         let section = experiment.limits.over(&section, model.shape.context);
         for hardware in &hardware {
             for point in points(&section, hardware)? {
@@ -88,7 +87,7 @@ fn one(
     let input = EngineInput { section, model: &model, hardware, point, context };
     let engine = engine::resolve(input).map_err(|error| because(error, read))?;
     let arms = arm::all(experiment, change, &engine, input)?;
-    let load = change.load.as_ref().map_or_else(|| spec.load.clone(), |of| of.over(&spec.load));
+    let load = set::over_maybe("load", &spec.load, change.load.as_ref());
     let longest = engine.config.max_model_len;
     let workload = spec.workload.resolve_capacity(|tier| held(&engine.config, &arms, tier))?;
     let levels = level::all(&workload, &load, &experiment.base, longest)?;

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use weir_record::{RunFolder, RunSource};
+use weir_record::RunFolder;
 use weir_spec::Plan;
 
 use crate::error::LabError;
 use crate::host;
 use crate::planned::check_stores;
 
-/// Makes the folder of a new run. Its plan is recorded without what nobody may read there.
-pub fn create(path: &Path, source: RunSource<'_>, plan: &Plan) -> Result<RunFolder, LabError> {
+/// Makes the folder of a new run, with the text of its experiment file. Its plan is recorded
+/// without what nobody may read there.
+pub fn create(path: &Path, experiment: &str, plan: &Plan) -> Result<RunFolder, LabError> {
     let (recorded, hash) = (plan.recorded(), plan.plan_hash());
-    Ok(RunFolder::create(path, source, &recorded, &hash, &host::environment())?)
+    Ok(RunFolder::create(path, experiment, &recorded, &hash, &host::environment())?)
 }
 
 /// Opens the folder of a run that goes on. A plan that is given must be that of the run; it may

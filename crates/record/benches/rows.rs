@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use weir_model::{Nanos, Outcome, RequestRow, StepRow, Tokens};
-use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder, RunSource};
+use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder};
 
 /// Rows of a measurement; `cargo test` only sees that this still runs.
 fn rows_of_run() -> u64 {
@@ -98,14 +98,8 @@ fn run() -> (tempfile::TempDir, RunFolder) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let environment =
         Environment { started: String::new(), weir: String::new(), host: BTreeMap::new() };
-    let run = RunFolder::create(
-        &folder.path().join("run"),
-        RunSource::Command(&[]),
-        &(),
-        "",
-        &environment,
-    )
-    .expect("a run folder");
+    let run = RunFolder::create(&folder.path().join("run"), "", &(), "", &environment)
+        .expect("a run folder");
     (folder, run)
 }
 

@@ -30,7 +30,7 @@ pub use error::{ErrorCause, RecordError};
 pub use lists::TimeLists;
 pub use reader::{CellReader, CellState};
 pub use requests::{RequestColumn, RequestTable};
-pub use run::{RunFolder, RunSource};
+pub use run::RunFolder;
 pub use series::{SeriesColumn, SeriesRow, SeriesTable};
 pub use steps::{StepColumn, StepTable};
 pub use tables::CellTables;

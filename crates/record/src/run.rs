@@ -18,21 +18,11 @@ use crate::reader::{self, CellReader, CellState};
 use crate::writer::CellWriter;
 
 const EXPERIMENT: &str = "experiment.yaml";
-const COMMAND: &str = "command.json";
 const PLAN: &str = "plan.json";
 const ENVIRONMENT: &str = "environment.json";
 const CELLS: &str = "cells";
 const ANALYSIS: &str = "analysis";
 const REPORT: &str = "report";
-
-/// What a run was asked with: `experiment.yaml` or `command.json` of its folder.
-#[derive(Debug, Clone, Copy)]
-pub enum RunSource<'a> {
-    /// An experiment file, as it was written.
-    Experiment(&'a str),
-    /// Arguments of a command that needs no file; what they amount to stands in the plan.
-    Command(&'a [String]),
-}
 
 /// One execution of an experiment, as a folder.
 #[derive(Debug)]
@@ -44,13 +34,13 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Starts a run in a new or empty folder and takes its lock. `source` is kept, and
-    /// `plan` as JSON; `plan_hash` guards later resumes.
+    /// Starts a run in a new or empty folder and takes its lock. `experiment` is kept as
+    /// its file, and `plan` as JSON; `plan_hash` guards later resumes.
     ///
     /// `environment.json` comes last: its presence means that the folder is a run.
     pub fn create(
         path: &Path,
-        source: RunSource<'_>,
+        experiment: &str,
         plan: &impl Serialize,
         plan_hash: &str,
         environment: &Environment,
@@ -61,7 +51,7 @@ impl RunFolder {
         durable::create_folders(path)?;
         let lock = FolderLock::take(path)?;
         refuse_content(path)?;
-        let started = Self::describe(path, source, plan, plan_hash, environment);
+        let started = Self::describe(path, experiment, plan, plan_hash, environment);
         let header = started.inspect_err(|_| take_back(path, is_new))?;
         Ok(Self { path: path.to_owned(), header, lock: Some(Arc::new(lock)) })
     }
@@ -69,7 +59,7 @@ impl RunFolder {
     /// Writes the three files that describe a run.
     fn describe(
         path: &Path,
-        source: RunSource<'_>,
+        experiment: &str,
         plan: &impl Serialize,
         plan_hash: &str,
         environment: &Environment,
@@ -88,15 +78,7 @@ impl RunFolder {
         };
         let header_path = path.join(ENVIRONMENT);
         let header_text = durable::to_json(&header_path, &header)?;
-        match source {
-            RunSource::Experiment(text) => {
-                durable::write_whole(&path.join(EXPERIMENT), text.as_bytes())?;
-            }
-            RunSource::Command(arguments) => {
-                let path = path.join(COMMAND);
-                durable::write_whole(&path, &durable::to_json(&path, &arguments.to_vec())?)?;
-            }
-        }
+        durable::write_whole(&path.join(EXPERIMENT), experiment.as_bytes())?;
         durable::write_whole(&plan_path, &plan_text)?;
         durable::write_whole(&header_path, &header_text)?;
         Ok(header)
@@ -226,7 +208,7 @@ fn refuse_content(path: &Path) -> Result<(), RecordError> {
 /// The caller holds the lock, and the folder was empty when it took it.
 fn take_back(path: &Path, is_new: bool) {
     // Nothing more can be done where this fails too: the first error is the one to tell.
-    for name in [EXPERIMENT, COMMAND, PLAN, ENVIRONMENT, LOCK_FILE] {
+    for name in [EXPERIMENT, PLAN, ENVIRONMENT, LOCK_FILE] {
         let _ = fs::remove_file(path.join(name));
     }
     if is_new {

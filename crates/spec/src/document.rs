@@ -131,6 +131,9 @@ pub struct Spec {
     pub routing: Option<NameOr<RoutingSection>>,
     /// What is asked.
     pub workload: WorkloadConfig,
+    /// Of an arm `as-deployed`: multiples of the server's GPU cache that the prefixes of a
+    /// `shared-prefix` workload come to; 0 shares none. A list is a sweep.
+    pub working_sets: Option<OneOrMany<f64>>,
     /// How it arrives.
     pub load: LoadSection,
     /// How live targets are asked.
@@ -161,6 +164,31 @@ const fn one() -> u32 {
 }
 
 impl Spec {
+    /// One without models, hardware and arms, and with the default of every key that has one.
+    pub fn of(name: &str, workload: WorkloadConfig, load: LoadSection) -> Self {
+        Self {
+            name: name.to_owned(),
+            target: Target::default(),
+            models: Vec::new(),
+            hardware: OneOrMany::default(),
+            replicas: one(),
+            engine: EngineSection::default(),
+            arms: Vec::new(),
+            equal_resources: None,
+            routing: None,
+            workload,
+            working_sets: None,
+            load,
+            client: ClientSection::default(),
+            overrides: BTreeMap::new(),
+            repeats: one(),
+            seed: 0,
+            slo: SloSection::default(),
+            prices: PriceSection::default(),
+            verdict: VerdictSection::default(),
+        }
+    }
+
     /// Reads an experiment's text; `file` stands in the errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
         read_yaml(text, file)

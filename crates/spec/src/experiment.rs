@@ -16,7 +16,7 @@ use crate::withheld;
 /// What was written, with the folder that relative paths start from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiment {
-    /// The file as it was written.
+    /// The file as it was written; empty where no file holds it.
     pub text: String,
     /// The file with all `--set` flags applied.
     pub spec: Spec,
@@ -95,7 +95,7 @@ impl Experiment {
     /// The same from a text; `file` stands in the errors.
     pub fn parse(text: &str, file: &str, base: &Path, sets: &[String]) -> Result<Self, SpecError> {
         // Typed first: this is where errors have a line and a column.
-        let mut spec = Spec::parse(text, file)?;
+        let spec = Spec::parse(text, file)?;
         let written: Value = document::read_yaml(text, file)?;
         let mut origins = BTreeMap::new();
         if let Value::Object(keys) = &written {
@@ -103,15 +103,33 @@ impl Experiment {
                 record_leaves(key, value, &mut origins);
             }
         }
-        for flag in sets {
-            let (changed, path) = set::apply(&spec, flag)?;
-            spec = changed;
-            let below = format!("{path}.");
-            origins.retain(|known, _| *known != path && !known.starts_with(&below));
-            origins.insert(path, Origin::Set(withheld::recorded_flag(flag)));
+        let mut read =
+            Self { text: text.to_owned(), base: base.to_owned(), origins, ..Self::of(spec) };
+        read.set(sets)?;
+        Ok(read)
+    }
+
+    /// One that no file holds; its relative paths start from the working directory.
+    pub fn of(spec: Spec) -> Self {
+        Self {
+            text: String::new(),
+            spec,
+            base: PathBuf::new(),
+            origins: BTreeMap::new(),
+            limits: EndpointLimits::default(),
         }
-        let limits = EndpointLimits::default();
-        Ok(Self { text: text.to_owned(), spec, base: base.to_owned(), origins, limits })
+    }
+
+    /// Lays `--set` flags over it.
+    pub fn set(&mut self, flags: &[String]) -> Result<(), SpecError> {
+        for flag in flags {
+            let (changed, path) = set::apply(&self.spec, flag)?;
+            self.spec = changed;
+            let below = format!("{path}.");
+            self.origins.retain(|known, _| *known != path && !known.starts_with(&below));
+            self.origins.insert(path, Origin::Set(withheld::recorded_flag(flag)));
+        }
+        Ok(())
     }
 }
 

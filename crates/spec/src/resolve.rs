@@ -16,7 +16,7 @@ mod target;
 mod trace;
 mod warning;
 
-pub use as_deployed::{AsDeployed, NamedWorkload};
+pub use as_deployed::{ARM as AS_DEPLOYED, ENDPOINT};
 pub(crate) use engine::VLLM;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,9 @@ impl Plan {
     pub fn resolve(experiment: &Experiment) -> Result<Self, SpecError> {
         let spec = &experiment.spec;
         check_top(spec)?;
+        if as_deployed::is_meant(spec) {
+            return as_deployed::resolve(experiment);
+        }
         let effective_share = effective_share(spec)?;
         let (mut deployments, assumed) = deployment::all(experiment)?;
         let traces = trace::read(&mut deployments)?;
@@ -108,14 +111,15 @@ impl Plan {
         Recorded::of(self)
     }
 
-    /// Refuses to run a plan whose values were withheld when it was recorded.
+    /// Refuses to run a plan, or one of a recorded file, whose values were withheld.
     pub fn check_complete(&self) -> Result<(), SpecError> {
         match withheld::missing(self) {
             None => Ok(()),
             Some(key) => Err(SpecError::value(
                 key,
                 "its value is not kept in run folders",
-                "give the experiment file beside --resume, or write `{from_env: NAME}` in it",
+                "write it in the experiment file, or `{from_env: NAME}`; beside --resume, give the \
+                 file",
             )),
         }
     }
@@ -133,6 +137,11 @@ impl Slo {
 
 /// Values of the top level that no other module looks at.
 fn check_top(spec: &Spec) -> Result<(), SpecError> {
+    if spec.working_sets.is_some() && !as_deployed::is_meant(spec) {
+        let problem = "only `arms: [as-deployed]` is asked in several working sets";
+        let remedy = "remove it; a workload's `prefixes: {times_gpu: 3}` is one of them";
+        return Err(SpecError::value("working_sets", problem, remedy));
+    }
     if spec.name.trim().is_empty() {
         return Err(SpecError::value("name", "it is empty", "write a name for the reports"));
     }

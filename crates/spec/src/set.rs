@@ -66,7 +66,7 @@ pub(crate) fn is_config(text: &str) -> bool {
 }
 
 /// Makes the paths in a value absolute, from the working directory.
-fn locate<'a>(keys: &mut Vec<&'a str>, value: &'a mut Value) {
+pub(crate) fn locate<'a>(keys: &mut Vec<&'a str>, value: &'a mut Value) {
     match value {
         Value::String(text) => {
             if is_path(keys, text)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::document::read_yaml;
+use crate::document::{Spec, read_yaml};
 use crate::plan::Plan;
 use crate::set;
 
@@ -16,6 +16,8 @@ use crate::set;
 const WITHHELD: &str = "(withheld)";
 /// The same with a digest behind it.
 const WITHHELD_DIGEST: &str = "(withheld ";
+/// What a file is told to hold where something was withheld.
+const NOT_KEPT: &str = "values of headers and environment are not kept.";
 /// Maps whose values are withheld, wherever they stand.
 const HEADERS: &str = "headers";
 const ENV: &str = "env";
@@ -47,9 +49,26 @@ pub fn recorded_text(text: &str) -> String {
     if !redact(&mut value) {
         return text.to_owned();
     }
+    format!("# Written by Weir: {NOT_KEPT}\n{}", yaml(&value))
+}
+
+/// An experiment that no file held, as a file that can be planned and run from any folder.
+pub fn recorded_spec(spec: &Spec) -> String {
+    let mut value = serde_json::to_value(spec).expect("a spec has text keys");
+    set::locate(&mut Vec::new(), &mut value);
+    let not_kept = if redact(&mut value) { format!("\n# {NOT_KEPT}") } else { String::new() };
+    if let Value::Object(sections) = &mut value {
+        sections.retain(|_, section| section.as_object().is_none_or(|keys| !keys.is_empty()));
+    }
+    format!(
+        "# What was asked: `weir run` with this file asks it again.{not_kept}\n{}",
+        yaml(&value)
+    )
+}
+
+fn yaml(value: &Value) -> String {
     // JSON is YAML too, should the writer fail.
-    let yaml = serde_saphyr::to_string(&value).unwrap_or_else(|_| value.to_string());
-    format!("# Written by Weir: values of headers and environment are not kept.\n{yaml}")
+    serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string())
 }
 
 /// A `--set` flag as it is kept.
@@ -64,44 +83,6 @@ pub(crate) fn recorded_flag(flag: &str) -> String {
         value = Value::Object(Map::from_iter([(part, value)]));
     }
     if redact(&mut value) { format!("{path}={WITHHELD}") } else { flag.to_owned() }
-}
-
-/// The arguments of `weir load` as they are kept.
-pub fn recorded_arguments(arguments: impl Iterator<Item = String>) -> Vec<String> {
-    let mut kept = Vec::new();
-    let mut flag = String::new();
-    for argument in arguments {
-        let (before, value) = match argument.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => {
-                name.clone_into(&mut flag);
-                (format!("{name}="), value.to_owned())
-            }
-            _ if argument.starts_with("--") => {
-                flag.clone_from(&argument);
-                kept.push(argument);
-                continue;
-            }
-            _ => (String::new(), argument),
-        };
-        kept.push(before + &recorded_value(&flag, &value));
-        flag.clear();
-    }
-    kept
-}
-
-fn recorded_value(flag: &str, value: &str) -> String {
-    match flag {
-        "--header" => match value.split_once(':') {
-            Some((name, _)) => format!("{name}: {WITHHELD}"),
-            None => WITHHELD.to_owned(),
-        },
-        "--body" => {
-            let mut body = serde_json::from_str(value).unwrap_or(Value::Null);
-            redact_body(&mut body);
-            body.to_string()
-        }
-        _ => value.to_owned(),
-    }
 }
 
 /// The first key of a plan whose value was withheld, so that it cannot be run as it is.
@@ -218,28 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn flags_and_arguments_are_kept_without_values() {
+    fn flags_are_kept_without_values() {
         let header = recorded_flag("target.endpoint.headers.api-key=S3CRET");
         assert_eq!(header, "target.endpoint.headers.api-key=(withheld)");
         let map = recorded_flag("target={endpoint: {url: http://h, headers: {a: S3CRET}}}");
         assert_eq!(map, "target=(withheld)");
         assert_eq!(recorded_flag("load.users=[1,2]"), "load.users=[1,2]");
-        let arguments = [
-            "load",
-            "http://h",
-            "--header",
-            "api-key: S3CRET",
-            "--header=b: S3CRET",
-            "--users",
-            "1,2",
-            "--body",
-            r#"{"api_key":"S3CRET","seed":1}"#,
-        ];
-        let kept = recorded_arguments(arguments.into_iter().map(str::to_owned)).join(" ");
-        assert_eq!(
-            kept,
-            "load http://h --header api-key: (withheld) --header=b: (withheld) --users 1,2 --body \
-             {\"api_key\":\"(withheld)\",\"seed\":1}"
-        );
     }
 }

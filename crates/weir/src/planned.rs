@@ -3,6 +3,15 @@
 use std::path::Path;
 
 use weir_lab::{LabError, Planned};
+use weir_model::Nanos;
+use weir_spec::Spec;
+use weir_spec::document::engine::EngineSection;
+use weir_spec::document::load::LoadSection;
+use weir_spec::document::model_file::ModelFile;
+use weir_spec::document::quantity::Span;
+use weir_spec::document::written::{NameOr, OneOrMany};
+use weir_workload::WorkloadConfig;
+use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 
 use crate::cli::ExperimentArgs;
 
@@ -15,29 +24,36 @@ pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, LabError> {
 }
 
 /// The smallest experiment about a model on some hardware: for commands that ask about a
-/// deployment and not about a workload. `more` is further lines of the file.
+/// deployment and not about a workload.
 pub(crate) fn minimal(
     model: &str,
     hardware: &str,
     tensor_parallel: Option<u32>,
     arms: &[&str],
-    more: &str,
-) -> String {
+) -> Spec {
     let is_file = Path::new(model).extension().is_some_and(|end| end == "json");
-    let model = if is_file { format!("{{config: {}}}", quoted(model)) } else { quoted(model) };
-    let arms: Vec<String> = arms.iter().map(|arm| quoted(arm)).collect();
-    let tp = tensor_parallel
-        .map_or(String::new(), |ranks| format!("engine: {{tensor_parallel: {ranks}}}\n"));
-    format!(
-        "name: minimal\nmodels: [{model}]\nhardware: {}\n{tp}{more}arms: [{}]\n\
-         workload: {{shared-prefix: {{prefixes: 1, prefix_tokens: 16, prompt_tokens: 16, \
-         output_tokens: 1}}}}\nload: {{users: [1], duration: 1s}}\n",
-        quoted(hardware),
-        arms.join(", "),
-    )
-}
-
-/// A text as YAML takes it, whatever is in it.
-pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let workload = WorkloadConfig::SharedPrefix(SharedPrefix {
+        prefixes: Count::Absolute(1),
+        draw: Draw::Uniform,
+        prefix_tokens: 16,
+        turns: 1,
+        prompt_tokens: Length::Fixed(16),
+        output_tokens: Length::Fixed(1),
+        think: Nanos::ZERO,
+    });
+    let load = LoadSection {
+        users: Some(OneOrMany(vec![1])),
+        duration: Some(Span(Nanos::from_secs(1))),
+        ..LoadSection::default()
+    };
+    Spec {
+        models: vec![if is_file { NameOr::Map(ModelFile::at(model)) } else { model.into() }],
+        hardware: OneOrMany(vec![hardware.into()]),
+        engine: EngineSection {
+            tensor_parallel: tensor_parallel.map(|ranks| OneOrMany(vec![ranks])),
+            ..EngineSection::default()
+        },
+        arms: arms.iter().map(|arm| (*arm).into()).collect(),
+        ..Spec::of("minimal", workload, load)
+    }
 }

@@ -10,7 +10,7 @@ use weir_model::{
     TierKind, TokenShare, Tokens, Verdict,
 };
 use weir_record::{
-    CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, RunSource, SeriesRow,
+    CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, SeriesRow,
     ShortWindow,
 };
 
@@ -27,13 +27,7 @@ pub(crate) fn environment() -> Environment {
 
 pub(crate) fn create(path: &Path) -> Result<RunFolder, RecordError> {
     let plan = serde_json::json!({"name": "sample", "seed": 889});
-    RunFolder::create(
-        path,
-        RunSource::Experiment("name: sample\n"),
-        &plan,
-        PLAN_HASH,
-        &environment(),
-    )
+    RunFolder::create(path, "name: sample\n", &plan, PLAN_HASH, &environment())
 }
 
 /// A new run in a folder that goes away with the first value.

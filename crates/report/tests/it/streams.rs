@@ -98,14 +98,7 @@ fn stored_columns_give_what_rows_give() {
         host: std::collections::BTreeMap::new(),
     };
     let path = folder.path().join("run");
-    let run = weir_record::RunFolder::create(
-        &path,
-        weir_record::RunSource::Command(&[]),
-        &(),
-        "",
-        &environment,
-    )
-    .unwrap();
+    let run = weir_record::RunFolder::create(&path, "", &(), "", &environment).unwrap();
     let mut cell = run.begin_cell("m/h/a/c1/0").unwrap();
     let mut rows: Vec<RequestRow> =
         (0..50).map(|at| streamed(at, at, at + 5, &[at % 7, 3, 1], at as u32 % 9 + 1)).collect();

@@ -20,3 +20,10 @@ pub struct ModelFile {
     /// Longest sequence, where it is not the file's `max_position_embeddings`.
     pub context: Option<u32>,
 }
+
+impl ModelFile {
+    /// The model of a file, with everything as the file says.
+    pub fn at(config: &str) -> Self {
+        Self { config: config.to_owned(), name: None, weight_bytes: None, context: None }
+    }
+}

@@ -19,6 +19,12 @@ pub enum NameOr<T> {
     Map(T),
 }
 
+impl<T> From<&str> for NameOr<T> {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
 impl<T: Serialize> Serialize for NameOr<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -40,14 +40,19 @@ pub(super) fn resolve(
         }
         LiveTarget::Endpoint(endpoint) => {
             check(endpoint, deployments)?;
-            let file = |path: &String| base.join(path).display().to_string();
-            LiveTarget::Endpoint(EndpointTarget {
-                bearer_file: endpoint.bearer_file.as_ref().map(file),
-                ca_file: endpoint.ca_file.as_ref().map(file),
-                ..endpoint.clone()
-            })
+            LiveTarget::Endpoint(located(endpoint, base))
         }
     }))
+}
+
+/// The endpoint with its files' paths from the working directory.
+pub(super) fn located(endpoint: &EndpointTarget, base: &Path) -> EndpointTarget {
+    let file = |path: &String| base.join(path).display().to_string();
+    EndpointTarget {
+        bearer_file: endpoint.bearer_file.as_ref().map(file),
+        ca_file: endpoint.ca_file.as_ref().map(file),
+        ..endpoint.clone()
+    }
 }
 
 /// Most threads that move bytes.
@@ -74,7 +79,7 @@ fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
 }
 
 /// Refuses what a URL may hold besides a place: it would be recorded, and can be a secret.
-fn check_urls(endpoint: &EndpointTarget) -> Result<(), SpecError> {
+pub(super) fn check_urls(endpoint: &EndpointTarget) -> Result<(), SpecError> {
     let own = endpoint.url.0.iter().map(|url| ("url".to_owned(), url));
     let of_arms = endpoint
         .arms

@@ -1,9 +1,10 @@
 //! What is predicted of workloads whose outcome is known from capacities.
 
+use std::path::Path;
+
 use weir_model::{OverheadReason, Remedy, Verdict, VoidReason};
-use weir_spec::document::section;
+use weir_spec::Experiment;
 use weir_spec::plan::{Plan, Prediction, Regime};
-use weir_spec::{AsDeployed, NamedWorkload};
 
 /// A pool of 60,000 tokens (8.8 GB).
 const POOL: &str = "engine.kv_tokens=60000";
@@ -145,27 +146,15 @@ fn predictions_are_the_same_every_time() {
 #[test]
 fn the_regime_of_an_endpoint_is_known_as_far_as_its_pool_is() {
     let regime = |pool_tokens: Option<u64>, prefixes: u64| {
-        let workload = format!(
-            "{{shared-prefix: {{prefixes: {prefixes}, prefix_tokens: 1000, prompt_tokens: 10, \
-             output_tokens: 1}}}}"
+        let engine = pool_tokens.map_or(String::new(), |held| format!("kv_tokens: {held}"));
+        let text = format!(
+            "{{name: load, models: [model], hardware: endpoint, arms: [as-deployed], target: \
+             {{endpoint: {{url: 'http://host:8000'}}}}, engine: {{{engine}}}, load: {{users: 4, \
+             duration: 10s}}, workload: {{shared-prefix: {{prefixes: {prefixes}, prefix_tokens: \
+             1000, prompt_tokens: 10, output_tokens: 1}}}}}}"
         );
-        let plan = Plan::as_deployed(&AsDeployed {
-            name: "load".to_owned(),
-            endpoint: section("{url: 'http://host:8000'}", "endpoint").unwrap(),
-            model: "model".to_owned(),
-            max_model_len: None,
-            pool_tokens,
-            workloads: vec![NamedWorkload {
-                name: String::new(),
-                workload: section(&workload, "workload").unwrap(),
-            }],
-            load: section("{users: [4], duration: 10s}", "load").unwrap(),
-            client: section("{}", "client").unwrap(),
-            slo: section("{}", "slo").unwrap(),
-            repeats: 1,
-            seed: 1,
-            base: "".into(),
-        });
+        let experiment = Experiment::parse(&text, "load.yaml", Path::new(""), &[]).unwrap();
+        let plan = Plan::resolve(&experiment);
         let prediction = plan.unwrap().cells[0].prediction.clone();
         assert_eq!(prediction.working_set, None);
         prediction.regime

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use weir_deploy::leftovers::run_id;
 use weir_lab::{Ended, Forecast, LabError, Planned, folder, host};
-use weir_record::{RunFolder, RunSource};
+use weir_record::RunFolder;
 use weir_report::terminal;
 use weir_spec::Plan;
 
@@ -55,14 +55,15 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
 
 fn created(args: &RunArgs) -> Result<(RunFolder, Plan), LabError> {
     let Planned { text, mut plan } = planned(&args.experiment)?;
+    // A file of a run folder says what was withheld from it.
+    plan.check_complete()?;
     plan.salt_prompts(host::nonce());
     let path = args.out.clone().unwrap_or_else(|| {
         let name: String =
             plan.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         PathBuf::from("runs").join(format!("{name}-{}", host::stamp()))
     });
-    let text = weir_spec::recorded_text(&text);
-    let run = folder::create(&path, RunSource::Experiment(&text), &plan)?;
+    let run = folder::create(&path, &weir_spec::recorded_text(&text), &plan)?;
     Ok((run, plan))
 }
 

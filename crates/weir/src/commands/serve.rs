@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::net::TcpListener;
-use std::path::Path;
 
 use anyhow::Context;
 use weir_deploy::Tiers;
@@ -12,12 +11,12 @@ use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan};
-use weir_spec::{Experiment, SpecError};
+use weir_spec::{Experiment, Spec, SpecError};
 
 use crate::cli::{EventEncodingArg, MovementArg, ServeArgs};
 use crate::exit::{Exit, Mistake};
 use crate::interrupt::{Interrupt, Waiting};
-use crate::planned::{minimal, quoted};
+use crate::planned::minimal;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -84,20 +83,20 @@ fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
 fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     if let Some(file) = &args.file {
         let mut sets = args.sets.clone();
-        sets.extend(args.model.as_ref().map(|model| format!("models=[{}]", quoted(model))));
+        sets.extend(
+            args.model.as_ref().map(|model| format!("models={}", serde_json::json!([model]))),
+        );
         return Ok(weir_lab::planned::as_written(file, &sets)?.plan);
     }
-    let text = text_of(args);
-    let experiment = Experiment::parse(&text, "weir serve", Path::new(""), &args.sets)?;
-    Ok(Plan::resolve(&experiment)?)
-}
-
-/// The smallest experiment with this engine and arm.
-fn text_of(args: &ServeArgs) -> String {
     let model = args.model.as_deref().unwrap_or_default();
     let hardware = args.hardware.as_deref().unwrap_or_default();
-    let more = format!("target: emulated\nreplicas: {}\n", args.replicas);
-    minimal(model, hardware, args.tp, &[&args.arm], &more)
+    let mut experiment = Experiment::of(Spec {
+        target: EmulatedTarget::default().into(),
+        replicas: args.replicas,
+        ..minimal(model, hardware, args.tp, &[&args.arm])
+    });
+    experiment.set(&args.sets)?;
+    Ok(Plan::resolve(&experiment)?)
 }
 
 fn arm<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a Arm, SpecError> {

@@ -1,7 +1,6 @@
 //! `weir size`: the arithmetic behind an experiment, for one model on one kind of hardware.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::Context;
 use weir_engine::timing::{Timing, TimingModel};
@@ -68,7 +67,10 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
 fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
     let plan = |more: Option<String>| {
         let sets: Vec<String> = args.sets.iter().cloned().chain(more).collect();
-        let experiment = Experiment::parse(&text_of(args), "weir size", Path::new(""), &sets)?;
+        let mut arms = vec!["no-offload"];
+        arms.extend(args.arms.iter().map(String::as_str));
+        let mut experiment = Experiment::of(minimal(&args.model, &args.hardware, args.tp, &arms));
+        experiment.set(&sets)?;
         Plan::resolve(&experiment)
     };
     let obstacle = match plan(None) {
@@ -104,13 +106,6 @@ fn longest(
         }
     }
     Ok(plan(Some(format!("engine.max_model_len={holds}")))?)
-}
-
-/// The smallest experiment that has these numbers in its plan.
-fn text_of(args: &SizeArgs) -> String {
-    let mut arms = vec!["no-offload"];
-    arms.extend(args.arms.iter().map(String::as_str));
-    minimal(&args.model, &args.hardware, args.tp, &arms, "")
 }
 
 /// Time to compute the prefix; not known where the weights are not.

@@ -258,6 +258,11 @@ fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
     assert!(words.contains(sentence), "{}", answer.out);
     assert!(words.contains("`weir explain run`"), "{}", answer.out);
     weir(folder.path(), &["explain", "run"]).done();
+    let planned = weir(folder.path(), &["plan", "run/experiment.yaml", "--json"]).done();
+    let planned: Value = serde_json::from_str(&planned.out).unwrap();
+    let recorded = json(&folder.path().join("run/plan.json"));
+    assert_eq!(planned["deployments"], recorded["deployments"]);
+    assert_eq!(planned["cells"], recorded["cells"]);
     let cells =
         ["c2-ws0", "c2-ws0.5", "c2-ws3"].map(|level| {
             json(&folder.path().join(format!(
@@ -292,9 +297,9 @@ fn working_sets_that_cannot_be_are_refused() {
         weir(folder.path(), &[&["load", &served.url], args].concat()).refusal(2, folder.path())
     };
     let line = refused(&["--working-set", "3"]);
-    assert!(line.contains("--working-set: prompts share no prefix; add"), "{line}");
+    assert!(line.contains("working_sets: prompts share no prefix"), "{line}");
     let line = refused(&["--working-set", "1,-1", "--prefix-tokens", "100"]);
-    assert!(line.contains("--working-set -1: expected multiples"), "{line}");
+    assert!(line.contains("working_sets: -1 is out of range"), "{line}");
     let line = refused(&["--working-set", "1,1", "--prefix-tokens", "100"]);
     assert!(line.contains("1 is given twice"), "{line}");
 }

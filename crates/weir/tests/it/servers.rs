@@ -364,11 +364,18 @@ fn what_a_load_is_given_as_a_secret_is_in_no_file() {
         let run = folder.path().join("run");
         assert!(run.join("plan.json").is_file());
         no_secret_in(&run, SECRET);
-        // The arguments are data; no file passes for an experiment that could be run.
-        assert!(!run.join("experiment.yaml").exists());
-        let kept = fs::read_to_string(run.join("command.json")).unwrap();
-        let kept: Vec<String> = serde_json::from_str(&kept).unwrap();
-        assert_eq!((kept[0].as_str(), kept.contains(&more[0].to_owned())), ("load", true));
+        // What was asked is an experiment, which wants again what is not kept in it.
+        let kept = fs::read_to_string(run.join("experiment.yaml")).unwrap();
+        weir(folder.path(), &["plan", "run/experiment.yaml"]).done();
+        let args = ["run", "run/experiment.yaml", "--out", "again"];
+        if more[0] == "--bearer-file" {
+            assert!(kept.contains("bearer_file:") && !kept.contains("withheld"), "{kept}");
+        } else {
+            assert!(kept.contains("api-key: (withheld)"), "{kept}");
+            let line = weir(folder.path(), &args).refusal(2, folder.path());
+            assert!(line.contains("(withheld)") || line.contains(".api-key: its value"), "{line}");
+            assert!(!folder.path().join("again").exists());
+        }
         fs::remove_dir_all(folder.path().join("run")).unwrap();
     }
     // URLs with secrets are refused before there is a folder, and not repeated.
@@ -377,6 +384,40 @@ fn what_a_load_is_given_as_a_secret_is_in_no_file() {
         let line = load(folder.path(), &url, &[]).refusal(2, folder.path());
         assert!(!line.contains(SECRET) && !folder.path().join("run").exists(), "{line}");
     }
+}
+
+#[test]
+fn what_a_load_was_asked_can_be_planned_and_measured_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), SECRET).unwrap();
+    let url = serve(|asked| match asked.path.as_str() {
+        "/v1/models" => models(),
+        _ => stream(asked, 1, "length"),
+    });
+    let more = ["--users", "1,2", "--max-error", "50%", "--header", "tenant: t-0815"];
+    let more = [&more[..], &["--bearer-file", "token", "--slo-ttft", "2s", "--seed", "7"]].concat();
+    let first = load(folder.path(), &url, &more);
+    assert!(matches!(first.code, Some(0 | 1)), "{}\n{}", first.out, first.err);
+    let at = |path: &str| json(&folder.path().join(path));
+    // From another folder than the one that the load was started in.
+    let inside = folder.path().join("run");
+    let planned = weir(&inside, &["plan", "experiment.yaml", "--json"]).done();
+    let planned: Value = serde_json::from_str(&planned.out).unwrap();
+    let recorded = at("run/plan.json");
+    for part in ["target", "client", "slo", "deployments", "cells", "seed", "repeats"] {
+        assert_eq!(planned[part], recorded[part], "{part}");
+    }
+    let header = "target.endpoint.headers.tenant=t-0815";
+    let args = ["run", "run/experiment.yaml", "--set", header, "--out", "again"];
+    let again = weir(folder.path(), &args);
+    assert!(matches!(again.code, Some(0 | 1)), "{}\n{}", again.out, again.err);
+    let hash = |run: &str| at(&format!("{run}/environment.json"))["plan_hash"].clone();
+    assert_eq!(hash("again"), hash("run"));
+    for (user, run) in [("c1", "run"), ("c2", "again")] {
+        let cell = format!("{run}/cells/m/endpoint/as-deployed/{user}/0/cell.json");
+        assert_eq!(at(&cell)["figures"]["completed"], 3, "{cell}");
+    }
+    no_secret_in(folder.path().join("again").as_path(), "t-0815");
 }
 
 #[test]

@@ -1,22 +1,22 @@
 //! From the arguments of `weir load` to what is planned.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use weir_deploy::{Access, EngineEndpoint, Served};
-use weir_model::{Nanos, TierKind};
+use weir_deploy::{Access, EngineEndpoint};
+use weir_model::Nanos;
 use weir_spec::document::client::ClientSection;
+use weir_spec::document::engine::EngineSection;
 use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
 use weir_spec::document::quantity::Span;
 use weir_spec::document::written::OneOrMany;
 use weir_spec::document::{SloSection, section};
 use weir_spec::plan::{Answers, Api, EndpointTarget, HeaderValue};
-use weir_spec::{AsDeployed, NamedWorkload};
+use weir_spec::{AS_DEPLOYED, ENDPOINT, EndpointLimits, Spec};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, TraceFile};
 
 use super::search::{Search, rates};
-use super::working_set::WorkingSets;
 use crate::cli::{ApiArg, LoadArgs, TimeUnitArg, TraceFormatArg};
 use crate::exit::Mistake;
 
@@ -51,48 +51,52 @@ pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     })
 }
 
+/// What is served at the URLs.
+pub(super) struct Discovered {
+    /// The name of the model in requests.
+    pub(super) model: String,
+    /// The least over all URLs.
+    pub(super) limits: EndpointLimits,
+}
+
 /// Asks every URL what it serves; all must serve the model.
-pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Result<Served> {
+pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Result<Discovered> {
     let access = Access::of(target, timeout)?;
-    let mut found: Option<Served> = None;
+    let mut found: Option<Discovered> = None;
     for url in &target.url.0 {
         let endpoint = EngineEndpoint::new(url, access.clone())?;
-        let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.id.as_str()));
+        let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.model.as_str()));
         // Ctrl-C still ends the program itself here.
         let served = endpoint.choose(wanted, &|| false)?;
-        found.get_or_insert(served);
+        let mut limits =
+            EndpointLimits { max_model_len: served.max_model_len, ..endpoint.cache_limits() };
+        if let Some(before) = &found {
+            limits = limits.least(before.limits);
+        }
+        found = Some(Discovered { model: served.id, limits });
     }
     found.ok_or_else(|| Mistake("no URL: write where the server is".to_owned()).into())
 }
 
-/// What will be planned.
-pub(super) fn asked(
+/// What was asked for, as an experiment.
+pub(super) fn spec(
     args: &LoadArgs,
     target: EndpointTarget,
-    served: &Served,
+    served: &Discovered,
     search: Option<&Search>,
-    sets: Option<&WorkingSets>,
-) -> anyhow::Result<AsDeployed> {
-    let endpoint =
-        EngineEndpoint::new(&target.url.0[0], Access::of(&target, request_timeout(args)?)?)?;
-    let pool_tokens = endpoint.cache_limits().kv_tokens;
-    let workloads = match (workload(args)?, sets) {
-        (WorkloadConfig::SharedPrefix(of), Some(sets)) => sets.workloads(&of),
-        (workload, _) => {
-            vec![NamedWorkload {
-                name: String::new(),
-                workload: sized(workload, &endpoint, pool_tokens)?,
-            }]
-        }
-    };
-    Ok(AsDeployed {
-        name: "load".to_owned(),
-        model: served.id.clone(),
-        max_model_len: served.max_model_len,
-        pool_tokens,
-        workloads,
-        endpoint: target,
-        load: load(args, search)?,
+) -> anyhow::Result<Spec> {
+    let sets = &args.asked.working_set;
+    Ok(Spec {
+        target: EndpointTarget { model: Some(served.model.clone()), ..target }.into(),
+        models: vec![served.model.as_str().into()],
+        hardware: OneOrMany(vec![ENDPOINT.into()]),
+        engine: EngineSection {
+            max_model_len: served.limits.max_model_len,
+            kv_tokens: served.limits.kv_tokens,
+            ..EngineSection::default()
+        },
+        arms: vec![AS_DEPLOYED.into()],
+        working_sets: (!sets.is_empty()).then(|| OneOrMany(sets.clone())),
         client: client(args)?,
         slo: SloSection {
             ttft: span("--slo-ttft", args.objectives.slo_ttft.as_deref())?,
@@ -101,28 +105,8 @@ pub(super) fn asked(
         },
         repeats: args.arrival.repeats,
         seed: args.arrival.seed,
-        base: PathBuf::new(),
+        ..Spec::of("load", workload(args)?, load(args, search)?)
     })
-}
-
-/// Counts in multiples of the GPU's cache worked out with what the server says it holds.
-fn sized(
-    workload: WorkloadConfig,
-    endpoint: &EngineEndpoint,
-    pool_tokens: Option<u64>,
-) -> anyhow::Result<WorkloadConfig> {
-    if !workload.is_sized_by_a_tier() {
-        return Ok(workload);
-    }
-    let Some(tokens) = pool_tokens else {
-        return Err(Mistake(format!(
-            "{} does not say how much its GPU cache holds (vllm:cache_config_info at /metrics); \
-             write a plain number of prefixes",
-            endpoint.url()
-        ))
-        .into());
-    };
-    Ok(workload.resolve_capacity(|tier| (tier == TierKind::Gpu).then_some(tokens))?)
 }
 
 fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {

@@ -9,8 +9,8 @@ mod working_set;
 use std::path::PathBuf;
 
 use weir_lab::{Analysis, Forecast, folder, host, run_cell};
-use weir_record::{CellState, CellStatus, RunFolder, RunSource};
-use weir_spec::Plan;
+use weir_record::{CellState, CellStatus, RunFolder};
+use weir_spec::{Experiment, Plan};
 
 use self::exports::Wanted;
 use self::search::{Search, bisect};
@@ -29,9 +29,9 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let wanted = Wanted::parse(&args.formats)?;
     let target = asked::target(args)?;
     let served = asked::discover(&target, asked::request_timeout(args)?)?;
-    let sets = WorkingSets::of(args, &target)?;
-    let asked = asked::asked(args, target, &served, search.as_ref(), sets.as_ref())?;
-    let mut plan = Plan::as_deployed(&asked)?;
+    let experiment = Experiment::of(asked::spec(args, target, &served, search.as_ref())?);
+    let mut plan = Plan::resolve(&experiment)?;
+    let sets = WorkingSets::of(&experiment.spec, &plan);
     if args.dry_run {
         printer.result(&summary::planned(&plan, sets.as_ref()))?;
         return Ok(Exit::Done);
@@ -42,9 +42,8 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("load-{}", host::stamp())));
-    let arguments = weir_spec::recorded_arguments(std::env::args().skip(1));
-    let run = folder::create(&path, RunSource::Command(&arguments), &plan)?;
-    printer.note(&format!("{}; {}", served.id, forecast_words(&Forecast::of(&plan, 1))));
+    let run = folder::create(&path, &weir_spec::recorded_spec(&experiment.spec), &plan)?;
+    printer.note(&format!("{}; {}", served.model, forecast_words(&Forecast::of(&plan, 1))));
     let progress = RunProgress::new(interrupt.clone(), printer.is_quiet());
     let (analysis, found) = match &search {
         None => (weir_lab::run(&plan, &run, 1, &progress, progress.stop())?.analysis, None),

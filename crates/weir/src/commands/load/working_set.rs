@@ -1,22 +1,14 @@
 //! `--working-set`: one load over different amounts of what is asked again.
 
-use weir_deploy::{Access, EngineEndpoint};
 use weir_model::SignalKind;
 use weir_record::CellStatus;
 use weir_report::metric::metric;
 use weir_report::results::{CellResult, Results};
 use weir_report::statistics::{change_percent, mean};
 use weir_report::tables::Table;
-use weir_spec::NamedWorkload;
-use weir_spec::plan::EndpointTarget;
+use weir_spec::{Plan, Spec};
 use weir_workload::WorkloadConfig;
-use weir_workload::config::{Count, Length, SharedPrefix};
-
-use crate::cli::LoadArgs;
-use crate::exit::Mistake;
-
-/// Largest multiple of a cache.
-const MOST_TIMES: f64 = 1000.0;
+use weir_workload::config::{Count, SharedPrefix};
 
 /// Working sets in the order that they were asked for.
 pub(super) struct WorkingSets {
@@ -35,52 +27,28 @@ struct WorkingSet {
 }
 
 impl WorkingSets {
-    /// Those of the arguments, as large as the server makes them; nothing where none were given.
-    pub(super) fn of(args: &LoadArgs, target: &EndpointTarget) -> anyhow::Result<Option<Self>> {
-        let wanted = &args.asked.working_set;
-        if wanted.is_empty() {
-            return Ok(None);
-        }
-        check(wanted, args.asked.prefix_tokens)?;
-        let endpoint = EngineEndpoint::new(
-            &target.url.0[0],
-            Access::of(target, super::asked::request_timeout(args)?)?,
-        )?;
-        let held = endpoint.cache_limits().kv_tokens;
-        if held.is_none() && wanted.iter().any(|times| *times > 0.0) {
-            return Err(Mistake(format!(
-                "{} does not say how much its GPU cache holds (vllm:cache_config_info at \
-                 /metrics); write a number of prefixes with --prefixes",
-                endpoint.url()
-            ))
-            .into());
-        }
-        let prefix_tokens = args.asked.prefix_tokens;
-        let of_times = |times: &f64| {
-            let prefixes = times * held.unwrap_or(0) as f64 / f64::from(prefix_tokens);
-            // At least one, however small the cache.
-            let prefixes = if *times > 0.0 { prefixes.ceil().max(1.0) as u64 } else { 0 };
-            WorkingSet { times: *times, prefixes }
+    /// Those of a load, as they were planned; nothing where none were asked for.
+    pub(super) fn of(spec: &Spec, plan: &Plan) -> Option<Self> {
+        let (sets, WorkloadConfig::SharedPrefix(of)) =
+            (spec.working_sets.as_ref()?, &spec.workload)
+        else {
+            return None;
         };
-        let sets = wanted.iter().map(of_times).collect();
-        Ok(Some(Self { sets, held, prefix_tokens }))
-    }
-
-    /// The load's workload over each of them. Without a shared prefix prompts are as long as with.
-    pub(super) fn workloads(&self, of: &SharedPrefix) -> Vec<NamedWorkload> {
-        let one = |set: &WorkingSet| {
-            let workload = if set.prefixes == 0 {
-                let own = of.prompt_tokens.largest().saturating_add(self.prefix_tokens);
-                let (prefixes, prompt_tokens) = (Count::Absolute(1), Length::Fixed(own));
-                SharedPrefix { prefixes, prefix_tokens: 0, prompt_tokens, ..of.clone() }
-            } else {
-                SharedPrefix { prefixes: Count::Absolute(set.prefixes), ..of.clone() }
-            };
-            let several = self.sets.len() > 1;
-            let name = if several { format!("-ws{}", set.times) } else { String::new() };
-            NamedWorkload { name, workload: WorkloadConfig::SharedPrefix(workload) }
+        let levels = &plan.deployments[0].levels;
+        let per_set = levels.len() / sets.0.len();
+        let prefixes = |level: usize| match &levels[level].workload {
+            WorkloadConfig::SharedPrefix(SharedPrefix {
+                prefixes: Count::Absolute(prefixes),
+                prefix_tokens: 1..,
+                ..
+            }) => *prefixes,
+            _ => 0,
         };
-        self.sets.iter().map(one).collect()
+        let each = sets.0.iter().enumerate();
+        let sets =
+            each.map(|(at, times)| WorkingSet { times: *times, prefixes: prefixes(at * per_set) });
+        let (sets, held) = (sets.collect(), spec.engine.kv_tokens);
+        Some(Self { sets, held, prefix_tokens: of.prefix_tokens })
     }
 
     /// How many prefixes they are.
@@ -146,27 +114,6 @@ impl WorkingSets {
         }
         Some(table)
     }
-}
-
-fn check(wanted: &[f64], prefix_tokens: u32) -> Result<(), Mistake> {
-    for (at, times) in wanted.iter().enumerate() {
-        if !(0.0..=MOST_TIMES).contains(times) {
-            return Err(Mistake(format!(
-                "--working-set {times}: expected multiples of the GPU cache from 0 to {MOST_TIMES}, \
-                 such as `0,0.5,3`"
-            )));
-        }
-        if wanted[..at].contains(times) {
-            return Err(Mistake(format!("--working-set: {times} is given twice; remove one")));
-        }
-    }
-    if prefix_tokens == 0 {
-        return Err(Mistake(
-            "--working-set: prompts share no prefix; add for example `--prefix-tokens 4000`"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// Means over the repeats of a level whose figures stand; nothing where none of them saw any.

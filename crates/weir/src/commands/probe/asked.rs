@@ -417,8 +417,8 @@ fn recompute(args: &ProbeArgs) -> anyhow::Result<Option<Recompute>> {
     if args.blocks.prefix == 0 {
         return Err(Mistake("--prefix 0: a prefix has at least one token".to_owned()).into());
     }
-    let text = minimal(model, hardware, args.blocks.tp, &["no-offload"], "");
-    let plan = Plan::resolve(&Experiment::parse(&text, "weir probe", Path::new(""), &[])?)?;
+    let spec = minimal(model, hardware, args.blocks.tp, &["no-offload"]);
+    let plan = Plan::resolve(&Experiment::of(spec))?;
     let Some(deployment) = plan.deployments.first() else { return Ok(None) };
     let mut timing = Timing::new(&deployment.timing)?;
     let budget = deployment.engine.max_num_batched_tokens;

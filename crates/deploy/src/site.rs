@@ -6,7 +6,7 @@ use weir_http::Url;
 use weir_model::Note;
 use weir_observe::{Scraper, Selection};
 use weir_spec::plan::{
-    Arm, Client, Deployment, EmulatedTarget, EndpointTarget, LiveTarget, LocalTarget,
+    Arm, ClientOptions, Deployment, EmulatedTarget, EndpointTarget, LiveTarget, LocalTarget,
 };
 
 use crate::emulated::Emulated;
@@ -37,7 +37,7 @@ impl Site {
     /// Brings an arm up, or finds where it is deployed, and checks that the model is served there.
     pub fn stand_up(
         target: &LiveTarget,
-        client: &Client,
+        client: &ClientOptions,
         deployment: &Deployment,
         arm: &Arm,
         place: CellPlace<'_>,
@@ -77,7 +77,7 @@ impl Site {
 
     fn found(
         target: &EndpointTarget,
-        client: &Client,
+        client: &ClientOptions,
         deployment: &Deployment,
         arm: &Arm,
         stopped: &dyn Fn() -> bool,
@@ -106,7 +106,7 @@ impl Site {
 
     fn emulated(
         target: &EmulatedTarget,
-        client: &Client,
+        client: &ClientOptions,
         deployment: &Deployment,
         arm: &Arm,
         run: &str,
@@ -199,7 +199,7 @@ impl Site {
 
 /// The processor of a server beside the client's workers: the one after theirs, where they are
 /// pinned.
-fn server_core(client: &Client) -> Option<usize> {
+fn server_core(client: &ClientOptions) -> Option<usize> {
     client.pin.map(|first| (first + client.workers) as usize)
 }
 

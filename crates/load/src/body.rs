@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use weir_model::{ContentId, Nanos, Piece, Prompt, Tokens};
+use weir_workload::client::{Answers, Api};
 use weir_workload::{Session, Turn};
 
-use crate::config::{Answers, Api, LimitField, LoadConfig, PromptForm};
+use crate::config::{LimitField, LoadConfig, PromptForm};
 use crate::error::LoadError;
 use crate::text::TextError;
 
@@ -126,7 +127,8 @@ pub fn unmeasured_body(
         think: Nanos::ZERO,
     };
     let session = Session { id: 0, start: None, turns: vec![turn] };
-    let canned = LoadConfig { answers: Answers::Canned, ..config.clone() };
+    let mut canned = config.clone();
+    canned.client.answers = Answers::Canned;
     let (bodies, _) = BodyMaker::new(&canned).bodies(&session).map_err(|(turn, error)| {
         LoadError::Prompt { session: 0, turn, cause: error.to_string() }
     })?;
@@ -156,18 +158,18 @@ impl BodyMaker {
     pub(crate) fn new(config: &LoadConfig) -> Self {
         let mut fixed = Map::new();
         fixed.insert("model".to_owned(), config.model.clone().into());
-        fixed.insert("stream".to_owned(), config.stream.into());
-        if config.stream {
+        fixed.insert("stream".to_owned(), config.client.stream.into());
+        if config.client.stream {
             fixed.insert("stream_options".to_owned(), json!({"include_usage": true}));
         }
         fixed.insert("temperature".to_owned(), json!(0));
-        if config.ignore_eos {
+        if config.client.ignore_eos {
             fixed.insert("ignore_eos".to_owned(), true.into());
         }
-        if config.answers == Answers::Own {
+        if config.client.answers == Answers::Own {
             fixed.insert("return_token_ids".to_owned(), true.into());
         }
-        for (field, value) in &config.body {
+        for (field, value) in &config.client.body {
             if value.is_null() {
                 fixed.remove(field);
             } else {
@@ -175,11 +177,11 @@ impl BodyMaker {
             }
         }
         Self {
-            api: config.api,
+            api: config.client.api,
             prompts: config.prompts.clone(),
-            answers: config.answers,
+            answers: config.client.answers,
             fixed,
-            overridden: config.body.keys().cloned().collect(),
+            overridden: config.client.body.keys().cloned().collect(),
             min_tokens: config.min_tokens,
             limit_field: config.limit_field,
             limit: config.given_limit(),

@@ -5,28 +5,10 @@ use std::sync::Arc;
 use weir_http::{TlsConfig, Url, request};
 use weir_model::{Nanos, Window};
 use weir_workload::Arrivals;
+use weir_workload::client::{Answers, Api, ClientOptions};
 
 use crate::error::LoadError;
 use crate::text::TextMaker;
-
-/// The `OpenAI` interface in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Api {
-    /// `/v1/completions`.
-    Completions,
-    /// `/v1/chat/completions`.
-    Chat,
-}
-
-impl Api {
-    /// The path below the endpoint's root.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Completions => "/v1/completions",
-            Self::Chat => "/v1/chat/completions",
-        }
-    }
-}
 
 /// The field of a request that bounds its answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,16 +42,6 @@ pub enum PromptForm {
     Text(Arc<dyn TextMaker>),
 }
 
-/// What later turns quote as the earlier answers of their session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
-    /// The workload's own content, whatever the server said: the cache behaves as planned.
-    Canned,
-    /// The token ids that the server generated, so that its generated KV blocks can be reused.
-    /// Needs token-id prompts and a server that returns token ids.
-    Own,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LoadShape {
     /// Closed loop: so many users, each with one session at a time, started evenly over
@@ -87,40 +59,24 @@ pub enum LoadShape {
 
 /// Everything a cell of load needs.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, by its name")]
 pub struct LoadConfig {
     /// Sessions are dealt to them in turn; a session stays with one.
     pub endpoints: Vec<Url>,
-    pub api: Api,
     /// The model's name in requests.
     pub model: String,
-    /// Answers as streams of events (else as one body, whose first byte counts as first token).
-    pub stream: bool,
+    /// What the user wants of this client. Fields of `body` override ours, and `null` leaves a
+    /// field out.
+    pub client: ClientOptions,
     pub prompts: PromptForm,
-    /// Earlier answers in later prompts.
-    pub answers: Answers,
-    /// Ask the server to go on past the end-of-text token, so that every answer has the planned
-    /// length; another length is then a failure.
-    pub ignore_eos: bool,
     /// Send `min_tokens` = `max_tokens`.
     pub min_tokens: bool,
-    /// What bounds an answer, unless `body` does.
+    /// What bounds an answer, unless the body does.
     pub limit_field: LimitField,
     /// Keep each streamed answer until it ends and record a digest of its text or token ids.
     pub digest_output: bool,
     pub bearer: Option<String>,
     pub headers: Vec<(String, String)>,
-    /// More fields of the request body; they override ours, and `null` leaves a field out.
-    pub body: serde_json::Map<String, serde_json::Value>,
     pub tls: TlsConfig,
-    /// Most time to connect, TLS included.
-    pub connect_timeout: Nanos,
-    /// Most time from the first byte sent to the end of the answer.
-    pub request_timeout: Nanos,
-    /// Keep connections for later requests.
-    pub reuse_connections: bool,
-    /// One per worker: the core to pin it to.
-    pub workers: Vec<Option<usize>>,
     pub load: LoadShape,
     /// Of the arrival process.
     pub seed: u64,
@@ -129,9 +85,6 @@ pub struct LoadConfig {
     pub duration: Option<Nanos>,
     /// The measured window starts here.
     pub warmup: Nanos,
-    /// Most time that requests may take after the window, or after the last request where requests
-    /// or sessions run out; the rest is recorded as unfinished.
-    pub drain: Nanos,
     /// Most requests to send.
     pub max_requests: Option<u64>,
 }
@@ -164,10 +117,10 @@ impl LoadConfig {
         if self.endpoints.len() > usize::from(u16::MAX) {
             return refuse(format!("{} endpoints are too many", self.endpoints.len()));
         }
-        if self.workers.is_empty() {
+        if self.client.workers == 0 {
             return refuse("no worker is given: at least one thread must send".to_owned());
         }
-        match (&self.prompts, self.api, self.answers) {
+        match (&self.prompts, self.client.api, self.client.answers) {
             (PromptForm::TokenIds { vocabulary: 0 | 1 }, ..) => {
                 return refuse("the vocabulary has fewer than 2 tokens".to_owned());
             }
@@ -194,7 +147,9 @@ impl LoadConfig {
                 self.warmup
             ));
         }
-        if let Some((field, by)) = RESERVED_FIELDS.iter().find(|f| self.body.contains_key(f.0)) {
+        if let Some((field, by)) =
+            RESERVED_FIELDS.iter().find(|f| self.client.body.contains_key(f.0))
+        {
             return refuse(format!("the body field `{field}` is decided by {by}: leave it out"));
         }
         for (name, value) in &self.headers {
@@ -205,13 +160,14 @@ impl LoadConfig {
 
     /// The number by which the caller's own fields bound every answer.
     pub(crate) fn given_limit(&self) -> Option<u32> {
-        let mut numbers = LimitField::ALL.iter().filter_map(|field| self.body.get(field.name()));
+        let mut numbers =
+            LimitField::ALL.iter().filter_map(|field| self.client.body.get(field.name()));
         numbers.find_map(|value| value.as_u64().and_then(|tokens| u32::try_from(tokens).ok()))
     }
 
     /// Whether requests say how long an answer may be.
     pub(crate) fn sends_limit(&self) -> bool {
-        self.given_limit().is_some() || !self.body.contains_key(self.limit_field.name())
+        self.given_limit().is_some() || !self.client.body.contains_key(self.limit_field.name())
     }
 
     /// Values of headers, and what follows their scheme (`Bearer ...`), that no error may repeat.
@@ -227,9 +183,10 @@ impl LoadConfig {
 
     /// Workers that have something to do: never more than users.
     pub(crate) fn worker_count(&self) -> usize {
+        let workers = self.client.workers as usize;
         match self.load {
-            LoadShape::Users { users, .. } => self.workers.len().min(users as usize),
-            LoadShape::Open(_) | LoadShape::SessionTimes => self.workers.len(),
+            LoadShape::Users { users, .. } => workers.min(users as usize),
+            LoadShape::Open(_) | LoadShape::SessionTimes => workers,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Endpoint {
         for (name, value) in &config.headers {
             headers.push((name, value.clone()));
         }
-        let accept = if config.stream { "text/event-stream" } else { "application/json" };
+        let accept = if config.client.stream { "text/event-stream" } else { "application/json" };
         let own = [
             ("Content-Type", "application/json"),
             ("Accept", accept),
@@ -53,11 +53,11 @@ impl Endpoint {
         if let Some(token) = config.bearer.as_ref().filter(|_| !given("authorization")) {
             headers.push(("Authorization", format!("Bearer {token}")));
         }
-        if !config.reuse_connections && !given("connection") {
+        if !config.client.reuse_connections && !given("connection") {
             headers.push(("Connection", "close".to_owned()));
         }
         let mut head = Vec::new();
-        let target = url.target(config.api.path());
+        let target = url.target(config.client.api.path());
         write_head(&mut head, Method::Post, url, &target, &headers, None)
             .map_err(|error| LoadError::Config(error.to_string()))?;
         // The empty line comes behind the headers of each request.

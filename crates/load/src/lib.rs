@@ -30,7 +30,7 @@ mod turn;
 mod worker;
 
 pub use body::unmeasured_body;
-pub use config::{Answers, Api, LimitField, LoadConfig, LoadShape, PromptForm};
+pub use config::{LimitField, LoadConfig, LoadShape, PromptForm};
 pub use error::LoadError;
 pub use live::{Live, LiveSnapshot};
 pub use run::{LoadReport, Sink, run};

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use weir_model::{Nanos, Tokens, Window};
+use weir_workload::client::Answers;
 use weir_workload::demand::{Demand, Due, Load};
 use weir_workload::{Ramp, Schedule};
 
 use crate::answer::Requested;
 use crate::certificate::WorkerCounters;
 use crate::clock::{Clock, thread_cpu_time};
-use crate::config::{Answers, LoadConfig, LoadShape, PromptForm};
+use crate::config::{LoadConfig, LoadShape, PromptForm};
 use crate::endpoint::Endpoint;
 use crate::error::LoadError;
 use crate::exchange::{Exchange, ExchangeEnd};
@@ -171,7 +172,7 @@ impl<'a> Worker<'a> {
             let what = what.to_owned();
             LoadError::Worker { worker: index, what, cause }
         };
-        if let Some(core) = config.workers[index] {
+        if let Some(core) = config.client.core(index) {
             pin(core).map_err(|cause| refuse(&format!("run on core {core}"), cause))?;
         }
         // Waits end when they are due and not up to 50 us later; without it they are late.
@@ -310,7 +311,7 @@ impl<'a> Worker<'a> {
 
     /// When requests of the window time out.
     fn drain_end(&self) -> Option<Nanos> {
-        Some(self.config.duration? + self.config.drain)
+        Some(self.config.duration? + self.config.client.drain)
     }
 
     /// Sends no more requests.
@@ -366,7 +367,7 @@ impl<'a> Worker<'a> {
         self.closed.is_some()
             && (self.in_flight == 0
                 || self.closed == Some(CloseReason::Drained)
-                || self.now >= self.closed_at + self.config.drain
+                || self.now >= self.closed_at + self.config.client.drain
                 || self.live.is_aborted())
     }
 
@@ -374,7 +375,7 @@ impl<'a> Worker<'a> {
         let due = match self.closed {
             None if self.is_window_over => [self.demand.next_at(), self.drain_end()],
             None => [self.demand.next_at(), self.config.duration],
-            Some(_) => [Some(self.closed_at + self.config.drain), None],
+            Some(_) => [Some(self.closed_at + self.config.client.drain), None],
         };
         let rows = (!self.kept_rows.is_empty()).then_some(self.kept_since + ROWS_KEPT_FOR);
         let warm = self.window_start.is_none().then_some(self.config.warmup);
@@ -412,8 +413,8 @@ impl<'a> Worker<'a> {
             prompt_tokens: due.request.prompt.tokens(),
             output_tokens: self.limit.unwrap_or(due.request.output_tokens),
             limited: self.sends_limit,
-            exactly: self.config.ignore_eos,
-            token_ids: self.config.answers == Answers::Own,
+            exactly: self.config.client.ignore_eos,
+            token_ids: self.config.client.answers == Answers::Own,
             text: self.counts_text && !self.has_usage,
             kernel_path: self.endpoints[endpoint].kernel_path,
         };
@@ -421,7 +422,7 @@ impl<'a> Worker<'a> {
         let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::unused(due.clone())));
         exchange.reset(id, endpoint, due, requested);
         let keep = requested.token_ids || requested.text || self.config.digest_output;
-        exchange.expect(self.config.stream, keep);
+        exchange.expect(self.config.client.stream, keep);
         if let Err(failure) = self.load_body(&mut exchange) {
             self.fail_unsent(exchange, &failure);
             return;
@@ -443,7 +444,7 @@ impl<'a> Worker<'a> {
             .get_mut(&request.session)
             .expect("a session is under way from its first turn to its last");
         exchange.body = std::mem::take(&mut session.bodies[request.turn as usize]);
-        if self.config.answers == Answers::Canned {
+        if self.config.client.answers == Answers::Canned {
             return Ok(());
         }
         let turns = &self.demand.session(exchange.due.slot).turns;

@@ -16,6 +16,7 @@ pub mod mechanism;
 pub mod prefix_tree;
 pub mod product;
 pub mod prompt;
+pub mod quantity;
 pub mod request;
 pub mod shape;
 pub mod signal;

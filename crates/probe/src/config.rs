@@ -124,11 +124,13 @@ impl WorkingSet {
 }
 
 /// How much of a loaded block is compared with what was stored.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verify {
     /// Its last page, and the beginnings of the first and of six more: about a microsecond.
     Sampled,
+    /// Every byte.
     Full,
 }
 

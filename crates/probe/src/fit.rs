@@ -16,8 +16,8 @@
 
 use serde::Serialize;
 use weir_model::Nanos;
+use weir_model::quantity::Span;
 use weir_spec::catalogue::profile_file::{ProfileFigures, ProfileFit};
-use weir_spec::document::quantity::Span;
 
 use crate::engine_work::EngineWork;
 use crate::error::ProbeError;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_spec::plan::Tolerance;
+use weir_model::quantity::Tolerance;
 
 use crate::metric::{METRICS, Metric};
 use crate::results::{CellResult, Results, reference};

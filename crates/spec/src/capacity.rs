@@ -67,8 +67,8 @@ pub fn kv_bytes(
 mod tests {
     use super::*;
     use crate::catalogue::{accelerators, models};
-    use crate::document::quantity::Version;
     use crate::kv_pool::KvPool;
+    use weir_model::quantity::Version;
 
     const VLLM: Version = Version { major: 0, minor: 11, patch: 2 };
 

@@ -5,13 +5,11 @@
 //! error keeps its line and column.
 
 pub mod arm;
-pub mod client;
 pub mod engine;
 pub mod hardware;
 pub mod load;
 pub mod local;
 pub mod model_file;
-pub mod quantity;
 pub mod routing;
 pub mod target;
 pub mod written;
@@ -23,20 +21,19 @@ use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment, Track};
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use serde_with_macros::skip_serializing_none;
-use weir_workload::WorkloadConfig;
+use weir_workload::{ClientOptions, WorkloadConfig};
 
 use self::arm::ArmSection;
-use self::client::ClientSection;
 use self::engine::EngineSection;
 use self::hardware::HardwareSection;
 use self::load::LoadSection;
 use self::model_file::ModelFile;
-use self::quantity::{Money, Size, Span};
 use self::routing::RoutingSection;
 use self::target::Target;
 use self::written::{NameOr, OneOrMany};
 use crate::error::{SpecError, did_you_mean};
 use crate::set;
+use weir_model::quantity::{Money, Size, Span};
 
 /// Objectives; goodput is counted against them.
 #[skip_serializing_none]
@@ -138,7 +135,7 @@ pub struct Spec {
     pub load: LoadSection,
     /// How live targets are asked.
     #[serde(default)]
-    pub client: ClientSection,
+    pub client: ClientOptions<Span>,
     /// What is different per model, by the model's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, ModelOverride>,
@@ -179,7 +176,7 @@ impl Spec {
             workload,
             working_sets: None,
             load,
-            client: ClientSection::default(),
+            client: ClientOptions::default(),
             overrides: BTreeMap::new(),
             repeats: one(),
             seed: 0,

@@ -16,7 +16,7 @@ pub mod offloaded;
 
 use weir_model::{KvKind, KvLayers, ModelShape};
 
-use crate::document::quantity::Version;
+use weir_model::quantity::Version;
 
 /// Tokens that vLLM's attention kernels take at once.
 const KERNEL_BLOCK: u32 = 16;

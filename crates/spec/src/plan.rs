@@ -21,81 +21,12 @@ use crate::catalogue::links::{self, LinkProfile};
 /// Version of the plan's own format; a reader refuses another.
 pub const PLAN_FORMAT: u32 = 1;
 
-pub use crate::document::client::{Answers, Api};
+pub use weir_workload::ClientOptions;
+
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
-pub use crate::document::quantity::Tolerance;
 pub use crate::document::target::{
     EmulatedTarget, EndpointTarget, HeaderValue, LiveTarget, Movement, Target,
 };
-
-/// How live targets are asked, with every default filled in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "options of the file, each by itself")]
-pub struct Client {
-    pub api: Api,
-    pub stream: bool,
-    /// A `tokenizer.json`: prompts go as text; without it as token ids.
-    pub tokenizer: Option<String>,
-    /// Token ids are below this; nothing: the model's vocabulary.
-    pub vocabulary: Option<u32>,
-    /// What later turns quote.
-    pub answers: Answers,
-    /// Ask for exactly the output length.
-    pub ignore_eos: bool,
-    /// Whether prompts are those of other runs with the same seed.
-    #[serde(default)]
-    pub same_prompts: bool,
-    /// Keep connections open between requests.
-    pub reuse_connections: bool,
-    /// Longest wait for a connection.
-    pub connect_timeout: Nanos,
-    pub request_timeout: Nanos,
-    /// Requests that were due in the measured window may take this much longer, while the load goes
-    /// on; also in simulation.
-    pub drain: Nanos,
-    /// Largest share of the measured set that may fail before the level says nothing.
-    #[serde(default = "max_failures")]
-    pub max_failures: f64,
-    /// Threads that send and time requests.
-    pub workers: u32,
-    /// Processor that the first worker is pinned to.
-    pub pin: Option<u32>,
-    /// Largest error of a time because of the client; absent: 5 % of what it is compared with, and
-    /// at least 1 ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_error: Option<Tolerance>,
-    /// Further keys of each request's body.
-    pub body: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        Self {
-            api: Api::Completions,
-            stream: true,
-            tokenizer: None,
-            vocabulary: None,
-            answers: Answers::Canned,
-            ignore_eos: true,
-            same_prompts: false,
-            reuse_connections: true,
-            connect_timeout: Nanos::from_secs(10),
-            request_timeout: Nanos::from_secs(600),
-            drain: Nanos::from_secs(60),
-            max_failures: max_failures(),
-            workers: 1,
-            pin: None,
-            max_error: None,
-            body: serde_json::Map::new(),
-        }
-    }
-}
-
-/// One request in a hundred.
-const fn max_failures() -> f64 {
-    0.01
-}
 
 /// Where a value of the plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -517,7 +448,7 @@ pub struct Plan {
     pub prices: Prices,
     /// How live targets are asked.
     #[serde(default)]
-    pub client: Client,
+    pub client: ClientOptions,
     /// Tells this run's prompts apart from those of other runs with the same seed; nothing where
     /// they are the same. All arms of a run are asked the same. No part of the plan's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

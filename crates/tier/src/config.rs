@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_model::{Bytes, Nanos, Product, TierKind};
 
 /// Which chunk goes first when a tier is full.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use weir_lab::{LabError, Planned};
 use weir_model::Nanos;
+use weir_model::quantity::Span;
 use weir_spec::Spec;
 use weir_spec::document::engine::EngineSection;
 use weir_spec::document::load::LoadSection;
 use weir_spec::document::model_file::ModelFile;
-use weir_spec::document::quantity::Span;
 use weir_spec::document::written::{NameOr, OneOrMany};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};

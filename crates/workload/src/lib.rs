@@ -2,6 +2,7 @@
 //! symbolic, token ids exist only at the edge.
 
 pub mod arrival;
+pub mod client;
 pub mod config;
 pub mod demand;
 pub mod error;
@@ -17,6 +18,7 @@ mod seen;
 mod stream;
 
 pub use arrival::{Arrivals, Ramp, Schedule};
+pub use client::ClientOptions;
 pub use config::WorkloadConfig;
 pub use demand::{Demand, Due, Load, SessionSlot};
 pub use draw::Picker;

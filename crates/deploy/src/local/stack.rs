@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
-use weir_spec::document::quantity::Version;
+use weir_model::quantity::Version;
 use weir_spec::plan::LocalTarget;
 
 use crate::error::DeployError;

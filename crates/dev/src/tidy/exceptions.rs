@@ -50,11 +50,11 @@ pub(super) const UNREACHED: &[Exception] = &[
 pub(super) const TWICE_DEFINED: &[Exception] = &[
     Exception {
         name: "Answers",
-        reason: "the file's word for an option, what the client does of it, and what the report compares",
+        reason: "what later turns of a session quote, and what the report compares",
     },
     Exception {
         name: "Api",
-        reason: "OpenAI's interfaces: as the file names them, as the client asks, as the server answers",
+        reason: "OpenAI's interfaces: as a client asks, as the server answers",
     },
     Exception { name: "Decision", reason: "of a comparison of arms, of a verdict on a cell" },
     Exception { name: "Event", reason: "of a replica in model time, and vLLM's of its KV cache" },

@@ -7,13 +7,14 @@
 
 use weir_model::{ServedTokens, SignalKind, Signals, Window};
 use weir_observe::signals::{AskedLoad, PromptTotals};
-use weir_spec::plan::{Api, Arm, Client, LevelLoad};
+use weir_spec::plan::{Arm, LevelLoad};
+use weir_workload::client::{Api, ClientOptions};
 
 /// Tokens that a chat template puts before the first message, at most: they are in every prompt.
 const TEMPLATE: u64 = 256;
 
 /// Tokens that a server puts around each prompt of a client, at most.
-pub(crate) fn template_tokens(client: &Client) -> u64 {
+pub(crate) fn template_tokens(client: &ClientOptions) -> u64 {
     if client.api == Api::Chat { TEMPLATE } else { 0 }
 }
 
@@ -42,7 +43,7 @@ impl Allowance {
     /// Of an arm at a level, on engines with blocks of so many tokens.
     pub(crate) fn of(
         arm: &Arm,
-        client: &Client,
+        client: &ClientOptions,
         load: &LevelLoad,
         block: u32,
         came: &InWindow,

@@ -77,8 +77,8 @@ impl<'a> FirstRequests<'a> {
         prompt_tokens: u32,
         form: Form,
     ) -> Result<Option<u64>, LiveError> {
-        let timeout = Duration::from_nanos(self.config.request_timeout.0);
-        let path = self.config.api.path();
+        let timeout = Duration::from_nanos(self.config.client.request_timeout.0);
+        let path = self.config.client.api.path();
         loop {
             let body = self.body(prompt_tokens, form)?;
             match endpoint.first_request(path, body.clone(), timeout, self.stopped) {
@@ -138,7 +138,7 @@ impl<'a> FirstRequests<'a> {
     fn wants_other(&self, said: &str) -> bool {
         let config = &self.config;
         config.limit_field == LimitField::MaxTokens
-            && LimitField::ALL.iter().all(|field| !config.body.contains_key(field.name()))
+            && LimitField::ALL.iter().all(|field| !config.client.body.contains_key(field.name()))
             && said.contains(LimitField::MaxCompletionTokens.name())
     }
 }
@@ -156,8 +156,9 @@ fn with_highest_id(config: &LoadConfig, body: Vec<u8>) -> Vec<u8> {
 
 /// The same for an answer in one piece, of which servers refuse options of streams.
 fn whole(config: &LoadConfig) -> LoadConfig {
-    let mut whole = LoadConfig { stream: false, ..config.clone() };
-    whole.body.remove("stream_options");
+    let mut whole = config.clone();
+    whole.client.stream = false;
+    whole.client.body.remove("stream_options");
     whole
 }
 

@@ -10,7 +10,7 @@
 
 use weir_model::{CountedTokens, Nanos, RequestRow, Window};
 use weir_observe::signals::PromptTotals;
-use weir_spec::plan::Client;
+use weir_workload::ClientOptions;
 
 use crate::live::beyond::template_tokens;
 
@@ -122,7 +122,7 @@ pub(crate) fn tokens(
     count: PromptCount,
     edges: &EdgeRequests,
     scraped: ScrapedWindow,
-    client: &Client,
+    client: &ClientOptions,
 ) -> Option<CountedTokens> {
     let answers = |key| client.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
     if answers("n") > 1 || answers("best_of") > 1 {
@@ -173,14 +173,14 @@ mod tests {
         edges
     }
 
-    fn judged(counted: f64, client: &Client) -> Option<CountedTokens> {
+    fn judged(counted: f64, client: &ClientOptions) -> Option<CountedTokens> {
         let count = PromptCount { counted, requests: 2, sent: 2_128, has_usage: true };
         tokens(count, &edges(), scraped(Nanos::ZERO), client)
     }
 
     #[test]
     fn requests_at_the_edges_explain_no_more_than_themselves() {
-        let client = Client::default();
+        let client = ClientOptions::default();
         let most = CountedTokens { counted: 5_248, sent: 2_128, most: 5_248, least: 2_022 };
         assert_eq!(judged(2_128.0 + 3.0 * 1_040.0, &client), Some(most));
         assert!(!most.are_foreign());
@@ -200,7 +200,7 @@ mod tests {
         let mut edges = edges();
         let judged = |edges: &EdgeRequests, counted, late| {
             let count = PromptCount { counted, requests: 4, sent: 4_000, has_usage: true };
-            tokens(count, edges, scraped(late), &Client::default()).unwrap()
+            tokens(count, edges, scraped(late), &ClientOptions::default()).unwrap()
         };
         assert!(judged(&edges, 3_799.0, Nanos::ZERO).are_missing());
         assert!(!judged(&edges, 3_800.0, Nanos::ZERO).are_missing());
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn several_answers_per_prompt_are_not_judged() {
-        let mut client = Client::default();
+        let mut client = ClientOptions::default();
         client.body.insert("n".to_owned(), 2.into());
         assert_eq!(judged(1e9, &client), None);
     }
@@ -223,7 +223,7 @@ mod tests {
     fn where_no_answer_says_how_long_its_prompt_was_counts_may_differ() {
         let count = PromptCount { counted: 1_100.0, requests: 1, sent: 1_000, has_usage: false };
         let none = EdgeRequests::default();
-        let client = Client::default();
+        let client = ClientOptions::default();
         let seen = |count| tokens(count, &none, scraped(Nanos::ZERO), &client);
         let most = CountedTokens { counted: 1_100, sent: 1_000, most: 1_100, least: 850 };
         assert_eq!(seen(count), Some(most));

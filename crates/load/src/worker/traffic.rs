@@ -35,7 +35,7 @@ impl Worker<'_> {
                 match self.poll.add(&connection.socket, key, true) {
                     Ok(()) => {
                         self.pool.put(connection);
-                        let deadline = self.now + self.config.connect_timeout;
+                        let deadline = self.now + self.config.client.connect_timeout;
                         self.connect_deadlines.push_back((deadline, key, id));
                     }
                     Err(error) => {
@@ -120,7 +120,7 @@ impl Worker<'_> {
         let noticed = self.now;
         let now = self.clock.now();
         self.now = now;
-        let timeout = self.config.request_timeout;
+        let timeout = self.config.client.request_timeout;
         let Some(connection) = self.pool.get(key) else { return };
         connection.state = State::Busy;
         // No byte of the answer can arrive before the request is sent.
@@ -442,7 +442,7 @@ impl Worker<'_> {
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
         let Some(mut exchange) = exchange.take() else { return };
         let keeps = is_open
-            && self.config.reuse_connections
+            && self.config.client.reuse_connections
             && parser.head().is_some_and(|head| head.keep_alive)
             && exchange.sent == exchange.length;
         let result = exchange.complete(parser, splitter, last);
@@ -513,7 +513,7 @@ impl Worker<'_> {
             }
             self.connect_deadlines.pop_front();
             if waits {
-                let limit = self.config.connect_timeout;
+                let limit = self.config.client.connect_timeout;
                 let what = format!("no connection to {}", self.address_of(key));
                 self.fail(key, &Failure::Timeout(what, limit));
             }
@@ -525,7 +525,7 @@ impl Worker<'_> {
             }
             self.request_deadlines.pop_front();
             if waits {
-                let limit = self.config.request_timeout;
+                let limit = self.config.client.request_timeout;
                 self.fail(key, &Failure::Timeout("no complete answer".to_owned(), limit));
             }
         }

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_load::{Api, LoadConfig, PromptForm, TextError, TextMaker};
+use weir_load::{LoadConfig, PromptForm, TextError, TextMaker};
 use weir_model::{AnswerFacts, Nanos, Outcome, Prompt, RequestRow};
+use weir_workload::client::Api;
 
 use crate::server::*;
 
@@ -86,7 +87,7 @@ fn without_usage_a_reached_limit_counts() {
     assert_eq!((row.output_tokens.get(), facts.by_limit), (4, 1));
     // Where no limit was sent, none was reached.
     let (row, facts) = play_one(streamed(&[&token("x"), FINISH, DONE]), |config| {
-        config.body.insert("max_tokens".to_owned(), serde_json::Value::Null);
+        config.client.body.insert("max_tokens".to_owned(), serde_json::Value::Null);
     });
     assert_eq!((row.output_tokens.get(), facts.by_events, facts.counts_events()), (1, 1, true));
 }
@@ -112,7 +113,7 @@ fn without_usage_and_limit_a_tokenizer_counts_and_else_events_are_marked() {
     assert!(facts.counts_events());
     let with_tokenizer = |config: &mut LoadConfig| {
         config.prompts = PromptForm::Text(Arc::new(Letters));
-        config.api = Api::Chat;
+        config.client.api = Api::Chat;
     };
     let thought =
         [&delta(r#""reasoning_content":"abc","content":null"#), &delta(r#""content":"de""#)];
@@ -244,7 +245,7 @@ fn other_lengths_are_told_and_refused_where_they_were_to_be_exact() {
             && refused.contains("--allow-eos"),
         "{refused}"
     );
-    let (row, facts) = play_one(early, |config| config.ignore_eos = false);
+    let (row, facts) = play_one(early, |config| config.client.ignore_eos = false);
     assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 2));
     let ended = facts.ended_early;
     assert_eq!((ended.requests, ended.asked, ended.came), (1, 4, 2));
@@ -280,8 +281,8 @@ fn the_length_of_an_answer_is_asked_in_the_servers_words() {
     let (rows, _) = play(&config, single_turns(1, 4));
     assert_eq!((rows[0].output_tokens.get(), &rows[0].error), (4, &None));
     config.limit_field = weir_load::LimitField::MaxTokens;
-    config.body.insert("max_tokens".to_owned(), serde_json::Value::Null);
-    config.body.insert("max_completion_tokens".to_owned(), 7.into());
+    config.client.body.insert("max_tokens".to_owned(), serde_json::Value::Null);
+    config.client.body.insert("max_completion_tokens".to_owned(), 7.into());
     let (rows, report) = play(&config, single_turns(1, 4));
     assert_eq!((rows[0].output_tokens.get(), &rows[0].error), (7, &None));
     assert_eq!(report.answers.went_on.requests, 0);

@@ -2,9 +2,10 @@ use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weir_load::{Answers, Api, PromptForm, TextError, TextMaker};
+use weir_load::{PromptForm, TextError, TextMaker};
 use weir_model::{Nanos, Outcome, Prompt};
 use weir_workload::Session;
+use weir_workload::client::{Answers, Api};
 
 use crate::server::*;
 
@@ -33,9 +34,9 @@ fn bodies_and_heads_say_what_was_configured() {
     config.bearer = Some("secret".to_owned());
     config.headers = vec![("X-Tag".to_owned(), "a".to_owned())];
     for (field, value) in [("temperature", serde_json::json!(0.5)), ("user", "me".into())] {
-        config.body.insert(field.to_owned(), value);
+        config.client.body.insert(field.to_owned(), value);
     }
-    config.body.insert("min_tokens".to_owned(), serde_json::Value::Null);
+    config.client.body.insert("min_tokens".to_owned(), serde_json::Value::Null);
     let (rows, report) = play(&config, Given(vec![conversation(7)].into_iter()));
     assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
     assert_eq!((report.issued, report.unfinished), (3, 0));
@@ -97,7 +98,7 @@ fn own_answers_are_quoted_as_token_ids() {
         stream.write_all(format!("{STREAM}{}{LAST_CHUNK}", chunk(&body)).as_bytes()).is_ok()
     });
     let mut config = config(server.address);
-    config.answers = Answers::Own;
+    config.client.answers = Answers::Own;
     let session = conversation(1);
     let (rows, _) = play(&config, Given(vec![session.clone()].into_iter()));
     assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
@@ -118,7 +119,7 @@ fn own_answers_are_quoted_as_token_ids() {
 fn without_token_ids_a_session_of_own_answers_fails_and_says_why() {
     let server = Server::start(answer);
     let mut config = config(server.address);
-    config.answers = Answers::Own;
+    config.client.answers = Answers::Own;
     let (rows, _) = play(&config, Given(vec![conversation(1)].into_iter()));
     let errors: Vec<&str> = rows.iter().map(|row| row.error.as_deref().unwrap()).collect();
     assert!(errors[0].starts_with("session: the server sent no token ids"), "{errors:?}");
@@ -154,7 +155,7 @@ fn answers_in_one_body_count_their_first_byte() {
         stream.write_all((head + body).as_bytes()).is_ok()
     });
     let mut config = config(server.address);
-    config.stream = false;
+    config.client.stream = false;
     let (rows, _) = play(&config, single_turns(2, 4));
     for row in rows {
         assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 4), "{:?}", row.error);
@@ -189,7 +190,7 @@ fn text_prompts_and_chats_are_made_of_the_same_pieces() {
     let (_, _) = play(&config, Given(vec![conversation(1)].into_iter()));
     assert_eq!(server.seen()[1].body["prompt"], " 101x20 102x4 103x10");
 
-    config.api = Api::Chat;
+    config.client.api = Api::Chat;
     let (rows, _) = play(&config, Given(vec![conversation(1)].into_iter()));
     assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
     let asked = &server.seen()[5];
@@ -209,8 +210,8 @@ fn requests_that_are_not_measured_have_the_form_of_those_that_are() {
     let server = Server::start(answer);
     let mut config = config(server.address);
     config.prompts = PromptForm::Text(Arc::new(Words));
-    config.api = Api::Chat;
-    config.body.insert("tenant".to_owned(), "t".into());
+    config.client.api = Api::Chat;
+    config.client.body.insert("tenant".to_owned(), "t".into());
     let body = weir_load::unmeasured_body(&config, 8, 2).unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     let messages = body["messages"].as_array().unwrap();
@@ -254,7 +255,7 @@ fn connections_are_kept_or_not_as_asked() {
     for (reuse, connections) in [(true, 1), (false, 5)] {
         let server = Server::start(answer);
         let mut config = config(server.address);
-        config.reuse_connections = reuse;
+        config.client.reuse_connections = reuse;
         let (rows, _) = play(&config, single_turns(5, 4));
         let used = server.seen().iter().map(|asked| asked.connection).max().unwrap() + 1;
         assert_eq!(used, connections);

@@ -1,9 +1,10 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
-use weir_load::{Api, Live, LoadConfig, LoadError, LoadShape, PromptForm, run};
+use weir_load::{Live, LoadConfig, LoadError, LoadShape, PromptForm, run};
 use weir_model::{Nanos, Outcome, RequestRow};
 use weir_workload::Arrivals;
+use weir_workload::client::Api;
 
 use crate::server::*;
 
@@ -219,7 +220,7 @@ fn slow_to_accept_is_a_timeout() {
         assert!(waiting.len() < 100, "the queue never fills");
     }
     let mut config = config(address);
-    config.connect_timeout = Nanos::from_millis(100);
+    config.client.connect_timeout = Nanos::from_millis(100);
     let row = one_row(&config);
     let error = row.error.unwrap();
     assert_eq!(error, format!("timeout: no connection to {address} after 100ms"));
@@ -233,7 +234,7 @@ fn a_server_that_stops_in_the_middle_is_a_timeout() {
         true
     });
     let mut config = config(server.address);
-    config.request_timeout = Nanos::from_millis(100);
+    config.client.request_timeout = Nanos::from_millis(100);
     let row = one_row(&config);
     assert_eq!(row.error.as_deref(), Some("timeout: no complete answer after 100ms"));
     assert_eq!(row.output_tokens.get(), 1);
@@ -295,8 +296,8 @@ fn impossible_options_are_refused_before_anything_is_sent() {
         }
     };
     assert!(refused(|c| c.endpoints.clear()).contains("no endpoint"));
-    assert!(refused(|c| c.workers.clear()).contains("no worker"));
-    assert!(refused(|c| c.api = Api::Chat).contains("chat takes no token ids"));
+    assert!(refused(|c| c.client.workers = 0).contains("no worker"));
+    assert!(refused(|c| c.client.api = Api::Chat).contains("chat takes no token ids"));
     assert!(
         refused(|c| c.prompts = PromptForm::TokenIds { vocabulary: 1 }).contains("fewer than 2")
     );
@@ -313,7 +314,7 @@ fn impossible_options_are_refused_before_anything_is_sent() {
         c.warmup = Nanos::from_secs(1);
     });
     assert!(shorter.contains("warm-up"), "{shorter}");
-    let reserved = refused(|c| drop(c.body.insert("prompt".to_owned(), "x".into())));
+    let reserved = refused(|c| drop(c.client.body.insert("prompt".to_owned(), "x".into())));
     assert!(reserved.contains("`prompt` is decided by the workload"), "{reserved}");
     let injected = refused(|c| c.headers.push(("X".to_owned(), "a\r\nY: b".to_owned())));
     assert!(injected.contains("header X"), "{injected}");

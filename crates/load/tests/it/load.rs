@@ -27,7 +27,7 @@ fn a_closed_loop_keeps_its_users_in_flight_and_not_one_more() {
         });
         let mut config = config(server.address);
         config.load = users(8);
-        config.workers = vec![None; workers];
+        config.client.workers = workers;
         let (rows, report) = play(&config, single_turns(80, 4));
         assert_eq!(gauge.most(), 8);
         assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
@@ -70,7 +70,7 @@ fn an_open_loop_keeps_its_due_times_while_the_server_is_slow() {
         });
         let mut config = config(server.address);
         config.load = LoadShape::Open(arrivals);
-        config.workers = vec![None; workers];
+        config.client.workers = workers;
         config.max_requests = Some(100);
         let (mut rows, _) = play(&config, single_turns(1000, 4));
         rows.sort_by_key(|row| row.due);
@@ -87,7 +87,7 @@ fn sessions_start_when_the_trace_says() {
     let server = Server::start(answer);
     let mut config = config(server.address);
     config.load = LoadShape::SessionTimes;
-    config.workers = vec![None; 2];
+    config.client.workers = 2;
     let sessions: Vec<Session> = single_turns(6, 4)
         .0
         .enumerate()
@@ -148,7 +148,7 @@ fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
         let mut config = config(server.address);
         // The users start at 0, 100, 200 and 300 ms: the last two are under way at the end.
         config.load = LoadShape::Users { users: 4, ramp: Nanos::from_millis(400) };
-        config.workers = vec![None; workers];
+        config.client.workers = workers;
         config.warmup = Nanos::from_millis(50);
         config.duration = Some(Nanos::from_millis(350));
         let (rows, report) = play(&config, single_turns(1000, 4));
@@ -176,7 +176,7 @@ fn what_has_not_ended_in_time_is_unfinished() {
     let mut config = config(server.address);
     config.load = users(4);
     config.duration = Some(Nanos::from_millis(150));
-    config.drain = Nanos::from_millis(30);
+    config.client.drain = Nanos::from_millis(30);
     let (rows, report) = play(&config, single_turns(1000, 4));
     assert_eq!((rows.len(), report.issued, report.unfinished), (4, 4, 4));
     for row in rows {
@@ -218,7 +218,7 @@ fn no_more_than_the_most_requests_are_sent() {
     let server = Server::start(answer);
     let mut config = config(server.address);
     config.load = users(5);
-    config.workers = vec![None; 2];
+    config.client.workers = 2;
     config.max_requests = Some(23);
     let (rows, report) = play(&config, single_turns(1000, 4));
     assert_eq!((rows.len(), report.issued, server.seen().len()), (23, 23, 23));

@@ -6,11 +6,10 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use weir_load::{
-    Answers, Api, LimitField, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig,
-    Url, run,
+    LimitField, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig, Url, run,
 };
 use weir_model::{ContentId, Nanos, Piece, Prompt, RequestRow, Tokens};
-use weir_workload::{Session, SessionSource, Turn};
+use weir_workload::{ClientOptions, Session, SessionSource, Turn};
 
 /// One request as the server saw it.
 #[derive(Debug, Clone)]
@@ -221,28 +220,23 @@ pub(crate) fn single_turns(count: u64, output: u32) -> Given {
 pub(crate) fn config(address: SocketAddr) -> LoadConfig {
     LoadConfig {
         endpoints: vec![Url::parse(&format!("http://{address}")).unwrap()],
-        api: Api::Completions,
         model: "test-model".to_owned(),
-        stream: true,
+        client: ClientOptions {
+            request_timeout: Nanos::from_secs(30),
+            drain: Nanos::from_secs(30),
+            ..ClientOptions::default()
+        },
         prompts: PromptForm::TokenIds { vocabulary: 1000 },
-        answers: Answers::Canned,
-        ignore_eos: true,
         min_tokens: true,
         limit_field: LimitField::MaxTokens,
         digest_output: false,
         bearer: None,
         headers: Vec::new(),
-        body: serde_json::Map::new(),
         tls: TlsConfig::default(),
-        connect_timeout: Nanos::from_secs(10),
-        request_timeout: Nanos::from_secs(30),
-        reuse_connections: true,
-        workers: vec![None],
         load: LoadShape::Users { users: 1, ramp: Nanos::ZERO },
         seed: 1,
         duration: None,
         warmup: Nanos::ZERO,
-        drain: Nanos::from_secs(30),
         max_requests: None,
     }
 }

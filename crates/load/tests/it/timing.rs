@@ -122,7 +122,7 @@ fn bounds_hold_when_the_generator_is_late() {
     let server = paced(log.clone());
     let mut config = config(server.address);
     config.load = LoadShape::Users { users: 24, ramp: Nanos::ZERO };
-    config.workers = vec![Some(0)];
+    config.client.pin = Some(0);
     let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let spinners: Vec<_> = (0..3)
         .map(|_| {

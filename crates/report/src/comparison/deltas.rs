@@ -1,7 +1,8 @@
 //! Arms against their controls at equal level, paired by repeat.
 
 use serde::Serialize;
-use weir_spec::plan::{ArmRole, Tolerance};
+use weir_model::quantity::Tolerance;
+use weir_spec::plan::ArmRole;
 
 use super::noise::NoiseFloor;
 use super::pairs::pairs;

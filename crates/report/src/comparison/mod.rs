@@ -19,11 +19,10 @@ pub(crate) mod words;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use weir_model::quantity::Tolerance;
 use weir_model::{AnswerFacts, Certificate, Verdict};
 use weir_spec::cost::CostBasis;
-use weir_spec::plan::{
-    Arm, ArmRole, Deployment, Origin, Prediction, Prices, Regime, Target, Tolerance,
-};
+use weir_spec::plan::{Arm, ArmRole, Deployment, Origin, Prediction, Prices, Regime, Target};
 
 pub use decision::{ArmStanding, Decision, LevelStanding, Recommendation};
 pub use deltas::{Delta, LevelDelta};

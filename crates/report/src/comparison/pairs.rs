@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_spec::plan::Tolerance;
+use weir_model::quantity::Tolerance;
 
 use crate::metric::Metric;
 use crate::precision::is_comparable;

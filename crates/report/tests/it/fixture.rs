@@ -160,7 +160,7 @@ pub(crate) fn plan_of(deployment: Deployment, repeats: u32) -> Plan {
         effective_share: 0.1,
         slo: Slo::default(),
         prices: Prices { gpu_hour: Some(1.9), currency: "USD".to_owned(), ..Prices::default() },
-        client: weir_spec::plan::Client::default(),
+        client: weir_spec::plan::ClientOptions::default(),
         salt: None,
         inputs: BTreeMap::new(),
         traces: Vec::new(),

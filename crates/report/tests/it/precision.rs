@@ -1,11 +1,12 @@
 //! Errors of the load generator against what is compared.
 
+use weir_model::quantity::Tolerance;
 use weir_model::{AnswerFacts, Lateness, Nanos, Refusal};
 use weir_report::comparison::Comparison;
 use weir_report::precision::{Bound, judge};
 use weir_report::results::{CellResult, Results};
 use weir_report::terminal;
-use weir_spec::plan::{LocalTarget, Plan, Tolerance};
+use weir_spec::plan::{LocalTarget, Plan};
 
 use crate::{fixture, live};
 

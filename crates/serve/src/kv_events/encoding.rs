@@ -10,6 +10,7 @@ use weir_model::block::event_hash;
 use super::event::{BlockHash, BlockStored, Event};
 
 /// How events are laid out.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Maps, as vLLM 0.32 writes them.

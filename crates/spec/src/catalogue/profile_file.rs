@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use weir_model::{Bytes, Nanos};
 use weir_tier::LinkConfig;
 
-use crate::document::quantity::Span;
 use crate::document::read_yaml;
 use crate::error::SpecError;
+use weir_model::quantity::Span;
 
 pub const PROFILE_FORMAT: u32 = 1;
 /// Largest file that is read: a profile has some thirty lines.

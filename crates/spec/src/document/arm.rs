@@ -8,9 +8,9 @@ use serde_with_macros::skip_serializing_none;
 use weir_tier::EvictionPolicy;
 
 use super::local::LmcacheMode;
-use super::quantity::{Size, Span};
 use super::routing::RoutingSection;
 use super::written::NameOr;
+use weir_model::quantity::{Size, Span};
 
 /// When loads from a tier happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
-use super::quantity::Span;
+use weir_model::quantity::Span;
 
 /// Which part of LMCache serves an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

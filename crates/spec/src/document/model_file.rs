@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
-use super::quantity::Size;
+use weir_model::quantity::Size;
 
 /// A model that is read from a `config.json`.
 #[skip_serializing_none]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 use weir_router::config::ScorerWeights;
 
-use super::quantity::Span;
+use weir_model::quantity::Span;
 
 /// A routing policy with parameters.
 #[skip_serializing_none]

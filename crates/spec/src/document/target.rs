@@ -12,8 +12,8 @@ use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
 use super::local::LocalTarget;
-use super::quantity::Span;
 use super::written::OneOrMany;
+use weir_model::quantity::Span;
 
 /// Where arms run. In files a bare name, or a map of it with what it has to know.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -198,6 +198,7 @@ impl Target {
 }
 
 /// Who accounts for the time that bytes take.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Movement {

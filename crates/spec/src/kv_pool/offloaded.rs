@@ -17,7 +17,7 @@ use weir_model::mechanism::HybridChunks;
 use weir_model::{KvKind, KvLayers, Mechanism, ModelShape};
 
 use super::{KvGroup, KvPool, PACKED_BLOCK, PoolRule};
-use crate::document::quantity::Version;
+use weir_model::quantity::Version;
 
 /// The first vLLM that leaves its hybrid manager on for connectors that can do with it.
 const FIRST_HYBRID: u32 = 22;

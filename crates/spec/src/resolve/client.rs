@@ -1,14 +1,13 @@
-//! The client section with its defaults.
+//! The client section, checked, with times as numbers and paths from the working directory.
 
 use std::path::Path;
 
 use weir_model::Nanos;
+use weir_model::quantity::{Span, Tolerance};
+use weir_workload::client::{Answers, Api, ClientOptions};
 
 use super::{HOUR, check_span};
-use crate::document::client::{Answers, Api, ClientSection};
-use crate::document::quantity::Tolerance;
 use crate::error::SpecError;
-use crate::plan::Client;
 
 /// Most worker threads; a larger number is a slip.
 const MOST_WORKERS: u32 = 1024;
@@ -16,48 +15,24 @@ const MOST_WORKERS: u32 = 1024;
 /// words of a server that has others for it.
 const OWN_KEYS: [&str; 4] = ["model", "prompt", "messages", "stream"];
 
-pub(super) fn resolve(section: &ClientSection, base: &Path) -> Result<Client, SpecError> {
-    let defaults = Client::default();
-    let span = |key: &str, given: Option<crate::document::quantity::Span>, default: Nanos| {
-        let Some(span) = given.map(|span| span.0) else { return Ok(default) };
-        check_span(&format!("client.{key}"), span, HOUR)?;
-        if span == Nanos::ZERO && key != "drain" {
+pub(super) fn resolve(
+    section: &ClientOptions<Span>,
+    base: &Path,
+) -> Result<ClientOptions, SpecError> {
+    let mut client = section.clone().with_times(|key, span| {
+        check_span(&format!("client.{key}"), span.0, HOUR)?;
+        if span.0 == Nanos::ZERO && key != "drain" {
             let problem = "no time at all";
             return Err(SpecError::value(format!("client.{key}"), problem, "write e.g. `10s`"));
         }
-        Ok(span)
-    };
-    let client = Client {
-        api: section.api.unwrap_or(defaults.api),
-        stream: section.stream.unwrap_or(defaults.stream),
-        tokenizer: section.tokenizer.as_ref().map(|path| base.join(path).display().to_string()),
-        vocabulary: section.vocabulary,
-        answers: section.answers.unwrap_or(defaults.answers),
-        ignore_eos: section.ignore_eos.unwrap_or(defaults.ignore_eos),
-        same_prompts: section.same_prompts.unwrap_or(defaults.same_prompts),
-        reuse_connections: section.reuse_connections.unwrap_or(defaults.reuse_connections),
-        connect_timeout: span(
-            "connect_timeout",
-            section.connect_timeout,
-            defaults.connect_timeout,
-        )?,
-        request_timeout: span(
-            "request_timeout",
-            section.request_timeout,
-            defaults.request_timeout,
-        )?,
-        drain: span("drain", section.drain, defaults.drain)?,
-        max_failures: section.max_failures.unwrap_or(defaults.max_failures),
-        workers: section.workers.unwrap_or(defaults.workers),
-        pin: section.pin,
-        max_error: section.max_error,
-        body: section.body.clone(),
-    };
+        Ok(span.0)
+    })?;
+    client.tokenizer = client.tokenizer.map(|path| base.join(path).display().to_string());
     check(&client)?;
     Ok(client)
 }
 
-fn check(client: &Client) -> Result<(), SpecError> {
+fn check(client: &ClientOptions) -> Result<(), SpecError> {
     if !(1..=MOST_WORKERS).contains(&client.workers) {
         return Err(SpecError::value(
             "client.workers",

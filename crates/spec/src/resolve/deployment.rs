@@ -13,12 +13,12 @@ use crate::document::ModelOverride;
 use crate::document::engine::EngineSection;
 use crate::document::hardware::HardwareSection;
 use crate::document::model_file::ModelFile;
-use crate::document::quantity::Size;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize};
 use crate::set;
+use weir_model::quantity::Size;
 
 /// vLLM's default share of the GPU's memory.
 const GPU_MEMORY_UTILIZATION: f64 = 0.9;

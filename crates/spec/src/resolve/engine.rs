@@ -9,10 +9,10 @@ use super::{HOUR, SECOND, check_span};
 use crate::capacity;
 use crate::catalogue::accelerators;
 use crate::document::engine::{EngineSection, KvCacheDtype, TimingSection};
-use crate::document::quantity::Version;
 use crate::error::SpecError;
 use crate::kv_pool::{KvPool, offloaded};
 use crate::plan::Hardware;
+use weir_model::quantity::Version;
 
 /// The version whose defaults apply where the file names none.
 pub(crate) const VLLM: Version = Version { major: 0, minor: 32, patch: 0 };

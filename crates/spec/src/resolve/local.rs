@@ -5,13 +5,14 @@ use std::path::Path;
 
 use weir_engine::OffloadConfig;
 use weir_model::{Nanos, Software};
+use weir_workload::ClientOptions;
 
 use super::{HOUR, check_span};
 use crate::catalogue::presets::Preset;
 use crate::document::arm::ArmSection;
 use crate::document::local::{GENERATED, LocalTarget, flag};
 use crate::error::SpecError;
-use crate::plan::{ArmRole, Client, Deployment, Processes};
+use crate::plan::{ArmRole, Deployment, Processes};
 
 /// Words in names of variables whose values are secrets more often than not.
 const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL", "CREDENTIALS"];
@@ -23,7 +24,7 @@ const OWN_ARGUMENTS: [&str; 5] =
 pub(super) fn resolve(
     local: &LocalTarget,
     base: &Path,
-    client: &Client,
+    client: &ClientOptions,
     deployments: &[Deployment],
 ) -> Result<LocalTarget, SpecError> {
     let key = |name: &str| format!("target.local.{name}");

@@ -16,10 +16,10 @@ use crate::catalogue::profile_file::{self, LinkProfileFile, ProfileKind};
 use crate::document::EqualResources;
 use crate::document::arm::{ArmSection, DiskSection, LinkSection, LoadWhen, StoreSection};
 use crate::document::local::LmcacheMode;
-use crate::document::quantity::Size;
 use crate::error::SpecError;
 use crate::kv_pool::offloaded;
 use crate::plan::{self, Hardware};
+use weir_model::quantity::Size;
 
 /// Longest issue cost of a copy.
 const LONGEST_COPY: Nanos = Nanos::from_millis(10);

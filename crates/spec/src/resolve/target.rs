@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir_model::Nanos;
+use weir_workload::ClientOptions;
 
 use super::{HOUR, check_span, local};
 use crate::document::target::{EmulatedTarget, EndpointTarget, LiveTarget, Target};
 use crate::error::{SpecError, did_you_mean};
-use crate::plan::{ArmRole, Client, Deployment};
+use crate::plan::{ArmRole, Deployment};
 
 pub(super) fn resolve(
     target: &Target,
     base: &Path,
-    client: &Client,
+    client: &ClientOptions,
     deployments: &[Deployment],
 ) -> Result<Target, SpecError> {
     let live = match target {

@@ -8,11 +8,11 @@ use weir_model::{Bytes, COLD_SHARE, KvKind, Product, Software, TierKind};
 
 use crate::catalogue::profile_file::{LinkProfileFile, ProfileKind};
 use crate::document::Spec;
-use crate::document::quantity::Version;
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 use crate::likeness::{written_differences, written_mechanism};
 use crate::plan::{Arm, ArmRole, Deployment, LiveTarget, Movement, Processes, Target};
+use weir_model::quantity::Version;
 
 /// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -> Vec<String> {

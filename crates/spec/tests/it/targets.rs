@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use weir_model::Nanos;
-use weir_spec::plan::{Api, LiveTarget, Movement, Origin, Target};
+use weir_spec::plan::{LiveTarget, Movement, Origin, Target};
 use weir_spec::{EndpointLimits, Experiment};
+use weir_workload::client::Api;
 
 use crate::{SMALL, error};
 

@@ -2,51 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use weir_spec::plan::Tolerance;
-use weir_workload::config::TimeUnit;
-
-/// Interface that requests go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ApiArg {
-    /// `/v1/completions`.
-    Completions,
-    /// `/v1/chat/completions`; needs --tokenizer.
-    Chat,
-}
-
-/// Units of a trace's timestamps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TimeUnitArg {
-    /// Seconds.
-    S,
-    /// Milliseconds.
-    Ms,
-    /// Microseconds.
-    Us,
-    /// Nanoseconds.
-    Ns,
-}
-
-impl TimeUnitArg {
-    pub(crate) const fn unit(self) -> TimeUnit {
-        match self {
-            Self::S => TimeUnit::S,
-            Self::Ms => TimeUnit::Ms,
-            Self::Us => TimeUnit::Us,
-            Self::Ns => TimeUnit::Ns,
-        }
-    }
-}
-
-/// Formats of recorded traces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TraceFormatArg {
-    /// JSON lines with `hash_ids`, one for each block of tokens.
-    Mooncake,
-    /// CSV with lengths and times only.
-    Azure2023,
-}
+use clap::Args;
+use weir_model::quantity::Span;
+use weir_workload::client::{ARRIVAL_HEADING, ClientOptions};
+use weir_workload::config::{TimeUnit, TraceFormat};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -70,7 +29,9 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) asked: AskedArgs,
     #[command(flatten)]
-    pub(crate) client: ClientArgs,
+    pub(crate) client: ClientOptions<Span>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) objectives: ObjectiveArgs,
     /// Run folder to create [default: `runs/load-<time>`].
@@ -87,7 +48,7 @@ pub(crate) struct LoadArgs {
 
 /// How requests arrive: one of these; a list is a sweep.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Arrival (choose one; lists are swept)")]
+#[command(next_help_heading = ARRIVAL_HEADING)]
 pub(crate) struct ArrivalArgs {
     /// Closed loop: number of users, each with one session at a time [default: 1].
     #[arg(long, value_name = "N,..", value_delimiter = ',', group = "arrival")]
@@ -113,23 +74,17 @@ pub(crate) struct ArrivalArgs {
     /// End of the measured window: requests due before it count [default: 30s; with --requests or a
     /// trace: no end].
     #[arg(long, value_name = "TIME")]
-    pub(crate) duration: Option<String>,
+    pub(crate) duration: Option<Span>,
     /// Start of the measured window [default: a tenth of --duration].
     #[arg(long, value_name = "TIME")]
-    pub(crate) warmup: Option<String>,
+    pub(crate) warmup: Option<Span>,
     /// Spread the start of users evenly over this time; 0s starts all at once [default: half of
     /// --warmup].
     #[arg(long, value_name = "TIME")]
-    pub(crate) ramp: Option<String>,
+    pub(crate) ramp: Option<Span>,
     /// Largest number of requests of a level.
     #[arg(long, value_name = "N")]
     pub(crate) requests: Option<u64>,
-    /// Extra time for measured requests to finish, while the load goes on.
-    #[arg(long, value_name = "TIME", default_value = "60s")]
-    pub(crate) drain: String,
-    /// Largest share of measured requests that may fail; above it the level is refused.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    pub(crate) max_failures: f64,
     /// Number of repeats of each level.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) repeats: u32,
@@ -165,7 +120,7 @@ pub(crate) struct AskedArgs {
     pub(crate) turns: u32,
     /// Pause between turns.
     #[arg(long, value_name = "TIME", default_value = "0s")]
-    pub(crate) think: String,
+    pub(crate) think: Span,
     /// Workload section of an experiment file, as YAML or as the path of a YAML file.
     #[arg(long, value_name = "YAML", conflicts_with_all = ["trace", "prefix_tokens", "prefixes", "turns", "working_set"])]
     pub(crate) workload: Option<String>,
@@ -173,79 +128,32 @@ pub(crate) struct AskedArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<String>,
     /// Format of the trace.
-    #[arg(long, value_enum, default_value_t = TraceFormatArg::Mooncake)]
-    pub(crate) trace_format: TraceFormatArg,
+    #[arg(long, value_enum, default_value_t = TraceFormat::Mooncake)]
+    pub(crate) trace_format: TraceFormat,
     /// Number of tokens per hash id of the trace [default: detected where only one size fits].
     #[arg(long, value_name = "N", requires = "trace")]
     pub(crate) trace_block_tokens: Option<u32>,
     /// Unit of the trace's timestamps [default: detected for the Mooncake and Qwen-Bailian files].
     #[arg(long, value_enum, requires = "trace")]
-    pub(crate) trace_time_unit: Option<TimeUnitArg>,
+    pub(crate) trace_time_unit: Option<TimeUnit>,
 }
 
-/// How requests are sent.
-// Each switch is a flag of its own to the user.
-#[allow(clippy::struct_excessive_bools)]
+/// Who asks, and whom the client trusts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Client")]
-pub(crate) struct ClientArgs {
-    /// Interface to use.
-    #[arg(long, value_enum, default_value_t = ApiArg::Completions)]
-    pub(crate) api: ApiArg,
-    /// Path of a tokenizer.json: send prompts as text of exact length instead of token ids.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) tokenizer: Option<String>,
-    /// Draw token ids below this number [default: the served model's vocabulary if known, at most
-    /// 32000].
-    #[arg(long, value_name = "N")]
-    pub(crate) vocabulary: Option<u32>,
-    /// Send the same prompts as other loads with this seed, instead of new prompts of the same
-    /// structure.
-    #[arg(long)]
-    pub(crate) same_prompts: bool,
-    /// Put the server's own answers into later turns, as token ids.
-    #[arg(long)]
-    pub(crate) own_answers: bool,
-    /// Request whole answers instead of streams.
-    #[arg(long)]
-    pub(crate) no_stream: bool,
-    /// Allow answers to end early: do not send `ignore_eos` and `min_tokens`.
-    #[arg(long)]
-    pub(crate) allow_eos: bool,
-    /// Open a new connection for each request.
-    #[arg(long)]
-    pub(crate) new_connections: bool,
+pub(crate) struct AccessArgs {
     /// File that holds the bearer token.
     #[arg(long, value_name = "FILE")]
     pub(crate) bearer_file: Option<String>,
     /// Additional header. May be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
-    /// Additional keys for each request's body, as a JSON object.
-    #[arg(long, value_name = "JSON")]
-    pub(crate) body: Option<String>,
     /// Certificates to check the server against, instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<String>,
     /// Accept any server certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Timeout of a connection attempt.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub(crate) connect_timeout: String,
-    /// Timeout of a request.
-    #[arg(long, value_name = "TIME", default_value = "600s")]
-    pub(crate) request_timeout: String,
-    /// Number of threads that send and time requests.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) workers: u32,
-    /// Largest error that this client may add to a time, as a time or a share: `5ms`, `5%`. Times
-    /// with a larger error are shown as bounds [default: 5% of the figure, at least 1ms].
-    #[arg(long, value_name = "ERROR")]
-    pub(crate) max_error: Option<Tolerance>,
-    /// Pin the first worker to this CPU, and the others to the CPUs after it.
-    #[arg(long, value_name = "CPU")]
-    pub(crate) pin: Option<u32>,
 }
 
 /// Objectives: goodput is counted against them.
@@ -256,13 +164,13 @@ pub(crate) struct ClientArgs {
 pub(crate) struct ObjectiveArgs {
     /// Longest acceptable time to first token.
     #[arg(long, value_name = "TIME")]
-    pub(crate) slo_ttft: Option<String>,
+    pub(crate) slo_ttft: Option<Span>,
     /// Longest acceptable time per output token after the first.
     #[arg(long, value_name = "TIME")]
-    pub(crate) slo_tpot: Option<String>,
+    pub(crate) slo_tpot: Option<Span>,
     /// Longest acceptable time of a whole request.
     #[arg(long, value_name = "TIME")]
-    pub(crate) slo_e2e: Option<String>,
+    pub(crate) slo_e2e: Option<Span>,
     /// Share of requests that must meet the objectives, for --find-rate.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     pub(crate) slo_share: f64,

@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_report::comparison::TOLERANCE_PERCENT;
 
-pub(crate) use load::{ApiArg, LoadArgs, TimeUnitArg, TraceFormatArg};
-pub(crate) use probe::{AgainstArgs, EvictionArg, OutputArgs, ProbeArgs, VerifyArg};
-pub(crate) use serve::{EventEncodingArg, MovementArg, ServeArgs};
+pub(crate) use load::LoadArgs;
+pub(crate) use probe::{AgainstArgs, OutputArgs, ProbeArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 
 /// Evaluate KV-cache offloading for LLM serving: run one experiment on any target, and check for

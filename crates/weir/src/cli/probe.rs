@@ -2,27 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-
-/// How much of a loaded block is compared with the stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum VerifyArg {
-    /// The last 16 KiB page, and the start of the first page and of six more.
-    Sampled,
-    /// Every byte.
-    Full,
-}
-
-/// Eviction policy of a tier with its own limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EvictionArg {
-    /// Least recently used.
-    Lru,
-    /// Adaptive replacement.
-    Arc,
-    /// No eviction: a full tier refuses blocks.
-    None,
-}
+use clap::Args;
+use weir_model::quantity::Span;
+use weir_probe::Verify;
+use weir_tier::EvictionPolicy;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -111,10 +94,10 @@ pub(crate) struct PointArgs {
     pub(crate) sweep: Vec<String>,
     /// Measured time of a point in one repeat [default: 1s; with --trace: 10s].
     #[arg(long, value_name = "TIME")]
-    pub(crate) duration: Option<String>,
+    pub(crate) duration: Option<Span>,
     /// Time before the measured time that does not count; a trace has none.
     #[arg(long, value_name = "TIME", default_value = "200ms")]
-    pub(crate) warmup: String,
+    pub(crate) warmup: Span,
     /// Largest number of blocks of a point in one repeat.
     #[arg(long, value_name = "N")]
     pub(crate) operations: Option<u64>,
@@ -124,10 +107,10 @@ pub(crate) struct PointArgs {
     pub(crate) repeats: Option<u32>,
     /// Timeout of one batch.
     #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub(crate) deadline: String,
+    pub(crate) deadline: Span,
     /// How loaded blocks are checked, outside the measured time.
-    #[arg(long, value_enum, default_value_t = VerifyArg::Sampled)]
-    pub(crate) verify: VerifyArg,
+    #[arg(long, value_enum, default_value_t = Verify::Sampled)]
+    pub(crate) verify: Verify,
     /// Pin the first thread to this CPU, and the others to the CPUs after it; after the last CPU
     /// comes the first.
     #[arg(long, value_name = "CPU")]
@@ -176,8 +159,8 @@ pub(crate) struct KeyArgs {
     #[arg(long, value_name = "SIZE")]
     pub(crate) capacity: Option<String>,
     /// Eviction policy of a tier in memory or on a disk.
-    #[arg(long, value_enum, default_value_t = EvictionArg::Lru)]
-    pub(crate) eviction: EvictionArg,
+    #[arg(long, value_enum, default_value_t = EvictionPolicy::Lru)]
+    pub(crate) eviction: EvictionPolicy,
     /// Zipf exponent: the k-th block is requested with weight k to the power of minus this number
     /// [default: all alike].
     #[arg(long, value_name = "EXPONENT")]

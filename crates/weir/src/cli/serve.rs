@@ -2,25 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-
-/// Encodings of KV events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EventEncodingArg {
-    /// Maps, as vLLM 0.32 sends them.
-    Map,
-    /// Positional arrays, as older versions did.
-    Array,
-}
-
-/// Whether the offload mechanism's bytes really move, or a model gives the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MovementArg {
-    /// Bytes really move to memory, disk or store.
-    Real,
-    /// No bytes move; the link model gives the time.
-    Modelled,
-}
+use clap::Args;
+use weir_serve::kv_events::Layout;
+use weir_spec::plan::Movement;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -65,7 +49,7 @@ pub(crate) struct ServeArgs {
     pub(crate) served_model_name: Option<String>,
     /// Whether the arm's tiers hold real bytes [default: real].
     #[arg(long, value_enum)]
-    pub(crate) bytes: Option<MovementArg>,
+    pub(crate) bytes: Option<Movement>,
     /// Bytes to move per byte of the model's KV, at most 1, for models whose blocks do not fit here
     /// [default: 1].
     #[arg(long, value_name = "FACTOR")]
@@ -93,8 +77,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TEXT", default_value = "", requires = "kv_events")]
     pub(crate) kv_topic: String,
     /// Encoding of the KV events.
-    #[arg(long, value_enum, default_value_t = EventEncodingArg::Map)]
-    pub(crate) kv_encoding: EventEncodingArg,
+    #[arg(long, value_enum, default_value_t = Layout::Map)]
+    pub(crate) kv_encoding: Layout,
     /// Pin the server to this CPU.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<u32>,

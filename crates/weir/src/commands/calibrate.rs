@@ -1,12 +1,12 @@
 //! `weir calibrate`: the constants of the timing model from a recording.
 
 use weir_model::RequestRow;
+use weir_model::quantity::Span;
 use weir_record::{CellReader, RunFolder};
 use weir_report::calibration::{Calibration, Sample, calibrate, samples};
 use weir_report::results::{Results, Why};
 use weir_report::words::{self, refusal_words};
 use weir_spec::Plan;
-use weir_spec::document::quantity::Span;
 use weir_spec::plan::{ArmRole, Deployment};
 
 use crate::cli::CalibrateArgs;

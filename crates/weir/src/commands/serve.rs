@@ -7,13 +7,13 @@ use anyhow::Context;
 use weir_deploy::Tiers;
 use weir_model::Bytes;
 use weir_report::words;
-use weir_serve::kv_events::{EventForm, Layout, PublisherConfig};
+use weir_serve::kv_events::{EventForm, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
-use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Movement, Plan};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Plan};
 use weir_spec::{Experiment, Spec, SpecError};
 
-use crate::cli::{EventEncodingArg, MovementArg, ServeArgs};
+use crate::cli::ServeArgs;
 use crate::exit::{Exit, Mistake};
 use crate::interrupt::{Interrupt, Waiting};
 use crate::planned::minimal;
@@ -61,11 +61,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
 /// The target that the engine stands for: the file's, where it is one, with the flags laid over.
 fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
     let mut target = plan.target.emulated().cloned().unwrap_or_default();
-    match args.bytes {
-        Some(MovementArg::Real) => target.bytes = Movement::Real,
-        Some(MovementArg::Modelled) => target.bytes = Movement::Modelled,
-        None => {}
-    }
+    target.bytes = args.bytes.unwrap_or(target.bytes);
     if let Some(scale) = args.byte_scale {
         if !(scale > 0.0 && scale <= 1.0) {
             let words = format!("--byte-scale must be above 0 and at most 1, not {scale}");
@@ -136,10 +132,7 @@ fn config(
             buffer_steps: PublisherConfig::BUFFER_STEPS,
             topic: args.kv_topic.clone(),
         };
-        let layout = match args.kv_encoding {
-            EventEncodingArg::Map => Layout::Map,
-            EventEncodingArg::Array => Layout::Array,
-        };
+        let layout = args.kv_encoding;
         let form = EventForm { layout, ..EventForm::new(deployment.engine_of(arm).block_size) };
         config.kv_events = Some((publisher, form));
     }

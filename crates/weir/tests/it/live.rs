@@ -121,8 +121,9 @@ fn what_cannot_be_loaded_is_refused_in_one_line() {
     let served = Served::start(&[]);
     let line = refused(2, &[&served.url, "--model", "other"]);
     assert!(line.contains("serves `Qwen/Qwen3-0.6B`, not `other`"), "{line}");
-    let line = refused(2, &[&served.url, "--duration", "soon"]);
-    assert!(line.contains("--duration soon"), "{line}");
+    let answer = weir(folder.path(), &["load", &served.url, "--duration", "soon"]);
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    assert!(answer.err.contains("--duration") && answer.err.contains("`100ms`"), "{}", answer.err);
     let line = refused(2, &[&served.url, "--prompt-tokens", "50000"]);
     assert!(line.contains("40960"), "{line}");
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
 use weir_http::{Fetch, Url, fetch};
+use weir_model::quantity::Version;
 use weir_model::{Mechanism, TierKind};
-use weir_spec::document::quantity::Version;
 use weir_spec::plan::{Deployment, lmcache_ranks};
 use weir_store::KeyLayout;
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use weir_engine::OffloadConfig;
 use weir_model::Mechanism;
-use weir_spec::document::quantity::Version;
+use weir_model::quantity::Version;
 use weir_spec::plan::{Arm, Deployment, LmcacheMode};
 use weir_store::KeyLayout;
 

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use weir_deploy::{Access, EngineEndpoint};
 use weir_model::Nanos;
-use weir_spec::document::client::ClientSection;
+use weir_model::quantity::Span;
 use weir_spec::document::engine::EngineSection;
 use weir_spec::document::load::{GammaRates, LoadSection, TraceSpeed};
-use weir_spec::document::quantity::Span;
 use weir_spec::document::written::OneOrMany;
 use weir_spec::document::{SloSection, section};
-use weir_spec::plan::{Answers, Api, EndpointTarget, HeaderValue};
+use weir_spec::plan::{EndpointTarget, HeaderValue};
 use weir_spec::{AS_DEPLOYED, ENDPOINT, EndpointLimits, Spec};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, Draw, Length, OverContext, SharedPrefix, TraceFile};
 
 use super::search::{Search, rates};
-use crate::cli::{ApiArg, LoadArgs, TimeUnitArg, TraceFormatArg};
+use crate::cli::LoadArgs;
 use crate::exit::Mistake;
 
 /// Duration where nothing else ends a level.
@@ -26,14 +25,13 @@ const DURATION: Nanos = Nanos::from_secs(30);
 const NO_LIMIT: Nanos = Nanos::from_secs(366 * 86_400);
 
 /// Longest request, of whatever kind.
-pub(super) fn request_timeout(args: &LoadArgs) -> anyhow::Result<Duration> {
-    let limit = time("--request-timeout", &args.client.request_timeout)?;
-    Ok(Duration::from_nanos(limit.0))
+pub(super) fn request_timeout(args: &LoadArgs) -> Duration {
+    Duration::from_nanos(args.client.request_timeout.0.0)
 }
 
 pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     let mut headers = std::collections::BTreeMap::new();
-    for header in &args.client.headers {
+    for header in &args.access.headers {
         let (name, value) = header.split_once(':').ok_or_else(|| {
             Mistake("--header: no colon; write `--header 'Name: value'`".to_owned())
         })?;
@@ -43,10 +41,10 @@ pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     Ok(EndpointTarget {
         url: OneOrMany(args.urls.clone()),
         model: args.model.clone(),
-        bearer_file: args.client.bearer_file.clone(),
+        bearer_file: args.access.bearer_file.clone(),
         headers,
-        ca_file: args.client.ca_file.clone(),
-        insecure: args.client.insecure,
+        ca_file: args.access.ca_file.clone(),
+        insecure: args.access.insecure,
         ..EndpointTarget::default()
     })
 }
@@ -97,15 +95,15 @@ pub(super) fn spec(
         },
         arms: vec![AS_DEPLOYED.into()],
         working_sets: (!sets.is_empty()).then(|| OneOrMany(sets.clone())),
-        client: client(args)?,
+        client: args.client.clone(),
         slo: SloSection {
-            ttft: span("--slo-ttft", args.objectives.slo_ttft.as_deref())?,
-            tpot: span("--slo-tpot", args.objectives.slo_tpot.as_deref())?,
-            e2e: span("--slo-e2e", args.objectives.slo_e2e.as_deref())?,
+            ttft: args.objectives.slo_ttft,
+            tpot: args.objectives.slo_tpot,
+            e2e: args.objectives.slo_e2e,
         },
         repeats: args.arrival.repeats,
         seed: args.arrival.seed,
-        ..Spec::of("load", workload(args)?, load(args, search)?)
+        ..Spec::of("load", workload(args)?, load(args, search))
     })
 }
 
@@ -125,13 +123,10 @@ fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
     }
     if let Some(path) = &asked.trace {
         return Ok(WorkloadConfig::Trace(TraceFile {
-            format: match asked.trace_format {
-                TraceFormatArg::Mooncake => weir_workload::config::TraceFormat::Mooncake,
-                TraceFormatArg::Azure2023 => weir_workload::config::TraceFormat::Azure2023,
-            },
+            format: asked.trace_format,
             path: path.clone(),
             block_tokens: asked.trace_block_tokens,
-            time_unit: asked.trace_time_unit.map(TimeUnitArg::unit),
+            time_unit: asked.trace_time_unit,
             limit: args.arrival.requests,
             over_context: OverContext::Skip,
         }));
@@ -143,11 +138,11 @@ fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
         turns: asked.turns,
         prompt_tokens: Length::Fixed(asked.prompt_tokens),
         output_tokens: Length::Fixed(asked.output_tokens),
-        think: time("--think", &asked.think)?,
+        think: asked.think.0,
     }))
 }
 
-fn load(args: &LoadArgs, search: Option<&Search>) -> anyhow::Result<LoadSection> {
+fn load(args: &LoadArgs, search: Option<&Search>) -> LoadSection {
     let arrival = &args.arrival;
     let many = |list: &[f64]| (!list.is_empty()).then(|| OneOrMany(list.to_vec()));
     let searched = search.map(|search| OneOrMany(rates(search)));
@@ -161,14 +156,14 @@ fn load(args: &LoadArgs, search: Option<&Search>) -> anyhow::Result<LoadSection>
         vec![1]
     };
     let ends_itself = arrival.requests.is_some() || args.asked.trace.is_some();
-    let given = span("--duration", arrival.duration.as_deref())?;
-    let mut warmup = span("--warmup", arrival.warmup.as_deref())?;
+    let given = arrival.duration;
+    let mut warmup = arrival.warmup;
     let duration = given.unwrap_or(Span(if ends_itself { NO_LIMIT } else { DURATION }));
     if given.is_none() && ends_itself {
         // A tenth of no limit is no warm-up.
         warmup = warmup.or(Some(Span(Nanos::ZERO)));
     }
-    Ok(LoadSection {
+    LoadSection {
         users: (!users.is_empty()).then_some(OneOrMany(users)),
         constant: many(&arrival.rate),
         poisson: many(&arrival.poisson).or(searched),
@@ -180,48 +175,7 @@ fn load(args: &LoadArgs, search: Option<&Search>) -> anyhow::Result<LoadSection>
         },
         duration: (!(is_trace && given.is_none())).then_some(duration),
         warmup,
-        ramp: span("--ramp", arrival.ramp.as_deref())?,
+        ramp: arrival.ramp,
         max_requests: arrival.requests,
-    })
-}
-
-fn client(args: &LoadArgs) -> anyhow::Result<ClientSection> {
-    let client = &args.client;
-    let body = match &client.body {
-        None => serde_json::Map::new(),
-        Some(text) => serde_json::from_str(text).map_err(|error| {
-            Mistake(format!("--body: {error}; write a JSON object, for example `{{\"seed\": 1}}`"))
-        })?,
-    };
-    Ok(ClientSection {
-        api: Some(match client.api {
-            ApiArg::Completions => Api::Completions,
-            ApiArg::Chat => Api::Chat,
-        }),
-        stream: Some(!client.no_stream),
-        tokenizer: client.tokenizer.clone(),
-        vocabulary: client.vocabulary,
-        answers: Some(if client.own_answers { Answers::Own } else { Answers::Canned }),
-        ignore_eos: Some(!client.allow_eos),
-        same_prompts: Some(client.same_prompts),
-        reuse_connections: Some(!client.new_connections),
-        connect_timeout: Some(Span(time("--connect-timeout", &client.connect_timeout)?)),
-        request_timeout: Some(Span(time("--request-timeout", &client.request_timeout)?)),
-        drain: Some(Span(time("--drain", &args.arrival.drain)?)),
-        max_failures: Some(args.arrival.max_failures),
-        workers: Some(client.workers),
-        pin: client.pin,
-        max_error: client.max_error,
-        body,
-    })
-}
-
-fn span(flag: &str, text: Option<&str>) -> anyhow::Result<Option<Span>> {
-    text.map(|text| time(flag, text).map(Span)).transpose()
-}
-
-fn time(flag: &str, text: &str) -> anyhow::Result<Nanos> {
-    let span: Span =
-        text.parse().map_err(|error: String| Mistake(format!("{flag} {text}: {error}")))?;
-    Ok(span.0)
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let search = Search::of(args)?;
     let wanted = Wanted::parse(&args.formats)?;
     let target = asked::target(args)?;
-    let served = asked::discover(&target, asked::request_timeout(args)?)?;
+    let served = asked::discover(&target, asked::request_timeout(args))?;
     let experiment = Experiment::of(asked::spec(args, target, &served, search.as_ref())?);
     let mut plan = Plan::resolve(&experiment)?;
     let sets = WorkingSets::of(&experiment.spec, &plan);

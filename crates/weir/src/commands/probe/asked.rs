@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use weir_engine::timing::{Timing, TimingModel};
 use weir_http::TlsConfig;
-use weir_model::{Bytes, Nanos};
+use weir_model::Bytes;
+use weir_model::quantity::Span;
 use weir_probe::against::REPEATS;
 use weir_probe::config::DEFAULT_WORKING_SET;
 use weir_probe::report::{ModelFacts, Recompute};
 use weir_probe::{
-    BlockSize, ConfigLines, PointLimits, ProbeConfig, ProbeTarget, SubjectOptions, Trace, Verify,
-    Work, WorkingSet,
+    BlockSize, ConfigLines, PointLimits, ProbeConfig, ProbeTarget, SubjectOptions, Trace, Work,
+    WorkingSet,
 };
 use weir_spec::catalogue::{hugging_face, models};
 use weir_spec::size::break_even_gb_per_s;
 use weir_spec::{Experiment, Plan};
-use weir_tier::EvictionPolicy;
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Draw, OverContext, TraceFile, TraceFormat};
 use weir_workload::trace::reading::TraceReading;
 
-use crate::cli::{AgainstArgs, EvictionArg, ProbeArgs, VerifyArg};
+use crate::cli::{AgainstArgs, ProbeArgs};
 use crate::exit::Mistake;
 use crate::planned::minimal;
 
@@ -83,13 +83,10 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
         works: each_once(works(&lists.mix, is_trace, overflows)?),
         working_set: working_set.unwrap_or(WorkingSet::Bytes(Bytes(DEFAULT_WORKING_SET))),
         draw: draw(args)?,
-        limits: limits(args, if is_trace { TRACE_DURATION } else { DURATION })?,
+        limits: limits(args, if is_trace { TRACE_DURATION } else { DURATION }),
         repeats: repeats(args),
-        deadline: time("--deadline", &args.points.deadline)?,
-        verify: match args.points.verify {
-            VerifyArg::Sampled => Verify::Sampled,
-            VerifyArg::Full => Verify::Full,
-        },
+        deadline: time(args.points.deadline),
+        verify: args.points.verify,
         pin: args.points.pin,
         seed: args.keys.seed,
     };
@@ -103,11 +100,7 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
         connections: args.points.connections,
         checksums: args.points.checksums,
         tls: TlsConfig { ca_file: args.points.ca_file.clone(), insecure: args.points.insecure },
-        eviction: match args.keys.eviction {
-            EvictionArg::Lru => EvictionPolicy::Lru,
-            EvictionArg::Arc => EvictionPolicy::Arc,
-            EvictionArg::None => EvictionPolicy::None,
-        },
+        eviction: args.keys.eviction,
         deadline: config.deadline,
         lines: match against {
             None => ConfigLines { text: args.against.set_a.clone(), flag: "set-a", side: "A" },
@@ -188,13 +181,12 @@ fn or_default(list: Vec<u32>, default: &[u32]) -> Vec<u32> {
     if list.is_empty() { default.to_vec() } else { list }
 }
 
-fn limits(args: &ProbeArgs, default: Duration) -> anyhow::Result<PointLimits> {
-    let given = args.points.duration.as_deref();
-    Ok(PointLimits {
-        duration: given.map_or(Ok(default), |text| time("--duration", text))?,
-        warmup: time("--warmup", &args.points.warmup)?,
+fn limits(args: &ProbeArgs, default: Duration) -> PointLimits {
+    PointLimits {
+        duration: args.points.duration.map_or(default, time),
+        warmup: time(args.points.warmup),
         operations: args.points.operations,
-    })
+    }
 }
 
 /// A point that is asked for twice is measured once.
@@ -433,9 +425,8 @@ fn recompute(args: &ProbeArgs) -> anyhow::Result<Option<Recompute>> {
     }))
 }
 
-fn time(flag: &str, text: &str) -> anyhow::Result<Duration> {
-    let nanos: Nanos = number(flag, text)?;
-    Ok(Duration::from_nanos(nanos.0))
+const fn time(span: Span) -> Duration {
+    Duration::from_nanos(span.0.0)
 }
 
 fn number<T: FromStr<Err = weir_model::units::UnitError>>(

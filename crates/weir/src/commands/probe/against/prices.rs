@@ -1,10 +1,10 @@
 //! What both sides cost, beside how fast they are.
 
 use serde_json::{Value, json};
+use weir_model::quantity::Money;
 use weir_probe::ProbeMeasurements;
 use weir_probe::against::Facet;
 use weir_report::tables::{Table, text, wrapped};
-use weir_spec::document::quantity::Money;
 
 use super::super::summary::figure;
 use super::times::{Faced, Times};

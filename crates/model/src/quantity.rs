@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use weir_model::{Bytes, Nanos};
+
+use crate::units::{Bytes, Nanos, UnitError};
 
 /// A capacity: bytes, or a number of blocks or tokens of the model that uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +76,16 @@ impl fmt::Display for Size {
 pub struct Span(pub Nanos);
 
 impl FromStr for Span {
-    type Err = String;
+    type Err = UnitError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error: weir_model::units::UnitError| error.to_string())
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<Nanos> for Span {
+    fn from(time: Nanos) -> Self {
+        Self(time)
     }
 }
 

@@ -7,7 +7,7 @@ use weir_model::{Bytes, Remedy, Verdict};
 use weir_report::inputs::trace_sentence;
 use weir_report::tables::{Table, text, wrapped};
 use weir_report::words;
-use weir_spec::plan::{Arm, Cell, Deployment, LevelLoad, Plan, Regime};
+use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, LevelLoad, Plan, Regime};
 
 use crate::forecast::forecast_words;
 
@@ -50,6 +50,9 @@ pub(crate) fn overview(plan: &Plan) -> String {
 }
 
 fn heading(of: &Deployment) -> String {
+    if of.arms.iter().any(|arm| arm.role == ArmRole::AsDeployed) {
+        return format!("{} at an endpoint, as it is deployed\n\n", of.model.name);
+    }
     let engine = &of.engine;
     let tokens = u64::from(engine.blocks) * u64::from(engine.block_size);
     let kv = Bytes(engine.kv_bytes_per_token);
@@ -75,7 +78,11 @@ fn tier_table(of: &Deployment) -> Table {
         let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
         let tiers = tiers(arm);
         if tiers.is_empty() {
-            let words = if arm.routing_is_claim { "routing only" } else { "GPU only" };
+            let words = match arm.role {
+                ArmRole::AsDeployed => "not known",
+                _ if arm.routing_is_claim => "routing only",
+                _ => "GPU only",
+            };
             table.rows.push([&*arm.name, words, "", "", ""].map(Into::into).into());
         }
         for (place, (name, capacity)) in tiers.iter().enumerate() {

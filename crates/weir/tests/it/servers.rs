@@ -373,7 +373,7 @@ fn what_a_load_is_given_as_a_secret_is_in_no_file() {
         } else {
             assert!(kept.contains("api-key: (withheld)"), "{kept}");
             let line = weir(folder.path(), &args).refusal(2, folder.path());
-            assert!(line.contains("(withheld)") || line.contains(".api-key: its value"), "{line}");
+            assert!(line.contains(".api-key: ") || line.contains(".api_key: "), "{line}");
             assert!(!folder.path().join("again").exists());
         }
         fs::remove_dir_all(folder.path().join("run")).unwrap();

@@ -74,8 +74,7 @@ pub struct ClientOptions<T: Time = Nanos> {
         arg(
             long,
             value_name = "FILE",
-            help = "Path of a tokenizer.json: send prompts as text of exact length instead of token \
-                    ids"
+            help = "Path of a tokenizer.json: send prompts as text of exact length, not as token ids"
         )
     )]
     pub tokenizer: Option<String>,

@@ -158,7 +158,10 @@ fn somebody_elses_folder_is_left_alone() {
     assert!(place.installation().check().is_ok(), "an empty one will do");
     fs::write(place.at("into/thesis.txt"), "").unwrap();
     let refused = place.installation().check().unwrap_err();
-    assert!(refused.is_mistake() && refused.to_string().contains("into exists"), "{refused}");
+    assert!(
+        refused.is_mistake() && refused.to_string().contains("into already exists"),
+        "{refused}"
+    );
 }
 
 #[test]

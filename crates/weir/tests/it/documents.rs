@@ -1,5 +1,5 @@
-//! Commands in the documentation are commands that the program accepts, and recorded sessions of the
-//! simulator are what it prints.
+//! Commands in the documentation are commands that the program accepts, and recorded sessions of
+//! the simulator are what it prints.
 
 use std::fs;
 use std::path::{Path, PathBuf};

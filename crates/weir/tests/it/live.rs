@@ -115,7 +115,7 @@ fn what_cannot_be_loaded_is_refused_in_one_line() {
     let dead = format!("http://127.0.0.1:{port}");
     assert!(refused(3, &[&dead]).contains("refused"), "{}", refused(3, &[&dead]));
     assert!(refused(2, &["localhost:8000"]).contains("http://localhost:8000"));
-    assert!(refused(2, &[&dead, "--find-rate", "1..4"]).contains("no objective"));
+    assert!(refused(2, &[&dead, "--find-rate", "1..4"]).contains("objective is required"));
     assert!(refused(2, &[&dead, "--format", "xml=x"]).contains("guidellm"));
     assert!(refused(2, &[&dead, "--header", "no colon"]).contains("Name: value"));
     let served = Served::start(&[]);

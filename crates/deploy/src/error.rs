@@ -1,6 +1,7 @@
 //! What can go wrong with a place where things run.
 
 use weir_http::{FetchError, RequestError, TlsError, UrlError};
+use weir_model::{Attributed, ErrorCause};
 
 /// A place that cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +62,16 @@ impl DeployError {
         }
     }
 
-    /// True where the user's own words are wrong, and not what they speak of.
-    pub const fn is_mistake(&self) -> bool {
-        match self {
-            Self::Checkpoint(error) => error.is_mistake(),
+    /// True where a port that was free had been taken meanwhile.
+    pub(crate) fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Process(error) if error.is_port_taken())
+    }
+}
+
+impl Attributed for DeployError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::mistake_if(match self {
+            Self::Checkpoint(error) => error.fault() == ErrorCause::User,
             Self::Url(_)
             | Self::Header { .. }
             | Self::File { .. }
@@ -72,11 +79,6 @@ impl DeployError {
             | Self::Setting { .. }
             | Self::Unsupported { .. } => true,
             _ => false,
-        }
-    }
-
-    /// True where a port that was free had been taken meanwhile.
-    pub(crate) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Process(error) if error.is_port_taken())
+        })
     }
 }

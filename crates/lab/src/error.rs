@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use weir_deploy::DeployError;
-use weir_record::{ErrorCause, RecordError};
+use weir_model::{Attributed, ErrorCause};
+use weir_record::RecordError;
 use weir_report::ReportError;
 use weir_report::results::ResultsError;
 use weir_sim::SimError;
@@ -40,21 +41,19 @@ pub enum LabError {
     Cell { path: String, source: Box<LabError> },
 }
 
-impl LabError {
-    pub fn fault(&self) -> ErrorCause {
+impl Attributed for LabError {
+    fn fault(&self) -> ErrorCause {
         match self {
-            Self::Spec(_) | Self::Workload(_) | Self::Replicas { .. } => ErrorCause::User,
-            Self::Store { source, .. } => user_or_machine(source.is_mistake()),
-            Self::Deploy(error) => user_or_machine(error.is_mistake()),
-            Self::Live(error) => user_or_machine(error.is_mistake()),
+            Self::Spec(error) => error.fault(),
+            Self::Workload(error) => error.fault(),
+            Self::Replicas { .. } => ErrorCause::User,
+            Self::Store { source, .. } => source.fault(),
+            Self::Deploy(error) => error.fault(),
+            Self::Live(error) => error.fault(),
             Self::Record(error) => error.fault(),
-            Self::Report(_) => ErrorCause::Defect,
+            Self::Report(error) => error.fault(),
             Self::Simulation(_) | Self::Results(_) => ErrorCause::Environment,
             Self::Cell { source, .. } => source.fault(),
         }
     }
-}
-
-const fn user_or_machine(is_mistake: bool) -> ErrorCause {
-    if is_mistake { ErrorCause::User } else { ErrorCause::Environment }
 }

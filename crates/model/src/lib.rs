@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod answers;
 pub mod block;
 pub mod certificate;
+pub mod error_cause;
 pub mod evidence;
 pub mod fact;
 pub mod kv_event;
@@ -31,6 +32,7 @@ mod words;
 pub use accelerator::{Accelerator, KernelFit};
 pub use answers::AnswerFacts;
 pub use certificate::{Certificate, Lateness, Refusal, Spread};
+pub use error_cause::{Attributed, ErrorCause};
 pub use evidence::{
     CacheNote, CellFailure, CheckSetup, Claim, Claimed, CountedTokens, FailureCause, FailureReason,
     FarthestTier, Inaction, LoadNote, LostKeys, MakeAlike, Note, OffloadReason, Reason, Remedy,

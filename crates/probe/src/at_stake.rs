@@ -73,6 +73,8 @@ fn evictable(server: &ServerReport) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::{Attributed, ErrorCause};
+
     use weir_store::resp::Keyspace;
 
     use super::*;
@@ -94,7 +96,7 @@ mod tests {
         assert_eq!((all.keys, all.room), (Some(40), Bytes(60)));
         all.check(Bytes(40)).unwrap();
         let refused = all.check(Bytes(41)).unwrap_err();
-        assert!(!refused.is_mistake());
+        assert!(refused.fault() != ErrorCause::User);
         for part in ["h:1 has 40 keys", "room for 60 B", "61 B", "allkeys-lru"] {
             assert!(refused.to_string().contains(part), "{part}: {refused}");
         }

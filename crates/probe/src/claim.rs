@@ -105,6 +105,8 @@ impl fmt::Display for Assertion {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::{Attributed, ErrorCause};
+
     use super::*;
 
     #[test]
@@ -145,7 +147,7 @@ mod tests {
         ] {
             let error = text.parse::<Assertion>().unwrap_err();
             let words = error.to_string();
-            assert!(error.is_mistake() && words.contains(part), "{words}");
+            assert!(error.fault() == ErrorCause::User && words.contains(part), "{words}");
             assert!(words.starts_with("--claim: `") && words.contains("`lookup 2..3`"), "{words}");
         }
     }

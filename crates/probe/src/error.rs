@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use weir_model::{Attributed, ErrorCause};
 use weir_model::{Bytes, Product};
 use weir_store::resp::RespError;
 use weir_store::server::ServerError;
@@ -97,10 +98,11 @@ impl ProbeError {
     ) -> Self {
         Self::Value { flag, problem: problem.into(), remedy: remedy.into() }
     }
+}
 
-    /// Whether the user's input is at fault and not the environment.
-    pub fn is_mistake(&self) -> bool {
-        match self {
+impl Attributed for ProbeError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::mistake_if(match self {
             Self::Value { .. }
             | Self::Target { .. }
             | Self::NoCapacity { .. }
@@ -111,6 +113,6 @@ impl ProbeError {
             Self::Store(error) => error.fault() == TierFault::Refused,
             Self::Tier(error) => error.fault == TierFault::Refused,
             _ => false,
-        }
+        })
     }
 }

@@ -50,6 +50,8 @@ impl ProbeTarget {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::{Attributed, ErrorCause};
+
     use super::*;
 
     #[test]
@@ -62,7 +64,10 @@ mod tests {
         assert_eq!(parse("unix:///run/a.sock"), ProbeTarget::Store("unix:///run/a.sock".into()));
         for wrong in ["nonsense", "http://host", "disk:", ""] {
             let error = ProbeTarget::parse(wrong).unwrap_err();
-            assert!(error.is_mistake() && error.to_string().contains("write `memory`"), "{error}");
+            assert!(
+                error.fault() == ErrorCause::User && error.to_string().contains("write `memory`"),
+                "{error}"
+            );
         }
     }
 }

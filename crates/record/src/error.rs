@@ -4,17 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
-
-/// Whose fault an error is; decides the exit code of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorCause {
-    /// The user asked for something that cannot be (exit code 2).
-    User,
-    /// Disk, permissions, another program (exit code 3).
-    Environment,
-    /// The caller broke a rule of this crate (exit code 101).
-    Defect,
-}
+use weir_model::{Attributed, ErrorCause};
 
 /// An error of the run folder. Each message is one line: where, what failed, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +68,8 @@ pub enum RecordError {
     Unrecordable { path: PathBuf, why: String },
 }
 
-impl RecordError {
-    pub fn fault(&self) -> ErrorCause {
+impl Attributed for RecordError {
+    fn fault(&self) -> ErrorCause {
         match self {
             Self::NotEmpty { .. }
             | Self::NotARun { .. }
@@ -101,7 +91,9 @@ impl RecordError {
             }
         }
     }
+}
 
+impl RecordError {
     /// Names the column that a decoder stumbled over.
     pub(crate) fn in_column(self, name: &str) -> Self {
         match self {

@@ -26,7 +26,7 @@ pub use cell::{
 };
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};
-pub use error::{ErrorCause, RecordError};
+pub use error::RecordError;
 pub use lists::TimeLists;
 pub use reader::{CellReader, CellState};
 pub use requests::{RequestColumn, RequestTable};

@@ -1,6 +1,7 @@
 //! What can go wrong while outputs are written.
 
 use thiserror::Error;
+use weir_model::{Attributed, ErrorCause};
 
 use crate::results::ResultsError;
 
@@ -17,4 +18,10 @@ pub enum ReportError {
     Template { source: minijinja::Error },
     #[error("chart `{chart}` could not be drawn: {cause}; this is a defect, please report it")]
     Drawing { chart: String, cause: String },
+}
+
+impl Attributed for ReportError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::Defect
+    }
 }

@@ -2,6 +2,7 @@
 //! what is wrong with it and what to write instead.
 
 use std::path::PathBuf;
+use weir_model::{Attributed, ErrorCause};
 
 /// An experiment that cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,12 @@ pub enum SpecError {
     LinkProfile { path: PathBuf, problem: String, remedy: String },
     #[error("workload: {0}")]
     Workload(String),
+}
+
+impl Attributed for SpecError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::User
+    }
 }
 
 impl SpecError {

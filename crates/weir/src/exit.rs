@@ -1,13 +1,15 @@
 //! Exit codes: what a caller can tell from them is part of the interface.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use weir_deploy::DeployError;
 use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
 use weir_lab::LabError;
+use weir_model::{Attributed, ErrorCause};
 use weir_probe::ProbeError;
-use weir_record::{ErrorCause, RecordError};
+use weir_record::RecordError;
 use weir_report::ReportError;
 use weir_spec::SpecError;
 use weir_workload::WorkloadError;
@@ -29,33 +31,40 @@ pub(crate) enum Exit {
 #[error("{0}")]
 pub(crate) struct Mistake(pub(crate) String);
 
+impl Attributed for Mistake {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::User
+    }
+}
+
+/// The cause of an error of one type.
+fn cause_of<E: Attributed + Error + 'static>(error: &(dyn Error + 'static)) -> Option<ErrorCause> {
+    error.downcast_ref::<E>().map(E::fault)
+}
+
+/// All errors that know who can mend them.
+const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 10] = [
+    cause_of::<Mistake>,
+    cause_of::<SpecError>,
+    cause_of::<WorkloadError>,
+    cause_of::<LabError>,
+    cause_of::<RecordError>,
+    cause_of::<ReportError>,
+    cause_of::<DeployError>,
+    cause_of::<SetupError>,
+    cause_of::<CheckpointError>,
+    cause_of::<ProbeError>,
+];
+
 impl Exit {
-    /// The exit of an error: that of the innermost cause that says.
+    /// The exit of an error: of the outermost cause that is not the environment.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        for cause in error.chain() {
-            if cause.is::<SpecError>() || cause.is::<WorkloadError>() || cause.is::<Mistake>() {
-                return Self::User;
-            }
-            let is_mistake = cause.downcast_ref().is_some_and(DeployError::is_mistake)
-                || cause.downcast_ref().is_some_and(SetupError::is_mistake)
-                || cause.downcast_ref().is_some_and(CheckpointError::is_mistake)
-                || cause.downcast_ref().is_some_and(ProbeError::is_mistake);
-            if is_mistake {
-                return Self::User;
-            }
-            let record = cause.downcast_ref().map(RecordError::fault);
-            if let Some(fault) = cause.downcast_ref().map(LabError::fault).or(record) {
-                return match fault {
-                    ErrorCause::User => Self::User,
-                    ErrorCause::Environment => Self::Environment,
-                    ErrorCause::Defect => Self::Defect,
-                };
-            }
-            if cause.is::<ReportError>() {
-                return Self::Defect;
-            }
+        let causes = error.chain().filter_map(|cause| CAUSES.iter().find_map(|of| of(cause)));
+        match { causes }.find(|cause| *cause != ErrorCause::Environment) {
+            Some(ErrorCause::User) => Self::User,
+            Some(ErrorCause::Defect) => Self::Defect,
+            Some(ErrorCause::Environment) | None => Self::Environment,
         }
-        Self::Environment
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use weir_model::Tokens;
+use weir_model::{Attributed, ErrorCause};
 
 /// A workload that cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +87,12 @@ pub enum WorkloadError {
         path.display()
     )]
     NothingFits { path: PathBuf, skipped: u64, context: Tokens },
+}
+
+impl Attributed for WorkloadError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::User
+    }
 }
 
 impl WorkloadError {

@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_model::ModelShape;
+use weir_model::{Attributed, ErrorCause};
 use xxhash_rust::xxh3::xxh3_64;
 
 use weights::Weights;
@@ -50,19 +51,18 @@ pub enum CheckpointError {
     },
 }
 
-impl CheckpointError {
-    /// True where the user's own words are wrong, and not what they speak of.
-    pub const fn is_mistake(&self) -> bool {
-        matches!(self, Self::Shape { .. } | Self::Foreign { .. })
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Marker {
     format: u32,
     shape: String,
     /// Bytes of the weights' file.
     bytes: u64,
+}
+
+impl Attributed for CheckpointError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::mistake_if(matches!(self, Self::Shape { .. } | Self::Foreign { .. }))
+    }
 }
 
 /// Writes the checkpoint of a shape into `folder`: `config.json`, `generation_config.json`, a

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use weir_http::TlsConfig;
+use weir_model::{Attributed, ErrorCause};
 use weir_observe::{SampleSource, UtcClock};
 use weir_spec::{Experiment, Plan};
 use weir_store::StoreClient;
@@ -344,7 +345,10 @@ fn addresses_are_checked_before_anything_starts() {
         (with(&empty), "arms.lmcache-redis.store.password_file"),
     ] {
         let error = check_address(&arm("lmcache-redis", &store)).unwrap_err();
-        assert!(error.is_mistake() && error.to_string().contains(words), "{words}: {error}");
+        assert!(
+            error.fault() == ErrorCause::User && error.to_string().contains(words),
+            "{words}: {error}"
+        );
     }
     check_address(&arm("lmcache-redis", "{bytes: 1GiB}")).unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use weir_model::{Attributed, ErrorCause};
 
 /// An installation that did not come to its end. What is done stays; the same command goes on.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +51,6 @@ pub enum SetupError {
     File { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-impl SetupError {
-    /// True where the user's own words are wrong, and not what they speak of.
-    pub const fn is_mistake(&self) -> bool {
-        matches!(self, Self::Foreign { .. })
-    }
-}
-
 /// What to do about a command, by its last words.
 pub(super) fn remedy(said: &str) -> &'static str {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -80,5 +74,11 @@ pub(super) fn remedy(said: &str) -> &'static str {
         "check the rights on the folder"
     } else {
         "read the log"
+    }
+}
+
+impl Attributed for SetupError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::mistake_if(matches!(self, Self::Foreign { .. }))
     }
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{FlockOperation, flock};
+use weir_model::{Attributed, ErrorCause};
 
 use super::error::remedy;
 use super::{InstallEvent, SetupError, Stage, VllmCpu};
@@ -159,7 +160,7 @@ fn somebody_elses_folder_is_left_alone() {
     fs::write(place.at("into/thesis.txt"), "").unwrap();
     let refused = place.installation().check().unwrap_err();
     assert!(
-        refused.is_mistake() && refused.to_string().contains("into already exists"),
+        refused.fault() == ErrorCause::User && refused.to_string().contains("into already exists"),
         "{refused}"
     );
 }

@@ -232,7 +232,7 @@ fn names_what_is_wrong() {
         (&format!("{ok}Content-Length: 99999999999999999999\r\n\r\n"), "expected a number"),
         (&format!("{ok}Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), "contradicts"),
         (&format!("{ok}Content-Length: 1, 2\r\n\r\n"), "contradicts"),
-        (&format!("{ok}Transfer-Encoding: gzip, chunked\r\n\r\n"), "only chunked is understood"),
+        (&format!("{ok}Transfer-Encoding: gzip, chunked\r\n\r\n"), "only chunked is supported"),
         (&format!("{ok}Transfer-Encoding: chunked, chunked\r\n\r\n"), "only chunked"),
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0 has no such header"),
         (

@@ -2,6 +2,7 @@
 
 use weir_deploy::DeployError;
 use weir_load::LoadError;
+use weir_model::{Attributed, ErrorCause};
 use weir_observe::{KvEventError, SamplerError};
 use weir_record::RecordError;
 use weir_workload::WorkloadError;
@@ -40,9 +41,9 @@ pub enum LiveError {
 
 impl LiveError {
     /// True where only this cell is concerned: the next may run.
-    pub const fn is_of_the_cell(&self) -> bool {
+    pub fn is_of_the_cell(&self) -> bool {
         match self {
-            Self::Deploy(error) => !error.is_mistake(),
+            Self::Deploy(error) => error.fault() != ErrorCause::User,
             Self::Protocol { .. } | Self::Hang { .. } | Self::Requests { .. } => true,
             _ => false,
         }
@@ -52,13 +53,14 @@ impl LiveError {
     pub const fn is_of_the_store(&self) -> bool {
         matches!(self, Self::Deploy(DeployError::Store { .. }))
     }
+}
 
-    /// True where the user's own words are wrong, and not what they speak of.
-    pub const fn is_mistake(&self) -> bool {
-        match self {
-            Self::Deploy(error) => error.is_mistake(),
+impl Attributed for LiveError {
+    fn fault(&self) -> ErrorCause {
+        ErrorCause::mistake_if(match self {
+            Self::Deploy(error) => error.fault() == ErrorCause::User,
             Self::Workload(_) | Self::Tokenizer { .. } | Self::Load(LoadError::Config(_)) => true,
             _ => false,
-        }
+        })
     }
 }

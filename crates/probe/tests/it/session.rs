@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use weir_http::TlsConfig;
 use weir_model::Product;
+use weir_model::{Attributed, ErrorCause};
 use weir_model::{Bytes, LoadedFrom};
 use weir_probe::config::ProbeConfig;
 use weir_probe::differential::{Bounds, Layers};
@@ -302,5 +303,5 @@ fn a_store_that_runs_already_keeps_what_is_not_ours() {
         theirs.servers(deadline()).unwrap().iter().map(|server| server.keys).sum();
     assert_eq!(keys, Some(1), "the probe left keys behind");
     let wrong = probe("wrong").unwrap_err();
-    assert!(wrong.is_mistake() && !wrong.to_string().contains("wrong@"), "{wrong}");
+    assert!(wrong.fault() == ErrorCause::User && !wrong.to_string().contains("wrong@"), "{wrong}");
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use weir_model::{Attributed, ErrorCause};
 use weir_model::{Signal, SignalSource, TierKind};
-use weir_record::{CellFigures, CellState, CellStatus, ErrorCause, RecordError, RunFolder};
+use weir_record::{CellFigures, CellState, CellStatus, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 

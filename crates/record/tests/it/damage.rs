@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir_record::{CellReader, CellState, CellStatus, ErrorCause, RecordError, RunFolder};
+use weir_model::{Attributed, ErrorCause};
+use weir_record::{CellReader, CellState, CellStatus, RecordError, RunFolder};
 
 use crate::sample::{self, CELL};
 

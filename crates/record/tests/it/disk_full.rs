@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use weir_record::{CellFigures, CellStatus, ErrorCause, RecordError};
+use weir_model::{Attributed, ErrorCause};
+use weir_record::{CellFigures, CellStatus, RecordError};
 
 use crate::sample::{self, CELL};
 

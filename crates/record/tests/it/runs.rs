@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use weir_record::{CellStatus, ErrorCause, RecordError, RunFolder};
+use weir_model::{Attributed, ErrorCause};
+use weir_record::{CellStatus, RecordError, RunFolder};
 
 use crate::sample::{self, CELL, PLAN_HASH};
 

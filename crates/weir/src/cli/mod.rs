@@ -39,7 +39,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run an experiment and write its report.
     Run(RunArgs),
-    /// Print what would run: cells, working sets, tiers, predicted verdicts and the time needed.
+    /// Print what would run: cells, working sets, tiers, predicted verdicts and time.
     Plan(PlanArgs),
     /// Benchmark an OpenAI-compatible server.
     Load(Box<LoadArgs>),

@@ -274,7 +274,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
 
     Commands:
       run          Run an experiment and write its report
-      plan         Print what would run: cells, working sets, tiers, predicted verdicts and the time needed
+      plan         Print what would run: cells, working sets, tiers, predicted verdicts and time
       load         Benchmark an OpenAI-compatible server
       serve        Run the emulated engine behind a vLLM-compatible API
       probe        Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes
